@@ -1,0 +1,52 @@
+// The Internet checksum (RFC 1071) and its incremental update (RFC 1624). A "sum" here is the folded ones'-complement sum
+// of 16-bit words, not inverted; a "delta" is what a change of data adds to such a sum. Checksum fields hold ~sum.
+
+/** Folds a sum of up to 2^31 into 16 bits with end-around carry. */
+export function fold(sum: number): number {
+  sum = (sum & 0xffff) + (sum >>> 16);
+  return (sum & 0xffff) + (sum >>> 16);
+}
+
+/**
+ * @param at, length the bytes to sum; an odd last byte counts as the high byte of a word (RFC 1071 section 4.1)
+ * @param initial a sum to go on from, below 2^30
+ * @returns the folded sum, 0–0xffff
+ */
+export function sum(view: DataView, at: number, length: number, initial = 0): number {
+  let total = initial;
+  const end = at + length - 1;
+  let i = at;
+  // 65535 bytes add at most 32768 × 0xffff < 2^31: no carry is lost before the fold.
+  for (; i < end; i += 2) total += view.getUint16(i);
+  if (i === end) total += view.getUint8(i) << 8;
+  return fold(total);
+}
+
+/**
+ * The pseudo-header's sum of TCP and UDP (RFC 793 section 3.1, RFC 768).
+ * @param source, destination addresses as int32 or uint32, host order
+ * @param length bytes of header and payload
+ */
+export function pseudoHeaderSum(source: number, destination: number, protocol: number, length: number): number {
+  return fold((source >>> 16) + (source & 0xffff) + (destination >>> 16) + (destination & 0xffff) + protocol + length);
+}
+
+/** @returns the delta of replacing one 16-bit word by another: ~m + m' (RFC 1624 section 3, equation 3) */
+export function delta16(before: number, after: number): number {
+  return fold((~before & 0xffff) + after);
+}
+
+/** @returns the delta of replacing one 32-bit word, given as int32 or uint32, by another */
+export function delta32(before: number, after: number): number {
+  return fold((~before >>> 16) + (~before & 0xffff) + (after >>> 16) + (after & 0xffff));
+}
+
+/** @returns both deltas as one */
+export function addDeltas(a: number, b: number): number {
+  return fold(a + b);
+}
+
+/** @returns the checksum field after the data it covers changed by `delta`: ~(~HC + delta) (RFC 1624 equation 3) */
+export function updateChecksum(checksum: number, delta: number): number {
+  return ~fold((~checksum & 0xffff) + delta) & 0xffff;
+}

@@ -1,0 +1,37 @@
+// Ethernet II frames (IEEE 802.3, RFC 894): offsets of the fields, and MAC addresses in place. A VLAN-tagged frame is
+// simply one of an EtherType that nobody here handles.
+import { FAULT } from "./fault.ts";
+
+/** Offsets from the frame's first byte. */
+export const ETHERNET = { DESTINATION: 0, SOURCE: 6, TYPE: 12, HEADER_LENGTH: 14 } as const;
+
+/** IANA "Ethernet Numbers". */
+export const ETHERTYPE = { IPV4: 0x0800, ARP: 0x0806 } as const;
+
+export const MAC_LENGTH = 6;
+
+/** @param length bytes of the frame */
+export function checkEthernet(length: number): number {
+  return length < ETHERNET.HEADER_LENGTH ? FAULT.ETHERNET_TRUNCATED : FAULT.NONE;
+}
+
+/** @returns whether the MAC address at `at` is a group address: multicast or broadcast (IEEE 802, I/G bit) */
+export function isGroupMac(view: DataView, at: number): boolean {
+  return (view.getUint8(at) & 1) !== 0;
+}
+
+/** @returns the first four bytes of the MAC address at `at`, as an int32: cheap to compare */
+export function macHead(view: DataView, at: number): number {
+  return view.getInt32(at);
+}
+
+/** @returns the last two bytes of the MAC address at `at` */
+export function macTail(view: DataView, at: number): number {
+  return view.getUint16(at + 4);
+}
+
+/** Writes a MAC address given as `macHead` and `macTail` return it. */
+export function writeMac(view: DataView, at: number, head: number, tail: number): void {
+  view.setInt32(at, head);
+  view.setUint16(at + 4, tail);
+}

@@ -1,0 +1,116 @@
+// IPv4 (RFC 791): offsets from the header's first byte, the check of a header against the bytes there are, and writing
+// the plain header of packets that we originate.
+import { fold, sum } from "./checksum.ts";
+import { FAULT } from "./fault.ts";
+
+export const IPV4 = {
+  VERSION_LENGTH: 0,
+  TOS: 1,
+  TOTAL_LENGTH: 2,
+  IDENTIFICATION: 4,
+  FRAGMENT: 6,
+  TTL: 8,
+  PROTOCOL: 9,
+  CHECKSUM: 10,
+  SOURCE: 12,
+  DESTINATION: 16,
+  HEADER_LENGTH: 20,
+} as const;
+
+/** IANA "Assigned Internet Protocol Numbers". */
+export const PROTOCOL = { ICMP: 1, TCP: 6, UDP: 17 } as const;
+
+/** Bits of the word at IPV4.FRAGMENT. */
+export const DONT_FRAGMENT = 0x4000;
+export const MORE_FRAGMENTS = 0x2000;
+export const FRAGMENT_OFFSET = 0x1fff;
+
+/** What lowering the TTL by one adds to the header's sum: -0x0100 in ones' complement. */
+export const TTL_DELTA = 0xfeff;
+
+const OPTION_END = 0;
+const OPTION_NOP = 1;
+const OPTION_LOOSE_SOURCE_ROUTE = 131;
+const OPTION_STRICT_SOURCE_ROUTE = 137;
+
+/**
+ * @param at offset of the header
+ * @param length bytes from there to the end of the frame; what is past the total length is padding
+ */
+export function checkIpv4(view: DataView, at: number, length: number): number {
+  if (length < IPV4.HEADER_LENGTH) return FAULT.IPV4_TRUNCATED;
+  const first = view.getUint8(at);
+  if (first >>> 4 !== 4) return FAULT.IPV4_VERSION;
+  const headerLength = (first & 15) << 2;
+  if (headerLength < IPV4.HEADER_LENGTH || headerLength > length) return FAULT.IPV4_HEADER_LENGTH;
+  const total = view.getUint16(at + IPV4.TOTAL_LENGTH);
+  if (total < headerLength || total > length) return FAULT.IPV4_TOTAL_LENGTH;
+  if (headerLength === IPV4.HEADER_LENGTH) {
+    const s =
+      view.getUint16(at) +
+      view.getUint16(at + 2) +
+      view.getUint16(at + 4) +
+      view.getUint16(at + 6) +
+      view.getUint16(at + 8) +
+      view.getUint16(at + 10) +
+      view.getUint16(at + 12) +
+      view.getUint16(at + 14) +
+      view.getUint16(at + 16) +
+      view.getUint16(at + 18);
+    return fold(s) === 0xffff ? FAULT.NONE : FAULT.IPV4_CHECKSUM;
+  }
+  if (sum(view, at, headerLength) !== 0xffff) return FAULT.IPV4_CHECKSUM;
+  return checkOptions(view, at + IPV4.HEADER_LENGTH, at + headerLength);
+}
+
+/** Options must be well formed, and none a source route (RFC 7126 section 4.3 and 4.4 advise to drop these). */
+function checkOptions(view: DataView, at: number, end: number): number {
+  while (at < end) {
+    const kind = view.getUint8(at);
+    if (kind === OPTION_END) return FAULT.NONE;
+    if (kind === OPTION_NOP) {
+      at++;
+      continue;
+    }
+    if (at + 1 >= end) return FAULT.IPV4_OPTIONS;
+    const length = view.getUint8(at + 1);
+    if (length < 2 || at + length > end) return FAULT.IPV4_OPTIONS;
+    if (kind === OPTION_LOOSE_SOURCE_ROUTE || kind === OPTION_STRICT_SOURCE_ROUTE) return FAULT.IPV4_SOURCE_ROUTE;
+    at += length;
+  }
+  return FAULT.NONE;
+}
+
+/** @returns bytes of a checked header, options included */
+export function headerLength(view: DataView, at: number): number {
+  return (view.getUint8(at) & 15) << 2;
+}
+
+/**
+ * Writes a header of 20 bytes, with its checksum, identification 0 and DF set (RFC 6864: an atomic datagram).
+ * @param tos the whole byte: DSCP and ECN
+ * @param totalLength bytes of header and payload
+ * @param source, destination as int32 or uint32, host order
+ */
+export function writeIpv4(
+  view: DataView,
+  at: number,
+  tos: number,
+  totalLength: number,
+  ttl: number,
+  protocol: number,
+  source: number,
+  destination: number,
+): void {
+  view.setUint8(at, 0x45);
+  view.setUint8(at + IPV4.TOS, tos);
+  view.setUint16(at + IPV4.TOTAL_LENGTH, totalLength);
+  view.setUint16(at + IPV4.IDENTIFICATION, 0);
+  view.setUint16(at + IPV4.FRAGMENT, DONT_FRAGMENT);
+  view.setUint8(at + IPV4.TTL, ttl);
+  view.setUint8(at + IPV4.PROTOCOL, protocol);
+  view.setUint16(at + IPV4.CHECKSUM, 0);
+  view.setInt32(at + IPV4.SOURCE, source);
+  view.setInt32(at + IPV4.DESTINATION, destination);
+  view.setUint16(at + IPV4.CHECKSUM, ~sum(view, at, IPV4.HEADER_LENGTH) & 0xffff);
+}
