@@ -1,0 +1,62 @@
+// Text of IPv4 and MAC addresses, at the edges only: inside the program an IPv4 address is an unsigned 32-bit number in
+// host order and a MAC address six bytes in wire order. One way of writing each is accepted, so that nobody has to
+// guess what 010.1.1.1 or 10.1 means.
+import ipaddr from "ipaddr.js";
+import { maskOf } from "../dataplane/ruleset.ts";
+
+export interface Prefix {
+  /** As it was written: bits behind the prefix may be set. */
+  readonly address: number;
+  /** Length, 0–32. */
+  readonly prefix: number;
+}
+
+const MAC = /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i;
+const PREFIX_LENGTH = /^([0-9]|[12][0-9]|3[0-2])$/;
+
+/** @returns the address of four decimal parts without leading zeros, or undefined. */
+export function parseAddress(text: string): number | undefined {
+  if (!ipaddr.IPv4.isValidFourPartDecimal(text)) return undefined;
+  return ipaddr.IPv4.parse(text).octets.reduce((address, octet) => address * 256 + octet, 0);
+}
+
+export function formatAddress(address: number): string {
+  return new ipaddr.IPv4([address >>> 24, (address >>> 16) & 255, (address >>> 8) & 255, address & 255]).toString();
+}
+
+/** @returns what an address, a slash and a length of 0–32 say, or undefined. */
+export function parsePrefix(text: string): Prefix | undefined {
+  const slash = text.indexOf("/");
+  const address = parseAddress(text.slice(0, slash));
+  const length = text.slice(slash + 1);
+  if (slash < 0 || address === undefined || !PREFIX_LENGTH.test(length)) return undefined;
+  return { address, prefix: Number(length) };
+}
+
+export function formatPrefix({ address, prefix }: Prefix): string {
+  return `${formatAddress(address)}/${prefix}`;
+}
+
+/** @returns the first address of a prefix: all bits behind it are zero. */
+export function networkOf({ address, prefix }: Prefix): number {
+  return (address & maskOf(prefix)) >>> 0;
+}
+
+/** @returns the last address of a prefix: all bits behind it are one. */
+export function broadcastOf({ address, prefix }: Prefix): number {
+  return (address | ~maskOf(prefix)) >>> 0;
+}
+
+/** @returns whether two prefixes have an address in common. An address alone is a prefix of 32. */
+export function overlap(one: Prefix, other: Prefix): boolean {
+  return ((one.address ^ other.address) & maskOf(Math.min(one.prefix, other.prefix))) === 0;
+}
+
+/** @returns the six bytes of aa:bb:cc:dd:ee:ff, in either case, or undefined. */
+export function parseMac(text: string): Uint8Array | undefined {
+  return MAC.test(text) ? Uint8Array.from(text.split(":"), (byte) => Number.parseInt(byte, 16)) : undefined;
+}
+
+export function formatMac(mac: Uint8Array): string {
+  return Array.from(mac, (byte) => byte.toString(16).padStart(2, "0")).join(":");
+}

@@ -1,0 +1,58 @@
+// The only entry of the program: finds the verb and lets it run.
+import { version } from "../package.json" with { type: "json" };
+import { check } from "./control/check.ts";
+import { UsageError, type Verb } from "./control/verb.ts";
+
+const VERBS: ReadonlyMap<string, Verb> = new Map(Object.entries({ check }));
+
+const HELP = `Usage: firebreak VERB [ARGUMENTS…]
+
+Firebreak, a firewall appliance: the NAT router and firewall of other machines.
+
+Verbs:
+${Array.from(VERBS, ([name, { summary }]) => `  ${name.padEnd(10)} ${summary}`).join("\n")}
+
+firebreak VERB --help says more of a verb; firebreak --version prints the version.
+
+Exit status: 0 fine, 1 failed, 2 bad usage or configuration.
+`;
+
+/** @returns the exit status. */
+async function main(args: readonly string[]): Promise<number> {
+  const [name, ...rest] = args;
+  if (name === "--help" || name === "-h") return print(HELP);
+  if (name === "--version") return print(`firebreak ${version}\n`);
+  const verb = VERBS.get(name ?? "");
+  if (name === undefined || verb === undefined) {
+    return refuse(name === undefined ? "no verb" : `unknown verb ${JSON.stringify(name)}`, "firebreak --help");
+  }
+  if (rest.includes("--help") || rest.includes("-h")) return print(verb.help);
+  try {
+    return await verb.run(rest);
+  } catch (error) {
+    if (!isUsageError(error)) throw error;
+    const [sentence] = error.message.split(". "); // parseArgs goes on about positional arguments
+    return refuse(`${name}: ${sentence}`, `firebreak ${name} --help`);
+  }
+}
+
+function print(text: string): number {
+  process.stdout.write(text);
+  return 0;
+}
+
+function refuse(problem: string, help: string): number {
+  process.stderr.write(`firebreak: ${problem} (see ${help})\n`);
+  return 2;
+}
+
+/** What parseArgs throws has a code of this kind. */
+function isUsageError(error: unknown): error is Error {
+  if (error instanceof UsageError) return true;
+  return error instanceof Error && "code" in error && String(error.code).startsWith("ERR_PARSE_ARGS_");
+}
+
+// No top-level await: bytecode can't have it.
+main(process.argv.slice(2)).then((status) => {
+  process.exitCode = status;
+});
