@@ -45,6 +45,8 @@ export function checkIpv4(view: DataView, at: number, length: number): number {
   if (headerLength < IPV4.HEADER_LENGTH || headerLength > length) return FAULT.IPV4_HEADER_LENGTH;
   const total = view.getUint16(at + IPV4.TOTAL_LENGTH);
   if (total < headerLength || total > length) return FAULT.IPV4_TOTAL_LENGTH;
+  // A fragment may not reach past the largest datagram (RFC 791 section 3.1).
+  if (((view.getUint16(at + IPV4.FRAGMENT) & FRAGMENT_OFFSET) << 3) + total > 0xffff) return FAULT.IPV4_FRAGMENT_OFFSET;
   if (headerLength === IPV4.HEADER_LENGTH) {
     const s =
       view.getUint16(at) +

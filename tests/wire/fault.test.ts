@@ -1,0 +1,84 @@
+import { describe, expect, test } from "bun:test";
+import { checkArp } from "../../src/wire/arp.ts";
+import { checkEthernet } from "../../src/wire/ethernet.ts";
+import { FAULT, FAULT_NAMES } from "../../src/wire/fault.ts";
+import { checkIcmp, checkIcmpSum } from "../../src/wire/icmp.ts";
+import { checkIpv4 } from "../../src/wire/ipv4.ts";
+import { checkTcp } from "../../src/wire/tcp.ts";
+import { checkUdp } from "../../src/wire/udp.ts";
+import { arp, concat, fromHex, icmp, ipv4, payload, tcp, udp } from "../support/frames.ts";
+import { patched, place } from "../support/place.ts";
+
+const ENDS = { source: "10.137.0.10", destination: "192.0.2.1" };
+const PORTS = { ...ENDS, sourcePort: 40000, destinationPort: 53 };
+const REQUEST = arp({
+  operation: "request",
+  senderMac: "02:00:00:00:00:0a",
+  senderIp: "10.137.0.10",
+  targetIp: "10.137.0.1",
+});
+const PACKET = ipv4(ENDS, 17, payload(16));
+const ECHO = icmp({ ...ENDS, type: 8 }, payload(8)).subarray(20);
+const DATAGRAM = udp(PORTS, payload(8)).subarray(20);
+const SYN = tcp({ ...PORTS, flags: "S" }).subarray(20);
+
+function withOptions(hex: string): Uint8Array {
+  return ipv4({ ...ENDS, options: fromHex(hex) }, 17, payload(16));
+}
+
+type Check = (view: DataView, at: number, length: number) => number;
+
+function judge(check: Check, bytes: Uint8Array): number {
+  const { view, at, length } = place(bytes);
+  return check(view, at, length);
+}
+
+/** One sample for each fault there is: the type makes sure that none is forgotten. */
+const SAMPLES: Record<Exclude<keyof typeof FAULT, "NONE">, () => number> = {
+  ETHERNET_TRUNCATED: () => checkEthernet(13),
+  ARP_TRUNCATED: () => judge(checkArp, REQUEST.subarray(0, 27)),
+  ARP_FORMAT: () => judge(checkArp, patched(REQUEST, 4, 8)),
+  ARP_OPERATION: () => judge(checkArp, patched(REQUEST, 7, 3)),
+  IPV4_TRUNCATED: () => judge(checkIpv4, PACKET.subarray(0, 19)),
+  IPV4_VERSION: () => judge(checkIpv4, patched(PACKET, 0, 0x65)),
+  IPV4_HEADER_LENGTH: () => judge(checkIpv4, patched(PACKET, 0, 0x44)),
+  IPV4_TOTAL_LENGTH: () => judge(checkIpv4, PACKET.subarray(0, PACKET.length - 1)),
+  IPV4_CHECKSUM: () => judge(checkIpv4, patched(PACKET, 8, 63)),
+  IPV4_OPTIONS: () => judge(checkIpv4, withOptions("07 05 04 00")),
+  IPV4_SOURCE_ROUTE: () => judge(checkIpv4, withOptions("83 03 04 00")),
+  IPV4_FRAGMENT_OFFSET: () => judge(checkIpv4, ipv4({ ...ENDS, fragment: 0x1fff }, 17, payload(16))),
+  ICMP_TRUNCATED: () => checkIcmp(7),
+  ICMP_CHECKSUM: () => judge(checkIcmpSum, patched(ECHO, 0, 0)),
+  UDP_TRUNCATED: () => judge(checkUdp, DATAGRAM.subarray(0, 7)),
+  UDP_LENGTH: () => judge(checkUdp, DATAGRAM.subarray(0, 15)),
+  TCP_TRUNCATED: () => judge(checkTcp, SYN.subarray(0, 19)),
+  TCP_DATA_OFFSET: () => judge(checkTcp, patched(SYN, 12, 0x60)),
+  TCP_FLAGS: () => judge(checkTcp, patched(SYN, 13, 0x03)),
+};
+
+describe("faults", () => {
+  test("are numbered as their names stand", () => {
+    const numbers: number[] = Object.values(FAULT);
+    expect(numbers).toEqual(FAULT_NAMES.map((_, i) => i));
+  });
+
+  for (const [fault, sample] of Object.entries(SAMPLES)) {
+    test(`${fault} is found`, () => {
+      expect(FAULT_NAMES[sample()]).toBe(FAULT_NAMES[FAULT[fault as keyof typeof FAULT]]);
+    });
+  }
+
+  test("are none in the samples unharmed", () => {
+    const judged = [
+      checkEthernet(14),
+      judge(checkArp, REQUEST),
+      judge(checkArp, concat(REQUEST, new Uint8Array(18))),
+      judge(checkIpv4, PACKET),
+      checkIcmp(8),
+      judge(checkIcmpSum, ECHO),
+      judge(checkUdp, DATAGRAM),
+      judge(checkTcp, SYN),
+    ];
+    expect(judged).toEqual(judged.map(() => FAULT.NONE));
+  });
+});
