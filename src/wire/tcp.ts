@@ -35,3 +35,28 @@ export function checkTcp(view: DataView, at: number, length: number): number {
 export function tcpHeaderLength(view: DataView, at: number): number {
   return (view.getUint8(at + TCP.DATA_OFFSET) >>> 4) << 2;
 }
+
+const OPTION_END = 0;
+const OPTION_NOP = 1;
+const OPTION_WINDOW_SCALE = 3;
+/** RFC 7323 section 2.3: a larger shift count is taken as this one. */
+const MAX_WINDOW_SCALE = 14;
+
+/** @returns the shift count of a checked SYN's window scale option (RFC 7323 section 2.2), or -1 when it has none */
+export function windowScale(view: DataView, at: number): number {
+  const end = at + tcpHeaderLength(view, at);
+  for (let i = at + TCP.HEADER_LENGTH; i < end; ) {
+    const kind = view.getUint8(i);
+    if (kind === OPTION_END) return -1;
+    if (kind === OPTION_NOP) {
+      i++;
+      continue;
+    }
+    if (i + 1 >= end) return -1;
+    const length = view.getUint8(i + 1);
+    if (length < 2 || i + length > end) return -1;
+    if (kind === OPTION_WINDOW_SCALE && length === 3) return Math.min(view.getUint8(i + 2), MAX_WINDOW_SCALE);
+    i += length;
+  }
+  return -1;
+}

@@ -1,0 +1,153 @@
+// NAT mappings with endpoint-independent mapping (RFC 4787 REQ-1): one client address and port has one external port,
+// whichever remotes it talks to. A mapping lives as long as a flow uses it. There is one external address, so address
+// pooling is "paired" by itself (REQ-2); no external port serves two mappings, so there is no port overloading (REQ-3).
+import type { RandomPool } from "./random.ts";
+
+const PORTS = 65536;
+/** Ports that a mapping may get when its own is taken (RFC 6056 section 3.2). */
+const FIRST_PORT = 1024;
+
+export const MAPPING_WORDS = 6;
+const ADDRESS = 0;
+/** internal port << 16 | external port */
+const PORT_PAIR = 1;
+const PROTOCOL = 2;
+const FLOWS = 3;
+/** Next in the chain of the same hash, or next free. */
+const NEXT = 4;
+const CLIENT = 5;
+
+const NONE = -1;
+export const NO_MAPPING_FREE = -1;
+
+export class MappingTable {
+  private readonly words: Int32Array;
+  private readonly heads: Int32Array;
+  private free = 0;
+  /** By protocol class and external port: mapping + 1, or 0. */
+  private readonly external = new Int32Array(3 * PORTS);
+
+  /**
+   * @param capacity most mappings at a time
+   * @param seed of the hash
+   */
+  constructor(
+    capacity: number,
+    private readonly seed: number,
+    private readonly random: RandomPool,
+  ) {
+    this.words = new Int32Array(capacity * MAPPING_WORDS);
+    this.heads = new Int32Array(2 ** Math.ceil(Math.log2(capacity * 2))).fill(NONE);
+    for (let i = 0; i < capacity; i++) this.words[i * MAPPING_WORDS + NEXT] = i + 1 < capacity ? i + 1 : NONE;
+  }
+
+  /** @returns the mapping of a client's address and port (or ICMP identifier), or NO_MAPPING_FREE when it has none */
+  find(protocol: number, address: number, port: number): number {
+    for (let m = this.heads[this.hash(protocol, address, port)]; m !== NONE; m = this.words[m * MAPPING_WORDS + NEXT]) {
+      const at = m * MAPPING_WORDS;
+      if (
+        this.words[at + ADDRESS] === address &&
+        this.words[at + PORT_PAIR] >>> 16 === port &&
+        this.words[at + PROTOCOL] === protocol
+      ) {
+        return m;
+      }
+    }
+    return NONE;
+  }
+
+  /** @returns the mapping that owns an external port, or NO_MAPPING_FREE */
+  findExternal(protocol: number, port: number): number {
+    return this.external[classOf(protocol) * PORTS + port] - 1;
+  }
+
+  /**
+   * A new mapping, without flows as yet: `retain` it.
+   * @returns its number, or NO_MAPPING_FREE when all ports (or all records) are taken
+   */
+  allocate(protocol: number, address: number, port: number, client: number): number {
+    const mapping = this.free;
+    if (mapping === NONE) return NO_MAPPING_FREE;
+    const external = this.choosePort(protocol, port);
+    if (external === NONE) return NO_MAPPING_FREE;
+    const at = mapping * MAPPING_WORDS;
+    const head = this.hash(protocol, address, port);
+    this.free = this.words[at + NEXT];
+    this.words[at + ADDRESS] = address;
+    this.words[at + PORT_PAIR] = (port << 16) | external;
+    this.words[at + PROTOCOL] = protocol;
+    this.words[at + FLOWS] = 0;
+    this.words[at + CLIENT] = client;
+    this.words[at + NEXT] = this.heads[head];
+    this.heads[head] = mapping;
+    this.external[classOf(protocol) * PORTS + external] = mapping + 1;
+    return mapping;
+  }
+
+  retain(mapping: number): void {
+    this.words[mapping * MAPPING_WORDS + FLOWS]++;
+  }
+
+  /** Gives up one flow's hold; the last one ends the mapping. */
+  release(mapping: number): void {
+    const at = mapping * MAPPING_WORDS;
+    if (--this.words[at + FLOWS] <= 0) this.remove(mapping);
+  }
+
+  externalPort(mapping: number): number {
+    return this.words[mapping * MAPPING_WORDS + PORT_PAIR] & 0xffff;
+  }
+
+  internalPort(mapping: number): number {
+    return this.words[mapping * MAPPING_WORDS + PORT_PAIR] >>> 16;
+  }
+
+  /** @returns the client's address, int32 in host order */
+  address(mapping: number): number {
+    return this.words[mapping * MAPPING_WORDS + ADDRESS];
+  }
+
+  private remove(mapping: number): void {
+    const at = mapping * MAPPING_WORDS;
+    const words = this.words;
+    this.external[classOf(words[at + PROTOCOL]) * PORTS + this.externalPort(mapping)] = 0;
+    const head = this.hash(words[at + PROTOCOL], words[at + ADDRESS], this.internalPort(mapping));
+    if (this.heads[head] === mapping) {
+      this.heads[head] = words[at + NEXT];
+    } else {
+      let before = this.heads[head];
+      while (words[before * MAPPING_WORDS + NEXT] !== mapping) before = words[before * MAPPING_WORDS + NEXT];
+      words[before * MAPPING_WORDS + NEXT] = words[at + NEXT];
+    }
+    words[at + NEXT] = this.free;
+    this.free = mapping;
+  }
+
+  /** The client's own port where it is free; else a random one of the same parity (RFC 4787 REQ-4), else any. */
+  private choosePort(protocol: number, port: number): number {
+    const base = classOf(protocol) * PORTS;
+    if (port !== 0 && this.external[base + port] === 0) return port;
+    const start = FIRST_PORT + this.random.below(PORTS - FIRST_PORT);
+    const same = this.firstFree(base, (start & ~1) | (port & 1));
+    return same !== NONE ? same : this.firstFree(base, (start & ~1) | (~port & 1));
+  }
+
+  /** The first free port of the same parity from `start` on, round to it again. */
+  private firstFree(base: number, start: number): number {
+    for (let port = start; port < PORTS; port += 2) if (this.external[base + port] === 0) return port;
+    for (let port = FIRST_PORT + (start & 1); port < start; port += 2)
+      if (this.external[base + port] === 0) return port;
+    return NONE;
+  }
+
+  private hash(protocol: number, address: number, port: number): number {
+    let h = Math.imul(this.seed ^ address, 0xcc9e2d51);
+    h = Math.imul(h ^ (h >>> 15) ^ ((port << 8) | protocol), 0x85ebca6b);
+    return (h ^ (h >>> 13)) & (this.heads.length - 1);
+  }
+}
+
+/** Protocols with ports of their own: ICMP's identifiers, TCP's and UDP's ports. */
+function classOf(protocol: number): number {
+  return protocol === 6 ? 1 : protocol === 17 ? 2 : 0;
+}

@@ -1,0 +1,224 @@
+// TCP connections as seen from between their ends (RFC 9293, RFC 5382): handshake, windows, FINs and RSTs of both sides.
+// What lies outside the windows that the ends offered each other was not sent by them: it must not pass, close or refresh
+// a flow (RFC 5961's reasoning; the bounds are those of van Rooij, "Real Stateful TCP Packet Filtering in IP Filter").
+import { ACK, FIN, RST, SYN, TCP, tcpHeaderLength, windowScale } from "../wire/tcp.ts";
+import { FLOW, FLOW_STATE, FLOW_WORDS, type FlowTable } from "./flows.ts";
+import { VERDICT } from "./verdict.ts";
+
+/** Outcomes of `track` beside verdicts that drop. */
+export const TRACK = { PASS: 0, PASS_UNREFRESHED: -1 } as const;
+
+/** Words of one side of a connection. */
+const SIDE_WORDS = 4;
+/** One past the highest sequence number it has sent, SYN and FIN counted. */
+const END = 0;
+/** One past the highest that it may send: what the other side acknowledged plus its window. */
+const LIMIT = 1;
+/** The largest window that it has offered, in bytes. */
+const WINDOW = 2;
+/** The highest acknowledgment that it has sent. Before its first one: the other side's initial sequence number. */
+const ACKED = 3;
+
+/** Bits of a flow's STATE, by side. */
+const SHIFT = FLOW_STATE.TCP_SHIFT;
+const SYN_SEEN = [1 << SHIFT, 2 << SHIFT];
+const SYN_ACKED = [4 << SHIFT, 8 << SHIFT];
+const FIN_SEEN = [16 << SHIFT, 32 << SHIFT];
+const FIN_ACKED = [64 << SHIFT, 128 << SHIFT];
+const RESET = 256 << SHIFT;
+const SCALE_OFFERED = 512 << SHIFT;
+const BOTH_SYNS_ACKED = SYN_ACKED[0] | SYN_ACKED[1];
+const ANY_FIN = FIN_SEEN[0] | FIN_SEEN[1];
+const BOTH_FINS_ACKED = FIN_ACKED[0] | FIN_ACKED[1];
+const SCALE_SHIFT = [20, 24];
+const ALL = 0x0fffff00;
+
+/** The least distance, in bytes, that an acknowledgment may lie behind what the other side has sent. */
+const MIN_ACK_WINDOW = 66_000;
+
+export interface TcpTimeouts {
+  /** Seconds: both SYNs acknowledged, no FIN, no RST. */
+  readonly established: number;
+  /** Seconds: opening or closing. */
+  readonly transitory: number;
+}
+
+export class TcpTracker {
+  private readonly words: Int32Array;
+
+  constructor(
+    private readonly flows: FlowTable,
+    private readonly timeouts: TcpTimeouts,
+  ) {
+    this.words = new Int32Array(flows.capacity * SIDE_WORDS * 2);
+  }
+
+  /** @returns whether both ends have agreed to the connection, and neither has ended it */
+  isEstablished(flow: number): boolean {
+    const state = this.flows.words[flow * FLOW_WORDS + FLOW.STATE];
+    return (state & BOTH_SYNS_ACKED) === BOTH_SYNS_ACKED && (state & (ANY_FIN | RESET)) === 0;
+  }
+
+  /** @returns the name of the connection's state, in RFC 9293's terms as far as they fit between the ends */
+  stateName(flow: number): string {
+    const state = this.flows.words[flow * FLOW_WORDS + FLOW.STATE];
+    if ((state & RESET) !== 0) return "RESET";
+    if ((state & BOTH_FINS_ACKED) === BOTH_FINS_ACKED) return "TIME-WAIT";
+    if ((state & ANY_FIN) === ANY_FIN) return "CLOSING";
+    if ((state & ANY_FIN) !== 0) return "FIN-WAIT";
+    if ((state & BOTH_SYNS_ACKED) === BOTH_SYNS_ACKED) return "ESTABLISHED";
+    return (state & SYN_SEEN[1]) !== 0 ? "SYN-RECEIVED" : "SYN-SENT";
+  }
+
+  /**
+   * Follows one segment of a flow.
+   * @param side the side that it comes from
+   * @param at offset of its checked TCP header
+   * @param length bytes of header and payload
+   * @returns a member of TRACK, or the verdict that drops it
+   */
+  track(view: DataView, flow: number, side: number, at: number, length: number): number {
+    const flags = view.getUint8(at + TCP.FLAGS);
+    if ((flags & (SYN | RST)) !== 0) {
+      return (flags & RST) !== 0 ? this.reset(view, flow, side, at) : this.synchronize(view, flow, side, at, length);
+    }
+    return this.segment(view, flow, side, at, length);
+  }
+
+  /** Everything after the handshake: the common case. Its ACK bit is set: checkTcp lets no other pass. */
+  private segment(view: DataView, flow: number, side: number, at: number, length: number): number {
+    const stateAt = flow * FLOW_WORDS + FLOW.STATE;
+    const state = this.flows.words[stateAt];
+    if ((state & SYN_SEEN[0]) === 0 || (state & SYN_SEEN[1]) === 0) return VERDICT.TCP_STATE;
+    const words = this.words;
+    const s = (flow * 2 + side) * SIDE_WORDS;
+    const r = (flow * 2 + (side ^ 1)) * SIDE_WORDS;
+    const flags = view.getUint8(at + TCP.FLAGS);
+    const fin = flags & FIN;
+    const sequence = view.getInt32(at + TCP.SEQUENCE);
+    const acknowledgment = view.getInt32(at + TCP.ACKNOWLEDGMENT);
+    const end = (sequence + length - tcpHeaderLength(view, at) + fin) | 0;
+    const window = view.getUint16(at + TCP.WINDOW) << ((state >>> SCALE_SHIFT[side]) & 15);
+    if (
+      ((sequence - words[s + LIMIT]) | 0) > 0 ||
+      ((end - words[s + END] + words[r + WINDOW]) | 0) < -1 ||
+      ((acknowledgment - words[r + END]) | 0) > 0 ||
+      ((acknowledgment - words[r + END]) | 0) < -Math.max(words[s + WINDOW], MIN_ACK_WINDOW)
+    ) {
+      return VERDICT.TCP_WINDOW;
+    }
+    const other = side ^ 1;
+    let after = state;
+    if ((state & SYN_ACKED[other]) === 0) {
+      // The first acknowledgment must cover the other side's SYN.
+      if (((acknowledgment - words[s + ACKED]) | 0) <= 0) return VERDICT.TCP_WINDOW;
+      after |= SYN_ACKED[other];
+    }
+    this.advance(s, r, end, acknowledgment, window);
+    if (fin !== 0) after |= FIN_SEEN[side];
+    if ((state & FIN_SEEN[other]) !== 0 && acknowledgment === words[r + END]) after |= FIN_ACKED[other];
+    if (after !== state) this.enter(flow, after);
+    return TRACK.PASS;
+  }
+
+  private advance(s: number, r: number, end: number, acknowledgment: number, window: number): void {
+    const words = this.words;
+    if (((end - words[s + END]) | 0) > 0) words[s + END] = end;
+    if (window > words[s + WINDOW]) words[s + WINDOW] = window;
+    if (((acknowledgment - words[s + ACKED]) | 0) > 0) words[s + ACKED] = acknowledgment;
+    // A closed window lets one byte through: the probe (RFC 9293 section 3.8.6.1).
+    const limit = (acknowledgment + Math.max(window, 1)) | 0;
+    if (((limit - words[r + LIMIT]) | 0) > 0) words[r + LIMIT] = limit;
+  }
+
+  /** SYN and SYN-ACK. */
+  private synchronize(view: DataView, flow: number, side: number, at: number, length: number): number {
+    const state = this.flows.words[flow * FLOW_WORDS + FLOW.STATE];
+    const other = side ^ 1;
+    const words = this.words;
+    const s = (flow * 2 + side) * SIDE_WORDS;
+    const r = (flow * 2 + other) * SIDE_WORDS;
+    const end = (view.getInt32(at + TCP.SEQUENCE) + length - tcpHeaderLength(view, at) + 1) | 0;
+    const again = (state & SYN_SEEN[side]) !== 0 && end === words[s + END];
+    if ((view.getUint8(at + TCP.FLAGS) & ACK) !== 0) {
+      if ((state & SYN_SEEN[other]) === 0) return VERDICT.TCP_STATE;
+      const acknowledgment = view.getInt32(at + TCP.ACKNOWLEDGMENT);
+      if (((acknowledgment - words[r + END]) | 0) > 0) return VERDICT.TCP_WINDOW;
+      if ((state & SYN_SEEN[side]) === 0) {
+        if (((acknowledgment - words[s + ACKED]) | 0) <= 0) return VERDICT.TCP_WINDOW;
+        this.open(view, flow, side, at, end, state | SYN_ACKED[other]);
+        words[s + ACKED] = acknowledgment;
+        return TRACK.PASS;
+      }
+      if (!again) return VERDICT.TCP_WINDOW;
+      if ((state & SYN_ACKED[other]) === 0) this.enter(flow, state | SYN_ACKED[other]); // simultaneous open
+      return TRACK.PASS;
+    }
+    if (again && (state & SYN_ACKED[side]) === 0) return TRACK.PASS;
+    const closed = (state & RESET) !== 0 || (state & BOTH_FINS_ACKED) === BOTH_FINS_ACKED;
+    if (side === 0 && (closed || (state & SYN_SEEN[1]) === 0)) {
+      this.open(view, flow, 0, at, end, state & ~(ALL | FLOW_STATE.ANSWERED)); // a new connection, or a new one with the same ports
+      return TRACK.PASS;
+    }
+    if (side === 1 && (state & SYN_SEEN[1]) === 0) {
+      this.open(view, flow, 1, at, end, state); // simultaneous open (RFC 5382 REQ-2)
+      return TRACK.PASS;
+    }
+    // Into a living connection: its end will challenge it (RFC 5961 section 4). From outside it is not even let through.
+    return side === 0 && !closed ? TRACK.PASS_UNREFRESHED : VERDICT.TCP_WINDOW;
+  }
+
+  /** Notes the first SYN of a side. */
+  private open(view: DataView, flow: number, side: number, at: number, end: number, state: number): void {
+    const words = this.words;
+    const s = (flow * 2 + side) * SIDE_WORDS;
+    const r = (flow * 2 + (side ^ 1)) * SIDE_WORDS;
+    const otherSeen = (state & SYN_SEEN[side ^ 1]) !== 0;
+    words[s + END] = end;
+    words[s + LIMIT] = otherSeen ? (end + words[r + WINDOW]) | 0 : end;
+    words[s + WINDOW] = Math.max(view.getUint16(at + TCP.WINDOW), 1);
+    words[r + ACKED] = view.getInt32(at + TCP.SEQUENCE);
+    if (otherSeen) words[r + LIMIT] = (words[r + END] + words[s + WINDOW]) | 0;
+    // Windows are scaled only if both SYNs say so (RFC 7323 section 2.2).
+    const scale = windowScale(view, at);
+    let after = (state | SYN_SEEN[side]) & ~(15 << SCALE_SHIFT[side]);
+    if (!otherSeen) {
+      after = scale < 0 ? after & ~SCALE_OFFERED : after | SCALE_OFFERED | (scale << SCALE_SHIFT[side]);
+    } else if (scale >= 0 && (state & SCALE_OFFERED) !== 0) {
+      after |= scale << SCALE_SHIFT[side];
+    } else {
+      after &= ~(15 << SCALE_SHIFT[side ^ 1]);
+    }
+    this.enter(flow, after);
+  }
+
+  /** A RST ends the connection only with the one sequence number that its receiver would believe (RFC 5961 section 3). */
+  private reset(view: DataView, flow: number, side: number, at: number): number {
+    const state = this.flows.words[flow * FLOW_WORDS + FLOW.STATE];
+    const other = side ^ 1;
+    const words = this.words;
+    const s = (flow * 2 + side) * SIDE_WORDS;
+    const r = (flow * 2 + other) * SIDE_WORDS;
+    const sequence = view.getInt32(at + TCP.SEQUENCE);
+    if ((state & SYN_SEEN[side]) === 0) {
+      // The refusal of a SYN: it acknowledges what the SYN sent (RFC 9293 section 3.10.7.3).
+      const acknowledgment = view.getInt32(at + TCP.ACKNOWLEDGMENT);
+      if ((view.getUint8(at + TCP.FLAGS) & ACK) === 0 || (state & SYN_SEEN[other]) === 0) return VERDICT.TCP_WINDOW;
+      if (((acknowledgment - words[r + END]) | 0) > 0) return VERDICT.TCP_WINDOW;
+      if (((acknowledgment - words[s + ACKED]) | 0) <= 0) return VERDICT.TCP_WINDOW;
+    } else if (sequence !== words[s + END] && sequence !== words[r + ACKED]) {
+      const inWindow = ((sequence - words[s + LIMIT]) | 0) <= 0 && ((sequence - words[r + ACKED]) | 0) >= 0;
+      return inWindow ? TRACK.PASS_UNREFRESHED : VERDICT.TCP_WINDOW;
+    }
+    this.enter(flow, state | RESET);
+    return TRACK.PASS;
+  }
+
+  private enter(flow: number, state: number): void {
+    const at = flow * FLOW_WORDS;
+    const words = this.flows.words;
+    words[at + FLOW.STATE] = (state & SYN_ACKED[0]) !== 0 ? state | FLOW_STATE.ANSWERED : state;
+    const { established, transitory } = this.timeouts;
+    words[at + FLOW.TIMEOUT] = this.isEstablished(flow) ? established : transitory;
+  }
+}

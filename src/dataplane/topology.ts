@@ -1,0 +1,118 @@
+// Who is where: the settings' interfaces, clients and our own addresses, laid out for look-ups without allocation.
+// Immutable; new settings make a new one. Addresses go in and come out as int32 in host order.
+import { macHead, macTail } from "../wire/ethernet.ts";
+import { maskOf } from "./ruleset.ts";
+import type { ClientSettings, Settings } from "./settings.ts";
+
+export const NOBODY = -1;
+
+export class Topology {
+  /** Our MAC addresses, the clients' pinned ones, and the gateway's, in the two parts that frames are compared by. */
+  readonly macHead: Int32Array;
+  readonly macTail: Int32Array;
+  readonly pinned: readonly (PinnedMac | undefined)[];
+  readonly gatewayMac: PinnedMac | undefined;
+  readonly mtu: Int32Array;
+
+  readonly uplink: number;
+  readonly uplinkAddress: number;
+  readonly gateway: number;
+  private readonly uplinkNetwork: number;
+  private readonly uplinkMask: number;
+
+  /** By client number. */
+  readonly clientInterface: Int32Array;
+  readonly clientNetwork: Int32Array;
+  readonly clientMask: Int32Array;
+  readonly clientGateway: Int32Array;
+
+  constructor(readonly settings: Settings) {
+    const { interfaces, uplink, clients } = settings;
+    const macs = interfaces.map((iface) => pinnedMac(iface.mac));
+    this.macHead = Int32Array.from(macs, (mac) => mac.head);
+    this.macTail = Int32Array.from(macs, (mac) => mac.tail);
+    this.mtu = Int32Array.from(interfaces, (iface) => iface.mtu);
+    this.pinned = clients.map((client) => client.mac && pinnedMac(client.mac));
+    this.gatewayMac = uplink.gatewayMac && pinnedMac(uplink.gatewayMac);
+    this.uplink = uplink.iface;
+    this.uplinkAddress = uplink.address | 0;
+    this.gateway = uplink.gateway | 0;
+    this.uplinkMask = maskOf(uplink.prefix);
+    this.uplinkNetwork = uplink.address & this.uplinkMask;
+    this.clientInterface = Int32Array.from(clients, (client) => client.iface);
+    this.clientMask = Int32Array.from(clients, (client) => maskOf(client.prefix));
+    this.clientNetwork = Int32Array.from(clients, (client) => client.network & maskOf(client.prefix));
+    this.clientGateway = Int32Array.from(clients, (client) => client.gateway);
+  }
+
+  client(client: number): ClientSettings {
+    return this.settings.clients[client];
+  }
+
+  /** @returns the client that has this address, on whichever interface, or NOBODY */
+  clientOf(address: number): number {
+    for (let client = 0; client < this.clientNetwork.length; client++) {
+      if ((address & this.clientMask[client]) === this.clientNetwork[client]) return client;
+    }
+    return NOBODY;
+  }
+
+  /** @returns the client that may use this source address on this interface, or NOBODY; never for an address of ours */
+  clientOn(iface: number, address: number): number {
+    const client = this.clientOf(address);
+    if (client === NOBODY || this.clientInterface[client] !== iface) return NOBODY;
+    const mask = this.clientMask[client];
+    // Of a network, neither our own address nor the network's first and last (RFC 922 section 7) are a host.
+    if (mask !== -1 && (address === this.clientGateway[client] || (address & ~mask) === 0 || (address | mask) === -1)) {
+      return NOBODY;
+    }
+    return client;
+  }
+
+  /** @returns whether the address is the firewall's own: the uplink's, or a gateway as some client sees it */
+  isOwn(address: number): boolean {
+    return address === this.uplinkAddress || this.clientGateway.includes(address);
+  }
+
+  /** @returns whether hosts of this address are reached on the uplink without the gateway */
+  isOnUplinkLink(address: number): boolean {
+    return (address & this.uplinkMask) === this.uplinkNetwork;
+  }
+
+  /** @returns the address that a frame to `destination` out of the uplink is handed to */
+  uplinkNextHop(destination: number): number {
+    return this.isOnUplinkLink(destination) ? destination : this.gateway;
+  }
+
+  /** @returns our address as hosts on that interface see it, who have (or ask from) the address `peer` */
+  ownAddressFor(iface: number, peer: number): number {
+    if (iface === this.uplink) return this.uplinkAddress;
+    const client = this.clientOf(peer);
+    return client === NOBODY ? this.uplinkAddress : this.clientGateway[client];
+  }
+
+  /** @returns whether packets to this destination can be routed to the uplink at all: unicast, and not to be kept local */
+  isRoutable(destination: number): boolean {
+    const top = destination >>> 24;
+    if (top === 0 || top === 127 || top >= 224) return false; // RFC 1122 3.2.1.3, RFC 5771, RFC 1112
+    if (destination >>> 16 === 0xa9fe) return false; // link-local: RFC 3927 section 2.7
+    return !this.isUplinkBroadcast(destination);
+  }
+
+  /** The uplink network's first and last address; a /31 or /32 has none (RFC 3021). */
+  private isUplinkBroadcast(address: number): boolean {
+    if (!this.isOnUplinkLink(address) || this.settings.uplink.prefix >= 31) return false;
+    const host = address & ~this.uplinkMask;
+    return host === 0 || host === ~this.uplinkMask;
+  }
+}
+
+export interface PinnedMac {
+  readonly head: number;
+  readonly tail: number;
+}
+
+function pinnedMac(mac: Uint8Array): PinnedMac {
+  const view = new DataView(mac.buffer, mac.byteOffset, mac.byteLength);
+  return { head: macHead(view, 0), tail: macTail(view, 0) };
+}
