@@ -1,0 +1,135 @@
+// Network interfaces of the network namespace that the program runs in: what they are, and how the kernel's own IP stack is
+// kept silent on those that are ours. By ioctl(2) and /proc, which follow the namespace; /sys need not.
+import { ptr } from "bun:ffi";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { ENODEV, errno, libc, must, SystemError } from "./libc.ts";
+
+const AF_INET = 2; // linux/socket.h
+const SOCK_DGRAM = 2;
+const SOCK_CLOEXEC = 0x80000;
+
+// linux/sockios.h
+const SIOCGIFCONF = 0x8912;
+const SIOCGIFFLAGS = 0x8913;
+const SIOCSIFFLAGS = 0x8914;
+const SIOCGIFMTU = 0x8921;
+const SIOCGIFHWADDR = 0x8927;
+const SIOCGIFINDEX = 0x8933;
+
+const IFF_UP = 1; // linux/if.h
+const ARPHRD_ETHER = 1; // linux/if_arp.h
+
+// struct ifreq (linux/if.h): the name, then what is asked for.
+const NAME_LENGTH = 16;
+const VALUE = NAME_LENGTH;
+const REQUEST_LENGTH = 40;
+
+/** An Ethernet interface as the kernel has it. */
+export interface Device {
+  readonly name: string;
+  readonly mac: Uint8Array;
+  /** Largest IP packet, in bytes. */
+  readonly mtu: number;
+}
+
+function withSocket<T>(use: (fd: number) => T): T {
+  const fd = must(libc.socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket AF_INET");
+  try {
+    return use(fd);
+  } finally {
+    libc.close(fd);
+  }
+}
+
+/** One ioctl about one interface. @returns the struct ifreq as the kernel left it. */
+function request(code: number, call: string, name: string, flags = 0): DataView<ArrayBuffer> {
+  const bytes = new Uint8Array(REQUEST_LENGTH);
+  const encoded = new TextEncoder().encode(name);
+  if (encoded.length >= NAME_LENGTH) throw new Error(`${name}: no interface has so long a name`);
+  bytes.set(encoded);
+  const view = new DataView(bytes.buffer);
+  view.setUint16(VALUE, flags, true);
+  withSocket((fd) => {
+    if (libc.ioctl(fd, code, ptr(bytes)) >= 0) return;
+    if (errno() === ENODEV) throw new Error(`${name}: there is no such interface`);
+    throw new SystemError(`${call} ${name}`, errno());
+  });
+  return view;
+}
+
+/** @returns the kernel's number of the interface; another one when it went away and came again. */
+export function interfaceIndex(name: string): number {
+  return request(SIOCGIFINDEX, "SIOCGIFINDEX", name).getInt32(VALUE, true);
+}
+
+/** @returns the Ethernet interfaces there are, in the kernel's order. */
+export function listDevices(): Device[] {
+  const lines = readFileSync("/proc/net/dev", "utf8").split("\n").slice(2);
+  const devices: Device[] = [];
+  for (const line of lines) {
+    const name = line.slice(0, line.lastIndexOf(":")).trim();
+    if (name === "") continue;
+    const address = request(SIOCGIFHWADDR, "SIOCGIFHWADDR", name); // struct sockaddr
+    if (address.getUint16(VALUE, true) !== ARPHRD_ETHER) continue;
+    const mac = new Uint8Array(address.buffer.slice(VALUE + 2, VALUE + 8));
+    devices.push({ name, mac, mtu: request(SIOCGIFMTU, "SIOCGIFMTU", name).getInt32(VALUE, true) });
+  }
+  return devices;
+}
+
+/** @returns the IPv4 addresses that the kernel itself has on an interface, as text. */
+export function kernelAddresses(name: string): string[] {
+  const capacity = 256 * REQUEST_LENGTH;
+  const requests = new Uint8Array(capacity);
+  const conf = new DataView(new ArrayBuffer(16)); // struct ifconf: i32 length, then the address of the requests
+  conf.setInt32(0, capacity, true);
+  conf.setBigUint64(8, BigInt(ptr(requests)), true);
+  withSocket((fd) => must(libc.ioctl(fd, SIOCGIFCONF, ptr(conf)), "SIOCGIFCONF"));
+  const addresses: string[] = [];
+  for (let at = 0; at < conf.getInt32(0, true); at += REQUEST_LENGTH) {
+    const label = new TextDecoder().decode(requests.subarray(at, at + NAME_LENGTH)).replace(/\0.*/s, "");
+    if (label.split(":")[0] !== name) continue; // an address may be labelled "eth0:1"
+    addresses.push(requests.subarray(at + VALUE + 4, at + VALUE + 8).join(".")); // struct sockaddr_in
+  }
+  return addresses;
+}
+
+/**
+ * What keeps the kernel from sending anything of its own on an interface, and from taking what comes in there as its own or
+ * forwarding it past us: no IPv6; no IPv4 packet has a source that strict reverse path filtering accepts, because
+ * no route leads out there.
+ */
+const SILENT: readonly (readonly [file: string, value: string])[] = [
+  ["ipv6/conf/NAME/disable_ipv6", "1"],
+  ["ipv4/conf/NAME/forwarding", "0"],
+  ["ipv4/conf/NAME/rp_filter", "1"],
+  ["ipv4/conf/NAME/arp_ignore", "8"],
+];
+
+/**
+ * Makes an interface ours: up, the kernel's own IP stack silent on it.
+ * @returns what leaves the interface as it was
+ * @throws when the kernel has an IPv4 address there, because it would answer beside us
+ */
+export function takeInterface(name: string): () => void {
+  const addresses = kernelAddresses(name);
+  if (addresses.length > 0) {
+    throw new Error(
+      `${name}: the kernel has the address ${addresses.join(", ")} there and would answer beside the firewall ` +
+        `(remove it: ip address flush dev ${name})`,
+    );
+  }
+  const found: [file: string, value: string][] = [];
+  for (const [pattern, value] of SILENT) {
+    const file = `/proc/sys/net/${pattern.replace("NAME", name)}`;
+    if (!existsSync(file)) continue; // a kernel without IPv6
+    found.push([file, readFileSync(file, "utf8").trim()]);
+    writeFileSync(file, value);
+  }
+  const flags = request(SIOCGIFFLAGS, "SIOCGIFFLAGS", name).getUint16(VALUE, true);
+  if ((flags & IFF_UP) === 0) request(SIOCSIFFLAGS, "SIOCSIFFLAGS", name, flags | IFF_UP);
+  return () => {
+    if ((flags & IFF_UP) === 0) request(SIOCSIFFLAGS, "SIOCSIFFLAGS", name, flags);
+    for (const [file, value] of found) writeFileSync(file, value);
+  };
+}

@@ -1,0 +1,135 @@
+// packet(7): one socket that receives every frame of one interface into a ring of slots in shared memory, and transmits.
+// Constants and structures are those of linux/if_packet.h.
+import { ptr } from "bun:ffi";
+import { errno, libc, mapFile, must, SystemError } from "./libc.ts";
+
+const AF_PACKET = 17; // linux/socket.h
+const SOCK_RAW = 3;
+const SOCK_CLOEXEC = 0x80000;
+const ETH_P_ALL = 0x0003; // linux/if_ether.h
+
+const SOL_SOCKET = 1; // asm-generic/socket.h
+const SO_ERROR = 4;
+const SO_SNDBUFFORCE = 32;
+const SO_RCVBUFFORCE = 33;
+
+const SOL_PACKET = 263;
+const PACKET_ADD_MEMBERSHIP = 1;
+const PACKET_RX_RING = 5;
+const PACKET_STATISTICS = 6;
+const PACKET_COPY_THRESH = 7;
+const PACKET_VERSION = 10;
+const PACKET_VNET_HDR = 15;
+const PACKET_IGNORE_OUTGOING = 23;
+const PACKET_MR_PROMISC = 1;
+const TPACKET_V2 = 1;
+
+/** Bits of a slot's status. Zero: the kernel's. */
+export const TP_STATUS_KERNEL = 0;
+export const TP_STATUS_COPY = 0x02; // the whole frame waits in the socket's queue
+export const TP_STATUS_VLAN_VALID = 0x10; // a VLAN tag was taken off the frame
+
+/** Offsets of struct tpacket2_hdr, at the beginning of each slot. */
+export const SLOT_STATUS = 0; // u32
+export const SLOT_LENGTH = 4; // u32: bytes the frame has
+export const SLOT_CAPTURED = 8; // u32: bytes of it that are in the slot
+export const SLOT_FRAME = 12; // u16: where in the slot it begins
+
+/** recv(2), sendmmsg(2): MSG_TRUNC tells a frame's whole length. */
+export const MSG_TRUNC = 0x20;
+export const MSG_DONTWAIT = 0x40;
+
+/** A receive ring. `slotSize` is a multiple of 16, `slotSize * slots` one of BLOCK_SIZE, and both are powers of two. */
+export interface RingShape {
+  readonly slotSize: number;
+  readonly slots: number;
+}
+
+const BLOCK_SIZE = 32 * 1024; // contiguous memory that the kernel is asked for at a time
+
+/**
+ * Bytes of frames that wait in the kernel, each way: what does not fit a slot and is not fetched yet, and what a full
+ * transmit queue holds up.
+ */
+const SOCKET_BUFFER = 4 * 1024 * 1024;
+
+function setOption(fd: number, level: number, name: number, value: Uint32Array, what: string): void {
+  must(libc.setsockopt(fd, level, name, ptr(value), value.byteLength), what);
+}
+
+function socketAddress(ifindex: number): DataView<ArrayBuffer> {
+  const address = new DataView(new ArrayBuffer(20)); // struct sockaddr_ll
+  address.setUint16(0, AF_PACKET, true);
+  address.setUint16(2, ETH_P_ALL); // network order
+  address.setInt32(4, ifindex, true);
+  return address;
+}
+
+function openUnbound(): number {
+  // Protocol 0: no frame arrives before bind().
+  const fd = libc.socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+  if (fd >= 0) return fd;
+  const failure = new SystemError("socket AF_PACKET", errno());
+  if (failure.code === "EPERM") {
+    throw new Error(`${failure.message}: raw sockets need root (or the capabilities CAP_NET_RAW and CAP_NET_ADMIN)`);
+  }
+  throw failure;
+}
+
+/**
+ * Opens the socket, maps its ring at `address` and binds it: from then on slots fill.
+ * Frames have a virtio_net_hdr before them, in slots and in both directions of the socket: segmentation and checksum
+ * offload pass through. A frame longer than a slot is queued whole for recv(2), its slot has TP_STATUS_COPY.
+ * @param address page-aligned, in a reservation, `shape.slotSize * shape.slots` bytes
+ * @returns the file descriptor
+ * @throws SystemError, with nothing left open (what was mapped is left to the caller)
+ */
+export function openPacketSocket(ifindex: number, address: number, shape: RingShape): number {
+  const fd = openUnbound();
+  try {
+    const on = Uint32Array.of(1);
+    setOption(fd, SOL_PACKET, PACKET_VERSION, Uint32Array.of(TPACKET_V2), "PACKET_VERSION");
+    setOption(fd, SOL_PACKET, PACKET_VNET_HDR, on, "PACKET_VNET_HDR");
+    setOption(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, on, "PACKET_IGNORE_OUTGOING");
+    setOption(fd, SOL_PACKET, PACKET_COPY_THRESH, on, "PACKET_COPY_THRESH");
+    setOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, Uint32Array.of(SOCKET_BUFFER), "SO_RCVBUFFORCE");
+    setOption(fd, SOL_SOCKET, SO_SNDBUFFORCE, Uint32Array.of(SOCKET_BUFFER), "SO_SNDBUFFORCE");
+
+    const length = shape.slotSize * shape.slots;
+    const request = Uint32Array.of(BLOCK_SIZE, length / BLOCK_SIZE, shape.slotSize, shape.slots); // struct tpacket_req
+    setOption(fd, SOL_PACKET, PACKET_RX_RING, request, "PACKET_RX_RING");
+    mapFile(address, length, fd);
+
+    const link = socketAddress(ifindex);
+    must(libc.bind(fd, ptr(link), link.byteLength), `bind to interface ${ifindex}`);
+    // struct packet_mreq: index, type, address length, address
+    const membership = Uint32Array.of(ifindex, PACKET_MR_PROMISC, 0, 0);
+    setOption(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, membership, "PACKET_MR_PROMISC");
+    return fd;
+  } catch (error) {
+    libc.close(fd);
+    throw error;
+  }
+}
+
+const result = new Uint32Array(2);
+const resultLength = new Uint32Array(1);
+
+function getOption(fd: number, level: number, name: number, length: number): void {
+  resultLength[0] = length;
+  libc.getsockopt(fd, level, name, ptr(result), ptr(resultLength));
+}
+
+/** Takes the socket's pending error (ENETDOWN once its interface is down or gone), which poll(2) reports until then. */
+export function takeSocketError(fd: number): number {
+  result[0] = 0;
+  getOption(fd, SOL_SOCKET, SO_ERROR, 4);
+  return result[0];
+}
+
+/** @returns frames that found the ring full since the last call. */
+export function takeDrops(fd: number): number {
+  result[1] = 0;
+  getOption(fd, SOL_PACKET, PACKET_STATISTICS, 8); // struct tpacket_stats: packets, drops
+  return result[1];
+}
