@@ -106,7 +106,7 @@ function compileClient(client: ClientConfig, iface: number, dns: readonly number
 class Interfaces {
   readonly interfaces: InterfaceSettings[] = [];
   readonly errors: string[] = [];
-  readonly #uses: InterfaceUse[] = [];
+  private readonly uses: InterfaceUse[] = [];
 
   constructor(
     readonly devices: readonly Device[],
@@ -115,16 +115,16 @@ class Interfaces {
 
   /** @returns the number of its interface, or after reporting an error any. */
   number({ interface: reference, ownMac }: UplinkConfig | ClientConfig, isUplink: boolean): number {
-    const device = this.#find(reference);
+    const device = this.find(reference);
     if (device === undefined) return 0;
     const use = { interface: device.name, isUplink, ownMac };
-    const conflict = interfaceConflict(use, this.#uses);
+    const conflict = interfaceConflict(use, this.uses);
     if (conflict !== undefined) this.errors.push(`${reference.place}: ${conflict}`);
-    this.#uses.push(use);
-    return this.#place(device, ownMac);
+    this.uses.push(use);
+    return this.place(device, ownMac);
   }
 
-  #place({ name, mac, mtu }: Device, ownMac: Uint8Array | undefined): number {
+  private place({ name, mac, mtu }: Device, ownMac: Uint8Array | undefined): number {
     const known = this.interfaces.findIndex((other) => other.name === name);
     const settings = { name, mac: ownMac ?? mac, anyMac: this.anyMac && ownMac === undefined, mtu };
     if (known < 0) return this.interfaces.push(settings) - 1;
@@ -132,7 +132,7 @@ class Interfaces {
     return known;
   }
 
-  #find({ text, mac, place }: InterfaceReference): Device | undefined {
+  private find({ text, mac, place }: InterfaceReference): Device | undefined {
     const found = this.devices.filter(({ name, mac: own }) =>
       mac === undefined ? name === text : formatMac(own) === text,
     );

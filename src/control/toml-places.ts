@@ -28,121 +28,121 @@ export function lineOf(root: Place, path: Path): number {
 }
 
 class Scanner {
-  #at = 0;
-  #line = 1;
-  #counted = 0;
+  private at = 0;
+  private line = 1;
+  private counted = 0;
 
-  constructor(readonly text: string) {}
+  constructor(private readonly text: string) {}
 
   document(): Place {
     const root: Place = { line: 1, children: new Map() };
     let table = root;
-    if (this.text.startsWith("\ufeff")) this.#at++;
-    for (this.#blank(); this.#at < this.text.length; this.#blank()) {
-      if (this.#next() === "[") table = this.#header(root);
-      else this.#pair(table);
+    if (this.text.startsWith("\ufeff")) this.at++;
+    for (this.blank(); this.at < this.text.length; this.blank()) {
+      if (this.next() === "[") table = this.header(root);
+      else this.pair(table);
     }
     return root;
   }
 
-  #header(root: Place): Place {
-    const line = this.#here();
-    const isElement = this.text.startsWith("[[", this.#at);
-    this.#at += isElement ? 2 : 1;
+  private header(root: Place): Place {
+    const line = this.here();
+    const isElement = this.text.startsWith("[[", this.at);
+    this.at += isElement ? 2 : 1;
     let table = root;
-    for (const key of this.#key()) table = this.#child(lastElement(table), key);
-    this.#at += isElement ? 2 : 1;
-    if (isElement) return this.#child(table, table.children.size);
+    for (const key of this.key()) table = this.child(lastElement(table), key);
+    this.at += isElement ? 2 : 1;
+    if (isElement) return this.child(table, table.children.size);
     table.line = line;
     return table;
   }
 
-  #pair(table: Place): void {
+  private pair(table: Place): void {
     let place = table;
-    for (const key of this.#key()) place = this.#child(place, key);
-    this.#at++; // =
-    this.#value(place);
+    for (const key of this.key()) place = this.child(place, key);
+    this.at++; // =
+    this.value(place);
   }
 
   /** A key or a dotted key, up to the `=` or `]` behind it. */
-  #key(): string[] {
+  private key(): string[] {
     const parts: string[] = [];
     for (;;) {
-      this.#skip(" \t");
-      const start = this.#at;
-      if (this.#next() === '"' || this.#next() === "'") {
-        this.#string();
-        parts.push(String(parse(`key = ${this.text.slice(start, this.#at)}`).key));
+      this.skip(" \t");
+      const start = this.at;
+      if (this.next() === '"' || this.next() === "'") {
+        this.string();
+        parts.push(String(parse(`key = ${this.text.slice(start, this.at)}`).key));
       } else {
-        this.#skipUntil(" \t.=]");
-        parts.push(this.text.slice(start, this.#at));
+        this.skipUntil(" \t.=]");
+        parts.push(this.text.slice(start, this.at));
       }
-      this.#skip(" \t");
-      if (this.#next() !== ".") return parts;
-      this.#at++;
+      this.skip(" \t");
+      if (this.next() !== ".") return parts;
+      this.at++;
     }
   }
 
-  #value(place: Place): void {
-    this.#skip(" \t");
-    const first = this.#next();
-    if (first === "[") this.#items("]", () => this.#value(this.#child(place, place.children.size)));
-    else if (first === "{") this.#items("}", () => this.#pair(place));
-    else if (first === '"' || first === "'") this.#string();
-    else this.#skipUntil(",]}#\n");
+  private value(place: Place): void {
+    this.skip(" \t");
+    const first = this.next();
+    if (first === "[") this.items("]", () => this.value(this.child(place, place.children.size)));
+    else if (first === "{") this.items("}", () => this.pair(place));
+    else if (first === '"' || first === "'") this.string();
+    else this.skipUntil(",]}#\n");
   }
 
   /** What stands between brackets, separated by commas. */
-  #items(end: string, item: () => void): void {
-    this.#at++;
-    for (this.#blank(); this.#at < this.text.length && this.#next() !== end; this.#blank()) {
+  private items(end: string, item: () => void): void {
+    this.at++;
+    for (this.blank(); this.at < this.text.length && this.next() !== end; this.blank()) {
       item();
-      this.#blank();
-      if (this.#next() === ",") this.#at++;
+      this.blank();
+      if (this.next() === ",") this.at++;
     }
-    this.#at++;
+    this.at++;
   }
 
-  #string(): void {
-    const quote = this.#next();
-    const isLong = this.text.startsWith(quote.repeat(3), this.#at);
+  private string(): void {
+    const quote = this.next();
+    const isLong = this.text.startsWith(quote.repeat(3), this.at);
     const fence = isLong ? quote.repeat(3) : quote;
-    this.#at += fence.length;
-    while (this.#at < this.text.length && !this.text.startsWith(fence, this.#at)) {
-      this.#at += quote === '"' && this.#next() === "\\" ? 2 : 1;
+    this.at += fence.length;
+    while (this.at < this.text.length && !this.text.startsWith(fence, this.at)) {
+      this.at += quote === '"' && this.next() === "\\" ? 2 : 1;
     }
-    this.#at += fence.length;
-    if (isLong) this.#skip(quote); // a long string may end in quotes of its own, before the fence
+    this.at += fence.length;
+    if (isLong) this.skip(quote); // a long string may end in quotes of its own, before the fence
   }
 
   /** White space, line ends and comments. */
-  #blank(): void {
-    for (this.#skip(" \t\r\n"); this.#next() === "#"; this.#skip(" \t\r\n")) this.#skipUntil("\n");
+  private blank(): void {
+    for (this.skip(" \t\r\n"); this.next() === "#"; this.skip(" \t\r\n")) this.skipUntil("\n");
   }
 
-  #next(): string {
-    return this.text.charAt(this.#at);
+  private next(): string {
+    return this.text.charAt(this.at);
   }
 
-  #skip(any: string): void {
-    while (this.#at < this.text.length && any.includes(this.#next())) this.#at++;
+  private skip(any: string): void {
+    while (this.at < this.text.length && any.includes(this.next())) this.at++;
   }
 
-  #skipUntil(any: string): void {
-    while (this.#at < this.text.length && !any.includes(this.#next())) this.#at++;
+  private skipUntil(any: string): void {
+    while (this.at < this.text.length && !any.includes(this.next())) this.at++;
   }
 
-  #child(parent: Place, step: string | number): Place {
+  private child(parent: Place, step: string | number): Place {
     const known = parent.children.get(step);
     if (known !== undefined) return known;
-    const place: Place = { line: this.#here(), children: new Map() };
+    const place: Place = { line: this.here(), children: new Map() };
     parent.children.set(step, place);
     return place;
   }
 
-  #here(): number {
-    for (; this.#counted < this.#at; this.#counted++) if (this.text[this.#counted] === "\n") this.#line++;
-    return this.#line;
+  private here(): number {
+    for (; this.counted < this.at; this.counted++) if (this.text[this.counted] === "\n") this.line++;
+    return this.line;
   }
 }
 

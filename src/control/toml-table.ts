@@ -1,6 +1,6 @@
 // Reading a TOML document strictly: each key is taken with what it must be, what nobody took is unknown, and every
 // problem is kept with its line, so that a user sees all of them at once. What the keys mean is config.ts's business.
-import { parse, TomlError, type TomlTable, type TomlValue } from "smol-toml";
+import { parse, TomlDate, TomlError, type TomlTable, type TomlValue } from "smol-toml";
 import { quote } from "./quote.ts";
 import { lineOf, type Path, type Place, tomlPlaces } from "./toml-places.ts";
 
@@ -14,8 +14,8 @@ const MAX_DEPTH = 32;
 
 /** A document's problems, each with its place. */
 export class Report {
-  readonly #problems: { readonly line: number; readonly text: string }[] = [];
-  #places: Place = { line: 1, children: new Map() };
+  private readonly problems: { readonly line: number; readonly text: string }[] = [];
+  private places: Place = { line: 1, children: new Map() };
 
   constructor(readonly file: string) {}
 
@@ -23,28 +23,28 @@ export class Report {
   parse(text: string): TomlTable | undefined {
     try {
       const table = parse(text, { integersAsBigInt: true, maxDepth: MAX_DEPTH });
-      this.#places = tomlPlaces(text);
+      this.places = tomlPlaces(text);
       return table;
     } catch (error) {
       if (!(error instanceof TomlError)) throw error;
       const what = (error.message.split("\n")[0] ?? "").replace("Invalid TOML document: ", "");
-      this.#problems.push({ line: error.line, text: `column ${error.column}: not TOML: ${what}` });
+      this.problems.push({ line: error.line, text: `column ${error.column}: not TOML: ${what}` });
       return undefined;
     }
   }
 
   /** @param where the part of the configuration, as its user calls it: `client "work"` */
   add(path: Path, where: string, problem: string): void {
-    this.#problems.push({ line: this.line(path), text: `${where}: ${problem}` });
+    this.problems.push({ line: this.line(path), text: `${where}: ${problem}` });
   }
 
   line(path: Path): number {
-    return lineOf(this.#places, path);
+    return lineOf(this.places, path);
   }
 
   /** @returns `file:line: where: what is wrong (how to write it)`, by line. */
   errors(): string[] {
-    return this.#problems
+    return this.problems
       .toSorted((one, other) => one.line - other.line)
       .map(({ line, text }) => `${this.file}:${line}: ${text}`);
   }
@@ -52,7 +52,7 @@ export class Report {
 
 /** One table of the document, whose keys are read one by one. */
 export class Table {
-  readonly #known: string[] = [];
+  private readonly known: string[] = [];
 
   constructor(
     readonly report: Report,
@@ -71,7 +71,7 @@ export class Table {
    * @returns the value, or undefined if it isn't there or, reported, wrong
    */
   optional<T>(key: string, read: (value: TomlValue) => Reading<T>, example: string): T | undefined {
-    this.#known.push(key);
+    this.known.push(key);
     const value = this.values[key];
     if (value === undefined) return undefined;
     const reading = read(value);
@@ -99,8 +99,8 @@ export class Table {
   /** Reports the keys that nobody has asked for. To be called last. */
   finish(): void {
     for (const key of Object.keys(this.values)) {
-      if (!this.#known.includes(key)) {
-        this.problem(key, `unknown key ${quote(key)} (known: ${this.#known.join(", ")})`);
+      if (!this.known.includes(key)) {
+        this.problem(key, `unknown key ${quote(key)} (known: ${this.known.join(", ")})`);
       }
     }
   }
@@ -123,7 +123,7 @@ export function show(value: TomlValue): string {
   if (typeof value === "string") return quote(value);
   if (Array.isArray(value)) return "[…]";
   if (isTable(value)) return "{…}";
-  return typeof value === "object" ? value.toString() : String(value);
+  return value instanceof TomlDate ? value.toISOString() : String(value);
 }
 
 function readArray(value: TomlValue): Reading<TomlValue[]> {

@@ -1,0 +1,580 @@
+// The configuration file: what it says, and for each thing that can be wrong with it the whole error.
+import { describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseConfig, readConfig } from "../../src/control/config.ts";
+import { Random } from "../support/random.ts";
+
+const EXAMPLE = readFileSync(new URL("example.toml", import.meta.url), "utf8");
+
+/** Two clients and no comments; the tests change a line of it. */
+const BASE = `[uplink]
+interface = "eth1"
+address = "192.0.2.254/24"
+gateway = "192.0.2.1"
+dns = ["192.0.2.1"]
+own_mac = "02:00:00:00:00:01"
+[[client]]
+name = "work"
+interface = "eth0"
+address = "10.137.0.10"
+gateway = "10.137.0.1"
+mac = "02:00:00:00:00:0a"
+rules = [
+  "action=accept",
+]
+[[client]]
+name = "lan"
+interface = "eth2"
+network = "192.168.1.0/24"
+gateway = "192.168.1.1"
+[nat]
+max_flows = 65536
+`;
+
+function errorsOf(text: string): readonly string[] {
+  const result = parseConfig(text, "firewall.toml");
+  return "errors" in result ? result.errors : [];
+}
+
+/** The base with one line replaced. */
+function withLine(number: number, line: string): string {
+  return BASE.split("\n")
+    .with(number - 1, line)
+    .join("\n");
+}
+
+function withoutLine(number: number): string {
+  return BASE.split("\n")
+    .toSpliced(number - 1, 1)
+    .join("\n");
+}
+
+test("the example is understood", () => {
+  expect(parseConfig(EXAMPLE, "firewall.toml")).toEqual({
+    config: {
+      uplink: {
+        interface: { text: "eth1", mac: undefined, place: "firewall.toml:2: uplink" },
+        address: 0xc00002fe,
+        prefix: 24,
+        gateway: 0xc0000201,
+        dns: [0xc0000201],
+        ownMac: undefined,
+        gatewayMac: undefined,
+      },
+      clients: [
+        {
+          name: "work",
+          interface: { text: "eth0", mac: undefined, place: 'firewall.toml:10: client "work"' },
+          network: 0x0a89000a,
+          prefix: 32,
+          gateway: 0x0a890001,
+          ownMac: undefined,
+          mac: undefined,
+          policy: "drop",
+          rules: [
+            { action: "accept", proto: "tcp", dstports: { low: 443, high: 443 } },
+            {
+              action: "accept",
+              dst4: { address: 0xc0000200, prefix: 28 },
+              proto: "udp",
+              dstports: { low: 53, high: 53 },
+            },
+            { action: "accept", proto: "icmp", icmptype: 8 },
+          ],
+        },
+        {
+          name: "lan",
+          interface: { text: "eth2", mac: undefined, place: 'firewall.toml:23: client "lan"' },
+          network: 0xc0a80100,
+          prefix: 24,
+          gateway: 0xc0a80101,
+          ownMac: undefined,
+          mac: undefined,
+          policy: "accept",
+          rules: [],
+        },
+      ],
+      nat: { maxFlows: 65536 },
+    },
+  });
+});
+
+test("everything optional is understood", () => {
+  const result = parseConfig(
+    `[uplink]
+interface = "02:00:00:00:00:0A"
+address = "192.0.2.254/31"
+gateway = "192.0.2.255"
+own_mac = "fe:ff:ff:ff:ff:ff"
+gateway_mac = "02:00:00:00:00:02"
+[[client]]
+name = "a"
+interface = "eth0"
+address = "10.137.0.10"
+gateway = "192.0.2.254" # ours on both sides, as in Qubes OS
+own_mac = "fe:ff:ff:ff:ff:ff"
+mac = "02:00:00:00:00:03"
+rules = [{ action = "drop", proto = "icmp", icmptype = 8 }, { dstports = 80, action = "accept" }]
+[[client]]
+name = "b"
+interface = "eth0"
+address = "10.137.0.11"
+gateway = "192.0.2.254"
+`,
+    "f",
+  );
+  const common = { prefix: 32, gateway: 0xc00002fe, policy: "drop" };
+  expect(result).toEqual({
+    config: {
+      uplink: {
+        interface: {
+          text: "02:00:00:00:00:0a",
+          mac: Uint8Array.of(2, 0, 0, 0, 0, 10),
+          place: "f:2: uplink",
+        },
+        address: 0xc00002fe,
+        prefix: 31,
+        gateway: 0xc00002ff,
+        dns: [],
+        ownMac: Uint8Array.of(254, 255, 255, 255, 255, 255),
+        gatewayMac: Uint8Array.of(2, 0, 0, 0, 0, 2),
+      },
+      clients: [
+        {
+          ...common,
+          name: "a",
+          interface: { text: "eth0", mac: undefined, place: 'f:9: client "a"' },
+          network: 0x0a89000a,
+          ownMac: Uint8Array.of(254, 255, 255, 255, 255, 255),
+          mac: Uint8Array.of(2, 0, 0, 0, 0, 3),
+          rules: [
+            { action: "drop", proto: "icmp", icmptype: 8 },
+            { action: "accept", dstports: { low: 80, high: 80 } },
+          ],
+        },
+        {
+          ...common,
+          name: "b",
+          interface: { text: "eth0", mac: undefined, place: 'f:17: client "b"' },
+          network: 0x0a89000b,
+          ownMac: undefined,
+          mac: undefined,
+          rules: [],
+        },
+      ],
+      nat: { maxFlows: 65536 },
+    },
+  } as never);
+});
+
+const INTERFACE = 'is neither an interface\'s name nor a MAC address (write interface = "eth1" or its MAC address)';
+const ADDRESS = "is not an IPv4 address";
+const UPLINK_ADDRESS = '(write address = "192.0.2.254/24")';
+const UPLINK_GATEWAY = '(write gateway = "192.0.2.1")';
+const NAME =
+  'is not a name of 1 to 31 letters, digits and _.- that begins with a letter or digit (write name = "work")';
+const ONE_OR_MANY = '(write address = "10.137.0.10" for one host or network = "192.168.1.0/24" for many)';
+const NETWORK = '(write network = "192.168.1.0/24")';
+const FLOWS = "is not a whole number from 1024 to 1048576 (write max_flows = 65536)";
+
+/** The number of a line of the base, what to write there instead, and the one error. */
+const ONE_LINE: [number, string, string][] = [
+  [2, "interface = 1", `2: uplink: interface 1 ${INTERFACE}`],
+  [2, 'interface = ""', `2: uplink: interface "" ${INTERFACE}`],
+  [2, 'interface = "a/b"', `2: uplink: interface "a/b" ${INTERFACE}`],
+  [2, 'interface = "eth 1"', `2: uplink: interface "eth 1" ${INTERFACE}`],
+  [2, 'interface = ".."', `2: uplink: interface ".." ${INTERFACE}`],
+  [2, 'interface = "sixteencharacter"', `2: uplink: interface "sixteencharacter" ${INTERFACE}`],
+  [2, 'interface = "02:00:00:00:00"', `2: uplink: interface "02:00:00:00:00" ${INTERFACE}`],
+  [
+    2,
+    'interface = "01:00:00:00:00:00"',
+    '2: uplink: interface "01:00:00:00:00:00" is no interface\'s MAC address, but a multicast or broadcast one (write interface = "eth1" or its MAC address)',
+  ],
+  [
+    3,
+    'address = "192.0.2.254"',
+    `3: uplink: address "192.0.2.254" is not an IPv4 address with the length of its network's prefix ${UPLINK_ADDRESS}`,
+  ],
+  [
+    3,
+    'address = "192.0.2.254/33"',
+    `3: uplink: address "192.0.2.254/33" is not an IPv4 address with the length of its network's prefix ${UPLINK_ADDRESS}`,
+  ],
+  [
+    3,
+    "address = 3.5",
+    `3: uplink: address 3.5 is not an IPv4 address with the length of its network's prefix ${UPLINK_ADDRESS}`,
+  ],
+  [
+    3,
+    'address = "127.0.0.1/24"',
+    `3: uplink: address "127.0.0.1/24" lies in the loopback network, 127.0.0.0/8 ${UPLINK_ADDRESS}`,
+  ],
+  [
+    3,
+    'address = "192.0.2.0/24"',
+    "3: uplink: address \"192.0.2.0/24\" is the network's own address in 192.0.2.0/24 (write a host's)",
+  ],
+  [
+    3,
+    'address = "192.0.2.255/24"',
+    '3: uplink: address "192.0.2.255/24" is the broadcast address of 192.0.2.0/24 (write a host\'s)',
+  ],
+  [4, 'gateway = "192.0.2"', `4: uplink: gateway "192.0.2" ${ADDRESS} ${UPLINK_GATEWAY}`],
+  [4, 'gateway = "0.0.0.0"', `4: uplink: gateway "0.0.0.0" lies in "this network", 0.0.0.0/8 ${UPLINK_GATEWAY}`],
+  [
+    4,
+    'gateway = "255.255.255.255"',
+    `4: uplink: gateway "255.255.255.255" lies in the reserved and broadcast range, 240.0.0.0/4 ${UPLINK_GATEWAY}`,
+  ],
+  [
+    4,
+    'gateway = "198.51.100.1"',
+    '4: uplink: gateway "198.51.100.1" is not in 192.0.2.0/24 (write the next router\'s)',
+  ],
+  [4, 'gateway = "192.0.2.254"', '4: uplink: gateway "192.0.2.254" is our own address (write the next router\'s)'],
+  [
+    4,
+    'gateway = "192.0.2.0"',
+    "4: uplink: gateway \"192.0.2.0\" is the network's own address in 192.0.2.0/24 (write the next router's)",
+  ],
+  [
+    4,
+    'gateway = "192.0.2.255"',
+    '4: uplink: gateway "192.0.2.255" is the broadcast address of 192.0.2.0/24 (write the next router\'s)',
+  ],
+  [5, 'dns = "192.0.2.1"', '5: uplink: dns "192.0.2.1" is not an array (write dns = ["192.0.2.1"])'],
+  [5, 'dns = ["192.0.2.1", "::1"]', `5: uplink: dns "::1" ${ADDRESS} (write dns = ["192.0.2.1"])`],
+  [
+    5,
+    'dns = ["224.0.0.251"]',
+    '5: uplink: dns "224.0.0.251" lies in the multicast range, 224.0.0.0/4 (write dns = ["192.0.2.1"])',
+  ],
+  [6, 'own_mac = "02:00"', '6: uplink: own_mac "02:00" is not a MAC address (write own_mac = "02:00:00:00:00:01")'],
+  [
+    6,
+    'own_mac = "ff:ff:ff:ff:ff:ff"',
+    '6: uplink: own_mac "ff:ff:ff:ff:ff:ff" is no interface\'s MAC address, but a multicast or broadcast one (write own_mac = "02:00:00:00:00:01")',
+  ],
+  [
+    6,
+    'gateway_mac = "00:00:00:00:00:00"',
+    '6: uplink: gateway_mac "00:00:00:00:00:00" is no interface\'s MAC address, but all zero (write gateway_mac = "02:00:00:00:00:02")',
+  ],
+  [
+    5,
+    'gateway_mac = "02:00:00:00:00:01"',
+    '5: uplink: gateway_mac "02:00:00:00:00:01" is own_mac too (write two different ones)',
+  ],
+  [
+    6,
+    'ownmac = "02:00:00:00:00:01"',
+    '6: uplink: unknown key "ownmac" (known: interface, address, gateway, dns, own_mac, gateway_mac)',
+  ],
+  [8, 'name = ""', `8: client 1: name "" ${NAME}`],
+  [8, "name = 1979-05-27", `8: client 1: name 1979-05-27 ${NAME}`],
+  [8, 'name = "über"', `8: client 1: name "\\u00fcber" ${NAME}`],
+  [8, 'name = "two\\nlines"', `8: client 1: name "two\\nlines" ${NAME}`],
+  [8, `name = "${"x".repeat(32)}"`, `8: client 1: name "${"x".repeat(32)}" ${NAME}`],
+  [8, 'name = "lan"', '17: client "lan": the client in line 8 has the same name (give each its own)'],
+  [
+    9,
+    'interface = "eth1"',
+    '9: client "work": interface "eth1" is the uplink\'s (write the one that leads to this client)',
+  ],
+  [
+    10,
+    'address = "10.137.0.10/32"',
+    `10: client "work": address "10.137.0.10/32" ${ADDRESS} (write address = "10.137.0.10")`,
+  ],
+  [10, "address = []", `10: client "work": address […] ${ADDRESS} (write address = "10.137.0.10")`],
+  [10, "address = {}", `10: client "work": address {…} ${ADDRESS} (write address = "10.137.0.10")`],
+  [10, "", `7: client "work": address is missing ${ONE_OR_MANY}`],
+  [
+    10,
+    'address = "192.168.1.10"',
+    '19: client "lan": network "192.168.1.0/24" overlaps client "work", 192.168.1.10 (give each client addresses of its own)',
+  ],
+  [
+    10,
+    'address = "192.0.2.7"',
+    '10: client "work": address "192.0.2.7" overlaps the uplink\'s network, 192.0.2.0/24, and would hide its hosts (write others)',
+  ],
+  [
+    11,
+    'gateway = "10.137.0.10"',
+    '11: client "work": gateway "10.137.0.10" is the client\'s own address (write ours as the client sees it)',
+  ],
+  [
+    11,
+    'gateway = "192.168.1.77"',
+    '11: client "work": gateway "192.168.1.77" belongs to client "lan" (write an address that no other client has)',
+  ],
+  [
+    11,
+    'gateway = "192.0.2.1"',
+    '11: client "work": gateway "192.0.2.1" lies in the uplink\'s network, 192.0.2.0/24, and would hide a host (write 192.0.2.254 or one outside)',
+  ],
+  [
+    11,
+    'gateway = "127.0.0.1"',
+    '11: client "work": gateway "127.0.0.1" lies in the loopback network, 127.0.0.0/8 (write gateway = "10.137.0.1")',
+  ],
+  [12, 'mac = "x"', '12: client "work": mac "x" is not a MAC address (write mac = "02:00:00:00:00:02")'],
+  [12, 'policy = "reject"', '12: client "work": policy "reject" is neither accept nor drop (write policy = "drop")'],
+  [
+    12,
+    "color = 1",
+    '12: client "work": unknown key "color" (known: name, address, network, interface, gateway, own_mac, mac, policy, rules)',
+  ],
+  [
+    14,
+    '  "action=accept dstports=80-"',
+    '14: client "work": rule 1: dstports "80-" is not a port range (write 80 or 80-443)',
+  ],
+  [
+    14,
+    '  "action=accept", # 1\n  { action = "accept", dst4 = 5 }',
+    '15: client "work": rule 2: dst4 "5" is not an IPv4 prefix (write 10.1.2.3 or 10.1.2.0/24)',
+  ],
+  [14, "  { dstports = 53.0 }", '14: client "work": rule 1: "dstports" is 53, which is not text (write it in quotes)'],
+  [
+    14,
+    '  { action = "accept", dsthost = "example.org" }',
+    '14: client "work": rule 1: dsthost is not supported yet (supported: action, dst4, proto, specialtarget, dstports, icmptype)',
+  ],
+  [
+    14,
+    "  true",
+    '14: client "work": rule 1: true is no rule (write "action=accept proto=tcp" or { action = "accept", proto = "tcp" })',
+  ],
+  [19, 'network = "192.168.1.0"', `19: client "lan": network "192.168.1.0" is not an IPv4 network ${NETWORK}`],
+  [
+    19,
+    'network = "192.168.1.1/24"',
+    `19: client "lan": network "192.168.1.1/24" has bits set behind its prefix; the network is 192.168.1.0/24 ${NETWORK}`,
+  ],
+  [
+    19,
+    'network = "192.168.1.0/32"',
+    `19: client "lan": network "192.168.1.0/32" has no room for our address beside a host's ${NETWORK}`,
+  ],
+  [
+    19,
+    'network = "224.0.0.0/3"',
+    `19: client "lan": network "224.0.0.0/3" overlaps the multicast range, 224.0.0.0/4 ${NETWORK}`,
+  ],
+  [
+    19,
+    'network = "192.168.1.0/24"\naddress = "192.168.1.7"',
+    `19: client "lan": there are both address and network ${ONE_OR_MANY}`,
+  ],
+  [
+    20,
+    'gateway = "192.168.2.1"',
+    '20: client "lan": gateway "192.168.2.1" is not in 192.168.1.0/24 (write our address in the client\'s network)',
+  ],
+  [
+    20,
+    'gateway = "192.168.1.0"',
+    '20: client "lan": gateway "192.168.1.0" is the network\'s own address in 192.168.1.0/24 (write our address in the client\'s network)',
+  ],
+  [
+    20,
+    'gateway = "192.168.1.255"',
+    '20: client "lan": gateway "192.168.1.255" is the broadcast address of 192.168.1.0/24 (write our address in the client\'s network)',
+  ],
+  [
+    20,
+    'gateway = "192.168.1.1"\nrules = "action=accept"',
+    '21: client "lan": rules "action=accept" is not an array (write rules = ["action=accept proto=tcp dstports=443"])',
+  ],
+  [22, "max_flows = 1023", `22: nat: max_flows 1023 ${FLOWS}`],
+  [22, "max_flows = 1048577", `22: nat: max_flows 1048577 ${FLOWS}`],
+  [22, "max_flows = 99999999999999999999", `22: nat: max_flows 99999999999999999999 ${FLOWS}`],
+  [22, 'max_flows = "65536"', `22: nat: max_flows "65536" ${FLOWS}`],
+  [22, "max_flows = 65536.0", `22: nat: max_flows 65536 ${FLOWS}`],
+  [22, "flows = 1", '22: nat: unknown key "flows" (known: max_flows)'],
+  [21, "[Nat]", '21: "Nat": is not a section (write [uplink], [[client]] or [nat])'],
+  [21, "[[nat]]", "21: nat: is not one table (write [nat])"],
+  [1, "[[uplink]]", "1: uplink: is not one table (write [uplink], then interface, address and gateway)"],
+  [2, 'interface "eth1"', "2: column 11: not TOML: illegal character in key"],
+  [22, "max_flows = 1\nmax_flows = 2", "23: column 1: not TOML: trying to redefine an already defined table or value"],
+  [
+    22,
+    `max_flows = ${"[".repeat(40)}`,
+    "22: column 45: not TOML: document contains excessively nested structures. aborting.",
+  ],
+];
+
+/** The number of a line to leave out, and the one error. */
+const MISSING: [number, string][] = [
+  [2, '1: uplink: interface is missing (write interface = "eth1" or its MAC address)'],
+  [3, `1: uplink: address is missing ${UPLINK_ADDRESS}`],
+  [4, `1: uplink: gateway is missing ${UPLINK_GATEWAY}`],
+  [8, '7: client 1: name is missing (write name = "work")'],
+  [9, '7: client "work": interface is missing (write interface = "eth1" or its MAC address)'],
+  [11, '7: client "work": gateway is missing (write gateway = "10.137.0.1")'],
+  [19, `16: client "lan": address is missing ${ONE_OR_MANY}`],
+];
+
+const CLIENT = "(write [[client]] for each, then name, interface, address and gateway)";
+
+describe("an error", () => {
+  test("isn't in the base", () => {
+    expect(errorsOf(BASE)).toEqual([]);
+  });
+
+  test.each(ONE_LINE)("of line %d, %j", (number, line, error) => {
+    expect(errorsOf(withLine(number, line))).toEqual([`firewall.toml:${error}`]);
+  });
+
+  test.each(MISSING)("of the lack of line %d", (number, error) => {
+    expect(errorsOf(withoutLine(number))).toEqual([`firewall.toml:${error}`]);
+  });
+
+  test("of missing and mistaken sections", () => {
+    expect(errorsOf("")).toEqual([
+      "firewall.toml:1: uplink: is missing (write [uplink], then interface, address and gateway)",
+      `firewall.toml:1: client: is missing ${CLIENT}`,
+    ]);
+    expect(errorsOf("uplink = 1\nclient = []\nnat = 3")).toEqual([
+      "firewall.toml:1: uplink: is not one table (write [uplink], then interface, address and gateway)",
+      `firewall.toml:2: client: is not an array of tables ${CLIENT}`,
+      "firewall.toml:3: nat: is not one table (write [nat])",
+    ]);
+    const uplink = BASE.split("\n").slice(0, 6).join("\n");
+    expect(errorsOf(`${uplink}\n[client]\nname = "a"`)).toEqual([
+      `firewall.toml:7: client: is not an array of tables ${CLIENT}`,
+    ]);
+    expect(errorsOf(`client = [\n5]\n${uplink}`)).toEqual([`firewall.toml:2: client 1: is not a table ${CLIENT}`]);
+  });
+
+  test("of own_mac on one interface with two clients", () => {
+    const client = (name: string, host: number, mac: string) =>
+      `[[client]]\nname = "${name}"\ninterface = "eth3"\naddress = "10.0.0.${host}"\ngateway = "10.0.0.1"\nown_mac = "${mac}"\n`;
+    const text = BASE + client("a", 2, "02:00:00:00:00:05") + client("b", 3, "02:00:00:00:00:06");
+    expect(errorsOf(text)).toEqual([
+      'firewall.toml:31: client "b": own_mac "02:00:00:00:00:06" is not that of the clients before it on the same interface (write 02:00:00:00:00:05)',
+    ]);
+  });
+
+  test("of our MAC address being the client's", () => {
+    expect(errorsOf(withLine(12, 'mac = "02:00:00:00:00:0A"\nown_mac = "02:00:00:00:00:0a"'))).toEqual([
+      'firewall.toml:12: client "work": mac "02:00:00:00:00:0a" is own_mac too (write two different ones)',
+    ]);
+  });
+
+  test("comes with all others, by line", () => {
+    const text = `[[client]]
+name = "a"
+interface = "eth0"
+address = "10.0.0.1"
+gateway = "10.0.0.2"
+rules = [
+  "action=accept dstports=80-",
+  "action=accept",
+  "proto=tcp",
+]
+[[client]]
+name = "a"
+interface = "eth0"
+address = "10.0.0.1"
+gateway = "10.0.0"
+policy = true
+[uplink]
+interface = "eth0"
+gateway = "10.0.0.2"
+typo = 1
+[other]
+`;
+    expect(errorsOf(text)).toEqual([
+      'firewall.toml:3: client "a": interface "eth0" is the uplink\'s (write the one that leads to this client)',
+      'firewall.toml:7: client "a": rule 1: dstports "80-" is not a port range (write 80 or 80-443)',
+      'firewall.toml:9: client "a": rule 3: action is missing (write action=accept or action=drop)',
+      'firewall.toml:12: client "a": the client in line 2 has the same name (give each its own)',
+      'firewall.toml:13: client "a": interface "eth0" is the uplink\'s (write the one that leads to this client)',
+      'firewall.toml:14: client "a": address "10.0.0.1" overlaps client "a", 10.0.0.1 (give each client addresses of its own)',
+      'firewall.toml:15: client "a": gateway "10.0.0" is not an IPv4 address (write gateway = "10.137.0.1")',
+      'firewall.toml:16: client "a": policy true is neither accept nor drop (write policy = "drop")',
+      `firewall.toml:17: uplink: address is missing ${UPLINK_ADDRESS}`,
+      'firewall.toml:20: uplink: unknown key "typo" (known: interface, address, gateway, dns, own_mac, gateway_mac)',
+      'firewall.toml:21: "other": is not a section (write [uplink], [[client]] or [nat])',
+    ]);
+  });
+});
+
+test("a file is read, or said to be unreadable", async () => {
+  const directory = await mkdtemp(join(tmpdir(), "firebreak-config-"));
+  const file = join(directory, "firewall.toml");
+  try {
+    expect(await readConfig(file)).toEqual({ errors: [`${file}: can't be read: ENOENT: no such file or directory`] });
+    await writeFile(file, `\ufeff${BASE}`);
+    expect(await readConfig(file)).toEqual(parseConfig(BASE, file));
+    await writeFile(file, Buffer.from(`# \xe9\n${BASE}`, "latin1"));
+    expect(await readConfig(file)).toEqual({ errors: [`${file}: is not UTF-8 text (save it as UTF-8)`] });
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+});
+
+const PIECES = [
+  ..."[ ] [[ ]] { } = , . \" ' \"\"\" ''' # \\ - 0 9e9 nan true 1979-05-27 [uplink] [[client]] [nat] rules dns".split(
+    " ",
+  ),
+  ..."__proto__ constructor [[client.rules]] [client.rules] \\u0000 \ud800 \u0000".split(" "),
+  "\n",
+  "\r",
+  " ",
+  '"action=accept"',
+  '{ action = "drop" }',
+  'address = "0.0.0.0/0"\n',
+];
+
+function mutate(text: string, random: Random): string {
+  const at = random.below(text.length + 1);
+  const lines = text.split("\n");
+  const line = random.below(lines.length);
+  switch (random.below(6)) {
+    case 0:
+      return text.slice(0, at) + text.slice(at + 1 + random.below(8));
+    case 1:
+      return text.slice(0, at) + random.pick(PIECES) + text.slice(at);
+    case 2:
+      return lines.toSpliced(line, 1).join("\n");
+    case 3:
+      return lines.toSpliced(line, 0, random.pick(lines)).join("\n");
+    case 4:
+      return lines.with(line, (lines[line] ?? "").replace(/=.*/, `= ${random.pick(PIECES)}`)).join("\n");
+    default:
+      return text.replace(/\d+/g, (number) => (random.chance(0.05) ? String(random.below(300)) : number));
+  }
+}
+
+test("documents mutated at random give a configuration or errors with places, never an exception", () => {
+  const random = new Random(5);
+  let good = 0;
+  let bad = 0;
+  for (let i = 0; i < 20_000; i++) {
+    let text = random.chance(0.5) ? EXAMPLE : BASE;
+    for (let left = random.below(5); left > 0; left--) text = mutate(text, random);
+    const result = parseConfig(text, "f");
+    if ("config" in result) {
+      good++;
+      continue;
+    }
+    bad++;
+    const lines = text.split("\n").length;
+    expect(result.errors).not.toBeEmpty();
+    for (const error of result.errors) {
+      const [, line] = /^f:(\d+): [ -~…]+$/.exec(error) ?? [];
+      if (!(Number(line) >= 1 && Number(line) <= lines)) throw new Error(`${JSON.stringify(text)}: ${error}`);
+    }
+  }
+  expect(good).toBeGreaterThan(2000);
+  expect(bad).toBeGreaterThan(2000);
+});

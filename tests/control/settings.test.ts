@@ -1,0 +1,210 @@
+// From the configuration to the dataplane's settings: devices found and numbered, rules as matches.
+import { describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { type Config, parseConfig } from "../../src/control/config.ts";
+import { configuredDevices, type Device, makeSettings, matchesOf } from "../../src/control/settings.ts";
+import { compileRuleset, type Match } from "../../src/dataplane/ruleset.ts";
+import { parseRule } from "../../src/qubes/rules.ts";
+
+const EXAMPLE = readFileSync(new URL("example.toml", import.meta.url), "utf8");
+
+const ETH0: Device = { name: "eth0", mac: Uint8Array.of(2, 0, 0, 0, 0, 0x10), mtu: 1500 };
+const ETH1: Device = { name: "eth1", mac: Uint8Array.of(2, 0, 0, 0, 0, 0x11), mtu: 9000 };
+const ETH2: Device = { name: "eth2", mac: Uint8Array.of(2, 0, 0, 0, 0, 0x12), mtu: 1500 };
+
+function configOf(text: string): Config {
+  const result = parseConfig(text, "firewall.toml");
+  if ("errors" in result) throw new Error(result.errors.join("\n"));
+  return result.config;
+}
+
+function uplinkAndClients(uplink: string, ...clients: string[]): Config {
+  const tables = clients.map((lines, i) => {
+    return `[[client]]\nname = "c${i}"\naddress = "10.0.0.${i + 2}"\ngateway = "10.0.0.1"\n${lines}\n`;
+  });
+  return configOf(`[uplink]\naddress = "192.0.2.254/24"\ngateway = "192.0.2.1"\n${uplink}\n${tables.join("")}`);
+}
+
+function matches(text: string, dns: number[] = []): Match[] {
+  const result = parseRule(text);
+  if (!result.ok) throw new Error(result.error);
+  return matchesOf(result.rule, 7, dns);
+}
+
+const ANY: Match = {
+  rule: 7,
+  accept: true,
+  address: 0,
+  prefix: 0,
+  protocol: 0,
+  portLow: 0,
+  portHigh: 65535,
+  icmpType: -1,
+};
+
+describe("a rule's matches", () => {
+  test("of an action alone: everything", () => {
+    expect(matches("action=accept")).toEqual([ANY]);
+    expect(matches("action=drop")).toEqual([{ ...ANY, accept: false }]);
+  });
+
+  test("of a destination, protocol, ports or ICMP type: one", () => {
+    expect(matches("action=accept dst4=192.0.2.9/28")).toEqual([{ ...ANY, address: 0xc0000200, prefix: 28 }]);
+    expect(matches("action=accept proto=tcp")).toEqual([{ ...ANY, protocol: 6 }]);
+    expect(matches("action=accept proto=udp dstports=5-9")).toEqual([
+      { ...ANY, protocol: 17, portLow: 5, portHigh: 9 },
+    ]);
+    expect(matches("action=accept proto=icmp icmptype=8")).toEqual([{ ...ANY, protocol: 1, icmpType: 8 }]);
+  });
+
+  test("of ports without a protocol: TCP and UDP", () => {
+    expect(matches("action=accept dstports=443")).toEqual([
+      { ...ANY, protocol: 6, portLow: 443, portHigh: 443 },
+      { ...ANY, protocol: 17, portLow: 443, portHigh: 443 },
+    ]);
+  });
+
+  test("of specialtarget=dns: port 53 of each server, by the protocols and the destination asked for", () => {
+    const dns = [0x0a8b0101, 0x0a8b0102];
+    const [first, second] = dns.map((address) => ({ ...ANY, address, prefix: 32, portLow: 53, portHigh: 53 }));
+    const both = [
+      { ...first, protocol: 6 },
+      { ...first, protocol: 17 },
+      { ...second, protocol: 6 },
+      { ...second, protocol: 17 },
+    ];
+    expect(matches("action=accept specialtarget=dns", dns)).toEqual(both as Match[]);
+    expect(matches("action=accept specialtarget=dns dstports=53-53", dns)).toEqual(both as Match[]);
+    expect(matches("action=accept specialtarget=dns proto=udp dst4=10.139.1.2", dns)).toEqual([both[3] as Match]);
+  });
+
+  test("of specialtarget=dns with another port, ICMP, another destination or no server: none", () => {
+    for (const more of ["dstports=54", "dstports=53-54", "proto=icmp", "proto=icmp icmptype=8", "dst4=10.0.0.0/24"]) {
+      expect(matches(`action=accept specialtarget=dns ${more}`, [0x0a8b0101])).toEqual([]);
+    }
+    expect(matches("action=accept specialtarget=dns")).toEqual([]);
+  });
+});
+
+describe("settings", () => {
+  test("of the example", () => {
+    expect(makeSettings(configOf(EXAMPLE), [ETH0, ETH1, ETH2])).toEqual({
+      settings: {
+        interfaces: [
+          { name: "eth1", mac: ETH1.mac, anyMac: false, mtu: 9000 },
+          { name: "eth0", mac: ETH0.mac, anyMac: false, mtu: 1500 },
+          { name: "eth2", mac: ETH2.mac, anyMac: false, mtu: 1500 },
+        ],
+        uplink: { iface: 0, address: 0xc00002fe, prefix: 24, gateway: 0xc0000201 },
+        clients: [
+          {
+            name: "work",
+            iface: 1,
+            network: 0x0a89000a,
+            prefix: 32,
+            gateway: 0x0a890001,
+            ruleset: compileRuleset(
+              [
+                { ...ANY, rule: 1, protocol: 6, portLow: 443, portHigh: 443 },
+                { ...ANY, rule: 2, address: 0xc0000200, prefix: 28, protocol: 17, portLow: 53, portHigh: 53 },
+                { ...ANY, rule: 3, protocol: 1, icmpType: 8 },
+              ],
+              false,
+            ),
+          },
+          {
+            name: "lan",
+            iface: 2,
+            network: 0xc0a80100,
+            prefix: 24,
+            gateway: 0xc0a80101,
+            ruleset: compileRuleset([], true),
+          },
+        ],
+        nat: { maxFlows: 65536 },
+      },
+    });
+  });
+
+  test("survive being posted to a worker", () => {
+    const result = makeSettings(configOf(EXAMPLE), [ETH0, ETH1, ETH2]);
+    expect(structuredClone(result)).toEqual(result);
+  });
+
+  test("find an interface by its MAC address, and let own_mac win over the device's", () => {
+    const config = uplinkAndClients(
+      'interface = "02:00:00:00:00:11"\nown_mac = "fe:ff:ff:ff:ff:ff"\ngateway_mac = "02:00:00:00:00:77"',
+      'interface = "eth0"',
+      'interface = "02:00:00:00:00:10"\nown_mac = "02:00:00:00:00:99"\nmac = "02:00:00:00:00:88"',
+    );
+    const result = makeSettings(config, [ETH0, ETH1]);
+    const host = { prefix: 32, gateway: 0x0a000001, ruleset: compileRuleset([], false) };
+    expect(result).toEqual({
+      settings: {
+        interfaces: [
+          { name: "eth1", mac: Uint8Array.of(254, 255, 255, 255, 255, 255), anyMac: false, mtu: 9000 },
+          { name: "eth0", mac: Uint8Array.of(2, 0, 0, 0, 0, 0x99), anyMac: false, mtu: 1500 },
+        ],
+        uplink: {
+          iface: 0,
+          address: 0xc00002fe,
+          prefix: 24,
+          gateway: 0xc0000201,
+          gatewayMac: Uint8Array.of(2, 0, 0, 0, 0, 0x77),
+        },
+        clients: [
+          { ...host, name: "c0", iface: 1, network: 0x0a000002 },
+          { ...host, name: "c1", iface: 1, network: 0x0a000003, mac: Uint8Array.of(2, 0, 0, 0, 0, 0x88) },
+        ],
+        nat: { maxFlows: 65536 },
+      },
+    });
+  });
+
+  test("name the place of an interface that isn't there, and what there is", () => {
+    const there = "(write one of these: eth0 02:00:00:00:00:10, eth9 02:00:00:00:00:10)";
+    const config = uplinkAndClients('interface = "02:00:00:00:00:10"', 'interface = "eth2"');
+    expect(makeSettings(config, [ETH0, { ...ETH0, name: "eth9" }])).toEqual({
+      errors: [
+        `firewall.toml:4: uplink: interface "02:00:00:00:00:10" is there 2 times ${there}`,
+        `firewall.toml:9: client "c0": interface "eth2" is not there ${there}`,
+      ],
+    });
+    expect(makeSettings(uplinkAndClients('interface = "a"', 'interface = "b"'), [])).toEqual({
+      errors: [
+        'firewall.toml:4: uplink: interface "a" is not there (write one of these: none)',
+        'firewall.toml:9: client "c0": interface "b" is not there (write one of these: none)',
+      ],
+    });
+  });
+
+  test("refuse a name and a MAC address that contradict each other by being the same device", () => {
+    const config = uplinkAndClients(
+      'interface = "eth1"',
+      'interface = "02:00:00:00:00:11"',
+      'interface = "eth0"\nown_mac = "02:00:00:00:00:01"',
+      'interface = "02:00:00:00:00:10"\nown_mac = "02:00:00:00:00:02"',
+    );
+    expect(makeSettings(config, [ETH0, ETH1])).toEqual({
+      errors: [
+        'firewall.toml:9: client "c0": interface "eth1" is the uplink\'s (write the one that leads to this client)',
+        'firewall.toml:20: client "c2": own_mac "02:00:00:00:00:02" is not that of the clients before it on the same interface (write 02:00:00:00:00:01)',
+      ],
+    });
+  });
+
+  test("for replay come from the configuration's own interfaces, with any MAC address where none is configured", () => {
+    const config = uplinkAndClients(
+      'interface = "02:00:00:00:00:11"',
+      'interface = "tap0"\nown_mac = "02:00:00:00:00:99"',
+      'interface = "tap0"',
+      'interface = "tap1"',
+    );
+    const result = makeSettings(config, configuredDevices(config), true);
+    expect("settings" in result && result.settings.interfaces).toEqual([
+      { name: "02:00:00:00:00:11", mac: ETH1.mac, anyMac: true, mtu: 1500 },
+      { name: "tap0", mac: Uint8Array.of(2, 0, 0, 0, 0, 0x99), anyMac: false, mtu: 1500 },
+      { name: "tap1", mac: Uint8Array.of(2, 0, 0, 0, 0, 0), anyMac: true, mtu: 1500 },
+    ]);
+  });
+});
