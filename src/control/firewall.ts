@@ -1,0 +1,119 @@
+// The running firewall: the interfaces it holds and the dataplane over them, kept in step with a configuration. Who reads
+// the configuration, and when, is the business of the verbs (run, appliance).
+
+import type { Settings } from "../dataplane/settings.ts";
+import type { SharedState } from "../dataplane/worker.ts";
+import { listDevices, takeInterface } from "../linux/interfaces.ts";
+import { formatAddress, formatMac, formatPrefix } from "./address.ts";
+import type { Config } from "./config.ts";
+import { Dataplane } from "./dataplane.ts";
+import { makeSettings } from "./settings.ts";
+import { describeState } from "./state.ts";
+
+/** The configuration does not fit this machine. */
+export class ConfigurationError extends Error {
+  constructor(readonly errors: readonly string[]) {
+    super(errors.join("\n"));
+  }
+}
+
+/** Interfaces that are ours, by name, each with what leaves it as it was. */
+type Held = Map<string, () => void>;
+
+export class Firewall {
+  private constructor(
+    private readonly dataplane: Dataplane,
+    private readonly state: SharedState,
+    private settings: Settings,
+    private held: Held,
+  ) {}
+
+  /**
+   * Starts forwarding.
+   * @throws ConfigurationError where the configuration doesn't fit the machine; Error where the kernel refuses
+   */
+  static async start(config: Config): Promise<Firewall> {
+    const settings = settingsFor(config);
+    const held = take(settings, new Map());
+    try {
+      const { dataplane, state } = await Dataplane.start(settings);
+      return new Firewall(dataplane, state, settings, held);
+    } catch (error) {
+      release(held, new Map());
+      throw error;
+    }
+  }
+
+  /** Rejects when the dataplane died: nothing is forwarded any more. */
+  get failed(): Promise<never> {
+    return this.dataplane.failed;
+  }
+
+  /**
+   * Puts a new configuration in force between two frames; flows that it allows live on.
+   * @throws as `start` does; then the old configuration stays in force
+   */
+  async apply(config: Config): Promise<void> {
+    const settings = settingsFor(config);
+    const held = take(settings, this.held);
+    try {
+      await this.dataplane.apply(settings);
+    } catch (error) {
+      release(held, this.held);
+      throw error;
+    }
+    release(this.held, held);
+    this.held = held;
+    this.settings = settings;
+  }
+
+  /** Stops forwarding and leaves the interfaces as they were. */
+  async stop(): Promise<void> {
+    try {
+      await this.dataplane.stop();
+    } finally {
+      release(this.held, new Map());
+    }
+  }
+
+  /** @returns one line for each interface: what it is, and whose */
+  describeInterfaces(): string[] {
+    const { interfaces, uplink, clients } = this.settings;
+    return interfaces.map(({ name, mac, mtu }, iface) => {
+      const uses = clients.filter((client) => client.iface === iface).map((client) => `client ${client.name}`);
+      if (uplink.iface === iface)
+        uses.unshift(`uplink ${formatPrefix(uplink)} gateway ${formatAddress(uplink.gateway)}`);
+      return `${name} ${formatMac(mac)} mtu ${mtu}: ${uses.join(", ")}`;
+    });
+  }
+
+  /** @returns lines about frames and flows */
+  describeState(): string[] {
+    return describeState(this.state, this.settings);
+  }
+}
+
+function settingsFor(config: Config): Settings {
+  const result = makeSettings(config, listDevices());
+  if ("errors" in result) throw new ConfigurationError(result.errors);
+  return result.settings;
+}
+
+/** Makes the settings' interfaces ours, those that are not yet. @throws Error, with none newly taken */
+function take(settings: Settings, before: Held): Held {
+  const held: Held = new Map();
+  try {
+    for (const { name } of settings.interfaces) held.set(name, before.get(name) ?? takeInterface(name));
+  } catch (error) {
+    release(held, before);
+    throw error;
+  }
+  return held;
+}
+
+/** Leaves those interfaces of `held` as they were that are not in `kept`. */
+function release(held: Held, kept: Held): void {
+  for (const [name, restore] of held) {
+    if (!kept.has(name)) restore();
+  }
+}

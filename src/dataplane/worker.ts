@@ -1,0 +1,155 @@
+// The dataplane's thread: takes frames from the ring, lets the router handle them, transmits. It sleeps only in poll(2) and
+// waits for nobody; what control wants of it, it looks up between two breaths, woken by an eventfd.
+// An error here ends the thread, and with it the program: nothing is forwarded that was not judged.
+import { type MessagePort, receiveMessageOnPort, workerData } from "node:worker_threads";
+import { NO_FRAME, PacketRing } from "./packet-ring.ts";
+import { Router } from "./router.ts";
+import type { Settings } from "./settings.ts";
+
+/** What the thread is started with. */
+export interface Start {
+  readonly settings: Settings;
+  /** Commands come here, reports go out. */
+  readonly port: MessagePort;
+  /** An eventfd, signalled when there is a command. */
+  readonly wake: number;
+}
+
+/** Each command is answered by one report: `apply` by applied or refused (then nothing changed), `stop` by stopped. */
+export type Command = { readonly type: "apply"; readonly settings: Settings } | { readonly type: "stop" };
+
+/** The first report is ready or refused. The last is stopped, or at any time failed. */
+export type Report =
+  | { readonly type: "ready"; readonly state: SharedState }
+  | { readonly type: "applied" }
+  | { readonly type: "refused"; readonly reason: string }
+  | { readonly type: "stopped" }
+  | { readonly type: "failed"; readonly reason: string };
+
+/** What control may read while the dataplane runs: all of it in shared memory. */
+export interface SharedState {
+  /** Frames by verdict code. */
+  readonly verdicts: Float64Array;
+  /** Frames by RING_COUNTERS. */
+  readonly ring: Float64Array;
+  /** The flow table's records. */
+  readonly flows: Int32Array;
+}
+
+/** Frames taken from one interface before the others have their turn. */
+const BATCH = 64;
+
+/** Breaths without a frame before the thread sleeps: some ten microseconds, in which the next frame of a burst comes. */
+const SPIN = 50;
+
+/** Breaths under load between two looks for commands. */
+const LOOK_UP = 64;
+
+/** Longest sleep, in ms: how late the router's timers may be when there is no traffic. */
+const LONGEST_SLEEP = 100;
+
+/** ms between two readings of the kernel's count of drops. */
+const DROP_INTERVAL = 1000;
+
+const { settings, port, wake } = workerData as Start;
+
+function namesOf({ interfaces }: Settings): string[] {
+  return interfaces.map(({ name }) => name);
+}
+
+function report(message: Report): void {
+  port.postMessage(message);
+}
+
+/** Takes frames that have arrived on one interface. @returns how many */
+function breathe(ring: PacketRing, router: Router, iface: number): number {
+  let frames = 0;
+  while (frames < BATCH) {
+    const at = ring.next(iface);
+    if (at === NO_FRAME) break;
+    router.receive(iface, at, ring.length);
+    frames++;
+  }
+  ring.flush();
+  return frames;
+}
+
+/** Does what control asks. @returns whether to go on */
+function obey(ring: PacketRing, router: Router): boolean {
+  for (;;) {
+    const received: { message: Command } | undefined = receiveMessageOnPort(port);
+    if (received === undefined) return true;
+    if (received.message.type === "stop") return false;
+    apply(ring, router, received.message.settings);
+  }
+}
+
+function apply(ring: PacketRing, router: Router, settings: Settings): void {
+  try {
+    ring.configure(namesOf(settings));
+  } catch (error) {
+    report({ type: "refused", reason: messageOf(error) });
+    return;
+  }
+  router.apply(settings);
+  report({ type: "applied" });
+}
+
+function forward(ring: PacketRing, router: Router): void {
+  let idle = 0;
+  let busy = 0;
+  let dropsCounted = 0;
+  for (;;) {
+    const now = performance.now();
+    router.advance(now);
+    let frames = 0;
+    for (let iface = 0; iface < ring.interfaces; iface++) frames += breathe(ring, router, iface);
+    if (now - dropsCounted >= DROP_INTERVAL) {
+      ring.countDrops();
+      dropsCounted = now;
+    }
+    if (frames > 0) {
+      idle = 0;
+      if (++busy < LOOK_UP) continue;
+    } else if (++idle < SPIN) {
+      continue;
+    }
+    const woken = ring.wait(idle < SPIN ? 0 : LONGEST_SLEEP);
+    idle = 0;
+    busy = 0;
+    if (woken && !obey(ring, router)) return;
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** The ring over the first settings' interfaces, or undefined after reporting why it can't be had. */
+function openRing(): PacketRing | undefined {
+  try {
+    const ring = new PacketRing(wake);
+    ring.configure(namesOf(settings));
+    return ring;
+  } catch (error) {
+    report({ type: "refused", reason: messageOf(error) });
+    return undefined;
+  }
+}
+
+function run(): void {
+  const ring = openRing();
+  if (ring === undefined) return;
+  const router = new Router(ring, settings, (words) => crypto.getRandomValues(words));
+  report({ type: "ready", state: { verdicts: router.counters, ring: ring.counters, flows: router.flows.words } });
+  forward(ring, router);
+  ring.close();
+  report({ type: "stopped" });
+}
+
+try {
+  run();
+} catch (error) {
+  report({ type: "failed", reason: (error instanceof Error && error.stack) || String(error) });
+}
+port.close();
