@@ -3,6 +3,7 @@
 
 import type { Settings } from "../dataplane/settings.ts";
 import type { SharedState } from "../dataplane/worker.ts";
+import { requireNetworkCapabilities } from "../linux/capabilities.ts";
 import { listDevices, takeInterface } from "../linux/interfaces.ts";
 import { formatAddress, formatMac, formatPrefix } from "./address.ts";
 import type { Config } from "./config.ts";
@@ -33,6 +34,7 @@ export class Firewall {
    * @throws ConfigurationError where the configuration doesn't fit the machine; Error where the kernel refuses
    */
   static async start(config: Config): Promise<Firewall> {
+    requireNetworkCapabilities();
     const settings = settingsFor(config);
     const held = take(settings, new Map());
     try {

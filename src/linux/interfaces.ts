@@ -106,6 +106,10 @@ const SILENT: readonly (readonly [file: string, value: string])[] = [
   ["ipv4/conf/NAME/arp_ignore", "8"],
 ];
 
+function isThere(name: string): boolean {
+  return listDevices().some((device) => device.name === name);
+}
+
 /**
  * Makes an interface ours: up, the kernel's own IP stack silent on it.
  * @returns what leaves the interface as it was
@@ -129,6 +133,7 @@ export function takeInterface(name: string): () => void {
   const flags = request(SIOCGIFFLAGS, "SIOCGIFFLAGS", name).getUint16(VALUE, true);
   if ((flags & IFF_UP) === 0) request(SIOCSIFFLAGS, "SIOCSIFFLAGS", name, flags | IFF_UP);
   return () => {
+    if (!isThere(name)) return; // it took its state with it
     if ((flags & IFF_UP) === 0) request(SIOCSIFFLAGS, "SIOCSIFFLAGS", name, flags);
     for (const [file, value] of found) writeFileSync(file, value);
   };

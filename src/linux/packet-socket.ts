@@ -1,7 +1,7 @@
 // packet(7): one socket that receives every frame of one interface into a ring of slots in shared memory, and transmits.
 // Constants and structures are those of linux/if_packet.h.
 import { ptr } from "bun:ffi";
-import { errno, libc, mapFile, must, SystemError } from "./libc.ts";
+import { libc, mapFile, must } from "./libc.ts";
 
 const AF_PACKET = 17; // linux/socket.h
 const SOCK_RAW = 3;
@@ -65,17 +65,6 @@ function socketAddress(ifindex: number): DataView<ArrayBuffer> {
   return address;
 }
 
-function openUnbound(): number {
-  // Protocol 0: no frame arrives before bind().
-  const fd = libc.socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
-  if (fd >= 0) return fd;
-  const failure = new SystemError("socket AF_PACKET", errno());
-  if (failure.code === "EPERM") {
-    throw new Error(`${failure.message}: raw sockets need root (or the capabilities CAP_NET_RAW and CAP_NET_ADMIN)`);
-  }
-  throw failure;
-}
-
 /**
  * Opens the socket, maps its ring at `address` and binds it: from then on slots fill.
  * Frames have a virtio_net_hdr before them, in slots and in both directions of the socket: segmentation and checksum
@@ -85,7 +74,8 @@ function openUnbound(): number {
  * @throws SystemError, with nothing left open (what was mapped is left to the caller)
  */
 export function openPacketSocket(ifindex: number, address: number, shape: RingShape): number {
-  const fd = openUnbound();
+  // Protocol 0: no frame arrives before bind().
+  const fd = must(libc.socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0), "socket AF_PACKET");
   try {
     const on = Uint32Array.of(1);
     setOption(fd, SOL_PACKET, PACKET_VERSION, Uint32Array.of(TPACKET_V2), "PACKET_VERSION");
