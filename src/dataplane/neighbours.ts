@@ -100,12 +100,13 @@ export class NeighbourTable {
     const sender = view.getInt32(arp + ARP.SENDER_IP);
     const target = view.getInt32(arp + ARP.TARGET_IP);
     if (!this.isGenuine(iface, at, sender)) return VERDICT.ARP_SPOOFED;
-    const asksUs = this.answersFor(iface, sender, target);
-    const known = sender === 0 ? NONE : this.find(iface, sender);
-    // A neighbour is noted when we asked, or when it asks us and so will want an answer soon (RFC 826).
+    const isReply = view.getUint16(arp + ARP.OPERATION) === ARP_REPLY;
+    const asksUs = !isReply && this.answersFor(iface, sender, target);
+    let known = sender === 0 ? NONE : this.find(iface, sender);
+    // A neighbour is noted when we asked, or when a client asks us and so will want an answer soon (RFC 826). Not when a
+    // host on the uplink does: none of them is to fill the table.
+    if (known === NONE && asksUs && sender !== 0 && iface !== this.topology.uplink) known = this.add(iface, sender);
     if (known !== NONE) this.learn(known, macHead(view, arp + ARP.SENDER_MAC), macTail(view, arp + ARP.SENDER_MAC));
-    if (view.getUint16(arp + ARP.OPERATION) === ARP_REPLY)
-      return known === NONE ? VERDICT.ARP_NOT_FOR_US : VERDICT.ARP_TAKEN;
     if (!asksUs) return known === NONE ? VERDICT.ARP_NOT_FOR_US : VERDICT.ARP_TAKEN;
     this.answer(iface, at, target, sender);
     return VERDICT.ANSWERED;
@@ -250,6 +251,13 @@ export class NeighbourTable {
   }
 
   private create(iface: number, address: number): number {
+    const n = this.add(iface, address);
+    if (n !== NONE && this.state[n] !== PINNED) this.ask(n, INCOMPLETE);
+    return n;
+  }
+
+  /** A number for a neighbour not known yet, whose MAC address is pinned or still to be learnt; NONE when all are in use. */
+  private add(iface: number, address: number): number {
     const n = this.free;
     if (n === NONE) return NONE;
     this.free = this.chain[n];
@@ -260,7 +268,6 @@ export class NeighbourTable {
     this.enchain(n);
     const pin = this.pinFor(iface, address);
     if (pin !== undefined) this.learn(n, pin.head, pin.tail, PINNED);
-    else this.ask(n, INCOMPLETE);
     return n;
   }
 
