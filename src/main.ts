@@ -1,10 +1,11 @@
 // The only entry of the program: finds the verb and lets it run.
 import { version } from "../package.json" with { type: "json" };
 import { check } from "./control/check.ts";
+import { replay } from "./control/replay.ts";
 import { run } from "./control/run.ts";
 import { UsageError, type Verb } from "./control/verb.ts";
 
-const VERBS: ReadonlyMap<string, Verb> = new Map(Object.entries({ run, check }));
+const VERBS: ReadonlyMap<string, Verb> = new Map(Object.entries({ run, check, replay }));
 
 const HELP = `Usage: firebreak VERB [ARGUMENTS…]
 
