@@ -1,0 +1,77 @@
+#!/bin/bash
+# From a fresh Debian 12 machine with Node.js, npm and root to a bootable firewall: sets up what is missing, builds the
+# executable and the image into dist/, boots it, shows it at work, tests it. Every verb may be run again at any time and does
+# only what is left to do.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source build/setup.sh
+source build/image.sh
+source build/boot.sh
+source build/test.sh
+
+usage() {
+  cat <<'END'
+Usage: build/appliance.sh VERB [ARGUMENTS…]
+
+  setup                         install what is missing: Debian packages, npm packages, the appliance's kernel
+  build [CONFIG]                build dist/firebreak, dist/vmlinuz and dist/initramfs; CONFIG goes into the image as
+                                /etc/firebreak.toml
+  run [CONFIG] [QEMU options…]  boot the image under QEMU with its console here: by KVM where that works, else emulated;
+                                without interfaces unless QEMU options give some, for instance
+                                -nic tap,ifname=tap0,script=no,downscript=no,model=virtio-net-pci
+  test                          type check, lint, and all tests; the last line is "N passed, N failed"
+
+Each verb first does what it needs of the verbs above it. Only setup needs the network. All but build need root.
+Exit status: 0 fine, 1 failed, 2 bad usage.
+
+The image boots with the kernel options "console=ttyS0". It takes its configuration from the first of these that there is:
+  QEMU's firmware configuration   -fw_cfg name=opt/firebreak/config,file=firebreak.toml   (what run CONFIG does)
+  a file in the initramfs         /etc/firebreak.toml                                    (what build CONFIG does)
+  the kernel command line         firebreak.config=$(base64 -w 0 firebreak.toml), 2048 characters in all
+END
+}
+
+say() {
+  printf '\n== %s\n' "$*"
+}
+
+# $1: what is wrong; $2: what to do about it.
+die() {
+  printf 'appliance.sh: %s\n  %s\n' "$1" "$2" >&2
+  exit 1
+}
+
+refuse() {
+  printf 'appliance.sh: %s (see build/appliance.sh --help)\n' "$1" >&2
+  exit 2
+}
+
+need_root() {
+  [ "$(id -u)" = 0 ] || die "$1 needs root" "run it as root: sudo build/appliance.sh $1"
+}
+
+build() {
+  setup
+  build_executable
+  build_image "$@"
+}
+
+main() {
+  local verb=${1:-}
+  case " $* " in *" --help "* | *" -h "*) usage; return ;; esac
+  shift || true
+  case "$verb" in
+    setup | test) [ $# = 0 ] || refuse "$verb takes no arguments" ;;
+    build) [ $# -le 1 ] || refuse "build takes one CONFIG" ;;
+    run) ;;
+    "") refuse "no verb" ;;
+    *) refuse "unknown verb \"$verb\"" ;;
+  esac
+  case "$verb" in
+    test) run_tests ;;
+    run) boot "$@" ;;
+    *) "$verb" "$@" ;;
+  esac
+}
+
+main "$@"

@@ -1,0 +1,103 @@
+# Sourced by appliance.sh: builds the executable and the image. The same sources, packages and kernel give the same bytes.
+#
+# The executable with its libraries lies in a squashfs inside the initramfs, not in the initramfs itself: read on demand, it
+# takes 50 MB of memory and a few pages, where unpacked it takes 110 MB and does not fit a VM of 256 MB.
+
+EXECUTABLE_SOURCES=(src/main.ts src/dataplane/worker.ts)
+
+# What init calls.
+APPLETS=(sh acpid insmod mount sleep)
+
+build_executable() {
+  say "build: dist/firebreak"
+  mkdir -p dist
+  # A .env or bunfig.toml that happens to lie around must not change what a firewall does.
+  node_modules/.bin/bun build --compile --minify --bytecode \
+    --no-compile-autoload-dotenv --no-compile-autoload-bunfig \
+    "${EXECUTABLE_SOURCES[@]}" --outfile dist/firebreak.new >dist/build.log 2>&1 ||
+    { cat dist/build.log >&2; die "dist/firebreak could not be built" "see the errors above"; }
+  rm dist/build.log
+  keep_if_same dist/firebreak
+}
+
+# Replaces $1 by $1.new, unless they are the same.
+keep_if_same() {
+  if cmp -s "$1" "$1.new"; then rm "$1.new"; else mv "$1.new" "$1"; fi
+}
+
+# $1: the configuration that goes into the image, if any.
+build_image() {
+  [ -z "${1:-}" ] || [ -r "$1" ] || die "$1 can't be read" "give build the path of a configuration, or nothing"
+  say "build: dist/vmlinuz, dist/initramfs"
+  cp "$KERNEL/boot/vmlinuz-$KERNEL_RELEASE" dist/vmlinuz.new
+  keep_if_same dist/vmlinuz
+  build_system
+  rm -rf dist/root
+  fill_initramfs dist/root "${1:-}"
+  pack_initramfs dist/root >dist/initramfs.new
+  rm -rf dist/root
+  keep_if_same dist/initramfs
+  ls -l --human-readable dist/firebreak dist/vmlinuz dist/initramfs
+}
+
+# dist/system.squashfs: the executable and the files of libc that it needs.
+build_system() {
+  [ dist/firebreak -nt dist/system.squashfs ] || [ build/image.sh -nt dist/system.squashfs ] || return 0
+  local root=dist/system library
+  rm -rf "$root"
+  mkdir "$root"
+  cp dist/firebreak "$root/"
+  while read -r library; do
+    install -D "$library" "$root/$library"
+  done < <(needed_libraries dist/firebreak)
+  mksquashfs "$root" dist/system.squashfs.new -comp zstd -Xcompression-level 15 -b 128K -noappend -no-progress -quiet \
+    -no-xattrs -all-root -root-mode 755 -mkfs-time 0 -all-time 0 >/dev/null
+  rm -rf "$root"
+  mv dist/system.squashfs.new dist/system.squashfs
+}
+
+# Paths of the shared libraries, and of the loader, of a dynamically linked executable.
+needed_libraries() {
+  ldd "$1" | sed -n 's/^.*=> \(\/[^ ]*\) .*$/\1/p; s/^\t\(\/[^ ]*\) .*$/\1/p'
+}
+
+# $1: the folder that becomes the initramfs; $2: the configuration that goes into it, if any.
+fill_initramfs() {
+  local root=$1 applet module modules
+  mkdir -p "$root"/{bin,dev,lib/modules,lib/x86_64-linux-gnu,lib64,proc,sys,system}
+  cp -R --no-preserve=timestamps rootfs/init rootfs/sbin rootfs/etc "$root/"
+  [ -z "$2" ] || cp "$2" "$root/etc/firebreak.toml"
+  cp "$(command -v busybox)" "$root/bin/"
+  for applet in "${APPLETS[@]}"; do ln -s busybox "$root/bin/$applet"; done
+  cp dist/system.squashfs "$root/"
+  ln -s system/firebreak "$root/firebreak"
+  ln_libraries "$root"
+  modules=$(modules_in_order)
+  for module in $modules; do
+    cp "$module" "$root/lib/modules/"
+    basename "$module" >>"$root/lib/modules/order"
+  done
+}
+
+# The loader has to be where the executable names it, and looks for libraries where it always does.
+ln_libraries() {
+  local library
+  while read -r library; do
+    ln -s "/system$library" "$1$library"
+  done < <(needed_libraries dist/firebreak)
+}
+
+# Files of the modules that rootfs/modules names and of those that they depend on, each once, in the order to load them.
+modules_in_order() {
+  local module
+  sed 's/ *#.*//' rootfs/modules | while read -r module; do
+    [ -z "$module" ] || modprobe --dirname "$KERNEL" --set-version "$KERNEL_RELEASE" --show-depends "$module"
+  done | sed -n 's/^insmod \([^ ]*\) *$/\1/p' | awk '!seen[$0]++'
+}
+
+# Sorted, owned by root and without times: nothing in it comes from the machine that builds.
+pack_initramfs() {
+  find "$1" -exec touch --no-dereference --date=@0 {} +
+  (cd "$1" && find . -mindepth 1 -print0 | LC_ALL=C sort --zero-terminated |
+    cpio --null --create --format=newc --owner=+0:+0 --reproducible --quiet) | zstd -q -9
+}

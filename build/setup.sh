@@ -1,0 +1,101 @@
+# Sourced by appliance.sh: installs what a fresh machine lacks.
+
+# Debian packages, by what needs them. Of servers only those without a service of their own: setting up must leave nothing
+# running or listening.
+PACKAGES=(
+  qemu-system-x86 # run, demo, test
+  busybox-static cpio kmod squashfs-tools zstd # the image; busybox is also the HTTP server of demo and test
+  bind9-dnsutils curl dnsmasq-base iperf3 iproute2 iputils-ping tcpdump # demo and test: real clients and servers
+)
+
+KERNEL_PACKAGE=linux-image-cloud-amd64 # depends on the one that holds the kernel
+
+setup() {
+  install_packages
+  install_node_modules
+  fetch_kernel
+}
+
+missing_packages() {
+  local package
+  for package in "${PACKAGES[@]}"; do
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || printf '%s\n' "$package"
+  done
+}
+
+install_packages() {
+  command -v apt-get >/dev/null || die "this machine has no apt-get" "set up on Debian 12, or something that is based on it"
+  local missing
+  mapfile -t missing < <(missing_packages)
+  [ ${#missing[@]} -gt 0 ] || return 0
+  need_root setup
+  say "setup: installing ${missing[*]}"
+  install_from_lists "${missing[@]}" || { update_lists && install_from_lists "${missing[@]}"; } ||
+    die "apt-get could not install: ${missing[*]}" "see its errors above; it needs Debian's mirror to be reachable"
+}
+
+install_from_lists() {
+  DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends "$@"
+}
+
+update_lists() {
+  say "setup: fetching Debian's package lists"
+  apt-get update --quiet
+}
+
+install_node_modules() {
+  command -v npm >/dev/null || die "npm is missing" "install Node.js 20 or newer with npm: apt-get install nodejs npm"
+  if ! node_modules_match; then
+    say "setup: npm ci"
+    npm ci --no-audit --no-fund || die "npm ci failed" "see its errors above; it needs the npm registry to be reachable"
+  fi
+  # The package bun fetches its binary in a script that runs after installation, which npm may be configured not to do.
+  if ! node_modules/.bin/bun --version >/dev/null 2>&1; then
+    say "setup: installing bun's binary"
+    (cd node_modules/bun && node install.js) || die "bun has no binary for this machine" "see the errors above"
+  fi
+}
+
+# True when what npm noted about node_modules is what the lock file asks for.
+node_modules_match() {
+  [ -e node_modules/.package-lock.json ] && node --input-type=commonjs --eval '
+    const wanted = require("./package-lock.json").packages;
+    const there = require("./node_modules/.package-lock.json").packages;
+    const differs = (name) => wanted[name]?.integrity !== there[name]?.integrity;
+    const needed = Object.keys(wanted).filter((name) => name !== "" && !wanted[name].optional);
+    process.exit([...needed, ...Object.keys(there)].some(differs) ? 1 : 0);'
+}
+
+# Sets KERNEL to the folder that holds the unpacked package, and KERNEL_RELEASE to what `uname -r` will say.
+fetch_kernel() {
+  local package version
+  package=$(kernel_package)
+  if [ -z "$package" ]; then
+    need_root setup
+    update_lists
+    package=$(kernel_package)
+    [ -n "$package" ] || die "apt knows no package $KERNEL_PACKAGE" "set up on Debian 12 for amd64"
+  fi
+  version=$(apt-cache show --no-all-versions "$package" | sed -n 's/^Version: //p')
+  KERNEL=dist/kernel/${package}_$version
+  KERNEL_RELEASE=${package#linux-image-}
+  [ ! -e "$KERNEL" ] || return 0
+  say "setup: fetching $package $version"
+  download_kernel "$package" "$version" || { update_lists && download_kernel "$package" "$version"; } ||
+    die "$package could not be fetched" "see the errors above; run build/appliance.sh setup again"
+}
+
+kernel_package() {
+  apt-cache depends --important "$KERNEL_PACKAGE" 2>/dev/null | sed -n 's/^ *Depends: \(linux-image-[^ ]*\)$/\1/p' | head -n 1
+}
+
+# Unpacks beside the final place and moves there at the end, so that what is there is whole.
+download_kernel() {
+  rm -rf dist/kernel
+  mkdir -p dist/kernel/new
+  (cd dist/kernel && apt-get download --quiet -o APT::Sandbox::User=root "$1=$2") || return
+  dpkg -x dist/kernel/*.deb dist/kernel/new
+  rm dist/kernel/*.deb
+  depmod -b dist/kernel/new "$KERNEL_RELEASE"
+  mv dist/kernel/new "$KERNEL"
+}

@@ -1,0 +1,39 @@
+# Sourced by appliance.sh: all tests, and one line that sums them up.
+
+run_tests() {
+  need_root test
+  build
+  local passed=0 failed=0
+  count "test: types" node_modules/.bin/tsc -p .
+  count "test: lint and format" node_modules/.bin/biome check .
+  count_bun_tests
+  printf '%s passed, %s failed\n' "$passed" "$failed"
+  [ "$failed" = 0 ]
+}
+
+# Runs a command that is one test.
+count() {
+  say "$1"
+  shift
+  if "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+}
+
+count_bun_tests() {
+  local report=dist/tests.xml status=0 tests failures
+  say "test: bun test"
+  rm -f "$report"
+  node_modules/.bin/bun test --reporter=junit --reporter-outfile="$report" || status=$?
+  tests=$(sum_of tests "$report")
+  failures=$(sum_of failures "$report")
+  # A file that could not even be loaded is in no report.
+  if [ "$status" != 0 ] && [ "$failures" = 0 ]; then failures=1 tests=$((tests + 1)); fi
+  passed=$((passed + tests - failures))
+  failed=$((failed + failures))
+}
+
+# $1: tests or failures; $2: a JUnit report. Its outermost element has the sums.
+sum_of() {
+  local number
+  number=$(grep -o "<testsuites [^>]*>" "$2" 2>/dev/null | grep -o " $1=\"[0-9]*\"" | tr -dc 0-9)
+  printf '%s\n' "${number:-0}"
+}
