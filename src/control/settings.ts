@@ -1,7 +1,7 @@
 // From the configuration and the devices of the machine to what the dataplane works with: interfaces by number, and rules
 // as matches.
 import { ANY_ICMP_TYPE, ANY_PROTOCOL, compileRuleset, type Match } from "../dataplane/ruleset.ts";
-import type { ClientSettings, InterfaceSettings, Settings } from "../dataplane/settings.ts";
+import type { ClientSettings, InterfaceSettings, Settings, Timeouts } from "../dataplane/settings.ts";
 import type { PortRange, Rule } from "../qubes/rules.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";
 import { formatMac, overlap, type Prefix } from "./address.ts";
@@ -24,6 +24,16 @@ const ALL_PORTS: PortRange = { low: 0, high: 65535 };
 const ANYWHERE: Prefix = { address: 0, prefix: 0 };
 const IANA = { tcp: PROTOCOL.TCP, udp: PROTOCOL.UDP, icmp: PROTOCOL.ICMP } as const;
 
+const TIMEOUTS: Timeouts = {
+  udpNew: 30,
+  udp: 300,
+  dns: 10,
+  tcpEstablished: 7440,
+  tcpTransitory: 240,
+  icmp: 60,
+  other: 600,
+};
+
 /** For devices that only captures know: Ethernet's usual MTU, and a locally administered MAC address of nobody's. */
 const CAPTURED = { mtu: 1500, mac: Uint8Array.of(2, 0, 0, 0, 0, 0) };
 
@@ -35,9 +45,7 @@ const CAPTURED = { mtu: 1500, mac: Uint8Array.of(2, 0, 0, 0, 0, 0) };
 export function makeSettings(config: Config, devices: readonly Device[], anyMac = false): SettingsResult {
   const places = new Interfaces(devices, anyMac);
   const uplink = places.number(config.uplink, true);
-  const clients = config.clients.map((client) =>
-    compileClient(client, places.number(client, false), config.uplink.dns),
-  );
+  const clients = config.clients.map((client) => compileClient(client, places.number(client, false), config));
   if (places.errors.length > 0) return { errors: places.errors };
   const { address, prefix, gateway, gatewayMac } = config.uplink;
   return {
@@ -45,7 +53,8 @@ export function makeSettings(config: Config, devices: readonly Device[], anyMac 
       interfaces: places.interfaces,
       uplink: { iface: uplink, address, prefix, gateway, ...(gatewayMac && { gatewayMac }) },
       clients,
-      nat: config.nat,
+      forwards: [],
+      nat: { ...config.nat, resetUnknown: true, timeouts: TIMEOUTS },
     },
   };
 }
@@ -95,11 +104,15 @@ function protocolsOf(rule: Rule): readonly number[] {
   return hasPorts ? [IANA.tcp, IANA.udp] : [ANY_PROTOCOL];
 }
 
-function compileClient(client: ClientConfig, iface: number, dns: readonly number[]): ClientSettings {
+function compileClient(client: ClientConfig, iface: number, { uplink: { dns }, clients, nat }: Config): ClientSettings {
   const { name, network, prefix, gateway, mac } = client;
   const matches = client.rules.flatMap((rule, i) => matchesOf(rule, i + 1, dns));
   const ruleset = compileRuleset(matches, client.policy === "accept");
-  return { name, iface, network, prefix, gateway, ...(mac && { mac }), ruleset };
+  const limits =
+    clients.length === 1
+      ? { flows: nat.maxFlows, mappings: 49152, flowsPerSecond: 20000 }
+      : { flows: nat.maxFlows >>> 1, mappings: 32768, flowsPerSecond: 20000 };
+  return { name, iface, network, prefix, gateway, ...(mac && { mac }), ruleset, reach: [], openFilter: false, limits };
 }
 
 /** Numbers the devices that the configuration refers to, in the order of their first mention. */
@@ -126,7 +139,7 @@ class Interfaces {
 
   private place({ name, mac, mtu }: Device, ownMac: Uint8Array | undefined): number {
     const known = this.interfaces.findIndex((other) => other.name === name);
-    const settings = { name, mac: ownMac ?? mac, anyMac: this.anyMac && ownMac === undefined, mtu };
+    const settings = { name, mac: ownMac ?? mac, anyMac: this.anyMac && ownMac === undefined, mtu, clampMss: false };
     if (known < 0) return this.interfaces.push(settings) - 1;
     if (ownMac !== undefined) this.interfaces[known] = settings;
     return known;

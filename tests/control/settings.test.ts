@@ -86,14 +86,26 @@ describe("a rule's matches", () => {
   });
 });
 
+/** The defaults of one client among several, and of NAT. */
+const SHARE = {
+  reach: [],
+  openFilter: false,
+  limits: { flows: 32768, mappings: 32768, flowsPerSecond: 20000 },
+};
+const NAT = {
+  maxFlows: 65536,
+  resetUnknown: true,
+  timeouts: { udpNew: 30, udp: 300, dns: 10, tcpEstablished: 7440, tcpTransitory: 240, icmp: 60, other: 600 },
+};
+
 describe("settings", () => {
   test("of the example", () => {
     expect(makeSettings(configOf(EXAMPLE), [ETH0, ETH1, ETH2])).toEqual({
       settings: {
         interfaces: [
-          { name: "eth1", mac: ETH1.mac, anyMac: false, mtu: 9000 },
-          { name: "eth0", mac: ETH0.mac, anyMac: false, mtu: 1500 },
-          { name: "eth2", mac: ETH2.mac, anyMac: false, mtu: 1500 },
+          { name: "eth1", mac: ETH1.mac, anyMac: false, mtu: 9000, clampMss: false },
+          { name: "eth0", mac: ETH0.mac, anyMac: false, mtu: 1500, clampMss: false },
+          { name: "eth2", mac: ETH2.mac, anyMac: false, mtu: 1500, clampMss: false },
         ],
         uplink: { iface: 0, address: 0xc00002fe, prefix: 24, gateway: 0xc0000201 },
         clients: [
@@ -111,6 +123,7 @@ describe("settings", () => {
               ],
               false,
             ),
+            ...SHARE,
           },
           {
             name: "lan",
@@ -119,9 +132,11 @@ describe("settings", () => {
             prefix: 24,
             gateway: 0xc0a80101,
             ruleset: compileRuleset([], true),
+            ...SHARE,
           },
         ],
-        nat: { maxFlows: 65536 },
+        forwards: [],
+        nat: NAT,
       },
     });
   });
@@ -138,12 +153,12 @@ describe("settings", () => {
       'interface = "02:00:00:00:00:10"\nown_mac = "02:00:00:00:00:99"\nmac = "02:00:00:00:00:88"',
     );
     const result = makeSettings(config, [ETH0, ETH1]);
-    const host = { prefix: 32, gateway: 0x0a000001, ruleset: compileRuleset([], false) };
+    const host = { prefix: 32, gateway: 0x0a000001, ruleset: compileRuleset([], false), ...SHARE };
     expect(result).toEqual({
       settings: {
         interfaces: [
-          { name: "eth1", mac: Uint8Array.of(254, 255, 255, 255, 255, 255), anyMac: false, mtu: 9000 },
-          { name: "eth0", mac: Uint8Array.of(2, 0, 0, 0, 0, 0x99), anyMac: false, mtu: 1500 },
+          { name: "eth1", mac: Uint8Array.of(254, 255, 255, 255, 255, 255), anyMac: false, mtu: 9000, clampMss: false },
+          { name: "eth0", mac: Uint8Array.of(2, 0, 0, 0, 0, 0x99), anyMac: false, mtu: 1500, clampMss: false },
         ],
         uplink: {
           iface: 0,
@@ -156,7 +171,8 @@ describe("settings", () => {
           { ...host, name: "c0", iface: 1, network: 0x0a000002 },
           { ...host, name: "c1", iface: 1, network: 0x0a000003, mac: Uint8Array.of(2, 0, 0, 0, 0, 0x88) },
         ],
-        nat: { maxFlows: 65536 },
+        forwards: [],
+        nat: NAT,
       },
     });
   });
@@ -202,9 +218,9 @@ describe("settings", () => {
     );
     const result = makeSettings(config, configuredDevices(config), true);
     expect("settings" in result && result.settings.interfaces).toEqual([
-      { name: "02:00:00:00:00:11", mac: ETH1.mac, anyMac: true, mtu: 1500 },
-      { name: "tap0", mac: Uint8Array.of(2, 0, 0, 0, 0, 0x99), anyMac: false, mtu: 1500 },
-      { name: "tap1", mac: Uint8Array.of(2, 0, 0, 0, 0, 0), anyMac: true, mtu: 1500 },
+      { name: "02:00:00:00:00:11", mac: ETH1.mac, anyMac: true, mtu: 1500, clampMss: false },
+      { name: "tap0", mac: Uint8Array.of(2, 0, 0, 0, 0, 0x99), anyMac: false, mtu: 1500, clampMss: false },
+      { name: "tap1", mac: Uint8Array.of(2, 0, 0, 0, 0, 0), anyMac: true, mtu: 1500, clampMss: false },
     ]);
   });
 });
