@@ -290,13 +290,12 @@ test("Wireshark's editcap reads what is written here, and its pcapng is read her
   try {
     for (const path of new Glob("*.pcap").scanSync({ cwd: join(import.meta.dir, "../captures"), absolute: true })) {
       const original = readCapture(await Bun.file(path).bytes());
-      for (const resolution of ["us", "ns"] as const) {
-        const [written, converted] = [join(directory, "written.pcap"), join(directory, "converted.pcapng")];
-        await Bun.write(written, writeCapture(original.frames, resolution));
-        const editcap = Bun.spawnSync(["editcap", "-F", "pcapng", written, converted]);
-        expect(editcap.stderr.toString()).toBe("");
-        expect(shown(readCapture(await Bun.file(converted).bytes()).frames)).toEqual(shown(original.frames));
-      }
+      const [written, converted] = [join(directory, "written.pcap"), join(directory, "converted.pcapng")];
+      await Bun.write(written, writeCapture(original.frames, original.resolution));
+      const editcap = Bun.spawnSync(["editcap", "-F", "pcapng", written, converted]);
+      expect(editcap.stderr.toString()).toBe("");
+      const { frames, resolution } = readCapture(await Bun.file(converted).bytes());
+      expect([resolution, shown(frames)]).toEqual([original.resolution, shown(original.frames)]);
     }
   } finally {
     await rm(directory, { recursive: true });

@@ -1,0 +1,62 @@
+import { describe, expect, test } from "bun:test";
+import { join } from "node:path";
+import { Glob } from "bun";
+import { checkArp } from "../../src/wire/arp.ts";
+import { checkEthernet, ETHERTYPE } from "../../src/wire/ethernet.ts";
+import { FAULT_NAMES } from "../../src/wire/fault.ts";
+import { checkIcmp, checkIcmpSum } from "../../src/wire/icmp.ts";
+import { checkIpv4, headerLength, IPV4, PROTOCOL } from "../../src/wire/ipv4.ts";
+import { readCapture } from "../../src/wire/pcap.ts";
+import { checkTcp } from "../../src/wire/tcp.ts";
+import { checkUdp } from "../../src/wire/udp.ts";
+import { wrongChecksums } from "../support/frames.ts";
+import { place } from "../support/place.ts";
+
+const DIRECTORY = join(import.meta.dir, "../captures");
+const NAMES = [...new Glob("*.pcap").scanSync(DIRECTORY)].sort();
+
+/** @returns the name of the fault that the checks of all of a frame's formats find */
+function judge(frame: Uint8Array): string {
+  const { view, at, length } = place(frame);
+  const fault = checkEthernet(length);
+  if (fault !== 0) return FAULT_NAMES[fault];
+  if (view.getUint16(at + 12) === ETHERTYPE.ARP) return FAULT_NAMES[checkArp(view, at + 14, length - 14)];
+  return FAULT_NAMES[judgeIpv4(view, at + 14, length - 14)];
+}
+
+function judgeIpv4(view: DataView, at: number, length: number): number {
+  const fault = checkIpv4(view, at, length);
+  if (fault !== 0) return fault;
+  const content = at + headerLength(view, at);
+  const contentLength = at + view.getUint16(at + IPV4.TOTAL_LENGTH) - content;
+  switch (view.getUint8(at + IPV4.PROTOCOL)) {
+    case PROTOCOL.TCP:
+      return checkTcp(view, content, contentLength);
+    case PROTOCOL.UDP:
+      return checkUdp(view, content, contentLength);
+    default:
+      return checkIcmp(contentLength) || checkIcmpSum(view, content, contentLength);
+  }
+}
+
+describe("of the captured frames", () => {
+  test("there are enough to mean something", () => {
+    expect(NAMES.length).toBe(17);
+  });
+
+  for (const name of NAMES) {
+    test(`those of ${name} have no fault, and checksums that verify; cut ones are found out`, async () => {
+      const { frames } = readCapture(await Bun.file(join(DIRECTORY, name)).bytes());
+      expect(frames.length).toBeGreaterThan(0);
+      for (const { bytes, originalLength } of frames) {
+        const isIpv4 = bytes[12] === 0x08 && bytes[13] === 0x00;
+        if (bytes.length < originalLength) {
+          expect(judge(bytes)).toBe("ipv4: total length");
+        } else {
+          expect(judge(bytes)).toBe("none");
+          if (isIpv4) expect(wrongChecksums(bytes.subarray(14))).toEqual([]);
+        }
+      }
+    });
+  }
+});
