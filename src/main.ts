@@ -1,11 +1,12 @@
 // The only entry of the program: finds the verb and lets it run.
 import { version } from "../package.json" with { type: "json" };
+import { appliance } from "./control/appliance.ts";
 import { check } from "./control/check.ts";
 import { replay } from "./control/replay.ts";
 import { run } from "./control/run.ts";
 import { UsageError, type Verb } from "./control/verb.ts";
 
-const VERBS: ReadonlyMap<string, Verb> = new Map(Object.entries({ run, check, replay }));
+const VERBS: ReadonlyMap<string, Verb> = new Map(Object.entries({ run, check, replay, appliance }));
 
 const HELP = `Usage: firebreak VERB [ARGUMENTS…]
 

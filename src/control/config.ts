@@ -83,6 +83,14 @@ export async function readConfig(file: string): Promise<ConfigResult> {
       .split(", "); // ENOENT: no such file or directory, open '…'
     return { errors: [`${file}: can't be read: ${what}`] };
   }
+  return parseConfigBytes(bytes, file);
+}
+
+/**
+ * @param bytes TOML as it came from somewhere
+ * @param file their name in the errors
+ */
+export function parseConfigBytes(bytes: Uint8Array, file: string): ConfigResult {
   if (!isUtf8(bytes)) return { errors: [`${file}: is not UTF-8 text (save it as UTF-8)`] };
   return parseConfig(new TextDecoder().decode(bytes), file);
 }

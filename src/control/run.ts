@@ -54,13 +54,17 @@ export async function untilStopped(firewall: Firewall, readAgain: () => Promise<
     changes = changes.then(() => reload(firewall, readAgain));
   });
   process.on("SIGUSR1", () => firewall.describeState().forEach(log));
-  const stop = new Promise<void>((resolve) => {
-    for (const signal of ["SIGTERM", "SIGINT"]) process.on(signal, () => resolve());
-  });
-  await Promise.race([stop, firewall.failed]);
+  await Promise.race([stopAsked(), firewall.failed]);
   await changes;
   await firewall.stop();
   log("stopped");
+}
+
+/** Settles when a signal asks the program to stop. */
+export function stopAsked(): Promise<void> {
+  return new Promise((resolve) => {
+    for (const signal of ["SIGTERM", "SIGINT"]) process.on(signal, () => resolve());
+  });
 }
 
 /** The new configuration is in force afterwards, or, with its errors printed, the old one. */
