@@ -1,8 +1,12 @@
 // `firebreak check FILE`: shows the configuration as it was understood, or all of its errors.
 import { parseArgs } from "node:util";
-import { formatRule, type Rule } from "../qubes/rules.ts";
+import type { NatSettings, Timeouts } from "../dataplane/settings.ts";
+import { formatPorts, formatRule, type Rule } from "../qubes/rules.ts";
 import { formatAddress, formatMac, formatPrefix } from "./address.ts";
 import { type ClientConfig, type Config, readConfig, type UplinkConfig } from "./config.ts";
+import type { ForwardConfig } from "./config-forwards.ts";
+import { TIMEOUTS } from "./config-nat.ts";
+import { formatDuration } from "./duration.ts";
 import { matchesOf } from "./settings.ts";
 import { UsageError, type Verb } from "./verb.ts";
 
@@ -32,12 +36,17 @@ Exit status: 0 the configuration is good, 2 it is not.
 
 /** @returns the configuration for people to read: defaults filled in, rules in Qubes' own form. */
 export function formatConfig(config: Config): string {
-  const clients = config.clients.map((client) => formatClient(client, config.uplink.dns));
-  const nat = formatSection("nat", [["max_flows", String(config.nat.maxFlows)]]);
-  return [formatUplink(config.uplink), ...clients, nat].join("\n");
+  return [
+    formatUplink(config),
+    ...config.clients.map((client) => formatClient(client, config)),
+    ...config.forwards.map((forward, i) => formatForward(forward, i + 1, config)),
+    formatNat(config.nat),
+    formatTimeouts(config.nat.timeouts),
+  ].join("\n");
 }
 
-function formatUplink(uplink: UplinkConfig): string {
+function formatUplink(config: Config): string {
+  const { uplink } = config;
   return formatSection("uplink", [
     ["interface", uplink.interface.text],
     ["own_mac", formatOwnMac(uplink.ownMac)],
@@ -45,10 +54,11 @@ function formatUplink(uplink: UplinkConfig): string {
     ["gateway", formatAddress(uplink.gateway)],
     ["gateway_mac", uplink.gatewayMac ? formatMac(uplink.gatewayMac) : "asked for by ARP"],
     ["dns", uplink.dns.map(formatAddress).join(", ") || "none"],
+    ["clamp_mss", formatClampMss(uplink, config)],
   ]);
 }
 
-function formatClient(client: ClientConfig, dns: readonly number[]): string {
+function formatClient(client: ClientConfig, config: Config): string {
   return formatSection(`client "${client.name}"`, [
     ["interface", client.interface.text],
     ["own_mac", formatOwnMac(client.ownMac)],
@@ -57,9 +67,47 @@ function formatClient(client: ClientConfig, dns: readonly number[]): string {
       : ["network", formatPrefix({ address: client.network, prefix: client.prefix })],
     ["mac", client.mac ? formatMac(client.mac) : "any"],
     ["gateway", formatAddress(client.gateway)],
-    ...client.rules.map((rule, i): [string, string] => [`rule ${i + 1}`, formatNumberedRule(rule, i + 1, dns)]),
+    ["clamp_mss", formatClampMss(client, config)],
+    ["max_flows", String(client.limits.flows)],
+    ["max_mappings", String(client.limits.mappings)],
+    ["flows_per_second", String(client.limits.flowsPerSecond)],
+    ["filtering", client.filtering],
+    ["reach", client.reach.map((number) => config.clients[number]?.name).join(", ") || "none"],
+    ...client.rules.map((rule, i): [string, string] => [
+      `rule ${i + 1}`,
+      formatNumberedRule(rule, i + 1, config.uplink.dns),
+    ]),
     ["policy", client.policy],
   ]);
+}
+
+function formatForward(
+  { proto, ports, to, toPorts, from }: ForwardConfig,
+  number: number,
+  { clients }: Config,
+): string {
+  return formatSection(`forward ${number}`, [
+    ["proto", proto],
+    ["port", formatPorts(ports)],
+    ["to", `${formatAddress(to.address)}  (client "${clients[to.client]?.name}")`],
+    ["to_port", formatPorts(toPorts)],
+    ["from", from.map(formatPrefix).join(", ") || "anyone"],
+  ]);
+}
+
+function formatNat({ maxFlows, resetUnknown }: NatSettings): string {
+  return formatSection("nat", [
+    ["max_flows", String(maxFlows)],
+    ["reset", String(resetUnknown)],
+  ]);
+}
+
+function formatTimeouts(timeouts: Timeouts): string {
+  const fields = Object.keys(TIMEOUTS) as (keyof Timeouts)[];
+  return formatSection(
+    "nat.timeouts",
+    fields.map((field) => [TIMEOUTS[field].key, formatDuration(timeouts[field])]),
+  );
 }
 
 function formatNumberedRule(rule: Rule, number: number, dns: readonly number[]): string {
@@ -70,6 +118,11 @@ function formatOwnMac(mac: Uint8Array | undefined): string {
   return mac ? formatMac(mac) : "the interface's";
 }
 
+/** All who use an interface have what one of them asks for. */
+function formatClampMss({ interface: own }: UplinkConfig | ClientConfig, { uplink, clients }: Config): string {
+  return String([uplink, ...clients].some((use) => use.clampMss === true && use.interface.text === own.text));
+}
+
 function formatSection(title: string, lines: readonly (readonly [string, string])[]): string {
-  return [title, ...lines.map(([key, value]) => `  ${key.padEnd(11)}  ${value}`), ""].join("\n");
+  return [title, ...lines.map(([key, value]) => `  ${key.padEnd(16)}  ${value}`), ""].join("\n");
 }

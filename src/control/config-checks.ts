@@ -10,6 +10,7 @@ export interface InterfaceUse {
   readonly interface: string;
   readonly isUplink: boolean;
   readonly ownMac: Uint8Array | undefined;
+  readonly clampMss: boolean | undefined;
 }
 
 /** Reports every contradiction. */
@@ -32,10 +33,23 @@ export function interfaceConflict(use: InterfaceUse, earlier: readonly Interface
   if (shared.some((other) => other.isUplink !== use.isUplink)) {
     return `interface ${quote(use.interface)} is the uplink's (write the one that leads to this client)`;
   }
-  const { ownMac } = use;
-  const other = shared.find((earlierUse) => earlierUse.ownMac !== undefined)?.ownMac;
-  if (ownMac === undefined || other === undefined || sameMac(ownMac, other)) return undefined;
-  return `own_mac ${quoteMac(ownMac)} is not that of the clients before it on the same interface (write ${formatMac(other)})`;
+  return (
+    difference(use, shared, "own_mac", ({ ownMac }) => ownMac && quoteMac(ownMac)) ??
+    difference(use, shared, "clamp_mss", ({ clampMss }) => clampMss?.toString())
+  );
+}
+
+/** What an interface has once, all who use it must say alike or not at all. */
+function difference(
+  use: InterfaceUse,
+  shared: readonly InterfaceUse[],
+  key: string,
+  textOf: (use: InterfaceUse) => string | undefined,
+): string | undefined {
+  const ours = textOf(use);
+  const theirs = shared.map(textOf).find((text) => text !== undefined);
+  if (ours === undefined || theirs === undefined || ours === theirs) return undefined;
+  return `${key} ${ours} is not that of the clients before it on the same interface (write ${key} = ${theirs})`;
 }
 
 function checkUplink({ table, address, gateway, ownMac, gatewayMac }: UplinkDraft): void {
@@ -121,9 +135,9 @@ function uplinkProblem(gateway: number, uplink: Prefix | undefined): string | un
 
 function checkInterfaces(drafts: readonly (UplinkDraft | ClientDraft)[]): void {
   const uses: InterfaceUse[] = [];
-  for (const { table, interface: reference, ownMac } of drafts) {
+  for (const { table, interface: reference, ownMac, clampMss } of drafts) {
     if (reference === undefined) continue;
-    const use = { interface: reference.text, isUplink: table.path[0] === "uplink", ownMac };
+    const use = { interface: reference.text, isUplink: table.path[0] === "uplink", ownMac, clampMss };
     const conflict = interfaceConflict(use, uses);
     if (conflict !== undefined) table.problem("interface", conflict);
     uses.push(use);
@@ -136,8 +150,8 @@ function inNetworkProblem(host: number, network: Prefix): string | undefined {
   return edge && `is ${edge}`;
 }
 
-/** A prefix of 31 has two hosts and neither edge (RFC 3021). */
-function edgeOf(host: number, network: Prefix): string | undefined {
+/** @returns what a host's address can't be, or undefined. A prefix of 31 has two hosts and neither edge (RFC 3021). */
+export function edgeOf(host: number, network: Prefix): string | undefined {
   if (network.prefix >= 31) return undefined;
   if (host === networkOf(network)) return `the network's own address in ${formatNetwork(network)}`;
   if (host === broadcastOf(network)) return `the broadcast address of ${formatNetwork(network)}`;

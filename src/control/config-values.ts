@@ -1,9 +1,16 @@
 // What single values of the configuration may be. Each reader takes a value of the TOML document and says what it is, or
 // what is wrong with it.
+
+import { type PortRange, parsePorts } from "../qubes/rules.ts";
 import { formatPrefix, networkOf, overlap, type Prefix, parseAddress, parseMac, parsePrefix } from "./address.ts";
 import { bad, good, type Reading, type TomlValue } from "./toml-table.ts";
 
 export type Policy = "accept" | "drop";
+
+/** Who may send to a mapping: those it was used with, or anyone (RFC 4787 section 5). */
+export type Filtering = "address-and-port-dependent" | "endpoint-independent";
+
+export type Transport = "tcp" | "udp";
 
 /** An interface's name or, in lower case, its MAC address. */
 export interface InterfaceName {
@@ -55,10 +62,8 @@ export function readNetwork(value: TomlValue): Reading<Prefix> {
   const network = typeof value === "string" ? parsePrefix(value) : undefined;
   if (network === undefined) return bad("is not an IPv4 network");
   if (network.prefix === 32) return bad("has no room for our address beside a host's");
-  const clean = { address: networkOf(network), prefix: network.prefix };
-  if (clean.address !== network.address)
-    return bad(`has bits set behind its prefix; the network is ${formatPrefix(clean)}`);
-  return unlessNoHosts(network, network);
+  const clean = withoutHostBits(network);
+  return clean.ok ? unlessNoHosts(network, network) : clean;
 }
 
 export function readMac(value: TomlValue): Reading<Uint8Array> {
@@ -73,12 +78,44 @@ export function readPolicy(value: TomlValue): Reading<Policy> {
   return value === "accept" || value === "drop" ? good(value) : bad("is neither accept nor drop");
 }
 
+export function readFiltering(value: TomlValue): Reading<Filtering> {
+  if (value === "address-and-port-dependent" || value === "endpoint-independent") return good(value);
+  return bad("is neither address-and-port-dependent nor endpoint-independent");
+}
+
+export function readTransport(value: TomlValue): Reading<Transport> {
+  return value === "tcp" || value === "udp" ? good(value) : bad("is neither tcp nor udp");
+}
+
+/** One port, or a range of them as text. */
+export function readPorts(value: TomlValue): Reading<PortRange> {
+  const ports = typeof value === "string" || typeof value === "bigint" ? parsePorts(String(value)) : undefined;
+  return ports && ports.low > 0 ? good(ports) : bad("is not a port from 1 to 65535, nor a range of them");
+}
+
+/** Whom something is open to: a prefix, or one address. */
+export function readSource(value: TomlValue): Reading<Prefix> {
+  const source = typeof value === "string" ? parsePrefix(value.includes("/") ? value : `${value}/32`) : undefined;
+  if (source === undefined) return bad("is neither an IPv4 prefix nor an address");
+  return withoutHostBits(source);
+}
+
+export function readBoolean(value: TomlValue): Reading<boolean> {
+  return typeof value === "boolean" ? good(value) : bad("is neither true nor false");
+}
+
 /** @returns a reader of integers from `least` to `most`. */
 export function integerReader(least: number, most: number): (value: TomlValue) => Reading<number> {
   return (value) => {
     if (typeof value === "bigint" && value >= least && value <= most) return good(Number(value));
     return bad(`is not a whole number from ${least} to ${most}`);
   };
+}
+
+function withoutHostBits(network: Prefix): Reading<Prefix> {
+  const clean = { address: networkOf(network), prefix: network.prefix };
+  if (clean.address === network.address) return good(network);
+  return bad(`has bits set behind its prefix; the network is ${formatPrefix(clean)}`);
 }
 
 function unlessNoHosts<T>(value: T, hosts: Prefix): Reading<T> {

@@ -3,13 +3,19 @@
 // settings.ts's business.
 import { isUtf8 } from "node:buffer";
 import { readFile } from "node:fs/promises";
+import type { ClientLimits, NatSettings } from "../dataplane/settings.ts";
 import { makeRule, parseRule, type Rule, type RuleResult } from "../qubes/rules.ts";
 import { checkTogether } from "./config-checks.ts";
+import { checkForwards, type ForwardConfig, type ForwardDraft, finishForward, readForward } from "./config-forwards.ts";
+import { readNat } from "./config-nat.ts";
 import {
+  type Filtering,
   type InterfaceName,
   integerReader,
   type Policy,
+  readBoolean,
   readClientName,
+  readFiltering,
   readHost,
   readHostInNetwork,
   readInterface,
@@ -17,13 +23,14 @@ import {
   readNetwork,
   readPolicy,
 } from "./config-values.ts";
-import { isTable, Report, show, Table, type TomlTable, type TomlValue } from "./toml-table.ts";
+import { bad, good, isTable, type Reading, Report, show, Table, type TomlTable, type TomlValue } from "./toml-table.ts";
 
 /** Addresses are unsigned 32-bit numbers in host order, MAC addresses six bytes in wire order. */
 export interface Config {
   readonly uplink: UplinkConfig;
   readonly clients: readonly ClientConfig[];
-  readonly nat: NatConfig;
+  readonly forwards: readonly ForwardConfig[];
+  readonly nat: NatSettings;
 }
 
 export interface UplinkConfig {
@@ -36,6 +43,8 @@ export interface UplinkConfig {
   readonly dns: readonly number[];
   readonly ownMac: Uint8Array | undefined;
   readonly gatewayMac: Uint8Array | undefined;
+  /** Whether to lower the MSS on its interface; one of the interface's users who says so is enough. */
+  readonly clampMss: boolean | undefined;
 }
 
 export interface ClientConfig {
@@ -49,10 +58,12 @@ export interface ClientConfig {
   readonly mac: Uint8Array | undefined;
   readonly policy: Policy;
   readonly rules: readonly Rule[];
-}
-
-export interface NatConfig {
-  readonly maxFlows: number;
+  /** The places of the clients that it may open flows to. */
+  readonly reach: readonly number[];
+  readonly filtering: Filtering;
+  readonly limits: ClientLimits;
+  /** As the uplink's. */
+  readonly clampMss: boolean | undefined;
 }
 
 export interface InterfaceReference extends InterfaceName {
@@ -66,7 +77,9 @@ export type ConfigResult = { readonly config: Config } | { readonly errors: read
 export type UplinkDraft = ReturnType<typeof readUplink>;
 export type ClientDraft = ReturnType<typeof readClient>;
 
-const FLOWS = { least: 1024, most: 1048576, usual: 65536 };
+/** Mappings and flows per second of one client. The first are no more than there are ports; with others, half of them. */
+const MAPPINGS = { most: 196608, alone: 49152, shared: 32768 };
+const FLOWS_PER_SECOND = { most: 1000000, usual: 20000 };
 const RULES_EXAMPLE = '["action=accept proto=tcp dstports=443"]';
 
 /**
@@ -102,17 +115,21 @@ export function parseConfig(text: string, file: string): ConfigResult {
   if (sections === undefined) return { errors: report.errors() };
   const uplinkTable = uplinkOf(report, sections);
   const uplink = uplinkTable && readUplink(uplinkTable);
-  const clients = clientsOf(report, sections).map(readClient);
-  const maxFlows = readMaxFlows(report, sections);
+  const nat = readNat(report, sections);
+  const clientTables = clientsOf(report, sections);
+  const names = clientTables.map((table) => table.values["name"]);
+  const clients = clientTables.map((table, i) => readClient(table, i, names, nat.maxFlows));
+  const forwards = forwardsOf(report, sections).map((table) => readForward(table, clients));
   for (const key of Object.keys(sections)) {
-    if (!["uplink", "client", "nat"].includes(key)) {
-      report.add([key], show(key), "is not a section (write [uplink], [[client]] or [nat])");
+    if (!["uplink", "client", "forward", "nat"].includes(key)) {
+      report.add([key], show(key), "is not a section (write [uplink], [[client]], [[forward]] or [nat])");
     }
   }
   checkTogether(uplink, clients);
+  checkForwards(forwards);
 
   const errors = report.errors();
-  const config = uplink && finishConfig(uplink, clients, maxFlows);
+  const config = uplink && finishConfig(uplink, clients, forwards, nat);
   return config === undefined || errors.length > 0 ? { errors } : { config };
 }
 
@@ -127,14 +144,25 @@ function uplinkOf(report: Report, sections: TomlTable): Table | undefined {
 function clientsOf(report: Report, sections: TomlTable): Table[] {
   const { client } = sections;
   const write = "(write [[client]] for each, then name, interface, address and gateway)";
-  if (!Array.isArray(client) || client.length === 0) {
-    const problem = client === undefined ? "is missing" : "is not an array of tables";
-    report.add(["client"], "client", `${problem} ${write}`);
+  if (client !== undefined) return tablesOf(report, "client", client, write);
+  report.add(["client"], "client", `is missing ${write}`);
+  return [];
+}
+
+function forwardsOf(report: Report, { forward }: TomlTable): Table[] {
+  if (forward === undefined) return [];
+  return tablesOf(report, "forward", forward, "(write [[forward]] for each, then proto, port and to)");
+}
+
+/** @returns the tables of the section [[key]] */
+function tablesOf(report: Report, key: string, section: TomlValue, write: string): Table[] {
+  if (!Array.isArray(section) || section.length === 0) {
+    report.add([key], key, `is not an array of tables ${write}`);
     return [];
   }
-  return client.flatMap((value, i) => {
-    if (isTable(value)) return [new Table(report, value, ["client", i], `client ${i + 1}`)];
-    report.add(["client", i], `client ${i + 1}`, `is not a table ${write}`);
+  return section.flatMap((value, i) => {
+    if (isTable(value)) return [new Table(report, value, [key, i], `${key} ${i + 1}`)];
+    report.add([key, i], `${key} ${i + 1}`, `is not a table ${write}`);
     return [];
   });
 }
@@ -145,15 +173,21 @@ function readUplink(table: Table) {
     interface: readReference(table),
     address: table.required("address", readHostInNetwork, '"192.0.2.254/24"'),
     gateway: table.required("gateway", readHost, '"192.0.2.1"'),
-    dns: table.elements("dns", '["192.0.2.1"]').flatMap((value, i) => readServer(table, value, i)),
+    dns: table.each("dns", readHost, '["192.0.2.1"]'),
     ownMac: table.optional("own_mac", readMac, '"02:00:00:00:00:01"'),
     gatewayMac: table.optional("gateway_mac", readMac, '"02:00:00:00:00:02"'),
+    clampMss: table.optional("clamp_mss", readBoolean, "true"),
   };
   table.finish();
   return draft;
 }
 
-function readClient(table: Table) {
+/**
+ * @param number its place among the clients
+ * @param names what each client has as its name
+ * @param maxFlows of all clients together
+ */
+function readClient(table: Table, number: number, names: readonly (TomlValue | undefined)[], maxFlows: number) {
   const name = table.required("name", readClientName, '"work"');
   if (name !== undefined) table.where = `client ${show(name)}`;
   const address = table.optional("address", readHost, '"10.137.0.10"');
@@ -175,35 +209,48 @@ function readClient(table: Table) {
     mac: table.optional("mac", readMac, '"02:00:00:00:00:02"'),
     policy: table.optional("policy", readPolicy, '"drop"') ?? "drop",
     rules: table.elements("rules", RULES_EXAMPLE).flatMap((value, i) => readRule(table, value, i)),
+    reach: table.each("reach", otherClientReader(number, names), `[${show(anotherThan(number, names))}]`),
+    filtering: table.optional("filtering", readFiltering, '"endpoint-independent"') ?? "address-and-port-dependent",
+    limits: readLimits(table, names.length === 1, maxFlows),
+    clampMss: table.optional("clamp_mss", readBoolean, "true"),
   };
   table.finish();
   return draft;
 }
 
-function readMaxFlows(report: Report, sections: TomlTable): number {
-  const { nat } = sections;
-  if (nat === undefined) return FLOWS.usual;
-  if (!isTable(nat)) {
-    report.add(["nat"], "nat", "is not one table (write [nat])");
-    return FLOWS.usual;
-  }
-  const table = new Table(report, nat, ["nat"], "nat");
-  const maxFlows = table.optional("max_flows", integerReader(FLOWS.least, FLOWS.most), String(FLOWS.usual));
-  table.finish();
-  return maxFlows ?? FLOWS.usual;
+function otherClientReader(
+  own: number,
+  names: readonly (TomlValue | undefined)[],
+): (value: TomlValue) => Reading<number> {
+  return (value) => {
+    const number = names.indexOf(value);
+    if (number < 0) return bad("names no client");
+    return number === own ? bad("is this client itself") : good(number);
+  };
+}
+
+function anotherThan(own: number, names: readonly (TomlValue | undefined)[]): TomlValue {
+  return names.find((name, i) => i !== own && typeof name === "string") ?? "other";
+}
+
+/** One client alone may have everything, one among others half of it. */
+function readLimits(table: Table, alone: boolean, maxFlows: number): ClientLimits {
+  const usual = alone
+    ? { flows: maxFlows, mappings: MAPPINGS.alone }
+    : { flows: maxFlows >>> 1, mappings: MAPPINGS.shared };
+  const read = (key: string, most: number, standard: number) =>
+    table.optional(key, integerReader(1, most), String(standard)) ?? standard;
+  return {
+    flows: read("max_flows", maxFlows, usual.flows),
+    mappings: read("max_mappings", MAPPINGS.most, usual.mappings),
+    flowsPerSecond: read("flows_per_second", FLOWS_PER_SECOND.most, FLOWS_PER_SECOND.usual),
+  };
 }
 
 function readReference(table: Table): InterfaceReference | undefined {
   const name = table.required("interface", readInterface, '"eth1" or its MAC address');
   if (name === undefined) return undefined;
   return { ...name, place: `${table.report.file}:${table.report.line([...table.path, "interface"])}: ${table.where}` };
-}
-
-function readServer(table: Table, value: TomlValue, index: number): number[] {
-  const server = readHost(value);
-  if (server.ok) return [server.value];
-  table.problem(["dns", index], `dns ${show(value)} ${server.problem} (write dns = ["192.0.2.1"])`);
-  return [];
 }
 
 function readRule(table: Table, value: TomlValue, index: number): Rule[] {
@@ -229,7 +276,12 @@ function makeTableRule(value: TomlValue): RuleResult {
   return makeRule(pairs);
 }
 
-function finishConfig(uplink: UplinkDraft, clients: readonly ClientDraft[], maxFlows: number): Config | undefined {
+function finishConfig(
+  uplink: UplinkDraft,
+  clients: readonly ClientDraft[],
+  forwards: readonly ForwardDraft[],
+  nat: NatSettings,
+): Config | undefined {
   if (uplink.interface === undefined || uplink.address === undefined || uplink.gateway === undefined) return undefined;
   return {
     uplink: {
@@ -239,9 +291,11 @@ function finishConfig(uplink: UplinkDraft, clients: readonly ClientDraft[], maxF
       dns: uplink.dns,
       ownMac: uplink.ownMac,
       gatewayMac: uplink.gatewayMac,
+      clampMss: uplink.clampMss,
     },
     clients: clients.flatMap((client) => finishClient(client)),
-    nat: { maxFlows },
+    forwards: forwards.flatMap((forward) => finishForward(forward)),
+    nat,
   };
 }
 

@@ -1,12 +1,13 @@
 // From the configuration and the devices of the machine to what the dataplane works with: interfaces by number, and rules
 // as matches.
 import { ANY_ICMP_TYPE, ANY_PROTOCOL, compileRuleset, type Match } from "../dataplane/ruleset.ts";
-import type { ClientSettings, InterfaceSettings, Settings, Timeouts } from "../dataplane/settings.ts";
+import type { ClientSettings, ForwardSettings, InterfaceSettings, Settings } from "../dataplane/settings.ts";
 import type { PortRange, Rule } from "../qubes/rules.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";
 import { formatMac, overlap, type Prefix } from "./address.ts";
 import type { ClientConfig, Config, InterfaceReference, UplinkConfig } from "./config.ts";
 import { type InterfaceUse, interfaceConflict } from "./config-checks.ts";
+import type { ForwardConfig } from "./config-forwards.ts";
 import { quote } from "./quote.ts";
 
 /** A network interface that the machine has. */
@@ -24,16 +25,6 @@ const ALL_PORTS: PortRange = { low: 0, high: 65535 };
 const ANYWHERE: Prefix = { address: 0, prefix: 0 };
 const IANA = { tcp: PROTOCOL.TCP, udp: PROTOCOL.UDP, icmp: PROTOCOL.ICMP } as const;
 
-const TIMEOUTS: Timeouts = {
-  udpNew: 30,
-  udp: 300,
-  dns: 10,
-  tcpEstablished: 7440,
-  tcpTransitory: 240,
-  icmp: 60,
-  other: 600,
-};
-
 /** For devices that only captures know: Ethernet's usual MTU, and a locally administered MAC address of nobody's. */
 const CAPTURED = { mtu: 1500, mac: Uint8Array.of(2, 0, 0, 0, 0, 0) };
 
@@ -45,7 +36,9 @@ const CAPTURED = { mtu: 1500, mac: Uint8Array.of(2, 0, 0, 0, 0, 0) };
 export function makeSettings(config: Config, devices: readonly Device[], anyMac = false): SettingsResult {
   const places = new Interfaces(devices, anyMac);
   const uplink = places.number(config.uplink, true);
-  const clients = config.clients.map((client) => compileClient(client, places.number(client, false), config));
+  const clients = config.clients.map((client) =>
+    compileClient(client, places.number(client, false), config.uplink.dns),
+  );
   if (places.errors.length > 0) return { errors: places.errors };
   const { address, prefix, gateway, gatewayMac } = config.uplink;
   return {
@@ -53,8 +46,8 @@ export function makeSettings(config: Config, devices: readonly Device[], anyMac 
       interfaces: places.interfaces,
       uplink: { iface: uplink, address, prefix, gateway, ...(gatewayMac && { gatewayMac }) },
       clients,
-      forwards: [],
-      nat: { ...config.nat, resetUnknown: true, timeouts: TIMEOUTS },
+      forwards: config.forwards.map(compileForward),
+      nat: config.nat,
     },
   };
 }
@@ -104,15 +97,24 @@ function protocolsOf(rule: Rule): readonly number[] {
   return hasPorts ? [IANA.tcp, IANA.udp] : [ANY_PROTOCOL];
 }
 
-function compileClient(client: ClientConfig, iface: number, { uplink: { dns }, clients, nat }: Config): ClientSettings {
-  const { name, network, prefix, gateway, mac } = client;
+function compileClient(client: ClientConfig, iface: number, dns: readonly number[]): ClientSettings {
+  const { name, network, prefix, gateway, mac, reach, limits } = client;
   const matches = client.rules.flatMap((rule, i) => matchesOf(rule, i + 1, dns));
   const ruleset = compileRuleset(matches, client.policy === "accept");
-  const limits =
-    clients.length === 1
-      ? { flows: nat.maxFlows, mappings: 49152, flowsPerSecond: 20000 }
-      : { flows: nat.maxFlows >>> 1, mappings: 32768, flowsPerSecond: 20000 };
-  return { name, iface, network, prefix, gateway, ...(mac && { mac }), ruleset, reach: [], openFilter: false, limits };
+  const openFilter = client.filtering === "endpoint-independent";
+  return { name, iface, network, prefix, gateway, ...(mac && { mac }), ruleset, reach, openFilter, limits };
+}
+
+function compileForward({ proto, ports, to, toPorts, from }: ForwardConfig): ForwardSettings {
+  return {
+    protocol: IANA[proto],
+    portLow: ports.low,
+    portHigh: ports.high,
+    client: to.client,
+    to: to.address,
+    toPort: toPorts.low,
+    from,
+  };
 }
 
 /** Numbers the devices that the configuration refers to, in the order of their first mention. */
@@ -127,21 +129,25 @@ class Interfaces {
   ) {}
 
   /** @returns the number of its interface, or after reporting an error any. */
-  number({ interface: reference, ownMac }: UplinkConfig | ClientConfig, isUplink: boolean): number {
+  number({ interface: reference, ownMac, clampMss }: UplinkConfig | ClientConfig, isUplink: boolean): number {
     const device = this.find(reference);
     if (device === undefined) return 0;
-    const use = { interface: device.name, isUplink, ownMac };
+    const use = { interface: device.name, isUplink, ownMac, clampMss };
     const conflict = interfaceConflict(use, this.uses);
     if (conflict !== undefined) this.errors.push(`${reference.place}: ${conflict}`);
     this.uses.push(use);
-    return this.place(device, ownMac);
+    return this.place(device, use);
   }
 
-  private place({ name, mac, mtu }: Device, ownMac: Uint8Array | undefined): number {
+  private place({ name, mac, mtu }: Device, { ownMac, clampMss = false }: InterfaceUse): number {
     const known = this.interfaces.findIndex((other) => other.name === name);
-    const settings = { name, mac: ownMac ?? mac, anyMac: this.anyMac && ownMac === undefined, mtu, clampMss: false };
-    if (known < 0) return this.interfaces.push(settings) - 1;
-    if (ownMac !== undefined) this.interfaces[known] = settings;
+    const before = this.interfaces[known];
+    if (before === undefined) {
+      const anyMac = this.anyMac && ownMac === undefined;
+      return this.interfaces.push({ name, mac: ownMac ?? mac, anyMac, mtu, clampMss }) - 1;
+    }
+    const ours = ownMac && { mac: ownMac, anyMac: false };
+    this.interfaces[known] = { ...before, ...ours, clampMss: before.clampMss || clampMss };
     return known;
   }
 

@@ -91,6 +91,16 @@ export class Table {
     return this.optional(key, readArray, example) ?? [];
   }
 
+  /** @returns what could be read of an array's elements, each of which must be what `read` reads; `example` is an array. */
+  each<T>(key: string, read: (value: TomlValue) => Reading<T>, example: string): T[] {
+    return this.elements(key, example).flatMap((value, i) => {
+      const reading = read(value);
+      if (reading.ok) return [reading.value];
+      this.problem([key, i], `${key} ${show(value)} ${reading.problem} (write ${key} = ${example})`);
+      return [];
+    });
+  }
+
   /** Reports a key or an array's element, or the table's beginning where the key is missing. */
   problem(at: string | Path, problem: string): void {
     this.report.add([...this.path, ...(typeof at === "string" ? [at] : at)], this.where, problem);

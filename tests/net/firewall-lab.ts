@@ -1,0 +1,134 @@
+// A client, `firebreak run`, and an "internet" with a router and a server behind it, each in a namespace of its own.
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Lab, type Namespace, type Program } from "./namespaces.ts";
+
+export const CLIENT = "10.137.0.10";
+export const CLIENT_GATEWAY = "10.137.0.1";
+export const UPLINK = "192.0.2.254";
+/** The internet's router, which is the uplink's gateway and its DNS server. */
+export const ROUTER = "192.0.2.1";
+/** A server behind the router. */
+export const SERVER = "198.51.100.80";
+
+const ROOT = join(import.meta.dir, "../..");
+
+/** Frames that the firewall saw, by what its log calls them, and its flows. */
+export interface State {
+  readonly ring: ReadonlyMap<string, number>;
+  readonly frames: ReadonlyMap<string, number>;
+  readonly flows: readonly string[];
+}
+
+export class FirewallLab {
+  readonly client: Namespace;
+  readonly firewall: Namespace;
+  readonly internet: Namespace;
+  /** For files of a test; removed at the end. */
+  readonly folder = mkdtempSync(join(tmpdir(), "firebreak-"));
+  readonly configFile = join(this.folder, "firewall.toml");
+  private readonly lab: Lab;
+  private running: Program | undefined;
+
+  /** @param name short, one for each test file */
+  constructor(name: string) {
+    this.lab = new Lab(name);
+    this.client = this.lab.namespace("client");
+    this.firewall = this.lab.namespace("firewall");
+    this.internet = this.lab.namespace("internet");
+    this.lab.cable(this.firewall, "eth0", this.client, "eth0");
+    this.lab.cable(this.firewall, "eth1", this.internet, "eth0");
+    this.client.ip("address", "add", CLIENT, "dev", "eth0");
+    this.client.ip("route", "add", CLIENT_GATEWAY, "dev", "eth0");
+    this.client.ip("route", "add", "default", "via", CLIENT_GATEWAY);
+    this.internet.ip("address", "add", `${ROUTER}/24`, "dev", "eth0");
+    this.internet.ip("address", "add", SERVER, "dev", "lo");
+  }
+
+  /** One more namespace, for a test of its own making. */
+  namespace(name: string): Namespace {
+    return this.lab.namespace(name);
+  }
+
+  cable(one: Namespace, oneInterface: string, other: Namespace, otherInterface: string): void {
+    this.lab.cable(one, oneInterface, other, otherInterface);
+  }
+
+  /** The process of `firebreak run`. */
+  get program(): Program {
+    if (this.running === undefined) throw new Error("the firewall is not started");
+    return this.running;
+  }
+
+  /** Writes the configuration: one client with these rules, or another text altogether. */
+  configure(rules: readonly string[], policy: "accept" | "drop" = "drop"): void {
+    const lines = rules.map((rule) => `  "action=${rule}",\n`);
+    this.writeConfig(`[uplink]
+interface = "eth1"
+address = "${UPLINK}/24"
+gateway = "${ROUTER}"
+dns = ["${ROUTER}"]
+
+[[client]]
+name = "work"
+interface = "eth0"
+address = "${CLIENT}"
+gateway = "${CLIENT_GATEWAY}"
+policy = "${policy}"
+rules = [
+${lines.join("")}]
+`);
+  }
+
+  writeConfig(text: string): void {
+    writeFileSync(this.configFile, text);
+  }
+
+  /** Starts the firewall and waits until it forwards. */
+  async start(): Promise<Program> {
+    this.running = this.firewall.start(firebreak("run", "--config", this.configFile));
+    await this.running.says("ready in");
+    return this.running;
+  }
+
+  /** Has the firewall read its configuration again, and waits until it has. */
+  async reload(): Promise<void> {
+    const said = this.program.text.length;
+    this.program.signal("SIGHUP");
+    await this.program.says("configuration reloaded", said);
+  }
+
+  /** @returns what the firewall says of itself now */
+  async state(): Promise<State> {
+    const said = this.program.text.length;
+    this.program.signal("SIGUSR1");
+    await this.program.says(/flows: (\d+)\n/, said);
+    const lines = this.program.text.slice(said).split("\n");
+    const flows = lines.flatMap((line) => line.match(/flow: (.*)/)?.[1] ?? []);
+    return { ring: counters(lines, "ring"), frames: counters(lines, "frames"), flows };
+  }
+
+  async close(): Promise<void> {
+    await this.lab.close();
+    rmSync(this.folder, { recursive: true });
+  }
+}
+
+/** The command line of firebreak. */
+export function firebreak(...args: readonly string[]): string[] {
+  return [process.execPath, join(ROOT, "src/main.ts"), ...args];
+}
+
+/** The command line of one of tests/net/peers. */
+export function peer(name: string, ...args: readonly (string | number)[]): string[] {
+  return [process.execPath, join(import.meta.dir, "peers", `${name}.ts`), ...args.map(String)];
+}
+
+function counters(lines: readonly string[], title: string): Map<string, number> {
+  const found = lines.flatMap((line): [string, number][] => {
+    const match = new RegExp(`${title}: (\\d+) (.*)`).exec(line);
+    return match?.[1] && match[2] ? [[match[2], Number(match[1])]] : [];
+  });
+  return new Map(found);
+}
