@@ -3,14 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Lab, type Namespace, type Program } from "./namespaces.ts";
-
-export const CLIENT = "10.137.0.10";
-export const CLIENT_GATEWAY = "10.137.0.1";
-export const UPLINK = "192.0.2.254";
-/** The internet's router, which is the uplink's gateway and its DNS server. */
-export const ROUTER = "192.0.2.1";
-/** A server behind the router. */
-export const SERVER = "198.51.100.80";
+import { becomeClient, becomeInternet, configuration } from "./places.ts";
 
 const ROOT = join(import.meta.dir, "../..");
 
@@ -39,11 +32,8 @@ export class FirewallLab {
     this.internet = this.lab.namespace("internet");
     this.lab.cable(this.firewall, "eth0", this.client, "eth0");
     this.lab.cable(this.firewall, "eth1", this.internet, "eth0");
-    this.client.ip("address", "add", CLIENT, "dev", "eth0");
-    this.client.ip("route", "add", CLIENT_GATEWAY, "dev", "eth0");
-    this.client.ip("route", "add", "default", "via", CLIENT_GATEWAY);
-    this.internet.ip("address", "add", `${ROUTER}/24`, "dev", "eth0");
-    this.internet.ip("address", "add", SERVER, "dev", "lo");
+    becomeClient(this.client);
+    becomeInternet(this.internet);
   }
 
   /** One more namespace, for a test of its own making. */
@@ -63,22 +53,7 @@ export class FirewallLab {
 
   /** Writes the configuration: one client with these rules, or another text altogether. */
   configure(rules: readonly string[], policy: "accept" | "drop" = "drop"): void {
-    const lines = rules.map((rule) => `  "action=${rule}",\n`);
-    this.writeConfig(`[uplink]
-interface = "eth1"
-address = "${UPLINK}/24"
-gateway = "${ROUTER}"
-dns = ["${ROUTER}"]
-
-[[client]]
-name = "work"
-interface = "eth0"
-address = "${CLIENT}"
-gateway = "${CLIENT_GATEWAY}"
-policy = "${policy}"
-rules = [
-${lines.join("")}]
-`);
+    this.writeConfig(configuration(rules, policy));
   }
 
   writeConfig(text: string): void {

@@ -5,6 +5,9 @@ import type { Subprocess } from "bun";
 /** How long a command may take, in ms, unless told otherwise. */
 const PATIENCE = 30_000;
 
+/** Standard input of a program: nothing, or what `type` writes. */
+type Input = "ignore" | "pipe";
+
 export interface Outcome {
   readonly status: number;
   readonly stdout: string;
@@ -18,7 +21,7 @@ export class Program {
 
   constructor(
     readonly command: readonly string[],
-    readonly process: Subprocess<"ignore", "pipe", "pipe">,
+    readonly process: Subprocess<Input, "pipe", "pipe">,
   ) {
     this.reading = Promise.all([this.read(process.stdout), this.read(process.stderr)]).then(() => {
       this.output.ended = true;
@@ -46,6 +49,14 @@ export class Program {
       }
       await Bun.sleep(5);
     }
+  }
+
+  /** Writes to its standard input, which must be a pipe. */
+  type(text: string): void {
+    const { stdin } = this.process;
+    if (stdin === undefined) throw new Error(`${this.command.join(" ")} was started without standard input`);
+    stdin.write(text);
+    stdin.flush();
   }
 
   signal(signal: NodeJS.Signals): void {
@@ -92,8 +103,8 @@ export class Namespace {
   }
 
   /** Starts a program that runs until it ends or the lab is closed. */
-  start(command: readonly string[]): Program {
-    const process = Bun.spawn(this.inside(command), { stdin: "ignore", stdout: "pipe", stderr: "pipe" });
+  start(command: readonly string[], stdin: Input = "ignore"): Program {
+    const process = Bun.spawn(this.inside(command), { stdin, stdout: "pipe", stderr: "pipe" });
     return this.lab.keep(new Program(command, process));
   }
 

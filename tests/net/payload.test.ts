@@ -1,7 +1,8 @@
 // What passes the firewall arrives as it was sent: every size, every protocol, with and without the kernel's offloads.
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { FirewallLab, peer, SERVER } from "./firewall-lab.ts";
+import { FirewallLab, peer } from "./firewall-lab.ts";
 import type { Namespace, Program } from "./namespaces.ts";
+import { SERVER } from "./places.ts";
 
 const ECHO = 7;
 const SINK = 9;

@@ -3,8 +3,9 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { CLIENT, CLIENT_GATEWAY, FirewallLab, ROUTER, SERVER, UPLINK } from "./firewall-lab.ts";
+import { FirewallLab } from "./firewall-lab.ts";
 import type { Program } from "./namespaces.ts";
+import { CLIENT, CLIENT_GATEWAY, ROUTER, SERVER, serveDns, serveHttp, UPLINK } from "./places.ts";
 
 const FILE_LENGTH = 100 * 1024 * 1024;
 const HTTP = 80;
@@ -25,11 +26,9 @@ beforeAll(async () => {
   writeFileSync(join(www, "file"), content);
   hash = createHash("sha256").update(content).digest("hex");
 
-  lab.internet.start(["busybox", "httpd", "-f", "-p", `${SERVER}:${HTTP}`, "-h", www]);
+  serveHttp(lab.internet, www);
   lab.internet.start(["iperf3", "--server"]);
-  const dnsmasq = ["dnsmasq", "--keep-in-foreground", "--log-facility=-", "--conf-file=/dev/null", "--no-resolv"];
-  const dns = lab.internet.start([...dnsmasq, "--no-hosts", `--address=/www.example/${SERVER}`]);
-  await dns.says("started");
+  await serveDns(lab.internet);
   tcpdump = lab.internet.start(["tcpdump", "-n", "--immediate-mode", "-l", "-i", "eth0", "host", CLIENT]);
   await tcpdump.says("listening on");
 
@@ -87,7 +86,7 @@ test("a port that no rule allows is not reached, and the refusal is counted", as
 test("the flows are listed with what they look like outside", async () => {
   const { flows } = await lab.state();
   expect(flows.join("\n")).toMatch(
-    new RegExp(`^TCP ${CLIENT}:(\\d+) to ${SERVER}:${HTTP} as ${UPLINK}:\\d+, client work, rule 3$`, "m"),
+    new RegExp(`^tcp ${CLIENT}:(\\d+) to ${SERVER}:${HTTP} as ${UPLINK}:\\d+, client work, rule 3$`, "m"),
   );
 });
 

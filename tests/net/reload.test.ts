@@ -1,6 +1,7 @@
 // SIGHUP under traffic: the new configuration is in force from one frame to the next, and a bad one changes nothing.
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { FirewallLab, peer, SERVER, UPLINK } from "./firewall-lab.ts";
+import { FirewallLab, peer } from "./firewall-lab.ts";
+import { SERVER, UPLINK } from "./places.ts";
 
 const PORT = 9;
 const OTHER_PORT = 10;
