@@ -20,11 +20,11 @@ export const FLOW = {
   TIMEOUT: 9,
   /** Checksum deltas for packets from side 0, then side 1: IPv4 header's (with the TTL's) << 16 | transport's. */
   DELTA: [10, 11],
-  /** Neighbour that packets from side 0 go to, then from side 1. */
+  /** Neighbour that packets from side 0 go to, then from side 1; NO_NEIGHBOUR: back to ourselves, a hairpin. */
   NEIGHBOUR: [12, 13],
   /** NAT mapping, or NO_MAPPING. */
   MAPPING: 14,
-  /** client's number << 16 | number of the rule that accepted it (0: policy). */
+  /** Number of the client that it counts for << 16 | number of the rule that accepted it (0: policy). */
   CLIENT_RULE: 15,
 } as const;
 
@@ -37,8 +37,17 @@ export const MAX_INTERFACES = 1 << 12;
 /** The largest table: 20 bits of flow number, side and tag share a word of the index. */
 export const MAX_FLOWS = 1 << 20;
 
-/** Bits of STATE that the table itself knows; tcp-state.ts uses those from TCP_SHIFT up. */
-export const FLOW_STATE = { USED: 1, ANSWERED: 2, TCP_SHIFT: 8 } as const;
+/** Bits of STATE; tcp-state.ts uses those from TCP_SHIFT up. */
+export const FLOW_STATE = {
+  USED: 1,
+  /** Answered; TCP: both SYNs acknowledged, and not closed. Others are the first to go when room is needed. */
+  ASSURED: 2,
+  /** Side 0 is on the uplink: a forwarded port, or a mapping open to anyone. */
+  INBOUND: 4,
+  /** Both sides are clients: nothing is translated. */
+  DIRECT: 8,
+  TCP_SHIFT: 8,
+} as const;
 
 const INTERFACE_SHIFT = [8, 20];
 const TAG_MASK = 0xffc00000 | 0;
@@ -138,6 +147,11 @@ export class FlowTable {
   remove(flow: number): void {
     this.leave(flow, 0);
     this.leave(flow, 1);
+    this.discard(flow);
+  }
+
+  /** Frees a record that was never linked. */
+  discard(flow: number): void {
     const at = flow * FLOW_WORDS;
     this.words[at + FLOW.STATE] = 0;
     this.words[at + FLOW.DEADLINE] = this.free;
@@ -148,6 +162,10 @@ export class FlowTable {
   /** @returns whether this record holds a flow; for walks over all numbers from 0 to capacity - 1 */
   used(flow: number): boolean {
     return this.words[flow * FLOW_WORDS + FLOW.STATE] !== 0;
+  }
+
+  has(flow: number, bit: number): boolean {
+    return (this.words[flow * FLOW_WORDS + FLOW.STATE] & bit) !== 0;
   }
 
   protocol(flow: number): number {

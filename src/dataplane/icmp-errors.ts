@@ -1,10 +1,11 @@
 // ICMP errors that the firewall itself sends about packets it will not forward (RFC 792, RFC 1812 section 4.3): never about
 // errors, later fragments, broadcasts or impossible sources, and no more than a trickle to each client.
 import { ETHERNET, ETHERTYPE, isGroupMac, macHead, macTail, writeMac } from "../wire/ethernet.ts";
-import { ICMP, ICMP_TYPE, writeIcmpSum } from "../wire/icmp.ts";
+import { ICMP, writeIcmpSum } from "../wire/icmp.ts";
 import { FRAGMENT_OFFSET, headerLength, IPV4, PROTOCOL, writeIpv4 } from "../wire/ipv4.ts";
+import { icmpPorts, NO_PORTS } from "./packet.ts";
 import type { Ring } from "./ring.ts";
-import { NOBODY, type Topology } from "./topology.ts";
+import { isMartian, NOBODY, type Topology } from "./topology.ts";
 
 /** RFC 1812 section 4.3.2.3: as much of the packet as fits in a datagram of 576 bytes. */
 const LARGEST = 576;
@@ -78,21 +79,15 @@ export class IcmpErrors {
   private isAnswerable(view: DataView, ip: number, source: number): boolean {
     if ((view.getUint16(ip + IPV4.FRAGMENT) & FRAGMENT_OFFSET) !== 0) return false;
     if (view.getInt32(ip + IPV4.DESTINATION) >>> 28 >= 14) return false; // multicast, broadcast
-    const top = source >>> 24;
-    if (top === 0 || top === 127 || top >= 224) return false;
+    if (isMartian(source)) return false;
     if (view.getUint8(ip + IPV4.PROTOCOL) !== PROTOCOL.ICMP) return true;
     const header = headerLength(view, ip);
     if (view.getUint16(ip + IPV4.TOTAL_LENGTH) < header + ICMP.HEADER_LENGTH) return false;
-    const type = view.getUint8(ip + header + ICMP.TYPE);
-    return (
-      type === ICMP_TYPE.ECHO ||
-      type === ICMP_TYPE.ECHO_REPLY ||
-      type === ICMP_TYPE.TIMESTAMP ||
-      type === ICMP_TYPE.TIMESTAMP_REPLY
-    );
+    return icmpPorts(view.getUint8(ip + header + ICMP.TYPE), 0) !== NO_PORTS; // queries and their replies
   }
 
-  private takeToken(iface: number, source: number): boolean {
+  /** @returns whether this sender may get one more answer now: errors and resets come from one budget */
+  takeToken(iface: number, source: number): boolean {
     const client = iface === this.topology.uplink ? NOBODY : this.topology.clientOf(source);
     const bucket = client + 1; // 0: the uplink
     const gained = ((this.now - this.filled[bucket]) / 1000) * PER_SECOND;

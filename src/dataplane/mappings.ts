@@ -1,13 +1,14 @@
 // NAT mappings with endpoint-independent mapping (RFC 4787 REQ-1): one client address and port has one external port,
 // whichever remotes it talks to. A mapping lives as long as a flow uses it. There is one external address, so address
 // pooling is "paired" by itself (REQ-2); no external port serves two mappings, so there is no port overloading (REQ-3).
+import { NO_MAPPING } from "./flows.ts";
 import type { RandomPool } from "./random.ts";
 
 const PORTS = 65536;
 /** Ports that a mapping may get when its own is taken (RFC 6056 section 3.2). */
 const FIRST_PORT = 1024;
 
-export const MAPPING_WORDS = 6;
+const MAPPING_WORDS = 5;
 const ADDRESS = 0;
 /** internal port << 16 | external port */
 const PORT_PAIR = 1;
@@ -15,10 +16,8 @@ const PROTOCOL = 2;
 const FLOWS = 3;
 /** Next in the chain of the same hash, or next free. */
 const NEXT = 4;
-const CLIENT = 5;
 
 const NONE = -1;
-export const NO_MAPPING_FREE = -1;
 
 export class MappingTable {
   private readonly words: Int32Array;
@@ -26,6 +25,7 @@ export class MappingTable {
   private free = 0;
   /** By protocol class and external port: mapping + 1, or 0. */
   private readonly external = new Int32Array(3 * PORTS);
+  private reserved: readonly PortRange[] = [];
 
   /**
    * @param capacity most mappings at a time
@@ -41,7 +41,7 @@ export class MappingTable {
     for (let i = 0; i < capacity; i++) this.words[i * MAPPING_WORDS + NEXT] = i + 1 < capacity ? i + 1 : NONE;
   }
 
-  /** @returns the mapping of a client's address and port (or ICMP identifier), or NO_MAPPING_FREE when it has none */
+  /** @returns the mapping of a client's address and port (or ICMP identifier), or NO_MAPPING when it has none */
   find(protocol: number, address: number, port: number): number {
     for (let m = this.heads[this.hash(protocol, address, port)]; m !== NONE; m = this.words[m * MAPPING_WORDS + NEXT]) {
       const at = m * MAPPING_WORDS;
@@ -56,20 +56,20 @@ export class MappingTable {
     return NONE;
   }
 
-  /** @returns the mapping that owns an external port, or NO_MAPPING_FREE */
+  /** @returns the mapping that owns an external port, or NO_MAPPING */
   findExternal(protocol: number, port: number): number {
     return this.external[classOf(protocol) * PORTS + port] - 1;
   }
 
   /**
    * A new mapping, without flows as yet: `retain` it.
-   * @returns its number, or NO_MAPPING_FREE when all ports (or all records) are taken
+   * @returns its number, or NO_MAPPING when all ports (or all records) are taken
    */
-  allocate(protocol: number, address: number, port: number, client: number): number {
+  allocate(protocol: number, address: number, port: number): number {
     const mapping = this.free;
-    if (mapping === NONE) return NO_MAPPING_FREE;
+    if (mapping === NONE) return NO_MAPPING;
     const external = this.choosePort(protocol, port);
-    if (external === NONE) return NO_MAPPING_FREE;
+    if (external === NONE) return NO_MAPPING;
     const at = mapping * MAPPING_WORDS;
     const head = this.hash(protocol, address, port);
     this.free = this.words[at + NEXT];
@@ -77,7 +77,6 @@ export class MappingTable {
     this.words[at + PORT_PAIR] = (port << 16) | external;
     this.words[at + PROTOCOL] = protocol;
     this.words[at + FLOWS] = 0;
-    this.words[at + CLIENT] = client;
     this.words[at + NEXT] = this.heads[head];
     this.heads[head] = mapping;
     this.external[classOf(protocol) * PORTS + external] = mapping + 1;
@@ -88,10 +87,23 @@ export class MappingTable {
     this.words[mapping * MAPPING_WORDS + FLOWS]++;
   }
 
-  /** Gives up one flow's hold; the last one ends the mapping. */
-  release(mapping: number): void {
-    const at = mapping * MAPPING_WORDS;
-    if (--this.words[at + FLOWS] <= 0) this.remove(mapping);
+  /** Gives up one flow's hold; the last one ends the mapping. @returns whether this was the last */
+  release(mapping: number): boolean {
+    const isLast = --this.words[mapping * MAPPING_WORDS + FLOWS] <= 0;
+    if (isLast) this.remove(mapping);
+    return isLast;
+  }
+
+  /** Ends a mapping that no flow came to use. @returns whether it was such a one */
+  dropUnused(mapping: number): boolean {
+    const isUnused = this.words[mapping * MAPPING_WORDS + FLOWS] === 0;
+    if (isUnused) this.remove(mapping);
+    return isUnused;
+  }
+
+  /** Keeps the ports of these ranges, and no others, from new mappings; a mapping that has one of them keeps it. */
+  reserve(ranges: readonly PortRange[]): void {
+    this.reserved = ranges;
   }
 
   externalPort(mapping: number): number {
@@ -105,6 +117,11 @@ export class MappingTable {
   /** @returns the client's address, int32 in host order */
   address(mapping: number): number {
     return this.words[mapping * MAPPING_WORDS + ADDRESS];
+  }
+
+  /** Calls back with the client's address of every mapping. */
+  forEach(visit: (address: number) => void): void {
+    for (const owner of this.external) if (owner !== 0) visit(this.address(owner - 1));
   }
 
   private remove(mapping: number): void {
@@ -125,19 +142,25 @@ export class MappingTable {
 
   /** The client's own port where it is free; else a random one of the same parity (RFC 4787 REQ-4), else any. */
   private choosePort(protocol: number, port: number): number {
-    const base = classOf(protocol) * PORTS;
-    if (port !== 0 && this.external[base + port] === 0) return port;
+    if (port !== 0 && this.isFree(protocol, port)) return port;
     const start = FIRST_PORT + this.random.below(PORTS - FIRST_PORT);
-    const same = this.firstFree(base, (start & ~1) | (port & 1));
-    return same !== NONE ? same : this.firstFree(base, (start & ~1) | (~port & 1));
+    const same = this.firstFree(protocol, (start & ~1) | (port & 1));
+    return same !== NONE ? same : this.firstFree(protocol, (start & ~1) | (~port & 1));
   }
 
   /** The first free port of the same parity from `start` on, round to it again. */
-  private firstFree(base: number, start: number): number {
-    for (let port = start; port < PORTS; port += 2) if (this.external[base + port] === 0) return port;
-    for (let port = FIRST_PORT + (start & 1); port < start; port += 2)
-      if (this.external[base + port] === 0) return port;
+  private firstFree(protocol: number, start: number): number {
+    for (let port = start; port < PORTS; port += 2) if (this.isFree(protocol, port)) return port;
+    for (let port = FIRST_PORT + (start & 1); port < start; port += 2) if (this.isFree(protocol, port)) return port;
     return NONE;
+  }
+
+  private isFree(protocol: number, port: number): boolean {
+    if (this.external[classOf(protocol) * PORTS + port] !== 0) return false;
+    for (const range of this.reserved) {
+      if (range.protocol === protocol && port >= range.portLow && port <= range.portHigh) return false;
+    }
+    return true;
   }
 
   private hash(protocol: number, address: number, port: number): number {
@@ -145,6 +168,13 @@ export class MappingTable {
     h = Math.imul(h ^ (h >>> 15) ^ ((port << 8) | protocol), 0x85ebca6b);
     return (h ^ (h >>> 13)) & (this.heads.length - 1);
   }
+}
+
+/** External ports of one protocol, both ends included. */
+export interface PortRange {
+  readonly protocol: number;
+  readonly portLow: number;
+  readonly portHigh: number;
 }
 
 /** Protocols with ports of their own: ICMP's identifiers, TCP's and UDP's ports. */

@@ -76,14 +76,20 @@ export class NeighbourTable {
     this.holds[n]--;
   }
 
-  /** Asks a neighbour that did not answer once more, if its time has come. */
-  wake(n: number): void {
+  /**
+   * @returns whether an answer may still come from a neighbour that is not USABLE: one that has failed is asked again when
+   * its time has come
+   */
+  mayAnswer(n: number): boolean {
     if (this.state[n] === FAILED && this.now - this.since[n] >= RETRY_MS) this.ask(n, INCOMPLETE);
+    return this.state[n] !== FAILED;
   }
 
-  /** @returns whether a packet to this neighbour is to be answered by "host unreachable" */
-  hasFailed(n: number): boolean {
-    return this.state[n] === FAILED;
+  /** @returns whether a frame's source MAC address is not that of a neighbour who is pinned to his */
+  isImpostor(n: number, at: number): boolean {
+    if (this.state[n] !== PINNED) return false;
+    const source = at + ETHERNET.SOURCE;
+    return macHead(this.ring.view, source) !== this.head[n] || macTail(this.ring.view, source) !== this.tail[n];
   }
 
   /** Keeps a copy of a frame, complete but for its destination MAC address, until the neighbour answers. */

@@ -8,6 +8,7 @@ export interface Settings {
   readonly interfaces: readonly InterfaceSettings[];
   readonly uplink: UplinkSettings;
   readonly clients: readonly ClientSettings[];
+  readonly forwards: readonly ForwardSettings[];
   readonly nat: NatSettings;
 }
 
@@ -20,6 +21,8 @@ export interface InterfaceSettings {
   readonly anyMac: boolean;
   /** Largest IPv4 packet, in bytes. */
   readonly mtu: number;
+  /** Lower the MSS of TCP connections through here to what fits the MTU. */
+  readonly clampMss: boolean;
 }
 
 export interface UplinkSettings {
@@ -43,9 +46,56 @@ export interface ClientSettings {
   /** The only MAC address accepted from this client. */
   readonly mac?: Uint8Array;
   readonly ruleset: Ruleset;
+  /** Numbers of the clients that this one may open flows to, as far as its rules accept them. */
+  readonly reach: readonly number[];
+  /** Let anyone send to a mapping of this client's: endpoint-independent filtering (RFC 4787 section 5). */
+  readonly openFilter: boolean;
+  readonly limits: ClientLimits;
+}
+
+/** One client's share, so that none can take everything. */
+export interface ClientLimits {
+  /** Flows at a time. */
+  readonly flows: number;
+  /** NAT mappings at a time, of all protocols together. */
+  readonly mappings: number;
+  /** New flows a second, averaged; as many may come at once. */
+  readonly flowsPerSecond: number;
+}
+
+/** A port of the uplink address that leads to a client: TCP or UDP ports low to high to `to`'s ports from `toPort` on. */
+export interface ForwardSettings {
+  readonly protocol: number;
+  readonly portLow: number;
+  readonly portHigh: number;
+  /** Number of the client, and the host's address, which is the client's own or one of its network. */
+  readonly client: number;
+  readonly to: number;
+  readonly toPort: number;
+  /** Who may use it, by prefix; empty: anyone. */
+  readonly from: readonly { readonly address: number; readonly prefix: number }[];
 }
 
 export interface NatSettings {
   /** Capacity of the flow table, fixed while the program runs. */
   readonly maxFlows: number;
+  /** Answer a client's TCP segment that belongs to no connection with a RST, so that it fails at once. */
+  readonly resetUnknown: boolean;
+  readonly timeouts: Timeouts;
+}
+
+/** Whole seconds that a flow lives without traffic. */
+export interface Timeouts {
+  /** UDP before, and after, the first answer (RFC 4787 REQ-5). */
+  readonly udpNew: number;
+  readonly udp: number;
+  /** UDP to port 53, after the first answer: one question, one answer. */
+  readonly dns: number;
+  /** TCP: agreed to by both ends; opening or closing (RFC 5382 REQ-5). */
+  readonly tcpEstablished: number;
+  readonly tcpTransitory: number;
+  /** ICMP queries (RFC 5508 REQ-2). */
+  readonly icmp: number;
+  /** All other protocols. */
+  readonly other: number;
 }

@@ -3,6 +3,7 @@
 // a flow (RFC 5961's reasoning; the bounds are those of van Rooij, "Real Stateful TCP Packet Filtering in IP Filter").
 import { ACK, FIN, RST, SYN, TCP, tcpHeaderLength, windowScale } from "../wire/tcp.ts";
 import { FLOW, FLOW_STATE, FLOW_WORDS, type FlowTable } from "./flows.ts";
+import type { Timeouts } from "./settings.ts";
 import { VERDICT } from "./verdict.ts";
 
 /** Outcomes of `track` beside verdicts that drop. */
@@ -36,21 +37,19 @@ const ALL = 0x0fffff00;
 /** The least distance, in bytes, that an acknowledgment may lie behind what the other side has sent. */
 const MIN_ACK_WINDOW = 66_000;
 
-export interface TcpTimeouts {
-  /** Seconds: both SYNs acknowledged, no FIN, no RST. */
-  readonly established: number;
-  /** Seconds: opening or closing. */
-  readonly transitory: number;
-}
-
 export class TcpTracker {
   private readonly words: Int32Array;
 
   constructor(
     private readonly flows: FlowTable,
-    private readonly timeouts: TcpTimeouts,
+    private timeouts: Pick<Timeouts, "tcpEstablished" | "tcpTransitory">,
   ) {
     this.words = new Int32Array(flows.capacity * SIDE_WORDS * 2);
+  }
+
+  /** Timeouts of connections that change their state from now on. */
+  setTimeouts(timeouts: Timeouts): void {
+    this.timeouts = timeouts;
   }
 
   /** @returns whether both ends have agreed to the connection, and neither has ended it */
@@ -157,7 +156,7 @@ export class TcpTracker {
     if (again && (state & SYN_ACKED[side]) === 0) return TRACK.PASS;
     const closed = (state & RESET) !== 0 || (state & BOTH_FINS_ACKED) === BOTH_FINS_ACKED;
     if (side === 0 && (closed || (state & SYN_SEEN[1]) === 0)) {
-      this.open(view, flow, 0, at, end, state & ~(ALL | FLOW_STATE.ANSWERED)); // a new connection, or a new one with the same ports
+      this.open(view, flow, 0, at, end, state & ~(ALL | FLOW_STATE.ASSURED)); // a new connection, or a new one with the same ports
       return TRACK.PASS;
     }
     if (side === 1 && (state & SYN_SEEN[1]) === 0) {
@@ -217,8 +216,28 @@ export class TcpTracker {
   private enter(flow: number, state: number): void {
     const at = flow * FLOW_WORDS;
     const words = this.flows.words;
-    words[at + FLOW.STATE] = (state & SYN_ACKED[0]) !== 0 ? state | FLOW_STATE.ANSWERED : state;
-    const { established, transitory } = this.timeouts;
-    words[at + FLOW.TIMEOUT] = this.isEstablished(flow) ? established : transitory;
+    const closed = (state & RESET) !== 0 || (state & BOTH_FINS_ACKED) === BOTH_FINS_ACKED;
+    const assured = (state & BOTH_SYNS_ACKED) === BOTH_SYNS_ACKED && !closed;
+    words[at + FLOW.STATE] = assured ? state | FLOW_STATE.ASSURED : state & ~FLOW_STATE.ASSURED;
+    const { tcpEstablished, tcpTransitory } = this.timeouts;
+    words[at + FLOW.TIMEOUT] = this.isEstablished(flow) ? tcpEstablished : tcpTransitory;
+  }
+
+  /** @returns whether a side can have sent this sequence number of late: what an ICMP error quotes must be (RFC 5927) */
+  mayHaveSent(flow: number, side: number, sequence: number): boolean {
+    const s = (flow * 2 + side) * SIDE_WORDS;
+    const r = (flow * 2 + (side ^ 1)) * SIDE_WORDS;
+    const behind = (this.words[s + END] - sequence) | 0;
+    return behind >= 0 && behind <= Math.max(this.words[r + WINDOW], MIN_ACK_WINDOW) + 1;
+  }
+
+  /**
+   * Counts the payload of a later fragment, which `track` could not see.
+   * @param end the sequence number behind its last byte
+   */
+  extend(flow: number, side: number, end: number): void {
+    const s = (flow * 2 + side) * SIDE_WORDS;
+    const beyond = ((end - this.words[s + END]) | 0) > 0;
+    if (beyond && ((end - this.words[s + LIMIT]) | 0) <= 0) this.words[s + END] = end;
   }
 }

@@ -1,6 +1,6 @@
 // Who is where: the settings' interfaces, clients and our own addresses, laid out for look-ups without allocation.
 // Immutable; new settings make a new one. Addresses go in and come out as int32 in host order.
-import { macHead, macTail } from "../wire/ethernet.ts";
+import { ETHERNET, macHead, macTail } from "../wire/ethernet.ts";
 import { maskOf } from "./ruleset.ts";
 import type { ClientSettings, Settings } from "./settings.ts";
 
@@ -74,6 +74,13 @@ export class Topology {
     return address === this.uplinkAddress || this.clientGateway.includes(address);
   }
 
+  /** @returns whether a frame's source MAC address is the client's, if only one is accepted from it */
+  hasPinnedMac(view: DataView, client: number, at: number): boolean {
+    const pin = this.pinned[client];
+    if (pin === undefined) return true;
+    return macHead(view, at + ETHERNET.SOURCE) === pin.head && macTail(view, at + ETHERNET.SOURCE) === pin.tail;
+  }
+
   /** @returns whether hosts of this address are reached on the uplink without the gateway */
   isOnUplinkLink(address: number): boolean {
     return (address & this.uplinkMask) === this.uplinkNetwork;
@@ -93,8 +100,7 @@ export class Topology {
 
   /** @returns whether packets to this destination can be routed to the uplink at all: unicast, and not to be kept local */
   isRoutable(destination: number): boolean {
-    const top = destination >>> 24;
-    if (top === 0 || top === 127 || top >= 224) return false; // RFC 1122 3.2.1.3, RFC 5771, RFC 1112
+    if (isMartian(destination)) return false;
     if (destination >>> 16 === 0xa9fe) return false; // link-local: RFC 3927 section 2.7
     return !this.isUplinkBroadcast(destination);
   }
@@ -105,6 +111,12 @@ export class Topology {
     const host = address & ~this.uplinkMask;
     return host === 0 || host === ~this.uplinkMask;
   }
+}
+
+/** @returns whether no host can send from this address: loopback, multicast, reserved, "this network" (RFC 6890) */
+export function isMartian(address: number): boolean {
+  const top = address >>> 24;
+  return top === 0 || top === 127 || top >= 224;
 }
 
 export interface PinnedMac {

@@ -18,7 +18,7 @@ export const IPV4 = {
 } as const;
 
 /** IANA "Assigned Internet Protocol Numbers". */
-export const PROTOCOL = { ICMP: 1, TCP: 6, UDP: 17 } as const;
+export const PROTOCOL = { ICMP: 1, TCP: 6, UDP: 17, DCCP: 33, SCTP: 132, UDP_LITE: 136 } as const;
 
 /** Bits of the word at IPV4.FRAGMENT. */
 export const DONT_FRAGMENT = 0x4000;
@@ -46,7 +46,7 @@ export function checkIpv4(view: DataView, at: number, length: number): number {
   const total = view.getUint16(at + IPV4.TOTAL_LENGTH);
   if (total < headerLength || total > length) return FAULT.IPV4_TOTAL_LENGTH;
   // A fragment may not reach past the largest datagram (RFC 791 section 3.1).
-  if (((view.getUint16(at + IPV4.FRAGMENT) & FRAGMENT_OFFSET) << 3) + total > 0xffff) return FAULT.IPV4_FRAGMENT_OFFSET;
+  if (((view.getUint16(at + IPV4.FRAGMENT) & FRAGMENT_OFFSET) << 3) + total > 0xffff) return FAULT.IPV4_FRAGMENT;
   if (headerLength === IPV4.HEADER_LENGTH) {
     const s =
       view.getUint16(at) +
@@ -63,6 +63,19 @@ export function checkIpv4(view: DataView, at: number, length: number): number {
   }
   if (sum(view, at, headerLength) !== 0xffff) return FAULT.IPV4_CHECKSUM;
   return checkOptions(view, at + IPV4.HEADER_LENGTH, at + headerLength);
+}
+
+/**
+ * The header of a packet quoted in an ICMP error: whole and with the right checksum, while its payload may be cut short.
+ * @param length bytes from the header to the end of the error
+ */
+export function checkQuotedIpv4(view: DataView, at: number, length: number): number {
+  if (length < IPV4.HEADER_LENGTH) return FAULT.IPV4_TRUNCATED;
+  const first = view.getUint8(at);
+  if (first >>> 4 !== 4) return FAULT.IPV4_VERSION;
+  const header = (first & 15) << 2;
+  if (header < IPV4.HEADER_LENGTH || header > length) return FAULT.IPV4_HEADER_LENGTH;
+  return sum(view, at, header) === 0xffff ? FAULT.NONE : FAULT.IPV4_CHECKSUM;
 }
 
 /** Options must be well formed, and none a source route (RFC 7126 section 4.3 and 4.4 advise to drop these). */

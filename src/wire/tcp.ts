@@ -1,4 +1,5 @@
 // TCP (RFC 9293): offsets from the header's first byte, the check of its lengths and flags, and its options.
+import { delta16 } from "./checksum.ts";
 import { FAULT } from "./fault.ts";
 
 export const TCP = {
@@ -59,4 +60,54 @@ export function windowScale(view: DataView, at: number): number {
     i += length;
   }
   return -1;
+}
+
+/** Writes a header of 20 bytes, with checksum 0. @param ports source << 16 | destination */
+export function writeTcp(
+  view: DataView,
+  at: number,
+  ports: number,
+  sequence: number,
+  acknowledgment: number,
+  flags: number,
+  window: number,
+): void {
+  view.setInt32(at, ports);
+  view.setInt32(at + TCP.SEQUENCE, sequence);
+  view.setInt32(at + TCP.ACKNOWLEDGMENT, acknowledgment);
+  view.setUint8(at + TCP.DATA_OFFSET, (TCP.HEADER_LENGTH >> 2) << 4);
+  view.setUint8(at + TCP.FLAGS, flags);
+  view.setUint16(at + TCP.WINDOW, window);
+  view.setUint16(at + TCP.CHECKSUM, 0);
+  view.setUint16(at + TCP.URGENT, 0);
+}
+
+const OPTION_MSS = 2;
+
+/**
+ * Lowers a checked SYN's MSS option (RFC 9293 section 3.7.1) to `most`; smaller ones, and SYNs without one, stay.
+ * @returns the delta of the change for the TCP checksum, or 0
+ */
+export function clampMss(view: DataView, at: number, most: number): number {
+  const end = at + tcpHeaderLength(view, at);
+  for (let i = at + TCP.HEADER_LENGTH; i + 1 < end; ) {
+    const kind = view.getUint8(i);
+    if (kind === OPTION_END) return 0;
+    if (kind === OPTION_NOP) {
+      i++;
+      continue;
+    }
+    const length = view.getUint8(i + 1);
+    if (length < 2 || i + length > end) return 0;
+    if (kind === OPTION_MSS && length === 4) {
+      const mss = view.getUint16(i + 2);
+      if (mss <= most) return 0;
+      view.setUint16(i + 2, most);
+      const delta = delta16(mss, most);
+      // At an odd offset the option's bytes lie in the other halves of the words that the checksum adds.
+      return ((i - at) & 1) === 0 ? delta : ((delta & 0xff) << 8) | (delta >>> 8);
+    }
+    i += length;
+  }
+  return 0;
 }

@@ -3,9 +3,13 @@ import { FAULT } from "./fault.ts";
 
 export const UDP = { SOURCE_PORT: 0, DESTINATION_PORT: 2, LENGTH: 4, CHECKSUM: 6, HEADER_LENGTH: 8 } as const;
 
-/** @param length bytes of the IPv4 payload; a shorter UDP length leaves bytes that belong to nobody, and is let pass */
-export function checkUdp(view: DataView, at: number, length: number): number {
+/**
+ * A UDP length shorter than the bytes there are leaves bytes that belong to nobody, and is let pass.
+ * @param length bytes of the IPv4 payload
+ * @param longest what the UDP length may say at most: more than `length` in the first of several fragments
+ */
+export function checkUdp(view: DataView, at: number, length: number, longest = length): number {
   if (length < UDP.HEADER_LENGTH) return FAULT.UDP_TRUNCATED;
   const said = view.getUint16(at + UDP.LENGTH);
-  return said < UDP.HEADER_LENGTH || said > length ? FAULT.UDP_LENGTH : FAULT.NONE;
+  return said < UDP.HEADER_LENGTH || said > longest ? FAULT.UDP_LENGTH : FAULT.NONE;
 }

@@ -46,7 +46,7 @@ const SAMPLES: Record<Exclude<keyof typeof FAULT, "NONE">, () => number> = {
   IPV4_CHECKSUM: () => judge(checkIpv4, patched(PACKET, 8, 63)),
   IPV4_OPTIONS: () => judge(checkIpv4, withOptions("07 05 04 00")),
   IPV4_SOURCE_ROUTE: () => judge(checkIpv4, withOptions("83 03 04 00")),
-  IPV4_FRAGMENT_OFFSET: () => judge(checkIpv4, ipv4({ ...ENDS, fragment: 0x1fff }, 17, payload(16))),
+  IPV4_FRAGMENT: () => judge(checkIpv4, ipv4({ ...ENDS, fragment: 0x1fff }, 17, payload(16))),
   ICMP_TRUNCATED: () => checkIcmp(7),
   ICMP_CHECKSUM: () => judge(checkIcmpSum, patched(ECHO, 0, 0)),
   UDP_TRUNCATED: () => judge(checkUdp, DATAGRAM.subarray(0, 7)),

@@ -1,0 +1,247 @@
+// The slow path: whether a packet that belongs to no flow gets one. From clients, rules decide; from the uplink, only
+// forwarded ports and mappings that are open to anyone do; everything else is answered or dropped here.
+import { ICMP_TYPE, UNREACHABLE_CODE } from "../wire/icmp.ts";
+import { IPV4, PROTOCOL } from "../wire/ipv4.ts";
+import { ACK, RST, SYN, TCP } from "../wire/tcp.ts";
+import type { Answers } from "./answers.ts";
+import { FLOW_STATE, NO_FLOW, NO_MAPPING } from "./flows.ts";
+import { judge, maskOf } from "./ruleset.ts";
+import type { ForwardSettings } from "./settings.ts";
+import type { State } from "./state.ts";
+import { isMartian, NOBODY } from "./topology.ts";
+import { VERDICT } from "./verdict.ts";
+
+const DNS_PORT = 53;
+
+export class Admission {
+  constructor(
+    private readonly state: State,
+    private readonly answers: Answers,
+  ) {}
+
+  /** @returns VERDICT.FORWARDED when the packet in hand now has a flow (state.flow), or what became of it instead */
+  fromClient(): number {
+    const { packet, topology, errors } = this.state;
+    const { source, destination, protocol } = packet;
+    const client = topology.clientOn(packet.iface, source);
+    if (client === NOBODY) return VERDICT.SPOOFED;
+    if (!topology.hasPinnedMac(this.state.view, client, packet.at)) return VERDICT.MAC_SPOOFED;
+    if (topology.isOwn(destination) && !this.isHairpin()) return this.answers.toFirewall();
+    const peer = topology.clientOf(destination);
+    if (peer === NOBODY) {
+      if (!topology.isRoutable(destination)) return VERDICT.UNROUTABLE;
+    } else {
+      if (!topology.client(client).reach.includes(peer)) return VERDICT.CLIENT_TO_CLIENT;
+      if (topology.clientOn(topology.clientInterface[peer], destination) === NOBODY) return VERDICT.UNROUTABLE;
+    }
+    if (!this.isOpening()) {
+      if (protocol !== PROTOCOL.TCP) return VERDICT.UNSOLICITED;
+      if (topology.settings.nat.resetUnknown) this.answers.reset();
+      return VERDICT.TCP_STATE;
+    }
+    const judgement = judge(topology.client(client).ruleset, protocol, destination, packet.ports & 0xffff);
+    this.state.rule = judgement >> 1;
+    if ((judgement & 1) === 0) {
+      errors.send(packet.iface, packet.at, ICMP_TYPE.UNREACHABLE, UNREACHABLE_CODE.ADMIN_PROHIBITED);
+      return VERDICT.REFUSED;
+    }
+    if (this.hasNoHopLeft()) return VERDICT.TTL;
+    return peer === NOBODY ? this.translated(client) : this.direct(client, peer);
+  }
+
+  /** @param looped whether the packet is a client's own, sent to our uplink address: a hairpin */
+  fromUplink(looped: boolean): number {
+    const { packet, topology, mappings } = this.state;
+    const { source, destination, protocol } = packet;
+    if (!looped && (topology.clientOf(source) !== NOBODY || topology.isOwn(source) || isMartian(source))) {
+      return VERDICT.SPOOFED;
+    }
+    if (destination !== topology.uplinkAddress) return VERDICT.UNSOLICITED;
+    if (this.isOpening()) {
+      const forward = this.forwardFor(source);
+      if (forward !== undefined) {
+        const port = forward.toPort + (packet.ports & 0xffff) - forward.portLow;
+        return this.inbound(forward.client, forward.to | 0, port, NO_MAPPING);
+      }
+      const mapping = hasPorts(protocol) ? mappings.findExternal(protocol, packet.ports & 0xffff) : NO_MAPPING;
+      if (mapping !== NO_MAPPING) {
+        const client = topology.clientOf(mappings.address(mapping));
+        if (topology.client(client).openFilter) {
+          return this.inbound(client, mappings.address(mapping), mappings.internalPort(mapping), mapping);
+        }
+      }
+    }
+    return this.answers.echo(VERDICT.UNSOLICITED);
+  }
+
+  /** The forward that the packet in hand, sent to our uplink address, falls under. @param source int32, host order */
+  forwardFor(source: number): ForwardSettings | undefined {
+    const { packet, topology } = this.state;
+    const port = packet.ports & 0xffff;
+    for (const forward of topology.settings.forwards) {
+      if (matchesForward(forward, packet.protocol, port, source)) return forward;
+    }
+    return undefined;
+  }
+
+  /** Whether a packet to the uplink address is for a forwarded port, or another client's mapping (RFC 4787 REQ-9). */
+  private isHairpin(): boolean {
+    const { packet, topology, mappings } = this.state;
+    if (packet.destination !== topology.uplinkAddress || !hasPorts(packet.protocol)) return false;
+    if (this.forwardFor(packet.destination) !== undefined) return true;
+    return mappings.findExternal(packet.protocol, packet.ports & 0xffff) !== NO_MAPPING;
+  }
+
+  /** Whether the packet may be a flow's first: not a reply, and of TCP nothing but a SYN. */
+  private isOpening(): boolean {
+    const { packet, view } = this.state;
+    if (packet.protocol === PROTOCOL.TCP) {
+      return (view.getUint8(packet.transport + TCP.FLAGS) & (SYN | ACK | RST)) === SYN;
+    }
+    if (packet.protocol !== PROTOCOL.ICMP) return true;
+    const type = view.getUint8(packet.transport);
+    return type === ICMP_TYPE.ECHO || type === ICMP_TYPE.TIMESTAMP;
+  }
+
+  /** Before a flow is made for it: a packet that ends here must not make one. */
+  private hasNoHopLeft(): boolean {
+    const { packet, view, errors } = this.state;
+    if (view.getUint8(packet.ip + IPV4.TTL) > 1) return false;
+    errors.send(packet.iface, packet.at, ICMP_TYPE.TIME_EXCEEDED, 0);
+    return true;
+  }
+
+  /** A client's flow to the uplink, with our address as its source. */
+  private translated(client: number): number {
+    const { packet, topology, mappings, newFlow } = this.state;
+    const { protocol, source, destination, ports, iface } = packet;
+    const refused = this.makeRoom(client);
+    if (refused !== 0) return refused;
+    let externalPort = 0;
+    newFlow.mapping = NO_MAPPING;
+    if (hasPorts(protocol)) {
+      newFlow.mapping = this.mappingFor(client);
+      if (newFlow.mapping === NO_MAPPING) {
+        return this.state.shares.hasAllMappings(client) ? VERDICT.CLIENT_MAPPINGS : VERDICT.NO_PORT;
+      }
+      externalPort = mappings.externalPort(newFlow.mapping);
+    }
+    const backPorts = (ports << 16) | externalPort;
+    if (this.state.flows.find(destination, topology.uplinkAddress, backPorts, protocol, topology.uplink) !== NO_FLOW) {
+      return VERDICT.NO_PORT; // without ports, two clients can't talk to one remote
+    }
+    this.describe(client, 0, iface, topology.uplink);
+    this.setSide(0, source, destination, ports);
+    this.setSide(1, destination, topology.uplinkAddress, backPorts);
+    return this.open();
+  }
+
+  /** A flow between two clients: nothing is translated. */
+  private direct(client: number, peer: number): number {
+    const { packet, topology, newFlow } = this.state;
+    const { source, destination, ports, iface } = packet;
+    const refused = this.makeRoom(client);
+    if (refused !== 0) return refused;
+    newFlow.mapping = NO_MAPPING;
+    this.describe(client, FLOW_STATE.DIRECT, iface, topology.clientInterface[peer]);
+    this.setSide(0, source, destination, ports);
+    this.setSide(1, destination, source, (ports << 16) | (ports >>> 16));
+    return this.open();
+  }
+
+  /** A flow from the uplink to a client's address and port. It counts as the client's. */
+  private inbound(client: number, address: number, port: number, mapping: number): number {
+    const { packet, topology, newFlow } = this.state;
+    const { source, destination, ports } = packet;
+    if (this.hasNoHopLeft()) return VERDICT.TTL;
+    const refused = this.makeRoom(client);
+    if (refused !== 0) return refused;
+    newFlow.mapping = mapping;
+    this.describe(client, FLOW_STATE.INBOUND, topology.uplink, topology.clientInterface[client]);
+    this.setSide(0, source, destination, ports);
+    this.setSide(1, address, source, (port << 16) | (ports >>> 16));
+    return this.open();
+  }
+
+  private describe(client: number, kind: number, iface0: number, iface1: number): void {
+    const { newFlow, packet } = this.state;
+    newFlow.client = client;
+    newFlow.rule = kind === FLOW_STATE.INBOUND ? 0 : this.state.rule;
+    newFlow.kind = kind;
+    newFlow.protocol = packet.protocol;
+    newFlow.iface[0] = iface0;
+    newFlow.iface[1] = iface1;
+    newFlow.timeout = this.firstTimeout(packet.protocol);
+  }
+
+  private setSide(side: number, source: number, destination: number, ports: number): void {
+    const { newFlow } = this.state;
+    newFlow.source[side] = source;
+    newFlow.destination[side] = destination;
+    newFlow.ports[side] = ports;
+  }
+
+  private open(): number {
+    const verdict = this.state.open();
+    const { mapping, client } = this.state.newFlow;
+    const failed = verdict !== VERDICT.FORWARDED && mapping !== NO_MAPPING;
+    if (failed && this.state.mappings.dropUnused(mapping)) this.state.shares.unmapped(client);
+    return verdict;
+  }
+
+  /** The mapping that the packet's source address and port has, or gets now; NO_MAPPING when none is to be had. */
+  private mappingFor(client: number): number {
+    const { packet, mappings, shares } = this.state;
+    const { protocol, source } = packet;
+    const port = packet.ports >>> 16;
+    const known = mappings.find(protocol, source, port);
+    if (known !== NO_MAPPING) return known;
+    if (shares.hasAllMappings(client)) this.evict(client, client);
+    if (shares.hasAllMappings(client)) return NO_MAPPING; // it had others of its flows, or none that may go
+    const made = mappings.allocate(protocol, source, port);
+    if (made !== NO_MAPPING) shares.mapped(client);
+    return made;
+  }
+
+  /** Sees to it that the client's new flow has a place. @returns 0, or the verdict that refuses it */
+  private makeRoom(client: number): number {
+    const { shares, flows, now } = this.state;
+    const tooFast = shares.take(client, now);
+    if (tooFast !== 0) return tooFast;
+    if (shares.hasAllFlows(client) && !this.evict(client, client)) return VERDICT.CLIENT_FLOWS;
+    if (flows.size < flows.capacity) return 0;
+    return this.evict(shares.greediest(), client) || this.evict(client, client) ? 0 : VERDICT.TABLE_FULL;
+  }
+
+  /** Ends a flow of `owner` in favour of `client`. @returns whether there was one that may go */
+  private evict(owner: number, client: number): boolean {
+    const victim = this.state.shares.victim(owner, owner === client, this.state.second);
+    if (victim === NO_FLOW) return false;
+    this.state.end(victim);
+    return true;
+  }
+
+  private firstTimeout(protocol: number): number {
+    const { timeouts } = this.state.topology.settings.nat;
+    if (protocol === PROTOCOL.TCP) return timeouts.tcpTransitory;
+    if (protocol === PROTOCOL.UDP) return timeouts.udpNew;
+    return protocol === PROTOCOL.ICMP ? timeouts.icmp : timeouts.other;
+  }
+}
+
+/** @returns seconds that an answered flow of UDP lives. @param port the responder's */
+export function udpTimeout(timeouts: { readonly udp: number; readonly dns: number }, port: number): number {
+  return port === DNS_PORT ? timeouts.dns : timeouts.udp;
+}
+
+/** @param port destination port @param source int32, host order */
+export function matchesForward(forward: ForwardSettings, protocol: number, port: number, source: number): boolean {
+  if (forward.protocol !== protocol || port < forward.portLow || port > forward.portHigh) return false;
+  if (forward.from.length === 0) return true;
+  for (const { address, prefix } of forward.from) if (((source ^ address) & maskOf(prefix)) === 0) return true;
+  return false;
+}
+
+function hasPorts(protocol: number): boolean {
+  return protocol === PROTOCOL.TCP || protocol === PROTOCOL.UDP || protocol === PROTOCOL.ICMP;
+}

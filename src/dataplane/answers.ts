@@ -1,0 +1,71 @@
+// What the firewall itself says to hosts, beside ARP and ICMP errors: echo replies, and the RST that tells a client that
+// its TCP connection is gone.
+import { delta16, pseudoHeaderSum, sum, updateChecksum } from "../wire/checksum.ts";
+import { ETHERNET, ETHERTYPE, macHead, macTail, writeMac } from "../wire/ethernet.ts";
+import { checkIcmpSum, ICMP, ICMP_TYPE, UNREACHABLE_CODE, writeIcmpSum } from "../wire/icmp.ts";
+import { IPV4, PROTOCOL, writeIpv4 } from "../wire/ipv4.ts";
+import { ACK, RST, SYN, TCP, tcpHeaderLength, writeTcp } from "../wire/tcp.ts";
+import type { State } from "./state.ts";
+import { VERDICT } from "./verdict.ts";
+
+const TTL = 64;
+
+export class Answers {
+  constructor(private readonly state: State) {}
+
+  /** A client's packet to an address of ours that is no flow's: echo requests are answered, all else is refused. */
+  toFirewall(): number {
+    const { packet, errors } = this.state;
+    if (packet.protocol === PROTOCOL.ICMP) return this.echo(VERDICT.TO_FIREWALL);
+    errors.send(packet.iface, packet.at, ICMP_TYPE.UNREACHABLE, UNREACHABLE_CODE.HOST_PROHIBITED);
+    return VERDICT.TO_FIREWALL;
+  }
+
+  /** Answers a whole echo request to us in place (RFC 1122 section 3.2.2.6). @param otherwise verdict on anything else */
+  echo(otherwise: number): number {
+    const { view, topology, packet, ring } = this.state;
+    const { iface, at, ip, transport, length } = packet;
+    if (packet.protocol !== PROTOCOL.ICMP || view.getUint8(transport + ICMP.TYPE) !== ICMP_TYPE.ECHO) return otherwise;
+    if (packet.fragment !== 0) return VERDICT.FRAGMENT;
+    const fault = checkIcmpSum(view, transport, length);
+    if (fault !== 0) return VERDICT.MALFORMED + fault;
+    view.setInt32(ip + IPV4.SOURCE, packet.destination);
+    view.setInt32(ip + IPV4.DESTINATION, packet.source);
+    const ttl = view.getUint8(ip + IPV4.TTL);
+    const checksum = view.getUint16(ip + IPV4.CHECKSUM);
+    view.setUint8(ip + IPV4.TTL, TTL);
+    view.setUint16(ip + IPV4.CHECKSUM, updateChecksum(checksum, delta16(ttl << 8, TTL << 8)));
+    view.setUint8(transport + ICMP.TYPE, ICMP_TYPE.ECHO_REPLY);
+    writeIcmpSum(view, transport, length);
+    writeMac(view, at, macHead(view, at + ETHERNET.SOURCE), macTail(view, at + ETHERNET.SOURCE));
+    writeMac(view, at + ETHERNET.SOURCE, topology.macHead[iface], topology.macTail[iface]);
+    ring.send(iface, at, ETHERNET.HEADER_LENGTH + packet.total);
+    return VERDICT.ANSWERED;
+  }
+
+  /** Tells a client that its segment belongs to no connection, as its end would (RFC 9293 section 3.10.7.1). */
+  reset(): void {
+    const { view, topology, packet, ring, errors } = this.state;
+    const { at, transport, iface } = packet;
+    const flags = view.getUint8(transport + TCP.FLAGS);
+    if ((flags & RST) !== 0 || !errors.takeToken(iface, packet.source)) return;
+    const hasAck = (flags & ACK) !== 0;
+    const payload = packet.length - tcpHeaderLength(view, transport) + ((flags & SYN) >>> 1) + (flags & 1);
+    const sequence = hasAck ? view.getInt32(transport + TCP.ACKNOWLEDGMENT) : 0;
+    const acknowledgment = hasAck ? 0 : (view.getInt32(transport + TCP.SEQUENCE) + payload) | 0;
+
+    const out = ring.reserve();
+    const ip = out + ETHERNET.HEADER_LENGTH;
+    const tcp = ip + IPV4.HEADER_LENGTH;
+    const ports = (packet.ports << 16) | (packet.ports >>> 16);
+    writeMac(view, out, macHead(view, at + ETHERNET.SOURCE), macTail(view, at + ETHERNET.SOURCE));
+    writeMac(view, out + ETHERNET.SOURCE, topology.macHead[iface], topology.macTail[iface]);
+    view.setUint16(out + ETHERNET.TYPE, ETHERTYPE.IPV4);
+    const total = IPV4.HEADER_LENGTH + TCP.HEADER_LENGTH;
+    writeIpv4(view, ip, 0, total, TTL, PROTOCOL.TCP, packet.destination, packet.source);
+    writeTcp(view, tcp, ports, sequence, acknowledgment, hasAck ? RST : RST | ACK, 0);
+    const pseudo = pseudoHeaderSum(packet.destination, packet.source, PROTOCOL.TCP, TCP.HEADER_LENGTH);
+    view.setUint16(tcp + TCP.CHECKSUM, ~sum(view, tcp, TCP.HEADER_LENGTH, pseudo) & 0xffff);
+    ring.send(iface, out, ETHERNET.HEADER_LENGTH + total);
+  }
+}

@@ -1,0 +1,251 @@
+// Fragments of IPv4 packets (RFC 791 section 3.2), forwarded one by one: only the first says which flow they belong to, so
+// later ones that come before it are held. Bounded in memory, in time, and for each sender; overlapping fragments condemn
+// their packet (RFC 5722's reasoning: nobody sends them but to slip something past a firewall).
+import { FRAGMENT_OFFSET, IPV4, MORE_FRAGMENTS } from "../wire/ipv4.ts";
+import { FLOW, FLOW_WORDS, type FlowTable, NO_FLOW } from "./flows.ts";
+import type { Packet } from "./packet.ts";
+import { RESERVED_LENGTH, type Ring, VNET_LENGTH } from "./ring.ts";
+import { VERDICT } from "./verdict.ts";
+
+/** Fragmented packets that are followed at a time: of all senders, and of one client or of the whole uplink. */
+const PACKETS = 128;
+const PACKETS_PER_OWNER = 64;
+/** Fragments that are held at a time. 44 are a packet of 65535 bytes in fragments of 1500, all but the first. */
+const HELD = 160;
+const HELD_PER_OWNER = 96;
+/** A packet's fragments come together, or never (RFC 1122 section 3.3.2 would wait longer, but as its receiver). */
+const LIFE_MS = 15_000;
+
+/** 8-byte blocks of the largest packet, one bit each. */
+const BITMAP_WORDS = 8192 / 32;
+const SLOT_LENGTH = VNET_LENGTH + RESERVED_LENGTH;
+const NONE = -1;
+
+/** What is known of a packet. */
+const UNUSED = 0;
+const WAITING = 1;
+const KNOWN = 2;
+const CONDEMNED = 3;
+
+export class Fragments {
+  private readonly state = new Uint8Array(PACKETS);
+  /** Which packet: interface, addresses, protocol << 16 | identification (RFC 791's four, and where it came in). */
+  private readonly iface = new Int32Array(PACKETS);
+  private readonly source = new Int32Array(PACKETS);
+  private readonly destination = new Int32Array(PACKETS);
+  private readonly name = new Int32Array(PACKETS);
+  private readonly owner = new Int32Array(PACKETS);
+  private readonly born = new Float64Array(PACKETS);
+  /** Its flow << 1 | side, and who the flow's other end was: a flow's number may come to name another flow. */
+  private readonly hit = new Int32Array(PACKETS);
+  private readonly farSource = new Int32Array(PACKETS);
+  private readonly farPorts = new Int32Array(PACKETS);
+  /** TCP: the sequence number of the payload's first byte, less the header's length. */
+  private readonly sequence = new Int32Array(PACKETS);
+  /** The blocks seen, how many, and how many there will be (0: the last fragment has not come). */
+  private readonly seen = new Int32Array(PACKETS * BITMAP_WORDS);
+  private readonly blocks = new Int32Array(PACKETS);
+  private readonly end = new Int32Array(PACKETS);
+
+  private readonly held = new Uint8Array(HELD * SLOT_LENGTH);
+  private readonly heldLength = new Int32Array(HELD);
+  private readonly heldFor = new Int32Array(HELD).fill(NONE);
+
+  constructor(
+    private readonly ring: Ring,
+    private readonly flows: FlowTable,
+  ) {}
+
+  /**
+   * Notes the fragment in hand.
+   * @param owner whose share it takes: a client's number, or -1 for the uplink
+   * @param now ms
+   * @returns the number of its packet, or minus the verdict that drops it
+   */
+  note(packet: Packet, owner: number, now: number): number {
+    const name = (packet.protocol << 16) | this.ring.view.getUint16(packet.ip + IPV4.IDENTIFICATION);
+    let p = this.find(packet, name, now);
+    if (p === NONE) p = this.follow(packet, name, owner, now);
+    if (p === NONE) return -VERDICT.FRAGMENT_LIMIT;
+    if (this.state[p] === CONDEMNED) return -VERDICT.FRAGMENT;
+    return this.mark(p, packet);
+  }
+
+  /** @returns the flow << 1 | side of a noted packet, or NO_FLOW while (or if) it is not known */
+  flowOf(p: number): number {
+    if (this.state[p] !== KNOWN) return NO_FLOW;
+    const hit = this.hit[p];
+    const at = (hit >>> 1) * FLOW_WORDS;
+    const far = at + FLOW.SIDE[(hit & 1) ^ 1];
+    const words = this.flows.words;
+    const isSame = words[far + FLOW.SOURCE] === this.farSource[p] && words[far + FLOW.PORTS] === this.farPorts[p];
+    return isSame && this.flows.used(hit >>> 1) ? hit : NO_FLOW;
+  }
+
+  /** @returns whether the first fragment has not come yet */
+  isWaiting(p: number): boolean {
+    return this.state[p] === WAITING;
+  }
+
+  /** The first fragment has passed: its packet belongs to this flow. @param sequence of TCP, less the header's length */
+  settle(p: number, flow: number, side: number, sequence: number): void {
+    const far = flow * FLOW_WORDS + FLOW.SIDE[side ^ 1];
+    this.state[p] = KNOWN;
+    this.hit[p] = (flow << 1) | side;
+    this.farSource[p] = this.flows.words[far + FLOW.SOURCE];
+    this.farPorts[p] = this.flows.words[far + FLOW.PORTS];
+    this.sequence[p] = sequence;
+  }
+
+  /** Nothing more of this packet passes. */
+  condemn(p: number): void {
+    this.state[p] = CONDEMNED;
+    this.drop(p);
+  }
+
+  /** @returns the TCP sequence number behind the last byte of a later fragment */
+  sequenceEnd(p: number, packet: Packet): number {
+    const offset = (packet.fragment & FRAGMENT_OFFSET) * 8;
+    return (this.sequence[p] + offset + packet.length) | 0;
+  }
+
+  /** Forgets a packet when all of its fragments have come. */
+  forgetIfWhole(p: number): void {
+    if (this.end[p] !== 0 && this.blocks[p] === this.end[p]) this.forget(p);
+  }
+
+  /** Keeps a copy of the fragment in hand until its packet's flow is known. @returns the verdict */
+  hold(p: number, packet: Packet, length: number): number {
+    let free = NONE;
+    let owned = 0;
+    for (let i = 0; i < HELD; i++) {
+      if (this.heldFor[i] === NONE) free = i;
+      else if (this.owner[this.heldFor[i]] === this.owner[p]) owned++;
+    }
+    if (free === NONE || owned >= HELD_PER_OWNER || length > RESERVED_LENGTH) {
+      this.condemn(p);
+      return VERDICT.FRAGMENT_LIMIT;
+    }
+    const from = packet.at - VNET_LENGTH;
+    this.held.set(this.ring.bytes.subarray(from, packet.at + length), free * SLOT_LENGTH);
+    this.heldLength[free] = length;
+    this.heldFor[free] = p;
+    return VERDICT.HELD;
+  }
+
+  /**
+   * Takes one held fragment of a packet, copied to where it can be sent from.
+   * @returns its length, at the offset that `takenAt` says, or 0 when there is none
+   */
+  take(p: number): number {
+    const slot = this.heldFor.indexOf(p);
+    if (slot === NONE) return 0;
+    const length = this.heldLength[slot];
+    this.takenAt = this.ring.reserve();
+    const from = slot * SLOT_LENGTH;
+    this.ring.bytes.set(this.held.subarray(from, from + VNET_LENGTH + length), this.takenAt - VNET_LENGTH);
+    this.heldFor[slot] = NONE;
+    return length;
+  }
+  takenAt = 0;
+
+  /** Forgets what is too old. @param now ms */
+  expire(now: number): void {
+    for (let p = 0; p < PACKETS; p++) {
+      if (this.state[p] !== UNUSED && now - this.born[p] >= LIFE_MS) this.forget(p);
+    }
+  }
+
+  /** Forgets everything: interfaces are numbered anew. */
+  clear(): void {
+    for (let p = 0; p < PACKETS; p++) this.forget(p);
+  }
+
+  private find(packet: Packet, name: number, now: number): number {
+    for (let p = 0; p < PACKETS; p++) {
+      if (
+        this.state[p] !== UNUSED &&
+        this.name[p] === name &&
+        this.source[p] === packet.source &&
+        this.destination[p] === packet.destination &&
+        this.iface[p] === packet.iface
+      ) {
+        if (now - this.born[p] < LIFE_MS) return p;
+        this.forget(p);
+        return NONE;
+      }
+    }
+    return NONE;
+  }
+
+  /** A place for a new packet; an owner who has his share loses his oldest. */
+  private follow(packet: Packet, name: number, owner: number, now: number): number {
+    let free = NONE;
+    let oldest = NONE;
+    let owned = 0;
+    for (let p = 0; p < PACKETS; p++) {
+      if (this.state[p] === UNUSED) {
+        free = p;
+      } else if (this.owner[p] === owner) {
+        owned++;
+        if (oldest === NONE || this.born[p] < this.born[oldest]) oldest = p;
+      }
+    }
+    if (free === NONE || owned >= PACKETS_PER_OWNER) {
+      if (oldest === NONE) return NONE;
+      this.forget(oldest);
+      free = oldest;
+    }
+    this.state[free] = WAITING;
+    this.iface[free] = packet.iface;
+    this.source[free] = packet.source;
+    this.destination[free] = packet.destination;
+    this.name[free] = name;
+    this.owner[free] = owner;
+    this.born[free] = now;
+    this.blocks[free] = 0;
+    this.end[free] = 0;
+    this.seen.fill(0, free * BITMAP_WORDS, (free + 1) * BITMAP_WORDS);
+    return free;
+  }
+
+  /** Marks the blocks of a fragment as seen. @returns p, or minus the verdict on a fragment that says anything twice */
+  private mark(p: number, packet: Packet): number {
+    const first = packet.fragment & FRAGMENT_OFFSET;
+    const count = (packet.length + 7) >> 3;
+    const isLast = (packet.fragment & MORE_FRAGMENTS) === 0;
+    let fresh = 0;
+    for (let block = first; block < first + count; block++) {
+      const word = p * BITMAP_WORDS + (block >>> 5);
+      const bit = 1 << (block & 31);
+      if ((this.seen[word] & bit) === 0) fresh++;
+      this.seen[word] |= bit;
+    }
+    if (fresh === 0) return -VERDICT.FRAGMENT; // a duplicate, from the network: the first one counts
+    this.blocks[p] += fresh;
+    if (isLast && this.end[p] === 0) this.end[p] = first + count;
+    const beyond = this.end[p] !== 0 && (isLast ? this.hasBeyond(p) : first + count > this.end[p]);
+    if (fresh < count || beyond || (isLast && this.end[p] !== first + count)) {
+      this.condemn(p);
+      return -VERDICT.FRAGMENT_OVERLAP;
+    }
+    return p;
+  }
+
+  /** Whether something lies behind the end that the last fragment gave. */
+  private hasBeyond(p: number): boolean {
+    for (let block = this.end[p]; block < BITMAP_WORDS * 32; block++) {
+      if ((this.seen[p * BITMAP_WORDS + (block >>> 5)] & (1 << (block & 31))) !== 0) return true;
+    }
+    return false;
+  }
+
+  private forget(p: number): void {
+    this.state[p] = UNUSED;
+    this.drop(p);
+  }
+
+  private drop(p: number): void {
+    for (let i = 0; i < HELD; i++) if (this.heldFor[i] === p) this.heldFor[i] = NONE;
+  }
+}
