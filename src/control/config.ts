@@ -117,7 +117,7 @@ export function parseConfig(text: string, file: string): ConfigResult {
   const uplink = uplinkTable && readUplink(uplinkTable);
   const nat = readNat(report, sections);
   const clientTables = clientsOf(report, sections);
-  const names = clientTables.map((table) => table.values["name"]);
+  const names = clientTables.map((table) => table.values.name);
   const clients = clientTables.map((table, i) => readClient(table, i, names, nat.maxFlows));
   const forwards = forwardsOf(report, sections).map((table) => readForward(table, clients));
   for (const key of Object.keys(sections)) {

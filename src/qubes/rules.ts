@@ -125,7 +125,8 @@ function parseIcmpType(text: string): number | undefined {
   return parseNumber(text, 255);
 }
 
-function parsePorts(text: string): PortRange | undefined {
+/** @returns the range that `80` or `80-443` is, or undefined. */
+export function parsePorts(text: string): PortRange | undefined {
   const ends = PORTS.exec(text);
   if (ends === null) return undefined;
   const low = parseNumber(ends[1], 65535);
@@ -133,7 +134,7 @@ function parsePorts(text: string): PortRange | undefined {
   return low === undefined || high === undefined || low > high ? undefined : { low, high };
 }
 
-function formatPorts({ low, high }: PortRange): string {
+export function formatPorts({ low, high }: PortRange): string {
   return low === high ? String(low) : `${low}-${high}`;
 }
 

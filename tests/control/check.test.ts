@@ -8,6 +8,7 @@ import { version } from "../../package.json";
 
 const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
 const EXAMPLE = fileURLToPath(new URL("example.toml", import.meta.url));
+const EVERYTHING = fileURLToPath(new URL("everything.toml", import.meta.url));
 
 function firebreak(...args: string[]) {
   const { exitCode, stdout, stderr } = Bun.spawnSync([process.execPath, MAIN, ...args]);
@@ -32,53 +33,166 @@ test("check prints the example as understood", () => {
     exitCode: 0,
     stderr: "",
     stdout: `uplink
-  interface    eth1
-  own_mac      the interface's
-  address      192.0.2.254/24
-  gateway      192.0.2.1
-  gateway_mac  asked for by ARP
-  dns          192.0.2.1
+  interface         eth1
+  own_mac           the interface's
+  address           192.0.2.254/24
+  gateway           192.0.2.1
+  gateway_mac       asked for by ARP
+  dns               192.0.2.1
+  clamp_mss         false
 
 client "work"
-  interface    eth0
-  own_mac      the interface's
-  address      10.137.0.10
-  mac          any
-  gateway      10.137.0.1
-  rule 1       action=accept proto=tcp dstports=443
-  rule 2       action=accept dst4=192.0.2.0/28 proto=udp dstports=53
-  rule 3       action=accept proto=icmp icmptype=8
-  policy       drop
+  interface         eth0
+  own_mac           the interface's
+  address           10.137.0.10
+  mac               any
+  gateway           10.137.0.1
+  clamp_mss         false
+  max_flows         32768
+  max_mappings      32768
+  flows_per_second  20000
+  filtering         address-and-port-dependent
+  reach             none
+  rule 1            action=accept proto=tcp dstports=443
+  rule 2            action=accept dst4=192.0.2.0/28 proto=udp dstports=53
+  rule 3            action=accept proto=icmp icmptype=8
+  policy            drop
 
 client "lan"
-  interface    eth2
-  own_mac      the interface's
-  network      192.168.1.0/24
-  mac          any
-  gateway      192.168.1.1
-  policy       accept
+  interface         eth2
+  own_mac           the interface's
+  network           192.168.1.0/24
+  mac               any
+  gateway           192.168.1.1
+  clamp_mss         false
+  max_flows         32768
+  max_mappings      32768
+  flows_per_second  20000
+  filtering         address-and-port-dependent
+  reach             none
+  policy            accept
 
 nat
-  max_flows    65536
+  max_flows         65536
+  reset             true
+
+nat.timeouts
+  udp               5m
+  udp_new           30s
+  dns               10s
+  tcp_established   2h4m
+  tcp_transitory    4m
+  icmp              1m
+  other             10m
 `,
   });
 });
 
-test("check prints what is optional, and says of a rule that it matches nothing", async () => {
+test("check prints every key", () => {
+  expect(firebreak("check", EVERYTHING)).toEqual({
+    exitCode: 0,
+    stderr: "",
+    stdout: `uplink
+  interface         02:00:00:00:00:0a
+  own_mac           fe:ff:ff:ff:ff:ff
+  address           192.0.2.254/24
+  gateway           192.0.2.1
+  gateway_mac       02:00:00:00:00:02
+  dns               192.0.2.1, 198.51.100.53
+  clamp_mss         true
+
+client "work"
+  interface         eth0
+  own_mac           02:00:00:00:00:03
+  address           10.137.0.10
+  mac               02:00:00:00:00:04
+  gateway           10.137.0.1
+  clamp_mss         true
+  max_flows         2000
+  max_mappings      1000
+  flows_per_second  50
+  filtering         address-and-port-dependent
+  reach             lan, game
+  rule 1            action=accept specialtarget=dns
+  rule 2            action=drop dst4=10.0.0.0/8
+  policy            accept
+
+client "game"
+  interface         eth0
+  own_mac           the interface's
+  address           10.137.0.11
+  mac               any
+  gateway           10.137.0.1
+  clamp_mss         true
+  max_flows         2048
+  max_mappings      32768
+  flows_per_second  20000
+  filtering         endpoint-independent
+  reach             none
+  policy            drop
+
+client "lan"
+  interface         eth2
+  own_mac           the interface's
+  network           192.168.1.0/24
+  mac               any
+  gateway           192.168.1.1
+  clamp_mss         false
+  max_flows         2048
+  max_mappings      32768
+  flows_per_second  20000
+  filtering         address-and-port-dependent
+  reach             none
+  policy            drop
+
+forward 1
+  proto             tcp
+  port              8443
+  to                10.137.0.10  (client "work")
+  to_port           443
+  from              203.0.113.0/24, 198.51.100.7/32
+
+forward 2
+  proto             udp
+  port              8000-8010
+  to                192.168.1.10  (client "lan")
+  to_port           8000-8010
+  from              anyone
+
+forward 3
+  proto             tcp
+  port              65000-65535
+  to                10.137.0.11  (client "game")
+  to_port           1-536
+  from              anyone
+
+nat
+  max_flows         4096
+  reset             false
+
+nat.timeouts
+  udp               2m
+  udp_new           1s
+  dns               1s
+  tcp_established   2h13m20s
+  tcp_transitory    1h1s
+  icmp              1m1s
+  other             2m
+`,
+  });
+});
+
+test("check gives one client alone everything, and says of a rule that it matches nothing", async () => {
   const text = `[uplink]
-interface = "02:00:00:00:00:0A"
-own_mac = "FE:FF:FF:FF:FF:FF"
+interface = "eth1"
 address = "192.0.2.254/24"
 gateway = "192.0.2.1"
-gateway_mac = "02:00:00:00:00:02"
 [[client]]
 name = "a"
 interface = "eth0"
-own_mac = "02:00:00:00:00:03"
-mac = "02:00:00:00:00:04"
 address = "10.0.0.2"
 gateway = "10.0.0.1"
-rules = ["specialtarget=dns action=accept", "dst4=10.9.8.7/8 action=drop"]
+rules = ["specialtarget=dns action=accept"]
 [nat]
 max_flows = 1024
 `;
@@ -86,25 +200,41 @@ max_flows = 1024
     exitCode: 0,
     stderr: "",
     stdout: `uplink
-  interface    02:00:00:00:00:0a
-  own_mac      fe:ff:ff:ff:ff:ff
-  address      192.0.2.254/24
-  gateway      192.0.2.1
-  gateway_mac  02:00:00:00:00:02
-  dns          none
+  interface         eth1
+  own_mac           the interface's
+  address           192.0.2.254/24
+  gateway           192.0.2.1
+  gateway_mac       asked for by ARP
+  dns               none
+  clamp_mss         false
 
 client "a"
-  interface    eth0
-  own_mac      02:00:00:00:00:03
-  address      10.0.0.2
-  mac          02:00:00:00:00:04
-  gateway      10.0.0.1
-  rule 1       action=accept specialtarget=dns  (matches nothing)
-  rule 2       action=drop dst4=10.0.0.0/8
-  policy       drop
+  interface         eth0
+  own_mac           the interface's
+  address           10.0.0.2
+  mac               any
+  gateway           10.0.0.1
+  clamp_mss         false
+  max_flows         1024
+  max_mappings      49152
+  flows_per_second  20000
+  filtering         address-and-port-dependent
+  reach             none
+  rule 1            action=accept specialtarget=dns  (matches nothing)
+  policy            drop
 
 nat
-  max_flows    1024
+  max_flows         1024
+  reset             true
+
+nat.timeouts
+  udp               5m
+  udp_new           30s
+  dns               10s
+  tcp_established   2h4m
+  tcp_transitory    4m
+  icmp              1m
+  other             10m
 `,
   });
 });
@@ -117,7 +247,7 @@ test("check prints all errors on standard error", async () => {
     stdout: "",
     stderr: `FILE:1: client: is missing (write [[client]] for each, then name, interface, address and gateway)
 FILE:2: uplink: interface 5 is neither an interface's name nor a MAC address (write interface = "eth1" or its MAC address)
-FILE:5: uplink: unknown key "x" (known: interface, address, gateway, dns, own_mac, gateway_mac)
+FILE:5: uplink: unknown key "x" (known: interface, address, gateway, dns, own_mac, gateway_mac, clamp_mss)
 `,
   });
 });

@@ -8,6 +8,7 @@ import { parseConfig, readConfig } from "../../src/control/config.ts";
 import { Random } from "../support/random.ts";
 
 const EXAMPLE = readFileSync(new URL("example.toml", import.meta.url), "utf8");
+const EVERYTHING = readFileSync(new URL("everything.toml", import.meta.url), "utf8");
 
 /** Two clients and no comments; the tests change a line of it. */
 const BASE = `[uplink]
@@ -52,6 +53,19 @@ function withoutLine(number: number): string {
     .join("\n");
 }
 
+/** The defaults of one client among several, and of NAT. */
+const SHARE = {
+  reach: [],
+  filtering: "address-and-port-dependent" as const,
+  limits: { flows: 32768, mappings: 32768, flowsPerSecond: 20000 },
+  clampMss: undefined,
+};
+const NAT = {
+  maxFlows: 65536,
+  resetUnknown: true,
+  timeouts: { udpNew: 30, udp: 300, dns: 10, tcpEstablished: 7440, tcpTransitory: 240, icmp: 60, other: 600 },
+};
+
 test("the example is understood", () => {
   expect(parseConfig(EXAMPLE, "firewall.toml")).toEqual({
     config: {
@@ -63,6 +77,7 @@ test("the example is understood", () => {
         dns: [0xc0000201],
         ownMac: undefined,
         gatewayMac: undefined,
+        clampMss: undefined,
       },
       clients: [
         {
@@ -84,6 +99,7 @@ test("the example is understood", () => {
             },
             { action: "accept", proto: "icmp", icmptype: 8 },
           ],
+          ...SHARE,
         },
         {
           name: "lan",
@@ -95,9 +111,11 @@ test("the example is understood", () => {
           mac: undefined,
           policy: "accept",
           rules: [],
+          ...SHARE,
         },
       ],
-      nat: { maxFlows: 65536 },
+      forwards: [],
+      nat: NAT,
     },
   });
 });
@@ -126,7 +144,7 @@ gateway = "192.0.2.254"
 `,
     "f",
   );
-  const common = { prefix: 32, gateway: 0xc00002fe, policy: "drop" };
+  const common = { prefix: 32, gateway: 0xc00002fe, policy: "drop", ...SHARE };
   expect(result).toEqual({
     config: {
       uplink: {
@@ -141,6 +159,7 @@ gateway = "192.0.2.254"
         dns: [],
         ownMac: Uint8Array.of(254, 255, 255, 255, 255, 255),
         gatewayMac: Uint8Array.of(2, 0, 0, 0, 0, 2),
+        clampMss: undefined,
       },
       clients: [
         {
@@ -165,7 +184,8 @@ gateway = "192.0.2.254"
           rules: [],
         },
       ],
-      nat: { maxFlows: 65536 },
+      forwards: [],
+      nat: NAT,
     },
   } as never);
 });
@@ -179,6 +199,88 @@ const NAME =
 const ONE_OR_MANY = '(write address = "10.137.0.10" for one host or network = "192.168.1.0/24" for many)';
 const NETWORK = '(write network = "192.168.1.0/24")';
 const FLOWS = "is not a whole number from 1024 to 1048576 (write max_flows = 65536)";
+
+const REACH = '(write reach = ["lan"])';
+const LIMIT = "is not a whole number from 1 to";
+const TIMEOUT = "is neither a whole number of seconds nor a duration";
+const BOOLEAN = "is neither true nor false";
+
+/** A line of [nat.timeouts], and its error. */
+const TIMEOUT_ERRORS: [string, string][] = [
+  ["udp = true", `udp true ${TIMEOUT} (write udp = "5m")`],
+  ["udp = 300.0", `udp 300 ${TIMEOUT} (write udp = "5m")`],
+  ['udp = ""', `udp "" ${TIMEOUT} (write udp = "5m")`],
+  ['udp = "300"', `udp "300" ${TIMEOUT} (write udp = "5m")`],
+  ['udp = "5 m"', `udp "5 m" ${TIMEOUT} (write udp = "5m")`],
+  ["udp = 119", 'udp 119 is shorter than 2m, the least by RFC 4787 REQ-5 (write udp = "5m")'],
+  ['udp = "1m59s"', 'udp "1m59s" is shorter than 2m, the least by RFC 4787 REQ-5 (write udp = "5m")'],
+  ["udp = 8001", 'udp 8001 is longer than 2h13m20s (write udp = "5m")'],
+  ["udp = 99999999999999999999", 'udp 99999999999999999999 is longer than 2h13m20s (write udp = "5m")'],
+  ["udp_new = 0", 'udp_new 0 is shorter than 1s (write udp_new = "30s")'],
+  ['udp_new = "3h"', 'udp_new "3h" is longer than 2h13m20s (write udp_new = "30s")'],
+  ["dns = -1", 'dns -1 is shorter than 1s (write dns = "10s")'],
+  ["dns = 8001", 'dns 8001 is longer than 2h13m20s (write dns = "10s")'],
+  [
+    "tcp_established = 7439",
+    'tcp_established 7439 is shorter than 2h4m, the least by RFC 5382 REQ-5 (write tcp_established = "2h4m")',
+  ],
+  ["tcp_established = 8001", 'tcp_established 8001 is longer than 2h13m20s (write tcp_established = "2h4m")'],
+  [
+    "tcp_transitory = 239",
+    'tcp_transitory 239 is shorter than 4m, the least by RFC 5382 REQ-5 (write tcp_transitory = "4m")',
+  ],
+  ["tcp_transitory = 8001", 'tcp_transitory 8001 is longer than 2h13m20s (write tcp_transitory = "4m")'],
+  ["icmp = 59", 'icmp 59 is shorter than 1m, the least by RFC 5508 REQ-2 (write icmp = "1m")'],
+  ["icmp = 8001", 'icmp 8001 is longer than 2h13m20s (write icmp = "1m")'],
+  ["other = 0", 'other 0 is shorter than 1s (write other = "10m")'],
+  ["other = 8001", 'other 8001 is longer than 2h13m20s (write other = "10m")'],
+];
+
+const FORWARD = ["[[forward]]", 'proto = "tcp"', "port = 8443", 'to = "work"', "to_port = 443", ""];
+const FORWARD_SECTION = "(write [[forward]] for each, then proto, port and to)";
+const PROTO = 'is neither tcp nor udp (write proto = "tcp")';
+const PORT = 'is not a port from 1 to 65535, nor a range of them (write port = 8443 or "8000-8010")';
+const TO = '(write to = "work" or "192.168.1.10")';
+const TO_PORT = "is not a whole number from 1 to 65535 (write to_port = 443)";
+const SOURCE = "is neither an IPv4 prefix nor an address";
+const FROM = `28: forward 1: from "x" ${SOURCE} (write from = ["203.0.113.0/24"])`;
+
+/** The number of a line of the forward, what to write there instead, and the one error. */
+const FORWARD_ERRORS: [number, string, string][] = [
+  [1, 'proto = "icmp"', `proto "icmp" ${PROTO}`],
+  [1, "proto = 6", `proto 6 ${PROTO}`],
+  [2, "port = 0", `port 0 ${PORT}`],
+  [2, "port = 65536", `port 65536 ${PORT}`],
+  [2, "port = -1", `port -1 ${PORT}`],
+  [2, "port = 80.0", `port 80 ${PORT}`],
+  [2, 'port = ""', `port "" ${PORT}`],
+  [2, 'port = "0-5"', `port "0-5" ${PORT}`],
+  [2, 'port = "8010-8000"', `port "8010-8000" ${PORT}`],
+  [2, 'port = "8000-"', `port "8000-" ${PORT}`],
+  [2, 'port = "8000-65536"', `port "8000-65536" ${PORT}`],
+  [2, "port = [80, 90]", `port […] ${PORT}`],
+  [3, "to = 5", `to 5 is neither a client's name nor an address ${TO}`],
+  [3, 'to = "home"', `to "home" names no client ${TO}`],
+  [3, 'to = "192.168.1"', `to "192.168.1" names no client ${TO}`],
+  [3, 'to = "lan"', `to "lan" names a network, 192.168.1.0/24, and not the host in it ${TO}`],
+  [3, 'to = "192.168.2.10"', `to "192.168.2.10" belongs to no client ${TO}`],
+  [3, 'to = "192.168.1.0"', `to "192.168.1.0" is the network's own address in 192.168.1.0/24 ${TO}`],
+  [3, 'to = "192.168.1.255"', `to "192.168.1.255" is the broadcast address of 192.168.1.0/24 ${TO}`],
+  [3, 'to = "192.168.1.1"', `to "192.168.1.1" is our own address as client "lan" sees it ${TO}`],
+  [4, "to_port = 0", `to_port 0 ${TO_PORT}`],
+  [4, "to_port = 65536", `to_port 65536 ${TO_PORT}`],
+  [4, 'to_port = "443"', `to_port "443" ${TO_PORT}`],
+  [5, 'from = "10.0.0.0/8"', 'from "10.0.0.0/8" is not an array (write from = ["203.0.113.0/24"])'],
+  [5, "from = []", "from is empty (leave it out for anyone)"],
+  [5, 'from = ["10.0.0.0/33"]', `from "10.0.0.0/33" ${SOURCE} (write from = ["203.0.113.0/24"])`],
+  [5, "from = [10]", `from 10 ${SOURCE} (write from = ["203.0.113.0/24"])`],
+  [
+    5,
+    'from = ["10.0.0.1/8"]',
+    'from "10.0.0.1/8" has bits set behind its prefix; the network is 10.0.0.0/8 (write from = ["203.0.113.0/24"])',
+  ],
+  [5, "log = true", 'unknown key "log" (known: proto, port, to, to_port, from)'],
+];
 
 /** The number of a line of the base, what to write there instead, and the one error. */
 const ONE_LINE: [number, string, string][] = [
@@ -273,7 +375,7 @@ const ONE_LINE: [number, string, string][] = [
   [
     6,
     'ownmac = "02:00:00:00:00:01"',
-    '6: uplink: unknown key "ownmac" (known: interface, address, gateway, dns, own_mac, gateway_mac)',
+    '6: uplink: unknown key "ownmac" (known: interface, address, gateway, dns, own_mac, gateway_mac, clamp_mss)',
   ],
   [8, 'name = ""', `8: client 1: name "" ${NAME}`],
   [8, "name = 1979-05-27", `8: client 1: name 1979-05-27 ${NAME}`],
@@ -329,7 +431,7 @@ const ONE_LINE: [number, string, string][] = [
   [
     12,
     "color = 1",
-    '12: client "work": unknown key "color" (known: name, address, network, interface, gateway, own_mac, mac, policy, rules)',
+    '12: client "work": unknown key "color" (known: name, address, network, interface, gateway, own_mac, mac, policy, rules, reach, filtering, max_flows, max_mappings, flows_per_second, clamp_mss)',
   ],
   [
     14,
@@ -398,8 +500,53 @@ const ONE_LINE: [number, string, string][] = [
   [22, "max_flows = 99999999999999999999", `22: nat: max_flows 99999999999999999999 ${FLOWS}`],
   [22, 'max_flows = "65536"', `22: nat: max_flows "65536" ${FLOWS}`],
   [22, "max_flows = 65536.0", `22: nat: max_flows 65536 ${FLOWS}`],
-  [22, "flows = 1", '22: nat: unknown key "flows" (known: max_flows)'],
-  [21, "[Nat]", '21: "Nat": is not a section (write [uplink], [[client]] or [nat])'],
+  [22, "flows = 1", '22: nat: unknown key "flows" (known: max_flows, reset, timeouts)'],
+  [6, "clamp_mss = 1", `6: uplink: clamp_mss 1 ${BOOLEAN} (write clamp_mss = true)`],
+  [12, 'clamp_mss = "yes"', `12: client "work": clamp_mss "yes" ${BOOLEAN} (write clamp_mss = true)`],
+  [
+    12,
+    'filtering = "open"',
+    '12: client "work": filtering "open" is neither address-and-port-dependent nor endpoint-independent (write filtering = "endpoint-independent")',
+  ],
+  [12, 'reach = "lan"', `12: client "work": reach "lan" is not an array ${REACH}`],
+  [12, 'reach = [\n"lan",\n"home"]', `14: client "work": reach "home" names no client ${REACH}`],
+  [12, "reach = [2]", `12: client "work": reach 2 names no client ${REACH}`],
+  [12, 'reach = ["work"]', `12: client "work": reach "work" is this client itself ${REACH}`],
+  [12, "max_flows = 0", `12: client "work": max_flows 0 ${LIMIT} 65536 (write max_flows = 32768)`],
+  [12, "max_flows = 65537", `12: client "work": max_flows 65537 ${LIMIT} 65536 (write max_flows = 32768)`],
+  [12, "max_mappings = 0", `12: client "work": max_mappings 0 ${LIMIT} 196608 (write max_mappings = 32768)`],
+  [12, "max_mappings = 196609", `12: client "work": max_mappings 196609 ${LIMIT} 196608 (write max_mappings = 32768)`],
+  [
+    12,
+    "flows_per_second = 0",
+    `12: client "work": flows_per_second 0 ${LIMIT} 1000000 (write flows_per_second = 20000)`,
+  ],
+  [
+    12,
+    "flows_per_second = 1000001",
+    `12: client "work": flows_per_second 1000001 ${LIMIT} 1000000 (write flows_per_second = 20000)`,
+  ],
+  [22, "reset = 1", `22: nat: reset 1 ${BOOLEAN} (write reset = true)`],
+  [22, "timeouts = 300", '22: nat: timeouts 300 is not a table (write timeouts = { udp = "5m" })'],
+  [22, "[[nat.timeouts]]", '22: nat: timeouts […] is not a table (write timeouts = { udp = "5m" })'],
+  [
+    22,
+    "[nat.timeouts]\ntcp = 1",
+    '23: nat.timeouts: unknown key "tcp" (known: udp, udp_new, dns, tcp_established, tcp_transitory, icmp, other)',
+  ],
+  ...TIMEOUT_ERRORS.map(([line, error]): [number, string, string] => [
+    22,
+    `[nat.timeouts]\n${line}`,
+    `23: nat.timeouts: ${error}`,
+  ]),
+  ...FORWARD_ERRORS.map(([line, text, error]): [number, string, string] => [
+    22,
+    `max_flows = 65536\n${FORWARD.with(line, text).join("\n")}`,
+    `${23 + line}: forward 1: ${error}`,
+  ]),
+  [22, "[[forward]]\nproto = 'tcp'\nport = 1\nto = 'work'\nfrom = [\n'10.0.0.0/8',\n'x']", FROM],
+  [21, "[forward]", `21: forward: is not an array of tables ${FORWARD_SECTION}`],
+  [21, "[Nat]", '21: "Nat": is not a section (write [uplink], [[client]], [[forward]] or [nat])'],
   [21, "[[nat]]", "21: nat: is not one table (write [nat])"],
   [1, "[[uplink]]", "1: uplink: is not one table (write [uplink], then interface, address and gateway)"],
   [2, 'interface "eth1"', "2: column 11: not TOML: illegal character in key"],
@@ -454,12 +601,77 @@ describe("an error", () => {
     expect(errorsOf(`client = [\n5]\n${uplink}`)).toEqual([`firewall.toml:2: client 1: is not a table ${CLIENT}`]);
   });
 
+  test("of a forward's missing keys", () => {
+    expect(errorsOf(`${BASE}[[forward]]`)).toEqual([
+      'firewall.toml:23: forward 1: proto is missing (write proto = "tcp")',
+      'firewall.toml:23: forward 1: port is missing (write port = 8443 or "8000-8010")',
+      `firewall.toml:23: forward 1: to is missing ${TO}`,
+    ]);
+  });
+
+  test("of forwards that are no tables", () => {
+    expect(errorsOf(`forward = [\n5]\n${BASE}`)).toEqual([
+      `firewall.toml:2: forward 1: is not a table ${FORWARD_SECTION}`,
+    ]);
+    expect(errorsOf(`forward = []\n${BASE}`)).toEqual([
+      `firewall.toml:1: forward: is not an array of tables ${FORWARD_SECTION}`,
+    ]);
+  });
+
+  test("of a range of ports that doesn't fit where it leads", () => {
+    const forward = (toPort: number) =>
+      `${BASE}[[forward]]\nproto = "udp"\nport = "8000-8010"\nto = "work"\nto_port = ${toPort}`;
+    expect(errorsOf(forward(65525))).toEqual([]);
+    expect(errorsOf(forward(65526))).toEqual([
+      "firewall.toml:27: forward 1: to_port 65526 leaves no room for the 11 ports 8000-8010 (write 65525 or less)",
+    ]);
+  });
+
+  test("of forwards of one protocol that overlap", () => {
+    const forward = (proto: string, port: string) => `[[forward]]\nproto = "${proto}"\nto = "work"\nport = ${port}\n`;
+    const text = [
+      BASE,
+      forward("tcp", '"8000-8010"'),
+      forward("udp", '"8000-8010"'),
+      forward("tcp", "8011"),
+      forward("tcp", "7999"),
+      forward("tcp", '"8010-8011"'),
+      forward("udp", "8005"),
+    ].join("");
+    expect(errorsOf(text)).toEqual([
+      "firewall.toml:42: forward 5: port 8010-8011 overlaps forward 1, tcp port 8000-8010, line 26 (write others)",
+      "firewall.toml:42: forward 5: port 8010-8011 overlaps forward 3, tcp port 8011, line 34 (write others)",
+      "firewall.toml:46: forward 6: port 8005 overlaps forward 2, udp port 8000-8010, line 30 (write others)",
+    ]);
+  });
+
+  test("of a forward isn't there where it would follow from another", () => {
+    const forward = (to: string) => `[[forward]]\nproto = "tcp"\nport = 1\nto = "${to}"\n`;
+    const address = '10: client "work": address "x" is not an IPv4 address (write address = "10.137.0.10")';
+    for (const to of ["work", "10.137.0.10"]) {
+      expect(errorsOf(withLine(10, 'address = "x"') + forward(to))).toEqual([`firewall.toml:${address}`]);
+    }
+    expect(errorsOf(withoutLine(8) + forward("work"))).toEqual([
+      'firewall.toml:7: client 1: name is missing (write name = "work")',
+    ]);
+  });
+
+  test("of clamp_mss on one interface with two clients", () => {
+    const client = (name: string, host: number, clamp: string) =>
+      `[[client]]\nname = "${name}"\ninterface = "eth3"\naddress = "10.0.0.${host}"\ngateway = "10.0.0.1"\n${clamp}\n`;
+    const text = BASE + client("a", 2, "") + client("b", 3, "clamp_mss = true");
+    expect(errorsOf(text + client("c", 4, "clamp_mss = true"))).toEqual([]);
+    expect(errorsOf(text + client("c", 4, "clamp_mss = false"))).toEqual([
+      'firewall.toml:37: client "c": clamp_mss false is not that of the clients before it on the same interface (write clamp_mss = true)',
+    ]);
+  });
+
   test("of own_mac on one interface with two clients", () => {
     const client = (name: string, host: number, mac: string) =>
       `[[client]]\nname = "${name}"\ninterface = "eth3"\naddress = "10.0.0.${host}"\ngateway = "10.0.0.1"\nown_mac = "${mac}"\n`;
     const text = BASE + client("a", 2, "02:00:00:00:00:05") + client("b", 3, "02:00:00:00:00:06");
     expect(errorsOf(text)).toEqual([
-      'firewall.toml:31: client "b": own_mac "02:00:00:00:00:06" is not that of the clients before it on the same interface (write 02:00:00:00:00:05)',
+      'firewall.toml:31: client "b": own_mac "02:00:00:00:00:06" is not that of the clients before it on the same interface (write own_mac = "02:00:00:00:00:05")',
     ]);
   });
 
@@ -502,8 +714,8 @@ typo = 1
       'firewall.toml:15: client "a": gateway "10.0.0" is not an IPv4 address (write gateway = "10.137.0.1")',
       'firewall.toml:16: client "a": policy true is neither accept nor drop (write policy = "drop")',
       `firewall.toml:17: uplink: address is missing ${UPLINK_ADDRESS}`,
-      'firewall.toml:20: uplink: unknown key "typo" (known: interface, address, gateway, dns, own_mac, gateway_mac)',
-      'firewall.toml:21: "other": is not a section (write [uplink], [[client]] or [nat])',
+      'firewall.toml:20: uplink: unknown key "typo" (known: interface, address, gateway, dns, own_mac, gateway_mac, clamp_mss)',
+      'firewall.toml:21: "other": is not a section (write [uplink], [[client]], [[forward]] or [nat])',
     ]);
   });
 });
@@ -523,7 +735,7 @@ test("a file is read, or said to be unreadable", async () => {
 });
 
 const PIECES = [
-  ..."[ ] [[ ]] { } = , . \" ' \"\"\" ''' # \\ - 0 9e9 nan true 1979-05-27 [uplink] [[client]] [nat] rules dns".split(
+  ..."[ ] [[ ]] { } = , . \" ' \"\"\" ''' # \\ - 0 9e9 nan true 1979-05-27 [uplink] [[client]] [nat] [[forward]] [nat.timeouts] rules dns reach udp".split(
     " ",
   ),
   ..."__proto__ constructor [[client.rules]] [client.rules] \\u0000 \ud800 \u0000".split(" "),
@@ -531,6 +743,8 @@ const PIECES = [
   "\r",
   " ",
   '"action=accept"',
+  '"8000-8010"',
+  '"2h4m"',
   '{ action = "drop" }',
   'address = "0.0.0.0/0"\n',
 ];
@@ -560,7 +774,7 @@ test("documents mutated at random give a configuration or errors with places, ne
   let good = 0;
   let bad = 0;
   for (let i = 0; i < 20_000; i++) {
-    let text = random.chance(0.5) ? EXAMPLE : BASE;
+    let text = random.pick([EXAMPLE, EVERYTHING, BASE]);
     for (let left = random.below(5); left > 0; left--) text = mutate(text, random);
     const result = parseConfig(text, "f");
     if ("config" in result) {

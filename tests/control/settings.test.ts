@@ -7,6 +7,7 @@ import { compileRuleset, type Match } from "../../src/dataplane/ruleset.ts";
 import { parseRule } from "../../src/qubes/rules.ts";
 
 const EXAMPLE = readFileSync(new URL("example.toml", import.meta.url), "utf8");
+const EVERYTHING = readFileSync(new URL("everything.toml", import.meta.url), "utf8");
 
 const ETH0: Device = { name: "eth0", mac: Uint8Array.of(2, 0, 0, 0, 0, 0x10), mtu: 1500 };
 const ETH1: Device = { name: "eth1", mac: Uint8Array.of(2, 0, 0, 0, 0, 0x11), mtu: 9000 };
@@ -141,8 +142,119 @@ describe("settings", () => {
     });
   });
 
+  test("of every key", () => {
+    const eth3 = { name: "eth3", mac: Uint8Array.of(2, 0, 0, 0, 0, 0x0a), mtu: 1400 };
+    const lan = compileRuleset([], false);
+    expect(makeSettings(configOf(EVERYTHING), [ETH0, ETH2, eth3])).toEqual({
+      settings: {
+        interfaces: [
+          { name: "eth3", mac: Uint8Array.of(254, 255, 255, 255, 255, 255), anyMac: false, mtu: 1400, clampMss: true },
+          { name: "eth0", mac: Uint8Array.of(2, 0, 0, 0, 0, 3), anyMac: false, mtu: 1500, clampMss: true },
+          { name: "eth2", mac: ETH2.mac, anyMac: false, mtu: 1500, clampMss: false },
+        ],
+        uplink: {
+          iface: 0,
+          address: 0xc00002fe,
+          prefix: 24,
+          gateway: 0xc0000201,
+          gatewayMac: Uint8Array.of(2, 0, 0, 0, 0, 2),
+        },
+        clients: [
+          {
+            name: "work",
+            iface: 1,
+            network: 0x0a89000a,
+            prefix: 32,
+            gateway: 0x0a890001,
+            mac: Uint8Array.of(2, 0, 0, 0, 0, 4),
+            ruleset: compileRuleset(
+              [
+                ...matches("action=accept specialtarget=dns", [0xc0000201, 0xc6336435]).map((dns) => ({
+                  ...dns,
+                  rule: 1,
+                })),
+                { ...ANY, rule: 2, accept: false, address: 0x0a000000, prefix: 8 },
+              ],
+              true,
+            ),
+            reach: [2, 1],
+            openFilter: false,
+            limits: { flows: 2000, mappings: 1000, flowsPerSecond: 50 },
+          },
+          {
+            name: "game",
+            iface: 1,
+            network: 0x0a89000b,
+            prefix: 32,
+            gateway: 0x0a890001,
+            ruleset: lan,
+            reach: [],
+            openFilter: true,
+            limits: { flows: 2048, mappings: 32768, flowsPerSecond: 20000 },
+          },
+          {
+            name: "lan",
+            iface: 2,
+            network: 0xc0a80100,
+            prefix: 24,
+            gateway: 0xc0a80101,
+            ruleset: lan,
+            reach: [],
+            openFilter: false,
+            limits: { flows: 2048, mappings: 32768, flowsPerSecond: 20000 },
+          },
+        ],
+        forwards: [
+          {
+            protocol: 6,
+            portLow: 8443,
+            portHigh: 8443,
+            client: 0,
+            to: 0x0a89000a,
+            toPort: 443,
+            from: [
+              { address: 0xcb007100, prefix: 24 },
+              { address: 0xc6336407, prefix: 32 },
+            ],
+          },
+          { protocol: 17, portLow: 8000, portHigh: 8010, client: 2, to: 0xc0a8010a, toPort: 8000, from: [] },
+          { protocol: 6, portLow: 65000, portHigh: 65535, client: 1, to: 0x0a89000b, toPort: 1, from: [] },
+        ],
+        nat: {
+          maxFlows: 4096,
+          resetUnknown: false,
+          timeouts: {
+            udpNew: 1,
+            udp: 120,
+            dns: 1,
+            tcpEstablished: 8000,
+            tcpTransitory: 3601,
+            icmp: 61,
+            other: 120,
+          },
+        },
+      },
+    });
+  });
+
+  test("clamp the MSS of an interface for all of its users if one asks for it", () => {
+    const config = uplinkAndClients(
+      'interface = "eth1"',
+      'interface = "eth0"',
+      'interface = "02:00:00:00:00:10"\nclamp_mss = true',
+      'interface = "eth0"',
+    );
+    const result = makeSettings(config, [ETH0, ETH1]);
+    expect("settings" in result && result.settings.interfaces).toEqual([
+      { name: "eth1", mac: ETH1.mac, anyMac: false, mtu: 9000, clampMss: false },
+      { name: "eth0", mac: ETH0.mac, anyMac: false, mtu: 1500, clampMss: true },
+    ]);
+  });
+
   test("survive being posted to a worker", () => {
-    const result = makeSettings(configOf(EXAMPLE), [ETH0, ETH1, ETH2]);
+    const devices = [ETH0, ETH2, { ...ETH1, mac: Uint8Array.of(2, 0, 0, 0, 0, 0x0a) }];
+    const result = makeSettings(configOf(EVERYTHING), devices);
+    expect("settings" in result).toBeTrue();
     expect(structuredClone(result)).toEqual(result);
   });
 
@@ -200,11 +312,14 @@ describe("settings", () => {
       'interface = "02:00:00:00:00:11"',
       'interface = "eth0"\nown_mac = "02:00:00:00:00:01"',
       'interface = "02:00:00:00:00:10"\nown_mac = "02:00:00:00:00:02"',
+      'interface = "eth2"\nclamp_mss = false',
+      'interface = "02:00:00:00:00:12"\nclamp_mss = true',
     );
-    expect(makeSettings(config, [ETH0, ETH1])).toEqual({
+    expect(makeSettings(config, [ETH0, ETH1, ETH2])).toEqual({
       errors: [
         'firewall.toml:9: client "c0": interface "eth1" is the uplink\'s (write the one that leads to this client)',
-        'firewall.toml:20: client "c2": own_mac "02:00:00:00:00:02" is not that of the clients before it on the same interface (write 02:00:00:00:00:01)',
+        'firewall.toml:20: client "c2": own_mac "02:00:00:00:00:02" is not that of the clients before it on the same interface (write own_mac = "02:00:00:00:00:01")',
+        'firewall.toml:32: client "c4": clamp_mss true is not that of the clients before it on the same interface (write clamp_mss = false)',
       ],
     });
   });
