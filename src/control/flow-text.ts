@@ -1,5 +1,5 @@
 // How a flow of the dataplane's table is shown to people and programs.
-import { FLOW, FLOW_WORDS, type FlowTable } from "../dataplane/flows.ts";
+import { FLOW, FLOW_WORDS } from "../dataplane/flows.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";
 import { formatAddress } from "./address.ts";
 
@@ -18,12 +18,14 @@ const NAMES = new Map<number, string>([
   [PROTOCOL.ICMP, "icmp"],
 ]);
 
-/** @param flow number of a record in use */
-export function flowText(flows: FlowTable, flow: number): FlowText {
-  const { words } = flows;
+/**
+ * @param words the flow table's records
+ * @param flow number of a record in use
+ */
+export function flowText(words: Int32Array, flow: number): FlowText {
   const [one, other] = FLOW.SIDE.map((side) => flow * FLOW_WORDS + side);
   const ports = words[one + FLOW.PORTS];
-  const protocol = flows.protocol(flow);
+  const protocol = words[flow * FLOW_WORDS + FLOW.KEY] & 0xff;
   const isIcmp = protocol === PROTOCOL.ICMP;
   // Of an ICMP query, the identifier stands in the originator's port, and the type in the responder's.
   const originator = isIcmp ? formatQuery : formatEndpoint;

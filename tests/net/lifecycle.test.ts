@@ -1,0 +1,173 @@
+// From start to stop: what the firewall needs, what it takes, what it gives back, and what it survives.
+import { afterAll, beforeAll, beforeEach, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { FirewallLab, firebreak, peer } from "./firewall-lab.ts";
+import { CLIENT_GATEWAY, ROUTER, SERVER } from "./places.ts";
+
+const PING = "accept proto=icmp icmptype=8";
+const PORT = 9;
+
+const lab = new FirewallLab("lifecycle");
+
+beforeAll(() => lab.configure([PING]));
+beforeEach(async () => {
+  await lab.firewall.run(["ip", "link", "set", "eth0", "down"]);
+  await lab.firewall.run(["ip", "link", "set", "eth1", "down"]);
+});
+
+afterAll(() => lab.close());
+
+async function pings(): Promise<boolean> {
+  return (await lab.client.attempt(["ping", "-c", "1", "-W", "1", SERVER])).status === 0;
+}
+
+/** What the kernel has of the firewall's interfaces, and who has raw sockets there. */
+async function leftovers(): Promise<string> {
+  const script = `ip -details -oneline link show | sed 's/ link-netns.*promiscuity/ promiscuity/'
+    for name in eth0 eth1; do grep -H . /proc/sys/net/ipv[46]/conf/$name/{disable_ipv6,forwarding,rp_filter,arp_ignore}; done
+    cat /proc/net/packet`;
+  return await lab.firewall.run(["bash", "-c", `${script} 2>/dev/null || true`]);
+}
+
+/** CPU time of a process so far, in ms. */
+function cpuTime(pid: number): number {
+  const [, ...fields] = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ");
+  const [user = 0, system = 0] = fields.join("").split(" ").slice(11, 13).map(Number);
+  return (user + system) * 10; // sysconf(_SC_CLK_TCK) is 100
+}
+
+/** Memory that is the process's own, in KiB. */
+function privateMemory(pid: number): number {
+  return Number(/^RssAnon:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
+}
+
+for (const signal of ["SIGTERM", "SIGINT"] as const) {
+  test(`${signal} stops it, and leaves the interfaces as they were`, async () => {
+    const before = await leftovers();
+    const program = await lab.start();
+    expect(await pings()).toBe(true);
+    expect(await leftovers()).not.toBe(before);
+    program.signal(signal);
+    expect(await program.end()).toBe(0);
+    expect(program.text).toEndWith("stopped\n");
+    expect(await leftovers()).toBe(before);
+  });
+}
+
+test("it says in a few lines what it is and what it has", async () => {
+  const program = await lab.start();
+  program.signal("SIGTERM");
+  await program.end();
+  const mac = "([0-9a-f]{2}:){5}[0-9a-f]{2}";
+  expect(program.text).toMatch(
+    new RegExp(`^\\[ *\\d+\\.\\d\\d\\] firebreak \\d+\\.\\d+\\.\\d+
+\\[ *\\d+\\.\\d\\d\\] eth1 ${mac} mtu 1500: uplink 192\\.0\\.2\\.254/24 gateway 192\\.0\\.2\\.1
+\\[ *\\d+\\.\\d\\d\\] eth0 ${mac} mtu 1500: client work
+\\[ *\\d+\\.\\d\\d\\] ready in \\d+ ms
+\\[ *\\d+\\.\\d\\d\\] stopped
+$`),
+  );
+});
+
+test("without the capabilities that it needs it says so", async () => {
+  const powerless = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"];
+  expect(await lab.firewall.attempt([...powerless, ...firebreak("run", "--config", lab.configFile)])).toEqual({
+    status: 1,
+    stdout: "",
+    stderr: "firebreak: needs root: this process lacks CAP_NET_ADMIN, CAP_NET_RAW\n",
+  });
+});
+
+test("an interface that the kernel has an address on is refused, whatever its label", async () => {
+  lab.firewall.ip("address", "add", "10.1.2.3/24", "dev", "eth0", "label", "eth0:x");
+  const outcome = await lab.firewall.attempt(firebreak("run", "--config", lab.configFile));
+  lab.firewall.ip("address", "flush", "dev", "eth0");
+  expect(outcome).toEqual({
+    status: 1,
+    stdout: "",
+    stderr:
+      "firebreak: eth0: the kernel has the address 10.1.2.3 there and would answer beside the firewall " +
+      "(remove it: ip address flush dev eth0)\n",
+  });
+  expect(await lab.firewall.run(["ip", "-brief", "link", "show", "eth1"])).toContain("DOWN");
+});
+
+test("a configuration with errors ends it with status 2", async () => {
+  const good = await Bun.file(lab.configFile).text();
+  lab.writeConfig(good.replace('policy = "drop"', 'policy = "maybe"'));
+  const { status, stdout, stderr } = await lab.firewall.attempt(firebreak("run", "--config", lab.configFile));
+  lab.writeConfig(good);
+  expect({ status, stdout }).toEqual({ status: 2, stdout: "" });
+  expect(stderr).toStartWith(`${lab.configFile}:12: client "work": policy`);
+});
+
+test("the kernel itself answers nothing on its interfaces, even for its addresses elsewhere", async () => {
+  const program = await lab.start();
+  lab.firewall.ip("link", "add", "other0", "type", "veth", "peer", "other1");
+  lab.firewall.ip("address", "add", "10.1.2.3/24", "dev", "other0");
+  lab.firewall.ip("link", "set", "other0", "up");
+  const tcpdump = lab.client.start(["tcpdump", "-n", "-l", "--immediate-mode", "-Q", "in", "-i", "eth0"]);
+  await tcpdump.says("listening on");
+  lab.client.ip("route", "add", "10.1.2.0/24", "dev", "eth0");
+  // To the kernel's own TCP, which would answer with RST.
+  await lab.client.attempt(["curl", "-sS", "--connect-timeout", "1", "http://10.1.2.3/"]);
+  lab.client.ip("route", "delete", "10.1.2.0/24");
+  expect(tcpdump.text).not.toContain("10.1.2.3.80 >");
+  program.signal("SIGTERM");
+  await program.end();
+  lab.firewall.ip("link", "delete", "other0");
+});
+
+test("an interface that goes down and comes up again works again", async () => {
+  const program = await lab.start();
+  expect(await pings()).toBe(true);
+  lab.firewall.ip("link", "set", "eth1", "down");
+  expect(await pings()).toBe(false);
+  const before = cpuTime(program.pid);
+  await Bun.sleep(500);
+  expect(cpuTime(program.pid) - before).toBeLessThan(100);
+  lab.firewall.ip("link", "set", "eth1", "up");
+  expect(await pings()).toBe(true);
+  program.signal("SIGTERM");
+  expect(await program.end()).toBe(0);
+});
+
+test("an interface that vanishes harms nobody else, and is taken again by a reload when it is back", async () => {
+  const program = await lab.start();
+  expect(await pings()).toBe(true);
+  const [{ address }] = JSON.parse(await lab.internet.run(["ip", "-json", "link", "show", "eth0"]));
+  lab.firewall.ip("link", "delete", "eth1");
+  expect(await pings()).toBe(false);
+  expect(await lab.client.run(["ping", "-c", "1", "-W", "1", CLIENT_GATEWAY])).toContain("1 received");
+  const before = cpuTime(program.pid);
+  await Bun.sleep(500);
+  expect(cpuTime(program.pid) - before).toBeLessThan(100);
+
+  lab.cable(lab.firewall, "eth1", lab.internet, "eth0");
+  lab.internet.ip("link", "set", "eth0", "address", address);
+  lab.internet.ip("address", "add", `${ROUTER}/24`, "dev", "eth0");
+  await lab.reload();
+  expect(await pings()).toBe(true);
+  program.signal("SIGTERM");
+  expect(await program.end()).toBe(0);
+});
+
+test("memory and descriptors don't grow with frames and reloads", async () => {
+  lab.configure([PING], "accept");
+  const program = await lab.start();
+  async function work(): Promise<void> {
+    await lab.client.run(["ping", "-q", "-f", "-c", "5000", SERVER]);
+    await lab.client.run(peer("udp-stream", SERVER, PORT, 20_000, 20_000));
+    for (let i = 0; i < 50; i++) await lab.reload();
+  }
+  async function descriptors(): Promise<string> {
+    return await lab.firewall.run(["sh", "-c", `ls /proc/${program.pid}/fd | wc -l`]);
+  }
+  await work();
+  const before = { memory: privateMemory(program.pid), descriptors: await descriptors() };
+  for (let i = 0; i < 3; i++) await work();
+  expect(privateMemory(program.pid) - before.memory).toBeLessThan(8 * 1024);
+  expect(await descriptors()).toBe(before.descriptors);
+  program.signal("SIGTERM");
+  expect(await program.end()).toBe(0);
+}, 60_000);
