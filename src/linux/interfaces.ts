@@ -94,6 +94,11 @@ export function kernelAddresses(name: string): string[] {
   return addresses;
 }
 
+const SYSCTL = "/proc/sys/net";
+
+/** Of rp_filter (Documentation/networking/ip-sysctl.rst); the larger of an interface's and all's is in force. */
+const LOOSE = "2";
+
 /**
  * What keeps the kernel from sending anything of its own on an interface, and from taking what comes in there as its own or
  * forwarding it past us: no IPv6; no IPv4 packet has a source that strict reverse path filtering accepts, because
@@ -113,7 +118,7 @@ function isThere(name: string): boolean {
 /**
  * Makes an interface ours: up, the kernel's own IP stack silent on it.
  * @returns what leaves the interface as it was
- * @throws when the kernel has an IPv4 address there, because it would answer beside us
+ * @throws Error with the remedy, when the kernel would answer beside us there: it has an IPv4 address, or can't be silenced
  */
 export function takeInterface(name: string): () => void {
   const addresses = kernelAddresses(name);
@@ -123,9 +128,15 @@ export function takeInterface(name: string): () => void {
         `(remove it: ip address flush dev ${name})`,
     );
   }
+  if (readFileSync(`${SYSCTL}/ipv4/conf/all/rp_filter`, "utf8").trim() === LOOSE) {
+    throw new Error(
+      `${name}: net.ipv4.conf.all.rp_filter is ${LOOSE}, so the kernel would take packets from there for itself ` +
+        "(make it strict: sysctl net.ipv4.conf.all.rp_filter=1)",
+    );
+  }
   const found: [file: string, value: string][] = [];
   for (const [pattern, value] of SILENT) {
-    const file = `/proc/sys/net/${pattern.replace("NAME", name)}`;
+    const file = `${SYSCTL}/${pattern.replace("NAME", name)}`;
     if (!existsSync(file)) continue; // a kernel without IPv6
     found.push([file, readFileSync(file, "utf8").trim()]);
     writeFileSync(file, value);

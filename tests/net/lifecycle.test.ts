@@ -101,21 +101,28 @@ test("a configuration with errors ends it with status 2", async () => {
   expect(stderr).toStartWith(`${lab.configFile}:12: client "work": policy`);
 });
 
-test("the kernel itself answers nothing on its interfaces, even for its addresses elsewhere", async () => {
+test("the kernel takes nothing for itself from its interfaces, and answers no ARP request beside us", async () => {
+  const elsewhere = "10.1.2.3";
+  lab.configure([], "accept");
   const program = await lab.start();
   lab.firewall.ip("link", "add", "other0", "type", "veth", "peer", "other1");
-  lab.firewall.ip("address", "add", "10.1.2.3/24", "dev", "other0");
+  lab.firewall.ip("address", "add", elsewhere, "dev", "other0");
   lab.firewall.ip("link", "set", "other0", "up");
-  const tcpdump = lab.client.start(["tcpdump", "-n", "-l", "--immediate-mode", "-Q", "in", "-i", "eth0"]);
+  const listener = lab.firewall.start(peer("udp-count", elsewhere, PORT));
+  await listener.says("listening");
+  const tcpdump = lab.client.start(["tcpdump", "-n", "-l", "--immediate-mode", "-Q", "in", "-i", "eth0", "arp"]);
   await tcpdump.says("listening on");
-  lab.client.ip("route", "add", "10.1.2.0/24", "dev", "eth0");
-  // To the kernel's own TCP, which would answer with RST.
-  await lab.client.attempt(["curl", "-sS", "--connect-timeout", "1", "http://10.1.2.3/"]);
-  lab.client.ip("route", "delete", "10.1.2.0/24");
-  expect(tcpdump.text).not.toContain("10.1.2.3.80 >");
+  lab.client.ip("route", "add", elsewhere, "dev", "eth0");
+  await lab.client.run(peer("udp-stream", elsewhere, PORT, 10, 100));
+  lab.client.ip("route", "delete", elsewhere);
+  listener.signal("SIGTERM");
+  await listener.says("received");
+  expect(JSON.parse(listener.text.split("\n")[1] ?? "")).toEqual({ received: 0, repeated: 0, sources: [] });
+  expect(tcpdump.text.match(new RegExp(`Reply ${elsewhere} is-at`, "g"))).toHaveLength(1);
   program.signal("SIGTERM");
   await program.end();
   lab.firewall.ip("link", "delete", "other0");
+  lab.configure([PING]);
 });
 
 test("an interface that goes down and comes up again works again", async () => {

@@ -1,0 +1,132 @@
+// ring.ts CASE: two interfaces, a0 and b0, are the ends of one cable; what the ring does with it at its limits, as JSON.
+import { readFileSync } from "node:fs";
+import { NO_FRAME, PacketRing, RING_COUNTERS } from "../../../src/dataplane/packet-ring.ts";
+import { VNET_LENGTH } from "../../../src/dataplane/ring.ts";
+import { openEvent, signalEvent } from "../../../src/linux/eventfd.ts";
+
+const A = 0;
+const B = 1;
+const MINIMUM = 60;
+
+const wake = openEvent();
+const ring = new PacketRing(wake);
+ring.configure(["a0", "b0"]);
+
+/** Queues a frame of nobody's protocol from a0 to b0, with a number in it. */
+function send(number: number, length = MINIMUM): number {
+  const at = ring.reserve();
+  ring.bytes.fill(0xff, at, at + 6);
+  ring.view.setUint16(at + 12, 0x88b5); // IEEE 802: local experiments
+  ring.view.setUint16(at + 14, number);
+  ring.send(A, at, length);
+  return at;
+}
+
+/** Takes what has come to b0, or as much as can be had before a flush. @returns the frames' numbers */
+function receive(): number[] {
+  const numbers: number[] = [];
+  for (let at = ring.next(B); at !== NO_FRAME; at = ring.next(B)) numbers.push(ring.view.getUint16(at + 14));
+  return numbers;
+}
+
+function counters(): Record<string, number> {
+  ring.countDrops();
+  return Object.fromEntries(
+    RING_COUNTERS.map((name, i) => [name, ring.counters[i]]).filter(([, count]) => count !== 0),
+  );
+}
+
+async function ip(...args: string[]): Promise<void> {
+  await Bun.$`ip ${args}`;
+}
+
+const CASES = {
+  /** Frames that the kernel refuses, between others that it takes. */
+  refused() {
+    send(1);
+    send(2, 1600); // longer than the MTU
+    send(3);
+    const lying = send(4);
+    ring.view.setUint8(lying - VNET_LENGTH, 1); // NEEDS_CSUM, for a checksum that is outside the frame
+    ring.view.setUint16(lying - VNET_LENGTH + 6, 5000, true);
+    send(5);
+    send(6, 4); // shorter than an Ethernet header
+    send(7);
+    ring.flush();
+    return { received: receive(), counters: counters() };
+  },
+
+  /** What one interface said of a checksum is not told to the next one. */
+  flags() {
+    ring.view.setUint8(send(1) - VNET_LENGTH, 2); // DATA_VALID
+    ring.flush();
+    const at = ring.next(B);
+    return { flags: ring.view.getUint8(at - VNET_LENGTH), counters: counters() };
+  },
+
+  /** More frames than slots, and none given back before all are used up. */
+  full() {
+    for (let i = 0; i < 600; i++) send(i);
+    ring.flush();
+    const first = receive();
+    const again = receive();
+    ring.flush();
+    send(600);
+    ring.flush();
+    return { first: [first.length, first[0], first.at(-1)], again, after: receive(), counters: counters() };
+  },
+
+  async down() {
+    await ip("link", "set", "a0", "down");
+    send(1);
+    send(2);
+    ring.flush();
+    ring.wait(0);
+    const started = performance.now();
+    const woken = ring.wait(50);
+    const slept = performance.now() - started >= 49;
+    await ip("link", "set", "a0", "up");
+    await Bun.sleep(50);
+    ring.wait(0);
+    send(3);
+    ring.flush();
+    return { woken, slept, received: receive(), counters: counters() };
+  },
+
+  wake() {
+    const before = ring.wait(0);
+    signalEvent(wake);
+    signalEvent(wake);
+    return { before, woken: ring.wait(1000), after: ring.wait(0) };
+  },
+
+  /** An interface that can't be had changes nothing; one that stays keeps what it has received. */
+  configure() {
+    send(1);
+    ring.flush();
+    let error = "";
+    try {
+      ring.configure(["b0", "nowhere"]);
+    } catch (caught) {
+      error = String(caught);
+    }
+    for (let i = 0; i < 10; i++) {
+      ring.configure(["lo", "b0"]);
+      ring.configure(["a0", "b0"]);
+    }
+    send(2);
+    ring.flush();
+    const descriptors = Array.from(new Bun.Glob("*").scanSync({ cwd: "/proc/self/fd", onlyFiles: false }));
+    const maps = readFileSync("/proc/self/maps", "utf8");
+    return {
+      error,
+      received: receive(),
+      fewDescriptors: descriptors.length < 50,
+      rings: maps.match(/socket:/g)?.length,
+    };
+  },
+};
+
+const name = process.argv[2] as keyof typeof CASES;
+console.log(JSON.stringify(await CASES[name]()));
+ring.close();

@@ -1,0 +1,56 @@
+// The AF_PACKET ring at its limits: frames that the kernel refuses, slots that run out, interfaces that go.
+import { afterAll, expect, test } from "bun:test";
+import { peer } from "./firewall-lab.ts";
+import { Lab } from "./namespaces.ts";
+
+const lab = new Lab("ring");
+const namespace = lab.namespace("only");
+lab.cable(namespace, "a0", namespace, "b0");
+
+afterAll(() => lab.close());
+
+async function outcome(name: string): Promise<unknown> {
+  return JSON.parse(await namespace.run(peer("ring", name)));
+}
+
+test("a frame that the kernel refuses is counted, and those around it are transmitted", async () => {
+  expect(await outcome("refused")).toEqual({
+    received: [1, 3, 5, 7],
+    counters: { transmitted: 4, "transmit refused": 3 },
+  });
+});
+
+test("a validated checksum is not passed on as validated", async () => {
+  expect(await outcome("flags")).toEqual({ flags: 0, counters: { transmitted: 1 } });
+});
+
+test("frames that find no slot are counted, and slots given back are used again", async () => {
+  expect(await outcome("full")).toEqual({
+    first: [512, 0, 511],
+    again: [],
+    after: [600],
+    counters: { received: 512, transmitted: 601, "receive ring full": 88 },
+  });
+});
+
+test("an interface that is down transmits nothing, lets others sleep, and comes back", async () => {
+  expect(await outcome("down")).toEqual({
+    woken: false,
+    slept: true,
+    received: [3],
+    counters: { transmitted: 1, "interface down": 2 },
+  });
+});
+
+test("the wake event ends a sleep once", async () => {
+  expect(await outcome("wake")).toEqual({ before: false, woken: true, after: false });
+});
+
+test("interfaces come and go without a trace, and those that stay lose nothing", async () => {
+  expect(await outcome("configure")).toEqual({
+    error: "Error: nowhere: there is no such interface",
+    received: [1, 2],
+    fewDescriptors: true,
+    rings: 2,
+  });
+});
