@@ -5,7 +5,7 @@
 PACKAGES=(
   qemu-system-x86 # run, demo, test
   busybox-static cpio kmod squashfs-tools zstd # the image; busybox is also the HTTP server of demo and test
-  bind9-dnsutils curl dnsmasq-base iperf3 iproute2 iputils-ping tcpdump # demo and test: real clients and servers
+  bind9-dnsutils curl dnsmasq-base ethtool iperf3 iproute2 iputils-ping tcpdump # demo and test: real clients and servers
 )
 
 KERNEL_PACKAGE=linux-image-cloud-amd64 # depends on the one that holds the kernel
