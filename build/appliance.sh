@@ -19,6 +19,7 @@ Usage: build/appliance.sh VERB [ARGUMENTS…]
   run [CONFIG] [QEMU options…]  boot the image under QEMU with its console here: by KVM where that works, else emulated;
                                 without interfaces unless QEMU options give some, for instance
                                 -nic tap,ifname=tap0,script=no,downscript=no,model=virtio-net-pci
+  demo                          show the firewall at work between a client and an "internet", both made for the purpose
   test                          type check, lint, and all tests; the last line is "N passed, N failed"
 
 Each verb first does what it needs of the verbs above it. Only setup needs the network. All but build need root.
@@ -56,12 +57,19 @@ build() {
   build_image "$@"
 }
 
+demo() {
+  need_root demo
+  build
+  say "demo"
+  exec node_modules/.bin/bun build/demo.ts
+}
+
 main() {
   local verb=${1:-}
   case " $* " in *" --help "* | *" -h "*) usage; return ;; esac
   shift || true
   case "$verb" in
-    setup | test) [ $# = 0 ] || refuse "$verb takes no arguments" ;;
+    setup | demo | test) [ $# = 0 ] || refuse "$verb takes no arguments" ;;
     build) [ $# -le 1 ] || refuse "build takes one CONFIG" ;;
     run) ;;
     "") refuse "no verb" ;;

@@ -155,9 +155,14 @@ export class Lab {
     process.off("exit", this.onExit);
   }
 
+  /** Programs may have started others, so whatever runs in the namespaces ends. */
   private demolish(): void {
     for (const program of this.programs) program.signal("SIGKILL");
-    for (const { name } of this.namespaces.splice(0)) ip("netns", "delete", name);
+    for (const { name } of this.namespaces.splice(0)) {
+      const pids = command("ip", "netns", "pids", name).split("\n").filter(Boolean);
+      Bun.spawnSync(["kill", "-KILL", ...pids]); // which may have ended meanwhile
+      ip("netns", "delete", name);
+    }
   }
 }
 
@@ -165,7 +170,9 @@ function ip(...args: readonly string[]): void {
   command("ip", ...args);
 }
 
-function command(...words: readonly string[]): void {
-  const { exitCode, stderr } = Bun.spawnSync([...words], { stderr: "pipe" });
+/** @returns its standard output */
+function command(...words: readonly string[]): string {
+  const { exitCode, stdout, stderr } = Bun.spawnSync([...words], { stderr: "pipe" });
   if (exitCode !== 0) throw new Error(`${words.join(" ")}: ${stderr.toString().trim()}`);
+  return stdout.toString();
 }

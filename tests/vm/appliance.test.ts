@@ -1,0 +1,210 @@
+// The bootable image: booted as its users boot it, with real programs on both of its sides. What it needs is in dist/
+// (build/appliance.sh build).
+import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { createHash, randomBytes } from "node:crypto";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { version } from "../../package.json" with { type: "json" };
+import { Lab, type Namespace } from "../net/namespaces.ts";
+import {
+  becomeClient,
+  becomeInternet,
+  CLIENT_GATEWAY,
+  configuration,
+  ROUTER,
+  SERVER,
+  serveDns,
+  serveHttp,
+  UPLINK,
+} from "../net/places.ts";
+import { Machine, type MachineOptions } from "./machine.ts";
+import { overlay } from "./overlay.ts";
+
+/** A boot takes 5 s here; in ms. */
+setDefaultTimeout(120_000);
+
+const FILE_LENGTH = 20_000_000;
+const RULES = [
+  "accept proto=icmp icmptype=8",
+  "accept specialtarget=dns",
+  `accept dst4=${SERVER} proto=tcp dstports=80`,
+];
+
+let lab: Lab;
+let folder: string;
+let client: Namespace;
+let internet: Namespace;
+
+beforeEach(() => {
+  lab = new Lab("vm");
+  folder = mkdtempSync(join(tmpdir(), "firebreak-"));
+  client = lab.namespace("client");
+  internet = lab.namespace("internet");
+});
+
+afterEach(async () => {
+  await lab.close();
+  rmSync(folder, { recursive: true });
+});
+
+async function boot(options: MachineOptions = {}): Promise<Machine> {
+  const machine = await Machine.boot(lab, folder, [client, internet], options);
+  becomeClient(client);
+  becomeInternet(internet);
+  return machine;
+}
+
+/** Writes a file. @returns its path */
+function put(name: string, content: string | Uint8Array): string {
+  const path = join(folder, name);
+  writeFileSync(path, content);
+  return path;
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}
+
+/** The console's lines from the character `from` on, without their times. */
+function linesOf(machine: Machine, from = 0): string[] {
+  const lines = machine.console.text.slice(from).replaceAll("\r", "").trimEnd().split("\n");
+  return lines.map((line) => line.replace(/^\[ *\d+\.\d+\] /, "").replace(/\d+ ms$/, "N ms"));
+}
+
+/** Captures what the machine sends to both sides. @returns what stops that and gives the packets that are not ARP */
+async function listen(): Promise<() => Promise<string>> {
+  const dumps = [client, internet].map((side) =>
+    side.start(["tcpdump", "-n", "-l", "--immediate-mode", "-Q", "in", "-i", "eth0", "not", "arp"]),
+  );
+  for (const dump of dumps) await dump.says("listening on");
+  return async () => {
+    for (const dump of dumps) dump.signal("SIGINT");
+    for (const dump of dumps) await dump.end();
+    return dumps
+      .map((dump) => dump.text.split("\n").filter((line) => line.includes(" > ")))
+      .join("\n")
+      .trim();
+  };
+}
+
+describe("the image", () => {
+  test("boots, lets real programs through where the rules do, and powers off", async () => {
+    const machine = await boot({ config: put("firebreak.toml", configuration(RULES)) });
+    const heard = await listen();
+    await machine.says("ready in");
+    expect(linesOf(machine)).toEqual([
+      `firebreak ${version}`,
+      "found eth0 52:54:00:00:00:00 mtu 1500",
+      "found eth1 52:54:00:00:00:01 mtu 1500",
+      "configuration from opt/firebreak/config",
+      `eth1 52:54:00:00:00:01 mtu 1500: uplink ${UPLINK}/24 gateway ${ROUTER}`,
+      "eth0 52:54:00:00:00:00 mtu 1500: client work",
+      "ready in N ms",
+    ]);
+    await Bun.sleep(1000); // a kernel that were not silent would ask for routers and join groups by now
+    expect(await heard()).toBe("");
+
+    for (const address of [CLIENT_GATEWAY, SERVER]) {
+      expect(await client.run(["ping", "-c", "3", "-i", "0.2", address])).toContain("3 received, 0% packet loss");
+    }
+    await serveDns(internet);
+    expect(await client.run(["dig", "+short", `@${ROUTER}`, "www.example"])).toBe(`${SERVER}\n`);
+
+    const www = join(folder, "www");
+    mkdirSync(www);
+    const content = randomBytes(FILE_LENGTH);
+    put("www/file", content);
+    const server = serveHttp(internet, www);
+    const fetched = join(folder, "fetched");
+    await client.run(["curl", "-sS", "--retry", "5", "--retry-connrefused", "-o", fetched, `http://${SERVER}/file`]);
+    expect(sha256(readFileSync(fetched))).toBe(sha256(content));
+    expect(server.text).toContain(UPLINK);
+
+    serveHttp(internet, www, 8080);
+    expect((await client.attempt(["curl", "-sS", "--max-time", "3", `http://${SERVER}:8080/file`])).status).not.toBe(0);
+    const state = await machine.state();
+    expect(state).toMatch(/frames: \d+ forwarded/);
+    expect(state).toContain("dropped: refused by rules");
+    expect(state).toMatch(new RegExp(`flow: tcp .* to ${SERVER}:80 as ${UPLINK}:\\d+, client work, rule 3`, "i"));
+
+    const said = machine.console.text.length;
+    expect(await machine.powerOff()).toBe(0);
+    expect(linesOf(machine, said)).toEqual(["init: poweroff", "stopped", "reboot: Power down"]);
+  });
+
+  test("without a configuration says how to give one, is silent, and powers off", async () => {
+    const machine = await boot();
+    const heard = await listen();
+    await machine.says("firebreak.config=");
+    expect(linesOf(machine).slice(3)).toEqual([
+      "no configuration: nothing is forwarded. Start the machine with one, in any of these ways:",
+      "  QEMU option             -fw_cfg name=opt/firebreak/config,file=firebreak.toml",
+      "  file in the initramfs   /etc/firebreak.toml",
+      "  kernel command line     firebreak.config=$(base64 -w 0 firebreak.toml)",
+    ]);
+    expect((await client.attempt(["ping", "-c", "1", "-W", "1", CLIENT_GATEWAY])).status).not.toBe(0);
+    expect(await heard()).toBe("");
+    expect(await machine.powerOff()).toBe(0);
+  });
+
+  test("takes its configuration from the kernel command line", async () => {
+    const config = Buffer.from(configuration(RULES)).toString("base64");
+    const machine = await boot({ kernelOptions: `firebreak.config=${config}` });
+    await machine.says("ready in");
+    expect(linesOf(machine)).toContain("configuration from firebreak.config");
+    expect(await client.run(["ping", "-c", "3", "-i", "0.2", SERVER])).toContain("3 received, 0% packet loss");
+    expect(await machine.powerOff()).toBe(0);
+  });
+
+  test("tells what is wrong with the file in its initramfs, and forwards nothing", async () => {
+    const wrong = configuration(RULES).replace(`"${UPLINK}/24"`, '"192.0.2.300/24"');
+    const machine = await boot({
+      initramfs: overlay(folder, { "etc/firebreak.toml": { text: wrong, mode: 0o644 } }),
+    });
+    await machine.says("is not good");
+    const [, , , source, error, ...rest] = linesOf(machine);
+    expect(source).toBe("configuration from /etc/firebreak.toml");
+    expect(error).toStartWith("/etc/firebreak.toml:3: uplink: ");
+    expect(rest).toEqual(["the configuration is not good: nothing is forwarded until it is corrected"]);
+    expect((await client.attempt(["ping", "-c", "1", "-W", "1", CLIENT_GATEWAY])).status).not.toBe(0);
+    expect(await machine.powerOff()).toBe(0);
+  });
+});
+
+describe("init, with other programs in the firewall's place", () => {
+  async function bootProgram(text: string): Promise<Machine> {
+    return boot({ initramfs: overlay(folder, { firebreak: { text: `#!/bin/sh\n${text}\n`, mode: 0o755 } }) });
+  }
+
+  test("starts it again when it ends", async () => {
+    const machine = await bootProgram(
+      '[ -e /once ] && echo encore && exec sleep 60; echo "$@" >/once; cat /once; exit 3',
+    );
+    await machine.says("encore");
+    expect(linesOf(machine)).toEqual([
+      "appliance",
+      "init: the firewall ended with status 3; starting it again in a second",
+      "encore",
+    ]);
+    expect(await machine.powerOff()).toBe(0);
+  });
+
+  test("powers off although it does not stop", async () => {
+    const machine = await bootProgram("trap '' TERM; echo stubborn; while :; do sleep 1; done");
+    await machine.says("stubborn");
+    const since = performance.now();
+    expect(await machine.powerOff()).toBe(0);
+    expect(performance.now() - since).toBeWithin(3000, 10_000);
+    expect(linesOf(machine)).toEqual(["stubborn", "init: poweroff", "reboot: Power down"]);
+  });
+
+  test.each([
+    ["poweroff", "reboot: Power down"],
+    ["reboot", "reboot: Restarting system"],
+  ])("obeys /sbin/%s", async (program, end) => {
+    const machine = await bootProgram(`/sbin/${program}; exec sleep 60`);
+    expect(await machine.console.end()).toBe(0);
+    expect(linesOf(machine)).toEqual([`init: ${program}`, end]);
+  });
+});

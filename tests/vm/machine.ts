@@ -1,0 +1,103 @@
+// The image under QEMU, emulated, with its interfaces as taps inside other namespaces. Without a bridge between, what the
+// client's and the internet's kernels hand over arrives in the appliance with its segmentation offload.
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import type { Lab, Namespace, Program } from "../net/namespaces.ts";
+import { Monitor } from "./monitor.ts";
+
+const DIST = join(import.meta.dir, "../../dist");
+
+/** Kernel options of all machines: the console is QEMU's standard output, and a panic ends QEMU. */
+const KERNEL_OPTIONS = "console=ttyS0 quiet loglevel=3 panic=-1";
+
+/** From the kernel's first instruction to forwarding takes 4 s here; in ms. */
+const BOOT_PATIENCE = 60_000;
+
+export interface MachineOptions {
+  /** Path of a configuration for QEMU's firmware configuration. */
+  readonly config?: string;
+  /** More kernel options. */
+  readonly kernelOptions?: string;
+  /** Path of an initramfs; the image's own without it. */
+  readonly initramfs?: string;
+}
+
+export class Machine {
+  private constructor(
+    readonly console: Program,
+    private readonly monitor: Monitor,
+  ) {}
+
+  /**
+   * Boots the image, its eth0, eth1 … being cables to the eth0 of each of `neighbours`.
+   * @param folder for the control socket
+   */
+  static async boot(
+    lab: Lab,
+    folder: string,
+    neighbours: readonly Namespace[],
+    options: MachineOptions = {},
+  ): Promise<Machine> {
+    const namespace = lab.namespace("machine");
+    const socket = join(folder, `${namespace.name}.monitor`);
+    const taps = neighbours.map((_, i) => `tap${i}`);
+    const console = namespace.start(commandLine(options, taps, socket), "pipe");
+    const monitor = await Promise.race([Monitor.connect(socket), endOf(console)]);
+    // A tap that QEMU has opened stays QEMU's in whichever namespace it is.
+    for (const [i, neighbour] of neighbours.entries()) {
+      namespace.ip("link", "set", taps[i] ?? "", "netns", neighbour.name, "name", "eth0");
+      neighbour.ip("link", "set", "eth0", "up");
+    }
+    await monitor.execute("cont");
+    return new Machine(console, monitor);
+  }
+
+  /** Waits until the console has what `pattern` matches, from the character `from` on. */
+  async says(pattern: string | RegExp, from = 0): Promise<void> {
+    await this.console.says(pattern, from, BOOT_PATIENCE);
+  }
+
+  /** What the firewall answers on its console to Enter: counters and flows. */
+  async state(): Promise<string> {
+    const said = this.console.text.length;
+    this.console.type("\n");
+    await this.says(/flows: \d+\r\n/, said);
+    const [, flows] = /flows: (\d+)/.exec(this.console.text.slice(said)) ?? [];
+    await this.says(new RegExp(`flows: \\d+\r\n(.* flow: .*\r\n){${flows}}`), said);
+    return this.console.text.slice(said).replaceAll("\r", "").trim();
+  }
+
+  /** Presses the power button and waits for the end. @returns QEMU's exit status */
+  async powerOff(): Promise<number> {
+    await this.monitor.execute("system_powerdown");
+    const status = await this.console.end();
+    this.monitor.close();
+    return status;
+  }
+}
+
+function commandLine(options: MachineOptions, taps: readonly string[], socket: string): string[] {
+  const initramfs = options.initramfs ?? join(DIST, "initramfs");
+  for (const file of [join(DIST, "vmlinuz"), initramfs]) {
+    if (!existsSync(file)) throw new Error(`${file} is not there (make it: build/appliance.sh build)`);
+  }
+  const cables = taps.flatMap((tap, i) => [
+    ...["-netdev", `tap,id=${tap},ifname=${tap},script=no,downscript=no`],
+    ...["-device", `virtio-net-pci,netdev=${tap},mac=52:54:00:00:00:0${i}`],
+  ]);
+  const config = options.config === undefined ? [] : ["-fw_cfg", `name=opt/firebreak/config,file=${options.config}`];
+  return [
+    ...["qemu-system-x86_64", "-M", "q35", "-accel", "tcg", "-cpu", "max", "-m", "256"],
+    ...["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio"],
+    ...["-S", "-qmp", `unix:${socket},server=on,wait=off`],
+    ...["-kernel", join(DIST, "vmlinuz"), "-initrd", initramfs],
+    ...["-append", `${KERNEL_OPTIONS} ${options.kernelOptions ?? ""}`],
+    ...config,
+    ...cables,
+  ];
+}
+
+async function endOf(qemu: Program): Promise<never> {
+  const status = await qemu.end();
+  throw new Error(`QEMU exited ${status}:\n${qemu.text}`);
+}
