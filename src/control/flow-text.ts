@@ -1,5 +1,5 @@
 // How a flow of the dataplane's table is shown to people and programs.
-import { FLOW, FLOW_WORDS } from "../dataplane/flows.ts";
+import { backDestination, FLOW, FLOW_WORDS } from "../dataplane/flows.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";
 import { formatAddress } from "./address.ts";
 
@@ -10,33 +10,46 @@ export interface FlowText {
   readonly destination: string;
   /** What the responder sees of the originator. */
   readonly mapped: string;
+  /** The responder itself, where the originator sees another address or port: a forwarded port. */
+  readonly reached?: string;
 }
-
-const NAMES = new Map<number, string>([
-  [PROTOCOL.TCP, "tcp"],
-  [PROTOCOL.UDP, "udp"],
-  [PROTOCOL.ICMP, "icmp"],
-]);
 
 /**
  * @param words the flow table's records
  * @param flow number of a record in use
+ * @param external the firewall's uplink address
  */
-export function flowText(words: Int32Array, flow: number): FlowText {
-  const [one, other] = FLOW.SIDE.map((side) => flow * FLOW_WORDS + side);
-  const ports = words[one + FLOW.PORTS];
-  const protocol = words[flow * FLOW_WORDS + FLOW.KEY] & 0xff;
-  const isIcmp = protocol === PROTOCOL.ICMP;
-  // Of an ICMP query, the identifier stands in the originator's port, and the type in the responder's.
-  const originator = isIcmp ? formatQuery : formatEndpoint;
-  const destination = words[one + FLOW.DESTINATION];
+export function flowText(words: Int32Array, flow: number, external: number): FlowText {
+  const at = flow * FLOW_WORDS;
+  const protocol = words[at + FLOW.PLACES] & 0xff;
+  const ports = words[at + FLOW.PORTS];
+  const backPorts = words[at + FLOW.BACK_PORTS];
+  const formats = FORMATS.get(protocol) ?? WITHOUT_PORTS;
+  const destination = formats.responder(words[at + FLOW.DESTINATION], ports & 0xffff);
+  const reached = formats.responder(words[at + FLOW.BACK_SOURCE], backPorts >>> 16);
   return {
-    protocol: NAMES.get(protocol) ?? String(protocol),
-    source: originator(words[one + FLOW.SOURCE], ports >>> 16),
-    destination: isIcmp ? formatAddress(destination) : formatEndpoint(destination, ports & 0xffff),
-    mapped: originator(words[other + FLOW.DESTINATION], words[other + FLOW.PORTS] & 0xffff),
+    protocol: formats.name ?? String(protocol),
+    source: formats.originator(words[at + FLOW.SOURCE], ports >>> 16),
+    destination,
+    mapped: formats.originator(backDestination(words, at, external), backPorts & 0xffff),
+    ...(reached !== destination && { reached }),
   };
 }
+
+interface Formats {
+  readonly name?: string;
+  originator(address: number, port: number): string;
+  responder(address: number, port: number): string;
+}
+
+const WITHOUT_PORTS: Formats = { originator: formatAddress, responder: formatAddress };
+
+const FORMATS = new Map<number, Formats>([
+  [PROTOCOL.TCP, { name: "tcp", originator: formatEndpoint, responder: formatEndpoint }],
+  [PROTOCOL.UDP, { name: "udp", originator: formatEndpoint, responder: formatEndpoint }],
+  // Of an ICMP query, the identifier stands in the originator's port, and the type in the responder's.
+  [PROTOCOL.ICMP, { name: "icmp", originator: formatQuery, responder: formatAddress }],
+]);
 
 function formatEndpoint(address: number, port: number): string {
   return `${formatAddress(address)}:${port}`;

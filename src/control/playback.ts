@@ -103,7 +103,7 @@ class Player {
       captured: frame.bytes.length,
       verdict: VERDICT_NAMES[verdict],
       rule: this.rule(iface, frame.bytes, flow),
-      flow: flow === undefined ? undefined : flowText(this.router.flows.words, flow),
+      flow: flow === undefined ? undefined : flowText(this.router.flows.words, flow, this.settings.uplink.address),
       sent: this.collect(this.latest),
     };
   }

@@ -31,11 +31,12 @@ function describeFlows(words: Int32Array, settings: Settings): string[] {
 }
 
 /** `flow: tcp 10.137.0.10:40000 to 192.0.2.1:80 as 192.0.2.254:40000, client work, rule 1` */
-function describeFlow(words: Int32Array, flow: number, { clients }: Settings): string {
-  const { protocol, source, destination, mapped } = flowText(words, flow);
+function describeFlow(words: Int32Array, flow: number, { clients, uplink }: Settings): string {
+  const { protocol, source, destination, mapped, reached } = flowText(words, flow, uplink.address);
   const clientRule = words[flow * FLOW_WORDS + FLOW.CLIENT_RULE];
   const client = clients[clientRule >>> 16]?.name ?? "?";
   const rule = clientRule & 0xffff;
   const reason = rule === 0 ? "policy" : `rule ${rule}`;
-  return `flow: ${protocol} ${source} to ${destination} as ${mapped}, client ${client}, ${reason}`;
+  const at = reached === undefined ? "" : ` at ${reached}`;
+  return `flow: ${protocol} ${source} to ${destination} as ${mapped}${at}, client ${client}, ${reason}`;
 }

@@ -4,14 +4,13 @@ import { ICMP_TYPE, UNREACHABLE_CODE } from "../wire/icmp.ts";
 import { IPV4, PROTOCOL } from "../wire/ipv4.ts";
 import { ACK, RST, SYN, TCP } from "../wire/tcp.ts";
 import type { Answers } from "./answers.ts";
+import { TIMEOUT } from "./flow-timeouts.ts";
 import { FLOW_STATE, NO_FLOW, NO_MAPPING } from "./flows.ts";
 import { judge, maskOf } from "./ruleset.ts";
 import type { ForwardSettings } from "./settings.ts";
 import type { State } from "./state.ts";
 import { isMartian, NOBODY } from "./topology.ts";
 import { VERDICT } from "./verdict.ts";
-
-const DNS_PORT = 53;
 
 export class Admission {
   constructor(
@@ -114,7 +113,7 @@ export class Admission {
   /** A client's flow to the uplink, with our address as its source. */
   private translated(client: number): number {
     const { packet, topology, mappings, newFlow } = this.state;
-    const { protocol, source, destination, ports, iface } = packet;
+    const { protocol, destination, ports, iface } = packet;
     const refused = this.makeRoom(client);
     if (refused !== 0) return refused;
     let externalPort = 0;
@@ -127,66 +126,55 @@ export class Admission {
       externalPort = mappings.externalPort(newFlow.mapping);
     }
     const backPorts = (ports << 16) | externalPort;
-    if (this.state.flows.find(destination, topology.uplinkAddress, backPorts, protocol, topology.uplink) !== NO_FLOW) {
+    if (this.state.flows.find(destination, topology.uplinkAddress, backPorts, protocol) !== NO_FLOW) {
       return VERDICT.NO_PORT; // without ports, two clients can't talk to one remote
     }
-    this.describe(client, 0, iface, topology.uplink);
-    this.setSide(0, source, destination, ports);
-    this.setSide(1, destination, topology.uplinkAddress, backPorts);
-    return this.open();
+    this.describe(client, FLOW_STATE.OUTBOUND, iface, topology.uplink, this.state.rule);
+    return this.open(destination, backPorts);
   }
 
   /** A flow between two clients: nothing is translated. */
   private direct(client: number, peer: number): number {
     const { packet, topology, newFlow } = this.state;
-    const { source, destination, ports, iface } = packet;
+    const { destination, ports, iface } = packet;
     const refused = this.makeRoom(client);
     if (refused !== 0) return refused;
     newFlow.mapping = NO_MAPPING;
-    this.describe(client, FLOW_STATE.DIRECT, iface, topology.clientInterface[peer]);
-    this.setSide(0, source, destination, ports);
-    this.setSide(1, destination, source, (ports << 16) | (ports >>> 16));
-    return this.open();
+    this.describe(client, FLOW_STATE.DIRECT, iface, topology.clientInterface[peer], this.state.rule);
+    return this.open(destination, (ports << 16) | (ports >>> 16));
   }
 
   /** A flow from the uplink to a client's address and port. It counts as the client's. */
   private inbound(client: number, address: number, port: number, mapping: number): number {
     const { packet, topology, newFlow } = this.state;
-    const { source, destination, ports } = packet;
     if (this.hasNoHopLeft()) return VERDICT.TTL;
     const refused = this.makeRoom(client);
     if (refused !== 0) return refused;
     newFlow.mapping = mapping;
-    this.describe(client, FLOW_STATE.INBOUND, topology.uplink, topology.clientInterface[client]);
-    this.setSide(0, source, destination, ports);
-    this.setSide(1, address, source, (port << 16) | (ports >>> 16));
-    return this.open();
+    this.describe(client, FLOW_STATE.INBOUND, topology.uplink, topology.clientInterface[client], 0);
+    return this.open(address, (port << 16) | (packet.ports >>> 16));
   }
 
-  private describe(client: number, kind: number, iface0: number, iface1: number): void {
+  private describe(client: number, kind: number, iface: number, backIface: number, rule: number): void {
     const { newFlow, packet } = this.state;
     newFlow.client = client;
-    newFlow.rule = kind === FLOW_STATE.INBOUND ? 0 : this.state.rule;
+    newFlow.rule = rule;
     newFlow.kind = kind;
+    newFlow.iface = iface;
+    newFlow.backIface = backIface;
     newFlow.protocol = packet.protocol;
-    newFlow.iface[0] = iface0;
-    newFlow.iface[1] = iface1;
-    newFlow.timeout = this.firstTimeout(packet.protocol);
+    newFlow.timeout = firstTimeout(packet.protocol);
   }
 
-  private setSide(side: number, source: number, destination: number, ports: number): void {
-    const { newFlow } = this.state;
-    newFlow.source[side] = source;
-    newFlow.destination[side] = destination;
-    newFlow.ports[side] = ports;
-  }
-
-  private open(): number {
-    const verdict = this.state.open();
-    const { mapping, client } = this.state.newFlow;
-    const failed = verdict !== VERDICT.FORWARDED && mapping !== NO_MAPPING;
-    if (failed && this.state.mappings.dropUnused(mapping)) this.state.shares.unmapped(client);
-    return verdict;
+  /** @param backSource, backPorts what answers carry when they arrive */
+  private open(backSource: number, backPorts: number): number {
+    const { newFlow, packet } = this.state;
+    newFlow.source = packet.source;
+    newFlow.destination = packet.destination;
+    newFlow.ports = packet.ports;
+    newFlow.backSource = backSource;
+    newFlow.backPorts = backPorts;
+    return this.state.open();
   }
 
   /** The mapping that the packet's source address and port has, or gets now; NO_MAPPING when none is to be had. */
@@ -198,9 +186,7 @@ export class Admission {
     if (known !== NO_MAPPING) return known;
     if (shares.hasAllMappings(client)) this.evict(client, client);
     if (shares.hasAllMappings(client)) return NO_MAPPING; // it had others of its flows, or none that may go
-    const made = mappings.allocate(protocol, source, port);
-    if (made !== NO_MAPPING) shares.mapped(client);
-    return made;
+    return mappings.allocate(protocol, source, port);
   }
 
   /** Sees to it that the client's new flow has a place. @returns 0, or the verdict that refuses it */
@@ -220,18 +206,12 @@ export class Admission {
     this.state.end(victim);
     return true;
   }
-
-  private firstTimeout(protocol: number): number {
-    const { timeouts } = this.state.topology.settings.nat;
-    if (protocol === PROTOCOL.TCP) return timeouts.tcpTransitory;
-    if (protocol === PROTOCOL.UDP) return timeouts.udpNew;
-    return protocol === PROTOCOL.ICMP ? timeouts.icmp : timeouts.other;
-  }
 }
 
-/** @returns seconds that an answered flow of UDP lives. @param port the responder's */
-export function udpTimeout(timeouts: { readonly udp: number; readonly dns: number }, port: number): number {
-  return port === DNS_PORT ? timeouts.dns : timeouts.udp;
+function firstTimeout(protocol: number): number {
+  if (protocol === PROTOCOL.TCP) return TIMEOUT.TCP_TRANSITORY;
+  if (protocol === PROTOCOL.UDP) return TIMEOUT.UDP_NEW;
+  return protocol === PROTOCOL.ICMP ? TIMEOUT.ICMP : TIMEOUT.OTHER;
 }
 
 /** @param port destination port @param source int32, host order */

@@ -2,59 +2,66 @@
 // A flow has two sides, each named by the packets that arrive from it: side 0 is the originator, side 1 the responder.
 // A packet that matches one side leaves as the inverse of the other side: that is all of NAT, in both directions.
 
-/** Words of one flow: a cache line. Addresses are int32 in host order, ports source << 16 | destination. */
+/** Words of one flow: a cache line, with all that a packet of it needs. */
 export const FLOW_WORDS = 16;
 export const FLOW = {
-  /** Three words a side: what packets from there carry when they arrive. */
-  SIDE: [0, 3],
+  /** What packets from side 0 carry when they arrive: addresses as int32 in host order, ports source << 16 | destination. */
   SOURCE: 0,
   DESTINATION: 1,
   PORTS: 2,
-  /** protocol | interface of side 0 << 8 | interface of side 1 << 20 */
-  KEY: 6,
+  /** What packets from side 1 carry; their destination follows from STATE. */
+  BACK_SOURCE: 3,
+  BACK_PORTS: 4,
+  /** protocol | neighbour that packets to side 0 are handed to << 8 | the same of side 1 << 20 */
+  PLACES: 5,
   /** Bits of FLOW_STATE; 0 in a free record. */
-  STATE: 7,
+  STATE: 6,
   /** Second of the clock at which the flow ends, unless traffic moves it. */
-  DEADLINE: 8,
-  /** Seconds that traffic moves the deadline ahead. */
-  TIMEOUT: 9,
-  /** Checksum deltas for packets from side 0, then side 1: IPv4 header's (with the TTL's) << 16 | transport's. */
-  DELTA: [10, 11],
-  /** Neighbour that packets from side 0 go to, then from side 1; NO_NEIGHBOUR: back to ourselves, a hairpin. */
-  NEIGHBOUR: [12, 13],
-  /** NAT mapping, or NO_MAPPING. */
-  MAPPING: 14,
+  DEADLINE: 7,
   /** Number of the client that it counts for << 16 | number of the rule that accepted it (0: policy). */
-  CLIENT_RULE: 15,
+  CLIENT_RULE: 8,
+  /** Two words of timer-wheel.ts. */
+  WHEEL: 9,
+  /** Five words of tcp-state.ts. */
+  TCP: 11,
 } as const;
 
 export const NO_MAPPING = -1;
 export const NO_FLOW = -1;
 
-/** Most interfaces that a flow's KEY can number. */
-export const MAX_INTERFACES = 1 << 12;
+/** Neighbours that a flow's PLACES can number. */
+export const MAX_NEIGHBOURS = 1 << 12;
 
 /** The largest table: 20 bits of flow number, side and tag share a word of the index. */
 export const MAX_FLOWS = 1 << 20;
 
-/** Bits of STATE; tcp-state.ts uses those from TCP_SHIFT up. */
+/** Bits of STATE; tcp-state.ts uses those from 8 to 27. */
 export const FLOW_STATE = {
   USED: 1,
   /** Answered; TCP: both SYNs acknowledged, and not closed. Others are the first to go when room is needed. */
   ASSURED: 2,
-  /** Side 0 is on the uplink: a forwarded port, or a mapping open to anyone. */
-  INBOUND: 4,
-  /** Both sides are clients: nothing is translated. */
-  DIRECT: 8,
+  /** Which kind of flow. From a client to the uplink: the responder sees our address in place of the client's. */
+  OUTBOUND: 4,
+  /** From the uplink to a forwarded port, or to a mapping open to anyone. */
+  INBOUND: 8,
+  /** From client to client: nothing is translated. */
+  DIRECT: 16,
+  /** It holds the mapping of its external port. */
+  MAPPED: 32,
   TCP_SHIFT: 8,
+  /** Number of its timeout, three bits: which of Timeouts holds. */
+  TIMEOUT_SHIFT: 28,
 } as const;
 
-const INTERFACE_SHIFT = [8, 20];
+const SIDE_1 = 1;
+const HOP_SHIFT = [8, 20];
 const TAG_MASK = 0xffc00000 | 0;
 
 export class FlowTable {
   readonly words: Int32Array;
-  /** Words of the next free flow are kept in its DEADLINE. */
+  /** The address that OUTBOUND flows have in place of the client's: int32, host order. */
+  external = 0;
+  /** The next free flow is kept in its DEADLINE. */
   private free = 0;
   private count = 0;
   /** Open addressing, linear probing: 0 is empty, else tag of the hash << 22 | (flow + 1) << 1 | side. */
@@ -84,11 +91,10 @@ export class FlowTable {
   }
 
   /**
-   * The flow that a packet belongs to.
-   * @param iface the interface it came in on: a packet that fits a flow but came in elsewhere does not belong to it
+   * The flow that a packet fits by what it carries; whether it came from the right place, its hop tells.
    * @returns flow << 1 | side, or NO_FLOW
    */
-  find(source: number, destination: number, ports: number, protocol: number, iface: number): number {
+  find(source: number, destination: number, ports: number, protocol: number): number {
     const hash = this.hash(source, destination, ports, protocol);
     const words = this.words;
     const index = this.index;
@@ -98,31 +104,40 @@ export class FlowTable {
       const entry = index[slot];
       if (entry === 0) return NO_FLOW;
       if ((entry & TAG_MASK) !== tag) continue;
-      const side = entry & 1;
-      const at = (((entry & ~TAG_MASK) >>> 1) - 1) * FLOW_WORDS;
-      const key = words[at + 6];
-      if (side === 0) {
+      const hit = (entry & ~TAG_MASK) - 2;
+      const at = (hit >>> 1) * FLOW_WORDS;
+      if ((words[at + FLOW.PLACES] & 0xff) !== protocol) continue;
+      if ((hit & SIDE_1) === 0) {
         if (
-          words[at] === source &&
-          words[at + 1] === destination &&
-          words[at + 2] === ports &&
-          (key & 0x000fffff) === (protocol | (iface << 8))
+          words[at + FLOW.PORTS] === ports &&
+          words[at + FLOW.SOURCE] === source &&
+          words[at + FLOW.DESTINATION] === destination
         ) {
-          return (entry & ~TAG_MASK) - 2;
+          return hit;
         }
       } else if (
-        words[at + 3] === source &&
-        words[at + 4] === destination &&
-        words[at + 5] === ports &&
-        (key & (0xfff000ff | 0)) === (protocol | (iface << 20))
+        words[at + FLOW.BACK_PORTS] === ports &&
+        words[at + FLOW.BACK_SOURCE] === source &&
+        backDestination(words, at, this.external) === destination
       ) {
-        return (entry & ~TAG_MASK) - 2;
+        return hit;
       }
     }
   }
 
   /**
-   * A free record, all zero but for its STATE, which says that it is in use. Fill in both sides and KEY, then `link` it.
+   * Reads what `find` will read for this packet: the index, and the record that it leads to. When done for many packets
+   * before the first is handled, their cache misses overlap.
+   * @returns a number that depends on what was read; nobody needs it, but the reads can't be left out
+   */
+  touch(source: number, destination: number, ports: number, protocol: number): number {
+    const hash = this.hash(source, destination, ports, protocol);
+    const entry = this.index[hash & this.indexMask];
+    return this.words[Math.max(((entry & ~TAG_MASK) >>> 1) - 1, 0) * FLOW_WORDS];
+  }
+
+  /**
+   * A free record, all zero but for its STATE, which says that it is in use. Fill in both sides and PLACES, then `link` it.
    * @returns its number, or NO_FLOW when the table is full
    */
   allocate(): number {
@@ -132,7 +147,6 @@ export class FlowTable {
     this.free = this.words[at + FLOW.DEADLINE];
     this.words.fill(0, at, at + FLOW_WORDS);
     this.words[at + FLOW.STATE] = FLOW_STATE.USED;
-    this.words[at + FLOW.MAPPING] = NO_MAPPING;
     this.count++;
     return flow;
   }
@@ -164,21 +178,39 @@ export class FlowTable {
     return this.words[flow * FLOW_WORDS + FLOW.STATE] !== 0;
   }
 
-  has(flow: number, bit: number): boolean {
-    return (this.words[flow * FLOW_WORDS + FLOW.STATE] & bit) !== 0;
+  /** @param bits of FLOW_STATE @returns whether the flow has any of them */
+  has(flow: number, bits: number): boolean {
+    return (this.words[flow * FLOW_WORDS + FLOW.STATE] & bits) !== 0;
+  }
+
+  /** @returns the source address of packets from a side, as they arrive */
+  source(flow: number, side: number): number {
+    return this.words[flow * FLOW_WORDS + (side === 0 ? FLOW.SOURCE : FLOW.BACK_SOURCE)];
+  }
+
+  /** @returns the destination address of packets from a side, as they arrive */
+  destination(flow: number, side: number): number {
+    const at = flow * FLOW_WORDS;
+    return side === 0 ? this.words[at + FLOW.DESTINATION] : backDestination(this.words, at, this.external);
+  }
+
+  /** @returns the ports of packets from a side, as they arrive: source << 16 | destination */
+  ports(flow: number, side: number): number {
+    return this.words[flow * FLOW_WORDS + (side === 0 ? FLOW.PORTS : FLOW.BACK_PORTS)];
   }
 
   protocol(flow: number): number {
-    return this.words[flow * FLOW_WORDS + FLOW.KEY] & 0xff;
+    return this.words[flow * FLOW_WORDS + FLOW.PLACES] & 0xff;
   }
 
-  iface(flow: number, side: number): number {
-    return (this.words[flow * FLOW_WORDS + FLOW.KEY] >>> INTERFACE_SHIFT[side]) & (MAX_INTERFACES - 1);
+  /** @returns the neighbour that packets to a side are handed to */
+  hop(flow: number, side: number): number {
+    return (this.words[flow * FLOW_WORDS + FLOW.PLACES] >>> HOP_SHIFT[side]) & (MAX_NEIGHBOURS - 1);
   }
 
-  /** Changes the interface numbers of a flow: the same interfaces, numbered anew. Interfaces are no part of the hash. */
-  renumber(flow: number, iface0: number, iface1: number): void {
-    this.words[flow * FLOW_WORDS + FLOW.KEY] = flowKey(this.protocol(flow), iface0, iface1);
+  /** @returns number of the client that the flow counts for */
+  client(flow: number): number {
+    return this.words[flow * FLOW_WORDS + FLOW.CLIENT_RULE] >>> 16;
   }
 
   private enter(flow: number, side: number): void {
@@ -208,9 +240,12 @@ export class FlowTable {
   }
 
   private hashOf(flow: number, side: number): number {
-    const at = flow * FLOW_WORDS + FLOW.SIDE[side];
-    const words = this.words;
-    return this.hash(words[at], words[at + 1], words[at + 2], this.protocol(flow));
+    return this.hash(
+      this.source(flow, side),
+      this.destination(flow, side),
+      this.ports(flow, side),
+      this.protocol(flow),
+    );
   }
 
   /** Mixes as MurmurHash3 does; its low bits choose the slot, its high bits are the tag. */
@@ -224,7 +259,16 @@ export class FlowTable {
   }
 }
 
-/** @returns the KEY word: protocol, and the interface of each side */
-export function flowKey(protocol: number, iface0: number, iface1: number): number {
-  return protocol | (iface0 << 8) | (iface1 << 20);
+/**
+ * @param at first word of the flow's record
+ * @param external the address in place of clients'
+ * @returns the destination address of packets from side 1
+ */
+export function backDestination(words: Int32Array, at: number, external: number): number {
+  return (words[at + FLOW.STATE] & FLOW_STATE.OUTBOUND) !== 0 ? external : words[at + FLOW.SOURCE];
+}
+
+/** @returns the PLACES word: protocol, and the neighbour that packets to each side are handed to */
+export function placesWord(protocol: number, hop0: number, hop1: number): number {
+  return protocol | (hop0 << 8) | (hop1 << 20);
 }

@@ -2,7 +2,7 @@
 // later ones that come before it are held. Bounded in memory, in time, and for each sender; overlapping fragments condemn
 // their packet (RFC 5722's reasoning: nobody sends them but to slip something past a firewall).
 import { FRAGMENT_OFFSET, IPV4, MORE_FRAGMENTS } from "../wire/ipv4.ts";
-import { FLOW, FLOW_WORDS, type FlowTable, NO_FLOW } from "./flows.ts";
+import { type FlowTable, NO_FLOW } from "./flows.ts";
 import type { Packet } from "./packet.ts";
 import { RESERVED_LENGTH, type Ring, VNET_LENGTH } from "./ring.ts";
 import { VERDICT } from "./verdict.ts";
@@ -75,11 +75,11 @@ export class Fragments {
   flowOf(p: number): number {
     if (this.state[p] !== KNOWN) return NO_FLOW;
     const hit = this.hit[p];
-    const at = (hit >>> 1) * FLOW_WORDS;
-    const far = at + FLOW.SIDE[(hit & 1) ^ 1];
-    const words = this.flows.words;
-    const isSame = words[far + FLOW.SOURCE] === this.farSource[p] && words[far + FLOW.PORTS] === this.farPorts[p];
-    return isSame && this.flows.used(hit >>> 1) ? hit : NO_FLOW;
+    const flow = hit >>> 1;
+    const far = (hit & 1) ^ 1;
+    const isSame =
+      this.flows.source(flow, far) === this.farSource[p] && this.flows.ports(flow, far) === this.farPorts[p];
+    return isSame && this.flows.used(flow) ? hit : NO_FLOW;
   }
 
   /** @returns whether the first fragment has not come yet */
@@ -89,11 +89,10 @@ export class Fragments {
 
   /** The first fragment has passed: its packet belongs to this flow. @param sequence of TCP, less the header's length */
   settle(p: number, flow: number, side: number, sequence: number): void {
-    const far = flow * FLOW_WORDS + FLOW.SIDE[side ^ 1];
     this.state[p] = KNOWN;
     this.hit[p] = (flow << 1) | side;
-    this.farSource[p] = this.flows.words[far + FLOW.SOURCE];
-    this.farPorts[p] = this.flows.words[far + FLOW.PORTS];
+    this.farSource[p] = this.flows.source(flow, side ^ 1);
+    this.farPorts[p] = this.flows.ports(flow, side ^ 1);
     this.sequence[p] = sequence;
   }
 

@@ -6,7 +6,7 @@ import { checkIcmpSum, ICMP, writeIcmpSum } from "../wire/icmp.ts";
 import { checkQuotedIpv4, FRAGMENT_OFFSET, headerLength, IPV4, PROTOCOL } from "../wire/ipv4.ts";
 import { TCP } from "../wire/tcp.ts";
 import { UDP } from "../wire/udp.ts";
-import { FLOW, FLOW_WORDS, NO_FLOW } from "./flows.ts";
+import { NO_FLOW } from "./flows.ts";
 import { icmpPorts, isQuery, NO_PORTS } from "./packet.ts";
 import type { State } from "./state.ts";
 import { VERDICT } from "./verdict.ts";
@@ -25,7 +25,7 @@ export class IcmpRelay {
    * @returns VERDICT.FORWARDED with state.flow and `side` set, or the verdict that drops it
    */
   translate(): number {
-    const { view, packet, flows } = this.state;
+    const { view, packet } = this.state;
     const message = packet.transport;
     const quoted = message + ICMP.HEADER_LENGTH;
     const length = packet.length - ICMP.HEADER_LENGTH;
@@ -42,7 +42,7 @@ export class IcmpRelay {
     if (protocol === PROTOCOL.ICMP && ports === NO_PORTS) return VERDICT.ICMP_ORPHAN;
     // The quoted packet left where the error comes in: turned round, it is a packet of the flow's side there.
     const receiver = view.getInt32(quoted + IPV4.DESTINATION);
-    const hit = flows.find(receiver, sender, (ports << 16) | (ports >>> 16), protocol, packet.iface);
+    const hit = this.state.find(receiver, sender, (ports << 16) | (ports >>> 16), protocol, packet.iface);
     if (hit === NO_FLOW) return VERDICT.ICMP_ORPHAN;
     const flow = hit >>> 1;
     const side = hit & 1;
@@ -66,12 +66,10 @@ export class IcmpRelay {
     protocol: number,
   ): void {
     const { view, flows } = this.state;
-    const words = flows.words;
-    const other = flow * FLOW_WORDS + FLOW.SIDE[side ^ 1];
-    const ports = words[other + FLOW.PORTS];
+    const ports = flows.ports(flow, side ^ 1);
     const addresses = addDeltas(
-      replace32(view, quoted + IPV4.SOURCE, words[other + FLOW.SOURCE]),
-      replace32(view, quoted + IPV4.DESTINATION, words[other + FLOW.DESTINATION]),
+      replace32(view, quoted + IPV4.SOURCE, flows.source(flow, side ^ 1)),
+      replace32(view, quoted + IPV4.DESTINATION, flows.destination(flow, side ^ 1)),
     );
     const header = quoted + IPV4.CHECKSUM;
     view.setUint16(header, updateChecksum(view.getUint16(header), addresses));
@@ -98,17 +96,14 @@ export class IcmpRelay {
    * the error leaves: no inside address may show there (RFC 5508 REQ-5).
    */
   private rewriteOuter(flow: number, side: number): void {
-    const { view, flows, packet } = this.state;
-    const words = flows.words;
-    const near = flow * FLOW_WORDS + FLOW.SIDE[side];
-    const far = flow * FLOW_WORDS + FLOW.SIDE[side ^ 1];
-    const isHost = packet.source === words[near + FLOW.SOURCE];
-    const leaves =
-      packet.iface !== this.state.topology.uplink && flows.iface(flow, side ^ 1) === this.state.topology.uplink;
-    const source = isHost || leaves ? words[far + FLOW.DESTINATION] : packet.source;
+    const { view, flows, packet, neighbours, topology } = this.state;
+    const isHost = packet.source === flows.source(flow, side);
+    const egress = neighbours.interfaceOf[flows.hop(flow, side ^ 1)];
+    const leaves = packet.iface !== topology.uplink && egress === topology.uplink;
+    const source = isHost || leaves ? flows.destination(flow, side ^ 1) : packet.source;
     const delta = addDeltas(
       replace32(view, packet.ip + IPV4.SOURCE, source),
-      replace32(view, packet.ip + IPV4.DESTINATION, words[far + FLOW.SOURCE]),
+      replace32(view, packet.ip + IPV4.DESTINATION, flows.source(flow, side ^ 1)),
     );
     const field = packet.ip + IPV4.CHECKSUM;
     view.setUint16(field, updateChecksum(view.getUint16(field), delta));

@@ -1,6 +1,7 @@
 // NAT mappings with endpoint-independent mapping (RFC 4787 REQ-1): one client address and port has one external port,
-// whichever remotes it talks to. A mapping lives as long as a flow uses it. There is one external address, so address
-// pooling is "paired" by itself (REQ-2); no external port serves two mappings, so there is no port overloading (REQ-3).
+// whichever remotes it talks to. A mapping lives as long as a flow uses it, and one of UDP a while longer (REQ-5). There is
+// one external address, so address pooling is "paired" by itself (REQ-2); no external port serves two mappings, so there is
+// no port overloading (REQ-3).
 import { NO_MAPPING } from "./flows.ts";
 import type { RandomPool } from "./random.ts";
 
@@ -8,16 +9,26 @@ const PORTS = 65536;
 /** Ports that a mapping may get when its own is taken (RFC 6056 section 3.2). */
 const FIRST_PORT = 1024;
 
-const MAPPING_WORDS = 5;
+const MAPPING_WORDS = 8;
 const ADDRESS = 0;
 /** internal port << 16 | external port */
 const PORT_PAIR = 1;
 const PROTOCOL = 2;
+/** Flows that use it; 0 of one that lingers, or is free. */
 const FLOWS = 3;
 /** Next in the chain of the same hash, or next free. */
 const NEXT = 4;
+/** Lingering mappings form a list, the oldest first: neighbours in it, and the second at which the last flow let go. */
+const YOUNGER = 5;
+const OLDER = 6;
+const RELEASED = 7;
 
 const NONE = -1;
+
+/** More cannot be in use: both TCP and UDP have 64512 ports, and ICMP leaves much of its own. */
+const MOST = 131072;
+/** Seconds that a mapping of UDP stays without a flow, so that it lasts more than the two minutes of RFC 4787 REQ-5. */
+const LINGER_SECONDS = 120;
 
 export class MappingTable {
   private readonly words: Int32Array;
@@ -27,15 +38,19 @@ export class MappingTable {
   private readonly external = new Int32Array(3 * PORTS);
   private reserved: readonly PortRange[] = [];
 
+  private oldest = NONE;
+  private youngest = NONE;
+
   /**
-   * @param capacity most mappings at a time
+   * @param flows capacity of the flow table
    * @param seed of the hash
    */
   constructor(
-    capacity: number,
+    flows: number,
     private readonly seed: number,
     private readonly random: RandomPool,
   ) {
+    const capacity = Math.min(flows, MOST);
     this.words = new Int32Array(capacity * MAPPING_WORDS);
     this.heads = new Int32Array(2 ** Math.ceil(Math.log2(capacity * 2))).fill(NONE);
     for (let i = 0; i < capacity; i++) this.words[i * MAPPING_WORDS + NEXT] = i + 1 < capacity ? i + 1 : NONE;
@@ -66,10 +81,11 @@ export class MappingTable {
    * @returns its number, or NO_MAPPING when all ports (or all records) are taken
    */
   allocate(protocol: number, address: number, port: number): number {
-    const mapping = this.free;
-    if (mapping === NONE) return NO_MAPPING;
-    const external = this.choosePort(protocol, port);
+    if (this.free === NONE && !this.dropOldest()) return NO_MAPPING;
+    let external = this.choosePort(protocol, port);
+    while (external === NONE && this.dropOldest()) external = this.choosePort(protocol, port);
     if (external === NONE) return NO_MAPPING;
+    const mapping = this.free;
     const at = mapping * MAPPING_WORDS;
     const head = this.hash(protocol, address, port);
     this.free = this.words[at + NEXT];
@@ -80,25 +96,46 @@ export class MappingTable {
     this.words[at + NEXT] = this.heads[head];
     this.heads[head] = mapping;
     this.external[classOf(protocol) * PORTS + external] = mapping + 1;
+    this.linger(mapping, 0);
     return mapping;
   }
 
-  retain(mapping: number): void {
-    this.words[mapping * MAPPING_WORDS + FLOWS]++;
+  /** Counts one more flow. @returns whether it is the first */
+  retain(mapping: number): boolean {
+    const isFirst = this.words[mapping * MAPPING_WORDS + FLOWS]++ === 0;
+    if (isFirst) this.unlinger(mapping);
+    return isFirst;
   }
 
-  /** Gives up one flow's hold; the last one ends the mapping. @returns whether this was the last */
-  release(mapping: number): boolean {
-    const isLast = --this.words[mapping * MAPPING_WORDS + FLOWS] <= 0;
-    if (isLast) this.remove(mapping);
-    return isLast;
+  /**
+   * Gives up one flow's hold; the last one ends the mapping, or leaves it to linger.
+   * @param lingers whether it stays for LINGER_SECONDS, unless its port is needed
+   * @param second the clock
+   * @returns whether this was the last
+   */
+  release(mapping: number, lingers: boolean, second: number): boolean {
+    if (--this.words[mapping * MAPPING_WORDS + FLOWS] > 0) return false;
+    this.linger(mapping, second);
+    if (!lingers) this.drop(mapping);
+    return true;
   }
 
-  /** Ends a mapping that no flow came to use. @returns whether it was such a one */
-  dropUnused(mapping: number): boolean {
-    const isUnused = this.words[mapping * MAPPING_WORDS + FLOWS] === 0;
-    if (isUnused) this.remove(mapping);
-    return isUnused;
+  /** Ends a mapping that no flow came to use. */
+  dropUnused(mapping: number): void {
+    if (this.words[mapping * MAPPING_WORDS + FLOWS] === 0) this.drop(mapping);
+  }
+
+  /** Ends mappings that have lingered long enough, up to `most`. @param second the clock */
+  expire(second: number, most: number): void {
+    for (let i = 0; i < most && this.oldest !== NONE; i++) {
+      if (second - this.words[this.oldest * MAPPING_WORDS + RELEASED] < LINGER_SECONDS) return;
+      this.dropOldest();
+    }
+  }
+
+  /** Ends all mappings that linger: the settings have changed. */
+  clear(): void {
+    while (this.dropOldest());
   }
 
   /** Keeps the ports of these ranges, and no others, from new mappings; a mapping that has one of them keeps it. */
@@ -119,9 +156,42 @@ export class MappingTable {
     return this.words[mapping * MAPPING_WORDS + ADDRESS];
   }
 
-  /** Calls back with the client's address of every mapping. */
+  /** Calls back with the client's address of every mapping that flows use. */
   forEach(visit: (address: number) => void): void {
-    for (const owner of this.external) if (owner !== 0) visit(this.address(owner - 1));
+    for (const owner of this.external) {
+      if (owner !== 0 && this.words[(owner - 1) * MAPPING_WORDS + FLOWS] > 0) visit(this.address(owner - 1));
+    }
+  }
+
+  private linger(mapping: number, second: number): void {
+    const at = mapping * MAPPING_WORDS;
+    this.words[at + RELEASED] = second;
+    this.words[at + YOUNGER] = NONE;
+    this.words[at + OLDER] = this.youngest;
+    if (this.youngest === NONE) this.oldest = mapping;
+    else this.words[this.youngest * MAPPING_WORDS + YOUNGER] = mapping;
+    this.youngest = mapping;
+  }
+
+  private unlinger(mapping: number): void {
+    const at = mapping * MAPPING_WORDS;
+    const younger = this.words[at + YOUNGER];
+    const older = this.words[at + OLDER];
+    if (younger === NONE) this.youngest = older;
+    else this.words[younger * MAPPING_WORDS + OLDER] = older;
+    if (older === NONE) this.oldest = younger;
+    else this.words[older * MAPPING_WORDS + YOUNGER] = younger;
+  }
+
+  private dropOldest(): boolean {
+    if (this.oldest === NONE) return false;
+    this.drop(this.oldest);
+    return true;
+  }
+
+  private drop(mapping: number): void {
+    this.unlinger(mapping);
+    this.remove(mapping);
   }
 
   private remove(mapping: number): void {

@@ -2,14 +2,17 @@
 // and the first packets to a neighbour, which wait for its answer. Asks with retries, confirms what is in use, forgets the rest.
 import { ARP, ARP_REPLY, ARP_REQUEST, checkArp, writeArp } from "../wire/arp.ts";
 import { ETHERNET, ETHERTYPE, macHead, macTail, writeMac } from "../wire/ethernet.ts";
+import { MAX_NEIGHBOURS } from "./flows.ts";
 import { RESERVED_LENGTH, type Ring, VNET_LENGTH } from "./ring.ts";
 import { NOBODY, type PinnedMac, type Topology } from "./topology.ts";
 import { VERDICT } from "./verdict.ts";
 
-const CAPACITY = 4096;
+const CAPACITY = MAX_NEIGHBOURS;
 const BUCKETS = 1024;
 const NONE = -1;
 export const NO_NEIGHBOUR = NONE;
+/** The neighbour on the uplink that we are ourselves: what is handed to it comes in again, a hairpin. */
+export const OURSELVES = 0;
 
 /** States; from USABLE up the MAC address is known. */
 const FREE = 0;
@@ -37,7 +40,9 @@ export class NeighbourTable {
   readonly head = new Int32Array(CAPACITY);
   readonly tail = new Int32Array(CAPACITY);
 
-  private readonly iface = new Int32Array(CAPACITY);
+  /** The interface that it is on. */
+  readonly interfaceOf = new Int32Array(CAPACITY);
+
   private readonly address = new Int32Array(CAPACITY);
   /** Flows (and the gateway's place) that hold a number; it stays the same neighbour while any do. */
   private readonly holds = new Int32Array(CAPACITY);
@@ -47,9 +52,9 @@ export class NeighbourTable {
   private readonly asked = new Float64Array(CAPACITY);
   private readonly chain = new Int32Array(CAPACITY);
   private readonly buckets = new Int32Array(BUCKETS).fill(NONE);
-  private free = 0;
+  private free = OURSELVES + 1;
   /** Numbers below this have been in use. */
-  private highest = 0;
+  private highest = OURSELVES + 1;
 
   private readonly waiting = new WaitingFrames();
   private now = 0;
@@ -58,7 +63,9 @@ export class NeighbourTable {
     private readonly ring: Ring,
     private topology: Topology,
   ) {
-    for (let n = 0; n < CAPACITY; n++) this.chain[n] = n + 1 < CAPACITY ? n + 1 : NONE;
+    for (let n = this.free; n < CAPACITY; n++) this.chain[n] = n + 1 < CAPACITY ? n + 1 : NONE;
+    this.state[OURSELVES] = PINNED;
+    this.interfaceOf[OURSELVES] = topology.uplink;
   }
 
   /**
@@ -70,6 +77,12 @@ export class NeighbourTable {
     if (n === NONE) n = this.create(iface, address);
     if (n !== NONE) this.holds[n]++;
     return n;
+  }
+
+  /** @returns OURSELVES, held as any neighbour is */
+  holdOurselves(): number {
+    this.holds[OURSELVES]++;
+    return OURSELVES;
   }
 
   release(n: number): void {
@@ -121,7 +134,7 @@ export class NeighbourTable {
   /** Retries, confirms and forgets. @param now ms of the clock; to be called about once a second */
   tick(now: number): void {
     this.now = now;
-    for (let n = 0; n < this.highest; n++) {
+    for (let n = OURSELVES + 1; n < this.highest; n++) {
       const state = this.state[n];
       if (state === FREE || state === PINNED) continue;
       const age = now - this.since[n];
@@ -147,22 +160,23 @@ export class NeighbourTable {
    */
   apply(topology: Topology, renumber: Int32Array): void {
     this.topology = topology;
+    this.interfaceOf[OURSELVES] = topology.uplink;
     const kept: number[] = [];
-    for (let n = 0; n < this.highest; n++) {
+    for (let n = OURSELVES + 1; n < this.highest; n++) {
       if (this.state[n] === FREE) continue;
-      const iface = renumber[this.iface[n]];
+      const iface = renumber[this.interfaceOf[n]];
       this.unchain(n);
       if (iface === NONE) {
         this.waiting.drop(n);
         this.discard(n);
       } else {
-        this.iface[n] = iface;
+        this.interfaceOf[n] = iface;
         kept.push(n);
       }
     }
     for (const n of kept) {
       this.enchain(n);
-      const pin = this.pinFor(this.iface[n], this.address[n]);
+      const pin = this.pinFor(this.interfaceOf[n], this.address[n]);
       if (pin !== undefined) this.learn(n, pin.head, pin.tail, PINNED);
       else if (this.state[n] === PINNED) this.ask(n, PROBING);
     }
@@ -223,7 +237,7 @@ export class NeighbourTable {
     this.tries[n]++;
     this.asked[n] = this.now;
     const view = this.ring.view;
-    const iface = this.iface[n];
+    const iface = this.interfaceOf[n];
     const head = this.topology.macHead[iface];
     const tail = this.topology.macTail[iface];
     const at = this.ring.reserve();
@@ -253,7 +267,7 @@ export class NeighbourTable {
     this.since[n] = this.now;
     this.head[n] = head;
     this.tail[n] = tail;
-    this.waiting.release(this.ring, n, this.iface[n], head, tail);
+    this.waiting.release(this.ring, n, this.interfaceOf[n], head, tail);
   }
 
   private create(iface: number, address: number): number {
@@ -268,7 +282,7 @@ export class NeighbourTable {
     if (n === NONE) return NONE;
     this.free = this.chain[n];
     this.highest = Math.max(this.highest, n + 1);
-    this.iface[n] = iface;
+    this.interfaceOf[n] = iface;
     this.address[n] = address;
     this.holds[n] = 0;
     this.enchain(n);
@@ -285,18 +299,18 @@ export class NeighbourTable {
 
   private find(iface: number, address: number): number {
     let n = this.buckets[bucketOf(iface, address)];
-    while (n !== NONE && (this.iface[n] !== iface || this.address[n] !== address)) n = this.chain[n];
+    while (n !== NONE && (this.interfaceOf[n] !== iface || this.address[n] !== address)) n = this.chain[n];
     return n;
   }
 
   private enchain(n: number): void {
-    const bucket = bucketOf(this.iface[n], this.address[n]);
+    const bucket = bucketOf(this.interfaceOf[n], this.address[n]);
     this.chain[n] = this.buckets[bucket];
     this.buckets[bucket] = n;
   }
 
   private unchain(n: number): void {
-    const bucket = bucketOf(this.iface[n], this.address[n]);
+    const bucket = bucketOf(this.interfaceOf[n], this.address[n]);
     if (this.buckets[bucket] === n) {
       this.buckets[bucket] = this.chain[n];
       return;

@@ -7,19 +7,20 @@ import { ICMP_TYPE, UNREACHABLE_CODE } from "../wire/icmp.ts";
 import { DONT_FRAGMENT, IPV4, PROTOCOL, TTL_DELTA } from "../wire/ipv4.ts";
 import { clampMss, SYN, TCP, tcpHeaderLength } from "../wire/tcp.ts";
 import { UDP } from "../wire/udp.ts";
-import { Admission, udpTimeout } from "./admission.ts";
+import { Admission } from "./admission.ts";
 import { Answers } from "./answers.ts";
+import { TIMEOUT } from "./flow-timeouts.ts";
 import { FLOW, FLOW_STATE, FLOW_WORDS, type FlowTable, NO_FLOW } from "./flows.ts";
 import { Fragments } from "./fragments.ts";
 import { IcmpRelay } from "./icmp-relay.ts";
-import { NO_NEIGHBOUR, USABLE } from "./neighbours.ts";
+import { OURSELVES, USABLE } from "./neighbours.ts";
 import { KIND, type Packet } from "./packet.ts";
 import { readmit } from "./readmission.ts";
 import { rewrite, rewriteHeader } from "./rewrite.ts";
 import type { Ring } from "./ring.ts";
 import type { Settings } from "./settings.ts";
 import { split } from "./split.ts";
-import { State } from "./state.ts";
+import { DNS_PORT, State } from "./state.ts";
 import { TRACK } from "./tcp-state.ts";
 import { isMartian, NOBODY } from "./topology.ts";
 import { VERDICT, VERDICT_NAMES } from "./verdict.ts";
@@ -28,6 +29,9 @@ import { needsChecksum, segmentSize } from "./vnet.ts";
 /** Flows that one `advance` ends at most, so that no breath gets long. */
 const EXPIRE_AT_ONCE = 256;
 const TICK_MS = 1000;
+
+/** Bytes of the shortest frame that is read ahead: headers of Ethernet and IPv4, and ports. */
+const READ_AHEAD_LEAST = ETHERNET.HEADER_LENGTH + IPV4.HEADER_LENGTH + 4;
 
 /** Bytes that a TCP packet has beside the segment that its MSS counts (RFC 9293 section 3.7.1). */
 const TCP_HEADERS = IPV4.HEADER_LENGTH + TCP.HEADER_LENGTH;
@@ -45,6 +49,7 @@ export class Router {
   /** The side of state.flow that the packet in hand came from. */
   private side = 0;
   private ticked = 0;
+  private readSoFar = 0;
 
   /** @param fillRandom overwrites all words with random ones */
   constructor(
@@ -87,6 +92,7 @@ export class Router {
     if (now - this.ticked >= TICK_MS) {
       this.ticked = now;
       state.neighbours.tick(now);
+      state.mappings.expire(state.second, EXPIRE_AT_ONCE);
       this.fragments.expire(now);
     }
     for (let i = 0; i < EXPIRE_AT_ONCE; i++) {
@@ -111,6 +117,22 @@ export class Router {
     const verdict = this.ethernet(iface, at, length);
     this.counters[verdict]++;
     return verdict;
+  }
+
+  /**
+   * Reads ahead what `receive` will need of the flow table for this frame. Called for a batch of frames before the first is
+   * received, it lets their cache misses overlap: most of the time per packet once the table is larger than the cache.
+   */
+  readAhead(at: number, length: number): void {
+    const { view } = this;
+    if (length < READ_AHEAD_LEAST || view.getUint16(at + ETHERNET.TYPE) !== ETHERTYPE.IPV4) return;
+    const ip = at + ETHERNET.HEADER_LENGTH;
+    this.readSoFar ^= this.state.flows.touch(
+      view.getInt32(ip + IPV4.SOURCE),
+      view.getInt32(ip + IPV4.DESTINATION),
+      view.getInt32(ip + IPV4.HEADER_LENGTH),
+      view.getUint8(ip + IPV4.PROTOCOL),
+    );
   }
 
   /** Puts new settings in force. Flows that they still allow live on, all others end. */
@@ -147,7 +169,7 @@ export class Router {
 
   private whole(looped: boolean): number {
     const { packet, state } = this;
-    const hit = state.flows.find(packet.source, packet.destination, packet.ports, packet.protocol, packet.iface);
+    const hit = state.find(packet.source, packet.destination, packet.ports, packet.protocol, packet.iface);
     if (hit !== NO_FLOW) return this.forward(hit >>> 1, hit & 1);
     const verdict =
       packet.iface === state.topology.uplink ? this.admission.fromUplink(looped) : this.admission.fromClient();
@@ -157,15 +179,13 @@ export class Router {
   /** The fast path: a packet of a known flow. */
   private forward(flow: number, side: number): number {
     const { view, packet, state } = this;
-    const words = state.flows.words;
-    const record = flow * FLOW_WORDS;
     state.flow = flow;
     this.side = side;
     const obstacle = this.obstacle(flow, side);
     if (obstacle !== 0) return obstacle;
     const verdict = packet.protocol === PROTOCOL.TCP ? this.trackTcp(flow, side) : this.trackOther(flow, side);
     if (verdict !== 0) return verdict;
-    rewrite(view, words, record, side, packet);
+    rewrite(view, state.flows, flow, side, packet);
     return this.transmit(flow, side);
   }
 
@@ -174,20 +194,18 @@ export class Router {
     const { view, packet } = this;
     const { flows, neighbours, errors, topology } = this.state;
     const { iface, at, ip } = packet;
-    const record = flow * FLOW_WORDS;
-    const near = flows.words[record + FLOW.NEIGHBOUR[side ^ 1]];
-    if (iface !== topology.uplink && neighbours.isImpostor(near, at)) return VERDICT.MAC_SPOOFED;
+    if (iface !== topology.uplink && neighbours.isImpostor(flows.hop(flow, side), at)) return VERDICT.MAC_SPOOFED;
     if (view.getUint8(ip + IPV4.TTL) <= 1) {
       errors.send(iface, at, ICMP_TYPE.TIME_EXCEEDED, 0);
       return VERDICT.TTL;
     }
-    const mtu = topology.mtu[flows.iface(flow, side ^ 1)];
+    const next = flows.hop(flow, side ^ 1);
+    const mtu = topology.mtu[neighbours.interfaceOf[next]];
     if (packet.total > mtu && !this.canBeCut(mtu)) {
       errors.send(iface, at, ICMP_TYPE.UNREACHABLE, UNREACHABLE_CODE.FRAGMENTATION_NEEDED, mtu);
       return VERDICT.TOO_BIG;
     }
-    const next = flows.words[record + FLOW.NEIGHBOUR[side]];
-    if (next === NO_NEIGHBOUR || neighbours.state[next] >= USABLE || neighbours.mayAnswer(next)) return 0;
+    if (neighbours.state[next] >= USABLE || neighbours.mayAnswer(next)) return 0;
     errors.send(iface, at, ICMP_TYPE.UNREACHABLE, UNREACHABLE_CODE.HOST);
     return VERDICT.UNRESOLVED;
   }
@@ -207,9 +225,9 @@ export class Router {
     const { view, packet, ring } = this;
     const { flows, neighbours, topology } = this.state;
     const { at } = packet;
-    const egress = flows.iface(flow, side ^ 1);
-    const next = flows.words[flow * FLOW_WORDS + FLOW.NEIGHBOUR[side]];
-    if (next === NO_NEIGHBOUR) return this.hairpin(flow, side);
+    const next = flows.hop(flow, side ^ 1);
+    if (next === OURSELVES) return this.hairpin(flow, side);
+    const egress = neighbours.interfaceOf[next];
     writeMac(view, at + ETHERNET.SOURCE, topology.macHead[egress], topology.macTail[egress]);
     const isKnown = neighbours.state[next] >= USABLE;
     if (isKnown) writeMac(view, at, neighbours.head[next], neighbours.tail[next]);
@@ -246,13 +264,12 @@ export class Router {
   /** @returns 0, or the verdict that drops the segment */
   private trackTcp(flow: number, side: number): number {
     const { view, packet, state } = this;
-    const at = flow * FLOW_WORDS;
-    const timeout = state.flows.words[at + FLOW.TIMEOUT];
+    const timeout = state.timeouts.of(flow);
     const wasAssured = state.flows.has(flow, FLOW_STATE.ASSURED);
     const outcome = state.tcp.track(view, flow, side, packet.transport, packet.length);
     if (outcome > 0) return outcome;
     if (outcome === TRACK.PASS) state.refresh(flow, timeout);
-    if (state.flows.has(flow, FLOW_STATE.ASSURED) !== wasAssured) state.shares.reconsider(flow);
+    if (state.flows.has(flow, FLOW_STATE.ASSURED) !== wasAssured) state.shares.move(flow);
     if ((view.getUint8(packet.transport + TCP.FLAGS) & SYN) !== 0) this.clamp(flow, side);
     return 0;
   }
@@ -260,8 +277,8 @@ export class Router {
   /** Lowers a SYN's MSS, where one of its interfaces asks for it. */
   private clamp(flow: number, side: number): void {
     const { view, packet } = this;
-    const { topology, flows } = this.state;
-    const egress = flows.iface(flow, side ^ 1);
+    const { topology, flows, neighbours } = this.state;
+    const egress = neighbours.interfaceOf[flows.hop(flow, side ^ 1)];
     const { interfaces } = topology.settings;
     if (!interfaces[packet.iface].clampMss && !interfaces[egress].clampMss) return;
     const mtu = Math.min(topology.mtu[packet.iface], topology.mtu[egress]);
@@ -275,15 +292,13 @@ export class Router {
   /** The first answer assures a flow. Of UDP only the client's packets keep it alive (RFC 4787 REQ-6). */
   private trackOther(flow: number, side: number): number {
     const { state, packet } = this;
-    const words = state.flows.words;
-    const at = flow * FLOW_WORDS;
-    const timeout = words[at + FLOW.TIMEOUT];
+    const timeout = state.timeouts.of(flow);
     const isFirstAnswer = side === 1 && !state.flows.has(flow, FLOW_STATE.ASSURED);
     if (isFirstAnswer) {
-      words[at + FLOW.STATE] |= FLOW_STATE.ASSURED;
-      state.shares.reconsider(flow);
+      state.flows.words[flow * FLOW_WORDS + FLOW.STATE] |= FLOW_STATE.ASSURED;
+      state.shares.move(flow);
       if (packet.protocol === PROTOCOL.UDP) {
-        words[at + FLOW.TIMEOUT] = udpTimeout(state.topology.settings.nat.timeouts, packet.ports >>> 16);
+        state.timeouts.set(flow, packet.ports >>> 16 === DNS_PORT ? TIMEOUT.DNS : TIMEOUT.UDP);
       }
     }
     const fromUplink = packet.iface === state.topology.uplink;
@@ -352,7 +367,7 @@ export class Router {
     const obstacle = this.obstacle(flow, side);
     if (obstacle !== 0) return obstacle;
     if (packet.protocol === PROTOCOL.TCP) state.tcp.extend(flow, side, this.fragments.sequenceEnd(p, packet));
-    rewriteHeader(view, state.flows.words, flow * FLOW_WORDS, side, packet);
+    rewriteHeader(view, state.flows, flow, side, packet);
     return this.transmit(flow, side);
   }
 

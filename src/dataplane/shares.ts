@@ -1,6 +1,8 @@
 // Fairness: what each client has of flows, mappings and new flows a second, and whose flow goes first when room is needed.
 // Flows of a client are in one of two lists: expendable (unanswered, or closed) and assured; the oldest expendable one of
 // the greediest client goes first, then an idle one of its others. An established connection goes for its own client only.
+
+import type { FlowTimeouts } from "./flow-timeouts.ts";
 import { FLOW, FLOW_STATE, FLOW_WORDS, type FlowTable, NO_FLOW } from "./flows.ts";
 import type { MappingTable } from "./mappings.ts";
 import type { ClientLimits } from "./settings.ts";
@@ -22,17 +24,16 @@ export class Shares {
   private tokens = new Float64Array(0);
   private filled = new Float64Array(0);
 
-  /** Lists, by client * 2 + (assured ? 1 : 0): oldest first, circular; by flow: its list and neighbours in it. */
+  /** Lists, by client * 2 + (assured ? 1 : 0): the oldest; by flow: its neighbours in its list, which is circular. */
   private heads = new Int32Array(0);
-  private readonly list: Int32Array;
   private readonly next: Int32Array;
   private readonly previous: Int32Array;
 
   constructor(
     private readonly flows: FlowTable,
     private readonly tcp: TcpTracker,
+    private readonly timeouts: FlowTimeouts,
   ) {
-    this.list = new Int32Array(flows.capacity).fill(NONE);
     this.next = new Int32Array(flows.capacity);
     this.previous = new Int32Array(flows.capacity);
   }
@@ -46,7 +47,6 @@ export class Shares {
     this.tokens = Float64Array.from(this.limits, ({ flowsPerSecond }) => flowsPerSecond);
     this.filled = new Float64Array(clients.length).fill(now);
     this.heads = new Int32Array(clients.length * 2).fill(NONE);
-    this.list.fill(NONE);
     for (let flow = 0; flow < this.flows.capacity; flow++) if (this.flows.used(flow)) this.add(flow);
     mappings.forEach((address) => {
       this.mappingCount[topology.clientOf(address)]++;
@@ -86,18 +86,18 @@ export class Shares {
 
   /** Counts a filled-in flow, and enters it in its list. */
   add(flow: number): void {
-    this.flowCount[this.clientOf(flow)]++;
+    this.flowCount[this.flows.client(flow)]++;
     this.append(flow);
   }
 
   /** To be called when a flow's ASSURED bit has changed. */
-  reconsider(flow: number): void {
+  move(flow: number): void {
     this.unlink(flow);
     this.append(flow);
   }
 
   remove(flow: number): void {
-    this.flowCount[this.clientOf(flow)]--;
+    this.flowCount[this.flows.client(flow)]--;
     this.unlink(flow);
   }
 
@@ -122,8 +122,7 @@ export class Shares {
     const assured = client * 2 + 1;
     for (let i = 0; i < SEARCH && this.heads[assured] !== NONE; i++) {
       const flow = this.heads[assured];
-      const at = flow * FLOW_WORDS;
-      const last = this.flows.words[at + FLOW.DEADLINE] - this.flows.words[at + FLOW.TIMEOUT];
+      const last = this.flows.words[flow * FLOW_WORDS + FLOW.DEADLINE] - this.timeouts.of(flow);
       const may = forItself || !this.tcp.isEstablished(flow);
       if (may && second - last >= IDLE_SECONDS) return flow;
       this.heads[assured] = this.next[flow]; // the next search goes on behind it
@@ -131,14 +130,9 @@ export class Shares {
     return NO_FLOW;
   }
 
-  private clientOf(flow: number): number {
-    return this.flows.words[flow * FLOW_WORDS + FLOW.CLIENT_RULE] >>> 16;
-  }
-
   private append(flow: number): void {
-    const list = this.clientOf(flow) * 2 + (this.flows.has(flow, FLOW_STATE.ASSURED) ? 1 : 0);
+    const list = this.flows.client(flow) * 2 + (this.flows.has(flow, FLOW_STATE.ASSURED) ? 1 : 0);
     const head = this.heads[list];
-    this.list[flow] = list;
     if (head === NONE) {
       this.heads[list] = flow;
       this.next[flow] = flow;
@@ -153,12 +147,13 @@ export class Shares {
   }
 
   private unlink(flow: number): void {
-    const list = this.list[flow];
     const next = this.next[flow];
     const previous = this.previous[flow];
     this.next[previous] = next;
     this.previous[next] = previous;
-    if (this.heads[list] === flow) this.heads[list] = next === flow ? NONE : next;
-    this.list[flow] = NONE;
+    const expendable = this.flows.client(flow) * 2;
+    for (let list = expendable; list <= expendable + 1; list++) {
+      if (this.heads[list] === flow) this.heads[list] = next === flow ? NONE : next;
+    }
   }
 }

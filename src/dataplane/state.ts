@@ -1,12 +1,13 @@
 // What the dataplane remembers: its tables, the settings in force, the clock, and the packet in hand; and how a flow comes
 // into all of these, and out of them again. The router and its helpers share one State.
-import { FLOW, FLOW_WORDS, FlowTable, flowKey, NO_FLOW, NO_MAPPING } from "./flows.ts";
+import { PROTOCOL } from "../wire/ipv4.ts";
+import { FlowTimeouts } from "./flow-timeouts.ts";
+import { FLOW, FLOW_STATE, FLOW_WORDS, FlowTable, NO_FLOW, NO_MAPPING, placesWord } from "./flows.ts";
 import { IcmpErrors } from "./icmp-errors.ts";
 import { MappingTable } from "./mappings.ts";
 import { NeighbourTable, NO_NEIGHBOUR } from "./neighbours.ts";
 import { Packet } from "./packet.ts";
 import { RandomPool } from "./random.ts";
-import { deltaWord } from "./rewrite.ts";
 import type { Ring } from "./ring.ts";
 import type { Settings } from "./settings.ts";
 import { Shares } from "./shares.ts";
@@ -19,23 +20,32 @@ import { VERDICT } from "./verdict.ts";
 export class NewFlow {
   client = 0;
   rule = 0;
-  /** FLOW_STATE.INBOUND, DIRECT or 0. */
+  /** FLOW_STATE.OUTBOUND, INBOUND or DIRECT. */
   kind = 0;
   protocol = 0;
-  /** The two sides: interface, and what packets that arrive from there carry. */
-  readonly iface = [0, 0];
-  readonly source = [0, 0];
-  readonly destination = [0, 0];
-  readonly ports = [0, 0];
+  /** What packets from side 0 carry, and what packets from side 1 do, whose destination follows from the kind. */
+  source = 0;
+  destination = 0;
+  ports = 0;
+  backSource = 0;
+  backPorts = 0;
+  /** The interfaces that the two sides are on. */
+  iface = 0;
+  backIface = 0;
   mapping = NO_MAPPING;
+  /** One of TIMEOUT. */
   timeout = 0;
 }
+
+/** What specialists ask name servers on (IANA "domain"). */
+export const DNS_PORT = 53;
 
 export class State {
   readonly view: DataView;
   readonly flows: FlowTable;
   readonly mappings: MappingTable;
   readonly tcp: TcpTracker;
+  readonly timeouts: FlowTimeouts;
   readonly wheel: TimerWheel;
   readonly shares: Shares;
   readonly neighbours: NeighbourTable;
@@ -57,14 +67,15 @@ export class State {
     fillRandom: (words: Uint32Array) => void,
   ) {
     const random = new RandomPool(fillRandom);
-    const { maxFlows, timeouts } = settings.nat;
+    const { maxFlows } = settings.nat;
     this.view = ring.view;
     this.topology = new Topology(settings);
     this.flows = new FlowTable(maxFlows, random.next());
     this.mappings = new MappingTable(maxFlows, random.next(), random);
-    this.tcp = new TcpTracker(this.flows, timeouts);
-    this.wheel = new TimerWheel(maxFlows);
-    this.shares = new Shares(this.flows, this.tcp);
+    this.timeouts = new FlowTimeouts(this.flows);
+    this.tcp = new TcpTracker(this.flows, this.timeouts);
+    this.wheel = new TimerWheel(this.flows.words, FLOW_WORDS, FLOW.WHEEL);
+    this.shares = new Shares(this.flows, this.tcp, this.timeouts);
     this.neighbours = new NeighbourTable(ring, this.topology);
     this.errors = new IcmpErrors(ring, this.topology);
     this.enforce();
@@ -94,42 +105,48 @@ export class State {
     }
     this.neighbours.apply(this.topology, renumber);
     this.errors.apply(this.topology);
-    this.tcp.setTimeouts(settings.nat.timeouts);
+    this.mappings.clear();
     this.enforce();
   }
 
   /**
-   * Makes the flow that `newFlow` describes; `flow` names it. Its mapping is held by it.
+   * The flow that a packet belongs to: it fits, and it came in where that side is.
+   * @returns flow << 1 | side, or NO_FLOW
+   */
+  find(source: number, destination: number, ports: number, protocol: number, iface: number): number {
+    const hit = this.flows.find(source, destination, ports, protocol);
+    if (hit === NO_FLOW) return NO_FLOW;
+    return this.neighbours.interfaceOf[this.flows.hop(hit >>> 1, hit & 1)] === iface ? hit : NO_FLOW;
+  }
+
+  /**
+   * Makes the flow that `newFlow` describes; `flow` names it. It holds its mapping.
    * @returns VERDICT.FORWARDED, or the verdict that refuses it; then nothing is left of it
    */
   open(): number {
     const made = this.newFlow;
-    const flow = this.flows.allocate();
-    if (flow === NO_FLOW) return VERDICT.TABLE_FULL;
+    const hop = this.hold(made.iface, made.source);
+    const backHop = this.hold(made.backIface, made.backSource);
+    const flow = hop === NO_NEIGHBOUR || backHop === NO_NEIGHBOUR ? NO_FLOW : this.flows.allocate();
+    if (flow === NO_FLOW) {
+      if (hop !== NO_NEIGHBOUR) this.neighbours.release(hop);
+      if (backHop !== NO_NEIGHBOUR) this.neighbours.release(backHop);
+      if (made.mapping !== NO_MAPPING) this.mappings.dropUnused(made.mapping);
+      return hop === NO_NEIGHBOUR || backHop === NO_NEIGHBOUR ? VERDICT.NEIGHBOURS_FULL : VERDICT.TABLE_FULL;
+    }
     const words = this.flows.words;
     const at = flow * FLOW_WORDS;
-    words[at + FLOW.STATE] |= made.kind;
-    words[at + FLOW.KEY] = flowKey(made.protocol, made.iface[0], made.iface[1]);
+    words[at + FLOW.SOURCE] = made.source;
+    words[at + FLOW.DESTINATION] = made.destination;
+    words[at + FLOW.PORTS] = made.ports;
+    words[at + FLOW.BACK_SOURCE] = made.backSource;
+    words[at + FLOW.BACK_PORTS] = made.backPorts;
+    words[at + FLOW.PLACES] = placesWord(made.protocol, hop, backHop);
+    words[at + FLOW.STATE] |= made.kind | (made.mapping === NO_MAPPING ? 0 : FLOW_STATE.MAPPED);
     words[at + FLOW.CLIENT_RULE] = (made.client << 16) | made.rule;
-    words[at + FLOW.TIMEOUT] = made.timeout;
-    words[at + FLOW.DEADLINE] = this.second + made.timeout;
-    for (let side = 0; side < 2; side++) {
-      words[at + FLOW.SIDE[side] + FLOW.SOURCE] = made.source[side];
-      words[at + FLOW.SIDE[side] + FLOW.DESTINATION] = made.destination[side];
-      words[at + FLOW.SIDE[side] + FLOW.PORTS] = made.ports[side];
-    }
-    for (let side = 0; side < 2; side++) {
-      words[at + FLOW.DELTA[side]] = deltaWord(words, at, side, made.protocol);
-      const neighbour = this.neighbourOf(made.iface[side ^ 1], made.source[side ^ 1]);
-      if (neighbour === NO_NEIGHBOUR && made.source[side ^ 1] !== this.topology.uplinkAddress) {
-        if (side === 1) this.letGo(words[at + FLOW.NEIGHBOUR[0]]);
-        this.flows.discard(flow);
-        return VERDICT.NEIGHBOURS_FULL;
-      }
-      words[at + FLOW.NEIGHBOUR[side]] = neighbour;
-    }
-    words[at + FLOW.MAPPING] = made.mapping;
-    if (made.mapping !== NO_MAPPING) this.mappings.retain(made.mapping);
+    this.timeouts.set(flow, made.timeout);
+    words[at + FLOW.DEADLINE] = this.second + this.timeouts.of(flow);
+    if (made.mapping !== NO_MAPPING && this.mappings.retain(made.mapping)) this.shares.mapped(made.client);
     this.flows.link(flow);
     this.shares.add(flow);
     this.wheel.file(flow, words[at + FLOW.DEADLINE]);
@@ -139,43 +156,47 @@ export class State {
 
   /** Ends a flow, whichever state it is in, and its mapping with the last one. */
   end(flow: number): void {
-    const words = this.flows.words;
-    const at = flow * FLOW_WORDS;
+    const { flows } = this;
     this.wheel.remove(flow);
     this.shares.remove(flow);
-    this.letGo(words[at + FLOW.NEIGHBOUR[0]]);
-    this.letGo(words[at + FLOW.NEIGHBOUR[1]]);
-    const mapping = words[at + FLOW.MAPPING];
-    if (mapping !== NO_MAPPING && this.mappings.release(mapping)) {
-      this.shares.unmapped(words[at + FLOW.CLIENT_RULE] >>> 16);
-    }
-    this.flows.remove(flow);
+    this.neighbours.release(flows.hop(flow, 0));
+    this.neighbours.release(flows.hop(flow, 1));
+    if (flows.has(flow, FLOW_STATE.MAPPED)) this.releaseMapping(flow);
+    flows.remove(flow);
   }
 
   /** Moves a flow's deadline, by traffic; the wheel is told only when it comes earlier than the wheel expects. */
   refresh(flow: number, timeoutBefore: number): void {
-    const words = this.flows.words;
-    const at = flow * FLOW_WORDS;
-    const timeout = words[at + FLOW.TIMEOUT];
-    words[at + FLOW.DEADLINE] = this.second + timeout;
+    const timeout = this.timeouts.of(flow);
+    this.flows.words[flow * FLOW_WORDS + FLOW.DEADLINE] = this.second + timeout;
     if (timeout < timeoutBefore) this.wheel.file(flow, this.second + timeout);
   }
 
-  /** @returns the neighbour that packets to a host out of an interface are handed to; none for our own address */
-  private neighbourOf(iface: number, address: number): number {
-    const { topology } = this;
-    if (iface !== topology.uplink) return this.neighbours.hold(iface, address);
-    if (address === topology.uplinkAddress) return NO_NEIGHBOUR;
-    return this.neighbours.hold(iface, topology.uplinkNextHop(address));
+  private releaseMapping(flow: number): void {
+    const { flows, mappings } = this;
+    const protocol = flows.protocol(flow);
+    const isInbound = flows.has(flow, FLOW_STATE.INBOUND);
+    const port = isInbound ? flows.ports(flow, 0) & 0xffff : flows.ports(flow, 1) & 0xffff;
+    const remotePort = isInbound ? flows.ports(flow, 0) >>> 16 : flows.ports(flow, 1) >>> 16;
+    // RFC 4787 REQ-5a: a question to a name server is over with its answer.
+    const lingers = protocol === PROTOCOL.UDP && remotePort !== DNS_PORT;
+    const isLast = mappings.release(mappings.findExternal(protocol, port), lingers, this.second);
+    if (isLast) this.shares.unmapped(flows.client(flow));
   }
 
-  private letGo(neighbour: number): void {
-    if (neighbour !== NO_NEIGHBOUR) this.neighbours.release(neighbour);
+  /** @returns the neighbour that packets to a host out of an interface are handed to, held; or NO_NEIGHBOUR */
+  private hold(iface: number, address: number): number {
+    const { topology } = this;
+    if (iface !== topology.uplink) return this.neighbours.hold(iface, address);
+    if (address === topology.uplinkAddress) return this.neighbours.holdOurselves();
+    return this.neighbours.hold(iface, topology.uplinkNextHop(address));
   }
 
   /** The gateway's MAC address is asked for at once, and kept while these settings are in force. */
   private enforce(): void {
     const { topology } = this;
+    this.flows.external = topology.uplinkAddress;
+    this.timeouts.apply(topology.settings.nat.timeouts);
     this.gatewayNeighbour = this.neighbours.hold(topology.uplink, topology.gateway);
     this.mappings.reserve(topology.settings.forwards);
     this.shares.apply(topology, this.mappings, this.now);

@@ -2,23 +2,21 @@
 // What lies outside the windows that the ends offered each other was not sent by them: it must not pass, close or refresh
 // a flow (RFC 5961's reasoning; the bounds are those of van Rooij, "Real Stateful TCP Packet Filtering in IP Filter").
 import { ACK, FIN, RST, SYN, TCP, tcpHeaderLength, windowScale } from "../wire/tcp.ts";
+import { type FlowTimeouts, TIMEOUT } from "./flow-timeouts.ts";
 import { FLOW, FLOW_STATE, FLOW_WORDS, type FlowTable } from "./flows.ts";
-import type { Timeouts } from "./settings.ts";
 import { VERDICT } from "./verdict.ts";
 
 /** Outcomes of `track` beside verdicts that drop. */
 export const TRACK = { PASS: 0, PASS_UNREFRESHED: -1 } as const;
 
-/** Words of one side of a connection. */
-const SIDE_WORDS = 4;
+/** Words of one side of a connection, behind FLOW.TCP. */
+const SIDE_WORDS = 2;
 /** One past the highest sequence number it has sent, SYN and FIN counted. */
 const END = 0;
-/** One past the highest that it may send: what the other side acknowledged plus its window. */
-const LIMIT = 1;
-/** The largest window that it has offered, in bytes. */
-const WINDOW = 2;
 /** The highest acknowledgment that it has sent. Before its first one: the other side's initial sequence number. */
-const ACKED = 3;
+const ACKED = 1;
+/** Of both sides, 16 bits each: the largest window offered, as it stands in the header after the handshake. */
+const WINDOWS = FLOW.TCP + 2 * SIDE_WORDS;
 
 /** Bits of a flow's STATE, by side. */
 const SHIFT = FLOW_STATE.TCP_SHIFT;
@@ -42,14 +40,9 @@ export class TcpTracker {
 
   constructor(
     private readonly flows: FlowTable,
-    private timeouts: Pick<Timeouts, "tcpEstablished" | "tcpTransitory">,
+    private readonly timeouts: FlowTimeouts,
   ) {
-    this.words = new Int32Array(flows.capacity * SIDE_WORDS * 2);
-  }
-
-  /** Timeouts of connections that change their state from now on. */
-  setTimeouts(timeouts: Timeouts): void {
-    this.timeouts = timeouts;
+    this.words = flows.words;
   }
 
   /** @returns whether both ends have agreed to the connection, and neither has ended it */
@@ -90,44 +83,38 @@ export class TcpTracker {
     const state = this.flows.words[stateAt];
     if ((state & SYN_SEEN[0]) === 0 || (state & SYN_SEEN[1]) === 0) return VERDICT.TCP_STATE;
     const words = this.words;
-    const s = (flow * 2 + side) * SIDE_WORDS;
-    const r = (flow * 2 + (side ^ 1)) * SIDE_WORDS;
+    const s = sideAt(flow, side);
+    const r = sideAt(flow, side ^ 1);
     const flags = view.getUint8(at + TCP.FLAGS);
     const fin = flags & FIN;
     const sequence = view.getInt32(at + TCP.SEQUENCE);
     const acknowledgment = view.getInt32(at + TCP.ACKNOWLEDGMENT);
     const end = (sequence + length - tcpHeaderLength(view, at) + fin) | 0;
-    const window = view.getUint16(at + TCP.WINDOW) << ((state >>> SCALE_SHIFT[side]) & 15);
+    const other = side ^ 1;
+    const theirs = this.window(flow, other);
+    const unacknowledged = (words[r + END] - acknowledgment) | 0;
     if (
-      ((sequence - words[s + LIMIT]) | 0) > 0 ||
-      ((end - words[s + END] + words[r + WINDOW]) | 0) < -1 ||
-      ((acknowledgment - words[r + END]) | 0) > 0 ||
-      ((acknowledgment - words[r + END]) | 0) < -Math.max(words[s + WINDOW], MIN_ACK_WINDOW)
+      ((sequence - words[r + ACKED]) | 0) > theirs + 1 ||
+      ((end - words[s + END]) | 0) < -theirs - 1 ||
+      unacknowledged < 0 ||
+      unacknowledged > Math.max(this.window(flow, side), MIN_ACK_WINDOW)
     ) {
       return VERDICT.TCP_WINDOW;
     }
-    const other = side ^ 1;
     let after = state;
     if ((state & SYN_ACKED[other]) === 0) {
       // The first acknowledgment must cover the other side's SYN.
       if (((acknowledgment - words[s + ACKED]) | 0) <= 0) return VERDICT.TCP_WINDOW;
       after |= SYN_ACKED[other];
     }
-    this.advance(s, r, end, acknowledgment, window);
+    if (((end - words[s + END]) | 0) > 0) words[s + END] = end;
+    if (((acknowledgment - words[s + ACKED]) | 0) > 0) words[s + ACKED] = acknowledgment;
+    const window = view.getUint16(at + TCP.WINDOW);
+    if (window > this.rawWindow(flow, side)) this.setRawWindow(flow, side, window);
     if (fin !== 0) after |= FIN_SEEN[side];
     if ((state & FIN_SEEN[other]) !== 0 && acknowledgment === words[r + END]) after |= FIN_ACKED[other];
     if (after !== state) this.enter(flow, after);
     return TRACK.PASS;
-  }
-
-  private advance(s: number, r: number, end: number, acknowledgment: number, window: number): void {
-    const words = this.words;
-    if (((end - words[s + END]) | 0) > 0) words[s + END] = end;
-    if (window > words[s + WINDOW]) words[s + WINDOW] = window;
-    if (((acknowledgment - words[s + ACKED]) | 0) > 0) words[s + ACKED] = acknowledgment;
-    // A closed window lets one byte through: the probe (RFC 9293 section 3.8.6.1).
-    const limit = (acknowledgment + Math.max(window, 1)) | 0;
-    if (((limit - words[r + LIMIT]) | 0) > 0) words[r + LIMIT] = limit;
   }
 
   /** SYN and SYN-ACK. */
@@ -135,8 +122,8 @@ export class TcpTracker {
     const state = this.flows.words[flow * FLOW_WORDS + FLOW.STATE];
     const other = side ^ 1;
     const words = this.words;
-    const s = (flow * 2 + side) * SIDE_WORDS;
-    const r = (flow * 2 + other) * SIDE_WORDS;
+    const s = sideAt(flow, side);
+    const r = sideAt(flow, other);
     const end = (view.getInt32(at + TCP.SEQUENCE) + length - tcpHeaderLength(view, at) + 1) | 0;
     const again = (state & SYN_SEEN[side]) !== 0 && end === words[s + END];
     if ((view.getUint8(at + TCP.FLAGS) & ACK) !== 0) {
@@ -156,7 +143,8 @@ export class TcpTracker {
     if (again && (state & SYN_ACKED[side]) === 0) return TRACK.PASS;
     const closed = (state & RESET) !== 0 || (state & BOTH_FINS_ACKED) === BOTH_FINS_ACKED;
     if (side === 0 && (closed || (state & SYN_SEEN[1]) === 0)) {
-      this.open(view, flow, 0, at, end, state & ~(ALL | FLOW_STATE.ASSURED)); // a new connection, or a new one with the same ports
+      // A new connection, or a new one with the same ports.
+      this.open(view, flow, 0, at, end, state & ~(ALL | FLOW_STATE.ASSURED));
       return TRACK.PASS;
     }
     if (side === 1 && (state & SYN_SEEN[1]) === 0) {
@@ -170,23 +158,26 @@ export class TcpTracker {
   /** Notes the first SYN of a side. */
   private open(view: DataView, flow: number, side: number, at: number, end: number, state: number): void {
     const words = this.words;
-    const s = (flow * 2 + side) * SIDE_WORDS;
-    const r = (flow * 2 + (side ^ 1)) * SIDE_WORDS;
-    const otherSeen = (state & SYN_SEEN[side ^ 1]) !== 0;
+    const s = sideAt(flow, side);
+    const r = sideAt(flow, side ^ 1);
+    const other = side ^ 1;
+    const otherSeen = (state & SYN_SEEN[other]) !== 0;
     words[s + END] = end;
-    words[s + LIMIT] = otherSeen ? (end + words[r + WINDOW]) | 0 : end;
-    words[s + WINDOW] = Math.max(view.getUint16(at + TCP.WINDOW), 1);
     words[r + ACKED] = view.getInt32(at + TCP.SEQUENCE);
-    if (otherSeen) words[r + LIMIT] = (words[r + END] + words[s + WINDOW]) | 0;
-    // Windows are scaled only if both SYNs say so (RFC 7323 section 2.2).
+    // Windows are scaled only if both SYNs say so (RFC 7323 section 2.2); those of SYNs themselves never are.
     const scale = windowScale(view, at);
-    let after = (state | SYN_SEEN[side]) & ~(15 << SCALE_SHIFT[side]);
-    if (!otherSeen) {
-      after = scale < 0 ? after & ~SCALE_OFFERED : after | SCALE_OFFERED | (scale << SCALE_SHIFT[side]);
-    } else if (scale >= 0 && (state & SCALE_OFFERED) !== 0) {
-      after |= scale << SCALE_SHIFT[side];
+    const raw = Math.max(view.getUint16(at + TCP.WINDOW), 1);
+    let after = (state | SYN_SEEN[side]) & ~((15 << SCALE_SHIFT[side]) | (otherSeen ? 0 : SCALE_OFFERED));
+    if (scale >= 0 && (!otherSeen || (state & SCALE_OFFERED) !== 0)) {
+      after |= SCALE_OFFERED | (scale << SCALE_SHIFT[side]);
+      this.setRawWindow(flow, side, ((raw - 1) >>> scale) + 1);
     } else {
-      after &= ~(15 << SCALE_SHIFT[side ^ 1]);
+      this.setRawWindow(flow, side, raw);
+      if (otherSeen) {
+        const theirScale = (state >>> SCALE_SHIFT[other]) & 15;
+        this.setRawWindow(flow, other, Math.min(this.rawWindow(flow, other) << theirScale, 0xffff));
+        after &= ~(15 << SCALE_SHIFT[other]);
+      }
     }
     this.enter(flow, after);
   }
@@ -196,8 +187,8 @@ export class TcpTracker {
     const state = this.flows.words[flow * FLOW_WORDS + FLOW.STATE];
     const other = side ^ 1;
     const words = this.words;
-    const s = (flow * 2 + side) * SIDE_WORDS;
-    const r = (flow * 2 + other) * SIDE_WORDS;
+    const s = sideAt(flow, side);
+    const r = sideAt(flow, other);
     const sequence = view.getInt32(at + TCP.SEQUENCE);
     if ((state & SYN_SEEN[side]) === 0) {
       // The refusal of a SYN: it acknowledges what the SYN sent (RFC 9293 section 3.10.7.3).
@@ -206,8 +197,8 @@ export class TcpTracker {
       if (((acknowledgment - words[r + END]) | 0) > 0) return VERDICT.TCP_WINDOW;
       if (((acknowledgment - words[s + ACKED]) | 0) <= 0) return VERDICT.TCP_WINDOW;
     } else if (sequence !== words[s + END] && sequence !== words[r + ACKED]) {
-      const inWindow = ((sequence - words[s + LIMIT]) | 0) <= 0 && ((sequence - words[r + ACKED]) | 0) >= 0;
-      return inWindow ? TRACK.PASS_UNREFRESHED : VERDICT.TCP_WINDOW;
+      const ahead = (sequence - words[r + ACKED]) | 0;
+      return ahead >= 0 && ahead <= this.window(flow, other) ? TRACK.PASS_UNREFRESHED : VERDICT.TCP_WINDOW;
     }
     this.enter(flow, state | RESET);
     return TRACK.PASS;
@@ -219,16 +210,14 @@ export class TcpTracker {
     const closed = (state & RESET) !== 0 || (state & BOTH_FINS_ACKED) === BOTH_FINS_ACKED;
     const assured = (state & BOTH_SYNS_ACKED) === BOTH_SYNS_ACKED && !closed;
     words[at + FLOW.STATE] = assured ? state | FLOW_STATE.ASSURED : state & ~FLOW_STATE.ASSURED;
-    const { tcpEstablished, tcpTransitory } = this.timeouts;
-    words[at + FLOW.TIMEOUT] = this.isEstablished(flow) ? tcpEstablished : tcpTransitory;
+    this.timeouts.set(flow, this.isEstablished(flow) ? TIMEOUT.TCP_ESTABLISHED : TIMEOUT.TCP_TRANSITORY);
   }
 
   /** @returns whether a side can have sent this sequence number of late: what an ICMP error quotes must be (RFC 5927) */
   mayHaveSent(flow: number, side: number, sequence: number): boolean {
-    const s = (flow * 2 + side) * SIDE_WORDS;
-    const r = (flow * 2 + (side ^ 1)) * SIDE_WORDS;
+    const s = sideAt(flow, side);
     const behind = (this.words[s + END] - sequence) | 0;
-    return behind >= 0 && behind <= Math.max(this.words[r + WINDOW], MIN_ACK_WINDOW) + 1;
+    return behind >= 0 && behind <= Math.max(this.window(flow, side ^ 1), MIN_ACK_WINDOW) + 1;
   }
 
   /**
@@ -236,8 +225,29 @@ export class TcpTracker {
    * @param end the sequence number behind its last byte
    */
   extend(flow: number, side: number, end: number): void {
-    const s = (flow * 2 + side) * SIDE_WORDS;
-    const beyond = ((end - this.words[s + END]) | 0) > 0;
-    if (beyond && ((end - this.words[s + LIMIT]) | 0) <= 0) this.words[s + END] = end;
+    const s = sideAt(flow, side);
+    const acknowledged = this.words[sideAt(flow, side ^ 1) + ACKED];
+    const isBeyond = ((end - this.words[s + END]) | 0) > 0;
+    if (isBeyond && ((end - acknowledged) | 0) <= this.window(flow, side ^ 1)) this.words[s + END] = end;
   }
+
+  /** @returns the largest window that a side has offered, in bytes; at least 1, since probes pass a closed one */
+  private window(flow: number, side: number): number {
+    const scale = (this.words[flow * FLOW_WORDS + FLOW.STATE] >>> SCALE_SHIFT[side]) & 15;
+    return this.rawWindow(flow, side) << scale;
+  }
+
+  private rawWindow(flow: number, side: number): number {
+    return (this.words[flow * FLOW_WORDS + WINDOWS] >>> (side << 4)) & 0xffff;
+  }
+
+  private setRawWindow(flow: number, side: number, window: number): void {
+    const at = flow * FLOW_WORDS + WINDOWS;
+    this.words[at] = (this.words[at] & (0xffff0000 >>> (side << 4))) | (window << (side << 4));
+  }
+}
+
+/** @returns the first word of a side's part of a flow's record */
+function sideAt(flow: number, side: number): number {
+  return flow * FLOW_WORDS + FLOW.TCP + side * SIDE_WORDS;
 }

@@ -7,19 +7,19 @@ const NONE = -1;
 
 export class TimerWheel {
   private readonly heads = new Int32Array(SLOTS).fill(NONE);
-  private readonly next: Int32Array;
-  private readonly previous: Int32Array;
-  /** Slot of each filed flow, NONE for others. */
-  private readonly slot: Int32Array;
   /** The second up to which slots have been emptied. */
   private reached = 0;
 
-  /** @param capacity flow numbers go from 0 to capacity - 1 */
-  constructor(capacity: number) {
-    this.next = new Int32Array(capacity);
-    this.previous = new Int32Array(capacity);
-    this.slot = new Int32Array(capacity).fill(NONE);
-  }
+  /**
+   * @param words records of flows; two words of each are the wheel's, and 0 in a record that was never filed
+   * @param stride words of a record
+   * @param at place of the wheel's words in a record: link to the next, and to the one before
+   */
+  constructor(
+    private readonly words: Int32Array,
+    private readonly stride: number,
+    private readonly at: number,
+  ) {}
 
   /** Files a flow under its deadline, and takes it from where it was. @param second of the clock that `expire` gets */
   file(flow: number, second: number): void {
@@ -27,22 +27,20 @@ export class TimerWheel {
     const ahead = Math.min(Math.max(second - this.reached, 1), SLOTS - 1);
     const slot = (this.reached + ahead) % SLOTS;
     const head = this.heads[slot];
-    this.slot[flow] = slot;
-    this.next[flow] = head;
-    this.previous[flow] = NONE;
-    if (head !== NONE) this.previous[head] = flow;
+    this.setNext(flow, head);
+    this.setBefore(flow, headOf(slot));
+    if (head !== NONE) this.setBefore(head, flow + 1);
     this.heads[slot] = flow;
   }
 
   remove(flow: number): void {
-    const slot = this.slot[flow];
-    if (slot === NONE) return;
-    const next = this.next[flow];
-    const previous = this.previous[flow];
-    if (next !== NONE) this.previous[next] = previous;
-    if (previous !== NONE) this.next[previous] = next;
-    else this.heads[slot] = next;
-    this.slot[flow] = NONE;
+    const before = this.words[flow * this.stride + this.at + 1];
+    if (before === 0) return;
+    const next = this.words[flow * this.stride + this.at];
+    if (next !== NONE) this.setBefore(next, before);
+    if (before > 0) this.setNext(before - 1, next);
+    else this.heads[headOf(before)] = next;
+    this.setBefore(flow, 0);
   }
 
   /**
@@ -64,4 +62,18 @@ export class TimerWheel {
     }
     return NONE;
   }
+
+  private setNext(flow: number, next: number): void {
+    this.words[flow * this.stride + this.at] = next;
+  }
+
+  /** @param before the flow before + 1, `headOf` a slot, or 0 of a flow that is not filed */
+  private setBefore(flow: number, before: number): void {
+    this.words[flow * this.stride + this.at + 1] = before;
+  }
+}
+
+/** @returns what stands for a slot in place of the flow before its first one, and back */
+function headOf(slot: number): number {
+  return -1 - slot;
 }

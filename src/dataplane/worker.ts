@@ -61,15 +61,20 @@ function report(message: Report): void {
   port.postMessage(message);
 }
 
-/** Takes frames that have arrived on one interface. @returns how many */
+/** Offsets and lengths of the frames in hand. */
+const offsets = new Int32Array(BATCH);
+const lengths = new Int32Array(BATCH);
+
+/** Takes frames that have arrived on one interface, all of them before the first is handled. @returns how many */
 function breathe(ring: PacketRing, router: Router, iface: number): number {
   let frames = 0;
-  while (frames < BATCH) {
-    const at = ring.next(iface);
-    if (at === NO_FRAME) break;
-    router.receive(iface, at, ring.length);
-    frames++;
+  for (let at = ring.next(iface); at !== NO_FRAME; at = ring.next(iface)) {
+    offsets[frames] = at;
+    lengths[frames] = ring.length;
+    router.readAhead(at, ring.length);
+    if (++frames === BATCH) break;
   }
+  for (let i = 0; i < frames; i++) router.receive(iface, offsets[i], lengths[i]);
   ring.flush();
   return frames;
 }

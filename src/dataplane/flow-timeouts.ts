@@ -1,0 +1,41 @@
+// How long flows live without traffic: each has the number of one of the settings' timeouts in its STATE, so that new
+// settings hold for old flows too.
+import { FLOW, FLOW_STATE, FLOW_WORDS, type FlowTable } from "./flows.ts";
+import type { Timeouts } from "./settings.ts";
+
+/** Numbers of the timeouts, three bits. */
+export const TIMEOUT = {
+  UDP_NEW: 0,
+  UDP: 1,
+  DNS: 2,
+  TCP_ESTABLISHED: 3,
+  TCP_TRANSITORY: 4,
+  ICMP: 5,
+  OTHER: 6,
+} as const;
+
+const SHIFT = FLOW_STATE.TIMEOUT_SHIFT;
+const MASK = 7 << SHIFT;
+
+export class FlowTimeouts {
+  /** Seconds, by number. */
+  private readonly seconds = new Int32Array(8);
+
+  constructor(private readonly flows: FlowTable) {}
+
+  apply(timeouts: Timeouts): void {
+    const { udpNew, udp, dns, tcpEstablished, tcpTransitory, icmp, other } = timeouts;
+    this.seconds.set([udpNew, udp, dns, tcpEstablished, tcpTransitory, icmp, other]);
+  }
+
+  /** @returns seconds that this flow lives without traffic */
+  of(flow: number): number {
+    return this.seconds[(this.flows.words[flow * FLOW_WORDS + FLOW.STATE] >>> SHIFT) & 7];
+  }
+
+  /** @param timeout one of TIMEOUT */
+  set(flow: number, timeout: number): void {
+    const at = flow * FLOW_WORDS + FLOW.STATE;
+    this.flows.words[at] = (this.flows.words[at] & ~MASK) | (timeout << SHIFT);
+  }
+}
