@@ -159,10 +159,18 @@ export class Lab {
   private demolish(): void {
     for (const program of this.programs) program.signal("SIGKILL");
     for (const { name } of this.namespaces.splice(0)) {
-      const pids = command("ip", "netns", "pids", name).split("\n").filter(Boolean);
-      Bun.spawnSync(["kill", "-KILL", ...pids]); // which may have ended meanwhile
+      for (const pid of command("ip", "netns", "pids", name).split("\n").filter(Boolean)) kill(Number(pid));
       ip("netns", "delete", name);
     }
+  }
+}
+
+/** Ends a process, if it has not ended meanwhile. */
+function kill(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch (error) {
+    if (!(error instanceof Error && "code" in error && error.code === "ESRCH")) throw error;
   }
 }
 
