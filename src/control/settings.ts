@@ -1,6 +1,7 @@
 // From the configuration and the devices of the machine to what the dataplane works with: interfaces by number, and rules
 // as matches.
-import { ANY_ICMP_TYPE, ANY_PROTOCOL, compileRuleset, type Match } from "../dataplane/ruleset.ts";
+import { ANY_ICMP_TYPE, ANY_PROTOCOL, type Match } from "../dataplane/match.ts";
+import { compileRuleset } from "../dataplane/ruleset.ts";
 import type { ClientSettings, ForwardSettings, InterfaceSettings, Settings } from "../dataplane/settings.ts";
 import type { PortRange, Rule } from "../qubes/rules.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";

@@ -1,27 +1,9 @@
-// Rules in the form that the dataplane evaluates: one Int32Array, walked from the first match to the last, without
-// allocation. Who wrote the rules, and in which language, is control's business.
-
-/** IP protocol 0 in a match: any protocol. */
-export const ANY_PROTOCOL = 0;
-/** ICMP type in a match that says nothing of it. */
-export const ANY_ICMP_TYPE = -1;
-
-/** One conjunction of predicates. A rule of the user's may have become several of them, or none. */
-export interface Match {
-  /** The user's number of the rule, from 1. */
-  readonly rule: number;
-  readonly accept: boolean;
-  /** Destination prefix: address as unsigned 32-bit number in host order, length 0–32 (0: any destination). */
-  readonly address: number;
-  readonly prefix: number;
-  /** IANA protocol number, or ANY_PROTOCOL. */
-  readonly protocol: number;
-  /** Destination ports, both ends included; 0–65535 where the rule says nothing. Looked at for TCP and UDP only. */
-  readonly portLow: number;
-  readonly portHigh: number;
-  /** ICMP type, or ANY_ICMP_TYPE. Looked at for ICMP only. */
-  readonly icmpType: number;
-}
+// Rules in the form that the dataplane evaluates, without allocation: one Int32Array, walked from the first match to the
+// last where it is short, else searched (rule-index.ts). Who wrote the rules, and in which language, is control's business.
+import { PROTOCOL as IANA } from "../wire/ipv4.ts";
+import { ANY_ICMP_TYPE, ANY_PROTOCOL, type Match } from "./match.ts";
+import { buildIndex, findFirst, type RuleIndex } from "./rule-index.ts";
+import { NO_MATCH } from "./rule-steps.ts";
 
 /** Immutable, and survives structured cloning. */
 export interface Ruleset {
@@ -29,6 +11,8 @@ export interface Ruleset {
   readonly accept: boolean;
   /** STRIDE words a match. */
   readonly matches: Int32Array;
+  /** Where there are many matches; null where walking them is faster. */
+  readonly index: RuleIndex | null;
 }
 
 const STRIDE = 6;
@@ -39,12 +23,11 @@ const PROTOCOL = 3;
 const PORTS = 4; // low << 16 | high
 const ICMP_TYPE = 5;
 
-const ICMP = 1;
-const TCP = 6;
-const UDP = 17;
+/** Longest list that is walked: from here on a search is faster (bench/rules.ts). */
+const WALKED = 12;
 
 /** A ruleset that accepts nothing: what a client gets whose rules are in error. */
-export const DROP_ALL: Ruleset = { accept: false, matches: new Int32Array(0) };
+export const DROP_ALL: Ruleset = { accept: false, matches: new Int32Array(0), index: null };
 
 /** @returns the network mask of a prefix of 0–32 bits, as the int32 with those bits. */
 export function maskOf(prefix: number): number {
@@ -68,7 +51,7 @@ export function compileRuleset(matches: readonly Match[], accept: boolean): Rule
       i * STRIDE,
     );
   }
-  return { accept, matches: words };
+  return { accept, matches: words, index: matches.length > WALKED ? buildIndex(matches) : null };
 }
 
 /**
@@ -78,14 +61,21 @@ export function compileRuleset(matches: readonly Match[], accept: boolean): Rule
  * @returns rule << 1 | accepted, where the rule is the user's number from 1, or 0 for the policy
  */
 export function judge(ruleset: Ruleset, protocol: number, destination: number, selector: number): number {
+  if (ruleset.index === null) return walk(ruleset, protocol, destination, selector);
+  const first = findFirst(ruleset.index, protocol, destination, selector);
+  return first === NO_MATCH ? Number(ruleset.accept) : ruleset.matches[first * STRIDE + RULE];
+}
+
+/** As `judge`, whether there is an index or not. */
+export function walk(ruleset: Ruleset, protocol: number, destination: number, selector: number): number {
   const words = ruleset.matches;
   for (let at = 0; at < words.length; at += STRIDE) {
     if (((destination ^ words[at + ADDRESS]) & words[at + MASK]) !== 0) continue;
     if (words[at + PROTOCOL] !== ANY_PROTOCOL && words[at + PROTOCOL] !== protocol) continue;
-    if (protocol === TCP || protocol === UDP) {
+    if (protocol === IANA.TCP || protocol === IANA.UDP) {
       const ports = words[at + PORTS];
       if (selector < ports >>> 16 || selector > (ports & 0xffff)) continue;
-    } else if (protocol === ICMP) {
+    } else if (protocol === IANA.ICMP) {
       if (words[at + ICMP_TYPE] !== ANY_ICMP_TYPE && words[at + ICMP_TYPE] !== selector) continue;
     }
     return words[at + RULE];

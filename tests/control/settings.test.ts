@@ -3,7 +3,8 @@ import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { type Config, parseConfig } from "../../src/control/config.ts";
 import { configuredDevices, type Device, makeSettings, matchesOf } from "../../src/control/settings.ts";
-import { compileRuleset, type Match } from "../../src/dataplane/ruleset.ts";
+import type { Match } from "../../src/dataplane/match.ts";
+import { compileRuleset } from "../../src/dataplane/ruleset.ts";
 import { parseRule } from "../../src/qubes/rules.ts";
 
 const EXAMPLE = readFileSync(new URL("example.toml", import.meta.url), "utf8");
