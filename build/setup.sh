@@ -6,6 +6,9 @@ PACKAGES=(
   qemu-system-x86 # run, demo, test
   busybox-static cpio kmod squashfs-tools zstd # the image; busybox is also the HTTP server of demo and test
   bind9-dnsutils curl dnsmasq-base ethtool iperf3 iproute2 iputils-ping tcpdump # demo and test: real clients and servers
+  iputils-tracepath nftables python3-pyftpdlib traceroute # test
+  libevent-core-2.1-7 libevent-extra-2.1-7 libevent-openssl-2.1-7 libevent-pthreads-2.1-7 # coturn, for the test
+  libhiredis0.14 libmariadb3 libpq5 libsqlite3-0 libssl3 libsystemd0
 )
 
 KERNEL_PACKAGE=linux-image-cloud-amd64 # depends on the one that holds the kernel
@@ -14,6 +17,7 @@ setup() {
   install_packages
   install_node_modules
   fetch_kernel
+  fetch_coturn
 }
 
 missing_packages() {
@@ -98,4 +102,21 @@ download_kernel() {
   rm dist/kernel/*.deb
   depmod -b dist/kernel/new "$KERNEL_RELEASE"
   mv dist/kernel/new "$KERNEL"
+}
+
+# coturn's STUN server and client, for the test: unpacked and not installed, because installing it would start a service.
+fetch_coturn() {
+  [ ! -e dist/coturn ] || return 0
+  say "setup: fetching coturn"
+  download_coturn || { update_lists && download_coturn; } ||
+    die "coturn could not be fetched" "see the errors above; run build/appliance.sh setup again"
+}
+
+download_coturn() {
+  rm -rf dist/coturn.new
+  mkdir -p dist/coturn.new
+  (cd dist/coturn.new && apt-get download --quiet -o APT::Sandbox::User=root coturn) || return
+  dpkg -x dist/coturn.new/*.deb dist/coturn.new
+  rm dist/coturn.new/*.deb
+  mv dist/coturn.new dist/coturn
 }
