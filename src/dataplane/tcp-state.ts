@@ -140,8 +140,8 @@ export class TcpTracker {
       if ((state & SYN_ACKED[other]) === 0) this.enter(flow, state | SYN_ACKED[other]); // simultaneous open
       return TRACK.PASS;
     }
-    if (again && (state & SYN_ACKED[side]) === 0) return TRACK.PASS;
     const closed = (state & RESET) !== 0 || (state & BOTH_FINS_ACKED) === BOTH_FINS_ACKED;
+    if (again && !closed && (state & SYN_ACKED[side]) === 0) return TRACK.PASS;
     if (side === 0 && (closed || (state & SYN_SEEN[1]) === 0)) {
       // A new connection, or a new one with the same ports.
       this.open(view, flow, 0, at, end, state & ~(ALL | FLOW_STATE.ASSURED));
