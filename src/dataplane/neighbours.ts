@@ -53,6 +53,8 @@ export class NeighbourTable {
   private readonly chain = new Int32Array(CAPACITY);
   private readonly buckets = new Int32Array(BUCKETS).fill(NONE);
   private free = OURSELVES + 1;
+  /** Where the last search for a neighbour that nobody holds ended. */
+  private hand = OURSELVES;
   /** Numbers below this have been in use. */
   private highest = OURSELVES + 1;
 
@@ -107,6 +109,7 @@ export class NeighbourTable {
 
   /** Keeps a copy of a frame, complete but for its destination MAC address, until the neighbour answers. */
   queue(n: number, at: number, length: number): number {
+    if (!this.mayAnswer(n)) return VERDICT.UNRESOLVED;
     return this.waiting.put(this.ring, n, at, length) ? VERDICT.QUEUED : VERDICT.ARP_QUEUE_FULL;
   }
 
@@ -209,8 +212,9 @@ export class NeighbourTable {
   private answersFor(iface: number, sender: number, target: number): boolean {
     const topology = this.topology;
     if (iface === topology.uplink) return target === topology.uplinkAddress;
-    const asker = sender === 0 ? topology.clientOf(target) : topology.clientOn(iface, sender);
-    if (asker !== NOBODY && topology.clientMask[asker] !== -1) return target === topology.clientGateway[asker];
+    const asker = sender === 0 ? topology.firstOn(iface) : topology.clientOn(iface, sender);
+    if (asker === NOBODY) return false;
+    if (topology.clientMask[asker] !== -1) return target === topology.clientGateway[asker];
     return target !== sender && topology.clientOn(iface, target) === NOBODY;
   }
 
@@ -278,6 +282,7 @@ export class NeighbourTable {
 
   /** A number for a neighbour not known yet, whose MAC address is pinned or still to be learnt; NONE when all are in use. */
   private add(iface: number, address: number): number {
+    if (this.free === NONE) this.reclaim();
     const n = this.free;
     if (n === NONE) return NONE;
     this.free = this.chain[n];
@@ -289,6 +294,17 @@ export class NeighbourTable {
     const pin = this.pinFor(iface, address);
     if (pin !== undefined) this.learn(n, pin.head, pin.tail, PINNED);
     return n;
+  }
+
+  /** Frees a neighbour that nobody holds, if there is one: those who only asked must not keep out those who send. */
+  private reclaim(): void {
+    for (let i = 0; i < CAPACITY; i++) {
+      this.hand = (this.hand + 1) % CAPACITY;
+      if (this.hand !== OURSELVES && this.holds[this.hand] === 0) {
+        this.remove(this.hand);
+        return;
+      }
+    }
   }
 
   private pinFor(iface: number, address: number): PinnedMac | undefined {
@@ -321,6 +337,7 @@ export class NeighbourTable {
   }
 
   private remove(n: number): void {
+    this.waiting.drop(n);
     this.unchain(n);
     this.discard(n);
   }

@@ -62,11 +62,19 @@ export class Topology {
     const client = this.clientOf(address);
     if (client === NOBODY || this.clientInterface[client] !== iface) return NOBODY;
     const mask = this.clientMask[client];
-    // Of a network, neither our own address nor the network's first and last (RFC 922 section 7) are a host.
-    if (mask !== -1 && (address === this.clientGateway[client] || (address & ~mask) === 0 || (address | mask) === -1)) {
-      return NOBODY;
-    }
+    if (mask === -1) return client;
+    // Of a network, neither our own address nor the network's first and last (RFC 922 section 7) are a host; the two of a
+    // /31 both are (RFC 3021).
+    const isEdge = mask !== -2 && ((address & ~mask) === 0 || (address | mask) === -1);
+    if (address === this.clientGateway[client] || isEdge) return NOBODY;
     return client;
+  }
+
+  /** @returns the client that tells what kind of hosts are on an interface: a network if there is one, or NOBODY */
+  firstOn(iface: number): number {
+    const first = this.clientInterface.indexOf(iface);
+    const network = this.clientInterface.findIndex((other, i) => other === iface && this.clientMask[i] !== -1);
+    return network === NOBODY ? first : network;
   }
 
   /** @returns whether the address is the firewall's own: the uplink's, or a gateway as some client sees it */
