@@ -62,7 +62,7 @@ export class Admission {
         const port = forward.toPort + (packet.ports & 0xffff) - forward.portLow;
         return this.inbound(forward.client, forward.to | 0, port, NO_MAPPING);
       }
-      const mapping = hasPorts(protocol) ? mappings.findExternal(protocol, packet.ports & 0xffff) : NO_MAPPING;
+      const mapping = isReachedByPort(protocol) ? mappings.findExternal(protocol, packet.ports & 0xffff) : NO_MAPPING;
       if (mapping !== NO_MAPPING) {
         const client = topology.clientOf(mappings.address(mapping));
         if (topology.client(client).openFilter) {
@@ -86,7 +86,7 @@ export class Admission {
   /** Whether a packet to the uplink address is for a forwarded port, or another client's mapping (RFC 4787 REQ-9). */
   private isHairpin(): boolean {
     const { packet, topology, mappings } = this.state;
-    if (packet.destination !== topology.uplinkAddress || !hasPorts(packet.protocol)) return false;
+    if (packet.destination !== topology.uplinkAddress || !isReachedByPort(packet.protocol)) return false;
     if (this.forwardFor(packet.destination) !== undefined) return true;
     return mappings.findExternal(packet.protocol, packet.ports & 0xffff) !== NO_MAPPING;
   }
@@ -224,4 +224,9 @@ export function matchesForward(forward: ForwardSettings, protocol: number, port:
 
 function hasPorts(protocol: number): boolean {
   return protocol === PROTOCOL.TCP || protocol === PROTOCOL.UDP || protocol === PROTOCOL.ICMP;
+}
+
+/** Whether a new packet's destination port can name a mapping; that of an ICMP query is only its type. */
+function isReachedByPort(protocol: number): boolean {
+  return protocol === PROTOCOL.TCP || protocol === PROTOCOL.UDP;
 }

@@ -52,6 +52,7 @@ export class IcmpErrors {
     const ip = at + ETHERNET.HEADER_LENGTH;
     const source = view.getInt32(ip + IPV4.SOURCE);
     if (isGroupMac(view, at) || !this.isAnswerable(view, ip, source)) return false;
+    if (this.topology.isOwn(source)) return false; // the second half of a hairpin
     if (!this.takeToken(iface, source)) return false;
 
     const head = macHead(view, at + ETHERNET.SOURCE);

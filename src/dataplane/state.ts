@@ -87,6 +87,7 @@ export class State {
     this.second = Math.floor(now / 1000);
     this.neighbours.setTime(now);
     this.errors.setTime(now);
+    if (this.gatewayNeighbour === NO_NEIGHBOUR) this.holdGateway();
   }
 
   /**
@@ -107,6 +108,7 @@ export class State {
     this.errors.apply(this.topology);
     this.mappings.clear();
     this.enforce();
+    this.holdGateway();
   }
 
   /**
@@ -145,7 +147,7 @@ export class State {
     words[at + FLOW.STATE] |= made.kind | (made.mapping === NO_MAPPING ? 0 : FLOW_STATE.MAPPED);
     words[at + FLOW.CLIENT_RULE] = (made.client << 16) | made.rule;
     this.timeouts.set(flow, made.timeout);
-    words[at + FLOW.DEADLINE] = this.second + this.timeouts.of(flow);
+    words[at + FLOW.DEADLINE] = this.second + 1 + this.timeouts.of(flow);
     if (made.mapping !== NO_MAPPING && this.mappings.retain(made.mapping)) this.shares.mapped(made.client);
     this.flows.link(flow);
     this.shares.add(flow);
@@ -168,8 +170,10 @@ export class State {
   /** Moves a flow's deadline, by traffic; the wheel is told only when it comes earlier than the wheel expects. */
   refresh(flow: number, timeoutBefore: number): void {
     const timeout = this.timeouts.of(flow);
-    this.flows.words[flow * FLOW_WORDS + FLOW.DEADLINE] = this.second + timeout;
-    if (timeout < timeoutBefore) this.wheel.file(flow, this.second + timeout);
+    // The second that has begun does not count: timeouts are minima (RFC 4787 REQ-5, RFC 5382 REQ-5, RFC 5508 REQ-1).
+    const deadline = this.second + 1 + timeout;
+    this.flows.words[flow * FLOW_WORDS + FLOW.DEADLINE] = deadline;
+    if (timeout < timeoutBefore) this.wheel.file(flow, deadline);
   }
 
   private releaseMapping(flow: number): void {
@@ -192,12 +196,15 @@ export class State {
     return this.neighbours.hold(iface, topology.uplinkNextHop(address));
   }
 
-  /** The gateway's MAC address is asked for at once, and kept while these settings are in force. */
+  /** The gateway's MAC address is asked for as soon as there is a clock, and kept while these settings are in force. */
+  private holdGateway(): void {
+    this.gatewayNeighbour = this.neighbours.hold(this.topology.uplink, this.topology.gateway);
+  }
+
   private enforce(): void {
     const { topology } = this;
     this.flows.external = topology.uplinkAddress;
     this.timeouts.apply(topology.settings.nat.timeouts);
-    this.gatewayNeighbour = this.neighbours.hold(topology.uplink, topology.gateway);
     this.mappings.reserve(topology.settings.forwards);
     this.shares.apply(topology, this.mappings, this.now);
   }
