@@ -1,0 +1,48 @@
+// A TCP connection between "work" and a remote host through the firewall: each segment is sent from one end, and what
+// arrives at the other is compared whole with what the end would have sent by itself.
+import { type TcpFields, tcp, toHex } from "./frames.ts";
+import { frameTo, interfaceOf, type Lab, OUTSIDE, REMOTE, shown, WORK_HOST } from "./lab.ts";
+
+export type Segment = Partial<Omit<TcpFields, "source" | "destination">> & { readonly flags: string };
+
+const NOTHING = new Uint8Array(0);
+
+export class Conversation {
+  constructor(
+    readonly lab: Lab,
+    private readonly clientPort = 40000,
+    private readonly remotePort = 443,
+  ) {}
+
+  /** A segment of the client's. @returns the verdict on it */
+  client(segment: Segment, data: Uint8Array = NOTHING): string {
+    const fields = { ...segment, sourcePort: this.clientPort, destinationPort: this.remotePort, destination: REMOTE };
+    const packet = tcp({ ...fields, source: WORK_HOST }, data);
+    return this.pass(WORK_HOST, REMOTE, packet, tcp({ ...fields, source: OUTSIDE, ttl: 63 }, data));
+  }
+
+  /** A segment of the remote's. @returns the verdict on it */
+  remote(segment: Segment, data: Uint8Array = NOTHING): string {
+    const fields = { ...segment, sourcePort: this.remotePort, destinationPort: this.clientPort, source: REMOTE };
+    const packet = tcp({ ...fields, destination: OUTSIDE }, data);
+    return this.pass(REMOTE, WORK_HOST, packet, tcp({ ...fields, destination: WORK_HOST, ttl: 63 }, data));
+  }
+
+  /** The handshake: the client begins at 1000, the remote at 5000. @returns the three verdicts */
+  open(segment: Partial<Segment> = {}): string[] {
+    return [
+      this.client({ sequence: 1000, ...segment, flags: "S" }),
+      this.remote({ sequence: 5000, acknowledgment: 1001, ...segment, flags: "S." }),
+      this.client({ sequence: 1001, acknowledgment: 5001, window: segment.window ?? 65535, flags: "." }),
+    ];
+  }
+
+  private pass(from: string, to: string, packet: Uint8Array, expected: Uint8Array): string {
+    const { verdict, sent } = this.lab.from(from, packet);
+    const wanted = verdict === "forwarded" ? [shown(interfaceOf(to), frameTo(to, expected))] : [];
+    if (sent.join("\n") !== wanted.join("\n")) {
+      throw new Error(`${verdict}, but sent\n${sent.join("\n")}\nnot\n${wanted.join("\n")}\nfor\n${toHex(packet)}`);
+    }
+    return verdict;
+  }
+}
