@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { checksum, ethernet, IPV4_TYPE, icmp, payload, tcp, udp } from "../support/frames.ts";
 import { Random } from "../support/random.ts";
 import { FirewallLab, peer } from "./firewall-lab.ts";
-import type { Namespace, Program } from "./namespaces.ts";
+import { macOf, type Namespace, type Program } from "./namespaces.ts";
 import { CLIENT, SERVER, UPLINK } from "./places.ts";
 
 const RANDOM_FRAMES = 1000;
@@ -29,11 +29,6 @@ beforeAll(async () => {
 }, 20_000);
 
 afterAll(() => lab.close());
-
-async function macOf(namespace: Namespace, name: string): Promise<string> {
-  const [link] = JSON.parse(await namespace.run(["ip", "-json", "link", "show", name]));
-  return link.address;
-}
 
 /** Has a line for each frame that comes in. */
 async function listen(namespace: Namespace): Promise<Program> {

@@ -174,6 +174,12 @@ function kill(pid: number): void {
   }
 }
 
+/** @returns the MAC address of an interface, as text */
+export async function macOf(namespace: Namespace, name: string): Promise<string> {
+  const [link] = JSON.parse(await namespace.run(["ip", "-json", "link", "show", name]));
+  return link.address;
+}
+
 function ip(...args: readonly string[]): void {
   command("ip", ...args);
 }

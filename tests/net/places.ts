@@ -51,10 +51,11 @@ export function serveHttp(internet: Namespace, folder: string, port = 80): Progr
   return internet.start(["busybox", "httpd", "-f", "-vv", "-p", `${SERVER}:${port}`, "-h", folder]);
 }
 
-/** Starts the router's DNS server, and waits until it answers. */
-export async function serveDns(internet: Namespace): Promise<Program> {
+/** Starts the router's DNS server, and waits until it answers. @param options more of dnsmasq's */
+export async function serveDns(internet: Namespace, ...options: readonly string[]): Promise<Program> {
   const quiet = ["--keep-in-foreground", "--log-facility=-", "--conf-file=/dev/null", "--pid-file="];
-  const dns = internet.start(["dnsmasq", ...quiet, "--no-resolv", "--no-hosts", `--address=/www.example/${SERVER}`]);
+  const names = ["--no-resolv", "--no-hosts", `--address=/www.example/${SERVER}`];
+  const dns = internet.start(["dnsmasq", ...quiet, ...names, ...options]);
   await dns.says("started");
   return dns;
 }

@@ -122,6 +122,28 @@ export function ipv4(fields: Ipv4Fields, protocol: number, content: Uint8Array):
   return concat(header, content);
 }
 
+/**
+ * @param packet an IPv4 packet without options, whole
+ * @param size bytes of payload in each fragment but the last, a multiple of 8
+ * @returns the packet in fragments, first to last, as a router without knowledge of what it carries would make them
+ */
+export function fragmented(packet: Uint8Array, size: number): Uint8Array[] {
+  const view = new DataView(packet.buffer, packet.byteOffset);
+  const fields = {
+    source: formatAddress(view.getUint32(12)),
+    destination: formatAddress(view.getUint32(16)),
+    tos: packet[1],
+    identification: view.getUint16(4),
+    ttl: packet[8],
+  };
+  const content = packet.subarray(20);
+  return Array.from({ length: Math.ceil(content.length / size) }, (_, i) => {
+    const part = content.subarray(i * size, (i + 1) * size);
+    const more = (i + 1) * size < content.length ? 0x2000 : 0;
+    return ipv4({ ...fields, fragment: more | ((i * size) / 8) }, packet[9], part);
+  });
+}
+
 export interface UdpFields extends Ipv4Fields {
   readonly sourcePort: number;
   readonly destinationPort: number;
