@@ -7,7 +7,7 @@ import { type ClientConfig, type Config, readConfig, type UplinkConfig } from ".
 import type { ForwardConfig } from "./config-forwards.ts";
 import { TIMEOUTS } from "./config-nat.ts";
 import { formatDuration } from "./duration.ts";
-import { matchesOf } from "./settings.ts";
+import { isExpired, matchesOf } from "./rule-matches.ts";
 import { UsageError, type Verb } from "./verb.ts";
 
 export const check: Verb = {
@@ -110,8 +110,12 @@ function formatTimeouts(timeouts: Timeouts): string {
   );
 }
 
+/** Whether a name has addresses isn't known before the firewall runs. */
 function formatNumberedRule(rule: Rule, number: number, dns: readonly number[]): string {
-  return formatRule(rule) + (matchesOf(rule, number, dns).length === 0 ? "  (matches nothing)" : "");
+  const now = Date.now() / 1000;
+  if (isExpired(rule, now)) return `${formatRule(rule)}  (expired)`;
+  const matches = matchesOf(rule, number, { dns, now, addressesOf: () => dns });
+  return formatRule(rule) + (matches.length === 0 ? "  (matches nothing)" : "");
 }
 
 function formatOwnMac(mac: Uint8Array | undefined): string {

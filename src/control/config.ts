@@ -4,7 +4,7 @@
 import { isUtf8 } from "node:buffer";
 import { readFile } from "node:fs/promises";
 import type { ClientLimits, NatSettings } from "../dataplane/settings.ts";
-import { makeRule, parseRule, type Rule, type RuleResult } from "../qubes/rules.ts";
+import { forFamily, makeRule, parseRule, type Rule, type RuleResult } from "../qubes/rules.ts";
 import { checkTogether } from "./config-checks.ts";
 import { checkForwards, type ForwardConfig, type ForwardDraft, finishForward, readForward } from "./config-forwards.ts";
 import { readNat } from "./config-nat.ts";
@@ -254,7 +254,7 @@ function readReference(table: Table): InterfaceReference | undefined {
 }
 
 function readRule(table: Table, value: TomlValue, index: number): Rule[] {
-  const result = typeof value === "string" ? parseRule(value) : makeTableRule(value);
+  const result = forFamily(typeof value === "string" ? parseRule(value) : makeTableRule(value), 4);
   if (result.ok) return [result.rule];
   table.problem(["rules", index], `rule ${index + 1}: ${result.error}`);
   return [];

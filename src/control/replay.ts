@@ -32,6 +32,7 @@ Where own_mac is not configured, any unicast destination MAC address is taken as
 so capture what arrives, and not what the router sent (tcpdump -Q in). Frames that
 were captured before their segmentation or before their checksums were filled in are
 judged as they stand (capture with ethtool -K IFACE tx off tso off gso off gro off).
+Rules expire by the time of the first frame; names in rules have no addresses here.
 
 Exit status: 0 fine, 1 a capture can't be read or DIR not written, 2 bad usage or configuration.
 `,
@@ -39,11 +40,12 @@ Exit status: 0 fine, 1 a capture can't be read or DIR not written, 2 bad usage o
     const options = readOptions(args);
     const config = await readConfig(options.config);
     if ("errors" in config) return refuse(config.errors, 2);
-    const result = makeSettings(config.config, configuredDevices(config.config), true);
-    if ("errors" in result) return refuse(result.errors, 2);
-    const ifaces = options.inputs.map(({ iface }) => interfaceNumber(result.settings, iface));
     try {
       const captures = await Promise.all(options.inputs.map(({ file }) => load(file)));
+      const now = Math.min(...captures.map(({ frames }) => frames[0]?.seconds ?? Number.POSITIVE_INFINITY));
+      const result = makeSettings(config.config, configuredDevices(config.config), { anyMac: true, now });
+      if ("errors" in result) return refuse(result.errors, 2);
+      const ifaces = options.inputs.map(({ iface }) => interfaceNumber(result.settings, iface));
       const inputs = captures.map(({ frames }, i) => ({ iface: ifaces[i], frames }));
       const playback = play(result.settings, inputs, options.seed);
       const resolution = captures.some((capture) => capture.resolution === "ns") ? "ns" : "us";

@@ -1,15 +1,12 @@
 // From the configuration and the devices of the machine to what the dataplane works with: interfaces by number, and rules
-// as matches.
-import { ANY_ICMP_TYPE, ANY_PROTOCOL, type Match } from "../dataplane/match.ts";
-import { compileRuleset } from "../dataplane/ruleset.ts";
+// compiled.
 import type { ClientSettings, ForwardSettings, InterfaceSettings, Settings } from "../dataplane/settings.ts";
-import type { PortRange, Rule } from "../qubes/rules.ts";
-import { PROTOCOL } from "../wire/ipv4.ts";
-import { formatMac, overlap, type Prefix } from "./address.ts";
+import { formatMac } from "./address.ts";
 import type { ClientConfig, Config, InterfaceReference, UplinkConfig } from "./config.ts";
 import { type InterfaceUse, interfaceConflict } from "./config-checks.ts";
 import type { ForwardConfig } from "./config-forwards.ts";
 import { quote } from "./quote.ts";
+import { type Circumstances, compileRules, IANA } from "./rule-matches.ts";
 
 /** A network interface that the machine has. */
 export interface Device {
@@ -21,25 +18,31 @@ export interface Device {
 
 export type SettingsResult = { readonly settings: Settings } | { readonly errors: readonly string[] };
 
-const DNS_PORT = 53;
-const ALL_PORTS: PortRange = { low: 0, high: 65535 };
-const ANYWHERE: Prefix = { address: 0, prefix: 0 };
-const IANA = { tcp: PROTOCOL.TCP, udp: PROTOCOL.UDP, icmp: PROTOCOL.ICMP } as const;
-
 /** For devices that only captures know: Ethernet's usual MTU, and a locally administered MAC address of nobody's. */
 const CAPTURED = { mtu: 1500, mac: Uint8Array.of(2, 0, 0, 0, 0, 0) };
 
+export interface SettingsOptions {
+  /** Replay only: where own_mac isn't configured, any unicast destination MAC address is ours. */
+  readonly anyMac?: boolean;
+  /** Unix time in seconds, which rules expire by; the system's clock if it isn't given. */
+  readonly now?: number;
+  /** Addresses that a rule's host name has now, as far as they are known; none if it isn't given. */
+  readonly addressesOf?: (name: string) => readonly number[];
+}
+
 /**
  * @param devices what the machine has
- * @param anyMac replay only: where own_mac isn't configured, any unicast destination MAC address is ours
  * @returns the settings, or where the configuration doesn't fit the devices, all errors
  */
-export function makeSettings(config: Config, devices: readonly Device[], anyMac = false): SettingsResult {
+export function makeSettings(
+  config: Config,
+  devices: readonly Device[],
+  { anyMac = false, now = Date.now() / 1000, addressesOf = () => [] }: SettingsOptions = {},
+): SettingsResult {
   const places = new Interfaces(devices, anyMac);
   const uplink = places.number(config.uplink, true);
-  const clients = config.clients.map((client) =>
-    compileClient(client, places.number(client, false), config.uplink.dns),
-  );
+  const circumstances = { dns: config.uplink.dns, now, addressesOf };
+  const clients = config.clients.map((client) => compileClient(client, places.number(client, false), circumstances));
   if (places.errors.length > 0) return { errors: places.errors };
   const { address, prefix, gateway, gatewayMac } = config.uplink;
   return {
@@ -60,48 +63,9 @@ export function configuredDevices(config: Config): Device[] {
   return Array.from(names, ([name, mac]) => ({ name, mtu: CAPTURED.mtu, mac: mac ?? CAPTURED.mac }));
 }
 
-/**
- * @param number the rule's, from 1
- * @param dns what specialtarget=dns means
- * @returns what the rule matches, which may be nothing
- */
-export function matchesOf(rule: Rule, number: number, dns: readonly number[]): Match[] {
-  const { dst4 = ANYWHERE, dstports = ALL_PORTS } = rule;
-  if (rule.specialtarget === "dns") {
-    const isDns = rule.dstports === undefined || (dstports.low === DNS_PORT && dstports.high === DNS_PORT);
-    if (!isDns || rule.proto === "icmp") return [];
-    const servers = dns.map((address) => ({ address, prefix: 32 })).filter((server) => overlap(server, dst4));
-    return cross(rule, number, servers, { low: DNS_PORT, high: DNS_PORT });
-  }
-  return cross(rule, number, [dst4], dstports);
-}
-
-/** One match for each destination and protocol. */
-function cross(rule: Rule, number: number, destinations: readonly Prefix[], ports: PortRange): Match[] {
-  return destinations.flatMap((destination) =>
-    protocolsOf(rule).map((protocol) => ({
-      rule: number,
-      accept: rule.action === "accept",
-      ...destination,
-      protocol,
-      portLow: ports.low,
-      portHigh: ports.high,
-      icmpType: rule.icmptype ?? ANY_ICMP_TYPE,
-    })),
-  );
-}
-
-/** Ports without a protocol mean both TCP and UDP, as the Linux agent of Qubes OS has it. */
-function protocolsOf(rule: Rule): readonly number[] {
-  if (rule.proto !== undefined) return [IANA[rule.proto]];
-  const hasPorts = rule.dstports !== undefined || rule.specialtarget === "dns";
-  return hasPorts ? [IANA.tcp, IANA.udp] : [ANY_PROTOCOL];
-}
-
-function compileClient(client: ClientConfig, iface: number, dns: readonly number[]): ClientSettings {
+function compileClient(client: ClientConfig, iface: number, circumstances: Circumstances): ClientSettings {
   const { name, network, prefix, gateway, mac, reach, limits } = client;
-  const matches = client.rules.flatMap((rule, i) => matchesOf(rule, i + 1, dns));
-  const ruleset = compileRuleset(matches, client.policy === "accept");
+  const ruleset = compileRules(client.rules, client.policy, circumstances);
   const openFilter = client.filtering === "endpoint-independent";
   return { name, iface, network, prefix, gateway, ...(mac && { mac }), ruleset, reach, openFilter, limits };
 }

@@ -446,8 +446,8 @@ const ONE_LINE: [number, string, string][] = [
   [14, "  { dstports = 53.0 }", '14: client "work": rule 1: "dstports" is 53, which is not text (write it in quotes)'],
   [
     14,
-    '  { action = "accept", dsthost = "example.org" }',
-    '14: client "work": rule 1: dsthost is not supported yet (supported: action, dst4, proto, specialtarget, dstports, icmptype)',
+    '  { action = "accept", dst6 = "2001:db8::/32" }',
+    '14: client "work": rule 1: dst6 is not for a client with an IPv4 address (write dst4, or leave the rule out)',
   ],
   [
     14,

@@ -2,10 +2,9 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { type Config, parseConfig } from "../../src/control/config.ts";
-import { configuredDevices, type Device, makeSettings, matchesOf } from "../../src/control/settings.ts";
+import { configuredDevices, type Device, makeSettings, type SettingsOptions } from "../../src/control/settings.ts";
 import type { Match } from "../../src/dataplane/match.ts";
 import { compileRuleset } from "../../src/dataplane/ruleset.ts";
-import { parseRule } from "../../src/qubes/rules.ts";
 
 const EXAMPLE = readFileSync(new URL("example.toml", import.meta.url), "utf8");
 const EVERYTHING = readFileSync(new URL("everything.toml", import.meta.url), "utf8");
@@ -27,14 +26,8 @@ function uplinkAndClients(uplink: string, ...clients: string[]): Config {
   return configOf(`[uplink]\naddress = "192.0.2.254/24"\ngateway = "192.0.2.1"\n${uplink}\n${tables.join("")}`);
 }
 
-function matches(text: string, dns: number[] = []): Match[] {
-  const result = parseRule(text);
-  if (!result.ok) throw new Error(result.error);
-  return matchesOf(result.rule, 7, dns);
-}
-
 const ANY: Match = {
-  rule: 7,
+  rule: 1,
   accept: true,
   address: 0,
   prefix: 0,
@@ -43,50 +36,6 @@ const ANY: Match = {
   portHigh: 65535,
   icmpType: -1,
 };
-
-describe("a rule's matches", () => {
-  test("of an action alone: everything", () => {
-    expect(matches("action=accept")).toEqual([ANY]);
-    expect(matches("action=drop")).toEqual([{ ...ANY, accept: false }]);
-  });
-
-  test("of a destination, protocol, ports or ICMP type: one", () => {
-    expect(matches("action=accept dst4=192.0.2.9/28")).toEqual([{ ...ANY, address: 0xc0000200, prefix: 28 }]);
-    expect(matches("action=accept proto=tcp")).toEqual([{ ...ANY, protocol: 6 }]);
-    expect(matches("action=accept proto=udp dstports=5-9")).toEqual([
-      { ...ANY, protocol: 17, portLow: 5, portHigh: 9 },
-    ]);
-    expect(matches("action=accept proto=icmp icmptype=8")).toEqual([{ ...ANY, protocol: 1, icmpType: 8 }]);
-  });
-
-  test("of ports without a protocol: TCP and UDP", () => {
-    expect(matches("action=accept dstports=443")).toEqual([
-      { ...ANY, protocol: 6, portLow: 443, portHigh: 443 },
-      { ...ANY, protocol: 17, portLow: 443, portHigh: 443 },
-    ]);
-  });
-
-  test("of specialtarget=dns: port 53 of each server, by the protocols and the destination asked for", () => {
-    const dns = [0x0a8b0101, 0x0a8b0102];
-    const [first, second] = dns.map((address) => ({ ...ANY, address, prefix: 32, portLow: 53, portHigh: 53 }));
-    const both = [
-      { ...first, protocol: 6 },
-      { ...first, protocol: 17 },
-      { ...second, protocol: 6 },
-      { ...second, protocol: 17 },
-    ];
-    expect(matches("action=accept specialtarget=dns", dns)).toEqual(both as Match[]);
-    expect(matches("action=accept specialtarget=dns dstports=53-53", dns)).toEqual(both as Match[]);
-    expect(matches("action=accept specialtarget=dns proto=udp dst4=10.139.1.2", dns)).toEqual([both[3] as Match]);
-  });
-
-  test("of specialtarget=dns with another port, ICMP, another destination or no server: none", () => {
-    for (const more of ["dstports=54", "dstports=53-54", "proto=icmp", "proto=icmp icmptype=8", "dst4=10.0.0.0/24"]) {
-      expect(matches(`action=accept specialtarget=dns ${more}`, [0x0a8b0101])).toEqual([]);
-    }
-    expect(matches("action=accept specialtarget=dns")).toEqual([]);
-  });
-});
 
 /** The defaults of one client among several, and of NAT. */
 const SHARE = {
@@ -170,10 +119,9 @@ describe("settings", () => {
             mac: Uint8Array.of(2, 0, 0, 0, 0, 4),
             ruleset: compileRuleset(
               [
-                ...matches("action=accept specialtarget=dns", [0xc0000201, 0xc6336435]).map((dns) => ({
-                  ...dns,
-                  rule: 1,
-                })),
+                ...[0xc0000201, 0xc6336435].flatMap((address) =>
+                  [6, 17].map((protocol) => ({ ...ANY, address, prefix: 32, protocol, portLow: 53, portHigh: 53 })),
+                ),
                 { ...ANY, rule: 2, accept: false, address: 0x0a000000, prefix: 8 },
               ],
               true,
@@ -250,6 +198,22 @@ describe("settings", () => {
       { name: "eth1", mac: ETH1.mac, anyMac: false, mtu: 9000, clampMss: false },
       { name: "eth0", mac: ETH0.mac, anyMac: false, mtu: 1500, clampMss: true },
     ]);
+  });
+
+  test("have rules as they stand now: without those that have expired, and with the addresses that names have", () => {
+    const rules = `rules = ["action=drop dsthost=www.example.org", "action=accept expire=1700000000"]`;
+    const config = uplinkAndClients('interface = "eth1"', `interface = "eth0"\n${rules}`);
+    const accept = { ...ANY, rule: 2 };
+    const drop = { ...ANY, accept: false, address: 0xc0000250, prefix: 32 };
+    const rulesetWith = (options: SettingsOptions) => {
+      const result = makeSettings(config, [ETH0, ETH1], options);
+      return "settings" in result && result.settings.clients[0].ruleset;
+    };
+    const addressesOf = (name: string) => (name === "www.example.org" ? [0xc0000250] : []);
+    expect(rulesetWith({ now: 1699999999.9, addressesOf })).toEqual(compileRuleset([drop, accept], false));
+    expect(rulesetWith({ now: 1700000000, addressesOf })).toEqual(compileRuleset([drop], false));
+    expect(rulesetWith({ now: 0 })).toEqual(compileRuleset([accept], false));
+    expect(rulesetWith({})).toEqual(compileRuleset([], false));
   });
 
   test("survive being posted to a worker", () => {
@@ -332,7 +296,7 @@ describe("settings", () => {
       'interface = "tap0"',
       'interface = "tap1"',
     );
-    const result = makeSettings(config, configuredDevices(config), true);
+    const result = makeSettings(config, configuredDevices(config), { anyMac: true });
     expect("settings" in result && result.settings.interfaces).toEqual([
       { name: "02:00:00:00:00:11", mac: ETH1.mac, anyMac: true, mtu: 1500, clampMss: false },
       { name: "tap0", mac: Uint8Array.of(2, 0, 0, 0, 0, 0x99), anyMac: false, mtu: 1500, clampMss: false },
