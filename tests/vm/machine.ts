@@ -52,24 +52,33 @@ export class Machine {
     return new Machine(console, monitor);
   }
 
-  /** Waits until the console has what `pattern` matches, from the character `from` on. */
-  async says(pattern: string | RegExp, from = 0): Promise<void> {
-    await this.console.says(pattern, from, BOOT_PATIENCE);
+  /** Waits until the console has the whole of a line with `text` in it. */
+  async says(text: string): Promise<void> {
+    await this.console.says(text, 0, BOOT_PATIENCE);
+    await this.console.says("\n", this.console.text.indexOf(text));
   }
 
   /** What the firewall answers on its console to Enter: counters and flows. */
   async state(): Promise<string> {
     const said = this.console.text.length;
     this.console.type("\n");
-    await this.says(/flows: \d+\r\n/, said);
+    await this.console.says(/flows: \d+\r\n/, said);
     const [, flows] = /flows: (\d+)/.exec(this.console.text.slice(said)) ?? [];
-    await this.says(new RegExp(`flows: \\d+\r\n(.* flow: .*\r\n){${flows}}`), said);
+    await this.console.says(new RegExp(`flows: \\d+\r\n(.* flow: .*\r\n){${flows}}`), said);
     return this.console.text.slice(said).replaceAll("\r", "").trim();
   }
 
-  /** Presses the power button and waits for the end. @returns QEMU's exit status */
+  /** Presses the power button until init says that it heard, and waits for the end. @returns QEMU's exit status */
   async powerOff(): Promise<number> {
-    await this.monitor.execute("system_powerdown");
+    let heard = false;
+    for (let press = 0; press < 10 && !heard; press++) {
+      await this.monitor.execute("system_powerdown");
+      heard = await this.console.says("init: poweroff", 0, 2000).then(
+        () => true,
+        () => false, // so early after boot that acpid does not listen yet
+      );
+    }
+    if (!heard) throw new Error(`the machine does not hear its power button:\n${this.console.text}`);
     const status = await this.console.end();
     this.monitor.close();
     return status;
