@@ -47,8 +47,15 @@ class BenchRing implements Ring {
 function settings(maxFlows: number): Settings {
   const all = { flows: maxFlows, mappings: 196608, flowsPerSecond: 1e9 };
   return {
-    interfaces: OUR_MACS.map((mac, i) => ({ name: `eth${i}`, mac, anyMac: false, mtu: 1500, clampMss: false })),
-    uplink: { iface: 0, address: UPLINK, prefix: 24, gateway: GATEWAY, gatewayMac: GATEWAY_MAC },
+    interfaces: OUR_MACS.map((mac, i) => ({
+      name: `eth${i}`,
+      index: i,
+      mac,
+      anyMac: false,
+      mtu: 1500,
+      clampMss: false,
+    })),
+    uplink: { iface: 0, address: UPLINK, prefix: 24, gateway: GATEWAY, gatewayMac: GATEWAY_MAC, dns: [] },
     clients: [
       {
         name: "work",
@@ -61,9 +68,13 @@ function settings(maxFlows: number): Settings {
         reach: [],
         openFilter: false,
         limits: all,
+        refuse: "drop",
+        log: false,
+        watchNames: false,
       },
     ],
     forwards: [],
+    redirects: [],
     nat: {
       maxFlows,
       resetUnknown: true,

@@ -1,9 +1,12 @@
 // Control's handle on the dataplane's thread: starts it, posts commands, hears reports.
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
-import type { Settings } from "../dataplane/settings.ts";
+import type { ClientSettings, Settings } from "../dataplane/settings.ts";
 import type { Command, Report, SharedState, Start } from "../dataplane/worker.ts";
 import { openEvent, signalEvent } from "../linux/eventfd.ts";
 import { libc } from "../linux/libc.ts";
+
+/** How long a name server may take, in ms. */
+const ANSWER_TIMEOUT = 2000;
 
 interface Waiter {
   resolve(report: Report): void;
@@ -15,6 +18,14 @@ export class Dataplane {
   readonly failed: Promise<never>;
   /** Those who wait for a report, in the order of their commands. */
   private readonly waiters: Waiter[] = [];
+  /**
+   * Sees a name server's answer to a client whose rules have host names, before the client does: what is posted to the
+   * dataplane in this call is in force when the client gets it.
+   */
+  onPassing: (client: number, answer: Uint8Array) => void = () => {};
+  /** Those who wait for a name server's answer. */
+  private readonly questions = new Map<number, (answer: Uint8Array) => void>();
+  private nextQuestion = 1;
   private fail: (error: Error) => void = () => {};
 
   private constructor(
@@ -59,6 +70,33 @@ export class Dataplane {
     if (report.type !== "applied") throw unexpected(report);
   }
 
+  /** Gives one client other rules. @param client its number in the settings in force @param settings all else unchanged */
+  async setClient(client: number, settings: ClientSettings): Promise<void> {
+    const report = await this.command({ type: "client", client, settings });
+    if (report.type !== "applied") throw unexpected(report);
+  }
+
+  /**
+   * Sends a DNS message to a name server out of the uplink, from a random port.
+   * @param server uint32, host order
+   * @returns the answer that came from that server to that port
+   * @throws Error when none came in time
+   */
+  ask(server: number, question: Uint8Array): Promise<Uint8Array> {
+    const id = this.nextQuestion++;
+    this.post({ type: "ask", id, server, question });
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.questions.delete(id);
+        reject(new Error(`no answer in ${ANSWER_TIMEOUT} ms`));
+      }, ANSWER_TIMEOUT);
+      this.questions.set(id, (answer) => {
+        clearTimeout(timer);
+        resolve(answer);
+      });
+    });
+  }
+
   /** Ends the thread, and with it all forwarding. */
   async stop(): Promise<void> {
     const report = await this.command({ type: "stop" });
@@ -67,9 +105,13 @@ export class Dataplane {
   }
 
   private command(command: Command): Promise<Report> {
+    this.post(command);
+    return this.answer();
+  }
+
+  private post(command: Command): void {
     this.port.postMessage(command);
     signalEvent(this.wake);
-    return this.answer();
   }
 
   private answer(): Promise<Report> {
@@ -78,7 +120,16 @@ export class Dataplane {
 
   private hear(report: Report): void {
     if (report.type === "failed") this.die(new Error(`the dataplane failed: ${report.reason}`));
-    else this.waiters.shift()?.resolve(report);
+    else if (report.type === "answered") this.answered(report.id, report.answer);
+    else if (report.type === "passing") {
+      this.onPassing(report.client, report.answer);
+      this.post({ type: "release", id: report.id });
+    } else this.waiters.shift()?.resolve(report);
+  }
+
+  private answered(id: number, answer: Uint8Array): void {
+    this.questions.get(id)?.(answer);
+    this.questions.delete(id);
   }
 
   /** The first cause counts: what comes later follows from it. */

@@ -11,6 +11,8 @@ import { type Circumstances, compileRules, IANA } from "./rule-matches.ts";
 /** A network interface that the machine has. */
 export interface Device {
   readonly name: string;
+  /** The kernel's number for it. */
+  readonly index: number;
   readonly mac: Uint8Array;
   /** Largest IPv4 packet, in bytes. */
   readonly mtu: number;
@@ -44,13 +46,14 @@ export function makeSettings(
   const circumstances = { dns: config.uplink.dns, now, addressesOf };
   const clients = config.clients.map((client) => compileClient(client, places.number(client, false), circumstances));
   if (places.errors.length > 0) return { errors: places.errors };
-  const { address, prefix, gateway, gatewayMac } = config.uplink;
+  const { address, prefix, gateway, gatewayMac, dns } = config.uplink;
   return {
     settings: {
       interfaces: places.interfaces,
-      uplink: { iface: uplink, address, prefix, gateway, ...(gatewayMac && { gatewayMac }) },
+      uplink: { iface: uplink, address, prefix, gateway, dns, ...(gatewayMac && { gatewayMac }) },
       clients,
       forwards: config.forwards.map(compileForward),
+      redirects: [],
       nat: config.nat,
     },
   };
@@ -60,14 +63,18 @@ export function makeSettings(
 export function configuredDevices(config: Config): Device[] {
   const names = new Map<string, Uint8Array | undefined>();
   for (const { interface: reference } of [config.uplink, ...config.clients]) names.set(reference.text, reference.mac);
-  return Array.from(names, ([name, mac]) => ({ name, mtu: CAPTURED.mtu, mac: mac ?? CAPTURED.mac }));
+  return Array.from(names, ([name, mac]) => ({ name, index: 0, mtu: CAPTURED.mtu, mac: mac ?? CAPTURED.mac }));
 }
 
 function compileClient(client: ClientConfig, iface: number, circumstances: Circumstances): ClientSettings {
   const { name, network, prefix, gateway, mac, reach, limits } = client;
   const ruleset = compileRules(client.rules, client.policy, circumstances);
   const openFilter = client.filtering === "endpoint-independent";
-  return { name, iface, network, prefix, gateway, ...(mac && { mac }), ruleset, reach, openFilter, limits };
+  const watchNames = client.rules.some((rule) => rule.dsthost !== undefined);
+  return {
+    ...{ name, iface, network, prefix, gateway, ...(mac && { mac }) },
+    ...{ ruleset, reach, openFilter, limits, refuse: "icmp", log: false, watchNames },
+  };
 }
 
 function compileForward({ proto, ports, to, toPorts, from }: ForwardConfig): ForwardSettings {
@@ -104,12 +111,12 @@ class Interfaces {
     return this.place(device, use);
   }
 
-  private place({ name, mac, mtu }: Device, { ownMac, clampMss = false }: InterfaceUse): number {
+  private place({ name, index, mac, mtu }: Device, { ownMac, clampMss = false }: InterfaceUse): number {
     const known = this.interfaces.findIndex((other) => other.name === name);
     const before = this.interfaces[known];
     if (before === undefined) {
       const anyMac = this.anyMac && ownMac === undefined;
-      return this.interfaces.push({ name, mac: ownMac ?? mac, anyMac, mtu, clampMss }) - 1;
+      return this.interfaces.push({ name, index, mac: ownMac ?? mac, anyMac, mtu, clampMss }) - 1;
     }
     const ours = ownMac && { mac: ownMac, anyMac: false };
     this.interfaces[known] = { ...before, ...ours, clampMss: before.clampMss || clampMss };

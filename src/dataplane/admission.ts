@@ -4,11 +4,13 @@ import { ICMP_TYPE, UNREACHABLE_CODE } from "../wire/icmp.ts";
 import { IPV4, PROTOCOL } from "../wire/ipv4.ts";
 import { ACK, RST, SYN, TCP } from "../wire/tcp.ts";
 import type { Answers } from "./answers.ts";
+import type { Endpoint } from "./endpoint.ts";
 import { TIMEOUT } from "./flow-timeouts.ts";
 import { FLOW_STATE, NO_FLOW, NO_MAPPING } from "./flows.ts";
+import type { Refusals } from "./refusals.ts";
 import { judge, maskOf } from "./ruleset.ts";
 import type { ForwardSettings } from "./settings.ts";
-import type { State } from "./state.ts";
+import { DNS_PORT, type State } from "./state.ts";
 import { isMartian, NOBODY } from "./topology.ts";
 import { VERDICT } from "./verdict.ts";
 
@@ -16,11 +18,13 @@ export class Admission {
   constructor(
     private readonly state: State,
     private readonly answers: Answers,
+    private readonly endpoint: Endpoint,
+    private readonly refusals: Refusals,
   ) {}
 
   /** @returns VERDICT.FORWARDED when the packet in hand now has a flow (state.flow), or what became of it instead */
   fromClient(): number {
-    const { packet, topology, errors } = this.state;
+    const { packet, topology } = this.state;
     const { source, destination, protocol } = packet;
     const client = topology.clientOn(packet.iface, source);
     if (client === NOBODY) return VERDICT.SPOOFED;
@@ -40,10 +44,7 @@ export class Admission {
     }
     const judgement = judge(topology.client(client).ruleset, protocol, destination, packet.ports & 0xffff);
     this.state.rule = judgement >> 1;
-    if ((judgement & 1) === 0) {
-      errors.send(packet.iface, packet.at, ICMP_TYPE.UNREACHABLE, UNREACHABLE_CODE.ADMIN_PROHIBITED);
-      return VERDICT.REFUSED;
-    }
+    if ((judgement & 1) === 0) return this.refuse(client);
     if (this.hasNoHopLeft()) return VERDICT.TTL;
     return peer === NOBODY ? this.translated(client) : this.direct(client, peer);
   }
@@ -56,6 +57,8 @@ export class Admission {
       return VERDICT.SPOOFED;
     }
     if (destination !== topology.uplinkAddress) return VERDICT.UNSOLICITED;
+    const taken = this.endpoint.take(VERDICT.UNSOLICITED);
+    if (taken !== VERDICT.UNSOLICITED) return taken;
     if (this.isOpening()) {
       const forward = this.forwardFor(source);
       if (forward !== undefined) {
@@ -65,12 +68,25 @@ export class Admission {
       const mapping = isReachedByPort(protocol) ? mappings.findExternal(protocol, packet.ports & 0xffff) : NO_MAPPING;
       if (mapping !== NO_MAPPING) {
         const client = topology.clientOf(mappings.address(mapping));
-        if (topology.client(client).openFilter) {
+        if (client !== NOBODY && topology.client(client).openFilter) {
           return this.inbound(client, mappings.address(mapping), mappings.internalPort(mapping), mapping);
         }
       }
     }
     return this.answers.echo(VERDICT.UNSOLICITED);
+  }
+
+  /** A packet that the rules refuse is answered as its client's settings say, and noted if they ask for it. */
+  private refuse(client: number): number {
+    const { packet, topology, errors, rule } = this.state;
+    const { refuse, log } = topology.client(client);
+    const { protocol, source, destination, ports } = packet;
+    if (log) this.refusals.note(client, rule, protocol, source, destination, ports);
+    if (refuse === "reset" && protocol === PROTOCOL.TCP) this.answers.reset();
+    else if (refuse !== "drop") {
+      errors.send(packet.iface, packet.at, ICMP_TYPE.UNREACHABLE, UNREACHABLE_CODE.ADMIN_PROHIBITED);
+    }
+    return VERDICT.REFUSED;
   }
 
   /** The forward that the packet in hand, sent to our uplink address, falls under. @param source int32, host order */
@@ -113,7 +129,7 @@ export class Admission {
   /** A client's flow to the uplink, with our address as its source. */
   private translated(client: number): number {
     const { packet, topology, mappings, newFlow } = this.state;
-    const { protocol, destination, ports, iface } = packet;
+    const { protocol, ports, iface } = packet;
     const refused = this.makeRoom(client);
     if (refused !== 0) return refused;
     let externalPort = 0;
@@ -125,12 +141,21 @@ export class Admission {
       }
       externalPort = mappings.externalPort(newFlow.mapping);
     }
+    const remote = this.remote();
     const backPorts = (ports << 16) | externalPort;
-    if (this.state.flows.find(destination, topology.uplinkAddress, backPorts, protocol) !== NO_FLOW) {
+    if (this.state.flows.find(remote, topology.uplinkAddress, backPorts, protocol) !== NO_FLOW) {
       return VERDICT.NO_PORT; // without ports, two clients can't talk to one remote
     }
     this.describe(client, FLOW_STATE.OUTBOUND, iface, topology.uplink, this.state.rule);
-    return this.open(destination, backPorts);
+    return this.open(remote, backPorts);
+  }
+
+  /** Where the packet in hand is sent on to: its destination, or for DNS what that is redirected to. */
+  private remote(): number {
+    const { packet, topology } = this.state;
+    const { protocol, destination } = packet;
+    const isDns = (packet.ports & 0xffff) === DNS_PORT && (protocol === PROTOCOL.UDP || protocol === PROTOCOL.TCP);
+    return isDns ? topology.redirected(destination) : destination;
   }
 
   /** A flow between two clients: nothing is translated. */

@@ -5,6 +5,7 @@ import { ETHERNET, ETHERTYPE, macHead, macTail, writeMac } from "../wire/etherne
 import { checkIcmpSum, ICMP, ICMP_TYPE, UNREACHABLE_CODE, writeIcmpSum } from "../wire/icmp.ts";
 import { IPV4, PROTOCOL, writeIpv4 } from "../wire/ipv4.ts";
 import { ACK, RST, SYN, TCP, tcpHeaderLength, writeTcp } from "../wire/tcp.ts";
+import { USABLE } from "./neighbours.ts";
 import type { State } from "./state.ts";
 import { VERDICT } from "./verdict.ts";
 
@@ -45,7 +46,7 @@ export class Answers {
 
   /** Tells a client that its segment belongs to no connection, as its end would (RFC 9293 section 3.10.7.1). */
   reset(): void {
-    const { view, topology, packet, ring, errors } = this.state;
+    const { view, packet, errors } = this.state;
     const { at, transport, iface } = packet;
     const flags = view.getUint8(transport + TCP.FLAGS);
     if ((flags & RST) !== 0 || !errors.takeToken(iface, packet.source)) return;
@@ -54,17 +55,53 @@ export class Answers {
     const sequence = hasAck ? view.getInt32(transport + TCP.ACKNOWLEDGMENT) : 0;
     const acknowledgment = hasAck ? 0 : (view.getInt32(transport + TCP.SEQUENCE) + payload) | 0;
 
-    const out = ring.reserve();
-    const ip = out + ETHERNET.HEADER_LENGTH;
-    const tcp = ip + IPV4.HEADER_LENGTH;
     const ports = (packet.ports << 16) | (packet.ports >>> 16);
-    writeMac(view, out, macHead(view, at + ETHERNET.SOURCE), macTail(view, at + ETHERNET.SOURCE));
+    const out = this.headed(iface, macHead(view, at + ETHERNET.SOURCE), macTail(view, at + ETHERNET.SOURCE));
+    const bits = hasAck ? RST : RST | ACK;
+    this.sendTcp(iface, out, packet.destination, packet.source, ports, sequence, acknowledgment, bits);
+  }
+
+  /** Tells the client at one side of a TCP flow that its connection is cut: with the one RST that it will believe. */
+  cut(flow: number, side: number): void {
+    const { flows, neighbours, tcp } = this.state;
+    const hop = flows.hop(flow, side);
+    if (neighbours.state[hop] < USABLE) return;
+    const iface = neighbours.interfaceOf[hop];
+    const out = this.headed(iface, neighbours.head[hop], neighbours.tail[hop]);
+    const ports = flows.ports(flow, side);
+    const swapped = (ports << 16) | (ports >>> 16);
+    const sequence = tcp.expected(flow, side);
+    this.sendTcp(iface, out, flows.destination(flow, side), flows.source(flow, side), swapped, sequence, 0, RST);
+  }
+
+  /** @returns the offset of a new frame with its Ethernet header written */
+  private headed(iface: number, head: number, tail: number): number {
+    const { view, topology, ring } = this.state;
+    const out = ring.reserve();
+    writeMac(view, out, head, tail);
     writeMac(view, out + ETHERNET.SOURCE, topology.macHead[iface], topology.macTail[iface]);
     view.setUint16(out + ETHERNET.TYPE, ETHERTYPE.IPV4);
+    return out;
+  }
+
+  /** Completes a frame with a TCP segment without payload, and sends it. */
+  private sendTcp(
+    iface: number,
+    out: number,
+    source: number,
+    destination: number,
+    ports: number,
+    sequence: number,
+    acknowledgment: number,
+    flags: number,
+  ): void {
+    const { view, ring } = this.state;
+    const ip = out + ETHERNET.HEADER_LENGTH;
+    const tcp = ip + IPV4.HEADER_LENGTH;
     const total = IPV4.HEADER_LENGTH + TCP.HEADER_LENGTH;
-    writeIpv4(view, ip, 0, total, TTL, PROTOCOL.TCP, packet.destination, packet.source);
-    writeTcp(view, tcp, ports, sequence, acknowledgment, hasAck ? RST : RST | ACK, 0);
-    const pseudo = pseudoHeaderSum(packet.destination, packet.source, PROTOCOL.TCP, TCP.HEADER_LENGTH);
+    writeIpv4(view, ip, 0, total, TTL, PROTOCOL.TCP, source, destination);
+    writeTcp(view, tcp, ports, sequence, acknowledgment, flags, 0);
+    const pseudo = pseudoHeaderSum(source, destination, PROTOCOL.TCP, TCP.HEADER_LENGTH);
     view.setUint16(tcp + TCP.CHECKSUM, ~sum(view, tcp, TCP.HEADER_LENGTH, pseudo) & 0xffff);
     ring.send(iface, out, ETHERNET.HEADER_LENGTH + total);
   }

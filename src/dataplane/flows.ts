@@ -35,7 +35,7 @@ export const MAX_NEIGHBOURS = 1 << 12;
 /** The largest table: 20 bits of flow number, side and tag share a word of the index. */
 export const MAX_FLOWS = 1 << 20;
 
-/** Bits of STATE; tcp-state.ts uses those from 8 to 27. */
+/** Bits of STATE; tcp-state.ts uses those from 6 to 23. */
 export const FLOW_STATE = {
   USED: 1,
   /** Answered; TCP: both SYNs acknowledged, and not closed. Others are the first to go when room is needed. */
@@ -48,7 +48,9 @@ export const FLOW_STATE = {
   DIRECT: 16,
   /** It holds the mapping of its external port. */
   MAPPED: 32,
-  TCP_SHIFT: 8,
+  TCP_SHIFT: 6,
+  /** Four bits: the generation of its client's rules that it was judged by. */
+  GENERATION_SHIFT: 24,
   /** Number of its timeout, three bits: which of Timeouts holds. */
   TIMEOUT_SHIFT: 28,
 } as const;
@@ -211,6 +213,17 @@ export class FlowTable {
   /** @returns number of the client that the flow counts for */
   client(flow: number): number {
     return this.words[flow * FLOW_WORDS + FLOW.CLIENT_RULE] >>> 16;
+  }
+
+  /** @returns 0 to 15: the generation of its client's rules that the flow was judged by */
+  generation(flow: number): number {
+    return (this.words[flow * FLOW_WORDS + FLOW.STATE] >>> FLOW_STATE.GENERATION_SHIFT) & 15;
+  }
+
+  setGeneration(flow: number, generation: number): void {
+    const at = flow * FLOW_WORDS + FLOW.STATE;
+    this.words[at] =
+      (this.words[at] & ~(15 << FLOW_STATE.GENERATION_SHIFT)) | (generation << FLOW_STATE.GENERATION_SHIFT);
   }
 
   private enter(flow: number, side: number): void {

@@ -2,7 +2,7 @@
 // and the first packets to a neighbour, which wait for its answer. Asks with retries, confirms what is in use, forgets the rest.
 import { ARP, ARP_REPLY, ARP_REQUEST, checkArp, writeArp } from "../wire/arp.ts";
 import { ETHERNET, ETHERTYPE, macHead, macTail, writeMac } from "../wire/ethernet.ts";
-import { MAX_NEIGHBOURS } from "./flows.ts";
+import { MAX_NEIGHBOURS, NO_FLOW } from "./flows.ts";
 import { RESERVED_LENGTH, type Ring, VNET_LENGTH } from "./ring.ts";
 import { NOBODY, type PinnedMac, type Topology } from "./topology.ts";
 import { VERDICT } from "./verdict.ts";
@@ -107,10 +107,23 @@ export class NeighbourTable {
     return macHead(this.ring.view, source) !== this.head[n] || macTail(this.ring.view, source) !== this.tail[n];
   }
 
-  /** Keeps a copy of a frame, complete but for its destination MAC address, until the neighbour answers. */
-  queue(n: number, at: number, length: number): number {
+  /**
+   * Keeps a copy of a frame, complete but for its destination MAC address, until the neighbour answers.
+   * @param flow that it belongs to: the frame does not outlive it
+   */
+  queue(n: number, at: number, length: number, flow: number): number {
     if (!this.mayAnswer(n)) return VERDICT.UNRESOLVED;
-    return this.waiting.put(this.ring, n, at, length) ? VERDICT.QUEUED : VERDICT.ARP_QUEUE_FULL;
+    return this.waiting.put(this.ring, n, at, length, flow) ? VERDICT.QUEUED : VERDICT.ARP_QUEUE_FULL;
+  }
+
+  /** Drops the frames of a flow that ends. */
+  dropFlow(flow: number): void {
+    this.waiting.dropFlow(flow);
+  }
+
+  /** Calls back with the flow of each frame that waits; the call may end flows. */
+  forEachWaiting(visit: (flow: number) => void): void {
+    this.waiting.forEach(visit);
   }
 
   /** Handles an ARP packet: answers requests that are ours to answer, in place, and learns what was asked for. */
@@ -228,6 +241,7 @@ export class NeighbourTable {
     writeMac(view, at + ETHERNET.DESTINATION, head, tail);
     writeMac(view, at + ETHERNET.SOURCE, ourHead, ourTail);
     writeArp(view, arp, ARP_REPLY, ourHead, ourTail, target, head, tail, sender);
+    this.ring.bytes.fill(0, at - VNET_LENGTH, at); // what the asker left to be done does not hold for the answer
     this.ring.send(iface, at, ETHERNET.HEADER_LENGTH + ARP.LENGTH);
   }
 
@@ -361,9 +375,10 @@ class WaitingFrames {
   /** The neighbour that each slot waits for, or NONE; and the order in which they came. */
   private readonly neighbour = new Int32Array(WAITING_FRAMES).fill(NONE);
   private readonly order = new Float64Array(WAITING_FRAMES);
+  private readonly flow = new Int32Array(WAITING_FRAMES);
   private arrivals = 0;
 
-  put(ring: Ring, n: number, at: number, length: number): boolean {
+  put(ring: Ring, n: number, at: number, length: number, flow: number): boolean {
     if (length > RESERVED_LENGTH) return false;
     let slot = NONE;
     let queued = 0;
@@ -375,6 +390,7 @@ class WaitingFrames {
     this.bytes.set(ring.bytes.subarray(at - VNET_LENGTH, at + length), slot * SLOT_LENGTH);
     this.lengths[slot] = length;
     this.neighbour[slot] = n;
+    this.flow[slot] = flow;
     this.order[slot] = this.arrivals++;
     return true;
   }
@@ -393,6 +409,18 @@ class WaitingFrames {
 
   drop(n: number): void {
     for (let i = 0; i < WAITING_FRAMES; i++) if (this.neighbour[i] === n) this.neighbour[i] = NONE;
+  }
+
+  forEach(visit: (flow: number) => void): void {
+    for (let i = 0; i < WAITING_FRAMES; i++) {
+      if (this.neighbour[i] !== NONE && this.flow[i] !== NO_FLOW) visit(this.flow[i]);
+    }
+  }
+
+  dropFlow(flow: number): void {
+    for (let i = 0; i < WAITING_FRAMES; i++) {
+      if (this.neighbour[i] !== NONE && this.flow[i] === flow) this.neighbour[i] = NONE;
+    }
   }
 
   private oldest(n: number): number {

@@ -2,7 +2,7 @@
 import { matchesForward } from "./admission.ts";
 import { FLOW, FLOW_STATE, FLOW_WORDS } from "./flows.ts";
 import { judge } from "./ruleset.ts";
-import type { State } from "./state.ts";
+import { DNS_PORT, type State } from "./state.ts";
 import { NOBODY, type Topology } from "./topology.ts";
 
 /**
@@ -28,6 +28,15 @@ export function readmit(state: State, flow: number, before: Topology, renumber: 
 
 const GONE = -1;
 
+/** The same where nothing but rules has changed. @returns whether the flow may live on */
+export function rejudge(state: State, flow: number): boolean {
+  const { flows } = state;
+  if (flows.has(flow, FLOW_STATE.INBOUND)) return true; // no rules let it in
+  const owner = judgedOwner(state, flow, flows.client(flow));
+  if (owner !== NOBODY) flows.words[flow * FLOW_WORDS + FLOW.CLIENT_RULE] = owner;
+  return owner !== NOBODY;
+}
+
 /** Whether a remote on the uplink is reached as before, from the same address of ours. */
 function hasSameRoute(remote: number, before: Topology, after: Topology): boolean {
   if (before.uplinkAddress !== after.uplinkAddress) return false;
@@ -44,11 +53,23 @@ function outboundOwner(state: State, flow: number, places: readonly number[]): n
   if (flows.has(flow, FLOW_STATE.DIRECT)) {
     const peer = topology.clientOn(places[1], destination);
     if (peer === NOBODY || !topology.client(client).reach.includes(peer)) return NOBODY;
-  } else if (!topology.isRoutable(destination)) {
+  } else if (!topology.isRoutable(destination) || !isSentOn(state, flow)) {
     return NOBODY;
   }
+  return judgedOwner(state, flow, client);
+}
+
+/** Whether DNS is redirected to where the flow goes. */
+function isSentOn({ flows, topology }: State, flow: number): boolean {
+  const isDns = (flows.ports(flow, 0) & 0xffff) === DNS_PORT;
+  const destination = flows.destination(flow, 0);
+  return flows.source(flow, 1) === (isDns ? topology.redirected(destination) : destination);
+}
+
+function judgedOwner({ flows, topology }: State, flow: number, client: number): number {
   const { ruleset } = topology.client(client);
-  const judgement = judge(ruleset, flows.protocol(flow), destination, flows.ports(flow, 0) & 0xffff);
+  const selector = flows.ports(flow, 0) & 0xffff;
+  const judgement = judge(ruleset, flows.protocol(flow), flows.destination(flow, 0), selector);
   return (judgement & 1) === 0 ? NOBODY : (client << 16) | (judgement >> 1);
 }
 

@@ -9,22 +9,26 @@ import { clampMss, SYN, TCP, tcpHeaderLength } from "../wire/tcp.ts";
 import { UDP } from "../wire/udp.ts";
 import { Admission } from "./admission.ts";
 import { Answers } from "./answers.ts";
+import { Endpoint } from "./endpoint.ts";
 import { TIMEOUT } from "./flow-timeouts.ts";
 import { FLOW, FLOW_STATE, FLOW_WORDS, type FlowTable, NO_FLOW } from "./flows.ts";
 import { Fragments } from "./fragments.ts";
+import { HeldAnswers } from "./held-answers.ts";
 import { IcmpRelay } from "./icmp-relay.ts";
 import { OURSELVES, USABLE } from "./neighbours.ts";
-import { KIND, type Packet } from "./packet.ts";
+import { isQuery, KIND, type Packet } from "./packet.ts";
 import { readmit } from "./readmission.ts";
+import { Refusals } from "./refusals.ts";
 import { rewrite, rewriteHeader } from "./rewrite.ts";
 import type { Ring } from "./ring.ts";
-import type { Settings } from "./settings.ts";
+import { RuleChanges } from "./rule-changes.ts";
+import type { ClientSettings, Settings } from "./settings.ts";
 import { split } from "./split.ts";
 import { DNS_PORT, State } from "./state.ts";
 import { TRACK } from "./tcp-state.ts";
-import { isMartian, NOBODY } from "./topology.ts";
+import { hasSameLayout, isMartian, NOBODY } from "./topology.ts";
 import { VERDICT, VERDICT_NAMES } from "./verdict.ts";
-import { needsChecksum, segmentSize } from "./vnet.ts";
+import { hasSoundOffload, needsChecksum, segmentSize } from "./vnet.ts";
 
 /** Flows that one `advance` ends at most, so that no breath gets long. */
 const EXPIRE_AT_ONCE = 256;
@@ -36,11 +40,25 @@ const READ_AHEAD_LEAST = ETHERNET.HEADER_LENGTH + IPV4.HEADER_LENGTH + 4;
 /** Bytes that a TCP packet has beside the segment that its MSS counts (RFC 9293 section 3.7.1). */
 const TCP_HEADERS = IPV4.HEADER_LENGTH + TCP.HEADER_LENGTH;
 
+/** What the router tells control of. */
+export interface ControlEvents {
+  /** The answer to a question of `ask`. */
+  answered(id: number, answer: Uint8Array): void;
+  /** A name server's answer to a client with `watchNames`: it is held until `releaseAnswer`, or for a tenth of a second. */
+  passing(id: number, client: number, answer: Uint8Array): void;
+}
+
 export class Router {
   /** Frames by verdict code, in shared memory: control reads them while the worker writes. */
   readonly counters = new Float64Array(new SharedArrayBuffer(VERDICT_NAMES.length * 8));
 
+  /** Refused packets of clients that are to be logged, in shared memory. */
+  readonly refusals = new Refusals();
+
   private readonly state: State;
+  private readonly changes: RuleChanges;
+  private readonly endpoint: Endpoint;
+  private readonly heldAnswers: HeldAnswers | undefined;
   private readonly view: DataView;
   private readonly packet: Packet;
   private readonly admission: Admission;
@@ -51,16 +69,24 @@ export class Router {
   private ticked = 0;
   private readSoFar = 0;
 
-  /** @param fillRandom overwrites all words with random ones */
+  /**
+   * @param fillRandom overwrites all words with random ones
+   * @param control hears of DNS answers; without it, clients' answers are not held
+   */
   constructor(
     private readonly ring: Ring,
     settings: Settings,
     fillRandom: (words: Uint32Array) => void,
+    control?: ControlEvents,
   ) {
     this.state = new State(ring, settings, fillRandom);
     this.view = ring.view;
     this.packet = this.state.packet;
-    this.admission = new Admission(this.state, new Answers(this.state));
+    const answers = new Answers(this.state);
+    this.changes = new RuleChanges(this.state, answers);
+    this.endpoint = new Endpoint(this.state, (id, answer) => control?.answered(id, answer));
+    this.heldAnswers = control && new HeldAnswers(ring, control.passing);
+    this.admission = new Admission(this.state, answers, this.endpoint, this.refusals);
     this.relay = new IcmpRelay(this.state);
     this.fragments = new Fragments(ring, this.state.flows);
   }
@@ -85,15 +111,23 @@ export class Router {
     return this.state.tcp.stateName(flow);
   }
 
+  /** Whether there is work that does not wait for frames: `advance` is to be called again at once. */
+  get isBusy(): boolean {
+    return this.changes.isSweeping;
+  }
+
   /** Moves the clock, and does what is due: ends flows, retries ARP. @param now ms, never going back */
   advance(now: number): void {
     const { state } = this;
     state.setTime(now);
+    this.changes.sweep();
+    this.heldAnswers?.expire(now);
     if (now - this.ticked >= TICK_MS) {
       this.ticked = now;
       state.neighbours.tick(now);
       state.mappings.expire(state.second, EXPIRE_AT_ONCE);
       this.fragments.expire(now);
+      this.endpoint.expire();
     }
     for (let i = 0; i < EXPIRE_AT_ONCE; i++) {
       const flow = state.wheel.expire(state.second);
@@ -135,10 +169,35 @@ export class Router {
     );
   }
 
-  /** Puts new settings in force. Flows that they still allow live on, all others end. */
+  /**
+   * Puts new settings in force, between two frames. Flows that they still allow live on, all others end: at once where
+   * interfaces or addresses have changed, else each before its next packet.
+   */
   apply(settings: Settings): void {
+    if (hasSameLayout(settings, this.state.topology.settings)) {
+      this.changes.adopt(settings);
+      return;
+    }
     this.fragments.clear();
+    this.endpoint.clear();
+    this.heldAnswers?.clear();
     this.state.apply(settings, (flow, before, renumber) => readmit(this.state, flow, before, renumber));
+    this.changes.restart();
+  }
+
+  /** Gives one client new rules, as `apply` would, but without a look at the other clients. */
+  setClient(client: number, settings: ClientSettings): void {
+    this.changes.setClient(client, settings);
+  }
+
+  /** Asks a name server; the answer comes to ControlEvents.answered, if one comes. @param server uint32, host order */
+  ask(id: number, server: number, question: Uint8Array): void {
+    this.endpoint.ask(id, server, question);
+  }
+
+  /** Lets go of a client's answer that ControlEvents.passing has shown. */
+  releaseAnswer(id: number): void {
+    this.heldAnswers?.release(id);
   }
 
   private ethernet(iface: number, at: number, length: number): number {
@@ -155,8 +214,11 @@ export class Router {
     if (!toUs && !topology.settings.interfaces[iface].anyMac) return VERDICT.NOT_TO_US;
     if (type === ETHERTYPE.ARP) return neighbours.receive(iface, at, length);
     if (type !== ETHERTYPE.IPV4) return VERDICT.ETHERTYPE;
+    // A group is nobody's source address (IEEE 802.3 section 3.2.3): what we answered would go to all of it.
+    if (isGroupMac(view, at + ETHERNET.SOURCE)) return VERDICT.MAC_SPOOFED;
     const malformed = this.packet.parse(view, iface, at, length);
-    return malformed !== 0 ? VERDICT.MALFORMED + malformed : this.route(false);
+    if (malformed !== 0) return VERDICT.MALFORMED + malformed;
+    return hasSoundOffload(view, this.packet) ? this.route(false) : VERDICT.OFFLOAD;
   }
 
   /** @param looped whether the packet in hand is a client's own to our uplink address, turned round: a hairpin */
@@ -170,10 +232,23 @@ export class Router {
   private whole(looped: boolean): number {
     const { packet, state } = this;
     const hit = state.find(packet.source, packet.destination, packet.ports, packet.protocol, packet.iface);
-    if (hit !== NO_FLOW) return this.forward(hit >>> 1, hit & 1);
+    if (hit !== NO_FLOW && this.isFromSide(hit & 1) && this.changes.admits(hit >>> 1)) {
+      return this.forward(hit >>> 1, hit & 1);
+    }
     const verdict =
       packet.iface === state.topology.uplink ? this.admission.fromUplink(looped) : this.admission.fromClient();
-    return verdict === VERDICT.FORWARDED ? this.forward(state.flow, 0) : verdict;
+    if (verdict !== VERDICT.FORWARDED) return verdict;
+    this.changes.stamp(state.flow);
+    return this.forward(state.flow, 0);
+  }
+
+  /**
+   * ICMP: queries come from side 0, replies from side 1. A query whose identifier happens to be a type's number looks, in
+   * the form of ports, like the other side's reply.
+   */
+  private isFromSide(side: number): boolean {
+    const { view, packet } = this;
+    return packet.protocol !== PROTOCOL.ICMP || isQuery(view.getUint8(packet.transport)) === (side === 0);
   }
 
   /** The fast path: a packet of a known flow. */
@@ -235,9 +310,22 @@ export class Router {
     if (packet.total > topology.mtu[egress] && segmentSize(view, at) === 0) {
       return this.transmitFragments(egress, next, isKnown);
     }
-    if (!isKnown) return neighbours.queue(next, at, length);
+    if (!isKnown) return neighbours.queue(next, at, length, flow);
+    if (this.isHeld(flow, side, egress, length)) return VERDICT.ANSWER_HELD;
     ring.send(egress, at, length);
     return VERDICT.FORWARDED;
+  }
+
+  /** Whether the packet in hand, ready to be sent, waits until control has seen it: a name server's answer to a client. */
+  private isHeld(flow: number, side: number, egress: number, length: number): boolean {
+    const { packet, heldAnswers } = this;
+    const { flows, topology, now } = this.state;
+    if (heldAnswers === undefined || side !== 1 || packet.protocol !== PROTOCOL.UDP || packet.fragment !== 0)
+      return false;
+    if (packet.ports >>> 16 !== DNS_PORT || !topology.isNameServer(packet.source)) return false;
+    const client = flows.client(flow);
+    if (!topology.client(client).watchNames || !flows.has(flow, FLOW_STATE.OUTBOUND)) return false;
+    return heldAnswers.hold(egress, packet.at, length, packet.transport, client, now);
   }
 
   private transmitFragments(egress: number, next: number, isKnown: boolean): number {
@@ -246,7 +334,7 @@ export class Router {
     let verdict: number = VERDICT.FORWARDED;
     split(ring, this.packet.at, topology.mtu[egress], (at, length) => {
       if (isKnown) ring.send(egress, at, length);
-      else verdict = neighbours.queue(next, at, length);
+      else verdict = neighbours.queue(next, at, length, this.state.flow);
     });
     return verdict;
   }
@@ -353,7 +441,7 @@ export class Router {
     if (p < 0) return -p;
     if (fragments.isWaiting(p)) return fragments.hold(p, packet, ETHERNET.HEADER_LENGTH + packet.total);
     const hit = fragments.flowOf(p);
-    if (hit === NO_FLOW) return VERDICT.FRAGMENT;
+    if (hit === NO_FLOW || !this.changes.admits(hit >>> 1)) return VERDICT.FRAGMENT;
     const verdict = this.forwardLater(p, hit >>> 1, hit & 1);
     fragments.forgetIfWhole(p);
     return verdict;

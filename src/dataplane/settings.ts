@@ -9,12 +9,14 @@ export interface Settings {
   readonly uplink: UplinkSettings;
   readonly clients: readonly ClientSettings[];
   readonly forwards: readonly ForwardSettings[];
+  readonly redirects: readonly Redirect[];
   readonly nat: NatSettings;
 }
 
 export interface InterfaceSettings {
-  /** The kernel's name for it; the same name in newer settings is the same interface. */
+  /** The kernel's name and number of it; both the same in newer settings are the same interface. */
   readonly name: string;
+  readonly index: number;
   /** Our MAC address there. */
   readonly mac: Uint8Array;
   /** Replay only: take any unicast destination MAC address as ours, since a capture does not say which one is. */
@@ -31,6 +33,8 @@ export interface UplinkSettings {
   /** Length of the on-link prefix; hosts in it are reached directly, all others through the gateway. */
   readonly prefix: number;
   readonly gateway: number;
+  /** Name servers: whose answers to clients may be held until the rules know of them. */
+  readonly dns: readonly number[];
   /** The gateway's MAC address, where it is not to be asked by ARP. */
   readonly gatewayMac?: Uint8Array;
 }
@@ -51,6 +55,18 @@ export interface ClientSettings {
   /** Let anyone send to a mapping of this client's: endpoint-independent filtering (RFC 4787 section 5). */
   readonly openFilter: boolean;
   readonly limits: ClientLimits;
+  /** What a packet that the rules refuse is answered with: an ICMP error, TCP's RST (else the error), or nothing. */
+  readonly refuse: "icmp" | "reset" | "drop";
+  /** Note refused packets for the log. */
+  readonly log: boolean;
+  /** Its rules have host names: show control the name servers' answers to it before it gets them. */
+  readonly watchNames: boolean;
+}
+
+/** DNS (port 53, TCP and UDP) to `from`, an address that clients were given, goes to `to` instead. */
+export interface Redirect {
+  readonly from: number;
+  readonly to: number;
 }
 
 /** One client's share, so that none can take everything. */

@@ -5,7 +5,7 @@
 import type { FlowTimeouts } from "./flow-timeouts.ts";
 import { FLOW, FLOW_STATE, FLOW_WORDS, type FlowTable, NO_FLOW } from "./flows.ts";
 import type { MappingTable } from "./mappings.ts";
-import type { ClientLimits } from "./settings.ts";
+import type { ClientLimits, ClientSettings } from "./settings.ts";
 import type { TcpTracker } from "./tcp-state.ts";
 import type { Topology } from "./topology.ts";
 import { VERDICT } from "./verdict.ts";
@@ -41,7 +41,7 @@ export class Shares {
   /** Takes new settings, and counts anew: clients may have other numbers, flows other clients. @param now ms */
   apply(topology: Topology, mappings: MappingTable, now: number): void {
     const clients = topology.settings.clients;
-    this.limits = clients.map(({ limits }) => limits);
+    this.setLimits(clients);
     this.flowCount = new Int32Array(clients.length);
     this.mappingCount = new Int32Array(clients.length);
     this.tokens = Float64Array.from(this.limits, ({ flowsPerSecond }) => flowsPerSecond);
@@ -51,6 +51,11 @@ export class Shares {
     mappings.forEach((address) => {
       this.mappingCount[topology.clientOf(address)]++;
     });
+  }
+
+  /** New limits for the same clients. */
+  setLimits(clients: readonly ClientSettings[]): void {
+    this.limits = clients.map(({ limits }) => limits);
   }
 
   /**

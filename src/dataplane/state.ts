@@ -42,6 +42,7 @@ export const DNS_PORT = 53;
 
 export class State {
   readonly view: DataView;
+  readonly random: RandomPool;
   readonly flows: FlowTable;
   readonly mappings: MappingTable;
   readonly tcp: TcpTracker;
@@ -66,12 +67,12 @@ export class State {
     settings: Settings,
     fillRandom: (words: Uint32Array) => void,
   ) {
-    const random = new RandomPool(fillRandom);
     const { maxFlows } = settings.nat;
     this.view = ring.view;
+    this.random = new RandomPool(fillRandom);
     this.topology = new Topology(settings);
-    this.flows = new FlowTable(maxFlows, random.next());
-    this.mappings = new MappingTable(maxFlows, random.next(), random);
+    this.flows = new FlowTable(maxFlows, this.random.next());
+    this.mappings = new MappingTable(maxFlows, this.random.next(), this.random);
     this.timeouts = new FlowTimeouts(this.flows);
     this.tcp = new TcpTracker(this.flows, this.timeouts);
     this.wheel = new TimerWheel(this.flows.words, FLOW_WORDS, FLOW.WHEEL);
@@ -97,7 +98,7 @@ export class State {
   apply(settings: Settings, survives: (flow: number, before: Topology, renumber: Int32Array) => boolean): void {
     const before = this.topology;
     const renumber = Int32Array.from(before.settings.interfaces, (iface) =>
-      settings.interfaces.findIndex(({ name }) => name === iface.name),
+      settings.interfaces.findIndex(({ name, index }) => name === iface.name && index === iface.index),
     );
     if (this.gatewayNeighbour !== NO_NEIGHBOUR) this.neighbours.release(this.gatewayNeighbour);
     this.topology = new Topology(settings);
@@ -109,6 +110,13 @@ export class State {
     this.mappings.clear();
     this.enforce();
     this.holdGateway();
+  }
+
+  /** Puts settings in force that have the same layout as those before. */
+  adopt(settings: Settings): void {
+    this.topology.adopt(settings);
+    this.timeouts.apply(settings.nat.timeouts);
+    this.shares.setLimits(settings.clients);
   }
 
   /**
@@ -161,6 +169,7 @@ export class State {
     const { flows } = this;
     this.wheel.remove(flow);
     this.shares.remove(flow);
+    this.neighbours.dropFlow(flow);
     this.neighbours.release(flows.hop(flow, 0));
     this.neighbours.release(flows.hop(flow, 1));
     if (flows.has(flow, FLOW_STATE.MAPPED)) this.releaseMapping(flow);

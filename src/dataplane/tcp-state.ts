@@ -29,8 +29,8 @@ const SCALE_OFFERED = 512 << SHIFT;
 const BOTH_SYNS_ACKED = SYN_ACKED[0] | SYN_ACKED[1];
 const ANY_FIN = FIN_SEEN[0] | FIN_SEEN[1];
 const BOTH_FINS_ACKED = FIN_ACKED[0] | FIN_ACKED[1];
-const SCALE_SHIFT = [20, 24];
-const ALL = 0x0fffff00;
+const SCALE_SHIFT = [16, 20];
+const ALL = 0x00ffffc0;
 
 /** The least distance, in bytes, that an acknowledgment may lie behind what the other side has sent. */
 const MIN_ACK_WINDOW = 66_000;
@@ -218,6 +218,11 @@ export class TcpTracker {
     const s = sideAt(flow, side);
     const behind = (this.words[s + END] - sequence) | 0;
     return behind >= 0 && behind <= Math.max(this.window(flow, side ^ 1), MIN_ACK_WINDOW) + 1;
+  }
+
+  /** @returns the one sequence number with which a RST to a side is believed (RFC 5961 section 3): what it waits for */
+  expected(flow: number, side: number): number {
+    return this.words[sideAt(flow, side) + ACKED];
   }
 
   /**

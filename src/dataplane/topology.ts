@@ -1,5 +1,5 @@
 // Who is where: the settings' interfaces, clients and our own addresses, laid out for look-ups without allocation.
-// Immutable; new settings make a new one. Addresses go in and come out as int32 in host order.
+// Its clients' rules may change; anything else that is new makes a new one. Addresses go in and come out as int32 in host order.
 import { ETHERNET, macHead, macTail } from "../wire/ethernet.ts";
 import { maskOf } from "./ruleset.ts";
 import type { ClientSettings, Settings } from "./settings.ts";
@@ -26,7 +26,7 @@ export class Topology {
   readonly clientMask: Int32Array;
   readonly clientGateway: Int32Array;
 
-  constructor(readonly settings: Settings) {
+  constructor(public settings: Settings) {
     const { interfaces, uplink, clients } = settings;
     const macs = interfaces.map((iface) => pinnedMac(iface.mac));
     this.macHead = Int32Array.from(macs, (mac) => mac.head);
@@ -43,6 +43,11 @@ export class Topology {
     this.clientMask = Int32Array.from(clients, (client) => maskOf(client.prefix));
     this.clientNetwork = Int32Array.from(clients, (client) => client.network & maskOf(client.prefix));
     this.clientGateway = Int32Array.from(clients, (client) => client.gateway);
+  }
+
+  /** Takes settings that differ from these in nothing that was laid out here: `hasSameLayout` says so. */
+  adopt(settings: Settings): void {
+    this.settings = settings;
   }
 
   client(client: number): ClientSettings {
@@ -106,6 +111,17 @@ export class Topology {
     return client === NOBODY ? this.uplinkAddress : this.clientGateway[client];
   }
 
+  /** @returns where DNS to this address goes: there, or where it is redirected to */
+  redirected(address: number): number {
+    for (const { from, to } of this.settings.redirects) if ((from | 0) === address) return to | 0;
+    return address;
+  }
+
+  /** @returns whether an address is one of the configured name servers */
+  isNameServer(address: number): boolean {
+    return this.settings.uplink.dns.includes(address >>> 0);
+  }
+
   /** @returns whether packets to this destination can be routed to the uplink at all: unicast, and not to be kept local */
   isRoutable(destination: number): boolean {
     if (isMartian(destination)) return false;
@@ -135,4 +151,23 @@ export interface PinnedMac {
 function pinnedMac(mac: Uint8Array): PinnedMac {
   const view = new DataView(mac.buffer, mac.byteOffset, mac.byteLength);
   return { head: macHead(view, 0), tail: macTail(view, 0) };
+}
+
+/** @returns whether settings differ only in what nobody lays out: rules, limits, timeouts, how to refuse */
+export function hasSameLayout(a: Settings, b: Settings): boolean {
+  return layoutOf(a) === layoutOf(b);
+}
+
+function layoutOf({ interfaces, uplink, clients, forwards, redirects }: Settings): string {
+  const places = clients.map(({ name, iface, network, prefix, gateway, mac, reach, openFilter }) => {
+    return [name, iface, network, prefix, gateway, mac?.join(":"), reach, openFilter];
+  });
+  const devices = interfaces.map((iface) => ({ ...iface, mac: iface.mac.join(":") }));
+  return JSON.stringify([
+    devices,
+    { ...uplink, gatewayMac: uplink.gatewayMac?.join(":") },
+    places,
+    forwards,
+    redirects,
+  ]);
 }

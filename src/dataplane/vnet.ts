@@ -1,5 +1,9 @@
 // What segmentation and checksum offload left undone in a frame: fields of Linux's struct virtio_net_hdr
 // (linux/virtio_net.h, little-endian), which stands VNET_LENGTH bytes in front of each frame.
+import { PROTOCOL } from "../wire/ipv4.ts";
+import { TCP } from "../wire/tcp.ts";
+import { UDP } from "../wire/udp.ts";
+import { KIND, type Packet } from "./packet.ts";
 import { VNET_LENGTH } from "./ring.ts";
 
 const FLAGS = 0;
@@ -10,6 +14,56 @@ const CSUM_OFFSET = 8;
 
 const NEEDS_CSUM = 1;
 const GSO_NONE = 0;
+const GSO_TCPV4 = 1;
+const GSO_UDP = 3;
+const GSO_UDP_L4 = 5;
+const GSO_ECN = 0x80;
+
+const SCTP_CHECKSUM = 8;
+const SCTP_HEADER_LENGTH = 12;
+
+/**
+ * Whether the header says nothing but what the sender's own stack would. It comes from the sender: the kernel writes the
+ * checksum where it says, after we have judged the packet, and must not be made to write into what we judged.
+ * @param packet checked, not yet rewritten
+ */
+export function hasSoundOffload(view: DataView, packet: Packet): boolean {
+  const header = packet.at - VNET_LENGTH;
+  const gso = view.getUint8(header + GSO_TYPE);
+  const left = view.getUint8(header + FLAGS) & NEEDS_CSUM;
+  if (gso === GSO_NONE && left === 0) return true;
+  if (packet.fragment !== 0 || packet.kind !== KIND.FLOW) return false;
+  if (left !== 0 && !isChecksumPlace(packet, view.getUint16(header + CSUM_START, true), checksumOffset(view, header))) {
+    return false;
+  }
+  if (gso === GSO_NONE) return true;
+  if (view.getUint16(header + GSO_SIZE, true) === 0) return false;
+  const type = gso & ~GSO_ECN;
+  if (packet.protocol === PROTOCOL.TCP) return type === GSO_TCPV4;
+  return packet.protocol === PROTOCOL.UDP && (type === GSO_UDP || type === GSO_UDP_L4);
+}
+
+function checksumOffset(view: DataView, header: number): number {
+  return view.getUint16(header + CSUM_OFFSET, true);
+}
+
+/** @param start from the frame's first byte @param offset from there */
+function isChecksumPlace({ at, transport, protocol, length }: Packet, start: number, offset: number): boolean {
+  if (start !== transport - at) return false;
+  switch (protocol) {
+    case PROTOCOL.TCP:
+      return offset === TCP.CHECKSUM;
+    case PROTOCOL.UDP:
+      return offset === UDP.CHECKSUM;
+    case PROTOCOL.DCCP:
+    case PROTOCOL.UDP_LITE:
+      return offset === UDP.CHECKSUM && length >= UDP.HEADER_LENGTH;
+    case PROTOCOL.SCTP:
+      return offset === SCTP_CHECKSUM && length >= SCTP_HEADER_LENGTH;
+    default:
+      return false;
+  }
+}
 
 /** @returns whether the transport checksum field holds only the folded pseudo-header sum, not inverted */
 export function needsChecksum(view: DataView, at: number): boolean {
@@ -35,5 +89,5 @@ export function checksumStart(view: DataView, at: number): number {
 
 /** @returns offset of the missing checksum's field */
 export function checksumField(view: DataView, at: number): number {
-  return checksumStart(view, at) + view.getUint16(at - VNET_LENGTH + CSUM_OFFSET, true);
+  return checksumStart(view, at) + checksumOffset(view, at - VNET_LENGTH);
 }

@@ -4,7 +4,7 @@
 import { type MessagePort, receiveMessageOnPort, workerData } from "node:worker_threads";
 import { NO_FRAME, PacketRing } from "./packet-ring.ts";
 import { Router } from "./router.ts";
-import type { Settings } from "./settings.ts";
+import type { ClientSettings, Settings } from "./settings.ts";
 
 /** What the thread is started with. */
 export interface Start {
@@ -15,8 +15,19 @@ export interface Start {
   readonly wake: number;
 }
 
-/** Each command is answered by one report: `apply` by applied or refused (then nothing changed), `stop` by stopped. */
-export type Command = { readonly type: "apply"; readonly settings: Settings } | { readonly type: "stop" };
+/**
+ * The first three are answered by one report each: `apply` by applied or refused (then nothing changed), `client` by
+ * applied, `stop` by stopped.
+ */
+export type Command =
+  | { readonly type: "apply"; readonly settings: Settings }
+  /** New rules for one client, at its number in the settings in force; all else about it is as it was. */
+  | { readonly type: "client"; readonly client: number; readonly settings: ClientSettings }
+  | { readonly type: "stop" }
+  /** A DNS message for a name server (uint32, host order); its answer, if one comes, is reported as `answered`. */
+  | { readonly type: "ask"; readonly id: number; readonly server: number; readonly question: Uint8Array }
+  /** Lets go of an answer that `passing` has shown. */
+  | { readonly type: "release"; readonly id: number };
 
 /** The first report is ready or refused. The last is stopped, or at any time failed. */
 export type Report =
@@ -24,7 +35,10 @@ export type Report =
   | { readonly type: "applied" }
   | { readonly type: "refused"; readonly reason: string }
   | { readonly type: "stopped" }
-  | { readonly type: "failed"; readonly reason: string };
+  | { readonly type: "failed"; readonly reason: string }
+  | { readonly type: "answered"; readonly id: number; readonly answer: Uint8Array }
+  /** A name server's answer to a client with `watchNames`, held until `release` or for a tenth of a second. */
+  | { readonly type: "passing"; readonly id: number; readonly client: number; readonly answer: Uint8Array };
 
 /** What control may read while the dataplane runs: all of it in shared memory. */
 export interface SharedState {
@@ -34,6 +48,8 @@ export interface SharedState {
   readonly ring: Float64Array;
   /** The flow table's records. */
   readonly flows: Int32Array;
+  /** Refused packets of clients that are to be logged: refusals.ts. */
+  readonly refusals: Int32Array;
 }
 
 /** Frames taken from one interface before the others have their turn. */
@@ -84,8 +100,15 @@ function obey(ring: PacketRing, router: Router): boolean {
   for (;;) {
     const received: { message: Command } | undefined = receiveMessageOnPort(port);
     if (received === undefined) return true;
-    if (received.message.type === "stop") return false;
-    apply(ring, router, received.message.settings);
+    const command = received.message;
+    if (command.type === "stop") return false;
+    if (command.type === "apply") apply(ring, router, command.settings);
+    else if (command.type === "ask") router.ask(command.id, command.server, command.question);
+    else if (command.type === "release") router.releaseAnswer(command.id);
+    else {
+      router.setClient(command.client, command.settings);
+      report({ type: "applied" });
+    }
   }
 }
 
@@ -119,7 +142,7 @@ function forward(ring: PacketRing, router: Router): void {
     } else if (++idle < SPIN) {
       continue;
     }
-    const woken = ring.wait(idle < SPIN ? 0 : LONGEST_SLEEP);
+    const woken = ring.wait(idle < SPIN || router.isBusy ? 0 : LONGEST_SLEEP);
     idle = 0;
     busy = 0;
     if (woken && !obey(ring, router)) return;
@@ -145,8 +168,15 @@ function openRing(): PacketRing | undefined {
 function run(): void {
   const ring = openRing();
   if (ring === undefined) return;
-  const router = new Router(ring, settings, (words) => crypto.getRandomValues(words));
-  report({ type: "ready", state: { verdicts: router.counters, ring: ring.counters, flows: router.flows.words } });
+  const router = new Router(ring, settings, (words) => crypto.getRandomValues(words), {
+    answered: (id, answer) => report({ type: "answered", id, answer }),
+    passing: (id, client, answer) => report({ type: "passing", id, client, answer }),
+  });
+  const { counters: verdicts, refusals, flows } = router;
+  report({
+    type: "ready",
+    state: { verdicts, ring: ring.counters, flows: flows.words, refusals: refusals.words },
+  });
   forward(ring, router);
   ring.close();
   report({ type: "stopped" });

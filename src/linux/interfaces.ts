@@ -27,6 +27,8 @@ const REQUEST_LENGTH = 40;
 /** An Ethernet interface as the kernel has it. */
 export interface Device {
   readonly name: string;
+  /** The kernel's number for it. */
+  readonly index: number;
   readonly mac: Uint8Array;
   /** Largest IP packet, in bytes. */
   readonly mtu: number;
@@ -72,7 +74,12 @@ export function listDevices(): Device[] {
     const address = request(SIOCGIFHWADDR, "SIOCGIFHWADDR", name); // struct sockaddr
     if (address.getUint16(VALUE, true) !== ARPHRD_ETHER) continue;
     const mac = new Uint8Array(address.buffer.slice(VALUE + 2, VALUE + 8));
-    devices.push({ name, mac, mtu: request(SIOCGIFMTU, "SIOCGIFMTU", name).getInt32(VALUE, true) });
+    devices.push({
+      name,
+      index: interfaceIndex(name),
+      mac,
+      mtu: request(SIOCGIFMTU, "SIOCGIFMTU", name).getInt32(VALUE, true),
+    });
   }
   return devices;
 }

@@ -1,4 +1,5 @@
 // UDP (RFC 768): offsets from the header's first byte, and the check of its length.
+import { sum } from "./checksum.ts";
 import { FAULT } from "./fault.ts";
 
 export const UDP = { SOURCE_PORT: 0, DESTINATION_PORT: 2, LENGTH: 4, CHECKSUM: 6, HEADER_LENGTH: 8 } as const;
@@ -12,4 +13,14 @@ export function checkUdp(view: DataView, at: number, length: number, longest = l
   if (length < UDP.HEADER_LENGTH) return FAULT.UDP_TRUNCATED;
   const said = view.getUint16(at + UDP.LENGTH);
   return said < UDP.HEADER_LENGTH || said > longest ? FAULT.UDP_LENGTH : FAULT.NONE;
+}
+
+/**
+ * The checksum must be right where we take what the datagram says (RFC 1122 section 4.1.3.4); 0 means that there is none.
+ * @param pseudo the pseudo-header's sum
+ * @param length the UDP length
+ */
+export function checkUdpSum(view: DataView, at: number, length: number, pseudo: number): number {
+  if (view.getUint16(at + UDP.CHECKSUM) === 0) return FAULT.NONE;
+  return sum(view, at, length, pseudo) === 0xffff ? FAULT.NONE : FAULT.UDP_CHECKSUM;
 }

@@ -11,11 +11,13 @@ const SETTINGS: Settings = {
     iface: 0,
     address: 0xc0000201,
     prefix: 24,
+    dns: [],
     gateway: 0xc0000202,
     gatewayMac: Uint8Array.of(2, 0, 0, 0, 0, 1),
   },
   clients: [],
   forwards: [],
+  redirects: [],
   nat: {
     maxFlows: 1024,
     resetUnknown: false,
@@ -25,7 +27,7 @@ const SETTINGS: Settings = {
 
 const NOWHERE: Settings = {
   ...SETTINGS,
-  interfaces: [{ name: "nowhere", mac: new Uint8Array(6), anyMac: false, mtu: 1500, clampMss: false }],
+  interfaces: [{ name: "nowhere", index: 1, mac: new Uint8Array(6), anyMac: false, mtu: 1500, clampMss: false }],
 };
 
 /** Settings with a hole in them, as only a mistake of ours could make them. */
@@ -36,7 +38,7 @@ test("it starts, takes new settings, shares its state, and stops", async () => {
   await dataplane.apply({ ...SETTINGS, uplink: { ...SETTINGS.uplink, prefix: 16 } });
   expect(state.verdicts).toHaveLength(VERDICT_NAMES.length);
   expect(state.ring).toHaveLength(RING_COUNTERS.length);
-  for (const shared of [state.verdicts, state.ring, state.flows])
+  for (const shared of [state.verdicts, state.ring, state.flows, state.refusals])
     expect(shared.buffer).toBeInstanceOf(SharedArrayBuffer);
   await dataplane.stop();
 });

@@ -241,7 +241,7 @@ test("EtherTypes other than IPv4 and ARP are dropped", () => {
 test("an interface that is no client's and not the uplink forwards and answers nothing", () => {
   const interfaces = [
     ...INTERFACES,
-    { name: "spare", mac: mac("52:54:00:00:00:03"), anyMac: false, mtu: 1500, clampMss: false },
+    { name: "spare", index: 9, mac: mac("52:54:00:00:00:03"), anyMac: false, mtu: 1500, clampMss: false },
   ];
   const lab = new Lab({ settings: { ...SETTINGS, interfaces } });
   const frame = frameFrom(WORK_HOST, udp(OUT, payload(1)));

@@ -1,5 +1,5 @@
-// A TCP connection between "work" and a remote host through the firewall: each segment is sent from one end, and what
-// arrives at the other is compared whole with what the end would have sent by itself.
+// A TCP connection between a client's host ("work" unless a test says another) and a remote one through the firewall: each
+// segment is sent from one end, and what arrives at the other is compared whole with what the end would have sent by itself.
 import { type TcpFields, tcp, toHex } from "./frames.ts";
 import { frameTo, interfaceOf, type Lab, OUTSIDE, REMOTE, shown, WORK_HOST } from "./lab.ts";
 
@@ -12,20 +12,24 @@ export class Conversation {
     readonly lab: Lab,
     private readonly clientPort = 40000,
     private readonly remotePort = 443,
+    /** The port that the client's is expected to have outside. */
+    private readonly outsidePort = clientPort,
+    private readonly host = WORK_HOST,
   ) {}
 
   /** A segment of the client's. @returns the verdict on it */
   client(segment: Segment, data: Uint8Array = NOTHING): string {
     const fields = { ...segment, sourcePort: this.clientPort, destinationPort: this.remotePort, destination: REMOTE };
-    const packet = tcp({ ...fields, source: WORK_HOST }, data);
-    return this.pass(WORK_HOST, REMOTE, packet, tcp({ ...fields, source: OUTSIDE, ttl: 63 }, data));
+    const packet = tcp({ ...fields, source: this.host }, data);
+    const outside = { ...fields, source: OUTSIDE, sourcePort: this.outsidePort, ttl: 63 };
+    return this.pass(this.host, REMOTE, packet, tcp(outside, data));
   }
 
   /** A segment of the remote's. @returns the verdict on it */
   remote(segment: Segment, data: Uint8Array = NOTHING): string {
     const fields = { ...segment, sourcePort: this.remotePort, destinationPort: this.clientPort, source: REMOTE };
-    const packet = tcp({ ...fields, destination: OUTSIDE }, data);
-    return this.pass(REMOTE, WORK_HOST, packet, tcp({ ...fields, destination: WORK_HOST, ttl: 63 }, data));
+    const packet = tcp({ ...fields, destination: OUTSIDE, destinationPort: this.outsidePort }, data);
+    return this.pass(REMOTE, this.host, packet, tcp({ ...fields, destination: this.host, ttl: 63 }, data));
   }
 
   /** The handshake: the client begins at 1000, the remote at 5000. @returns the three verdicts */

@@ -56,6 +56,7 @@ export const ACCEPT_ALL = compileRuleset([], true);
 
 export const INTERFACES: readonly InterfaceSettings[] = NAMES.map((name, i) => ({
   name,
+  index: i + 1,
   mac: mac(OUR_MAC[i]),
   anyMac: false,
   mtu: 1500,
@@ -67,6 +68,7 @@ export const UPLINK_SETTINGS: UplinkSettings = {
   address: ip(OUTSIDE),
   prefix: 24,
   gateway: ip(GATEWAY),
+  dns: [ip(GATEWAY)],
 };
 
 /** What clients have but for their names and addresses: no limit that a test meets by chance. */
@@ -75,6 +77,9 @@ const CLIENT = {
   reach: [],
   openFilter: false,
   limits: { flows: 100_000, mappings: 100_000, flowsPerSecond: 100_000 },
+  refuse: "icmp",
+  log: false,
+  watchNames: false,
 } as const;
 
 export const WORK_SETTINGS: ClientSettings = {
@@ -100,6 +105,7 @@ export const SETTINGS: Settings = {
   uplink: UPLINK_SETTINGS,
   clients: [WORK_SETTINGS, LAN_SETTINGS],
   forwards: [],
+  redirects: [],
   nat: {
     maxFlows: 1024,
     resetUnknown: true,

@@ -5,7 +5,7 @@ import { FAULT, FAULT_NAMES } from "../../src/wire/fault.ts";
 import { checkIcmp, checkIcmpSum } from "../../src/wire/icmp.ts";
 import { checkIpv4 } from "../../src/wire/ipv4.ts";
 import { checkTcp } from "../../src/wire/tcp.ts";
-import { checkUdp } from "../../src/wire/udp.ts";
+import { checkUdp, checkUdpSum } from "../../src/wire/udp.ts";
 import { arp, concat, fromHex, icmp, ipv4, payload, tcp, udp } from "../support/frames.ts";
 import { patched, place } from "../support/place.ts";
 
@@ -51,6 +51,10 @@ const SAMPLES: Record<Exclude<keyof typeof FAULT, "NONE">, () => number> = {
   ICMP_CHECKSUM: () => judge(checkIcmpSum, patched(ECHO, 0, 0)),
   UDP_TRUNCATED: () => judge(checkUdp, DATAGRAM.subarray(0, 7)),
   UDP_LENGTH: () => judge(checkUdp, DATAGRAM.subarray(0, 15)),
+  UDP_CHECKSUM: () => {
+    const { view, at, length } = place(DATAGRAM);
+    return checkUdpSum(view, at, length, 1);
+  },
   TCP_TRUNCATED: () => judge(checkTcp, SYN.subarray(0, 19)),
   TCP_DATA_OFFSET: () => judge(checkTcp, patched(SYN, 12, 0x60)),
   TCP_FLAGS: () => judge(checkTcp, patched(SYN, 13, 0x03)),

@@ -1,0 +1,51 @@
+// Refused packets for the log, in shared memory: control reads and prints, as slowly as it likes; a flood of packets only
+// makes counts grow. One record for each refused flow, the newest ones.
+
+/** Records; words of one. */
+export const REFUSAL_RECORDS = 256;
+export const REFUSAL_WORDS = 8;
+export const REFUSAL = {
+  /** Counts up each time the record comes to be about another flow: 0 in one never used. */
+  SERIAL: 0,
+  COUNT: 1,
+  CLIENT: 2,
+  RULE: 3,
+  PROTOCOL: 4,
+  SOURCE: 5,
+  DESTINATION: 6,
+  PORTS: 7,
+} as const;
+
+export class Refusals {
+  readonly words = new Int32Array(new SharedArrayBuffer(REFUSAL_RECORDS * REFUSAL_WORDS * 4));
+  private serial = 0;
+  private next = 0;
+
+  /** Notes one refused packet. Addresses int32 in host order, ports source << 16 | destination. */
+  note(client: number, rule: number, protocol: number, source: number, destination: number, ports: number): void {
+    const words = this.words;
+    for (let at = 0; at < words.length; at += REFUSAL_WORDS) {
+      if (
+        words[at + REFUSAL.PORTS] === ports &&
+        words[at + REFUSAL.DESTINATION] === destination &&
+        words[at + REFUSAL.SOURCE] === source &&
+        words[at + REFUSAL.PROTOCOL] === protocol &&
+        words[at + REFUSAL.SERIAL] !== 0
+      ) {
+        words[at + REFUSAL.COUNT]++;
+        return;
+      }
+    }
+    const at = this.next * REFUSAL_WORDS;
+    this.next = (this.next + 1) % REFUSAL_RECORDS;
+    words[at + REFUSAL.COUNT] = 1;
+    words[at + REFUSAL.CLIENT] = client;
+    words[at + REFUSAL.RULE] = rule;
+    words[at + REFUSAL.PROTOCOL] = protocol;
+    words[at + REFUSAL.SOURCE] = source;
+    words[at + REFUSAL.DESTINATION] = destination;
+    words[at + REFUSAL.PORTS] = ports;
+    this.serial = (this.serial & 0x3fffffff) + 1;
+    Atomics.store(words, at + REFUSAL.SERIAL, this.serial);
+  }
+}

@@ -1,0 +1,111 @@
+// Changed rules and the flows there are: a flow judged by older rules of its client is judged again before its next packet
+// passes, so no packet is judged by a mix; and a sweep over the table, a slice a breath, ends those that have no next packet.
+
+import { PROTOCOL } from "../wire/ipv4.ts";
+import type { Answers } from "./answers.ts";
+import type { FlowTable } from "./flows.ts";
+import { rejudge } from "./readmission.ts";
+import type { Ruleset } from "./ruleset.ts";
+import type { ClientSettings, Settings } from "./settings.ts";
+import type { State } from "./state.ts";
+
+/** Records that one breath looks at. */
+const SLICE = 1024;
+const GENERATIONS = 16;
+
+export class RuleChanges {
+  private readonly flows: FlowTable;
+  /** By client: the generation of its rules, and how many there have been since the last whole sweep. */
+  private generation = new Uint8Array(0);
+  private unswept = new Uint8Array(0);
+  /** The sweep: where it is, and how many records are left. */
+  private cursor = 0;
+  private left = 0;
+
+  constructor(
+    private readonly state: State,
+    private readonly answers: Answers,
+  ) {
+    this.flows = state.flows;
+    this.restart();
+  }
+
+  /** Whether a sweep is under way: breaths are wanted even without traffic. */
+  get isSweeping(): boolean {
+    return this.left > 0;
+  }
+
+  /** All flows have been judged by the settings in force, by other means; clients may be others. */
+  restart(): void {
+    const clients = this.state.topology.settings.clients.length;
+    this.generation = new Uint8Array(clients);
+    this.unswept = new Uint8Array(clients);
+    this.left = 0;
+    for (let flow = 0; flow < this.flows.capacity; flow++) if (this.flows.used(flow)) this.flows.setGeneration(flow, 0);
+  }
+
+  /** Puts settings in force that have the same layout as those before. */
+  adopt(settings: Settings): void {
+    const before = this.state.topology.settings.clients;
+    this.state.adopt(settings);
+    for (const [client, { ruleset }] of settings.clients.entries()) {
+      if (!isSame(ruleset, before[client].ruleset)) this.changed(client);
+    }
+  }
+
+  /** Gives one client new rules: all that is looked at is that client's. */
+  setClient(client: number, settings: ClientSettings): void {
+    const { topology } = this.state;
+    this.state.adopt({ ...topology.settings, clients: topology.settings.clients.with(client, settings) });
+    this.changed(client);
+  }
+
+  /** Notes that a new flow was judged by the rules in force. */
+  stamp(flow: number): void {
+    this.flows.setGeneration(flow, this.generation[this.flows.client(flow)]);
+  }
+
+  /** @returns whether a flow may live on by the rules in force; if not, it is ended, and its client told */
+  admits(flow: number): boolean {
+    const generation = this.generation[this.flows.client(flow)];
+    if (this.flows.generation(flow) === generation) return true;
+    if (rejudge(this.state, flow)) {
+      this.flows.setGeneration(flow, generation);
+      return true;
+    }
+    this.cut(flow);
+    return false;
+  }
+
+  /** Looks at the next flows. */
+  sweep(): void {
+    for (let i = Math.min(SLICE, this.left); i > 0; i--) {
+      if (this.flows.used(this.cursor)) this.admits(this.cursor);
+      this.cursor = this.cursor + 1 === this.flows.capacity ? 0 : this.cursor + 1;
+      this.left--;
+    }
+    if (this.left === 0) this.unswept.fill(0);
+  }
+
+  private changed(client: number): void {
+    // A flow must not be taken for current because the generations have come round.
+    if (this.unswept[client] === GENERATIONS - 1) while (this.left > 0) this.sweep();
+    this.unswept[client]++;
+    this.generation[client] = (this.generation[client] + 1) % GENERATIONS;
+    this.left = this.flows.capacity;
+    this.state.neighbours.forEachWaiting((flow) => this.admits(flow)); // they leave without another look
+  }
+
+  private cut(flow: number): void {
+    if (this.flows.protocol(flow) === PROTOCOL.TCP) this.answers.cut(flow, 0);
+    this.state.end(flow);
+  }
+}
+
+function isSame(a: Ruleset, b: Ruleset): boolean {
+  return (
+    a.accept === b.accept &&
+    a.matches.length === b.matches.length &&
+    a.matches.every((word, i) => word === b.matches[i])
+  );
+}
