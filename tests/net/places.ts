@@ -3,6 +3,8 @@
 import type { Namespace, Program } from "./namespaces.ts";
 
 export const CLIENT = "10.137.0.10";
+/** Another client, where a test has two. */
+export const GUEST = "10.137.0.11";
 export const CLIENT_GATEWAY = "10.137.0.1";
 export const UPLINK = "192.0.2.254";
 /** The internet's router, which is the uplink's gateway and its DNS server. */
@@ -10,9 +12,9 @@ export const ROUTER = "192.0.2.1";
 /** A server behind the router; www.example, if one asks the router. */
 export const SERVER = "198.51.100.80";
 
-/** Gives a namespace the client's address, on its eth0. */
-export function becomeClient(client: Namespace): void {
-  client.ip("address", "add", CLIENT, "dev", "eth0");
+/** Gives a namespace a client's address, on its eth0. */
+export function becomeClient(client: Namespace, address = CLIENT): void {
+  client.ip("address", "add", address, "dev", "eth0");
   client.ip("route", "add", CLIENT_GATEWAY, "dev", "eth0");
   client.ip("route", "add", "default", "via", CLIENT_GATEWAY);
 }
@@ -44,6 +46,18 @@ policy = "${policy}"
 rules = [
 ${lines.join("")}]
 `;
+}
+
+/** @returns the section of the other client, which is on the firewall's eth2. @param more keys of it */
+export function guestSection(more = ""): string {
+  return `
+[[client]]
+name = "guest"
+interface = "eth2"
+address = "${GUEST}"
+gateway = "${CLIENT_GATEWAY}"
+policy = "accept"
+${more}`;
 }
 
 /** Starts the server's HTTP server. @param folder what it serves */
