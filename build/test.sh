@@ -19,19 +19,20 @@ count() {
 }
 
 count_bun_tests() {
-  local report=dist/tests.xml status=0 tests failures
+  local report=dist/tests.xml status=0 tests failures skipped
   say "test: bun test"
   rm -f "$report"
   node_modules/.bin/bun test --reporter=junit --reporter-outfile="$report" || status=$?
   tests=$(sum_of tests "$report")
   failures=$(sum_of failures "$report")
+  skipped=$(sum_of skipped "$report")
   # A file that could not even be loaded is in no report.
   if [ "$status" != 0 ] && [ "$failures" = 0 ]; then failures=1 tests=$((tests + 1)); fi
-  passed=$((passed + tests - failures))
+  passed=$((passed + tests - failures - skipped))
   failed=$((failed + failures))
 }
 
-# $1: tests or failures; $2: a JUnit report. Its outermost element has the sums.
+# $1: tests, failures or skipped; $2: a JUnit report. Its outermost element has the sums.
 sum_of() {
   local number
   number=$(grep -o "<testsuites [^>]*>" "$2" 2>/dev/null | grep -o " $1=\"[0-9]*\"" | tr -dc 0-9)
