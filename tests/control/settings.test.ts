@@ -9,9 +9,9 @@ import { compileRuleset } from "../../src/dataplane/ruleset.ts";
 const EXAMPLE = readFileSync(new URL("example.toml", import.meta.url), "utf8");
 const EVERYTHING = readFileSync(new URL("everything.toml", import.meta.url), "utf8");
 
-const ETH0: Device = { name: "eth0", mac: Uint8Array.of(2, 0, 0, 0, 0, 0x10), mtu: 1500 };
-const ETH1: Device = { name: "eth1", mac: Uint8Array.of(2, 0, 0, 0, 0, 0x11), mtu: 9000 };
-const ETH2: Device = { name: "eth2", mac: Uint8Array.of(2, 0, 0, 0, 0, 0x12), mtu: 1500 };
+const ETH0: Device = { name: "eth0", index: 2, mac: Uint8Array.of(2, 0, 0, 0, 0, 0x10), mtu: 1500 };
+const ETH1: Device = { name: "eth1", index: 3, mac: Uint8Array.of(2, 0, 0, 0, 0, 0x11), mtu: 9000 };
+const ETH2: Device = { name: "eth2", index: 4, mac: Uint8Array.of(2, 0, 0, 0, 0, 0x12), mtu: 1500 };
 
 function configOf(text: string): Config {
   const result = parseConfig(text, "firewall.toml");
@@ -37,11 +37,15 @@ const ANY: Match = {
   icmpType: -1,
 };
 
+/** What becomes of refused packets, and of answers with names, where nothing is said. */
+const QUIET = { refuse: "icmp", log: false, watchNames: false } as const;
+
 /** The defaults of one client among several, and of NAT. */
 const SHARE = {
   reach: [],
   openFilter: false,
   limits: { flows: 32768, mappings: 32768, flowsPerSecond: 20000 },
+  ...QUIET,
 };
 const NAT = {
   maxFlows: 65536,
@@ -54,11 +58,11 @@ describe("settings", () => {
     expect(makeSettings(configOf(EXAMPLE), [ETH0, ETH1, ETH2])).toEqual({
       settings: {
         interfaces: [
-          { name: "eth1", mac: ETH1.mac, anyMac: false, mtu: 9000, clampMss: false },
-          { name: "eth0", mac: ETH0.mac, anyMac: false, mtu: 1500, clampMss: false },
-          { name: "eth2", mac: ETH2.mac, anyMac: false, mtu: 1500, clampMss: false },
+          { name: "eth1", index: 3, mac: ETH1.mac, anyMac: false, mtu: 9000, clampMss: false },
+          { name: "eth0", index: 2, mac: ETH0.mac, anyMac: false, mtu: 1500, clampMss: false },
+          { name: "eth2", index: 4, mac: ETH2.mac, anyMac: false, mtu: 1500, clampMss: false },
         ],
-        uplink: { iface: 0, address: 0xc00002fe, prefix: 24, gateway: 0xc0000201 },
+        uplink: { iface: 0, address: 0xc00002fe, prefix: 24, gateway: 0xc0000201, dns: [0xc0000201] },
         clients: [
           {
             name: "work",
@@ -87,26 +91,35 @@ describe("settings", () => {
           },
         ],
         forwards: [],
+        redirects: [],
         nat: NAT,
       },
     });
   });
 
   test("of every key", () => {
-    const eth3 = { name: "eth3", mac: Uint8Array.of(2, 0, 0, 0, 0, 0x0a), mtu: 1400 };
+    const eth3 = { name: "eth3", index: 5, mac: Uint8Array.of(2, 0, 0, 0, 0, 0x0a), mtu: 1400 };
     const lan = compileRuleset([], false);
     expect(makeSettings(configOf(EVERYTHING), [ETH0, ETH2, eth3])).toEqual({
       settings: {
         interfaces: [
-          { name: "eth3", mac: Uint8Array.of(254, 255, 255, 255, 255, 255), anyMac: false, mtu: 1400, clampMss: true },
-          { name: "eth0", mac: Uint8Array.of(2, 0, 0, 0, 0, 3), anyMac: false, mtu: 1500, clampMss: true },
-          { name: "eth2", mac: ETH2.mac, anyMac: false, mtu: 1500, clampMss: false },
+          {
+            name: "eth3",
+            index: 5,
+            mac: Uint8Array.of(254, 255, 255, 255, 255, 255),
+            anyMac: false,
+            mtu: 1400,
+            clampMss: true,
+          },
+          { name: "eth0", index: 2, mac: Uint8Array.of(2, 0, 0, 0, 0, 3), anyMac: false, mtu: 1500, clampMss: true },
+          { name: "eth2", index: 4, mac: ETH2.mac, anyMac: false, mtu: 1500, clampMss: false },
         ],
         uplink: {
           iface: 0,
           address: 0xc00002fe,
           prefix: 24,
           gateway: 0xc0000201,
+          dns: [0xc0000201, 0xc6336435],
           gatewayMac: Uint8Array.of(2, 0, 0, 0, 0, 2),
         },
         clients: [
@@ -129,6 +142,7 @@ describe("settings", () => {
             reach: [2, 1],
             openFilter: false,
             limits: { flows: 2000, mappings: 1000, flowsPerSecond: 50 },
+            ...QUIET,
           },
           {
             name: "game",
@@ -140,6 +154,7 @@ describe("settings", () => {
             reach: [],
             openFilter: true,
             limits: { flows: 2048, mappings: 32768, flowsPerSecond: 20000 },
+            ...QUIET,
           },
           {
             name: "lan",
@@ -151,6 +166,7 @@ describe("settings", () => {
             reach: [],
             openFilter: false,
             limits: { flows: 2048, mappings: 32768, flowsPerSecond: 20000 },
+            ...QUIET,
           },
         ],
         forwards: [
@@ -169,6 +185,7 @@ describe("settings", () => {
           { protocol: 17, portLow: 8000, portHigh: 8010, client: 2, to: 0xc0a8010a, toPort: 8000, from: [] },
           { protocol: 6, portLow: 65000, portHigh: 65535, client: 1, to: 0x0a89000b, toPort: 1, from: [] },
         ],
+        redirects: [],
         nat: {
           maxFlows: 4096,
           resetUnknown: false,
@@ -195,8 +212,8 @@ describe("settings", () => {
     );
     const result = makeSettings(config, [ETH0, ETH1]);
     expect("settings" in result && result.settings.interfaces).toEqual([
-      { name: "eth1", mac: ETH1.mac, anyMac: false, mtu: 9000, clampMss: false },
-      { name: "eth0", mac: ETH0.mac, anyMac: false, mtu: 1500, clampMss: true },
+      { name: "eth1", index: 3, mac: ETH1.mac, anyMac: false, mtu: 9000, clampMss: false },
+      { name: "eth0", index: 2, mac: ETH0.mac, anyMac: false, mtu: 1500, clampMss: true },
     ]);
   });
 
@@ -234,14 +251,29 @@ describe("settings", () => {
     expect(result).toEqual({
       settings: {
         interfaces: [
-          { name: "eth1", mac: Uint8Array.of(254, 255, 255, 255, 255, 255), anyMac: false, mtu: 9000, clampMss: false },
-          { name: "eth0", mac: Uint8Array.of(2, 0, 0, 0, 0, 0x99), anyMac: false, mtu: 1500, clampMss: false },
+          {
+            name: "eth1",
+            index: 3,
+            mac: Uint8Array.of(254, 255, 255, 255, 255, 255),
+            anyMac: false,
+            mtu: 9000,
+            clampMss: false,
+          },
+          {
+            name: "eth0",
+            index: 2,
+            mac: Uint8Array.of(2, 0, 0, 0, 0, 0x99),
+            anyMac: false,
+            mtu: 1500,
+            clampMss: false,
+          },
         ],
         uplink: {
           iface: 0,
           address: 0xc00002fe,
           prefix: 24,
           gateway: 0xc0000201,
+          dns: [],
           gatewayMac: Uint8Array.of(2, 0, 0, 0, 0, 0x77),
         },
         clients: [
@@ -249,6 +281,7 @@ describe("settings", () => {
           { ...host, name: "c1", iface: 1, network: 0x0a000003, mac: Uint8Array.of(2, 0, 0, 0, 0, 0x88) },
         ],
         forwards: [],
+        redirects: [],
         nat: NAT,
       },
     });
@@ -298,9 +331,9 @@ describe("settings", () => {
     );
     const result = makeSettings(config, configuredDevices(config), { anyMac: true });
     expect("settings" in result && result.settings.interfaces).toEqual([
-      { name: "02:00:00:00:00:11", mac: ETH1.mac, anyMac: true, mtu: 1500, clampMss: false },
-      { name: "tap0", mac: Uint8Array.of(2, 0, 0, 0, 0, 0x99), anyMac: false, mtu: 1500, clampMss: false },
-      { name: "tap1", mac: Uint8Array.of(2, 0, 0, 0, 0, 0), anyMac: true, mtu: 1500, clampMss: false },
+      { name: "02:00:00:00:00:11", index: 0, mac: ETH1.mac, anyMac: true, mtu: 1500, clampMss: false },
+      { name: "tap0", index: 0, mac: Uint8Array.of(2, 0, 0, 0, 0, 0x99), anyMac: false, mtu: 1500, clampMss: false },
+      { name: "tap1", index: 0, mac: Uint8Array.of(2, 0, 0, 0, 0, 0), anyMac: true, mtu: 1500, clampMss: false },
     ]);
   });
 });
