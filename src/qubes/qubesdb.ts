@@ -1,0 +1,178 @@
+// QubesDB's client: a copy of the database that dom0 keeps for this domain, always in step, and the keys that we write
+// there. While dom0 is away the copy stays as it was; when it is back everything is read again and what differs is told.
+import { type ByteStream, Framer, ProtocolError, type StreamHandler } from "./byte-stream.ts";
+import { decodeQdb, encodeQdb, QDB, QDB_HEADER_LENGTH, type QdbMessage, qdbValueLength } from "./qubesdb-wire.ts";
+
+export interface QubesDbListener {
+  /** The copy is that of dom0 again, after the start and after each interruption; anything may have changed. */
+  synchronised(): void;
+  /** One key was written, maybe with the value it had. */
+  written(path: string): void;
+  /** One key, or with a slash at the end all below, was removed. */
+  removed(path: string): void;
+  /** Something went wrong that people should know; the client goes on. */
+  trouble(problem: string): void;
+}
+
+/** Keys that are kept: more can't be meant. */
+const MOST_KEYS = 65536;
+
+/** Until the connection is tried again, in ms. */
+const PAUSE = 200;
+
+export class QubesDb {
+  private entries = new Map<string, string>();
+  /** What we have written. */
+  private readonly own = new Map<string, string>();
+  /** The copy that is being read. */
+  private incoming = new Map<string, string>();
+  private stream: ByteStream | undefined;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private state: "away" | "reading" | "synchronised" | "closed" = "away";
+
+  /**
+   * Connects, and stays connected until `close`.
+   * @param connect opens the stream to dom0, as soon as that is there
+   */
+  constructor(
+    private readonly connect: (handler: StreamHandler) => Promise<ByteStream>,
+    private readonly listener: QubesDbListener,
+  ) {
+    void this.open();
+  }
+
+  get synchronised(): boolean {
+    return this.state === "synchronised";
+  }
+
+  /** The value as dom0 last had it. */
+  get(path: string): string | undefined {
+    return this.entries.get(path);
+  }
+
+  /** @returns the keys below a path that ends in a slash, what stands behind that, with their values; sorted */
+  below(path: string): [name: string, value: string][] {
+    const found = [...this.entries].filter(([key]) => key.startsWith(path));
+    return found.map(([key, value]): [string, string] => [key.slice(path.length), value]).sort(byName);
+  }
+
+  /**
+   * Writes a key of ours; now, or as soon as dom0 is there, and again after an interruption.
+   * @throws RangeError when the path or value can't be in the database
+   */
+  write(path: string, value: string): void {
+    const message = encodeQdb({ type: QDB.WRITE, path, value });
+    this.own.set(path, value);
+    if (this.state !== "synchronised") return;
+    this.entries.set(path, value);
+    this.stream?.send(message);
+  }
+
+  /** Removes a key that we wrote. */
+  remove(path: string): void {
+    this.own.delete(path);
+    // A key that dom0's daemon doesn't have, it must not be asked to remove.
+    if (this.state === "synchronised" && this.entries.delete(path)) this.send(QDB.RM, path);
+  }
+
+  close(): void {
+    this.state = "closed";
+    clearTimeout(this.timer);
+    this.stream?.close();
+  }
+
+  private async open(): Promise<void> {
+    const framer = new Framer(QDB_HEADER_LENGTH, qdbValueLength, (header, data) => this.hear(decodeQdb(header, data)));
+    let ended = false;
+    const lose = (reason: string) => {
+      if (ended) return;
+      ended = true;
+      this.lose(reason);
+    };
+    try {
+      const stream = await this.connect({
+        received: (bytes) => {
+          if (ended) return;
+          try {
+            framer.push(bytes);
+          } catch (error) {
+            if (!(error instanceof ProtocolError)) throw error;
+            this.stream?.close();
+            lose(error.message);
+          }
+        },
+        closed: lose,
+      });
+      if (this.state === "closed") return stream.close();
+      if (ended) return;
+      this.stream = stream;
+      this.state = "reading";
+      this.incoming = new Map();
+      this.send(QDB.MULTIREAD, "");
+    } catch (error) {
+      lose(error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  private lose(reason: string): void {
+    if (this.state === "closed") return;
+    this.stream = undefined;
+    this.state = "away";
+    this.listener.trouble(`QubesDB: ${reason}; connecting again`);
+    this.timer = setTimeout(() => void this.open(), PAUSE);
+  }
+
+  private send(type: number, path: string): void {
+    this.stream?.send(encodeQdb({ type, path, value: "" }));
+  }
+
+  private hear(message: QdbMessage): void {
+    const { type, path } = message;
+    if (type === QDB.RESP_MULTIREAD) this.hearEntry(message);
+    else if (type === QDB.WRITE) this.hearWrite(message);
+    else if (type === QDB.RM) this.hearRemoval(path);
+    else if (type === QDB.RESP_ERROR || type === QDB.RESP_ERROR_NOENT) {
+      this.listener.trouble(`QubesDB: dom0 refused ${path}`);
+    } else if (type !== QDB.RESP_OK) throw new ProtocolError(`a message of type ${type}`);
+  }
+
+  private hearEntry({ path, value }: QdbMessage): void {
+    if (this.state !== "reading") throw new ProtocolError("an answer to nothing asked");
+    if (path !== "") {
+      keep(this.incoming, path, value);
+      return;
+    }
+    this.entries = this.incoming;
+    this.incoming = new Map();
+    this.state = "synchronised";
+    for (const [key, wanted] of this.own) {
+      if (this.entries.get(key) !== wanted) this.write(key, wanted);
+    }
+    this.listener.synchronised();
+  }
+
+  /** While everything is being read, a change belongs to what is read. */
+  private hearWrite({ path, value }: QdbMessage): void {
+    if (path === "") throw new ProtocolError("a key without a name is written");
+    keep(this.state === "reading" ? this.incoming : this.entries, path, value);
+    this.send(QDB.RESP_OK, path);
+    if (this.state === "synchronised") this.listener.written(path);
+  }
+
+  private hearRemoval(path: string): void {
+    const entries = this.state === "reading" ? this.incoming : this.entries;
+    if (!path.endsWith("/")) entries.delete(path);
+    else for (const key of [...entries.keys()]) if (key.startsWith(path)) entries.delete(key);
+    this.send(QDB.RESP_OK, path);
+    if (this.state === "synchronised") this.listener.removed(path);
+  }
+}
+
+function keep(entries: Map<string, string>, path: string, value: string): void {
+  entries.set(path, value);
+  if (entries.size > MOST_KEYS) throw new ProtocolError(`more than ${MOST_KEYS} keys`);
+}
+
+function byName([one]: [string, string], [other]: [string, string]): number {
+  return one < other ? -1 : Number(one > other);
+}

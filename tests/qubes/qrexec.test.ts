@@ -1,0 +1,166 @@
+// Qrexec's agent over vchans in plain memory, against a double of dom0's daemon.
+import { expect, test } from "bun:test";
+import { ProtocolError } from "../../src/qubes/byte-stream.ts";
+import { QrexecAgent, type QrexecChannels, type Service } from "../../src/qubes/qrexec.ts";
+import {
+  decodeExec,
+  encodeNumber,
+  encodeQrexec,
+  encodeTrigger,
+  QREXEC,
+  QREXEC_PORT,
+} from "../../src/qubes/qrexec-wire.ts";
+import { toHex } from "../support/frames.ts";
+import { type CallResult, QrexecDouble } from "../support/qrexec-double.ts";
+import { Random } from "../support/random.ts";
+import { Switchboard } from "../support/vchans.ts";
+
+const SERVICES = new Map<string, Service>([
+  [
+    "test.Echo",
+    async ({ input, argument, caller }) => ({ status: 0, output: `${caller} ${argument}: ${await input}` }),
+  ],
+  ["test.Wait", async () => ({ status: 3, error: "not now\n" })],
+  ["test.Fail", async () => Promise.reject(new Error("out of order"))],
+  ["test.Long", async () => ({ status: 0, output: "x".repeat(150_000) })],
+]);
+
+/** An agent and its dom0, greeted. */
+async function meet(version = 3) {
+  const board = new Switchboard();
+  const channels: QrexecChannels = {
+    connect: (_, port, handler) => board.connect(port, handler),
+    serve: (_, port, handler) => board.serve(port, handler),
+  };
+  const dom0 = new QrexecDouble(5, channels, version);
+  const greeted = Promise.withResolvers<void>();
+  const ended = Promise.withResolvers<string>();
+  const agent = new QrexecAgent(SERVICES, channels, greeted.resolve, ended.resolve);
+  const [control] = await Promise.all([
+    board.serve(QREXEC_PORT, agent.handler),
+    board.connect(QREXEC_PORT, dom0.handler).then((stream) => dom0.attach(stream)),
+  ]);
+  agent.start(control);
+  await greeted.promise;
+  return { agent, dom0, ended: ended.promise, greeting: await dom0.greeted };
+}
+
+function plain({ status, output, error }: CallResult): unknown[] {
+  return [status, output, error];
+}
+
+test("messages are as qrexec.h has them", () => {
+  expect(toHex(encodeNumber(QREXEC.HELLO, 3))).toBe("00 03 00 00 04 00 00 00 03 00 00 00");
+  const trigger = encodeTrigger(3, "dom0", "qubes.FeaturesRequest", "firebreak-1");
+  expect(trigger.length).toBe(8 + 64 + 32 + 22);
+  expect(Buffer.from(trigger.subarray(104)).toString()).toBe("qubes.FeaturesRequest\0");
+  const old = encodeTrigger(2, "dom0", "qubes.FeaturesRequest", "firebreak-1");
+  expect([old.length, old[0], Buffer.from(old.subarray(72, 76)).toString()]).toEqual([8 + 128, 0x10, "dom0"]);
+});
+
+test.each([2, 3])("with version %d, a service gets its argument, caller and input, and answers", async (version) => {
+  const { dom0, greeting } = await meet(version);
+  expect(greeting).toBe(3);
+  const result = await dom0.call("root:QUBESRPC test.Echo+one dom0", "hello");
+  expect(plain(result)).toEqual([0, "dom0 one: hello", ""]);
+  expect(plain(await dom0.call("DEFAULT:nogui:QUBESRPC test.Wait sys-usb"))).toEqual([3, "", "not now\n"]);
+});
+
+test("long output comes in pieces of the size that the version allows", async () => {
+  const shape = async (version: number) => (await (await meet(version)).dom0.call("u:QUBESRPC test.Long dom0")).chunks;
+  expect(await shape(3)).toEqual([65536, 65536, 18928, 0]);
+  expect(Math.max(...(await shape(2)))).toBe(4096);
+});
+
+test("what is not there exits 127 and says what is", async () => {
+  const { dom0 } = await meet();
+  const known = "(services: test.Echo, test.Wait, test.Fail, test.Long)\n";
+  expect(plain(await dom0.call("root:QUBESRPC qubes.VMShell dom0"))).toEqual([
+    127,
+    "",
+    `firebreak does not have the service qubes.VMShell ${known}`,
+  ]);
+  expect(plain(await dom0.call("user:rm -rf /"))).toEqual([
+    127,
+    "",
+    `firebreak does not have commands: this is a firewall without a shell ${known}`,
+  ]);
+});
+
+test("a service that fails exits 1 with its reason", async () => {
+  const { dom0 } = await meet();
+  expect(plain(await dom0.call("root:QUBESRPC test.Fail dom0"))).toEqual([1, "", "test.Fail: out of order\n"]);
+});
+
+test("a call that nobody waits for is answered at once, without output", async () => {
+  const { dom0 } = await meet();
+  expect(await dom0.call("root:QUBESRPC test.Long dom0", "", QREXEC.JUST_EXEC)).toEqual({
+    ...{ status: 0, output: "", error: "" },
+    chunks: [],
+  });
+});
+
+test("dom0 hears of each connection that ended", async () => {
+  const { dom0 } = await meet();
+  await Promise.all(Array.from({ length: 20 }, (_, i) => dom0.call(`root:QUBESRPC test.Echo+${i} dom0`, "x")));
+  await Bun.sleep(20);
+  expect(dom0.terminated.sort()).toEqual(Array.from({ length: 20 }, (_, i) => 1024 + i));
+});
+
+test.each([2, 3])("with version %d, we call a service of dom0's", async (version) => {
+  const { agent, dom0 } = await meet(version);
+  expect(await agent.call("dom0", "qubes.FeaturesRequest", "some input")).toEqual({
+    status: 0,
+    output: "some input",
+    error: "",
+  });
+  dom0.refuses = true;
+  const refused = agent.call("dom0", "qubes.Other");
+  expect(refused).rejects.toThrow("qrexec: dom0 refused the call");
+  await refused.catch(() => {});
+  expect(dom0.triggered).toEqual(["dom0 qubes.FeaturesRequest", "dom0 qubes.Other"]);
+});
+
+/** An agent with its control channel in the test's hands. */
+function alone() {
+  const sent: number[] = [];
+  const ended: string[] = [];
+  const never = () => new Promise<never>(() => {});
+  const agent = new QrexecAgent(
+    SERVICES,
+    { connect: never, serve: never },
+    () => {},
+    (reason) => ended.push(reason),
+  );
+  agent.start({ send: (bytes) => sent.push(bytes.length), close: () => ended.push("closed") });
+  return { agent, ended };
+}
+
+test("who does not greet, or speaks too old a version, is left", () => {
+  for (const [message, reason] of [
+    [encodeQrexec(QREXEC.EXEC_CMDLINE), "qrexec: a message of type 512 in place of a greeting"],
+    [encodeNumber(QREXEC.HELLO, 1), "qrexec: version 1 is too old"],
+    [encodeQrexec(QREXEC.HELLO, new Uint8Array(5)), "qrexec: a number of 5 bytes"],
+  ] as const) {
+    const { agent, ended } = alone();
+    agent.handler.received(message);
+    expect(ended).toEqual(["closed", reason]);
+  }
+});
+
+test("mutated messages never do more than end the channel", () => {
+  const random = new Random(9);
+  for (let round = 0; round < 20_000; round++) {
+    const { agent, ended } = alone();
+    agent.handler.received(encodeNumber(QREXEC.HELLO, 3));
+    const body = Uint8Array.from({ length: random.below(60) }, () => random.below(256));
+    const bytes = encodeQrexec(random.pick(Object.values(QREXEC)), body);
+    for (let i = random.below(4); i > 0; i--) bytes[random.below(bytes.length)] = random.below(256);
+    agent.handler.received(bytes);
+    expect(ended.length).toBeLessThanOrEqual(2);
+  }
+});
+
+test("a command shorter than its numbers is a protocol error", () => {
+  expect(() => decodeExec(new Uint8Array(8))).toThrow(ProtocolError);
+});

@@ -1,0 +1,102 @@
+// Dom0's QubesDB daemon as far as one domain sees it: a database, told whole when asked for and change by change after.
+// It shares with the client only the codec.
+import { type ByteStream, Framer, type StreamHandler } from "../../src/qubes/byte-stream.ts";
+import {
+  decodeQdb,
+  encodeQdb,
+  QDB,
+  QDB_HEADER_LENGTH,
+  type QdbMessage,
+  qdbValueLength,
+} from "../../src/qubes/qubesdb-wire.ts";
+
+export class QubesDbDouble {
+  readonly entries = new Map<string, string>();
+  /** Our changes that the domain has not acknowledged. */
+  unanswered = 0;
+  /** What the domain did that the real daemon would not survive, or could not understand. */
+  readonly mistakes: string[] = [];
+  private stream: ByteStream | undefined;
+  private reading = false;
+
+  constructor(entries: Readonly<Record<string, string>> = {}) {
+    for (const [path, value] of Object.entries(entries)) this.entries.set(path, value);
+  }
+
+  /** For one connection; give it the stream with `attach`. */
+  handler(): StreamHandler {
+    const framer = new Framer(QDB_HEADER_LENGTH, qdbValueLength, (header, data) => this.hear(decodeQdb(header, data)));
+    this.reading = false;
+    this.unanswered = 0;
+    return {
+      received: (bytes) => framer.push(bytes),
+      closed: () => {
+        this.stream = undefined;
+      },
+    };
+  }
+
+  attach(stream: ByteStream): void {
+    this.stream = stream;
+  }
+
+  /** Goes away, as the daemon does when it is restarted; after half a message, if wanted. */
+  detach(half = false): void {
+    if (half) this.stream?.send(encodeQdb({ type: QDB.WRITE, path: "/half", value: "a message" }).subarray(0, 75));
+    this.stream?.close();
+    this.stream = undefined;
+  }
+
+  write(path: string, value: string): void {
+    this.entries.set(path, value);
+    this.change({ type: QDB.WRITE, path, value });
+  }
+
+  remove(path: string): void {
+    this.forget(path);
+    this.change({ type: QDB.RM, path, value: "" });
+  }
+
+  /** A client's rules as qubesd writes them. */
+  writeRules(address: string, rules: readonly string[], policy = "drop"): void {
+    this.remove(`/qubes-firewall/${address}/`);
+    this.write(`/qubes-firewall/${address}/policy`, policy);
+    for (const [i, rule] of rules.entries()) {
+      this.write(`/qubes-firewall/${address}/${String(i).padStart(4, "0")}`, rule);
+    }
+    this.write(`/qubes-firewall/${address}`, "");
+  }
+
+  private change(message: QdbMessage): void {
+    if (!this.reading) return; // the domain will read it all
+    this.unanswered++;
+    this.stream?.send(encodeQdb(message));
+  }
+
+  private forget(path: string): boolean {
+    if (!path.endsWith("/")) return this.entries.delete(path);
+    const below = [...this.entries.keys()].filter((key) => key.startsWith(path));
+    for (const key of below) this.entries.delete(key);
+    return below.length > 0;
+  }
+
+  private hear({ type, path, value }: QdbMessage): void {
+    const answer = (kind: number, of: string, what = "") =>
+      this.stream?.send(encodeQdb({ type: kind, path: of, value: what }));
+    if (type === QDB.MULTIREAD && path === "") {
+      for (const [key, held] of this.entries) answer(QDB.RESP_MULTIREAD, key, held);
+      answer(QDB.RESP_MULTIREAD, "");
+      this.reading = true;
+    } else if (type === QDB.WRITE) {
+      this.entries.set(path, value);
+      answer(QDB.RESP_OK, path);
+    } else if (type === QDB.RM) {
+      if (!this.forget(path)) this.mistakes.push(`removed ${path}, which is not there`);
+      answer(QDB.RESP_OK, path);
+    } else if (type === QDB.RESP_OK) {
+      this.unanswered--;
+    } else {
+      this.mistakes.push(`sent a message of type ${type}`);
+    }
+  }
+}
