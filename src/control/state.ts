@@ -2,6 +2,7 @@
 import { FLOW, FLOW_WORDS } from "../dataplane/flows.ts";
 import { RING_COUNTERS } from "../dataplane/packet-ring.ts";
 import type { Settings } from "../dataplane/settings.ts";
+import { tcpStateName } from "../dataplane/tcp-state.ts";
 import { VERDICT_NAMES } from "../dataplane/verdict.ts";
 import type { SharedState } from "../dataplane/worker.ts";
 import { flowText } from "./flow-text.ts";
@@ -30,13 +31,18 @@ function describeFlows(words: Int32Array, settings: Settings): string[] {
   return lines;
 }
 
-/** `flow: tcp 10.137.0.10:40000 to 192.0.2.1:80 as 192.0.2.254:40000, client work, rule 1` */
+/** `flow: tcp 10.137.0.10:40000 to 192.0.2.1:80 as 192.0.2.254:40000, ESTABLISHED, client work, rule 1` */
 function describeFlow(words: Int32Array, flow: number, { clients, uplink }: Settings): string {
   const { protocol, source, destination, mapped, reached } = flowText(words, flow, uplink.address);
-  const clientRule = words[flow * FLOW_WORDS + FLOW.CLIENT_RULE];
+  const record = flow * FLOW_WORDS;
+  const clientRule = words[record + FLOW.CLIENT_RULE];
   const client = clients[clientRule >>> 16]?.name ?? "?";
   const rule = clientRule & 0xffff;
-  const reason = rule === 0 ? "policy" : `rule ${rule}`;
-  const at = reached === undefined ? "" : ` at ${reached}`;
-  return `flow: ${protocol} ${source} to ${destination} as ${mapped}${at}, client ${client}, ${reason}`;
+  const parts = [
+    `flow: ${protocol} ${source} to ${destination} as ${mapped}${reached === undefined ? "" : ` at ${reached}`}`,
+    ...(protocol === "tcp" ? [tcpStateName(words[record + FLOW.STATE])] : []),
+    `client ${client}`,
+    rule === 0 ? "policy" : `rule ${rule}`,
+  ];
+  return parts.join(", ");
 }

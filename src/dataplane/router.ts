@@ -106,11 +106,6 @@ export class Router {
     return this.state.flow;
   }
 
-  /** @returns the name of a TCP flow's state */
-  tcpState(flow: number): string {
-    return this.state.tcp.stateName(flow);
-  }
-
   /** Whether there is work that does not wait for frames: `advance` is to be called again at once. */
   get isBusy(): boolean {
     return this.changes.isSweeping;

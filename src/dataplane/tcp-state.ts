@@ -51,17 +51,6 @@ export class TcpTracker {
     return (state & BOTH_SYNS_ACKED) === BOTH_SYNS_ACKED && (state & (ANY_FIN | RESET)) === 0;
   }
 
-  /** @returns the name of the connection's state, in RFC 9293's terms as far as they fit between the ends */
-  stateName(flow: number): string {
-    const state = this.flows.words[flow * FLOW_WORDS + FLOW.STATE];
-    if ((state & RESET) !== 0) return "RESET";
-    if ((state & BOTH_FINS_ACKED) === BOTH_FINS_ACKED) return "TIME-WAIT";
-    if ((state & ANY_FIN) === ANY_FIN) return "CLOSING";
-    if ((state & ANY_FIN) !== 0) return "FIN-WAIT";
-    if ((state & BOTH_SYNS_ACKED) === BOTH_SYNS_ACKED) return "ESTABLISHED";
-    return (state & SYN_SEEN[1]) !== 0 ? "SYN-RECEIVED" : "SYN-SENT";
-  }
-
   /**
    * Follows one segment of a flow.
    * @param side the side that it comes from
@@ -255,4 +244,17 @@ export class TcpTracker {
 /** @returns the first word of a side's part of a flow's record */
 function sideAt(flow: number, side: number): number {
   return flow * FLOW_WORDS + FLOW.TCP + side * SIDE_WORDS;
+}
+
+/**
+ * @param state the STATE word of a TCP flow
+ * @returns the name of the connection's state, in RFC 9293's terms as far as they fit between the ends
+ */
+export function tcpStateName(state: number): string {
+  if ((state & RESET) !== 0) return "RESET";
+  if ((state & BOTH_FINS_ACKED) === BOTH_FINS_ACKED) return "TIME-WAIT";
+  if ((state & ANY_FIN) === ANY_FIN) return "CLOSING";
+  if ((state & ANY_FIN) !== 0) return "FIN-WAIT";
+  if ((state & BOTH_SYNS_ACKED) === BOTH_SYNS_ACKED) return "ESTABLISHED";
+  return (state & SYN_SEEN[1]) !== 0 ? "SYN-RECEIVED" : "SYN-SENT";
 }
