@@ -1,0 +1,90 @@
+// Name servers for tests of the resolver, in simulated time: each question is answered as the test says, or not at all.
+import { type Answer, decode, encode, RECURSION_DESIRED, TRUNCATED_RESPONSE } from "dns-packet";
+import type { NameServers } from "../../src/control/dns-lookup.ts";
+import type { SimulatedClock } from "./simulated-clock.ts";
+
+/** A question as a name server sees it. */
+export interface Asked {
+  readonly server: number;
+  readonly at: number;
+  readonly id: number;
+  /** In the capitals that it was asked in, and in lower case. */
+  readonly written: string;
+  readonly name: string;
+  /** EDNS0's payload size, or undefined without. */
+  readonly payloadSize: number | undefined;
+  readonly message: Uint8Array;
+}
+
+/** What comes back; undefined: nothing. */
+export type Answerer = (asked: Asked) => Uint8Array | undefined;
+
+/** How long a name server takes, and how long is waited for it, in ms. */
+export const LATENCY = 20;
+export const PATIENCE = 2000;
+
+export class FakeNameServers implements NameServers {
+  /** All questions so far. */
+  readonly asked: Asked[] = [];
+  underWay = 0;
+  mostUnderWay = 0;
+
+  constructor(
+    private readonly clock: SimulatedClock,
+    public answer: Answerer,
+  ) {}
+
+  async ask(server: number, message: Uint8Array): Promise<Uint8Array> {
+    this.mostUnderWay = Math.max(this.mostUnderWay, ++this.underWay);
+    const asked = readQuestion(server, this.clock.now(), message);
+    this.asked.push(asked);
+    const answer = this.answer(asked);
+    await this.clock.sleep(answer === undefined ? PATIENCE : LATENCY);
+    this.underWay--;
+    if (answer === undefined) throw new Error("no answer");
+    return answer;
+  }
+
+  /** @returns when each question for a name was asked */
+  times(name: string): number[] {
+    return this.asked.filter((asked) => asked.name === name).map(({ at }) => at);
+  }
+}
+
+export interface ReplyFields {
+  readonly rcode?: number;
+  readonly truncated?: boolean;
+  readonly authorities?: Answer[];
+  readonly additionals?: Answer[];
+}
+
+/** @returns a true answer with these records */
+export function reply(asked: Asked, answers: Answer[], fields: ReplyFields = {}): Uint8Array {
+  const { rcode = 0, truncated = false, authorities = [], additionals = [] } = fields;
+  return encode({
+    type: "response",
+    id: asked.id,
+    flags: RECURSION_DESIRED | rcode | (truncated ? TRUNCATED_RESPONSE : 0),
+    questions: [{ type: "A", class: "IN", name: asked.written }],
+    answers,
+    authorities,
+    additionals,
+  });
+}
+
+/** @returns a record for each address, under one name */
+export function hosts(name: string, addresses: readonly string[], ttl = 60): Answer[] {
+  return addresses.map((data) => ({ type: "A", class: "IN", name, ttl, data }));
+}
+
+export function alias(name: string, data: string, ttl = 60): Answer {
+  return { type: "CNAME", class: "IN", name, ttl, data };
+}
+
+function readQuestion(server: number, at: number, message: Uint8Array): Asked {
+  const { id = 0, questions = [], additionals = [] } = decode(Buffer.from(message));
+  const [option] = additionals;
+  const written = questions[0].name;
+  const payloadSize = option?.type === "OPT" ? option.udpPayloadSize : undefined;
+  return { server, at, id, written, name: written.toLowerCase(), payloadSize, message };
+}

@@ -1,0 +1,82 @@
+// The structure of DNS messages: what is sound, and what a decoder never gets to see.
+import { describe, expect, test } from "bun:test";
+import { checkDns } from "../../src/wire/dns.ts";
+import { judgePrefixes } from "../support/place.ts";
+
+const QUESTION = "03777777076578616d706c6500 0001 0001"; // www.example A IN, at 12; its second label is at 16
+const A = "0001 0001 0000003c 0004 c0000207";
+
+/** @param sections records of each, in hex */
+function message(...sections: readonly string[][]): Uint8Array {
+  const counts = [0, 1, 2].map((i) => (sections[i]?.length ?? 0).toString(16).padStart(4, "0"));
+  return hex("12348180 0001", ...counts, QUESTION, ...sections.flat());
+}
+
+function hex(...parts: readonly string[]): Uint8Array {
+  return Buffer.from(parts.join("").replaceAll(" ", ""), "hex");
+}
+
+describe("a sound message", () => {
+  test("says where its question and its answers end", () => {
+    expect(checkDns(message())).toEqual({ questionEnd: 29, answersEnd: 29, others: [] });
+    expect(checkDns(message([`c00c ${A}`], [`c00c ${A}`], [`00 0029 04d0 00000000 0000`]))).toEqual({
+      questionEnd: 29,
+      answersEnd: 45,
+      others: [],
+    });
+  });
+
+  test("has other records than A and CNAME of class IN, and tells where", () => {
+    const cname = "c00c 0005 0001 0000003c 0007 0463646e31 c010";
+    const txt = "c00c 0010 0001 0000003c 0002 0141";
+    const chaos = "c00c 0001 0003 0000003c 0005 0102030405";
+    expect(checkDns(message([cname, txt, chaos]))).toEqual({ questionEnd: 29, answersEnd: 79, others: [50, 64] });
+  });
+
+  test("is refused whatever is cut off or added", () => {
+    const whole = message([`c00c ${A}`], [], [`00 0029 04d0 00000000 0000`]);
+    const verdicts = judgePrefixes(whole, ({ view, at, length }) => checkDns(new Uint8Array(view.buffer, at, length)));
+    expect(verdicts.filter((verdict) => typeof verdict !== "string")).toEqual([]);
+    expect(checkDns(Uint8Array.from([...whole, 0]))).toBe("there are bytes behind the last record");
+  });
+
+  test("may have a name of 255 bytes, and no longer one", () => {
+    const label = (length: number) => length.toString(16).padStart(2, "0") + "61".repeat(length);
+    const name = (last: number) => [63, 63, 63, last].map(label).join("");
+    const asking = (last: number) => hex("12348180 0001 0000 0000 0000", name(last), "00 0001 0001");
+    expect(checkDns(asking(61))).toEqual({ questionEnd: 271, answersEnd: 271, others: [] });
+    expect(checkDns(asking(62))).toBe("the question is malformed");
+  });
+});
+
+describe("a name is refused", () => {
+  const MALFORMED = "a record is malformed";
+
+  test.each([
+    ["that points to itself", "c01d"],
+    ["that points forward", "c030"],
+    ["that points behind the message", "ffff"],
+    ["that points into itself behind a label", "0161 c01d"],
+    ["that goes in circles by way of another", "c01f c01d"],
+    ["with a label of a reserved kind", "40"],
+    ["with a label of the other reserved kind", "80"],
+    ["with a dot in a label", "0b7777772e6578616d706c65 00"],
+    [
+      "that grows too long by pointing",
+      `${"3f".padEnd(128, "61")} ${"3f".padEnd(128, "61")} ${"3f".padEnd(128, "61")} ${"37".padEnd(112, "61")} c00c`,
+    ],
+  ])("%s", (_, name) => {
+    expect(checkDns(message([`${name} ${A}`]))).toBe(MALFORMED);
+  });
+
+  test("in an alias that does not end where its data do", () => {
+    const verdicts = ["0006 0161 c010 0000", "0005 0161 c010 00", "0003 0161 c0", "0000", "0002 c02b"].map((data) =>
+      checkDns(message([`c00c 0005 0001 0000003c ${data}`])),
+    );
+    expect(new Set(verdicts)).toEqual(new Set(["a record's data is malformed"]));
+  });
+});
+
+test("more records than there are bytes for are refused without looking for them", () => {
+  expect(checkDns(hex("12348180 0001 ffff ffff ffff", QUESTION))).toBe("a record is malformed");
+});
