@@ -1,6 +1,6 @@
 // `firebreak check FILE`: shows the configuration as it was understood, or all of its errors.
 import { parseArgs } from "node:util";
-import type { NatSettings, Timeouts } from "../dataplane/settings.ts";
+import type { NatSettings, Redirect, Timeouts } from "../dataplane/settings.ts";
 import { formatPorts, formatRule, type Rule } from "../qubes/rules.ts";
 import { formatAddress, formatMac, formatPrefix } from "./address.ts";
 import { type ClientConfig, type Config, readConfig, type UplinkConfig } from "./config.ts";
@@ -40,6 +40,7 @@ export function formatConfig(config: Config): string {
     formatUplink(config),
     ...config.clients.map((client) => formatClient(client, config)),
     ...config.forwards.map((forward, i) => formatForward(forward, i + 1, config)),
+    formatDns(config.redirects),
     formatNat(config.nat),
     formatTimeouts(config.nat.timeouts),
   ].join("\n");
@@ -78,6 +79,8 @@ function formatClient(client: ClientConfig, config: Config): string {
       formatNumberedRule(rule, i + 1, config.uplink.dns),
     ]),
     ["policy", client.policy],
+    ["refuse", client.refuse],
+    ["log", String(client.log)],
   ]);
 }
 
@@ -93,6 +96,14 @@ function formatForward(
     ["to_port", formatPorts(toPorts)],
     ["from", from.map(formatPrefix).join(", ") || "anyone"],
   ]);
+}
+
+function formatDns(redirects: readonly Redirect[]): string {
+  const lines = redirects.map(({ from, to }) => `${formatAddress(from)} to ${formatAddress(to)}`);
+  return formatSection(
+    "dns",
+    (lines.length > 0 ? lines : ["none"]).map((line) => ["redirect", line]),
+  );
 }
 
 function formatNat({ maxFlows, resetUnknown }: NatSettings): string {

@@ -1,6 +1,6 @@
 // The section [nat] of the configuration: how much is remembered, and for how long.
 import type { NatSettings, Timeouts } from "../dataplane/settings.ts";
-import { integerReader, readBoolean } from "./config-values.ts";
+import { integerReader, readBoolean, readTable } from "./config-values.ts";
 import { formatDuration, parseDuration } from "./duration.ts";
 import { bad, good, isTable, type Reading, type Report, Table, type TomlTable, type TomlValue } from "./toml-table.ts";
 
@@ -74,10 +74,6 @@ function timeoutReader({ least = 1, requirement }: Timeout): (value: TomlValue) 
 function readSeconds(value: TomlValue): number | undefined {
   if (typeof value === "bigint") return Number(value);
   return typeof value === "string" ? parseDuration(value) : undefined;
-}
-
-function readTable(value: TomlValue): Reading<TomlTable> {
-  return isTable(value) ? good(value) : bad("is not a table");
 }
 
 function noTable(): TomlTable {

@@ -1,9 +1,9 @@
 // What single values of the configuration may be. Each reader takes a value of the TOML document and says what it is, or
 // what is wrong with it.
-
+import type { ClientSettings } from "../dataplane/settings.ts";
 import { type PortRange, parsePorts } from "../qubes/rules.ts";
 import { formatPrefix, networkOf, overlap, type Prefix, parseAddress, parseMac, parsePrefix } from "./address.ts";
-import { bad, good, type Reading, type TomlValue } from "./toml-table.ts";
+import { bad, good, isTable, type Reading, type TomlTable, type TomlValue } from "./toml-table.ts";
 
 export type Policy = "accept" | "drop";
 
@@ -11,6 +11,9 @@ export type Policy = "accept" | "drop";
 export type Filtering = "address-and-port-dependent" | "endpoint-independent";
 
 export type Transport = "tcp" | "udp";
+
+/** What a packet that the rules refuse is answered with. */
+export type Refusal = ClientSettings["refuse"];
 
 /** An interface's name or, in lower case, its MAC address. */
 export interface InterfaceName {
@@ -83,6 +86,11 @@ export function readFiltering(value: TomlValue): Reading<Filtering> {
   return bad("is neither address-and-port-dependent nor endpoint-independent");
 }
 
+export function readRefusal(value: TomlValue): Reading<Refusal> {
+  if (value === "icmp" || value === "reset" || value === "drop") return good(value);
+  return bad("is none of icmp, reset and drop");
+}
+
 export function readTransport(value: TomlValue): Reading<Transport> {
   return value === "tcp" || value === "udp" ? good(value) : bad("is neither tcp nor udp");
 }
@@ -98,6 +106,10 @@ export function readSource(value: TomlValue): Reading<Prefix> {
   const source = typeof value === "string" ? parsePrefix(value.includes("/") ? value : `${value}/32`) : undefined;
   if (source === undefined) return bad("is neither an IPv4 prefix nor an address");
   return withoutHostBits(source);
+}
+
+export function readTable(value: TomlValue): Reading<TomlTable> {
+  return isTable(value) ? good(value) : bad("is not a table");
 }
 
 export function readBoolean(value: TomlValue): Reading<boolean> {

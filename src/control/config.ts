@@ -3,9 +3,10 @@
 // settings.ts's business.
 import { isUtf8 } from "node:buffer";
 import { readFile } from "node:fs/promises";
-import type { ClientLimits, NatSettings } from "../dataplane/settings.ts";
+import type { ClientLimits, NatSettings, Redirect } from "../dataplane/settings.ts";
 import { forFamily, makeRule, parseRule, type Rule, type RuleResult } from "../qubes/rules.ts";
 import { checkTogether } from "./config-checks.ts";
+import { readDns } from "./config-dns.ts";
 import { checkForwards, type ForwardConfig, type ForwardDraft, finishForward, readForward } from "./config-forwards.ts";
 import { readNat } from "./config-nat.ts";
 import {
@@ -13,6 +14,7 @@ import {
   type InterfaceName,
   integerReader,
   type Policy,
+  type Refusal,
   readBoolean,
   readClientName,
   readFiltering,
@@ -22,6 +24,7 @@ import {
   readMac,
   readNetwork,
   readPolicy,
+  readRefusal,
 } from "./config-values.ts";
 import { bad, good, isTable, type Reading, Report, show, Table, type TomlTable, type TomlValue } from "./toml-table.ts";
 
@@ -30,6 +33,7 @@ export interface Config {
   readonly uplink: UplinkConfig;
   readonly clients: readonly ClientConfig[];
   readonly forwards: readonly ForwardConfig[];
+  readonly redirects: readonly Redirect[];
   readonly nat: NatSettings;
 }
 
@@ -62,6 +66,9 @@ export interface ClientConfig {
   readonly reach: readonly number[];
   readonly filtering: Filtering;
   readonly limits: ClientLimits;
+  readonly refuse: Refusal;
+  /** Whether refused packets are logged. */
+  readonly log: boolean;
   /** As the uplink's. */
   readonly clampMss: boolean | undefined;
 }
@@ -120,16 +127,17 @@ export function parseConfig(text: string, file: string): ConfigResult {
   const names = clientTables.map((table) => table.values.name);
   const clients = clientTables.map((table, i) => readClient(table, i, names, nat.maxFlows));
   const forwards = forwardsOf(report, sections).map((table) => readForward(table, clients));
+  const redirects = readDns(report, sections, uplink, clients);
   for (const key of Object.keys(sections)) {
-    if (!["uplink", "client", "forward", "nat"].includes(key)) {
-      report.add([key], show(key), "is not a section (write [uplink], [[client]], [[forward]] or [nat])");
+    if (!["uplink", "client", "forward", "dns", "nat"].includes(key)) {
+      report.add([key], show(key), "is not a section (write [uplink], [[client]], [[forward]], [dns] or [nat])");
     }
   }
   checkTogether(uplink, clients);
   checkForwards(forwards);
 
   const errors = report.errors();
-  const config = uplink && finishConfig(uplink, clients, forwards, nat);
+  const config = uplink && finishConfig(uplink, clients, forwards, redirects, nat);
   return config === undefined || errors.length > 0 ? { errors } : { config };
 }
 
@@ -212,6 +220,8 @@ function readClient(table: Table, number: number, names: readonly (TomlValue | u
     reach: table.each("reach", otherClientReader(number, names), `[${show(anotherThan(number, names))}]`),
     filtering: table.optional("filtering", readFiltering, '"endpoint-independent"') ?? "address-and-port-dependent",
     limits: readLimits(table, names.length === 1, maxFlows),
+    refuse: table.optional("refuse", readRefusal, '"reset"') ?? "icmp",
+    log: table.optional("log", readBoolean, "true") ?? false,
     clampMss: table.optional("clamp_mss", readBoolean, "true"),
   };
   table.finish();
@@ -280,6 +290,7 @@ function finishConfig(
   uplink: UplinkDraft,
   clients: readonly ClientDraft[],
   forwards: readonly ForwardDraft[],
+  redirects: readonly Redirect[],
   nat: NatSettings,
 ): Config | undefined {
   if (uplink.interface === undefined || uplink.address === undefined || uplink.gateway === undefined) return undefined;
@@ -295,6 +306,7 @@ function finishConfig(
     },
     clients: clients.flatMap((client) => finishClient(client)),
     forwards: forwards.flatMap((forward) => finishForward(forward)),
+    redirects,
     nat,
   };
 }

@@ -53,7 +53,7 @@ export function makeSettings(
       uplink: { iface: uplink, address, prefix, gateway, dns, ...(gatewayMac && { gatewayMac }) },
       clients,
       forwards: config.forwards.map(compileForward),
-      redirects: [],
+      redirects: config.redirects,
       nat: config.nat,
     },
   };
@@ -67,13 +67,13 @@ export function configuredDevices(config: Config): Device[] {
 }
 
 function compileClient(client: ClientConfig, iface: number, circumstances: Circumstances): ClientSettings {
-  const { name, network, prefix, gateway, mac, reach, limits } = client;
+  const { name, network, prefix, gateway, mac, reach, limits, refuse, log } = client;
   const ruleset = compileRules(client.rules, client.policy, circumstances);
   const openFilter = client.filtering === "endpoint-independent";
   const watchNames = client.rules.some((rule) => rule.dsthost !== undefined);
   return {
     ...{ name, iface, network, prefix, gateway, ...(mac && { mac }) },
-    ...{ ruleset, reach, openFilter, limits, refuse: "icmp", log: false, watchNames },
+    ...{ ruleset, reach, openFilter, limits, refuse, log, watchNames },
   };
 }
 

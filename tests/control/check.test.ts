@@ -57,6 +57,8 @@ client "work"
   rule 2            action=accept dst4=192.0.2.0/28 proto=udp dstports=53
   rule 3            action=accept proto=icmp icmptype=8
   policy            drop
+  refuse            icmp
+  log               false
 
 client "lan"
   interface         eth2
@@ -71,6 +73,11 @@ client "lan"
   filtering         address-and-port-dependent
   reach             none
   policy            accept
+  refuse            icmp
+  log               false
+
+dns
+  redirect          none
 
 nat
   max_flows         65536
@@ -116,6 +123,8 @@ client "work"
   rule 1            action=accept specialtarget=dns
   rule 2            action=drop dst4=10.0.0.0/8
   policy            accept
+  refuse            reset
+  log               true
 
 client "game"
   interface         eth0
@@ -130,6 +139,8 @@ client "game"
   filtering         endpoint-independent
   reach             none
   policy            drop
+  refuse            drop
+  log               false
 
 client "lan"
   interface         eth2
@@ -144,6 +155,8 @@ client "lan"
   filtering         address-and-port-dependent
   reach             none
   policy            drop
+  refuse            icmp
+  log               false
 
 forward 1
   proto             tcp
@@ -165,6 +178,10 @@ forward 3
   to                10.137.0.11  (client "game")
   to_port           1-536
   from              anyone
+
+dns
+  redirect          10.139.1.1 to 192.0.2.53
+  redirect          10.139.1.2 to 198.51.100.53
 
 nat
   max_flows         4096
@@ -222,6 +239,11 @@ client "a"
   reach             none
   rule 1            action=accept specialtarget=dns  (matches nothing)
   policy            drop
+  refuse            icmp
+  log               false
+
+dns
+  redirect          none
 
 nat
   max_flows         1024

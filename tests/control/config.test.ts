@@ -58,6 +58,8 @@ const SHARE = {
   reach: [],
   filtering: "address-and-port-dependent" as const,
   limits: { flows: 32768, mappings: 32768, flowsPerSecond: 20000 },
+  refuse: "icmp" as const,
+  log: false,
   clampMss: undefined,
 };
 const NAT = {
@@ -115,6 +117,7 @@ test("the example is understood", () => {
         },
       ],
       forwards: [],
+      redirects: [],
       nat: NAT,
     },
   });
@@ -185,6 +188,7 @@ gateway = "192.0.2.254"
         },
       ],
       forwards: [],
+      redirects: [],
       nat: NAT,
     },
   } as never);
@@ -234,6 +238,30 @@ const TIMEOUT_ERRORS: [string, string][] = [
   ["icmp = 8001", 'icmp 8001 is longer than 2h13m20s (write icmp = "1m")'],
   ["other = 0", 'other 0 is shorter than 1s (write other = "10m")'],
   ["other = 8001", 'other 8001 is longer than 2h13m20s (write other = "10m")'],
+];
+
+/** A line of [dns], and its error. */
+const REDIRECT_ERRORS: [string, string][] = [
+  ["redirect = 1", "1 is not a table"],
+  ['redirect = ["10.139.1.1"]', "[…] is not a table"],
+  ['redirect = { "10.139.1" = "192.0.2.53" }', `from "10.139.1" ${ADDRESS}`],
+  ['redirect = { "dns.example" = "192.0.2.53" }', `from "dns.example" ${ADDRESS}`],
+  ['redirect = { "127.0.0.1" = "192.0.2.53" }', 'from "127.0.0.1" lies in the loopback network, 127.0.0.0/8'],
+  ['redirect = { "169.254.1.1" = "192.0.2.53" }', 'from "169.254.1.1" lies in the link-local network, 169.254.0.0/16'],
+  ['redirect = { "192.0.2.254" = "192.0.2.53" }', 'from "192.0.2.254" is our own address on the uplink'],
+  ['redirect = { "10.137.0.1" = "192.0.2.53" }', 'from "10.137.0.1" is our own address as client "work" sees it'],
+  ['redirect = { "192.168.1.1" = "192.0.2.53" }', 'from "192.168.1.1" is our own address as client "lan" sees it'],
+  ['redirect = { "10.137.0.10" = "192.0.2.53" }', 'from "10.137.0.10" belongs to client "work"'],
+  ['redirect = { "192.168.1.7" = "192.0.2.53" }', 'from "192.168.1.7" belongs to client "lan"'],
+  ['redirect = { "192.0.2.255" = "192.0.2.53" }', 'from "192.0.2.255" is the broadcast address of 192.0.2.0/24'],
+  ['redirect = { "10.139.1.1" = 53 }', `to 53 ${ADDRESS}`],
+  ['redirect = { "10.139.1.1" = "192.0.2.53/32" }', `to "192.0.2.53/32" ${ADDRESS}`],
+  ['redirect = { "10.139.1.1" = "224.0.0.1" }', 'to "224.0.0.1" lies in the multicast range, 224.0.0.0/4'],
+  ['redirect = { "10.139.1.1" = "169.254.0.1" }', 'to "169.254.0.1" lies in the link-local network, 169.254.0.0/16'],
+  ['redirect = { "10.139.1.1" = "192.0.2.0" }', 'to "192.0.2.0" is the network\'s own address in 192.0.2.0/24'],
+  ['redirect = { "10.139.1.1" = "192.0.2.254" }', 'to "192.0.2.254" is our own address on the uplink'],
+  ['redirect = { "10.139.1.1" = "10.137.0.1" }', 'to "10.137.0.1" is our own address as client "work" sees it'],
+  ['redirect = { "10.139.1.1" = "192.168.1.7" }', 'to "192.168.1.7" belongs to client "lan"'],
 ];
 
 const FORWARD = ["[[forward]]", 'proto = "tcp"', "port = 8443", 'to = "work"', "to_port = 443", ""];
@@ -431,7 +459,7 @@ const ONE_LINE: [number, string, string][] = [
   [
     12,
     "color = 1",
-    '12: client "work": unknown key "color" (known: name, address, network, interface, gateway, own_mac, mac, policy, rules, reach, filtering, max_flows, max_mappings, flows_per_second, clamp_mss)',
+    '12: client "work": unknown key "color" (known: name, address, network, interface, gateway, own_mac, mac, policy, rules, reach, filtering, max_flows, max_mappings, flows_per_second, refuse, log, clamp_mss)',
   ],
   [
     14,
@@ -526,6 +554,21 @@ const ONE_LINE: [number, string, string][] = [
     "flows_per_second = 1000001",
     `12: client "work": flows_per_second 1000001 ${LIMIT} 1000000 (write flows_per_second = 20000)`,
   ],
+  [12, 'refuse = "rst"', '12: client "work": refuse "rst" is none of icmp, reset and drop (write refuse = "reset")'],
+  [12, "refuse = true", '12: client "work": refuse true is none of icmp, reset and drop (write refuse = "reset")'],
+  [12, "log = 1", `12: client "work": log 1 ${BOOLEAN} (write log = true)`],
+  ...REDIRECT_ERRORS.map(([line, error]): [number, string, string] => [
+    22,
+    `[dns]\n${line}`,
+    `23: dns: redirect ${error} (write redirect = { "10.139.1.1" = "192.0.2.53" })`,
+  ]),
+  [22, "[dns]\nredirects = 1", '23: dns: unknown key "redirects" (known: redirect)'],
+  [
+    22,
+    '[dns.redirect]\n\n10 = "192.0.2.53"',
+    '24: dns: redirect from "10" is not an IPv4 address (write redirect = { "10.139.1.1" = "192.0.2.53" })',
+  ],
+  [21, "[[dns]]", "21: dns: is not one table (write [dns])"],
   [22, "reset = 1", `22: nat: reset 1 ${BOOLEAN} (write reset = true)`],
   [22, "timeouts = 300", '22: nat: timeouts 300 is not a table (write timeouts = { udp = "5m" })'],
   [22, "[[nat.timeouts]]", '22: nat: timeouts […] is not a table (write timeouts = { udp = "5m" })'],
@@ -546,7 +589,7 @@ const ONE_LINE: [number, string, string][] = [
   ]),
   [22, "[[forward]]\nproto = 'tcp'\nport = 1\nto = 'work'\nfrom = [\n'10.0.0.0/8',\n'x']", FROM],
   [21, "[forward]", `21: forward: is not an array of tables ${FORWARD_SECTION}`],
-  [21, "[Nat]", '21: "Nat": is not a section (write [uplink], [[client]], [[forward]] or [nat])'],
+  [21, "[Nat]", '21: "Nat": is not a section (write [uplink], [[client]], [[forward]], [dns] or [nat])'],
   [21, "[[nat]]", "21: nat: is not one table (write [nat])"],
   [1, "[[uplink]]", "1: uplink: is not one table (write [uplink], then interface, address and gateway)"],
   [2, 'interface "eth1"', "2: column 11: not TOML: illegal character in key"],
@@ -715,7 +758,7 @@ typo = 1
       'firewall.toml:16: client "a": policy true is neither accept nor drop (write policy = "drop")',
       `firewall.toml:17: uplink: address is missing ${UPLINK_ADDRESS}`,
       'firewall.toml:20: uplink: unknown key "typo" (known: interface, address, gateway, dns, own_mac, gateway_mac, clamp_mss)',
-      'firewall.toml:21: "other": is not a section (write [uplink], [[client]], [[forward]] or [nat])',
+      'firewall.toml:21: "other": is not a section (write [uplink], [[client]], [[forward]], [dns] or [nat])',
     ]);
   });
 });
@@ -735,7 +778,7 @@ test("a file is read, or said to be unreadable", async () => {
 });
 
 const PIECES = [
-  ..."[ ] [[ ]] { } = , . \" ' \"\"\" ''' # \\ - 0 9e9 nan true 1979-05-27 [uplink] [[client]] [nat] [[forward]] [nat.timeouts] rules dns reach udp".split(
+  ..."[ ] [[ ]] { } = , . \" ' \"\"\" ''' # \\ - 0 9e9 nan true 1979-05-27 [uplink] [[client]] [nat] [[forward]] [nat.timeouts] [dns] redirect rules dns reach udp".split(
     " ",
   ),
   ..."__proto__ constructor [[client.rules]] [client.rules] \\u0000 \ud800 \u0000".split(" "),

@@ -143,6 +143,8 @@ describe("settings", () => {
             openFilter: false,
             limits: { flows: 2000, mappings: 1000, flowsPerSecond: 50 },
             ...QUIET,
+            refuse: "reset",
+            log: true,
           },
           {
             name: "game",
@@ -155,6 +157,7 @@ describe("settings", () => {
             openFilter: true,
             limits: { flows: 2048, mappings: 32768, flowsPerSecond: 20000 },
             ...QUIET,
+            refuse: "drop",
           },
           {
             name: "lan",
@@ -185,7 +188,10 @@ describe("settings", () => {
           { protocol: 17, portLow: 8000, portHigh: 8010, client: 2, to: 0xc0a8010a, toPort: 8000, from: [] },
           { protocol: 6, portLow: 65000, portHigh: 65535, client: 1, to: 0x0a89000b, toPort: 1, from: [] },
         ],
-        redirects: [],
+        redirects: [
+          { from: 0x0a8b0101, to: 0xc0000235 },
+          { from: 0x0a8b0102, to: 0xc6336435 },
+        ],
         nat: {
           maxFlows: 4096,
           resetUnknown: false,
@@ -231,6 +237,13 @@ describe("settings", () => {
     expect(rulesetWith({ now: 1700000000, addressesOf })).toEqual(compileRuleset([drop], false));
     expect(rulesetWith({ now: 0 })).toEqual(compileRuleset([accept], false));
     expect(rulesetWith({})).toEqual(compileRuleset([], false));
+  });
+
+  test("ask to see the name servers' answers to those clients whose rules have host names", () => {
+    const rules = `rules = ["action=accept dsthost=www.example.org", "action=accept"]`;
+    const config = uplinkAndClients('interface = "eth1"', `interface = "eth0"\n${rules}`, 'interface = "eth0"');
+    const result = makeSettings(config, [ETH0, ETH1]);
+    expect("settings" in result && result.settings.clients.map(({ watchNames }) => watchNames)).toEqual([true, false]);
   });
 
   test("survive being posted to a worker", () => {
