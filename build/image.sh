@@ -3,7 +3,7 @@
 # The executable with its libraries lies in a squashfs inside the initramfs, not in the initramfs itself: read on demand, it
 # takes 50 MB of memory and a few pages, where unpacked it takes 110 MB and does not fit a VM of 256 MB.
 
-EXECUTABLE_SOURCES=(src/main.ts src/dataplane/worker.ts)
+EXECUTABLE_SOURCES=(src/main.ts src/dataplane/worker.ts src/linux/poll-thread.ts)
 
 # What init calls.
 APPLETS=(sh acpid insmod mount sleep)

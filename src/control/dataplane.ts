@@ -4,6 +4,7 @@ import type { ClientSettings, Settings } from "../dataplane/settings.ts";
 import type { Command, Report, SharedState, Start } from "../dataplane/worker.ts";
 import { openEvent, signalEvent } from "../linux/eventfd.ts";
 import { libc } from "../linux/libc.ts";
+import { threadFile } from "../linux/thread-file.ts";
 
 /** How long a name server may take, in ms. */
 const ANSWER_TIMEOUT = 2000;
@@ -51,7 +52,7 @@ export class Dataplane {
     const wake = openEvent();
     const start: Start = { settings, port: port2, wake };
     const dataplane = new Dataplane(
-      new Worker(workerFile(), { workerData: start, transferList: [port2] }),
+      new Worker(threadFile("dataplane/worker"), { workerData: start, transferList: [port2] }),
       port1,
       wake,
     );
@@ -148,13 +149,4 @@ export class Dataplane {
 
 function unexpected(report: Report): Error {
   return new Error(report.type === "refused" ? report.reason : `the dataplane answered ${report.type}`);
-}
-
-/**
- * Where the thread's program is. Inside a compiled executable files have places of their own, as the build command gives
- * them, while import.meta.url still names the source file on the machine that built it.
- */
-function workerFile(): string | URL {
-  if (Bun.main.startsWith("/$bunfs/")) return "/$bunfs/root/dataplane/worker.js";
-  return new URL("../dataplane/worker.ts", import.meta.url);
 }

@@ -67,8 +67,8 @@ const MAP_FIXED = 0x10;
 const MAP_ANONYMOUS = 0x20;
 const MAP_NORESERVE = 0x4000;
 
-function mmap(address: number, length: number, protection: number, flags: number, fd: number): number {
-  return must(Number(libc.mmap(pointer(address), length, protection, flags, fd, 0)), `mmap ${length} bytes`);
+function mmap(address: number, length: number, protection: number, flags: number, fd: number, offset = 0): number {
+  return must(Number(libc.mmap(pointer(address), length, protection, flags, fd, offset)), `mmap ${length} bytes`);
 }
 
 /** A number that is known to be an address. */
@@ -91,12 +91,17 @@ export function mapFile(address: number, length: number, fd: number): void {
   mmap(address, length, PROT_READ_WRITE, MAP_SHARED | MAP_FIXED, fd);
 }
 
+/** Memory that a device gives out, shared, from a place in its file on. @returns its address */
+export function mapDevice(fd: number, offset: number, length: number): number {
+  return mmap(0, length, PROT_READ_WRITE, MAP_SHARED, fd, offset);
+}
+
 /** Gives back what was mapped inside a reservation; the addresses stay reserved. */
 export function unmapToReservation(address: number, length: number): void {
   mmap(address, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1);
 }
 
-/** Gives back a reservation and all that is mapped in it. */
+/** Gives back a reservation and all that is mapped in it, or a device's memory. */
 export function releaseAddresses(address: number, length: number): void {
   must(libc.munmap(pointer(address), length), "munmap");
 }

@@ -1,0 +1,42 @@
+// A thread that waits in poll(2) for descriptors that Bun's event loop can't wait for: devices. It only says which have
+// something to read; whoever asked reads, without blocking, and asks again.
+import { type MessagePort, receiveMessageOnPort, workerData } from "node:worker_threads";
+import { drainEvent } from "./eventfd.ts";
+import { PollSet } from "./poll.ts";
+
+/** What the thread is started with. */
+export interface PollStart {
+  readonly descriptors: readonly number[];
+  /** Places of readable descriptors go out; each is looked at again when its place comes back. STOP ends the thread. */
+  readonly port: MessagePort;
+  /** An eventfd, signalled when there is a message. */
+  readonly wake: number;
+}
+
+export const STOP = -1;
+
+const FOREVER = -1;
+
+function run({ descriptors, port, wake }: PollStart): void {
+  const asked = new Set(descriptors.keys());
+  for (;;) {
+    const places = [...asked];
+    const set = new PollSet([wake, ...places.map((place) => descriptors[place] ?? wake)]);
+    set.wait(FOREVER);
+    for (const [i, place] of places.entries()) {
+      if (!set.readable(i + 1) && !set.failed(i + 1)) continue;
+      asked.delete(place);
+      port.postMessage(place);
+    }
+    if (!set.readable(0)) continue;
+    drainEvent(wake);
+    for (;;) {
+      const received: { message: number } | undefined = receiveMessageOnPort(port);
+      if (received === undefined) break;
+      if (received.message === STOP) return;
+      asked.add(received.message);
+    }
+  }
+}
+
+if (workerData !== null) run(workerData as PollStart);

@@ -1,0 +1,48 @@
+// Devices in the event loop: calls back when a descriptor has something to read. Waiting is a thread's business
+// (poll-thread.ts); reading is the callback's, which must not block.
+import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
+import { openEvent, signalEvent } from "./eventfd.ts";
+import { libc } from "./libc.ts";
+import { type PollStart, STOP } from "./poll-thread.ts";
+import { threadFile } from "./thread-file.ts";
+
+export interface Polled {
+  readonly fd: number;
+  /** Reads all that is there. */
+  ready(): void;
+}
+
+export class Poller {
+  private readonly worker: Worker;
+  private readonly port: MessagePort;
+  private readonly wake = openEvent();
+
+  /** @param fail hears when the thread dies: nothing is read any more */
+  constructor(
+    private readonly polled: readonly Polled[],
+    fail: (error: Error) => void,
+  ) {
+    const { port1, port2 } = new MessageChannel();
+    const start: PollStart = { descriptors: polled.map(({ fd }) => fd), port: port2, wake: this.wake };
+    this.worker = new Worker(threadFile("linux/poll-thread"), { workerData: start, transferList: [port2] });
+    this.worker.on("error", (error) => fail(error instanceof Error ? error : new Error(String(error))));
+    this.port = port1;
+    this.port.on("message", (place: number) => {
+      this.polled[place]?.ready();
+      this.tell(place);
+    });
+  }
+
+  /** Ends the thread; the descriptors stay open. */
+  async stop(): Promise<void> {
+    this.tell(STOP);
+    await this.worker.terminate();
+    this.port.close();
+    libc.close(this.wake);
+  }
+
+  private tell(message: number): void {
+    this.port.postMessage(message);
+    signalEvent(this.wake);
+  }
+}

@@ -1,0 +1,176 @@
+// Xen, as a guest's program sees it: XenStore, and vchans to other domains over event channels and granted pages. The
+// devices are read in the event loop; nothing here blocks.
+import { EventChannels } from "../linux/evtchn.ts";
+import { Grants, type SharedPages } from "../linux/grants.ts";
+import { Poller } from "../linux/poller.ts";
+import { Xenbus } from "../linux/xenbus.ts";
+import type { ByteStream, StreamHandler } from "./byte-stream.ts";
+import {
+  formatPage,
+  GRANTS,
+  layOut,
+  livenessOf,
+  PAGE,
+  type Role,
+  readOffer,
+  ringPages,
+  VchanEnd,
+  type VchanMemory,
+} from "./vchan.ts";
+import { VchanStream } from "./vchan-stream.ts";
+import { XenStore, XenStoreError } from "./xenstore.ts";
+
+/** Of the rings that we offer as server: 4 KiB each. Who has more to say waits. */
+const ORDER = 12;
+
+export class Xen {
+  private readonly events = new EventChannels();
+  private readonly grants = new Grants();
+  private readonly poller: Poller;
+
+  private constructor(
+    readonly store: XenStore,
+    xenbus: Xenbus,
+    fail: (error: Error) => void,
+  ) {
+    this.poller = new Poller([xenbus, this.events], fail);
+  }
+
+  /**
+   * @param fail hears, once it is of no use any more
+   * @throws Error where there is no Xen
+   */
+  static open(fail: (error: Error) => void): Xen {
+    const opened: Xenbus[] = [];
+    const store = new XenStore((handler) => {
+      const xenbus = new Xenbus(handler.received);
+      opened.push(xenbus);
+      return xenbus;
+    }, fail);
+    const [xenbus] = opened;
+    if (xenbus === undefined) throw new Error("XenStore did not connect");
+    return new Xen(store, xenbus, fail);
+  }
+
+  /** @returns our end of a vchan that the domain serves, or will */
+  async connect(domain: number, port: number, handler: StreamHandler): Promise<ByteStream> {
+    const own = await this.store.read("domid");
+    const { reference, channel } = await this.offer(`/local/domain/${domain}/data/vchan/${own}/${port}`);
+    const held: SharedPages[] = [];
+    try {
+      const first = this.grants.map(domain, [reference]);
+      held.push(first);
+      const { leftOrder, rightOrder, grants } = readOffer(first.bytes);
+      const rings = grants.length > 0 ? this.grants.map(domain, grants) : undefined;
+      if (rings !== undefined) held.push(rings);
+      const memory = layOut(first.bytes, leftOrder, rightOrder, rings?.bytes ?? new Uint8Array(0));
+      const link = new Link(this.events, (fired) => this.events.bindInterdomain(domain, channel, fired));
+      return link.open("client", memory, handler, held);
+    } catch (error) {
+      for (const pages of held) pages.release();
+      throw error;
+    }
+  }
+
+  /** @returns our end of a vchan that we serve the domain: what is sent before it comes waits for it */
+  async serve(domain: number, port: number, handler: StreamHandler): Promise<ByteStream> {
+    const count = 1 + 2 * ringPages(ORDER);
+    const { pages, references } = this.grants.grant(domain, count);
+    const page = pages.bytes.subarray(0, PAGE);
+    formatPage(page, ORDER, ORDER);
+    const [reference, ...rings] = references;
+    const view = new DataView(page.buffer, page.byteOffset, PAGE);
+    for (const [i, ring] of rings.entries()) view.setUint32(GRANTS + i * 4, ring, true);
+    const memory = layOut(page, ORDER, ORDER, pages.bytes.subarray(PAGE));
+    const path = `data/vchan/${domain}/${port}`;
+    const link = new Link(this.events, (fired) => this.events.bindUnbound(domain, fired));
+    const withdraw = () => void this.store.rm(path).catch(() => {}); // with the connection gone, so are the keys
+    const stream = link.open("server", memory, handler, [pages], withdraw);
+    const own = await this.store.read("domid");
+    const permissions = [`n${own}`, `r${domain}`];
+    for (const [key, value] of [
+      ["ring-ref", reference],
+      ["event-channel", link.port],
+    ] as const) {
+      await this.store.write(`${path}/${key}`, String(value));
+      await this.store.setPermissions(`${path}/${key}`, permissions);
+    }
+    return stream;
+  }
+
+  async close(): Promise<void> {
+    this.store.close();
+    await this.poller.stop();
+    this.events.close();
+    this.grants.close();
+  }
+
+  /** Waits until a server has published how to reach it. */
+  private async offer(path: string): Promise<{ reference: number; channel: number }> {
+    const found = Promise.withResolvers<{ reference: number; channel: number }>();
+    const look = async () => {
+      const [reference, channel] = await Promise.all([
+        this.readIfAllowed(`${path}/ring-ref`),
+        this.readIfAllowed(`${path}/event-channel`),
+      ]);
+      if (reference && channel) found.resolve({ reference: Number(reference), channel: Number(channel) });
+    };
+    const remove = await this.store.watch(`${path}/event-channel`, () => look().catch(found.reject));
+    try {
+      return await found.promise;
+    } finally {
+      await remove();
+    }
+  }
+
+  /** A key that is there may not be readable yet. */
+  private async readIfAllowed(path: string): Promise<string | undefined> {
+    try {
+      return await this.store.read(path);
+    } catch (error) {
+      if (error instanceof XenStoreError && error.code === "EACCES") return undefined;
+      throw error;
+    }
+  }
+}
+
+/** A vchan's event channel, and the order in which everything of it ends. */
+class Link {
+  readonly port: number;
+  private look: () => void = () => {};
+
+  constructor(
+    private readonly events: EventChannels,
+    bind: (fired: () => void) => number,
+  ) {
+    this.port = bind(() => this.look());
+  }
+
+  /** @param connected is called once the peer is there, or all has ended without */
+  open(
+    role: Role,
+    memory: VchanMemory,
+    handler: StreamHandler,
+    held: readonly SharedPages[],
+    connected: () => void = () => {},
+  ): VchanStream {
+    let waits = true;
+    const settle = () => {
+      if (waits) connected();
+      waits = false;
+    };
+    held[0]?.clearAtEnd(livenessOf(role), this.port);
+    const end = new VchanEnd(memory, role, () => this.events.notify(this.port));
+    const stream = new VchanStream(end, handler, () => {
+      settle();
+      for (const pages of held) pages.release();
+      this.events.unbind(this.port);
+    });
+    this.look = () => {
+      if (!end.expecting) settle();
+      stream.look();
+    };
+    if (role === "client") queueMicrotask(() => stream.look());
+    return stream;
+  }
+}
