@@ -3,6 +3,8 @@
 export interface Clock {
   /** ms, never going back. */
   now(): number;
+  /** Unix time in seconds: it may be set. */
+  unixTime(): number;
   /**
    * Calls back once.
    * @param delay ms
@@ -13,6 +15,7 @@ export interface Clock {
 
 export const MACHINE_CLOCK: Clock = {
   now: () => performance.now(),
+  unixTime: () => Date.now() / 1000,
   after(delay, callback) {
     const timer = setTimeout(callback, delay);
     return () => clearTimeout(timer);

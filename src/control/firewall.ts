@@ -6,9 +6,12 @@ import type { SharedState } from "../dataplane/worker.ts";
 import { requireNetworkCapabilities } from "../linux/capabilities.ts";
 import { listDevices, takeInterface } from "../linux/interfaces.ts";
 import { formatAddress, formatMac, formatPrefix } from "./address.ts";
+import { MACHINE_CLOCK } from "./clock.ts";
 import type { Config } from "./config.ts";
 import { Dataplane } from "./dataplane.ts";
-import { makeSettings } from "./settings.ts";
+import { LiveRules } from "./live-rules.ts";
+import { log } from "./log.ts";
+import { makeSettings, type SettingsOptions } from "./settings.ts";
 import { describeState } from "./state.ts";
 
 /** The configuration does not fit this machine. */
@@ -22,12 +25,18 @@ export class ConfigurationError extends Error {
 type Held = Map<string, () => void>;
 
 export class Firewall {
+  private readonly rules: LiveRules;
+
   private constructor(
     private readonly dataplane: Dataplane,
     private readonly state: SharedState,
+    config: Config,
     private settings: Settings,
     private held: Held,
-  ) {}
+  ) {
+    this.rules = new LiveRules(dataplane, MACHINE_CLOCK, log);
+    this.rules.follow(config, settings);
+  }
 
   /**
    * Starts forwarding.
@@ -39,7 +48,7 @@ export class Firewall {
     const held = take(settings, new Map());
     try {
       const { dataplane, state } = await Dataplane.start(settings);
-      return new Firewall(dataplane, state, settings, held);
+      return new Firewall(dataplane, state, config, settings, held);
     } catch (error) {
       release(held, new Map());
       throw error;
@@ -56,10 +65,10 @@ export class Firewall {
    * @throws as `start` does; then the old configuration stays in force
    */
   async apply(config: Config): Promise<void> {
-    const settings = settingsFor(config);
+    const settings = settingsFor(config, { addressesOf: this.rules.addressesOf });
     const held = take(settings, this.held);
     try {
-      await this.dataplane.apply(settings);
+      await this.rules.replace(config, settings, () => this.dataplane.apply(settings));
     } catch (error) {
       release(held, this.held);
       throw error;
@@ -71,6 +80,7 @@ export class Firewall {
 
   /** Stops forwarding and leaves the interfaces as they were. */
   async stop(): Promise<void> {
+    this.rules.stop();
     try {
       await this.dataplane.stop();
     } finally {
@@ -95,8 +105,8 @@ export class Firewall {
   }
 }
 
-function settingsFor(config: Config): Settings {
-  const result = makeSettings(config, listDevices());
+function settingsFor(config: Config, options: SettingsOptions = {}): Settings {
+  const result = makeSettings(config, listDevices(), options);
   if ("errors" in result) throw new ConfigurationError(result.errors);
   return result.settings;
 }

@@ -126,7 +126,7 @@ export class Resolver {
    * Takes an answer that passes by on its way to a client: if it is about a name in its rules, the client may use its
    * addresses from now on.
    * @param message from one of our name servers, to a question of that client; whatever it is
-   * @returns whether that changed the client's addresses
+   * @returns whether that changed the client's addresses; there is no event for it
    */
   observe(client: string, message: Uint8Array): boolean {
     const answer = readAnswer(message);
@@ -141,7 +141,6 @@ export class Resolver {
     seen.add(found.addresses, usedTtl(found.ttl), this.clock.now());
     entry.seen.set(client, seen);
     this.scheduleExpiry(entry);
-    if (isNew) this.noteChange(entry);
     return isNew;
   }
 

@@ -28,8 +28,8 @@ export interface SettingsOptions {
   readonly anyMac?: boolean;
   /** Unix time in seconds, which rules expire by; the system's clock if it isn't given. */
   readonly now?: number;
-  /** Addresses that a rule's host name has now, as far as they are known; none if it isn't given. */
-  readonly addressesOf?: (name: string) => readonly number[];
+  /** Addresses that a rule's host name has now for a client, as far as they are known; none if it isn't given. */
+  readonly addressesOf?: (name: string, client: string) => readonly number[];
 }
 
 /**
@@ -43,8 +43,13 @@ export function makeSettings(
 ): SettingsResult {
   const places = new Interfaces(devices, anyMac);
   const uplink = places.number(config.uplink, true);
-  const circumstances = { dns: config.uplink.dns, now, addressesOf };
-  const clients = config.clients.map((client) => compileClient(client, places.number(client, false), circumstances));
+  const clients = config.clients.map((client) =>
+    compileClient(client, places.number(client, false), {
+      dns: config.uplink.dns,
+      now,
+      addressesOf: (name) => addressesOf(name, client.name),
+    }),
+  );
   if (places.errors.length > 0) return { errors: places.errors };
   const { address, prefix, gateway, gatewayMac, dns } = config.uplink;
   return {

@@ -81,7 +81,8 @@ export function alias(name: string, data: string, ttl = 60): Answer {
   return { type: "CNAME", class: "IN", name, ttl, data };
 }
 
-function readQuestion(server: number, at: number, message: Uint8Array): Asked {
+/** @param at when it was asked */
+export function readQuestion(server: number, at: number, message: Uint8Array): Asked {
   const { id = 0, questions = [], additionals = [] } = decode(Buffer.from(message));
   const [option] = additionals;
   const written = questions[0].name;

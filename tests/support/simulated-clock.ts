@@ -6,12 +6,19 @@ interface Timer {
   readonly callback: () => void;
 }
 
+/** Unix time when a clock begins, in seconds. */
+export const EPOCH = 1_800_000_000;
+
 export class SimulatedClock implements Clock {
   private time = 0;
   private readonly timers = new Set<Timer>();
 
   now(): number {
     return this.time;
+  }
+
+  unixTime(): number {
+    return EPOCH + this.time / 1000;
   }
 
   after(delay: number, callback: () => void): () => void {

@@ -1,0 +1,142 @@
+// Rules whose meaning changes while nobody changes them: names in them get other addresses, and rules expire. The clients
+// that it concerns get their rules compiled anew; everything else about them stays as the settings in force have it.
+import type { ClientSettings, Settings } from "../dataplane/settings.ts";
+import type { Clock } from "./clock.ts";
+import type { ClientConfig, Config } from "./config.ts";
+import type { NameServers } from "./dns-lookup.ts";
+import { Resolver } from "./resolver.ts";
+import { compileRules, nextExpiry } from "./rule-matches.ts";
+
+/** What is asked of the dataplane (dataplane.ts). */
+export interface RulesDataplane extends NameServers {
+  setClient(client: number, settings: ClientSettings): Promise<void>;
+  onPassing: (client: number, answer: Uint8Array) => void;
+}
+
+/** A configuration, and what was made of it. */
+interface InForce {
+  readonly config: Config;
+  readonly settings: Settings;
+}
+
+/** Longest wait for the next expiry, in ms: the time may be set meanwhile, and timers are limited. */
+const LONGEST_WAIT = 60_000;
+
+export class LiveRules {
+  private readonly resolver: Resolver;
+  private inForce: InForce | undefined;
+  /** Whether other settings are on their way; then clients have no certain number. */
+  private changing = false;
+  /** Names of clients whose rules have to be compiled anew after that. */
+  private readonly missed = new Set<string>();
+  /** Unix time in seconds that rules were last judged by. */
+  private judgedAt = 0;
+  private cancelExpiry: () => void = () => {};
+
+  /** @param say gets what users should know of names */
+  constructor(
+    private readonly dataplane: RulesDataplane,
+    private readonly clock: Clock,
+    say: (line: string) => void,
+  ) {
+    this.resolver = new Resolver(dataplane, clock, { changed: (names) => this.namesChanged(names), say });
+    dataplane.onPassing = (client, answer) => this.passing(client, answer);
+  }
+
+  /** The addresses that a name has now for a client, for compiling settings. */
+  readonly addressesOf = (name: string, client: string): readonly number[] => this.resolver.addressesOf(name, client);
+
+  /** Keeps the rules of settings that have just been put in force up to date, and no longer those before. */
+  follow(config: Config, settings: Settings): void {
+    this.inForce = { config, settings };
+    this.judgedAt = this.clock.unixTime();
+    this.resolver.setServers(config.uplink.dns);
+    this.resolver.setNames(nameUse(config.clients));
+    this.scheduleExpiry();
+  }
+
+  /**
+   * Puts other settings in force.
+   * @param apply does it; while it goes on, no rules are posted
+   * @throws what `apply` throws; then the old settings are followed on
+   */
+  async replace(config: Config, settings: Settings, apply: () => Promise<void>): Promise<void> {
+    this.changing = true;
+    try {
+      await apply();
+      this.follow(config, settings);
+    } finally {
+      this.changing = false;
+      for (const client of this.missed) this.update(client);
+      this.missed.clear();
+    }
+  }
+
+  stop(): void {
+    this.inForce = undefined;
+    this.resolver.stop();
+    this.cancelExpiry();
+  }
+
+  private namesChanged(names: ReadonlySet<string>): void {
+    for (const { name, rules } of this.inForce?.config.clients ?? []) {
+      if (rules.some(({ dsthost }) => dsthost !== undefined && names.has(dsthost))) this.update(name);
+    }
+  }
+
+  /** The client gets the answer after what is posted here. */
+  private passing(number: number, answer: Uint8Array): void {
+    const client = this.inForce?.config.clients[number];
+    if (client !== undefined && this.resolver.observe(client.name, answer)) this.update(client.name);
+  }
+
+  /** Has a client's rules compiled anew, now or as soon as it is certain which it is. */
+  private update(name: string): void {
+    if (this.changing) {
+      this.missed.add(name);
+      return;
+    }
+    if (this.inForce === undefined) return;
+    const { config, settings } = this.inForce;
+    const number = config.clients.findIndex((client) => client.name === name);
+    if (number < 0) return;
+    const { rules, policy } = config.clients[number];
+    const ruleset = compileRules(rules, policy, {
+      dns: config.uplink.dns,
+      now: this.clock.unixTime(),
+      addressesOf: (host) => this.addressesOf(host, name),
+    });
+    // That the dataplane died is told by itself.
+    this.dataplane.setClient(number, { ...settings.clients[number], ruleset }).catch(() => {});
+  }
+
+  private scheduleExpiry(): void {
+    this.cancelExpiry();
+    const rules = this.inForce?.config.clients.flatMap((client) => client.rules) ?? [];
+    const next = nextExpiry(rules, this.judgedAt);
+    if (next === undefined) return;
+    const wait = Math.ceil((next - this.clock.unixTime()) * 1000);
+    this.cancelExpiry = this.clock.after(Math.min(Math.max(wait, 0), LONGEST_WAIT), () => this.expire());
+  }
+
+  private expire(): void {
+    const now = this.clock.unixTime();
+    for (const { name, rules } of this.inForce?.config.clients ?? []) {
+      const next = nextExpiry(rules, this.judgedAt);
+      if (next !== undefined && next <= now) this.update(name);
+    }
+    this.judgedAt = now;
+    this.scheduleExpiry();
+  }
+}
+
+/** @returns the host names in rules, each with the names of the clients whose rules have it */
+function nameUse(clients: readonly ClientConfig[]): Map<string, Set<string>> {
+  const use = new Map<string, Set<string>>();
+  for (const { name, rules } of clients) {
+    for (const { dsthost } of rules) {
+      if (dsthost !== undefined) use.set(dsthost, (use.get(dsthost) ?? new Set()).add(name));
+    }
+  }
+  return use;
+}

@@ -1,0 +1,180 @@
+// Rules that change by themselves: which clients get new rules when, as the dataplane sees it.
+import { beforeEach, describe, expect, test } from "bun:test";
+import { formatAddress } from "../../src/control/address.ts";
+import { type Config, parseConfig } from "../../src/control/config.ts";
+import { LiveRules, type RulesDataplane } from "../../src/control/live-rules.ts";
+import { configuredDevices, makeSettings } from "../../src/control/settings.ts";
+import type { ClientSettings, Settings } from "../../src/dataplane/settings.ts";
+import { FakeNameServers, hosts, readQuestion, reply } from "../support/name-servers.ts";
+import { EPOCH, SimulatedClock } from "../support/simulated-clock.ts";
+
+const DNS = 0x0a8b0101;
+
+/** Writes down what is posted to it: `work: 192.0.2.7 192.0.2.8`, the destinations that the client's rules accept. */
+class FakeDataplane implements RulesDataplane {
+  posted: string[] = [];
+  onPassing: (client: number, answer: Uint8Array) => void = () => {};
+
+  constructor(private readonly servers: FakeNameServers) {}
+
+  ask(server: number, question: Uint8Array): Promise<Uint8Array> {
+    return this.servers.ask(server, question);
+  }
+
+  async setClient(client: number, settings: ClientSettings): Promise<void> {
+    this.posted.push(`${client} ${describeRules(settings)}`);
+  }
+}
+
+function describeRules({ name, ruleset }: ClientSettings): string {
+  const addresses = Array.from(ruleset.matches).filter((_, i) => i % 6 === 1);
+  return `${name}: ${addresses.map((address) => formatAddress(address >>> 0)).join(" ")}`;
+}
+
+let clock: SimulatedClock;
+let servers: FakeNameServers;
+let dataplane: FakeDataplane;
+let rules: LiveRules;
+
+beforeEach(() => {
+  clock = new SimulatedClock();
+  servers = new FakeNameServers(clock, (asked) => reply(asked, hosts(asked.name, ["192.0.2.7"], 3600)));
+  dataplane = new FakeDataplane(servers);
+  rules = new LiveRules(dataplane, clock, () => {});
+});
+
+/** @param clients name and rules of each, without "action=accept " */
+function configOf(clients: Readonly<Record<string, readonly string[]>>): Config {
+  const tables = Object.entries(clients).map(([name, lines], i) => {
+    const quoted = lines.map((line) => `"action=accept ${line}"`).join(", ");
+    return `[[client]]\nname = "${name}"\ninterface = "eth${i}"\naddress = "10.0.0.${i + 2}"\ngateway = "10.0.0.1"\nrules = [${quoted}]\n`;
+  });
+  const uplink = `[uplink]\ninterface = "eth9"\naddress = "192.0.2.254/24"\ngateway = "192.0.2.1"\ndns = ["${formatAddress(DNS)}"]\n`;
+  const result = parseConfig(uplink + tables.join(""), "firewall.toml");
+  if ("errors" in result) throw new Error(result.errors.join("\n"));
+  return result.config;
+}
+
+function settingsOf(config: Config): Settings {
+  const result = makeSettings(config, configuredDevices(config), {
+    now: clock.unixTime(),
+    addressesOf: rules.addressesOf,
+  });
+  if ("errors" in result) throw new Error(result.errors.join("\n"));
+  return result.settings;
+}
+
+function follow(clients: Readonly<Record<string, readonly string[]>>): void {
+  const config = configOf(clients);
+  rules.follow(config, settingsOf(config));
+}
+
+/** An answer to a client that asked for a name. */
+function passingBy(name: string, address: string): Uint8Array {
+  const message = Buffer.from(`123401000001000000000000${nameHex(name)}00010001`, "hex");
+  return reply(readQuestion(DNS, 0, message), hosts(name, [address]));
+}
+
+function nameHex(name: string): string {
+  const labels = name.split(".").map((label) => Buffer.of(label.length, ...Buffer.from(label)));
+  return `${Buffer.concat(labels).toString("hex")}00`;
+}
+
+describe("names", () => {
+  test("that resolve change the rules of the clients that have them, and only of these", async () => {
+    servers.answer = (asked) =>
+      asked.name === "a.example" ? reply(asked, hosts(asked.name, ["192.0.2.8", "192.0.2.9"])) : undefined;
+    follow({
+      work: ["dsthost=a.example"],
+      mail: ["dsthost=b.example", "dsthost=a.example"],
+      vault: ["dst4=192.0.2.1"],
+    });
+    await clock.advance(100);
+    expect(dataplane.posted).toEqual(["0 work: 192.0.2.8 192.0.2.9", "1 mail: 192.0.2.8 192.0.2.9"]);
+  });
+
+  test("whose addresses a client is about to learn are in its rules before that", async () => {
+    follow({ work: ["dsthost=a.example"], mail: ["dsthost=a.example"] });
+    await clock.advance(100);
+    dataplane.posted = [];
+    dataplane.onPassing(1, passingBy("a.example", "192.0.2.70"));
+    expect(dataplane.posted).toEqual(["1 mail: 192.0.2.7 192.0.2.70"]);
+    dataplane.onPassing(1, passingBy("a.example", "192.0.2.70"));
+    dataplane.onPassing(1, passingBy("b.example", "192.0.2.71"));
+    dataplane.onPassing(7, passingBy("a.example", "192.0.2.71"));
+    await clock.advance(100);
+    expect(dataplane.posted).toHaveLength(1);
+  });
+
+  test("keep their addresses, a client's own too, when the configuration is replaced by one that has them", async () => {
+    follow({ work: ["dsthost=a.example"] });
+    await clock.advance(100);
+    dataplane.onPassing(0, passingBy("a.example", "192.0.2.70"));
+    const config = configOf({ mail: ["dsthost=a.example"], work: ["dsthost=a.example"] });
+    expect(settingsOf(config).clients.map(describeRules)).toEqual(["mail: 192.0.2.7", "work: 192.0.2.7 192.0.2.70"]);
+  });
+});
+
+describe("while other settings are on their way", () => {
+  const before = { work: ["dsthost=a.example"], mail: ["dsthost=b.example"] };
+  const after = { mail: ["dsthost=b.example"], work: ["dsthost=a.example", "dst4=192.0.2.99"] };
+  let finish: (error?: Error) => void;
+  let replaced: Promise<void>;
+
+  beforeEach(async () => {
+    follow(before);
+    await clock.advance(100);
+    dataplane.posted = [];
+    const config = configOf(after);
+    const applied = new Promise<void>((resolve, reject) => {
+      finish = (error) => (error ? reject(error) : resolve());
+    });
+    replaced = rules.replace(config, settingsOf(config), () => applied);
+    dataplane.onPassing(0, passingBy("a.example", "192.0.2.70"));
+    await clock.advance(100);
+  });
+
+  test("no rules are posted; then those that changed meanwhile are, by the new numbers", async () => {
+    expect(dataplane.posted).toEqual([]);
+    finish();
+    await replaced;
+    expect(dataplane.posted).toEqual(["1 work: 192.0.2.7 192.0.2.70 192.0.2.99"]);
+  });
+
+  test("and are refused, the old ones are followed on", async () => {
+    finish(new Error("no"));
+    await expect(replaced).rejects.toThrow("no");
+    expect(dataplane.posted).toEqual(["0 work: 192.0.2.7 192.0.2.70"]);
+    dataplane.onPassing(1, passingBy("b.example", "192.0.2.71"));
+    expect(dataplane.posted.slice(1)).toEqual(["1 mail: 192.0.2.7 192.0.2.71"]);
+  });
+});
+
+describe("rules that expire", () => {
+  test("do so at their second, and only their clients get new rules", async () => {
+    follow({
+      work: ["dst4=192.0.2.1", `dst4=192.0.2.2 expire=${EPOCH + 10}`, `dst4=192.0.2.3 expire=${EPOCH + 7200}`],
+      mail: ["dst4=192.0.2.4"],
+    });
+    await clock.advance(9_999);
+    expect(dataplane.posted).toEqual([]);
+    await clock.advance(1);
+    expect(dataplane.posted).toEqual(["0 work: 192.0.2.1 192.0.2.3"]);
+    await clock.advance(7_189_999);
+    expect(dataplane.posted).toHaveLength(1);
+    await clock.advance(1);
+    expect(dataplane.posted.slice(1)).toEqual(["0 work: 192.0.2.1"]);
+    await clock.advance(86_400_000);
+    expect(dataplane.posted).toHaveLength(2);
+    expect(clock.pending).toBe(0);
+  });
+});
+
+test("nothing happens after stop", async () => {
+  follow({ work: ["dsthost=a.example", `dst4=192.0.2.2 expire=${EPOCH + 10}`] });
+  rules.stop();
+  await clock.advance(86_400_000);
+  dataplane.onPassing(0, passingBy("a.example", "192.0.2.70"));
+  expect(dataplane.posted).toEqual([]);
+  expect(clock.pending).toBe(0);
+});
