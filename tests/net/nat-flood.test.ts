@@ -1,0 +1,104 @@
+// One client opens as many connections to random addresses as it can. Another one must not notice: its connection and its
+// datagrams lose nothing, and it opens new ones as before.
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { FirewallLab, peer } from "./firewall-lab.ts";
+import { macOf, type Program } from "./namespaces.ts";
+import { becomeClient, CLIENT, configuration, GUEST, guestSection, SERVER, serveHttp } from "./places.ts";
+
+const SYNS = 500_000;
+const CONNECTIONS = 50;
+/** UDP: datagrams, and how many a second. */
+const DATAGRAMS = 2500;
+const RATE = 500;
+/** TCP: bytes, and their rate: not so many that the connection by itself would fill queues until one overflows. */
+const BULK = 256 * 1024 * 1024;
+const BULK_RATE = "400mbit";
+
+const UDP_PORT = 9;
+const TCP_PORT = 10;
+
+const lab = new FirewallLab("flood");
+const guest = lab.namespace("guest");
+
+beforeAll(async () => {
+  lab.cable(lab.firewall, "eth2", guest, "eth0");
+  becomeClient(guest, GUEST);
+  const shaper = ["tbf", "rate", BULK_RATE, "burst", "256kb", "latency", "400ms"];
+  await guest.run(["tc", "qdisc", "add", "dev", "eth0", "root", ...shaper]);
+  const www = join(lab.folder, "www");
+  mkdirSync(www);
+  writeFileSync(join(www, "file"), "here\n");
+  serveHttp(lab.internet, www);
+}, 20_000);
+
+afterAll(() => lab.close());
+
+/**
+ * TCP segments of the guest that were lost on their way: it sent them again, and the server did not say that it had them
+ * twice (RFC 2883).
+ */
+async function lostSegments(): Promise<number> {
+  const counters = ["TcpRetransSegs", "TcpExtTCPDSACKRecv"];
+  const output = await guest.run(["nstat", "--ignore", "--noupdate", "--zeros", ...counters]);
+  const [sentAgain = Number.NaN, hadTwice = Number.NaN] = counters.map((name) =>
+    Number(new RegExp(`^${name} +(\\d+)`, "m").exec(output)?.[1]),
+  );
+  return sentAgain - hadTwice;
+}
+
+/** The last line that a program has said, read as JSON. */
+function lastWord(program: Program): Record<string, unknown> {
+  return JSON.parse(program.text.trimEnd().split("\n").at(-1) ?? "");
+}
+
+/**
+ * Starts the firewall, floods it from one client and uses it from the other.
+ * @param keys of the flooding client's section
+ * @returns why frames were dropped
+ */
+async function endure(keys: string): Promise<string[]> {
+  lab.writeConfig(configuration([], "accept").replace("policy =", `${keys}\npolicy =`) + guestSection());
+  const firewall = await lab.start();
+  const counter = lab.internet.start(peer("udp-count", SERVER, UDP_PORT));
+  const sink = lab.internet.start(peer("sink", TCP_PORT));
+  await Promise.all([counter, sink].map((program) => program.says("listening")));
+  const stream = guest.start(peer("udp-stream", SERVER, UDP_PORT, DATAGRAMS, RATE));
+  const source = guest.start(peer("source", SERVER, TCP_PORT, BULK));
+  await Bun.sleep(300); // both are established, and go on all through the flood
+
+  const [ours, theirs] = [await macOf(lab.client, "eth0"), await macOf(lab.firewall, "eth0")];
+  const flood = lab.client.start(peer("flood", "eth0", ours, theirs, CLIENT, SYNS));
+  await flood.says("flooding");
+  for (let i = 0; i < CONNECTIONS; i++) {
+    expect(await guest.run(["curl", "-sS", "--max-time", "1", `http://${SERVER}/file`])).toBe("here\n");
+  }
+  await Promise.all([stream.says("sent"), source.says("hash"), sink.says("hash")]);
+  flood.signal("SIGTERM");
+  await flood.says("sent");
+  counter.signal("SIGTERM");
+  await counter.says("received");
+
+  const { frames, ring } = await lab.state();
+  console.log("flood:", lastWord(flood), Object.fromEntries(frames), Object.fromEntries(ring));
+  const { received, repeated } = lastWord(counter);
+  expect({ received, repeated }).toEqual({ received: DATAGRAMS, repeated: 0 });
+  expect(lastWord(sink)).toEqual(lastWord(source));
+  expect(await lostSegments()).toBe(0);
+  expect(lastWord(flood).sent).toBeGreaterThanOrEqual(SYNS);
+  firewall.signal("SIGTERM");
+  await firewall.end();
+  return [...frames.keys()].filter((fate) => fate.startsWith("dropped: "));
+}
+
+// Some of the random addresses are loopback or link-local ones.
+const UNROUTABLE = "dropped: destination not routable";
+
+test("a flood of SYNs is held to the client's share of new flows", async () => {
+  expect(await endure("")).toEqual([UNROUTABLE, "dropped: client opens flows too fast"]);
+}, 60_000);
+
+test("one that may open any number a second has its share of the table, and its own flows go first", async () => {
+  expect(await endure("flows_per_second = 1000000")).toEqual([UNROUTABLE]);
+}, 60_000);
