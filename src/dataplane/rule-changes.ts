@@ -10,7 +10,7 @@ import type { ClientSettings, Settings } from "./settings.ts";
 import type { State } from "./state.ts";
 
 /** Records that one breath looks at. */
-const SLICE = 1024;
+const SLICE = 512;
 const GENERATIONS = 16;
 
 export class RuleChanges {
