@@ -36,6 +36,17 @@ export function flowText(words: Int32Array, flow: number, external: number): Flo
   };
 }
 
+/** `tcp 10.137.0.10:40000 to 198.51.100.7:25`. @param ports source << 16 | destination, or those of an ICMP query */
+export function packetText(protocol: number, source: number, destination: number, ports: number): string {
+  const { name = protocol, originator, responder } = FORMATS.get(protocol) ?? WITHOUT_PORTS;
+  return `${name} ${originator(source, ports >>> 16)} to ${responder(destination, ports & 0xffff)}`;
+}
+
+/** @param rule the user's number, 0 for the policy */
+export function ruleText(rule: number): string {
+  return rule === 0 ? "policy" : `rule ${rule}`;
+}
+
 interface Formats {
   readonly name?: string;
   originator(address: number, port: number): string;

@@ -5,7 +5,7 @@ import type { Settings } from "../dataplane/settings.ts";
 import { tcpStateName } from "../dataplane/tcp-state.ts";
 import { VERDICT_NAMES } from "../dataplane/verdict.ts";
 import type { SharedState } from "../dataplane/worker.ts";
-import { flowText } from "./flow-text.ts";
+import { flowText, ruleText } from "./flow-text.ts";
 
 /** @returns a line for each counter that is not zero, then one for each flow */
 export function describeState(state: SharedState, settings: Settings): string[] {
@@ -37,12 +37,11 @@ function describeFlow(words: Int32Array, flow: number, { clients, uplink }: Sett
   const record = flow * FLOW_WORDS;
   const clientRule = words[record + FLOW.CLIENT_RULE];
   const client = clients[clientRule >>> 16]?.name ?? "?";
-  const rule = clientRule & 0xffff;
   const parts = [
     `flow: ${protocol} ${source} to ${destination} as ${mapped}${reached === undefined ? "" : ` at ${reached}`}`,
     ...(protocol === "tcp" ? [tcpStateName(words[record + FLOW.STATE])] : []),
     `client ${client}`,
-    rule === 0 ? "policy" : `rule ${rule}`,
+    ruleText(clientRule & 0xffff),
   ];
   return parts.join(", ");
 }

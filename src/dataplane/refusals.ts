@@ -5,7 +5,7 @@
 export const REFUSAL_RECORDS = 256;
 export const REFUSAL_WORDS = 8;
 export const REFUSAL = {
-  /** Counts up each time the record comes to be about another flow: 0 in one never used. */
+  /** Counts up each time the record comes to be about another flow: 0 in one never used, or just being written. */
   SERIAL: 0,
   COUNT: 1,
   CLIENT: 2,
@@ -15,16 +15,27 @@ export const REFUSAL = {
   DESTINATION: 6,
   PORTS: 7,
 } as const;
+/** The word behind the records: packets noted so far, modulo 2^32. */
+export const REFUSALS_TOTAL = REFUSAL_RECORDS * REFUSAL_WORDS;
 
 export class Refusals {
-  readonly words = new Int32Array(new SharedArrayBuffer(REFUSAL_RECORDS * REFUSAL_WORDS * 4));
+  readonly words = new Int32Array(new SharedArrayBuffer((REFUSALS_TOTAL + 1) * 4));
   private serial = 0;
   private next = 0;
 
   /** Notes one refused packet. Addresses int32 in host order, ports source << 16 | destination. */
   note(client: number, rule: number, protocol: number, source: number, destination: number, ports: number): void {
-    const words = this.words;
-    for (let at = 0; at < words.length; at += REFUSAL_WORDS) {
+    const { words } = this;
+    const known = this.find(protocol, source, destination, ports);
+    if (known >= 0) words[known + REFUSAL.COUNT]++;
+    else this.begin(client, rule, protocol, source, destination, ports);
+    Atomics.add(words, REFUSALS_TOTAL, 1); // last, so that who reads it first finds the packets in the records
+  }
+
+  /** @returns where the flow's record is, or -1 */
+  private find(protocol: number, source: number, destination: number, ports: number): number {
+    const { words } = this;
+    for (let at = 0; at < REFUSALS_TOTAL; at += REFUSAL_WORDS) {
       if (
         words[at + REFUSAL.PORTS] === ports &&
         words[at + REFUSAL.DESTINATION] === destination &&
@@ -32,12 +43,25 @@ export class Refusals {
         words[at + REFUSAL.PROTOCOL] === protocol &&
         words[at + REFUSAL.SERIAL] !== 0
       ) {
-        words[at + REFUSAL.COUNT]++;
-        return;
+        return at;
       }
     }
+    return -1;
+  }
+
+  /** Takes the oldest record for a flow. */
+  private begin(
+    client: number,
+    rule: number,
+    protocol: number,
+    source: number,
+    destination: number,
+    ports: number,
+  ): void {
+    const { words } = this;
     const at = this.next * REFUSAL_WORDS;
     this.next = (this.next + 1) % REFUSAL_RECORDS;
+    Atomics.store(words, at + REFUSAL.SERIAL, 0);
     words[at + REFUSAL.COUNT] = 1;
     words[at + REFUSAL.CLIENT] = client;
     words[at + REFUSAL.RULE] = rule;
