@@ -8,6 +8,7 @@ source build/setup.sh
 source build/image.sh
 source build/boot.sh
 source build/test.sh
+source build/bench.sh
 
 usage() {
   cat <<'END'
@@ -20,6 +21,7 @@ Usage: build/appliance.sh VERB [ARGUMENTS…]
                                 without interfaces unless QEMU options give some, for instance
                                 -nic tap,ifname=tap0,script=no,downscript=no,model=virtio-net-pci
   demo                          show the firewall at work between a client and an "internet", both made for the purpose
+  bench [OPTIONS] [NAME…]       measure the firewall beside its peers: bench --help says what; figures are kept in dist/bench
   test                          type check, lint, and all tests; the last line is "N passed, N failed"
 
 Each verb first does what it needs of the verbs above it. Only setup needs the network. All but build need root.
@@ -66,6 +68,7 @@ demo() {
 
 main() {
   local verb=${1:-}
+  [ "$verb" != bench ] || { shift && bench "$@"; }
   case " $* " in *" --help "* | *" -h "*) usage; return ;; esac
   shift || true
   case "$verb" in

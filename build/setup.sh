@@ -18,7 +18,7 @@ setup() {
   install_packages
   install_node_modules
   fetch_kernel
-  fetch_coturn
+  fetch_server coturn # STUN, for the test
 }
 
 missing_packages() {
@@ -105,19 +105,19 @@ download_kernel() {
   mv dist/kernel/new "$KERNEL"
 }
 
-# coturn's STUN server and client, for the test: unpacked and not installed, because installing it would start a service.
-fetch_coturn() {
-  [ ! -e dist/coturn ] || return 0
-  say "setup: fetching coturn"
-  download_coturn || { update_lists && download_coturn; } ||
-    die "coturn could not be fetched" "see the errors above; run build/appliance.sh setup again"
+# A server, for the test or the benchmarks: unpacked into dist/$1 and not installed, because installing it would start a service.
+fetch_server() {
+  [ ! -e "dist/$1" ] || return 0
+  say "setup: fetching $1"
+  download_server "$1" || { update_lists && download_server "$1"; } ||
+    die "$1 could not be fetched" "see the errors above; run build/appliance.sh setup again"
 }
 
-download_coturn() {
-  rm -rf dist/coturn.new
-  mkdir -p dist/coturn.new
-  (cd dist/coturn.new && apt-get download --quiet -o APT::Sandbox::User=root coturn) || return
-  dpkg -x dist/coturn.new/*.deb dist/coturn.new
-  rm dist/coturn.new/*.deb
-  mv dist/coturn.new dist/coturn
+download_server() {
+  rm -rf "dist/$1.new"
+  mkdir -p "dist/$1.new"
+  (cd "dist/$1.new" && apt-get download --quiet -o APT::Sandbox::User=root "$1") || return
+  dpkg -x "dist/$1.new"/*.deb "dist/$1.new"
+  rm "dist/$1.new"/*.deb
+  mv "dist/$1.new" "dist/$1"
 }

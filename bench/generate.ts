@@ -1,0 +1,74 @@
+// Small packets at a known rate, and how many of them arrive. The generator is generator.c: trafgen sends each packet with a
+// call of its own once it is given a rate. On a machine of two cores what the generator takes is taken from what is measured,
+// so it has to be cheap (one system call for 32 packets), and exact.
+import { join } from "node:path";
+import type { Namespace } from "../tests/net/namespaces.ts";
+import { CLIENT, SERVER } from "../tests/net/places.ts";
+import { busyBeside, type Reading, readCpus } from "./cpu.ts";
+import { BENCH_FOLDER, FIRST_HOP, type Subject } from "./subjects.ts";
+
+/** UDP port that the generator sends to: discard. */
+const PORT = 9;
+/** The CPU that the generator has. */
+const GENERATOR_CPU = 0;
+/** Time for what has been sent to arrive, in ms. */
+const SETTLE = 30;
+
+export interface Sent {
+  /** Packets that the generator sent, and those that arrived. */
+  readonly sent: number;
+  readonly arrived: number;
+  readonly seconds: number;
+  /** Seconds of CPU time that all this took, but for the generator's waiting. */
+  readonly cost: number;
+  /** CPU time of the whole machine by kind. */
+  readonly before: Reading;
+  readonly after: Reading;
+}
+
+interface GeneratorReport {
+  readonly sent: number;
+  readonly seconds: number;
+  /** Of the seconds, those inside of system calls. */
+  readonly sending: number;
+}
+
+/** Has the kernel drop the generator's packets where they come in, so that receiving them costs next to nothing. */
+export async function discard(namespace: Namespace, name: string): Promise<void> {
+  const rules = `table netdev discard {
+  chain in { type filter hook ingress device ${name} priority 0; policy accept; udp dport ${PORT} drop; }
+}`;
+  await namespace.run(["nft", rules]);
+}
+
+/**
+ * Sends through a subject.
+ * @param rate packets a second; 0: as many as go
+ * @param sink where they should arrive: its eth0
+ */
+export async function send(
+  subject: Subject,
+  flows: number,
+  rate: number,
+  ms: number,
+  sink: Namespace = subject.internet,
+): Promise<Sent> {
+  const alreadyThere = await received(sink);
+  const before = readCpus();
+  const output = await subject.client.run(generator(flows, rate, ms));
+  const after = readCpus();
+  const { sent, seconds, sending }: GeneratorReport = JSON.parse(output);
+  await Bun.sleep(SETTLE);
+  const arrived = (await received(sink)) - alreadyThere;
+  return { sent, arrived, seconds, cost: sending + busyBeside(GENERATOR_CPU, before, after), before, after };
+}
+
+/** The generator's command line. */
+export function generator(flows: number, rate: number, ms: number): string[] {
+  const program = ["taskset", "--cpu-list", String(GENERATOR_CPU), join(BENCH_FOLDER, "generator")];
+  return [...program, "eth0", FIRST_HOP, CLIENT, SERVER, String(flows), String(rate), String(ms)];
+}
+
+async function received(namespace: Namespace): Promise<number> {
+  return Number(await namespace.run(["cat", "/sys/class/net/eth0/statistics/rx_packets"]));
+}

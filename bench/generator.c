@@ -1,0 +1,115 @@
+// Sends small UDP frames at an exact rate, for as little CPU time as can be: the generator of `pps` and of `vm`'s flows.
+//
+// generator INTERFACE DESTINATION-MAC SOURCE DESTINATION FLOWS RATE MILLISECONDS
+//   FLOWS    flows, told apart by source port and, beyond PORTS of them, by destination port too
+//   RATE     frames a second; 0: as many as go
+// Prints as JSON what it sent, in how many seconds, and how many of these it was inside of system calls, sending: whatever the
+// kernel does with a frame on this CPU, receiving at the other end of a cable and forwarding included, it does there.
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/if_packet.h>
+#include <net/ethernet.h>
+#include <net/if.h>
+#include <netinet/ip.h>
+#include <netinet/udp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <time.h>
+
+enum { FRAME = 60, BATCH = 32, FIRST_PORT = 1024, PORTS = 60000, DESTINATION_PORT = 9 };
+
+static void die(const char *what) {
+  perror(what);
+  exit(1);
+}
+
+static double now(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return time.tv_sec + time.tv_nsec / 1e9;
+}
+
+static unsigned short checksum(const unsigned char *bytes, int length) {
+  unsigned sum = 0;
+  for (int i = 0; i < length; i += 2) sum += bytes[i] << 8 | bytes[i + 1];
+  while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
+  return htons(~sum & 0xffff);
+}
+
+// All flows' frames, ready to be sent: 64 bytes apart.
+static unsigned char *make_frames(unsigned flows, const struct ether_header *ethernet, struct in_addr from,
+                                  struct in_addr to) {
+  unsigned char *frames = mmap(NULL, (size_t)flows * 64, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (frames == MAP_FAILED) die("mmap");
+  struct iphdr ip = {.version = 4, .ihl = 5, .ttl = 64, .protocol = IPPROTO_UDP, .tot_len = htons(FRAME - 14)};
+  ip.saddr = from.s_addr;
+  ip.daddr = to.s_addr;
+  ip.check = checksum((unsigned char *)&ip, sizeof ip);
+  for (unsigned i = 0; i < flows; i++) {
+    unsigned char *frame = frames + (size_t)i * 64;
+    struct udphdr udp = {.len = htons(FRAME - 34)}; // no checksum: the receiver has none to check either way
+    udp.source = htons(FIRST_PORT + i % PORTS);
+    udp.dest = htons(DESTINATION_PORT + i / PORTS);
+    memcpy(frame, ethernet, 14);
+    memcpy(frame + 14, &ip, 20);
+    memcpy(frame + 34, &udp, 8);
+  }
+  return frames;
+}
+
+static int open_socket(const char *name, struct ether_header *ethernet) {
+  struct ifreq request = {0};
+  struct sockaddr_ll address = {.sll_family = AF_PACKET};
+  int on = 1, buffer = 4 << 20, fd = socket(AF_PACKET, SOCK_RAW, 0);
+  if (fd < 0) die("socket");
+  strncpy(request.ifr_name, name, IFNAMSIZ - 1);
+  if (ioctl(fd, SIOCGIFHWADDR, &request) < 0) die(name);
+  memcpy(ethernet->ether_shost, request.ifr_hwaddr.sa_data, 6);
+  if (ioctl(fd, SIOCGIFINDEX, &request) < 0) die(name);
+  address.sll_ifindex = request.ifr_ifindex;
+  if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0) die("bind");
+  if (setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, &on, sizeof on) < 0) die("PACKET_QDISC_BYPASS");
+  if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &buffer, sizeof buffer) < 0) die("SO_SNDBUFFORCE");
+  return fd;
+}
+
+int main(int argc, char **argv) {
+  struct ether_header ethernet = {.ether_type = htons(ETHERTYPE_IP)};
+  struct in_addr from, to;
+  unsigned char *mac = ethernet.ether_dhost;
+  if (argc != 8 || !inet_aton(argv[3], &from) || !inet_aton(argv[4], &to) || atoi(argv[5]) < 1 ||
+      sscanf(argv[2], "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", mac, mac + 1, mac + 2, mac + 3, mac + 4, mac + 5) != 6) {
+    fputs("usage: generator INTERFACE DESTINATION-MAC SOURCE DESTINATION FLOWS RATE MILLISECONDS\n", stderr);
+    return 2;
+  }
+  unsigned flows = atoi(argv[5]), next = 0;
+  double rate = atof(argv[6]), seconds = atof(argv[7]) / 1e3;
+  int fd = open_socket(argv[1], &ethernet);
+  unsigned char *frames = make_frames(flows, &ethernet, from, to);
+  struct mmsghdr messages[BATCH] = {0};
+  struct iovec vectors[BATCH];
+  for (int i = 0; i < BATCH; i++) messages[i].msg_hdr = (struct msghdr){.msg_iov = &vectors[i], .msg_iovlen = 1};
+  unsigned long sent = 0, refused = 0;
+  double start = now(), end = start + seconds, time = start, sending = 0;
+  // It spins until a whole batch is due: a sleep would come back late, and bursts are what the rate is not about.
+  for (; time < end; time = now()) {
+    if (rate > 0 && sent + refused + BATCH > (time - start) * rate) continue;
+    for (int i = 0; i < BATCH; i++) {
+      vectors[i] = (struct iovec){frames + (size_t)next * 64, FRAME};
+      if (++next == flows) next = 0;
+    }
+    double before = now();
+    for (int done = 0; done < BATCH;) {
+      int count = sendmmsg(fd, messages + done, BATCH - done, MSG_DONTWAIT);
+      if (count > 0) sent += count, done += count;
+      else if (errno != EINTR) refused++, done++;
+    }
+    sending += now() - before;
+  }
+  printf("{\"sent\": %lu, \"refused\": %lu, \"seconds\": %.6f, \"sending\": %.6f}\n", sent, refused, time - start, sending);
+}

@@ -1,0 +1,71 @@
+// `rtt`: how long a small datagram takes there and back, at rest and while half of what Linux can forward goes through beside.
+
+import { ROUTER } from "../tests/net/places.ts";
+import type { Benchmark, Options } from "./benchmark.ts";
+import { discard, generator, send } from "./generate.ts";
+import type { Report } from "./report.ts";
+import { LINUX, NULL, Stage, type Subject } from "./subjects.ts";
+
+const SECONDS = 2;
+const PORT = 11111;
+/** Flows beside, and how long they are sent while the datagrams go, in ms: a little longer. */
+const FLOWS = 1000;
+const BESIDE = (SECONDS + 1) * 1000;
+
+const PERCENTILES = ["50", "99", "99.9"] as const;
+const BARS: ReadonlyMap<string, number> = new Map([
+  ["50", 1.5],
+  ["99", 2],
+]);
+
+export const rtt: Benchmark = {
+  summary: "round trips of a small datagram: p50, p99 and p99.9, at rest and under half load",
+  run: (report, options) => Stage.use(options.folder, (stage) => measure(report, options, stage)),
+};
+
+async function measure(report: Report, { rounds, builds }: Options, stage: Stage): Promise<void> {
+  const subjects = await stage.all(builds);
+  for (const { internet } of subjects) {
+    await discard(internet, "eth0");
+    await internet.start(["sockperf", "server", "-i", ROUTER, "-p", String(PORT)]).says("using recvfrom");
+  }
+  const half = await halfOfLinux(subjects);
+  const cases = [
+    { name: "at rest", rate: 0 },
+    { name: "under half load", rate: half },
+  ];
+  for (let round = 0; round < rounds; round++) {
+    for (const { name, rate } of cases) for (const subject of subjects) await pingPong(report, name, subject, rate);
+  }
+  for (const { name } of cases) claim(report, name, builds[0]?.name ?? "");
+  report.note(`half load: ${half} packets/s`);
+}
+
+/** @returns half of the packets a second that come out of Linux when as many as go are sent */
+async function halfOfLinux(subjects: readonly Subject[]): Promise<number> {
+  const linux = subjects.find(({ name }) => name === LINUX);
+  if (linux === undefined) throw new Error("nothing to compare with");
+  const { arrived, seconds } = await send(linux, FLOWS, 0, 1000);
+  return Math.round(arrived / seconds / 2);
+}
+
+async function pingPong(report: Report, what: string, { name, client }: Subject, rate: number): Promise<void> {
+  const beside = rate === 0 ? undefined : client.start(generator(FLOWS, rate, BESIDE));
+  const command = ["sockperf", "ping-pong", "-i", ROUTER, "-p", String(PORT), "-t", String(SECONDS), "--full-rtt"];
+  const output = await client.run(command);
+  await beside?.end();
+  for (const percentile of PERCENTILES) {
+    // "---> percentile 99.900 =   49.123", in µs
+    const found = new RegExp(`percentile ${Number(percentile).toFixed(3)} = +([\\d.]+)`).exec(output);
+    if (found === null) throw new Error(`sockperf said nothing of percentile ${percentile}:\n${output}`);
+    report.add(what, `p${percentile}`, "µs", name, Number(found[1]));
+  }
+}
+
+function claim(report: Report, what: string, firebreak: string): void {
+  for (const percentile of PERCENTILES) {
+    const bar = what === "at rest" ? BARS.get(percentile) : undefined;
+    report.claim(what, `p${percentile}`, firebreak, LINUX, bar === undefined ? undefined : { atMost: bar });
+    report.claim(what, `p${percentile}`, firebreak, NULL);
+  }
+}

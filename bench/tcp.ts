@@ -1,0 +1,65 @@
+// `tcp`: what iperf3 gets through: one stream and eight, with segmentation offload on all cables and without, both ways.
+
+import { ROUTER } from "../tests/net/places.ts";
+import type { Benchmark, Options } from "./benchmark.ts";
+import type { Report } from "./report.ts";
+import { LINUX, NULL, Stage, type Subject } from "./subjects.ts";
+
+const SECONDS = 1;
+/** Left out at the beginning, while the window opens. */
+const OMITTED = 0.2;
+const METRIC = "throughput";
+
+const CASES = [true, false].flatMap((offload) =>
+  [1, 8].flatMap((streams) => ["up", "down"].map((direction) => ({ offload, streams, direction }))),
+);
+
+type Case = (typeof CASES)[number];
+
+function nameOf({ offload, streams, direction }: Case): string {
+  return `${streams === 1 ? "1 stream" : `${streams} streams`} ${direction}, offload ${offload ? "on" : "off"}`;
+}
+
+export const tcp: Benchmark = {
+  summary: "TCP throughput: 1 and 8 streams, offload on and off, both ways",
+  run: (report, options) => Stage.use(options.folder, (stage) => measure(report, options, stage)),
+};
+
+async function measure(report: Report, { rounds, builds }: Options, stage: Stage): Promise<void> {
+  const subjects = await stage.all(builds);
+  for (const { internet } of subjects) {
+    await internet.start(["iperf3", "--server", "--forceflush"]).says("listening");
+  }
+  for (const offload of [true, false]) {
+    for (const subject of subjects) await subject.offload(offload);
+    for (let round = 0; round < rounds; round++) {
+      for (const one of CASES.filter((each) => each.offload === offload)) {
+        for (const subject of subjects) {
+          report.add(nameOf(one), METRIC, "Gbit/s", subject.name, (await throughput(subject, one)) / 1e9);
+        }
+      }
+    }
+  }
+  for (const one of CASES) {
+    const [firebreak = ""] = builds.map(({ name }) => name);
+    report.claim(nameOf(one), METRIC, firebreak, LINUX, one.offload ? { atLeast: 0.75 } : undefined);
+    report.claim(nameOf(one), METRIC, firebreak, NULL);
+  }
+}
+
+/** @returns bits a second of payload */
+async function throughput({ client }: Subject, { streams, direction }: Case): Promise<number> {
+  const way = direction === "down" ? ["--reverse"] : [];
+  const times = ["--time", String(SECONDS), "--omit", String(OMITTED)];
+  const output = await client.run([
+    "iperf3",
+    "--json",
+    "--client",
+    ROUTER,
+    "--parallel",
+    String(streams),
+    ...times,
+    ...way,
+  ]);
+  return JSON.parse(output).end.sum_received.bits_per_second;
+}
