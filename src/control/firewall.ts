@@ -11,6 +11,7 @@ import type { Config } from "./config.ts";
 import { Dataplane } from "./dataplane.ts";
 import { LiveRules } from "./live-rules.ts";
 import { log } from "./log.ts";
+import { RefusalLog } from "./refusal-log.ts";
 import { makeSettings, type SettingsOptions } from "./settings.ts";
 import { describeState } from "./state.ts";
 
@@ -26,6 +27,7 @@ type Held = Map<string, () => void>;
 
 export class Firewall {
   private readonly rules: LiveRules;
+  private readonly refusals: RefusalLog;
 
   private constructor(
     private readonly dataplane: Dataplane,
@@ -36,6 +38,8 @@ export class Firewall {
   ) {
     this.rules = new LiveRules(dataplane, MACHINE_CLOCK, log);
     this.rules.follow(config, settings);
+    this.refusals = new RefusalLog(state.refusals, MACHINE_CLOCK, log);
+    this.refusals.watch(settings.clients);
   }
 
   /**
@@ -76,11 +80,13 @@ export class Firewall {
     release(this.held, held);
     this.held = held;
     this.settings = settings;
+    this.refusals.watch(settings.clients);
   }
 
   /** Stops forwarding and leaves the interfaces as they were. */
   async stop(): Promise<void> {
     this.rules.stop();
+    this.refusals.stop();
     try {
       await this.dataplane.stop();
     } finally {
