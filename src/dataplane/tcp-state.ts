@@ -26,8 +26,9 @@ const FIN_SEEN = [16 << SHIFT, 32 << SHIFT];
 const FIN_ACKED = [64 << SHIFT, 128 << SHIFT];
 const RESET = 256 << SHIFT;
 const SCALE_OFFERED = 512 << SHIFT;
+const BOTH_SYNS_SEEN = SYN_SEEN[0] | SYN_SEEN[1];
 const BOTH_SYNS_ACKED = SYN_ACKED[0] | SYN_ACKED[1];
-const ANY_FIN = FIN_SEEN[0] | FIN_SEEN[1];
+const BOTH_FINS_SEEN = FIN_SEEN[0] | FIN_SEEN[1];
 const BOTH_FINS_ACKED = FIN_ACKED[0] | FIN_ACKED[1];
 const SCALE_SHIFT = [16, 20];
 const ALL = 0x00ffffc0;
@@ -45,10 +46,11 @@ export class TcpTracker {
     this.words = flows.words;
   }
 
-  /** @returns whether both ends have agreed to the connection, and neither has ended it */
+  /** @returns whether both ends have agreed to the connection, and at least one has not ended it (RFC 5382 section 5) */
   isEstablished(flow: number): boolean {
     const state = this.flows.words[flow * FLOW_WORDS + FLOW.STATE];
-    return (state & BOTH_SYNS_ACKED) === BOTH_SYNS_ACKED && (state & (ANY_FIN | RESET)) === 0;
+    const isOpen = (state & BOTH_SYNS_ACKED) === BOTH_SYNS_ACKED;
+    return isOpen && (state & BOTH_FINS_SEEN) !== BOTH_FINS_SEEN && (state & RESET) === 0;
   }
 
   /**
@@ -70,7 +72,6 @@ export class TcpTracker {
   private segment(view: DataView, flow: number, side: number, at: number, length: number): number {
     const stateAt = flow * FLOW_WORDS + FLOW.STATE;
     const state = this.flows.words[stateAt];
-    if ((state & SYN_SEEN[0]) === 0 || (state & SYN_SEEN[1]) === 0) return VERDICT.TCP_STATE;
     const words = this.words;
     const s = sideAt(flow, side);
     const r = sideAt(flow, side ^ 1);
@@ -78,7 +79,12 @@ export class TcpTracker {
     const fin = flags & FIN;
     const sequence = view.getInt32(at + TCP.SEQUENCE);
     const acknowledgment = view.getInt32(at + TCP.ACKNOWLEDGMENT);
-    const end = (sequence + length - tcpHeaderLength(view, at) + fin) | 0;
+    const payload = length - tcpHeaderLength(view, at);
+    const end = (sequence + payload + fin) | 0;
+    if ((state & BOTH_SYNS_SEEN) !== BOTH_SYNS_SEEN) {
+      // An end that has the connection from before challenges the SYN of one that lost it (RFC 9293 section 3.5.1).
+      return side === 1 && end === sequence ? TRACK.PASS_UNREFRESHED : VERDICT.TCP_STATE;
+    }
     const other = side ^ 1;
     const theirs = this.window(flow, other);
     const unacknowledged = (words[r + END] - acknowledgment) | 0;
@@ -101,6 +107,7 @@ export class TcpTracker {
     const window = view.getUint16(at + TCP.WINDOW);
     if (window > this.rawWindow(flow, side)) this.setRawWindow(flow, side, window);
     if (fin !== 0) after |= FIN_SEEN[side];
+    if (payload > 0) after &= ~RESET; // the RST was not believed: RFC 7857 section 2
     if ((state & FIN_SEEN[other]) !== 0 && acknowledgment === words[r + END]) after |= FIN_ACKED[other];
     if (after !== state) this.enter(flow, after);
     return TRACK.PASS;
@@ -186,11 +193,15 @@ export class TcpTracker {
       if (((acknowledgment - words[r + END]) | 0) > 0) return VERDICT.TCP_WINDOW;
       if (((acknowledgment - words[s + ACKED]) | 0) <= 0) return VERDICT.TCP_WINDOW;
     } else if (sequence !== words[s + END] && sequence !== words[r + ACKED]) {
+      if ((state & SYN_SEEN[other]) === 0) return TRACK.PASS_UNREFRESHED; // the answer to a challenge
       const ahead = (sequence - words[r + ACKED]) | 0;
       return ahead >= 0 && ahead <= this.window(flow, other) ? TRACK.PASS_UNREFRESHED : VERDICT.TCP_WINDOW;
     }
     this.enter(flow, state | RESET);
-    return TRACK.PASS;
+    // A client's RST that only answers what comes in keeps nothing alive (RFC 7857 section 7.1), nor does a second one.
+    const client = (state & FLOW_STATE.INBOUND) === 0 ? 0 : 1;
+    const isRefusal = side === client && (state & BOTH_SYNS_ACKED) !== BOTH_SYNS_ACKED;
+    return isRefusal || (state & RESET) !== 0 ? TRACK.PASS_UNREFRESHED : TRACK.PASS;
   }
 
   private enter(flow: number, state: number): void {
@@ -253,8 +264,8 @@ function sideAt(flow: number, side: number): number {
 export function tcpStateName(state: number): string {
   if ((state & RESET) !== 0) return "RESET";
   if ((state & BOTH_FINS_ACKED) === BOTH_FINS_ACKED) return "TIME-WAIT";
-  if ((state & ANY_FIN) === ANY_FIN) return "CLOSING";
-  if ((state & ANY_FIN) !== 0) return "FIN-WAIT";
+  if ((state & BOTH_FINS_SEEN) === BOTH_FINS_SEEN) return "CLOSING";
+  if ((state & BOTH_FINS_SEEN) !== 0) return "FIN-WAIT";
   if ((state & BOTH_SYNS_ACKED) === BOTH_SYNS_ACKED) return "ESTABLISHED";
   return (state & SYN_SEEN[1]) !== 0 ? "SYN-RECEIVED" : "SYN-SENT";
 }
