@@ -6,7 +6,8 @@ import { NO_MAPPING } from "./flows.ts";
 import type { RandomPool } from "./random.ts";
 
 const PORTS = 65536;
-/** Ports that a mapping may get when its own is taken (RFC 6056 section 3.2). */
+/** Where the ports begin that a mapping may get when its own is taken: low ones (RFC 4787 REQ-3a), others (RFC 6056 3.2). */
+const FIRST_LOW_PORT = 2;
 const FIRST_PORT = 1024;
 
 const MAPPING_WORDS = 8;
@@ -18,7 +19,10 @@ const PROTOCOL = 2;
 const FLOWS = 3;
 /** Next in the chain of the same hash, or next free. */
 const NEXT = 4;
-/** Lingering mappings form a list, the oldest first: neighbours in it, and the second at which the last flow let go. */
+/**
+ * Lingering mappings form a list, the oldest first: neighbours in it; and the second at which a flow let go last that
+ * makes a mapping linger.
+ */
 const YOUNGER = 5;
 const OLDER = 6;
 const RELEASED = 7;
@@ -95,8 +99,9 @@ export class MappingTable {
     this.words[at + FLOWS] = 0;
     this.words[at + NEXT] = this.heads[head];
     this.heads[head] = mapping;
+    this.words[at + RELEASED] = -LINGER_SECONDS;
     this.external[classOf(protocol) * PORTS + external] = mapping + 1;
-    this.linger(mapping, 0);
+    this.linger(mapping);
     return mapping;
   }
 
@@ -109,14 +114,16 @@ export class MappingTable {
 
   /**
    * Gives up one flow's hold; the last one ends the mapping, or leaves it to linger.
-   * @param lingers whether it stays for LINGER_SECONDS, unless its port is needed
+   * @param lingers whether it is to stay for LINGER_SECONDS after this flow, unless its port is needed
    * @param second the clock
    * @returns whether this was the last
    */
   release(mapping: number, lingers: boolean, second: number): boolean {
-    if (--this.words[mapping * MAPPING_WORDS + FLOWS] > 0) return false;
-    this.linger(mapping, second);
-    if (!lingers) this.drop(mapping);
+    const at = mapping * MAPPING_WORDS;
+    if (lingers) this.words[at + RELEASED] = second;
+    if (--this.words[at + FLOWS] > 0) return false;
+    this.linger(mapping);
+    if (second - this.words[at + RELEASED] >= LINGER_SECONDS) this.drop(mapping);
     return true;
   }
 
@@ -133,9 +140,13 @@ export class MappingTable {
     }
   }
 
-  /** Ends all mappings that linger: the settings have changed. */
-  clear(): void {
-    while (this.dropOldest());
+  /** The settings have changed: ends mappings that linger. @param stays says of a client's address whether its may stay */
+  retire(stays: (address: number) => boolean): void {
+    for (let mapping = this.oldest; mapping !== NONE; ) {
+      const younger = this.words[mapping * MAPPING_WORDS + YOUNGER];
+      if (!stays(this.address(mapping))) this.drop(mapping);
+      mapping = younger;
+    }
   }
 
   /** Keeps the ports of these ranges, and no others, from new mappings; a mapping that has one of them keeps it. */
@@ -163,9 +174,8 @@ export class MappingTable {
     }
   }
 
-  private linger(mapping: number, second: number): void {
+  private linger(mapping: number): void {
     const at = mapping * MAPPING_WORDS;
-    this.words[at + RELEASED] = second;
     this.words[at + YOUNGER] = NONE;
     this.words[at + OLDER] = this.youngest;
     if (this.youngest === NONE) this.oldest = mapping;
@@ -210,18 +220,24 @@ export class MappingTable {
     this.free = mapping;
   }
 
-  /** The client's own port where it is free; else a random one of the same parity (RFC 4787 REQ-4), else any. */
+  /** The client's own port where it is free; else a random one of its range (RFC 4787 REQ-3a), else a high one. */
   private choosePort(protocol: number, port: number): number {
     if (port !== 0 && this.isFree(protocol, port)) return port;
-    const start = FIRST_PORT + this.random.below(PORTS - FIRST_PORT);
-    const same = this.firstFree(protocol, (start & ~1) | (port & 1));
-    return same !== NONE ? same : this.firstFree(protocol, (start & ~1) | (~port & 1));
+    const low = port < FIRST_PORT ? this.randomPort(protocol, port, FIRST_LOW_PORT, FIRST_PORT) : NONE;
+    return low !== NONE ? low : this.randomPort(protocol, port, FIRST_PORT, PORTS);
+  }
+
+  /** A free port of `first` to `end` - 1, both even, of the same parity as `port` (RFC 4787 REQ-4), else of the other. */
+  private randomPort(protocol: number, port: number, first: number, end: number): number {
+    const start = (first + this.random.below(end - first)) & ~1;
+    const same = this.firstFree(protocol, start | (port & 1), first, end);
+    return same !== NONE ? same : this.firstFree(protocol, start | (~port & 1), first, end);
   }
 
   /** The first free port of the same parity from `start` on, round to it again. */
-  private firstFree(protocol: number, start: number): number {
-    for (let port = start; port < PORTS; port += 2) if (this.isFree(protocol, port)) return port;
-    for (let port = FIRST_PORT + (start & 1); port < start; port += 2) if (this.isFree(protocol, port)) return port;
+  private firstFree(protocol: number, start: number, first: number, end: number): number {
+    for (let port = start; port < end; port += 2) if (this.isFree(protocol, port)) return port;
+    for (let port = first + (start & 1); port < start; port += 2) if (this.isFree(protocol, port)) return port;
     return NONE;
   }
 

@@ -13,7 +13,7 @@ import type { Settings } from "./settings.ts";
 import { Shares } from "./shares.ts";
 import { TcpTracker } from "./tcp-state.ts";
 import { TimerWheel } from "./timer-wheel.ts";
-import { Topology } from "./topology.ts";
+import { NOBODY, Topology } from "./topology.ts";
 import { VERDICT } from "./verdict.ts";
 
 /** What a new flow is made of; one object serves all, filled in by admission. */
@@ -107,7 +107,8 @@ export class State {
     }
     this.neighbours.apply(this.topology, renumber);
     this.errors.apply(this.topology);
-    this.mappings.clear();
+    const isSameAddress = before.uplinkAddress === this.topology.uplinkAddress;
+    this.mappings.retire((address) => isSameAddress && this.topology.clientOf(address) !== NOBODY);
     this.enforce();
     this.holdGateway();
   }

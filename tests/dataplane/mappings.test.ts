@@ -49,7 +49,7 @@ describe("the mapping table", () => {
         const outside = `${protocol} ${external}`;
         if (owners.has(outside)) throw new Error(`step ${step}: port ${external} given twice`);
         if (port !== 0 && !owners.has(ownPort) && external !== port) throw new Error(`step ${step}: ${port} was free`);
-        if (external !== port && external < 1024) throw new Error(`step ${step}: port ${external}`);
+        if (external < 1024 !== port < 1024) throw new Error(`step ${step}: port ${external}`);
         if (external % 2 !== port % 2) throw new Error(`step ${step}: parity of ${external} for ${port}`);
         owners.set(outside, name);
         model.set(name, { number, external, holds: 1 });
@@ -96,6 +96,34 @@ describe("the mapping table", () => {
     expect(table.find(UDP, 1, 5000)).toBe(NONE);
   });
 
+  test("keeps a mapping for two minutes after the last release that asks for it, and no longer", () => {
+    for (const [asked, last] of [
+      [100, 130],
+      [100, 219],
+      [100, 220],
+    ]) {
+      const table = mappingTable(10);
+      const mapping = table.allocate(UDP, 1, 5000);
+      table.retain(mapping);
+      table.retain(mapping);
+      table.release(mapping, true, asked);
+      table.release(mapping, false, last);
+      table.expire(asked + 119, 10);
+      expect(table.find(UDP, 1, 5000)).toBe(last < asked + 120 ? mapping : NONE);
+      table.expire(asked + 120, 10);
+      expect(table.find(UDP, 1, 5000)).toBe(NONE);
+    }
+  });
+
+  test("ends what lingers of clients that are no more", () => {
+    const table = mappingTable(10);
+    const mappings = [1, 2, 3].map((address) => table.allocate(UDP, address, 5000));
+    for (const mapping of mappings) table.retain(mapping);
+    for (const mapping of mappings.slice(0, 2)) table.release(mapping, true, 100);
+    table.retire((address) => address === 1);
+    expect([1, 2, 3].map((address) => table.find(UDP, address, 5000))).toEqual([mappings[0], NONE, mappings[2]]);
+  });
+
   test("gives up what lingers longest when records run out", () => {
     const table = mappingTable(3);
     for (const [second, port] of [
@@ -130,6 +158,18 @@ describe("the mapping table", () => {
     // The other protocols have theirs.
     expect(table.externalPort(table.allocate(TCP, 1, 5000))).toBe(5000);
     expect(table.externalPort(table.allocate(ICMP, 1, 5000))).toBe(5000);
+  });
+
+  test("gives ports below 1024 for such ones first, and never port 0", () => {
+    const table = mappingTable(2000);
+    const external = Array.from({ length: 1100 }, (_, address) => {
+      const mapping = table.allocate(UDP, address, 0);
+      table.retain(mapping);
+      return table.externalPort(mapping);
+    });
+    expect(external.slice(0, 511).filter((port) => port === 0 || port % 2 === 1 || port >= 1024)).toEqual([]);
+    expect(external.slice(511, 1022).filter((port) => port % 2 === 0 || port >= 1024)).toEqual([]);
+    expect(external.slice(1022).filter((port) => port % 2 === 1 || port < 1024)).toEqual([]);
   });
 
   test("does not choose ports that can be guessed from the last one", () => {
