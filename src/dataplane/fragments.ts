@@ -36,6 +36,9 @@ export class Fragments {
   private readonly name = new Int32Array(PACKETS);
   private readonly owner = new Int32Array(PACKETS);
   private readonly born = new Float64Array(PACKETS);
+  /** The order in which they came. */
+  private readonly order = new Float64Array(PACKETS);
+  private arrivals = 0;
   /** Its flow << 1 | side, and who the flow's other end was: a flow's number may come to name another flow. */
   private readonly hit = new Int32Array(PACKETS);
   private readonly farSource = new Int32Array(PACKETS);
@@ -66,7 +69,6 @@ export class Fragments {
     const name = (packet.protocol << 16) | this.ring.view.getUint16(packet.ip + IPV4.IDENTIFICATION);
     let p = this.find(packet, name, now);
     if (p === NONE) p = this.follow(packet, name, owner, now);
-    if (p === NONE) return -VERDICT.FRAGMENT_LIMIT;
     if (this.state[p] === CONDEMNED) return -VERDICT.FRAGMENT;
     return this.mark(p, packet);
   }
@@ -177,23 +179,25 @@ export class Fragments {
     return NONE;
   }
 
-  /** A place for a new packet; an owner who has his share loses his oldest. */
+  /** A place for a new packet: an owner who has his share loses his oldest; when all are taken, the oldest of all goes. */
   private follow(packet: Packet, name: number, owner: number, now: number): number {
     let free = NONE;
-    let oldest = NONE;
+    let oldest = 0;
+    let oldestOwn = NONE;
     let owned = 0;
     for (let p = 0; p < PACKETS; p++) {
       if (this.state[p] === UNUSED) {
         free = p;
-      } else if (this.owner[p] === owner) {
-        owned++;
-        if (oldest === NONE || this.born[p] < this.born[oldest]) oldest = p;
+        continue;
       }
+      if (this.order[p] < this.order[oldest]) oldest = p;
+      if (this.owner[p] !== owner) continue;
+      owned++;
+      if (oldestOwn === NONE || this.order[p] < this.order[oldestOwn]) oldestOwn = p;
     }
-    if (free === NONE || owned >= PACKETS_PER_OWNER) {
-      if (oldest === NONE) return NONE;
-      this.forget(oldest);
-      free = oldest;
+    if (owned >= PACKETS_PER_OWNER || free === NONE) {
+      free = owned >= PACKETS_PER_OWNER ? oldestOwn : oldest;
+      this.forget(free);
     }
     this.state[free] = WAITING;
     this.iface[free] = packet.iface;
@@ -202,6 +206,7 @@ export class Fragments {
     this.name[free] = name;
     this.owner[free] = owner;
     this.born[free] = now;
+    this.order[free] = this.arrivals++;
     this.blocks[free] = 0;
     this.end[free] = 0;
     this.seen.fill(0, free * BITMAP_WORDS, (free + 1) * BITMAP_WORDS);
