@@ -66,7 +66,8 @@ export function checkIpv4(view: DataView, at: number, length: number): number {
 }
 
 /**
- * The header of a packet quoted in an ICMP error: whole and with the right checksum, while its payload may be cut short.
+ * The header of a packet quoted in an ICMP error: whole, with the right checksum and no source route (RFC 5508 section 7.3),
+ * while its payload may be cut short.
  * @param length bytes from the header to the end of the error
  */
 export function checkQuotedIpv4(view: DataView, at: number, length: number): number {
@@ -75,7 +76,8 @@ export function checkQuotedIpv4(view: DataView, at: number, length: number): num
   if (first >>> 4 !== 4) return FAULT.IPV4_VERSION;
   const header = (first & 15) << 2;
   if (header < IPV4.HEADER_LENGTH || header > length) return FAULT.IPV4_HEADER_LENGTH;
-  return sum(view, at, header) === 0xffff ? FAULT.NONE : FAULT.IPV4_CHECKSUM;
+  if (sum(view, at, header) !== 0xffff) return FAULT.IPV4_CHECKSUM;
+  return checkOptions(view, at + IPV4.HEADER_LENGTH, at + header);
 }
 
 /** Options must be well formed, and none a source route (RFC 7126 section 4.3 and 4.4 advise to drop these). */
