@@ -46,7 +46,9 @@ export class Admission {
     this.state.rule = judgement >> 1;
     if ((judgement & 1) === 0) return this.refuse(client);
     if (this.hasNoHopLeft()) return VERDICT.TTL;
-    return peer === NOBODY ? this.translated(client) : this.direct(client, peer);
+    const verdict = peer === NOBODY ? this.translated(client) : this.direct(client, peer);
+    if (verdict !== VERDICT.FORWARDED) this.prohibit(); // RFC 5508 REQ-8: also for want of room
+    return verdict;
   }
 
   /** @param looped whether the packet is a client's own, sent to our uplink address: a hairpin */
@@ -78,15 +80,18 @@ export class Admission {
 
   /** A packet that the rules refuse is answered as its client's settings say, and noted if they ask for it. */
   private refuse(client: number): number {
-    const { packet, topology, errors, rule } = this.state;
+    const { packet, topology, rule } = this.state;
     const { refuse, log } = topology.client(client);
     const { protocol, source, destination, ports } = packet;
     if (log) this.refusals.note(client, rule, protocol, source, destination, ports);
     if (refuse === "reset" && protocol === PROTOCOL.TCP) this.answers.reset();
-    else if (refuse !== "drop") {
-      errors.send(packet.iface, packet.at, ICMP_TYPE.UNREACHABLE, UNREACHABLE_CODE.ADMIN_PROHIBITED);
-    }
+    else if (refuse !== "drop") this.prohibit();
     return VERDICT.REFUSED;
+  }
+
+  private prohibit(): void {
+    const { packet, errors } = this.state;
+    errors.send(packet.iface, packet.at, ICMP_TYPE.UNREACHABLE, UNREACHABLE_CODE.ADMIN_PROHIBITED);
   }
 
   /** The forward that the packet in hand, sent to our uplink address, falls under. @param source int32, host order */

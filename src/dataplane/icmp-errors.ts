@@ -9,8 +9,8 @@ import { isMartian, NOBODY, type Topology } from "./topology.ts";
 
 /** RFC 1812 section 4.3.2.3: as much of the packet as fits in a datagram of 576 bytes. */
 const LARGEST = 576;
-/** Internetwork control precedence (RFC 1812 section 4.3.2.5). */
-const TOS = 0xc0;
+/** The diffserv class in a TOS byte, without ECN (RFC 3168 section 5). */
+const DSCP = 0xfc;
 const TTL = 64;
 
 /** Errors to one client (or to the uplink): so many at once, and so many a second. */
@@ -21,6 +21,13 @@ export class IcmpErrors {
   private tokens: Float64Array;
   private filled: Float64Array;
   private now = 0;
+
+  /**
+   * The last error about the second half of a hairpin, from our uplink address to itself, which is not sent but comes in
+   * again as from the uplink: the offset of its frame, and its length or 0 for none.
+   */
+  returnedAt = 0;
+  returnedLength = 0;
 
   constructor(
     private readonly ring: Ring,
@@ -52,7 +59,6 @@ export class IcmpErrors {
     const ip = at + ETHERNET.HEADER_LENGTH;
     const source = view.getInt32(ip + IPV4.SOURCE);
     if (isGroupMac(view, at) || !this.isAnswerable(view, ip, source)) return false;
-    if (this.topology.isOwn(source)) return false; // the second half of a hairpin
     if (!this.takeToken(iface, source)) return false;
 
     const head = macHead(view, at + ETHERNET.SOURCE);
@@ -66,13 +72,21 @@ export class IcmpErrors {
     view.setUint16(out + ETHERNET.TYPE, ETHERTYPE.IPV4);
     const total = IPV4.HEADER_LENGTH + ICMP.HEADER_LENGTH + quoted;
     const own = this.topology.ownAddressFor(iface, source);
-    writeIpv4(view, outIp, TOS, total, TTL, PROTOCOL.ICMP, own, source);
+    // RFC 5508 section 7.7, which replaces RFC 1812 section 4.3.2.5 for NATs.
+    const tos = view.getUint8(ip + IPV4.TOS) & DSCP;
+    writeIpv4(view, outIp, tos, total, TTL, PROTOCOL.ICMP, own, source);
     view.setUint8(message + ICMP.TYPE, type);
     view.setUint8(message + ICMP.CODE, code);
     view.setUint32(message + ICMP.IDENTIFIER, detail);
     this.ring.bytes.copyWithin(message + ICMP.HEADER_LENGTH, ip, ip + quoted);
     writeIcmpSum(view, message, ICMP.HEADER_LENGTH + quoted);
-    this.ring.send(iface, out, ETHERNET.HEADER_LENGTH + total);
+    const frameLength = ETHERNET.HEADER_LENGTH + total;
+    if (own === source) {
+      this.returnedAt = out;
+      this.returnedLength = frameLength;
+    } else {
+      this.ring.send(iface, out, frameLength);
+    }
     return true;
   }
 

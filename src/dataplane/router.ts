@@ -339,9 +339,19 @@ export class Router {
     const { packet, state } = this;
     const fault = packet.parse(this.view, state.topology.uplink, packet.at, ETHERNET.HEADER_LENGTH + packet.total);
     const verdict = fault !== 0 ? VERDICT.MALFORMED + fault : this.route(true);
+    this.returnError();
     state.flow = flow;
     this.side = side;
     return verdict;
+  }
+
+  /** An error about the second half of a hairpin goes the way of all errors: to our uplink address, and to its flow's client. */
+  private returnError(): void {
+    const { errors, topology } = this.state;
+    const length = errors.returnedLength;
+    errors.returnedLength = 0;
+    if (length !== 0 && this.packet.parse(this.view, topology.uplink, errors.returnedAt, length) === 0)
+      this.route(true);
   }
 
   /** @returns 0, or the verdict that drops the segment */

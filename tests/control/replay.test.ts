@@ -189,10 +189,15 @@ describe("the talk's frames", () => {
 });
 
 describe("real programs' frames", () => {
-  /** Linux numbers the packets that it originates itself and lets them be fragmented; here they are atomic (RFC 6864). */
-  function asAtomic(frame: Uint8Array): Uint8Array {
+  /**
+   * Linux numbers the packets that it originates itself and lets them be fragmented; ours are atomic (RFC 6864). It marks
+   * its errors as network control; ours have the class of the packets that they are about (RFC 5508 section 7.7).
+   */
+  function asOurs(frame: Uint8Array): Uint8Array {
     if (frame[13] !== 0 || toHex(frame.subarray(26, 30)) !== "0a 89 00 01") return frame;
-    const atomic = patched(frame, 18, 0, 0, 0x40, 0, frame[22], frame[23], 0, 0);
+    const isError = frame[23] === 1 && frame[34] !== 0;
+    const tos = isError ? frame[43] & 0xfc : frame[15];
+    const atomic = patched(patched(frame, 15, tos), 18, 0, 0, 0x40, 0, frame[22], frame[23], 0, 0);
     const sum = checksum(atomic.subarray(14, 34));
     return patched(atomic, 24, sum >>> 8, sum & 255);
   }
@@ -209,7 +214,7 @@ describe("real programs' frames", () => {
         const { frames } = readCapture(await Bun.file(files[iface]).bytes());
         const byLinux = frames.map(({ bytes }) => bytes).filter((bytes) => toHex(bytes.subarray(6, 12)) === mac);
         expect(byLinux.length).toBeGreaterThan(1);
-        const comparable = byLinux.map(asAtomic);
+        const comparable = byLinux.map(asOurs);
         const { frames: ours, resolution } = sent(outcome, iface);
         expect(ours.map(({ bytes }) => describeFrame(bytes))).toEqual(comparable.map(describeFrame));
         expect(hexOf(ours)).toEqual(comparable.map(toHex));

@@ -8,8 +8,8 @@ import {
   NO_FLOW,
   placesWord,
 } from "../../src/dataplane/flows.ts";
-import { payload, udp } from "../support/frames.ts";
-import { dropped, forwarded, Lab, OUTSIDE, REMOTE, SETTINGS, WORK_HOST } from "../support/lab.ts";
+import { icmp, payload, udp } from "../support/frames.ts";
+import { forwarded, Lab, OUTSIDE, REMOTE, refused, SETTINGS, WORK_GATEWAY, WORK_HOST } from "../support/lab.ts";
 import { Random } from "../support/random.ts";
 
 /** What packets from one side of a flow carry. */
@@ -185,7 +185,10 @@ test("when the flow table is full new flows are dropped, and those in it go on",
     const back = { source: REMOTE, destination: OUTSIDE, sourcePort: 9, destinationPort: port };
     expect(lab.from(REMOTE, udp(back, payload(1))).verdict).toBe("forwarded");
   }
-  for (let port = 5; port <= 8; port++) expect(lab.from(WORK_HOST, packet(port))).toEqual(dropped("flow table full"));
+  for (let port = 5; port <= 8; port++) {
+    const told = icmp({ source: WORK_GATEWAY, destination: WORK_HOST, type: 3, code: 13 }, packet(port));
+    expect(lab.from(WORK_HOST, packet(port))).toEqual(refused("flow table full", WORK_HOST, told));
+  }
   for (let port = 1; port <= 4; port++) {
     expect(lab.from(WORK_HOST, packet(port))).toEqual(forwarded(REMOTE, outside(port)));
   }

@@ -25,11 +25,11 @@ const OUT = { source: WORK_HOST, destination: REMOTE, ...PORTS };
 const OUTSIDE_OUT = { ...OUT, source: OUTSIDE, ttl: 63 };
 const BACK = { source: REMOTE, destination: OUTSIDE, sourcePort: 33434, destinationPort: 4000 };
 
-const TIME_EXCEEDED = { type: 11, code: 0, tos: 0xc0 };
+const TIME_EXCEEDED = { type: 11, code: 0 };
 
 /** An error of ours to a host, quoting what it sent. */
 function error(host: string, own: string, fields: Omit<IcmpFields, "source" | "destination">, packet: Uint8Array) {
-  return icmp({ source: own, destination: host, tos: 0xc0, ...fields }, packet.subarray(0, 548));
+  return icmp({ source: own, destination: host, ...fields }, packet.subarray(0, 548));
 }
 
 function expired(host: string, own: string, packet: Uint8Array): Outcome {
@@ -173,14 +173,15 @@ describe("a packet larger than the egress MTU", () => {
   });
 });
 
-test("an error about the second half of a hairpin does not leave by the uplink", () => {
+test("an error about the second half of a hairpin reaches the client, and does not leave by the uplink", () => {
   const forward = { protocol: 17, portLow: 8443, portHigh: 8443, client: 1, to: ip(LAN_HOST), toPort: 443, from: [] };
   const lab = new Lab({ settings: { ...SETTINGS, forwards: [forward] } });
   const hairpin = { source: WORK_HOST, destination: OUTSIDE, sourcePort: 5000, destinationPort: 8443 };
   lab.from(WORK_HOST, udp(hairpin, payload(4)));
-  const { verdict } = lab.from(WORK_HOST, udp({ ...hairpin, ttl: 2 }, payload(4)));
-  expect(verdict).toBe("dropped: TTL exceeded");
-  expect(lab.last.filter(({ iface }) => iface === UPLINK)).toEqual([]);
+  const quoted = udp({ ...hairpin, ttl: 1 }, payload(4));
+  expect(lab.from(WORK_HOST, udp({ ...hairpin, ttl: 2 }, payload(4)))).toEqual(
+    refused("TTL exceeded", WORK_HOST, error(WORK_HOST, OUTSIDE, { ...TIME_EXCEEDED, ttl: 63 }, quoted)),
+  );
 });
 
 test("errors to the uplink have a limit of their own", () => {

@@ -37,7 +37,7 @@ const TIMESTAMP = icmp({ ...ENDS, type: 13, rest: 1 }, payload(12));
 
 /** The answer to a packet that rules refuse: administratively prohibited, quoting it. */
 function prohibited(packet: Uint8Array): Outcome {
-  const error = { source: WORK_GATEWAY, destination: WORK_HOST, tos: 0xc0, type: 3, code: 13 };
+  const error = { source: WORK_GATEWAY, destination: WORK_HOST, type: 3, code: 13 };
   return refused("refused by rules", WORK_HOST, icmp(error, packet.subarray(0, 548)));
 }
 
