@@ -1,0 +1,54 @@
+// probe-rules.ts IN OUT FRAMES ANSWERS: transmits frames on the interface IN, and writes down what comes out of IN and OUT
+// because of them: a line "in HEX" or "out HEX" for each frame. FRAMES has frames in hex, one a line; the last of every
+// BATCH lines is known to come out of OUT, and until it has, no more are sent: so no queue overflows, and nothing is late.
+import { readFileSync, writeFileSync } from "node:fs";
+import { NO_FRAME, PacketRing } from "../../../src/dataplane/packet-ring.ts";
+import { openEvent } from "../../../src/linux/eventfd.ts";
+import { BATCH } from "../probes.ts";
+
+const PATIENCE = 5000; // ms
+const IDENTIFICATION = 14 + 4; // of IPv4, in a frame
+const SOURCE = 14 + 12;
+
+const [inside = "", outside = "", framesFile = "", answersFile = ""] = process.argv.slice(2);
+const ring = new PacketRing(openEvent());
+ring.configure([inside, outside]);
+const answers: string[] = [];
+const lines = readFileSync(framesFile, "utf8").trimEnd().split("\n");
+for (let at = 0; at < lines.length; at += BATCH) {
+  const frames = lines.slice(at, at + BATCH).map((line) => Buffer.from(line, "hex"));
+  for (const frame of frames) transmit(frame);
+  ring.flush();
+  const last = frames[frames.length - 1];
+  const deadline = performance.now() + PATIENCE;
+  while (!collect(last)) {
+    if (performance.now() > deadline) throw new Error(`the last frame of those from line ${at + 1} on is lost`);
+    ring.wait(10);
+  }
+}
+writeFileSync(answersFile, answers.join("\n"));
+ring.close();
+
+function transmit(frame: Uint8Array): void {
+  const at = ring.reserve();
+  ring.bytes.set(frame, at);
+  ring.send(0, at, frame.length);
+}
+
+/** Takes all frames there are. @returns whether the one that was sent last is among those that came out */
+function collect(last: Buffer): boolean {
+  let done = false;
+  for (const [iface, name] of ["in", "out"].entries()) {
+    for (let at = ring.next(iface); at !== NO_FRAME; at = ring.next(iface)) {
+      const frame = Buffer.from(ring.bytes.slice(at, at + ring.length));
+      answers.push(`${name} ${frame.toString("hex")}`);
+      done ||= name === "out" && sameField(frame, last, IDENTIFICATION, 2) && sameField(frame, last, SOURCE, 4);
+    }
+  }
+  ring.flush();
+  return done;
+}
+
+function sameField(one: Buffer, other: Buffer, at: number, length: number): boolean {
+  return one.subarray(at, at + length).equals(other.subarray(at, at + length));
+}
