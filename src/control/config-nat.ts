@@ -21,7 +21,8 @@ export const TIMEOUTS: { readonly [field in keyof Timeouts]: Timeout } = {
   udpNew: { key: "udp_new", usual: 30 },
   dns: { key: "dns", usual: 10 },
   tcpEstablished: { key: "tcp_established", usual: 7440, least: 7440, requirement: "RFC 5382 REQ-5" },
-  tcpTransitory: { key: "tcp_transitory", usual: 240, least: 240, requirement: "RFC 5382 REQ-5" },
+  tcpOpening: { key: "tcp_opening", usual: 240 }, // RFC 7857 section 2.1 lets it be less
+  tcpClosing: { key: "tcp_closing", usual: 240, least: 240, requirement: "RFC 5382 REQ-5" },
   icmp: { key: "icmp", usual: 60, least: 60, requirement: "RFC 5508 REQ-2" },
   other: { key: "other", usual: 600 },
 };
@@ -53,7 +54,8 @@ function readTimeouts(nat: Table): Timeouts {
     udpNew: read(TIMEOUTS.udpNew),
     dns: read(TIMEOUTS.dns),
     tcpEstablished: read(TIMEOUTS.tcpEstablished),
-    tcpTransitory: read(TIMEOUTS.tcpTransitory),
+    tcpOpening: read(TIMEOUTS.tcpOpening),
+    tcpClosing: read(TIMEOUTS.tcpClosing),
     icmp: read(TIMEOUTS.icmp),
     other: read(TIMEOUTS.other),
   };

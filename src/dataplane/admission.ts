@@ -239,7 +239,7 @@ export class Admission {
 }
 
 function firstTimeout(protocol: number): number {
-  if (protocol === PROTOCOL.TCP) return TIMEOUT.TCP_TRANSITORY;
+  if (protocol === PROTOCOL.TCP) return TIMEOUT.TCP_OPENING;
   if (protocol === PROTOCOL.UDP) return TIMEOUT.UDP_NEW;
   return protocol === PROTOCOL.ICMP ? TIMEOUT.ICMP : TIMEOUT.OTHER;
 }

@@ -9,9 +9,10 @@ export const TIMEOUT = {
   UDP: 1,
   DNS: 2,
   TCP_ESTABLISHED: 3,
-  TCP_TRANSITORY: 4,
-  ICMP: 5,
-  OTHER: 6,
+  TCP_OPENING: 4,
+  TCP_CLOSING: 5,
+  ICMP: 6,
+  OTHER: 7,
 } as const;
 
 const SHIFT = FLOW_STATE.TIMEOUT_SHIFT;
@@ -24,8 +25,8 @@ export class FlowTimeouts {
   constructor(private readonly flows: FlowTable) {}
 
   apply(timeouts: Timeouts): void {
-    const { udpNew, udp, dns, tcpEstablished, tcpTransitory, icmp, other } = timeouts;
-    this.seconds.set([udpNew, udp, dns, tcpEstablished, tcpTransitory, icmp, other]);
+    const { udpNew, udp, dns, tcpEstablished, tcpOpening, tcpClosing, icmp, other } = timeouts;
+    this.seconds.set([udpNew, udp, dns, tcpEstablished, tcpOpening, tcpClosing, icmp, other]);
   }
 
   /** @returns seconds that this flow lives without traffic */

@@ -28,6 +28,7 @@ export interface InterfaceSettings {
 }
 
 export interface UplinkSettings {
+  /** While there is no uplink: the number behind the last interface. Then the gateway is pinned and all rules refuse. */
   readonly iface: number;
   readonly address: number;
   /** Length of the on-link prefix; hosts in it are reached directly, all others through the gateway. */
@@ -107,9 +108,10 @@ export interface Timeouts {
   readonly udp: number;
   /** UDP to port 53, after the first answer: one question, one answer. */
   readonly dns: number;
-  /** TCP: agreed to by both ends; opening or closing (RFC 5382 REQ-5). */
+  /** TCP: agreed to by both ends (RFC 5382 REQ-5); before that, and after (RFC 7857 section 2.1). */
   readonly tcpEstablished: number;
-  readonly tcpTransitory: number;
+  readonly tcpOpening: number;
+  readonly tcpClosing: number;
   /** ICMP queries (RFC 5508 REQ-2). */
   readonly icmp: number;
   /** All other protocols. */

@@ -210,7 +210,9 @@ export class TcpTracker {
     const closed = (state & RESET) !== 0 || (state & BOTH_FINS_ACKED) === BOTH_FINS_ACKED;
     const assured = (state & BOTH_SYNS_ACKED) === BOTH_SYNS_ACKED && !closed;
     words[at + FLOW.STATE] = assured ? state | FLOW_STATE.ASSURED : state & ~FLOW_STATE.ASSURED;
-    this.timeouts.set(flow, this.isEstablished(flow) ? TIMEOUT.TCP_ESTABLISHED : TIMEOUT.TCP_TRANSITORY);
+    const isOpening = (state & BOTH_SYNS_ACKED) !== BOTH_SYNS_ACKED && !closed;
+    const unestablished = isOpening ? TIMEOUT.TCP_OPENING : TIMEOUT.TCP_CLOSING;
+    this.timeouts.set(flow, this.isEstablished(flow) ? TIMEOUT.TCP_ESTABLISHED : unestablished);
   }
 
   /** @returns whether a side can have sent this sequence number of late: what an ICMP error quotes must be (RFC 5927) */

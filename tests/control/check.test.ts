@@ -88,7 +88,8 @@ nat.timeouts
   udp_new           30s
   dns               10s
   tcp_established   2h4m
-  tcp_transitory    4m
+  tcp_opening       4m
+  tcp_closing       4m
   icmp              1m
   other             10m
 `,
@@ -192,7 +193,8 @@ nat.timeouts
   udp_new           1s
   dns               1s
   tcp_established   2h13m20s
-  tcp_transitory    1h1s
+  tcp_opening       30s
+  tcp_closing       1h1s
   icmp              1m1s
   other             2m
 `,
@@ -254,7 +256,8 @@ nat.timeouts
   udp_new           30s
   dns               10s
   tcp_established   2h4m
-  tcp_transitory    4m
+  tcp_opening       4m
+  tcp_closing       4m
   icmp              1m
   other             10m
 `,

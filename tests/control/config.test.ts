@@ -65,7 +65,16 @@ const SHARE = {
 const NAT = {
   maxFlows: 65536,
   resetUnknown: true,
-  timeouts: { udpNew: 30, udp: 300, dns: 10, tcpEstablished: 7440, tcpTransitory: 240, icmp: 60, other: 600 },
+  timeouts: {
+    udpNew: 30,
+    udp: 300,
+    dns: 10,
+    tcpEstablished: 7440,
+    tcpOpening: 240,
+    tcpClosing: 240,
+    icmp: 60,
+    other: 600,
+  },
 };
 
 test("the example is understood", () => {
@@ -229,11 +238,9 @@ const TIMEOUT_ERRORS: [string, string][] = [
     'tcp_established 7439 is shorter than 2h4m, the least by RFC 5382 REQ-5 (write tcp_established = "2h4m")',
   ],
   ["tcp_established = 8001", 'tcp_established 8001 is longer than 2h13m20s (write tcp_established = "2h4m")'],
-  [
-    "tcp_transitory = 239",
-    'tcp_transitory 239 is shorter than 4m, the least by RFC 5382 REQ-5 (write tcp_transitory = "4m")',
-  ],
-  ["tcp_transitory = 8001", 'tcp_transitory 8001 is longer than 2h13m20s (write tcp_transitory = "4m")'],
+  ["tcp_closing = 239", 'tcp_closing 239 is shorter than 4m, the least by RFC 5382 REQ-5 (write tcp_closing = "4m")'],
+  ["tcp_closing = 8001", 'tcp_closing 8001 is longer than 2h13m20s (write tcp_closing = "4m")'],
+  ["tcp_opening = 0", 'tcp_opening 0 is shorter than 1s (write tcp_opening = "4m")'],
   ["icmp = 59", 'icmp 59 is shorter than 1m, the least by RFC 5508 REQ-2 (write icmp = "1m")'],
   ["icmp = 8001", 'icmp 8001 is longer than 2h13m20s (write icmp = "1m")'],
   ["other = 0", 'other 0 is shorter than 1s (write other = "10m")'],
@@ -575,7 +582,7 @@ const ONE_LINE: [number, string, string][] = [
   [
     22,
     "[nat.timeouts]\ntcp = 1",
-    '23: nat.timeouts: unknown key "tcp" (known: udp, udp_new, dns, tcp_established, tcp_transitory, icmp, other)',
+    '23: nat.timeouts: unknown key "tcp" (known: udp, udp_new, dns, tcp_established, tcp_opening, tcp_closing, icmp, other)',
   ],
   ...TIMEOUT_ERRORS.map(([line, error]): [number, string, string] => [
     22,

@@ -21,7 +21,7 @@ const SETTINGS: Settings = {
   nat: {
     maxFlows: 1024,
     resetUnknown: false,
-    timeouts: { udpNew: 1, udp: 1, dns: 1, tcpEstablished: 1, tcpTransitory: 1, icmp: 1, other: 1 },
+    timeouts: { udpNew: 1, udp: 1, dns: 1, tcpEstablished: 1, tcpOpening: 1, tcpClosing: 1, icmp: 1, other: 1 },
   },
 };
 

@@ -50,7 +50,16 @@ const SHARE = {
 const NAT = {
   maxFlows: 65536,
   resetUnknown: true,
-  timeouts: { udpNew: 30, udp: 300, dns: 10, tcpEstablished: 7440, tcpTransitory: 240, icmp: 60, other: 600 },
+  timeouts: {
+    udpNew: 30,
+    udp: 300,
+    dns: 10,
+    tcpEstablished: 7440,
+    tcpOpening: 240,
+    tcpClosing: 240,
+    icmp: 60,
+    other: 600,
+  },
 };
 
 describe("settings", () => {
@@ -200,7 +209,8 @@ describe("settings", () => {
             udp: 120,
             dns: 1,
             tcpEstablished: 8000,
-            tcpTransitory: 3601,
+            tcpOpening: 30,
+            tcpClosing: 3601,
             icmp: 61,
             other: 120,
           },

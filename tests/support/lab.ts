@@ -109,7 +109,16 @@ export const SETTINGS: Settings = {
   nat: {
     maxFlows: 1024,
     resetUnknown: true,
-    timeouts: { udpNew: 30, udp: 300, dns: 10, tcpEstablished: 7440, tcpTransitory: 240, icmp: 60, other: 600 },
+    timeouts: {
+      udpNew: 30,
+      udp: 300,
+      dns: 10,
+      tcpEstablished: 7440,
+      tcpOpening: 240,
+      tcpClosing: 240,
+      icmp: 60,
+      other: 600,
+    },
   },
 };
 
