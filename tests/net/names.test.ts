@@ -72,6 +72,8 @@ beforeAll(async () => {
     ...["--cname=alias.example,eight.example", ...aliases(9), `--listen-address=${ROUTER}`, "--bind-interfaces"],
   );
   await dns.says(`read ${hostsFile}`);
+  configureNames([]);
+  await lab.start();
 });
 
 afterAll(() => lab.close());
@@ -113,11 +115,6 @@ async function useNames(...names: readonly string[]): Promise<void> {
 }
 
 describe("without the client looking anything up, it can fetch from", () => {
-  beforeAll(async () => {
-    configureNames([]);
-    await lab.start();
-  });
-
   test("the address of a name that has one, and from no other, nor from another port", async () => {
     await useNames("one");
     await expectReachable([server(101)], [server(100), server(101), server(102)]);
