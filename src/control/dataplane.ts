@@ -1,5 +1,6 @@
 // Control's handle on the dataplane's thread: starts it, posts commands, hears reports.
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
+import { type PacketSocket, PacketSockets } from "../dataplane/packet-sockets.ts";
 import type { ClientSettings, Settings } from "../dataplane/settings.ts";
 import type { Command, Report, SharedState, Start } from "../dataplane/worker.ts";
 import { openEvent, signalEvent } from "../linux/eventfd.ts";
@@ -19,6 +20,8 @@ export class Dataplane {
   readonly failed: Promise<never>;
   /** Those who wait for a report, in the order of their commands. */
   private readonly waiters: Waiter[] = [];
+  /** Lists of sockets that are in force, or will be once the dataplane has answered: the oldest, which is in force, first. */
+  private readonly lists: (readonly PacketSocket[])[] = [];
   /**
    * Sees a name server's answer to a client whose rules have host names, before the client does: what is posted to the
    * dataplane in this call is in force when the client gets it.
@@ -33,6 +36,7 @@ export class Dataplane {
     private readonly worker: Worker,
     private readonly port: MessagePort,
     private readonly wake: number,
+    private readonly sockets: PacketSockets,
   ) {
     this.failed = new Promise((_, reject) => {
       this.fail = reject;
@@ -49,13 +53,17 @@ export class Dataplane {
    */
   static async start(settings: Settings): Promise<{ dataplane: Dataplane; state: SharedState }> {
     const { port1, port2 } = new MessageChannel();
+    const sockets = new PacketSockets();
+    const inForce = sockets.open(namesOf(settings));
     const wake = openEvent();
-    const start: Start = { settings, port: port2, wake };
+    const start: Start = { settings, sockets: inForce, port: port2, wake };
     const dataplane = new Dataplane(
       new Worker(threadFile("dataplane/worker"), { workerData: start, transferList: [port2] }),
       port1,
       wake,
+      sockets,
     );
+    dataplane.lists.push(inForce);
     const report = await dataplane.answer();
     if (report.type === "ready") return { dataplane, state: report.state };
     await dataplane.end();
@@ -67,7 +75,12 @@ export class Dataplane {
    * @throws Error where they can't be: then the old ones stay in force
    */
   async apply(settings: Settings): Promise<void> {
-    const report = await this.command({ type: "apply", settings });
+    const sockets = this.sockets.open(namesOf(settings));
+    this.lists.push(sockets);
+    const report = await this.command({ type: "apply", settings, sockets });
+    // Answers come in the order of commands, so the list that this one is about is the second oldest.
+    this.lists.splice(report.type === "applied" ? 0 : 1, 1);
+    this.sockets.keep(this.lists.flat());
     if (report.type !== "applied") throw unexpected(report);
   }
 
@@ -143,8 +156,13 @@ export class Dataplane {
     this.worker.removeAllListeners("exit");
     await this.worker.terminate();
     this.port.close();
+    this.sockets.keep([]);
     libc.close(this.wake);
   }
+}
+
+function namesOf({ interfaces }: Settings): string[] {
+  return interfaces.map(({ name }) => name);
 }
 
 function unexpected(report: Report): Error {

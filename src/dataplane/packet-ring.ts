@@ -4,7 +4,6 @@
 // Per frame: plain loops, no allocation. What cannot be received or transmitted whole is dropped and counted.
 import { toArrayBuffer } from "bun:ffi";
 import { drainEvent } from "../linux/eventfd.ts";
-import { interfaceIndex } from "../linux/interfaces.ts";
 import {
   EAGAIN,
   EINTR,
@@ -23,7 +22,7 @@ import {
 import {
   MSG_DONTWAIT,
   MSG_TRUNC,
-  openPacketSocket,
+  mapPacketRing,
   SLOT_CAPTURED,
   SLOT_FRAME,
   SLOT_LENGTH,
@@ -35,6 +34,7 @@ import {
   takeSocketError,
 } from "../linux/packet-socket.ts";
 import { PollSet } from "../linux/poll.ts";
+import type { PacketSocket } from "./packet-sockets.ts";
 import { RESERVED_LENGTH, type Ring, VNET_LENGTH } from "./ring.ts";
 
 /** What `next` returns when there is no frame. */
@@ -64,8 +64,9 @@ export const RING_COUNTERS: readonly string[] = [
 /** Interfaces at a time: addresses are set aside for so many, memory is not. */
 const MAX_INTERFACES = 64;
 
-const SHAPE = { slotSize: 2048, slots: 512 };
-const SLOT_MASK = SHAPE.slots - 1;
+/** Of each interface's receive ring. */
+export const RING_SHAPE = { slotSize: 2048, slots: 512 };
+const SLOT_MASK = RING_SHAPE.slots - 1;
 
 /** Frames queued for one interface before they are transmitted without waiting for the flush. */
 const QUEUE_LENGTH = 128;
@@ -80,7 +81,7 @@ const ORIGINATED_LENGTH = VNET_LENGTH + RESERVED_LENGTH;
 const ORIGINATED_FRAMES = 64;
 
 // A place in memory for each interface: receive ring, then messages and vectors of its transmit queue.
-const RECEIVE_LENGTH = SHAPE.slotSize * SHAPE.slots;
+const RECEIVE_LENGTH = RING_SHAPE.slotSize * RING_SHAPE.slots;
 const TRANSMIT_LENGTH = pages(QUEUE_LENGTH * (MESSAGE_LENGTH + VECTOR_LENGTH));
 const PLACE_LENGTH = RECEIVE_LENGTH + TRANSMIT_LENGTH;
 
@@ -104,8 +105,6 @@ class Port {
   queued = 0;
 
   constructor(
-    readonly name: string,
-    readonly ifindex: number,
     readonly fd: number,
     /** Offset of its place in memory: that of its receive ring. */
     readonly place: number,
@@ -152,37 +151,35 @@ export class PacketRing implements Ring {
   }
 
   /**
-   * Changes which interfaces there are, between flushes. Those that stay lose nothing; an interface that went and came
-   * again under its name is opened anew.
-   * @param names of interfaces that are up, in the order of their numbers
-   * @throws where one can't be opened; then nothing has changed
+   * Changes which interfaces there are, between flushes. Those whose sockets stay lose nothing.
+   * @param sockets of the interfaces, in the order of their numbers; they stay the caller's, to be closed when they are not
+   * configured any more
+   * @throws where one's ring can't be had; then nothing has changed
    */
-  configure(names: readonly string[]): void {
+  configure(sockets: readonly PacketSocket[]): void {
     const opened: Port[] = [];
     const ports: Port[] = [];
     try {
-      for (const name of names) {
-        const ifindex = interfaceIndex(name);
-        let port = this.ports.find((open) => open.name === name && open.ifindex === ifindex);
+      for (const { name, fd } of sockets) {
+        let port = this.ports.find((open) => open.fd === fd);
         if (port === undefined) {
-          port = this.open(name, ifindex);
+          port = this.open(name, fd);
           opened.push(port);
         }
         ports.push(port);
       }
     } catch (error) {
-      for (const port of opened) this.shut(port);
+      for (const port of opened) this.freePlace(port.place);
       throw error;
     }
     const gone = this.ports.filter((port) => !ports.includes(port));
     this.ports = ports;
     this.poll = new PollSet([this.wake, ...ports.map((port) => port.fd)]);
-    for (const port of gone) this.shut(port);
+    for (const port of gone) this.freePlace(port.place);
   }
 
-  /** Closes all sockets and gives the memory back: `bytes` and `view` must not be touched any more. */
+  /** Gives the memory back: `bytes` and `view` must not be touched any more. */
   close(): void {
-    for (const port of this.ports) this.shut(port);
     this.ports = [];
     releaseAddresses(this.base, TOTAL_LENGTH);
   }
@@ -194,9 +191,9 @@ export class PacketRing implements Ring {
   next(iface: number): number {
     const port = this.ports[iface];
     for (;;) {
-      const slot = port.place + port.cursor * SHAPE.slotSize;
+      const slot = port.place + port.cursor * RING_SHAPE.slotSize;
       const status = Atomics.load(this.words, (slot + SLOT_STATUS) >> 2);
-      if (status === TP_STATUS_KERNEL || port.held === SHAPE.slots) return NO_FRAME;
+      if (status === TP_STATUS_KERNEL || port.held === RING_SHAPE.slots) return NO_FRAME;
       const long = (status & TP_STATUS_COPY) !== 0;
       if (long && this.longFrames === LONG_FRAMES) return NO_FRAME;
 
@@ -282,7 +279,7 @@ export class PacketRing implements Ring {
   private giveBack(port: Port): void {
     this.counters[RECEIVED] += port.held;
     for (; port.held > 0; port.held--) {
-      const slot = port.place + ((port.cursor - port.held) & SLOT_MASK) * SHAPE.slotSize;
+      const slot = port.place + ((port.cursor - port.held) & SLOT_MASK) * RING_SHAPE.slotSize;
       Atomics.store(this.words, (slot + SLOT_STATUS) >> 2, TP_STATUS_KERNEL);
     }
   }
@@ -332,7 +329,7 @@ export class PacketRing implements Ring {
     }
   }
 
-  private open(name: string, ifindex: number): Port {
+  private open(name: string, fd: number): Port {
     const place = this.freePlaces.pop();
     if (place === undefined) throw new Error(`${name}: no more than ${MAX_INTERFACES} interfaces at a time`);
     try {
@@ -342,16 +339,12 @@ export class PacketRing implements Ring {
         this.setAddress(message + 16, vectorOf(place, i));
         this.words[(message + 24) >> 2] = 1;
       }
-      return new Port(name, ifindex, openPacketSocket(ifindex, this.base + place, SHAPE), place);
+      mapPacketRing(fd, this.base + place, RING_SHAPE);
+      return new Port(fd, place);
     } catch (error) {
       this.freePlace(place);
       throw error;
     }
-  }
-
-  private shut(port: Port): void {
-    libc.close(port.fd);
-    this.freePlace(port.place);
   }
 
   private freePlace(place: number): void {

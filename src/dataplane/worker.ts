@@ -3,12 +3,15 @@
 // An error here ends the thread, and with it the program: nothing is forwarded that was not judged.
 import { type MessagePort, receiveMessageOnPort, workerData } from "node:worker_threads";
 import { NO_FRAME, PacketRing } from "./packet-ring.ts";
+import type { PacketSocket } from "./packet-sockets.ts";
 import { Router } from "./router.ts";
 import type { ClientSettings, Settings } from "./settings.ts";
 
 /** What the thread is started with. */
 export interface Start {
   readonly settings: Settings;
+  /** Of the settings' interfaces, in their order: control's, which closes them once they are not in force any more. */
+  readonly sockets: readonly PacketSocket[];
   /** Commands come here, reports go out. */
   readonly port: MessagePort;
   /** An eventfd, signalled when there is a command. */
@@ -20,7 +23,7 @@ export interface Start {
  * applied, `stop` by stopped.
  */
 export type Command =
-  | { readonly type: "apply"; readonly settings: Settings }
+  | { readonly type: "apply"; readonly settings: Settings; readonly sockets: readonly PacketSocket[] }
   /** New rules for one client, at its number in the settings in force; all else about it is as it was. */
   | { readonly type: "client"; readonly client: number; readonly settings: ClientSettings }
   | { readonly type: "stop" }
@@ -67,11 +70,7 @@ const LONGEST_SLEEP = 100;
 /** ms between two readings of the kernel's count of drops. */
 const DROP_INTERVAL = 1000;
 
-const { settings, port, wake } = workerData as Start;
-
-function namesOf({ interfaces }: Settings): string[] {
-  return interfaces.map(({ name }) => name);
-}
+const { settings, sockets, port, wake } = workerData as Start;
 
 function report(message: Report): void {
   port.postMessage(message);
@@ -102,7 +101,7 @@ function obey(ring: PacketRing, router: Router): boolean {
     if (received === undefined) return true;
     const command = received.message;
     if (command.type === "stop") return false;
-    if (command.type === "apply") apply(ring, router, command.settings);
+    if (command.type === "apply") apply(ring, router, command.settings, command.sockets);
     else if (command.type === "ask") router.ask(command.id, command.server, command.question);
     else if (command.type === "release") router.releaseAnswer(command.id);
     else {
@@ -112,9 +111,9 @@ function obey(ring: PacketRing, router: Router): boolean {
   }
 }
 
-function apply(ring: PacketRing, router: Router, settings: Settings): void {
+function apply(ring: PacketRing, router: Router, settings: Settings, sockets: readonly PacketSocket[]): void {
   try {
-    ring.configure(namesOf(settings));
+    ring.configure(sockets);
   } catch (error) {
     report({ type: "refused", reason: messageOf(error) });
     return;
@@ -157,7 +156,7 @@ function messageOf(error: unknown): string {
 function openRing(): PacketRing | undefined {
   try {
     const ring = new PacketRing(wake);
-    ring.configure(namesOf(settings));
+    ring.configure(sockets);
     return ring;
   } catch (error) {
     report({ type: "refused", reason: messageOf(error) });

@@ -66,14 +66,13 @@ function socketAddress(ifindex: number): DataView<ArrayBuffer> {
 }
 
 /**
- * Opens the socket, maps its ring at `address` and binds it: from then on slots fill.
+ * Opens the socket and binds it: from then on its slots fill, in a ring that is to be mapped. The kernel takes its time.
  * Frames have a virtio_net_hdr before them, in slots and in both directions of the socket: segmentation and checksum
  * offload pass through. A frame longer than a slot is queued whole for recv(2), its slot has TP_STATUS_COPY.
- * @param address page-aligned, in a reservation, `shape.slotSize * shape.slots` bytes
  * @returns the file descriptor
- * @throws SystemError, with nothing left open (what was mapped is left to the caller)
+ * @throws SystemError, with nothing left open
  */
-export function openPacketSocket(ifindex: number, address: number, shape: RingShape): number {
+export function openPacketSocket(ifindex: number, shape: RingShape): number {
   // Protocol 0: no frame arrives before bind().
   const fd = must(libc.socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0), "socket AF_PACKET");
   try {
@@ -85,10 +84,9 @@ export function openPacketSocket(ifindex: number, address: number, shape: RingSh
     setOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, Uint32Array.of(SOCKET_BUFFER), "SO_RCVBUFFORCE");
     setOption(fd, SOL_SOCKET, SO_SNDBUFFORCE, Uint32Array.of(SOCKET_BUFFER), "SO_SNDBUFFORCE");
 
-    const length = shape.slotSize * shape.slots;
-    const request = Uint32Array.of(BLOCK_SIZE, length / BLOCK_SIZE, shape.slotSize, shape.slots); // struct tpacket_req
+    const blocks = ringLength(shape) / BLOCK_SIZE;
+    const request = Uint32Array.of(BLOCK_SIZE, blocks, shape.slotSize, shape.slots); // struct tpacket_req
     setOption(fd, SOL_PACKET, PACKET_RX_RING, request, "PACKET_RX_RING");
-    mapFile(address, length, fd);
 
     const link = socketAddress(ifindex);
     must(libc.bind(fd, ptr(link), link.byteLength), `bind to interface ${ifindex}`);
@@ -100,6 +98,18 @@ export function openPacketSocket(ifindex: number, address: number, shape: RingSh
     libc.close(fd);
     throw error;
   }
+}
+
+/**
+ * Maps the ring of an open socket. The socket is not gone, though closed, before what is mapped is unmapped.
+ * @param address page-aligned, in a reservation, with room for the whole ring
+ */
+export function mapPacketRing(fd: number, address: number, shape: RingShape): void {
+  mapFile(address, ringLength(shape), fd);
+}
+
+function ringLength({ slotSize, slots }: RingShape): number {
+  return slotSize * slots;
 }
 
 const result = new Uint32Array(2);

@@ -1,6 +1,7 @@
 // Raw frames out of and into interfaces of the namespace that the program runs in: what a peer is made of that plays hosts
 // on several cables at once, and must see every frame that comes.
 import { NO_FRAME, PacketRing } from "../../src/dataplane/packet-ring.ts";
+import { PacketSockets } from "../../src/dataplane/packet-sockets.ts";
 import { VNET_LENGTH } from "../../src/dataplane/ring.ts";
 import { openEvent } from "../../src/linux/eventfd.ts";
 
@@ -17,7 +18,7 @@ export class RawLinks {
   private readonly ring = new PacketRing(openEvent());
 
   constructor(private readonly names: readonly string[]) {
-    this.ring.configure(names);
+    this.ring.configure(new PacketSockets().open(names));
   }
 
   /** Queues a frame; `receive` transmits it at the latest. */

@@ -1,6 +1,7 @@
 // flood.ts INTERFACE OUR-MAC THEIR-MAC SOURCE COUNT: sends SYNs from random ports of an address to random addresses, as fast
 // as it goes, until SIGTERM and at least COUNT; then says how many, and how many a second.
 import { PacketRing, RING_COUNTERS } from "../../../src/dataplane/packet-ring.ts";
+import { PacketSockets } from "../../../src/dataplane/packet-sockets.ts";
 import { openEvent } from "../../../src/linux/eventfd.ts";
 import { ethernet, IPV4_TYPE, tcp } from "../../support/frames.ts";
 import { Random } from "../../support/random.ts";
@@ -15,7 +16,7 @@ const SEQUENCE = PORT + 4;
 
 const [name = "", from = "", to = "", source = "", count] = process.argv.slice(2);
 const ring = new PacketRing(openEvent());
-ring.configure([name]);
+ring.configure(new PacketSockets().open([name]));
 const random = new Random(8);
 
 /** A SYN whose destination, source port and sequence number are zero: what its checksums become is added up from here. */

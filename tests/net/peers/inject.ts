@@ -2,11 +2,12 @@
 // nobody's queue to overflow.
 import { readFileSync } from "node:fs";
 import { PacketRing, RING_COUNTERS } from "../../../src/dataplane/packet-ring.ts";
+import { PacketSockets } from "../../../src/dataplane/packet-sockets.ts";
 import { openEvent } from "../../../src/linux/eventfd.ts";
 
 const [name = "", file = ""] = process.argv.slice(2);
 const ring = new PacketRing(openEvent());
-ring.configure([name]);
+ring.configure(new PacketSockets().open([name]));
 for (const [i, line] of readFileSync(file, "utf8").trimEnd().split("\n").entries()) {
   const frame = Buffer.from(line, "hex");
   const at = ring.reserve();

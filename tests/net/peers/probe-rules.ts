@@ -3,6 +3,7 @@
 // BATCH lines is known to come out of OUT, and until it has, no more are sent: so no queue overflows, and nothing is late.
 import { readFileSync, writeFileSync } from "node:fs";
 import { NO_FRAME, PacketRing } from "../../../src/dataplane/packet-ring.ts";
+import { PacketSockets } from "../../../src/dataplane/packet-sockets.ts";
 import { openEvent } from "../../../src/linux/eventfd.ts";
 import { BATCH } from "../probes.ts";
 
@@ -12,7 +13,7 @@ const SOURCE = 14 + 12;
 
 const [inside = "", outside = "", framesFile = "", answersFile = ""] = process.argv.slice(2);
 const ring = new PacketRing(openEvent());
-ring.configure([inside, outside]);
+ring.configure(new PacketSockets().open([inside, outside]));
 const answers: string[] = [];
 const lines = readFileSync(framesFile, "utf8").trimEnd().split("\n");
 for (let at = 0; at < lines.length; at += BATCH) {

@@ -1,6 +1,7 @@
 // ring.ts CASE: two interfaces, a0 and b0, are the ends of one cable; what the ring does with it at its limits, as JSON.
 import { readFileSync } from "node:fs";
 import { NO_FRAME, PacketRing, RING_COUNTERS } from "../../../src/dataplane/packet-ring.ts";
+import { PacketSockets } from "../../../src/dataplane/packet-sockets.ts";
 import { VNET_LENGTH } from "../../../src/dataplane/ring.ts";
 import { openEvent, signalEvent } from "../../../src/linux/eventfd.ts";
 
@@ -10,7 +11,15 @@ const MINIMUM = 60;
 
 const wake = openEvent();
 const ring = new PacketRing(wake);
-ring.configure(["a0", "b0"]);
+const sockets = new PacketSockets();
+configure("a0", "b0");
+
+/** As control and the dataplane's thread do it between them. */
+function configure(...names: string[]): void {
+  const opened = sockets.open(names);
+  ring.configure(opened);
+  sockets.keep(opened);
+}
 
 /** Queues a frame of nobody's protocol from a0 to b0, with a number in it. */
 function send(number: number, length = MINIMUM): number {
@@ -106,13 +115,13 @@ const CASES = {
     ring.flush();
     let error = "";
     try {
-      ring.configure(["b0", "nowhere"]);
+      configure("b0", "nowhere");
     } catch (caught) {
       error = String(caught);
     }
     for (let i = 0; i < 10; i++) {
-      ring.configure(["lo", "b0"]);
-      ring.configure(["a0", "b0"]);
+      configure("lo", "b0");
+      configure("a0", "b0");
     }
     send(2);
     ring.flush();
