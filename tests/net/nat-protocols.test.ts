@@ -1,9 +1,9 @@
 // Protocols without ports through the running firewall, as raw frames: GRE, ESP, SCTP and others, translated by address
 // alone; and what goes from client to client.
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { ethernet, IPV4_TYPE, ipv4, payload, tcp, toHex, udp } from "../support/frames.ts";
+import { ethernet, IPV4_TYPE, icmp, ipv4, payload, tcp, toHex, udp } from "../support/frames.ts";
 import { FirewallLab } from "./firewall-lab.ts";
-import { CLIENT, configuration, GUEST, guestSection, SERVER, UPLINK } from "./places.ts";
+import { CLIENT, CLIENT_GATEWAY, configuration, GUEST, guestSection, SERVER, UPLINK } from "./places.ts";
 import { NO_OFFLOAD, plain, type WireFrame } from "./raw-links.ts";
 import { RawPeer } from "./raw-peer.ts";
 
@@ -88,9 +88,10 @@ for (const [name, protocol] of [
     );
     const stranger = ipv4({ ...FIELDS, source: OTHER_SERVER, destination: UPLINK }, protocol, content);
     await expectExchange([sent("uplink", stranger)], []);
-    // Without ports nothing would tell two clients' answers apart.
+    // Without ports nothing would tell two clients' answers apart: the second one is told (RFC 5508 REQ-8).
     const second = ipv4({ ...FIELDS, source: GUEST, destination: SERVER }, protocol, content);
-    await expectExchange([sent("guest", second)], []);
+    const fields = { source: CLIENT_GATEWAY, destination: GUEST, tos: FIELDS.tos & 0xfc, type: 3, code: 13 };
+    await expectExchange([sent("guest", second)], [arrived("guest", icmp(fields, second.subarray(0, 548)))]);
   });
 }
 
