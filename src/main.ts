@@ -2,11 +2,12 @@
 import { version } from "../package.json" with { type: "json" };
 import { appliance } from "./control/appliance.ts";
 import { check } from "./control/check.ts";
+import { explain } from "./control/explain.ts";
 import { replay } from "./control/replay.ts";
 import { run } from "./control/run.ts";
 import { UsageError, type Verb } from "./control/verb.ts";
 
-const VERBS: ReadonlyMap<string, Verb> = new Map(Object.entries({ run, check, replay, appliance }));
+const VERBS: ReadonlyMap<string, Verb> = new Map(Object.entries({ run, check, explain, replay, appliance }));
 
 const HELP = `Usage: firebreak VERB [ARGUMENTS…]
 

@@ -19,7 +19,7 @@ export interface Circumstances {
 
 export const IANA = { tcp: PROTOCOL.TCP, udp: PROTOCOL.UDP, icmp: PROTOCOL.ICMP } as const;
 
-const DNS_PORT = 53;
+export const DNS_PORT = 53;
 const ALL_PORTS: PortRange = { low: 0, high: 65535 };
 const ANYWHERE: Prefix = { address: 0, prefix: 0 };
 
