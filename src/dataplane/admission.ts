@@ -213,10 +213,10 @@ export class Admission {
     const { protocol, source } = packet;
     const port = packet.ports >>> 16;
     const known = mappings.find(protocol, source, port);
-    if (known !== NO_MAPPING) return known;
+    if (known !== NO_MAPPING && mappings.isUsed(known)) return known;
     if (shares.hasAllMappings(client)) this.evict(client, client);
     if (shares.hasAllMappings(client)) return NO_MAPPING; // it had others of its flows, or none that may go
-    return mappings.allocate(protocol, source, port);
+    return known !== NO_MAPPING ? known : mappings.allocate(protocol, source, port);
   }
 
   /** Sees to it that the client's new flow has a place. @returns 0, or the verdict that refuses it */

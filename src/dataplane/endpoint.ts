@@ -24,6 +24,8 @@ export const LONGEST_QUESTION = RESERVED_LENGTH - HEADERS;
 
 interface Question {
   readonly id: number;
+  /** The first two bytes, which an answer repeats (RFC 1035 section 4.1.1). */
+  readonly dnsId: number;
   /** int32, host order. */
   readonly server: number;
   readonly mapping: number;
@@ -61,7 +63,9 @@ export class Endpoint {
     }
     mappings.retain(mapping);
     const port = mappings.externalPort(mapping);
-    this.questions.set(port, { id, server: server | 0, mapping, neighbour, deadline: state.now + PATIENCE_MS });
+    const dnsId = ((payload[0] ?? 0) << 8) | (payload[1] ?? 0);
+    const deadline = state.now + PATIENCE_MS;
+    this.questions.set(port, { id, dnsId, server: server | 0, mapping, neighbour, deadline });
     this.transmit(server | 0, port, payload, neighbour);
   }
 
@@ -79,8 +83,10 @@ export class Endpoint {
     const pseudo = pseudoHeaderSum(packet.source, topology.uplinkAddress, PROTOCOL.UDP, length);
     const fault = needsChecksum(view, packet.at) ? FAULT.NONE : checkUdpSum(view, packet.transport, length, pseudo);
     if (fault !== 0) return VERDICT.MALFORMED + fault;
-    this.forget(port, question);
     const start = packet.transport + UDP.HEADER_LENGTH;
+    // Who only guessed the port does not use the question up.
+    if (length < UDP.HEADER_LENGTH + 2 || view.getUint16(start) !== question.dnsId) return otherwise;
+    this.forget(port, question);
     this.deliver(question.id, ring.bytes.slice(start, packet.transport + length));
     return VERDICT.TAKEN;
   }

@@ -41,6 +41,8 @@ export class MappingTable {
   /** By protocol class and external port: mapping + 1, or 0. */
   private readonly external = new Int32Array(3 * PORTS);
   private reserved: readonly PortRange[] = [];
+  /** By protocol class: 1 when a search found no free port, and none has come free since. */
+  private readonly exhausted = new Uint8Array(3);
 
   private oldest = NONE;
   private youngest = NONE;
@@ -86,8 +88,8 @@ export class MappingTable {
    */
   allocate(protocol: number, address: number, port: number): number {
     if (this.free === NONE && !this.dropOldest()) return NO_MAPPING;
-    let external = this.choosePort(protocol, port);
-    while (external === NONE && this.dropOldest()) external = this.choosePort(protocol, port);
+    const chosen = this.choosePort(protocol, port);
+    const external = chosen === NONE ? this.lingeringPort(protocol) : chosen;
     if (external === NONE) return NO_MAPPING;
     const mapping = this.free;
     const at = mapping * MAPPING_WORDS;
@@ -103,6 +105,11 @@ export class MappingTable {
     this.external[classOf(protocol) * PORTS + external] = mapping + 1;
     this.linger(mapping);
     return mapping;
+  }
+
+  /** @returns whether flows use it: it does not just linger */
+  isUsed(mapping: number): boolean {
+    return this.words[mapping * MAPPING_WORDS + FLOWS] > 0;
   }
 
   /** Counts one more flow. @returns whether it is the first */
@@ -129,7 +136,7 @@ export class MappingTable {
 
   /** Ends a mapping that no flow came to use. */
   dropUnused(mapping: number): void {
-    if (this.words[mapping * MAPPING_WORDS + FLOWS] === 0) this.drop(mapping);
+    if (!this.isUsed(mapping)) this.drop(mapping);
   }
 
   /** Ends mappings that have lingered long enough, up to `most`. @param second the clock */
@@ -152,6 +159,7 @@ export class MappingTable {
   /** Keeps the ports of these ranges, and no others, from new mappings; a mapping that has one of them keeps it. */
   reserve(ranges: readonly PortRange[]): void {
     this.reserved = ranges;
+    this.exhausted.fill(0);
   }
 
   externalPort(mapping: number): number {
@@ -170,7 +178,7 @@ export class MappingTable {
   /** Calls back with the client's address of every mapping that flows use. */
   forEach(visit: (address: number) => void): void {
     for (const owner of this.external) {
-      if (owner !== 0 && this.words[(owner - 1) * MAPPING_WORDS + FLOWS] > 0) visit(this.address(owner - 1));
+      if (owner !== 0 && this.isUsed(owner - 1)) visit(this.address(owner - 1));
     }
   }
 
@@ -208,6 +216,7 @@ export class MappingTable {
     const at = mapping * MAPPING_WORDS;
     const words = this.words;
     this.external[classOf(words[at + PROTOCOL]) * PORTS + this.externalPort(mapping)] = 0;
+    this.exhausted[classOf(words[at + PROTOCOL])] = 0;
     const head = this.hash(words[at + PROTOCOL], words[at + ADDRESS], this.internalPort(mapping));
     if (this.heads[head] === mapping) {
       this.heads[head] = words[at + NEXT];
@@ -224,7 +233,24 @@ export class MappingTable {
   private choosePort(protocol: number, port: number): number {
     if (port !== 0 && this.isFree(protocol, port)) return port;
     const low = port < FIRST_PORT ? this.randomPort(protocol, port, FIRST_LOW_PORT, FIRST_PORT) : NONE;
-    return low !== NONE ? low : this.randomPort(protocol, port, FIRST_PORT, PORTS);
+    if (low !== NONE || this.exhausted[classOf(protocol)] === 1) return low;
+    const high = this.randomPort(protocol, port, FIRST_PORT, PORTS);
+    if (high === NONE) this.exhausted[classOf(protocol)] = 1;
+    return high;
+  }
+
+  /** Ends the mapping of the protocol that has lingered longest. @returns its port, or NONE when none lingers */
+  private lingeringPort(protocol: number): number {
+    for (let mapping = this.oldest; mapping !== NONE; ) {
+      const younger = this.words[mapping * MAPPING_WORDS + YOUNGER];
+      if (this.words[mapping * MAPPING_WORDS + PROTOCOL] === protocol) {
+        const port = this.externalPort(mapping);
+        this.drop(mapping);
+        if (this.isFree(protocol, port)) return port;
+      }
+      mapping = younger;
+    }
+    return NONE;
   }
 
   /** A free port of `first` to `end` - 1, both even, of the same parity as `port` (RFC 4787 REQ-4), else of the other. */

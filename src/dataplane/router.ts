@@ -411,6 +411,9 @@ export class Router {
     const field = ip + IPV4.CHECKSUM;
     view.setUint16(field, updateChecksum(view.getUint16(field), TTL_DELTA));
     this.side = this.relay.side;
+    // About an error there is no error (RFC 1122 section 3.2.2): one that is too big is lost.
+    const mtu = state.topology.mtu[state.neighbours.interfaceOf[state.flows.hop(state.flow, this.side ^ 1)]];
+    if (packet.total > mtu && !this.canBeCut(mtu)) return VERDICT.TOO_BIG;
     return this.transmit(state.flow, this.side);
   }
 
