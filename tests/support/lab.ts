@@ -2,7 +2,7 @@
 // the verdict and all frames that came out are compared whole. Everything that leaves has its checksums added up anew.
 import { ANY_ICMP_TYPE, type Match } from "../../src/dataplane/match.ts";
 import { MemoryRing, type SentFrame } from "../../src/dataplane/memory-ring.ts";
-import { Router } from "../../src/dataplane/router.ts";
+import { type ControlEvents, Router } from "../../src/dataplane/router.ts";
 import { compileRuleset } from "../../src/dataplane/ruleset.ts";
 import type { ClientSettings, InterfaceSettings, Settings, UplinkSettings } from "../../src/dataplane/settings.ts";
 import { VERDICT_NAMES } from "../../src/dataplane/verdict.ts";
@@ -135,6 +135,8 @@ export interface LabOptions {
   /** The clock at the start, in ms. */
   readonly now?: number;
   readonly seed?: number;
+  /** Hears of DNS answers; without it, clients' answers are not held. */
+  readonly control?: ControlEvents;
 }
 
 export class Lab {
@@ -155,9 +157,10 @@ export class Lab {
     this.answering = new Set(options.answering ?? Object.keys(HOST_MAC));
     this.now = options.now ?? 1_000_000;
     const random = new Random(options.seed ?? 1);
-    this.router = new Router(this.ring, options.settings ?? SETTINGS, (words) => {
+    const fillRandom = (words: Uint32Array) => {
       for (let i = 0; i < words.length; i++) words[i] = random.next();
-    });
+    };
+    this.router = new Router(this.ring, options.settings ?? SETTINGS, fillRandom, options.control);
     this.router.advance(this.now);
     this.last = this.answerArp(this.ring.takeSent());
   }
@@ -193,6 +196,12 @@ export class Lab {
   /** Puts new settings in force. @returns what was sent at that */
   apply(settings: Settings): string[] {
     this.router.apply(settings);
+    return this.takeSent();
+  }
+
+  /** Has the router do what control asks of it. @returns what was sent at that */
+  command(ask: (router: Router) => void): string[] {
+    ask(this.router);
     return this.takeSent();
   }
 
