@@ -128,13 +128,20 @@ export class FlowTable {
   }
 
   /**
-   * Reads what `find` will read for this packet: the index, and the record that it leads to. When done for many packets
-   * before the first is handled, their cache misses overlap.
-   * @returns a number that depends on what was read; nobody needs it, but the reads can't be left out
+   * The first thing that `find` will read for this packet, the index, read ahead: for many packets before the first is
+   * handled, so that their cache misses overlap.
+   * @returns what `readRecord` takes
    */
-  touch(source: number, destination: number, ports: number, protocol: number): number {
-    const hash = this.hash(source, destination, ports, protocol);
-    const entry = this.index[hash & this.indexMask];
+  readIndex(source: number, destination: number, ports: number, protocol: number): number {
+    return this.index[this.hash(source, destination, ports, protocol) & this.indexMask];
+  }
+
+  /**
+   * The second thing, the record, read ahead.
+   * @param entry as `readIndex` returned it
+   * @returns a number that depends on what was read: nobody needs it, but so the read can't be left out
+   */
+  readRecord(entry: number): number {
     return this.words[Math.max(((entry & ~TAG_MASK) >>> 1) - 1, 0) * FLOW_WORDS];
   }
 

@@ -4,7 +4,7 @@
 import { type MessagePort, receiveMessageOnPort, workerData } from "node:worker_threads";
 import { NO_FRAME, PacketRing } from "./packet-ring.ts";
 import type { PacketSocket } from "./packet-sockets.ts";
-import { Router } from "./router.ts";
+import { READ_AHEAD, Router } from "./router.ts";
 import type { ClientSettings, Settings } from "./settings.ts";
 
 /** What the thread is started with. */
@@ -56,7 +56,7 @@ export interface SharedState {
 }
 
 /** Frames taken from one interface before the others have their turn. */
-const BATCH = 64;
+const BATCH = READ_AHEAD;
 
 /** Breaths without a frame before the thread sleeps: some ten microseconds, in which the next frame of a burst comes. */
 const SPIN = 50;
@@ -86,9 +86,9 @@ function breathe(ring: PacketRing, router: Router, iface: number): number {
   for (let at = ring.next(iface); at !== NO_FRAME; at = ring.next(iface)) {
     offsets[frames] = at;
     lengths[frames] = ring.length;
-    router.readAhead(at, ring.length);
     if (++frames === BATCH) break;
   }
+  router.readAhead(offsets, lengths, frames);
   for (let i = 0; i < frames; i++) router.receive(iface, offsets[i], lengths[i]);
   ring.flush();
   return frames;
