@@ -4,6 +4,8 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { version } from "../../package.json" with { type: "json" };
 import { listDevices } from "../linux/interfaces.ts";
+import { XENBUS } from "../linux/xenbus.ts";
+import { runQube } from "../qubes/qube.ts";
 import { formatMac } from "./address.ts";
 import { type Config, parseConfigBytes } from "./config.ts";
 import { ConfigurationError, Firewall } from "./firewall.ts";
@@ -41,8 +43,9 @@ and forwards as it says until SIGTERM:
   a file                          ${FILE}
   the kernel command line         ${OPTION}=BASE64
 
-Without a configuration, or with one that is not good, it says what to do, forwards nothing and
-waits for SIGTERM. Enter on the console, or SIGUSR1, prints counters and flows.
+Without any of them, under Xen, it is a qube of Qubes OS that provides network, and takes its
+configuration from QubesDB as long as it runs. Else, or with a configuration that is not good,
+it says what to do, forwards nothing and waits for SIGTERM. Enter on the console, or SIGUSR1, prints counters and flows.
 
 Exit status: 0 stopped by a signal, 1 failed.
 `,
@@ -75,6 +78,7 @@ export function findConfiguration(root = "/"): FoundConfiguration | undefined {
 /** Forwards, or says why not, until a signal asks to stop. @throws when the dataplane died */
 async function forward(): Promise<void> {
   const found = findConfiguration();
+  if (found === undefined && existsSync(XENBUS)) return runQube();
   if (found === undefined) return idle(ADVICE);
   log(`configuration from ${found.source}`);
   let firewall: Firewall;

@@ -49,7 +49,7 @@ export function formatConfig(config: Config): string {
 function formatUplink(config: Config): string {
   const { uplink } = config;
   return formatSection("uplink", [
-    ["interface", uplink.interface.text],
+    ["interface", uplink.interface?.text ?? "none"],
     ["own_mac", formatOwnMac(uplink.ownMac)],
     ["address", formatPrefix(uplink)],
     ["gateway", formatAddress(uplink.gateway)],
@@ -135,7 +135,7 @@ function formatOwnMac(mac: Uint8Array | undefined): string {
 
 /** All who use an interface have what one of them asks for. */
 function formatClampMss({ interface: own }: UplinkConfig | ClientConfig, { uplink, clients }: Config): string {
-  return String([uplink, ...clients].some((use) => use.clampMss === true && use.interface.text === own.text));
+  return String([uplink, ...clients].some((use) => use.clampMss === true && use.interface?.text === own?.text));
 }
 
 function formatSection(title: string, lines: readonly (readonly [string, string])[]): string {

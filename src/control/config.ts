@@ -38,7 +38,8 @@ export interface Config {
 }
 
 export interface UplinkConfig {
-  readonly interface: InterfaceReference;
+  /** Undefined while there is none, which a configuration file can't say, but Qubes OS can. */
+  readonly interface: InterfaceReference | undefined;
   readonly address: number;
   /** Length of the on-link prefix. */
   readonly prefix: number;
@@ -243,17 +244,27 @@ function anotherThan(own: number, names: readonly (TomlValue | undefined)[]): To
   return names.find((name, i) => i !== own && typeof name === "string") ?? "other";
 }
 
-/** One client alone may have everything, one among others half of it. */
 function readLimits(table: Table, alone: boolean, maxFlows: number): ClientLimits {
-  const usual = alone
-    ? { flows: maxFlows, mappings: MAPPINGS.alone }
-    : { flows: maxFlows >>> 1, mappings: MAPPINGS.shared };
+  const usual = usualLimits(alone, maxFlows);
   const read = (key: string, most: number, standard: number) =>
     table.optional(key, integerReader(1, most), String(standard)) ?? standard;
   return {
     flows: read("max_flows", maxFlows, usual.flows),
     mappings: read("max_mappings", MAPPINGS.most, usual.mappings),
-    flowsPerSecond: read("flows_per_second", FLOWS_PER_SECOND.most, FLOWS_PER_SECOND.usual),
+    flowsPerSecond: read("flows_per_second", FLOWS_PER_SECOND.most, usual.flowsPerSecond),
+  };
+}
+
+/**
+ * One client alone may have everything, one among others half of it.
+ * @param alone whether there is no other client
+ * @param maxFlows of all clients together
+ */
+export function usualLimits(alone: boolean, maxFlows: number): ClientLimits {
+  return {
+    flows: alone ? maxFlows : maxFlows >>> 1,
+    mappings: alone ? MAPPINGS.alone : MAPPINGS.shared,
+    flowsPerSecond: FLOWS_PER_SECOND.usual,
   };
 }
 

@@ -22,7 +22,7 @@ export class ConfigurationError extends Error {
   }
 }
 
-/** Interfaces that are ours, by name, each with what leaves it as it was. */
+/** Interfaces that are ours, by name and number, each with what leaves it as it was. */
 type Held = Map<string, () => void>;
 
 export class Firewall {
@@ -121,7 +121,10 @@ function settingsFor(config: Config, options: SettingsOptions = {}): Settings {
 function take(settings: Settings, before: Held): Held {
   const held: Held = new Map();
   try {
-    for (const { name } of settings.interfaces) held.set(name, before.get(name) ?? takeInterface(name));
+    for (const { name, index } of settings.interfaces) {
+      const key = `${name} ${index}`; // an interface that went and came again has the same name
+      held.set(key, before.get(key) ?? takeInterface(name));
+    }
   } catch (error) {
     release(held, before);
     throw error;

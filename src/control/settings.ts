@@ -42,9 +42,10 @@ export function makeSettings(
   { anyMac = false, now = Date.now() / 1000, addressesOf = () => [] }: SettingsOptions = {},
 ): SettingsResult {
   const places = new Interfaces(devices, anyMac);
-  const uplink = places.number(config.uplink, true);
+  const uplinkReference = config.uplink.interface;
+  const uplink = uplinkReference && places.number(uplinkReference, config.uplink, true);
   const clients = config.clients.map((client) =>
-    compileClient(client, places.number(client, false), {
+    compileClient(client, places.number(client.interface, client, false), {
       dns: config.uplink.dns,
       now,
       addressesOf: (name) => addressesOf(name, client.name),
@@ -55,7 +56,14 @@ export function makeSettings(
   return {
     settings: {
       interfaces: places.interfaces,
-      uplink: { iface: uplink, address, prefix, gateway, dns, ...(gatewayMac && { gatewayMac }) },
+      uplink: {
+        iface: uplink ?? places.interfaces.length,
+        address,
+        prefix,
+        gateway,
+        dns,
+        ...(gatewayMac && { gatewayMac }),
+      },
       clients,
       forwards: config.forwards.map(compileForward),
       redirects: config.redirects,
@@ -67,7 +75,9 @@ export function makeSettings(
 /** @returns a device for each interface of the configuration, named as it is written there: what replay works with. */
 export function configuredDevices(config: Config): Device[] {
   const names = new Map<string, Uint8Array | undefined>();
-  for (const { interface: reference } of [config.uplink, ...config.clients]) names.set(reference.text, reference.mac);
+  for (const { interface: reference } of [config.uplink, ...config.clients]) {
+    if (reference !== undefined) names.set(reference.text, reference.mac);
+  }
   return Array.from(names, ([name, mac]) => ({ name, index: 0, mtu: CAPTURED.mtu, mac: mac ?? CAPTURED.mac }));
 }
 
@@ -106,7 +116,7 @@ class Interfaces {
   ) {}
 
   /** @returns the number of its interface, or after reporting an error any. */
-  number({ interface: reference, ownMac, clampMss }: UplinkConfig | ClientConfig, isUplink: boolean): number {
+  number(reference: InterfaceReference, { ownMac, clampMss }: UplinkConfig | ClientConfig, isUplink: boolean): number {
     const device = this.find(reference);
     if (device === undefined) return 0;
     const use = { interface: device.name, isUplink, ownMac, clampMss };

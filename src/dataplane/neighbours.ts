@@ -180,7 +180,7 @@ export class NeighbourTable {
     const kept: number[] = [];
     for (let n = OURSELVES + 1; n < this.highest; n++) {
       if (this.state[n] === FREE) continue;
-      const iface = renumber[this.interfaceOf[n]];
+      const iface = renumber[this.interfaceOf[n]] ?? NONE; // without an uplink, its gateway was on no interface
       this.unchain(n);
       if (iface === NONE) {
         this.waiting.drop(n);

@@ -2,6 +2,7 @@
 // kept silent on those that are ours. By ioctl(2) and /proc, which follow the namespace; /sys need not.
 import { ptr } from "bun:ffi";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { dropIngress } from "./ingress.ts";
 import { ENODEV, errno, libc, must, SystemError } from "./libc.ts";
 
 const AF_INET = 2; // linux/socket.h
@@ -34,6 +35,8 @@ export interface Device {
   readonly mtu: number;
 }
 
+class MissingInterface extends Error {}
+
 function withSocket<T>(use: (fd: number) => T): T {
   const fd = must(libc.socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket AF_INET");
   try {
@@ -53,7 +56,7 @@ function request(code: number, call: string, name: string, flags = 0): DataView<
   view.setUint16(VALUE, flags, true);
   withSocket((fd) => {
     if (libc.ioctl(fd, code, ptr(bytes)) >= 0) return;
-    if (errno() === ENODEV) throw new Error(`${name}: there is no such interface`);
+    if (errno() === ENODEV) throw new MissingInterface(`${name}: there is no such interface`);
     throw new SystemError(`${call} ${name}`, errno());
   });
   return view;
@@ -70,18 +73,24 @@ export function listDevices(): Device[] {
   const devices: Device[] = [];
   for (const line of lines) {
     const name = line.slice(0, line.lastIndexOf(":")).trim();
-    if (name === "") continue;
-    const address = request(SIOCGIFHWADDR, "SIOCGIFHWADDR", name); // struct sockaddr
-    if (address.getUint16(VALUE, true) !== ARPHRD_ETHER) continue;
-    const mac = new Uint8Array(address.buffer.slice(VALUE + 2, VALUE + 8));
-    devices.push({
-      name,
-      index: interfaceIndex(name),
-      mac,
-      mtu: request(SIOCGIFMTU, "SIOCGIFMTU", name).getInt32(VALUE, true),
-    });
+    const device = name === "" ? undefined : deviceOf(name);
+    if (device !== undefined) devices.push(device);
   }
   return devices;
+}
+
+/** @returns an interface, undefined where it is not Ethernet's, or went away while we looked */
+function deviceOf(name: string): Device | undefined {
+  try {
+    const address = request(SIOCGIFHWADDR, "SIOCGIFHWADDR", name); // struct sockaddr
+    if (address.getUint16(VALUE, true) !== ARPHRD_ETHER) return undefined;
+    const mac = new Uint8Array(address.buffer.slice(VALUE + 2, VALUE + 8));
+    const mtu = request(SIOCGIFMTU, "SIOCGIFMTU", name).getInt32(VALUE, true);
+    return { name, index: interfaceIndex(name), mac, mtu };
+  } catch (error) {
+    if (error instanceof MissingInterface) return undefined;
+    throw error;
+  }
 }
 
 /** @returns the IPv4 addresses that the kernel itself has on an interface, as text. */
@@ -118,8 +127,19 @@ const SILENT: readonly (readonly [file: string, value: string])[] = [
   ["ipv4/conf/NAME/arp_ignore", "8"],
 ];
 
-function isThere(name: string): boolean {
-  return listDevices().some((device) => device.name === name);
+/** Another interface may have the same name by now. */
+function isThere(name: string, index: number): boolean {
+  return deviceOf(name)?.index === index;
+}
+
+/** Keeps frames from the kernel's own IP stack, where the kernel has nftables; otherwise what SILENT does has to be enough. */
+function keepFromKernel(name: string): () => void {
+  try {
+    return dropIngress(name);
+  } catch (error) {
+    if (error instanceof SystemError) return () => {};
+    throw error;
+  }
 }
 
 /**
@@ -148,10 +168,13 @@ export function takeInterface(name: string): () => void {
     found.push([file, readFileSync(file, "utf8").trim()]);
     writeFileSync(file, value);
   }
+  const passToKernel = keepFromKernel(name);
+  const index = interfaceIndex(name);
   const flags = request(SIOCGIFFLAGS, "SIOCGIFFLAGS", name).getUint16(VALUE, true);
   if ((flags & IFF_UP) === 0) request(SIOCSIFFLAGS, "SIOCSIFFLAGS", name, flags | IFF_UP);
   return () => {
-    if (!isThere(name)) return; // it took its state with it
+    passToKernel();
+    if (!isThere(name, index)) return; // it took its state with it
     if ((flags & IFF_UP) === 0) request(SIOCSIFFLAGS, "SIOCSIFFLAGS", name, flags);
     for (const [file, value] of found) writeFileSync(file, value);
   };

@@ -1,0 +1,139 @@
+// The firewall's configuration as a qube: what QubesDB, the clients' interfaces and the uplink's come to at one moment. A
+// pure function of these; who watches them is qube.ts's business. The keys: https://www.qubes-os.org/doc/vm-interface/
+import { formatAddress, parseAddress } from "../control/address.ts";
+import { type ClientConfig, type Config, type InterfaceReference, usualLimits } from "../control/config.ts";
+import { readNat } from "../control/config-nat.ts";
+import { quote } from "../control/quote.ts";
+import { Report } from "../control/toml-table.ts";
+import { type ClientRules, type Database, DROP_EVERYTHING } from "./client-rules.ts";
+
+/** A client's interface that is there to be used. */
+export interface ClientVif {
+  readonly name: string;
+  /** The address that dom0 gave the client, as an unsigned 32-bit number in host order. */
+  readonly address: number;
+}
+
+export interface QubeState {
+  readonly database: Database;
+  /** The rules in force, by the client's address as text. */
+  rulesOf(address: string): ClientRules | undefined;
+  /** No two with one address. */
+  readonly vifs: readonly ClientVif[];
+  /** The interface to the netvm, if there is one. */
+  readonly uplink: string | undefined;
+}
+
+export interface QubeConfig {
+  readonly config: Config;
+  /** What is wrong, for dom0's user to read. */
+  readonly problems: readonly string[];
+}
+
+/** Our address on all clients' interfaces: what Linux's netback has, and Qubes OS expects. */
+const CLIENT_SIDE_MAC = Uint8Array.of(0xfe, 0xff, 0xff, 0xff, 0xff, 0xff);
+
+/** Our name servers, and in front of each what clients were told of it: usually the same address. */
+const DNS_KEYS = [
+  ["/qubes-netvm-primary-dns", "/qubes-primary-dns"],
+  ["/qubes-netvm-secondary-dns", "/qubes-secondary-dns"],
+] as const;
+
+/** Without an uplink nothing may leave: nothing is at this address. */
+const NOWHERE = { address: 0, gateway: 0 };
+
+export function makeQubeConfig(state: QubeState): QubeConfig {
+  const problems: string[] = [];
+  const address = (key: string) => readAddress(state.database, key, problems);
+  const nat = readNat(new Report("QubesDB"), {});
+  const uplinkAddress = address("/qubes-ip");
+  const uplinkGateway = address("/qubes-gateway");
+  const ends =
+    uplinkAddress === undefined || uplinkGateway === undefined || state.uplink === undefined
+      ? undefined
+      : { interface: reference(state.uplink), address: uplinkAddress, gateway: uplinkGateway };
+  const clientGateway = address("/qubes-netvm-gateway");
+  if (clientGateway === undefined && state.vifs.length > 0) {
+    problems.push(
+      "/qubes-netvm-gateway is missing: this qube does not provide network (qvm-prefs NAME provides_network True)",
+    );
+  }
+  const clients = clientGateway === undefined ? [] : state.vifs;
+  const servers = DNS_KEYS.map(([told, ours]) => ({ from: address(told), to: address(ours) }));
+  const dns = servers.flatMap(({ from, to }) => [to ?? [], from ?? []].flat());
+  return {
+    config: {
+      uplink: {
+        ...(ends ?? { ...NOWHERE, interface: undefined }),
+        prefix: 32, // everything goes through the gateway, as with the host route of the Linux agent
+        dns: [...new Set(dns)],
+        ownMac: undefined,
+        gatewayMac: ends === undefined ? CLIENT_SIDE_MAC : undefined, // there is nobody to ask
+        clampMss: undefined,
+      },
+      clients: distinct(
+        clients.map((vif) => makeClient(vif, clientGateway ?? 0, state, nat.maxFlows, ends !== undefined, problems)),
+        problems,
+      ),
+      forwards: [],
+      redirects: servers.flatMap(({ from, to }) =>
+        from === undefined || to === undefined || from === to ? [] : { from, to },
+      ),
+      nat,
+    },
+    problems,
+  };
+}
+
+function makeClient(
+  vif: ClientVif,
+  usualGateway: number,
+  { database, rulesOf }: QubeState,
+  maxFlows: number,
+  hasUplink: boolean,
+  problems: string[],
+): ClientConfig {
+  const name = formatAddress(vif.address);
+  // Told another address than its own, the client uses that. Nobody but us sees either of them.
+  const visible = (key: string) => readAddress(database, `/mapped-ip/${name}/visible-${key}`, problems);
+  const { policy, rules } = (hasUplink ? rulesOf(name) : undefined) ?? DROP_EVERYTHING;
+  return {
+    name,
+    interface: reference(vif.name),
+    network: visible("ip") ?? vif.address,
+    prefix: 32,
+    gateway: visible("gateway") ?? usualGateway,
+    ownMac: CLIENT_SIDE_MAC,
+    mac: undefined,
+    policy,
+    rules,
+    refuse: "icmp",
+    log: false,
+    reach: [],
+    filtering: "address-and-port-dependent",
+    limits: usualLimits(false, maxFlows),
+    clampMss: undefined,
+  };
+}
+
+/** Of clients with one address, all but the first are left out. */
+function distinct(clients: readonly ClientConfig[], problems: string[]): ClientConfig[] {
+  return clients.filter((client, i) => {
+    const other = clients.slice(0, i).find(({ network }) => network === client.network);
+    if (other === undefined) return true;
+    problems.push(`client ${client.name}: its visible address is that of client ${other.name} too: it gets no network`);
+    return false;
+  });
+}
+
+function readAddress(database: Database, key: string, problems: string[]): number | undefined {
+  const text = database.get(key);
+  if (text === undefined || text === "") return undefined;
+  const address = parseAddress(text);
+  if (address === undefined) problems.push(`${key}: ${quote(text)} is not an IPv4 address`);
+  return address;
+}
+
+function reference(name: string): InterfaceReference {
+  return { text: name, mac: undefined, place: "QubesDB" };
+}

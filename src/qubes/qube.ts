@@ -1,0 +1,244 @@
+// The appliance as a qube: follows what QubesDB and XenStore say, and keeps the firewall in step with it. Whatever happens
+// there, the firewall goes on with the last configuration that was good, and everything is tried again.
+import { version } from "../../package.json" with { type: "json" };
+import { formatAddress, formatMac } from "../control/address.ts";
+import type { Config } from "../control/config.ts";
+import { Firewall } from "../control/firewall.ts";
+import { log } from "../control/log.ts";
+import { stopAsked } from "../control/run.ts";
+import { listDevices } from "../linux/interfaces.ts";
+import { CommittedRules } from "./client-rules.ts";
+import { reportMemory } from "./memory-report.ts";
+import { QrexecAgent } from "./qrexec.ts";
+import { QREXEC_PORT } from "./qrexec-wire.ts";
+import { makeQubeConfig } from "./qube-config.ts";
+import { QubesDb } from "./qubesdb.ts";
+import { QUBESDB_PORT } from "./qubesdb-wire.ts";
+import { makeServices } from "./services.ts";
+import { ClientVifs, readUplinkMac, UPLINK_ROOT, type Vif } from "./vif.ts";
+import { Xen } from "./xen.ts";
+
+const DOM0 = 0;
+/** Until something that failed is tried again, in ms. */
+const PAUSE = 300;
+/** Clients at a time: the ring has room for 64 interfaces, and one is the uplink. */
+const MOST_CLIENTS = 63;
+/** Until it is said that QubesDB does not answer, in ms. */
+const PATIENCE = 10_000;
+/** Characters of a problem's text in QubesDB, which has room for 3072 bytes. */
+const MOST_TEXT = 1000;
+
+/** Is the appliance until a signal asks to stop. @throws when it can't be any more */
+export async function runQube(): Promise<void> {
+  const failure = Promise.withResolvers<never>();
+  const qube = new Qube(Xen.open(failure.reject), failure.reject);
+  try {
+    await qube.start();
+    await Promise.race([stopAsked(), failure.promise]);
+  } finally {
+    await qube.stop();
+  }
+  log("stopped");
+}
+
+class Qube {
+  private readonly database: QubesDb;
+  private readonly rules: CommittedRules;
+  private vifs: ClientVifs | undefined;
+  private firewall: Firewall | undefined;
+  private agent: QrexecAgent | undefined;
+  /** Clients whose rules are new since the last configuration was put in force. */
+  private readonly unhandled = new Set<string>();
+  private readonly timers = new Set<ReturnType<typeof setTimeout>>();
+  private readonly said = new Map<string, string>();
+  private endReport = () => {};
+  private stale = false;
+  private adapting: Promise<void> | undefined;
+  private isStopping = false;
+
+  /** @param fail ends the program: the dataplane or Xen is gone */
+  constructor(
+    private readonly xen: Xen,
+    private readonly fail: (error: unknown) => void,
+  ) {
+    this.database = new QubesDb((handler) => xen.connect(DOM0, QUBESDB_PORT, handler), {
+      synchronised: () => this.synchronised(),
+      written: (path) => this.written(path),
+      removed: (path) => this.removed(path),
+      trouble: log,
+    });
+    this.rules = new CommittedRules(this.database);
+  }
+
+  async start(): Promise<void> {
+    const { store } = this.xen;
+    const touch = () => this.touch();
+    this.vifs = await ClientVifs.start(store, touch, log);
+    await store.watch(UPLINK_ROOT, touch);
+    this.endReport = reportMemory(store);
+    void this.serveQrexec();
+    this.later(PATIENCE, () => {
+      if (!this.database.synchronised) log("QubesDB does not answer; nothing is forwarded until it does");
+    });
+    process.on("SIGUSR1", () => this.describe().forEach(log));
+    process.stdin.on("data", () => this.describe().forEach(log));
+  }
+
+  async stop(): Promise<void> {
+    this.isStopping = true;
+    process.stdin.destroy(); // listening to it would keep the program running
+    for (const timer of this.timers) clearTimeout(timer);
+    this.endReport();
+    await this.adapting;
+    await this.firewall?.stop();
+    this.database.close();
+    await this.xen.close();
+  }
+
+  private synchronised(): void {
+    log(`QubesDB answered after ${Math.round(performance.now())} ms`);
+    for (const address of this.rules.readAll()) this.unhandled.add(address);
+    this.database.write("/features-request/qubes-firewall", "1");
+    this.database.write("/features-request/firebreak-version", version);
+    void this.requestFeatures();
+    this.touch();
+  }
+
+  private written(path: string): void {
+    const client = this.rules.written(path);
+    if (client !== undefined) this.unhandled.add(client);
+    if (client !== undefined || !path.startsWith("/qubes-firewall/")) this.touch();
+  }
+
+  private removed(path: string): void {
+    if (this.rules.removed(path) || !path.startsWith("/qubes-firewall/")) this.touch();
+  }
+
+  /** Something has changed: the configuration has to follow. */
+  private touch(): void {
+    this.stale = true;
+    if (this.isStopping || this.adapting !== undefined || !this.database.synchronised) return;
+    this.adapting = this.adaptAll().finally(() => {
+      this.adapting = undefined;
+    });
+  }
+
+  private async adaptAll(): Promise<void> {
+    while (this.stale && !this.isStopping) {
+      this.stale = false;
+      try {
+        await this.adapt();
+      } catch (error) {
+        this.say("problem", `not yet in force: ${error instanceof Error ? error.message : String(error)}`);
+        this.later(PAUSE, () => this.touch());
+      }
+    }
+  }
+
+  /** Puts what QubesDB and XenStore say now in force. */
+  private async adapt(): Promise<void> {
+    const handled = [...this.unhandled];
+    const uplinkMac = await readUplinkMac(this.xen.store);
+    const devices = listDevices();
+    const uplink = devices.find(({ mac }) => uplinkMac !== undefined && formatMac(mac) === uplinkMac);
+    const isThere = ({ name }: Vif) => devices.some((device) => device.name === name);
+    const made = (this.vifs?.usable() ?? []).filter(isThere);
+    const { config, problems } = makeQubeConfig({
+      database: this.database,
+      rulesOf: (address) => this.rules.get(address),
+      vifs: made.slice(0, MOST_CLIENTS).map(({ name, address = 0 }) => ({ name, address })),
+      uplink: uplink?.name,
+    });
+    await this.enforce(config);
+    this.tellDom0([...problems, ...this.rules.errors()], handled);
+    this.sayWhat(config);
+    const waiting = this.vifs?.unannounced() ?? [];
+    await Promise.all(waiting.filter(isThere).map((vif) => this.vifs?.announce(vif)));
+    // The kernel makes an interface some moments before or after XenStore tells of it.
+    const isIncomplete = !waiting.every(isThere) || (uplinkMac !== undefined && uplink === undefined);
+    if (isIncomplete) this.later(PAUSE, () => this.touch());
+    if (made.length > MOST_CLIENTS)
+      this.say("many", `${made.length} clients: no more than ${MOST_CLIENTS} have network`);
+  }
+
+  private async enforce(config: Config): Promise<void> {
+    if (this.firewall !== undefined) {
+      await this.firewall.apply(config);
+      return;
+    }
+    this.firewall = await Firewall.start(config);
+    this.firewall.failed.catch(this.fail);
+    log(`ready in ${Math.round(performance.now())} ms`);
+  }
+
+  private tellDom0(problems: readonly string[], handled: readonly string[]): void {
+    const text = problems.join("\n");
+    this.database.write("/qubes-iptables-error", text.slice(0, MOST_TEXT));
+    if (text !== "") this.say("problem", text);
+    for (const address of handled) {
+      this.unhandled.delete(address);
+      const key = `/qubes-firewall-handled/${address}`;
+      this.database.write(key, String(Number(this.database.get(key) ?? 0) + 1));
+    }
+  }
+
+  private sayWhat({ uplink, clients }: Config): void {
+    const way = `${formatAddress(uplink.address)} through ${formatAddress(uplink.gateway)}`;
+    this.say("uplink", uplink.interface ? `uplink ${uplink.interface.text} ${way}` : "no uplink: nothing is forwarded");
+    const places = clients.map(({ name, interface: { text } }) => `${name} on ${text}`);
+    this.say("clients", `clients: ${places.join(", ") || "none"}`);
+  }
+
+  /** Logs a line about something, unless that was the last one about it. */
+  private say(about: string, line: string): void {
+    if (this.said.get(about) === line) return;
+    this.said.set(about, line);
+    for (const part of line.split("\n")) log(part);
+  }
+
+  /** Serves dom0's qrexec daemon, and the next one when that goes. */
+  private async serveQrexec(): Promise<void> {
+    while (!this.isStopping) {
+      const ended = Promise.withResolvers<string>();
+      const agent = new QrexecAgent(
+        makeServices(() => this.describe()),
+        this.xen,
+        () => void this.requestFeatures(),
+        ended.resolve,
+      );
+      try {
+        agent.start(await this.xen.serve(DOM0, QREXEC_PORT, agent.handler));
+        this.agent = agent;
+        const reason = await ended.promise;
+        this.agent = undefined;
+        if (!this.isStopping) log(`qrexec: ${reason}; serving again`);
+      } catch (error) {
+        if (!this.isStopping) log(`qrexec: ${error instanceof Error ? error.message : String(error)}; trying again`);
+        await new Promise<void>((resolve) => this.later(PAUSE, resolve));
+      }
+    }
+  }
+
+  /** Lets dom0 read what we support. */
+  private async requestFeatures(): Promise<void> {
+    if (this.agent === undefined || !this.database.synchronised) return;
+    try {
+      await this.agent.call("dom0", "qubes.FeaturesRequest");
+    } catch (error) {
+      if (!this.isStopping) log(`features not announced: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+
+  private describe(): string[] {
+    if (this.firewall === undefined) return ["waiting for QubesDB: nothing is forwarded"];
+    return [...this.firewall.describeInterfaces(), ...this.firewall.describeState()];
+  }
+
+  private later(ms: number, act: () => void): void {
+    const timer = setTimeout(() => {
+      this.timers.delete(timer);
+      act();
+    }, ms);
+    this.timers.add(timer);
+  }
+}

@@ -1,0 +1,28 @@
+// What dom0 and other domains can call here by qrexec.
+import { version } from "../../package.json" with { type: "json" };
+import { setClock } from "../linux/clock.ts";
+import type { Service } from "./qrexec.ts";
+
+/** `date -u -Iseconds`, whose offset some write without a colon. */
+const DATE = /^(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(?:[+-]00:?00|Z)\s*$/;
+
+/** @param describe lines about uplink, clients, frames and flows as they are now */
+export function makeServices(describe: () => readonly string[]): ReadonlyMap<string, Service> {
+  return new Map<string, Service>([
+    ["qubes.SetDateTime", async ({ input }) => setDateTime(await input)],
+    ["qubes.WaitForSession", async () => ({ status: 0 })], // there is no session that could take longer
+    ["firebreak.Status", async () => ({ status: 0, output: `${statusLines(describe()).join("\n")}\n` })],
+  ]);
+}
+
+function setDateTime(text: string) {
+  const [, date] = DATE.exec(text) ?? [];
+  const time = date === undefined ? Number.NaN : Date.parse(`${date}Z`);
+  if (Number.isNaN(time)) return { status: 1, error: "not a date: write it as date -u -Iseconds does\n" };
+  setClock(time / 1000);
+  return { status: 0 };
+}
+
+function statusLines(state: readonly string[]): string[] {
+  return [`firebreak ${version}, up ${Math.round(process.uptime())} s`, ...state];
+}

@@ -1,0 +1,97 @@
+// A client's rules from QubesDB: what is in force when, and that everything that is not understood drops everything.
+import { expect, test } from "bun:test";
+import { CommittedRules, DROP_EVERYTHING, readClientRules } from "../../src/qubes/client-rules.ts";
+import { databaseOf } from "../support/database.ts";
+
+const ADDRESS = "10.137.0.9";
+const ROOT = `/qubes-firewall/${ADDRESS}`;
+
+test("rules come in the order of their numbers, with the policy behind them", () => {
+  const database = databaseOf({
+    [`${ROOT}/0001`]: "action=drop dst4=10.0.0.0/8",
+    [`${ROOT}/0000`]: "action=accept proto=tcp dstports=443-443",
+    [`${ROOT}/policy`]: "accept",
+    [ROOT]: "",
+    "/qubes-firewall/10.137.0.99/0000": "action=accept",
+  });
+  expect(readClientRules(database, ADDRESS)).toEqual({
+    policy: "accept",
+    rules: [
+      { action: "accept", proto: "tcp", dstports: { low: 443, high: 443 } },
+      { action: "drop", dst4: { address: 0x0a000000, prefix: 8 } },
+    ],
+  });
+});
+
+test("any error drops everything and says where it is", () => {
+  const wrong: [Record<string, string>, string][] = [
+    [{}, "there is no policy"],
+    [{ policy: "reject" }, 'policy "reject" is neither accept nor drop'],
+    [{ policy: "accept", "0": "action=drop" }, `"0" is neither policy nor a rule's number of four digits`],
+    [
+      { policy: "accept", "0000": "action=drop", "0001": "" },
+      "rule 0001: is empty (write action=accept or action=drop, then what it is for)",
+    ],
+    [
+      { policy: "accept", "0000": "action=accept dst6=fd00::1" },
+      "rule 0000: dst6 is not for a client with an IPv4 address (write dst4, or leave the rule out)",
+    ],
+  ];
+  for (const [entries, error] of wrong) {
+    const database = databaseOf(
+      Object.fromEntries(Object.entries(entries).map(([key, value]) => [`${ROOT}/${key}`, value])),
+    );
+    expect(readClientRules(database, ADDRESS)).toEqual({
+      policy: "drop",
+      rules: [],
+      error: `client ${ADDRESS}: ${error}`,
+    });
+  }
+});
+
+test("rules are in force from the write to the client's own key on, not before", () => {
+  const entries: Record<string, string> = { [`${ROOT}/policy`]: "accept", [ROOT]: "" };
+  const rules = new CommittedRules(databaseOf(entries));
+  expect(rules.readAll()).toEqual([ADDRESS]);
+  entries[`${ROOT}/policy`] = "drop";
+  expect(rules.written(`${ROOT}/policy`)).toBeUndefined();
+  expect(rules.get(ADDRESS)?.policy).toBe("accept");
+  expect(rules.written(ROOT)).toBe(ADDRESS);
+  expect(rules.get(ADDRESS)).toEqual(DROP_EVERYTHING);
+});
+
+test("rules that are removed stay in force until something else is written, or the client's key is removed", () => {
+  const entries: Record<string, string> = { [`${ROOT}/policy`]: "accept", [ROOT]: "" };
+  const rules = new CommittedRules(databaseOf(entries));
+  rules.readAll();
+  delete entries[`${ROOT}/policy`];
+  expect(rules.removed(`${ROOT}/`)).toBeFalse();
+  expect(rules.get(ADDRESS)?.policy).toBe("accept");
+  expect(rules.removed(ROOT)).toBeTrue();
+  expect(rules.get(ADDRESS)).toBeUndefined();
+  expect(rules.removed(ROOT)).toBeFalse();
+});
+
+test("after everything was read anew, only clients whose rules differ are named", () => {
+  const other = "/qubes-firewall/10.137.0.10";
+  const entries: Record<string, string> = { [`${ROOT}/policy`]: "accept", [`${other}/policy`]: "drop" };
+  const rules = new CommittedRules(databaseOf(entries));
+  expect(rules.readAll()).toEqual(["10.137.0.10", ADDRESS]);
+  expect(rules.readAll()).toEqual([]);
+  delete entries[`${other}/policy`];
+  entries[`${ROOT}/0000`] = "nonsense";
+  expect(rules.readAll()).toEqual([ADDRESS]);
+  expect(rules.get("10.137.0.10")).toBeUndefined();
+  expect(rules.errors()).toEqual([
+    'client 10.137.0.9: rule 0000: "nonsense" is not key=value (write action=accept proto=tcp dstports=443)',
+  ]);
+});
+
+test("clients of IPv6, and whatever else is there, are not looked at", () => {
+  const rules = new CommittedRules(
+    databaseOf({ "/qubes-firewall/fd09::1/policy": "accept", "/qubes-firewall/x/y": "" }),
+  );
+  expect(rules.readAll()).toEqual([]);
+  expect(rules.written("/qubes-firewall/fd09::1")).toBeUndefined();
+  expect(rules.removed("/qubes-firewall/")).toBeFalse();
+});
