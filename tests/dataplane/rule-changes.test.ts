@@ -46,6 +46,13 @@ function change(lab: Lab, matches: readonly Match[], accept = false): string[] {
   return lab.command((router) => router.setClient(0, workWith(matches, accept)));
 }
 
+/** Breathes until all flows have been looked at. @returns what was sent meanwhile */
+function sweep(lab: Lab): string[] {
+  const sent: string[] = [];
+  while (lab.router.isBusy) sent.push(...lab.leap(0));
+  return sent;
+}
+
 /** UDP to these ports. */
 function ports(portLow: number, portHigh: number, rule = 1, accept = true): Match {
   return { ...ANYTHING, rule, accept, protocol: UDP, portLow, portHigh };
@@ -192,7 +199,7 @@ describe("new rules", () => {
     const lan = { source: LAN_HOST, destination: REMOTE, sourcePort: 4001, destinationPort: 5000 };
     lab.from(LAN_HOST, udp(lan, payload(1)));
     change(lab, []);
-    lab.leap(1);
+    sweep(lab);
     expect(lab.router.flows.size).toBe(1);
     expect(lab.from(REMOTE, datagram(BACK))).toEqual(dropped("unsolicited"));
     expect(lab.from(REMOTE, datagram(`${REMOTE}:5000 > ${OUTSIDE}:4001`))).toEqual(
@@ -257,7 +264,7 @@ describe("new rules", () => {
     const question = datagram(`${REMOTE}:5000 > ${OUTSIDE}:8443`);
     expect(lab.from(REMOTE, question)).toEqual(forwarded(WORK_HOST, inside));
     change(lab, []);
-    lab.leap(1);
+    sweep(lab);
     expect(lab.from(WORK_HOST, datagram(`${WORK_HOST}:443 > ${REMOTE}:5000`))).toEqual(
       forwarded(REMOTE, datagram(`${OUTSIDE}:8443 > ${REMOTE}:5000`, HOP)),
     );
@@ -284,9 +291,8 @@ describe("a TCP connection that new rules refuse", () => {
   test("is cut when it is looked at, and the client is told by a RST that it will believe", () => {
     const { lab } = established();
     expect(change(lab, [])).toEqual([]);
-    expect(lab.leap(1)).toEqual([cutAt(5101)]);
+    expect(sweep(lab)).toEqual([cutAt(5101)]);
     expect(lab.router.flows.size).toBe(0);
-    expect(lab.leap(1)).toEqual([]);
   });
 
   test("is cut before the remote's next segment passes", () => {
@@ -313,9 +319,9 @@ describe("a TCP connection that new rules refuse", () => {
   test("is not cut before one does: it goes on under rules that allow it", () => {
     const talk = established();
     expect(change(talk.lab, [{ ...ANYTHING, protocol: 6 }])).toEqual([]);
-    expect(talk.lab.leap(1)).toEqual([]);
+    expect(sweep(talk.lab)).toEqual([]);
     expect(talk.remote({ flags: "P.", sequence: 5101, acknowledgment: 1011 }, payload(7))).toBe("forwarded");
     change(talk.lab, []);
-    expect(talk.lab.leap(1)).toEqual([cutAt(5108)]);
+    expect(sweep(talk.lab)).toEqual([cutAt(5108)]);
   });
 });
