@@ -125,6 +125,23 @@ test("the kernel takes nothing for itself from its interfaces, and answers no AR
   lab.configure([PING]);
 });
 
+test("the kernel's own IP stack gets no packet while the firewall runs, and all of them afterwards", async () => {
+  async function seen(): Promise<number> {
+    const [, values = ""] = (await lab.firewall.run(["grep", "^Ip:", "/proc/net/snmp"])).split("\n");
+    return Number(values.split(" ")[3]); // InReceives
+  }
+  const program = await lab.start();
+  const before = await seen();
+  expect(await lab.client.run(["ping", "-c", "10", "-i", "0.01", SERVER])).toContain("10 received");
+  expect(await seen()).toBe(before);
+  program.signal("SIGTERM");
+  await program.end();
+  expect(await lab.firewall.run(["nft", "list", "ruleset"])).toBe("");
+  lab.firewall.ip("link", "set", "eth0", "up");
+  await lab.client.attempt(["ping", "-c", "3", "-i", "0.01", "-W", "1", SERVER]);
+  expect(await seen()).toBe(before + 3);
+});
+
 test("an interface that goes down and comes up again works again", async () => {
   const program = await lab.start();
   expect(await pings()).toBe(true);

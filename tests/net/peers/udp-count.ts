@@ -14,7 +14,8 @@ socket.on("message", (message, from) => {
 });
 const [host, port] = [process.argv[2], Number(process.argv[3])];
 socket.bind(port, host, () => console.log("listening"));
-process.on("SIGTERM", () => {
+process.on("SIGTERM", async () => {
+  await Bun.sleep(200); // what has come already is counted, too
   console.log(JSON.stringify({ received: numbers.size, repeated, sources: [...sources] }));
   process.exit();
 });
