@@ -51,7 +51,7 @@ export const FLOW_STATE = {
   TCP_SHIFT: 6,
   /** Four bits: the generation of its client's rules that it was judged by. */
   GENERATION_SHIFT: 24,
-  /** Number of its timeout, three bits: which of Timeouts holds. */
+  /** Number of its timeout, three bits: which of Timeouts holds. The bit above is TCP's too. */
   TIMEOUT_SHIFT: 28,
 } as const;
 

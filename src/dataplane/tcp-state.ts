@@ -31,10 +31,15 @@ const BOTH_SYNS_ACKED = SYN_ACKED[0] | SYN_ACKED[1];
 const BOTH_FINS_SEEN = FIN_SEEN[0] | FIN_SEEN[1];
 const BOTH_FINS_ACKED = FIN_ACKED[0] | FIN_ACKED[1];
 const SCALE_SHIFT = [16, 20];
-const ALL = 0x00ffffc0;
+/** A RST was seen, and data after it: either it was not believed, or the data was under way already. */
+const DOUBTFUL = 1 << 31;
+const ALL = 0x00ffffc0 | DOUBTFUL;
 
-/** The least distance, in bytes, that an acknowledgment may lie behind what the other side has sent. */
-const MIN_ACK_WINDOW = 66_000;
+/**
+ * Bytes that a segment which begins in the window can reach beyond it. How far an end may lag behind the highest number seen
+ * of the other allows for that, or one such segment of somebody else's would lock out the ends themselves.
+ */
+const OVERREACH = 66_000;
 
 export class TcpTracker {
   private readonly words: Int32Array;
@@ -90,9 +95,9 @@ export class TcpTracker {
     const unacknowledged = (words[r + END] - acknowledgment) | 0;
     if (
       ((sequence - words[r + ACKED]) | 0) > theirs + 1 ||
-      ((end - words[s + END]) | 0) < -theirs - 1 ||
+      ((end - words[r + ACKED]) | 0) < -theirs - 1 ||
       unacknowledged < 0 ||
-      unacknowledged > Math.max(this.window(flow, side), MIN_ACK_WINDOW)
+      unacknowledged > this.window(flow, side) + OVERREACH
     ) {
       return VERDICT.TCP_WINDOW;
     }
@@ -107,7 +112,7 @@ export class TcpTracker {
     const window = view.getUint16(at + TCP.WINDOW);
     if (window > this.rawWindow(flow, side)) this.setRawWindow(flow, side, window);
     if (fin !== 0) after |= FIN_SEEN[side];
-    if (payload > 0) after &= ~RESET; // the RST was not believed: RFC 7857 section 2
+    if (payload > 0 && (after & RESET) !== 0) after = (after & ~RESET) | DOUBTFUL; // RFC 7857 section 2
     if ((state & FIN_SEEN[other]) !== 0 && acknowledgment === words[r + END]) after |= FIN_ACKED[other];
     if (after !== state) this.enter(flow, after);
     return TRACK.PASS;
@@ -136,7 +141,7 @@ export class TcpTracker {
       if ((state & SYN_ACKED[other]) === 0) this.enter(flow, state | SYN_ACKED[other]); // simultaneous open
       return TRACK.PASS;
     }
-    const closed = (state & RESET) !== 0 || (state & BOTH_FINS_ACKED) === BOTH_FINS_ACKED;
+    const closed = (state & (RESET | DOUBTFUL)) !== 0 || (state & BOTH_FINS_ACKED) === BOTH_FINS_ACKED;
     if (again && !closed && (state & SYN_ACKED[side]) === 0) return TRACK.PASS;
     if (side === 0 && (closed || (state & SYN_SEEN[1]) === 0)) {
       // A new connection, or a new one with the same ports.
@@ -219,12 +224,15 @@ export class TcpTracker {
   mayHaveSent(flow: number, side: number, sequence: number): boolean {
     const s = sideAt(flow, side);
     const behind = (this.words[s + END] - sequence) | 0;
-    return behind >= 0 && behind <= Math.max(this.window(flow, side ^ 1), MIN_ACK_WINDOW) + 1;
+    return behind >= 0 && behind <= this.window(flow, side ^ 1) + OVERREACH;
   }
 
-  /** @returns the one sequence number with which a RST to a side is believed (RFC 5961 section 3): what it waits for */
+  /**
+   * @returns the one sequence number with which a RST to a side is believed (RFC 5961 section 3): what it waits for when all
+   * that was sent to it has come, of which it may have acknowledged less
+   */
   expected(flow: number, side: number): number {
-    return this.words[sideAt(flow, side) + ACKED];
+    return this.words[sideAt(flow, side ^ 1) + END];
   }
 
   /**

@@ -174,7 +174,7 @@ describe("TCP windows", () => {
         [5001 - 70_000, 1001],
         [0x85000000, 1001],
         [5001, 1002],
-        [5001, 1001 - 67_000],
+        [5001, 1001 - 132_000],
         [5001, 0x80000000],
       ]) {
         for (const flags of [".", "P.", "F."]) {
@@ -264,6 +264,33 @@ describe("a RST", () => {
     expect(talk.client({ flags: ".", sequence: 77_001, acknowledgment: 901 })).toBe(FORWARDED);
     expectToLive(talk.lab, ESTABLISHED);
   });
+});
+
+test("data after a RST leaves the ports to a new connection all the same: it may only have been under way", () => {
+  const talk = established();
+  expect(talk.remote({ flags: "R.", sequence: 5001, acknowledgment: 1001 })).toBe(FORWARDED);
+  expect(talk.client({ flags: "P.", sequence: 1001, acknowledgment: 5001 }, payload(100))).toBe(FORWARDED);
+  expect(talk.client({ flags: "S", sequence: 77_000 })).toBe(FORWARDED);
+  expect(talk.remote({ flags: "S.", sequence: 900, acknowledgment: 77_001 })).toBe(FORWARDED);
+  expect(talk.client({ flags: ".", sequence: 77_001, acknowledgment: 901 })).toBe(FORWARDED);
+  expect(talk.client({ flags: "S", sequence: 88_000 })).toBe(FORWARDED);
+  expect(talk.remote({ flags: "S.", sequence: 900, acknowledgment: 88_001 })).toBe(WINDOW);
+});
+
+test("a segment that reaches beyond the window does not lock the ends out", () => {
+  for (const [culprit, victim] of [
+    ["remote", "client"],
+    ["client", "remote"],
+  ] as const) {
+    const talk = established();
+    const own = culprit === "remote" ? 5001 : 1001;
+    const others = culprit === "remote" ? 1001 : 5001;
+    const injected = { flags: ".", sequence: own + 65_535, acknowledgment: others };
+    expect(talk[culprit](injected, payload(1400))).toBe(FORWARDED);
+    expect(talk[victim]({ flags: ".", sequence: others, acknowledgment: own })).toBe(FORWARDED);
+    expect(talk[culprit]({ flags: "P.", sequence: own, acknowledgment: others }, payload(100))).toBe(FORWARDED);
+    expect(talk[victim]({ flags: ".", sequence: others, acknowledgment: own + 100 })).toBe(FORWARDED);
+  }
 });
 
 describe("a FIN", () => {
