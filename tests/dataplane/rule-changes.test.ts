@@ -316,7 +316,7 @@ describe("a TCP connection that new rules refuse", () => {
     });
   });
 
-  test("is not cut before one does: it goes on under rules that allow it", () => {
+  test("goes on under rules that allow it; what the client has not acknowledged counts for the RST", () => {
     const talk = established();
     expect(change(talk.lab, [{ ...ANYTHING, protocol: 6 }])).toEqual([]);
     expect(sweep(talk.lab)).toEqual([]);
