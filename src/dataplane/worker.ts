@@ -58,8 +58,11 @@ export interface SharedState {
 /** Frames taken from one interface before the others have their turn. */
 const BATCH = READ_AHEAD;
 
-/** Breaths without a frame before the thread sleeps: some ten microseconds, in which the next frame of a burst comes. */
-const SPIN = 50;
+/**
+ * How long the thread looks for frames before it sleeps, in ms, while they come so quickly that a sleep and its end would
+ * take longer than the wait. When they don't, it sleeps at once.
+ */
+const SPIN = 0.025;
 
 /** Breaths under load between two looks for commands. */
 const LOOK_UP = 64;
@@ -123,8 +126,9 @@ function apply(ring: PacketRing, router: Router, settings: Settings, sockets: re
 }
 
 function forward(ring: PacketRing, router: Router): void {
-  let idle = 0;
   let busy = 0;
+  let spin = 0;
+  let lastFrame = 0;
   let dropsCounted = 0;
   for (;;) {
     const now = performance.now();
@@ -136,13 +140,13 @@ function forward(ring: PacketRing, router: Router): void {
       dropsCounted = now;
     }
     if (frames > 0) {
-      idle = 0;
+      lastFrame = now;
       if (++busy < LOOK_UP) continue;
-    } else if (++idle < SPIN) {
+    } else if (now - lastFrame < spin) {
       continue;
     }
-    const woken = ring.wait(idle < SPIN || router.isBusy ? 0 : LONGEST_SLEEP);
-    idle = 0;
+    const woken = ring.wait(frames > 0 || router.isBusy ? 0 : LONGEST_SLEEP);
+    if (frames === 0) spin = performance.now() - now < SPIN ? SPIN : 0;
     busy = 0;
     if (woken && !obey(ring, router)) return;
   }
