@@ -119,6 +119,9 @@ export class Stage {
     client.ip("neighbour", "add", CLIENT_GATEWAY, "lladdr", MAC.inside, "dev", "eth0");
     internet.ip("neighbour", "add", UPLINK, "lladdr", MAC.outside, "dev", "eth0");
     internet.ip("route", "add", CLIENT, "via", UPLINK);
+    // As the firewall does it: src/linux/ingress.ts.
+    const drop = (name: string) => `chain ${name} { type filter hook ingress device ${name} priority 0; policy drop; }`;
+    await forwarder.run(["nft", `table netdev quiet {\n${drop("eth0")}\n${drop("eth1")}\n}`]);
     const program = [join(BENCH_FOLDER, "null-forwarder"), "eth0", MAC.client, "eth1", MAC.internet];
     subject.program = forwarder.start(placed(program, placement));
     await subject.program.says("ready");
