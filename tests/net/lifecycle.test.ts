@@ -137,8 +137,9 @@ test("the kernel's own IP stack gets no packet while the firewall runs, and all 
   program.signal("SIGTERM");
   await program.end();
   expect(await lab.firewall.run(["nft", "list", "ruleset"])).toBe("");
+  const [{ address }] = JSON.parse(await lab.firewall.run(["ip", "-json", "link", "show", "eth0"]));
   lab.firewall.ip("link", "set", "eth0", "up");
-  lab.client.ip("neighbour", "replace", CLIENT_GATEWAY, "lladdr", "02:00:00:00:00:01", "dev", "eth0");
+  lab.client.ip("neighbour", "replace", CLIENT_GATEWAY, "lladdr", address, "dev", "eth0");
   await lab.client.attempt(["ping", "-c", "20", "-i", "0.05", "-W", "1", SERVER]);
   lab.client.ip("neighbour", "delete", CLIENT_GATEWAY, "dev", "eth0");
   expect(await seen()).toBeGreaterThan(before);
