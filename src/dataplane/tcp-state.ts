@@ -141,7 +141,8 @@ export class TcpTracker {
       if ((state & SYN_ACKED[other]) === 0) this.enter(flow, state | SYN_ACKED[other]); // simultaneous open
       return TRACK.PASS;
     }
-    const closed = (state & (RESET | DOUBTFUL)) !== 0 || (state & BOTH_FINS_ACKED) === BOTH_FINS_ACKED;
+    // Whether both FINs are acknowledged is not asked: somebody else's segments may have hidden it.
+    const closed = (state & (RESET | DOUBTFUL)) !== 0 || (state & BOTH_FINS_SEEN) === BOTH_FINS_SEEN;
     if (again && !closed && (state & SYN_ACKED[side]) === 0) return TRACK.PASS;
     if (side === 0 && (closed || (state & SYN_SEEN[1]) === 0)) {
       // A new connection, or a new one with the same ports.

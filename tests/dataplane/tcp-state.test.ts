@@ -290,6 +290,10 @@ test("a segment that reaches beyond the window does not lock the ends out", () =
     expect(talk[victim]({ flags: ".", sequence: others, acknowledgment: own })).toBe(FORWARDED);
     expect(talk[culprit]({ flags: "P.", sequence: own, acknowledgment: others }, payload(100))).toBe(FORWARDED);
     expect(talk[victim]({ flags: ".", sequence: others, acknowledgment: own + 100 })).toBe(FORWARDED);
+    expect(talk[culprit]({ flags: "F.", sequence: own + 100, acknowledgment: others })).toBe(FORWARDED);
+    expect(talk[victim]({ flags: "F.", sequence: others, acknowledgment: own + 101 })).toBe(FORWARDED);
+    expect(talk[culprit]({ flags: ".", sequence: own + 101, acknowledgment: others + 1 })).toBe(FORWARDED);
+    expect(talk.open({ sequence: 70_000, acknowledgment: 70_001 })[1]).toBe(FORWARDED);
   }
 });
 
