@@ -1,6 +1,7 @@
 // Name servers' answers to clients whose rules have host names: control sees each before the client does, so that the rules
 // know the addresses when the client's first packet to them comes. Held for a moment only: control answers, or time is up.
 import { UDP } from "../wire/udp.ts";
+import type { FlowTable } from "./flows.ts";
 import { RESERVED_LENGTH, type Ring, VNET_LENGTH } from "./ring.ts";
 
 const SLOTS = 32;
@@ -15,21 +16,31 @@ export class HeldAnswers {
   private readonly iface = new Int32Array(SLOTS);
   private readonly length = new Int32Array(SLOTS);
   private readonly since = new Float64Array(SLOTS);
+  /** The flow that it belongs to, and who its client is: a flow's number may come to name another flow. */
+  private readonly flow = new Int32Array(SLOTS);
+  private readonly source = new Int32Array(SLOTS);
+  private readonly ports = new Int32Array(SLOTS);
   private last = 0;
 
-  /** @param show gets the number of an answer, the client's number, and the DNS message: a copy */
+  /**
+   * @param show gets the number of an answer, the client's number, and the DNS message: a copy
+   * @param admits says whether a flow may live on by the rules in force
+   */
   constructor(
     private readonly ring: Ring,
+    private readonly flows: FlowTable,
     private readonly show: (id: number, client: number, answer: Uint8Array) => void,
+    private readonly admits: (flow: number) => boolean,
   ) {}
 
   /**
    * Takes a frame that is ready to be sent.
    * @param at, length the frame
    * @param transport offset of its UDP header
+   * @param flow that it belongs to, from its side 1
    * @returns whether it is held; one that is not is to be sent now
    */
-  hold(iface: number, at: number, length: number, transport: number, client: number, now: number): boolean {
+  hold(iface: number, at: number, length: number, transport: number, flow: number, now: number): boolean {
     const slot = this.id.indexOf(0);
     if (slot < 0 || length > RESERVED_LENGTH) return false;
     this.last = (this.last & 0x3fffffff) + 1;
@@ -38,8 +49,11 @@ export class HeldAnswers {
     this.iface[slot] = iface;
     this.length[slot] = length;
     this.since[slot] = now;
+    this.flow[slot] = flow;
+    this.source[slot] = this.flows.source(flow, 0);
+    this.ports[slot] = this.flows.ports(flow, 0);
     const end = transport + this.ring.view.getUint16(transport + UDP.LENGTH);
-    this.show(this.last, client, this.ring.bytes.slice(transport + UDP.HEADER_LENGTH, end));
+    this.show(this.last, this.flows.client(flow), this.ring.bytes.slice(transport + UDP.HEADER_LENGTH, end));
     return true;
   }
 
@@ -62,10 +76,18 @@ export class HeldAnswers {
   }
 
   private send(slot: number): void {
+    this.id[slot] = 0;
+    if (!this.isWanted(slot)) return;
     const at = this.ring.reserve();
     const from = slot * SLOT_LENGTH;
     this.ring.bytes.set(this.bytes.subarray(from, from + VNET_LENGTH + this.length[slot]), at - VNET_LENGTH);
     this.ring.send(this.iface[slot], at, this.length[slot]);
-    this.id[slot] = 0;
+  }
+
+  /** An answer does not outlive its flow: rules may have changed since. */
+  private isWanted(slot: number): boolean {
+    const flow = this.flow[slot];
+    if (!this.flows.used(flow) || this.flows.source(flow, 0) !== this.source[slot]) return false;
+    return this.flows.ports(flow, 0) === this.ports[slot] && this.admits(flow);
   }
 }

@@ -26,14 +26,21 @@ export class Refusals {
   /** Notes one refused packet. Addresses int32 in host order, ports source << 16 | destination. */
   note(client: number, rule: number, protocol: number, source: number, destination: number, ports: number): void {
     const { words } = this;
-    const known = this.find(protocol, source, destination, ports);
+    const known = this.find(client, rule, protocol, source, destination, ports);
     if (known >= 0) words[known + REFUSAL.COUNT]++;
     else this.begin(client, rule, protocol, source, destination, ports);
     Atomics.add(words, REFUSALS_TOTAL, 1); // last, so that who reads it first finds the packets in the records
   }
 
   /** @returns where the flow's record is, or -1 */
-  private find(protocol: number, source: number, destination: number, ports: number): number {
+  private find(
+    client: number,
+    rule: number,
+    protocol: number,
+    source: number,
+    destination: number,
+    ports: number,
+  ): number {
     const { words } = this;
     for (let at = 0; at < REFUSALS_TOTAL; at += REFUSAL_WORDS) {
       if (
@@ -41,6 +48,8 @@ export class Refusals {
         words[at + REFUSAL.DESTINATION] === destination &&
         words[at + REFUSAL.SOURCE] === source &&
         words[at + REFUSAL.PROTOCOL] === protocol &&
+        words[at + REFUSAL.RULE] === rule &&
+        words[at + REFUSAL.CLIENT] === client &&
         words[at + REFUSAL.SERIAL] !== 0
       ) {
         return at;

@@ -89,7 +89,8 @@ export class Router {
     const answers = new Answers(this.state);
     this.changes = new RuleChanges(this.state, answers);
     this.endpoint = new Endpoint(this.state, (id, answer) => control?.answered(id, answer));
-    this.heldAnswers = control && new HeldAnswers(ring, control.passing);
+    const admits = (flow: number) => this.changes.admits(flow);
+    this.heldAnswers = control && new HeldAnswers(ring, this.state.flows, control.passing, admits);
     this.admission = new Admission(this.state, answers, this.endpoint, this.refusals);
     this.relay = new IcmpRelay(this.state);
     this.fragments = new Fragments(ring, this.state.flows);
@@ -330,9 +331,8 @@ export class Router {
     if (heldAnswers === undefined || side !== 1 || packet.protocol !== PROTOCOL.UDP || packet.fragment !== 0)
       return false;
     if (packet.ports >>> 16 !== DNS_PORT || !topology.isNameServer(packet.source)) return false;
-    const client = flows.client(flow);
-    if (!topology.client(client).watchNames || !flows.has(flow, FLOW_STATE.OUTBOUND)) return false;
-    return heldAnswers.hold(egress, packet.at, length, packet.transport, client, now);
+    if (!topology.client(flows.client(flow)).watchNames || !flows.has(flow, FLOW_STATE.OUTBOUND)) return false;
+    return heldAnswers.hold(egress, packet.at, length, packet.transport, flow, now);
   }
 
   private transmitFragments(egress: number, next: number, isKnown: boolean): number {

@@ -99,6 +99,16 @@ describe("a name server's answer to a client with host names in its rules", () =
     );
   });
 
+  test("never comes when new rules have refused its flow meanwhile", () => {
+    const bench = new Bench();
+    bench.answered();
+    const refused = compileRuleset([], false);
+    bench.lab.command((router) => router.setClient(0, { ...WATCHED, ruleset: refused }));
+    expect(bench.release(1)).toEqual([]);
+    expect(bench.lab.leap(100)).toEqual([]);
+    expect(bench.lab.router.flows.size).toBe(0);
+  });
+
   test("is let go by its own number, in any order", () => {
     const bench = new Bench();
     for (const port of [5000, 5001, 5002]) expect(bench.answered(port)).toEqual(HELD);
