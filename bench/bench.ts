@@ -14,8 +14,9 @@ import { rtt } from "./rtt.ts";
 import { median, spread } from "./statistics.ts";
 import { BENCH_FOLDER, FIREBREAK } from "./subjects.ts";
 import { tcp } from "./tcp.ts";
+import { vm } from "./vm.ts";
 
-const BENCHMARKS: ReadonlyMap<string, Benchmark> = new Map(Object.entries({ pps, tcp, rtt, cps }));
+const BENCHMARKS: ReadonlyMap<string, Benchmark> = new Map(Object.entries({ pps, tcp, rtt, cps, vm }));
 
 const HELP = `Usage: build/appliance.sh bench [--json] [--rounds N] [--build NAME=EXECUTABLE]… [NAME…]
 

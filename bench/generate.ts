@@ -63,10 +63,13 @@ export async function send(
   return { sent, arrived, seconds, cost: sending + busyBeside(GENERATOR_CPU, before, after), before, after };
 }
 
-/** The generator's command line. */
-export function generator(flows: number, rate: number, ms: number): string[] {
+/**
+ * The generator's command line.
+ * @param firstHop MAC address to send to
+ */
+export function generator(flows: number, rate: number, ms: number, firstHop: string = FIRST_HOP): string[] {
   const program = ["taskset", "--cpu-list", String(GENERATOR_CPU), join(BENCH_FOLDER, "generator")];
-  return [...program, "eth0", FIRST_HOP, CLIENT, SERVER, String(flows), String(rate), String(ms)];
+  return [...program, "eth0", firstHop, CLIENT, SERVER, String(flows), String(rate), String(ms)];
 }
 
 async function received(namespace: Namespace): Promise<number> {

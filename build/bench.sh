@@ -26,4 +26,23 @@ build_bench() {
   for program in null-forwarder generator; do
     [ "dist/bench/$program" -nt "bench/$program.c" ] || gcc -O2 -Wall -Wextra -o "dist/bench/$program" "bench/$program.c"
   done
+  build_linux
+}
+
+# dist/bench/linux: the peer in `vm`, an initramfs for the same kernel that routes and filters with nftables.
+build_linux() {
+  local root=dist/bench/linux.root program library
+  rm -rf "$root"
+  mkdir -p "$root"/{bin,dev,etc,proc,sys}
+  cp --no-preserve=timestamps bench/linux-init "$root/init"
+  cp --no-preserve=timestamps bench/qubes-agent.nft bench/flowtable.nft "$root/etc/"
+  cp "$(command -v busybox)" "$root/bin/"
+  for program in sh insmod ip mount rm sleep; do ln -s busybox "$root/bin/$program"; done
+  install -D "$(command -v nft)" "$root/nft/nft"
+  while read -r library; do
+    install -D "$library" "$root/nft/$(basename "$library")"
+  done < <(needed_libraries "$(command -v nft)")
+  install_modules "$root" bench/linux-modules
+  pack_initramfs "$root" >dist/bench/linux
+  rm -rf "$root"
 }

@@ -63,8 +63,8 @@ needed_libraries() {
 
 # $1: the folder that becomes the initramfs; $2: the configuration that goes into it, if any.
 fill_initramfs() {
-  local root=$1 applet module modules
-  mkdir -p "$root"/{bin,dev,lib/modules,lib/x86_64-linux-gnu,lib64,proc,sys,system}
+  local root=$1 applet
+  mkdir -p "$root"/{bin,dev,lib/x86_64-linux-gnu,lib64,proc,sys,system}
   cp -R --no-preserve=timestamps rootfs/init rootfs/sbin rootfs/etc "$root/"
   [ -z "$2" ] || cp "$2" "$root/etc/firebreak.toml"
   cp "$(command -v busybox)" "$root/bin/"
@@ -72,10 +72,17 @@ fill_initramfs() {
   cp dist/system.squashfs "$root/"
   ln -s system/firebreak "$root/firebreak"
   ln_libraries "$root"
-  modules=$(modules_in_order)
+  install_modules "$root" rootfs/modules
+}
+
+# $1: the folder that becomes an initramfs; $2: the list of modules.
+install_modules() {
+  local module modules
+  mkdir -p "$1/lib/modules"
+  modules=$(modules_in_order "$2")
   for module in $modules; do
-    cp "$module" "$root/lib/modules/"
-    basename "$module" >>"$root/lib/modules/order"
+    cp "$module" "$1/lib/modules/"
+    basename "$module" >>"$1/lib/modules/order"
   done
 }
 
@@ -87,10 +94,10 @@ ln_libraries() {
   done < <(needed_libraries dist/firebreak)
 }
 
-# Files of the modules that rootfs/modules names and of those that they depend on, each once, in the order to load them.
+# Files of the modules that the list $1 names and of those that they depend on, each once, in the order to load them.
 modules_in_order() {
   local module
-  sed 's/ *#.*//' rootfs/modules | while read -r module; do
+  sed 's/ *#.*//' "$1" | while read -r module; do
     [ -z "$module" ] || modprobe --dirname "$KERNEL" --set-version "$KERNEL_RELEASE" --show-depends "$module"
   done | sed -n 's/^insmod \([^ ]*\) *$/\1/p' | awk '!seen[$0]++'
 }

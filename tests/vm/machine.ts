@@ -20,6 +20,8 @@ export interface MachineOptions {
   readonly kernelOptions?: string;
   /** Path of an initramfs; the image's own without it. */
   readonly initramfs?: string;
+  /** MiB of memory. */
+  readonly memory?: number;
 }
 
 export class Machine {
@@ -68,6 +70,13 @@ export class Machine {
     return this.console.text.slice(said).replaceAll("\r", "").trim();
   }
 
+  /** Pulls the plug, and waits for the end. */
+  async unplug(): Promise<void> {
+    this.console.signal("SIGKILL");
+    await this.console.end();
+    this.monitor.close();
+  }
+
   /** Presses the power button until init says that it heard, and waits for the end. @returns QEMU's exit status */
   async powerOff(): Promise<number> {
     let heard = false;
@@ -96,7 +105,7 @@ function commandLine(options: MachineOptions, taps: readonly string[], socket: s
   ]);
   const config = options.config === undefined ? [] : ["-fw_cfg", `name=opt/firebreak/config,file=${options.config}`];
   return [
-    ...["qemu-system-x86_64", "-M", "q35", "-accel", "tcg", "-cpu", "max", "-m", "256"],
+    ...["qemu-system-x86_64", "-M", "q35", "-accel", "tcg", "-cpu", "max", "-m", String(options.memory ?? 256)],
     ...["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio"],
     ...["-S", "-qmp", `unix:${socket},server=on,wait=off`],
     ...["-kernel", join(DIST, "vmlinuz"), "-initrd", initramfs],
