@@ -87,17 +87,20 @@ async function orMissing<T>(asked: Promise<T>): Promise<T | undefined> {
 
 export type { Access as XenStoreAccess };
 
-interface Pending {
+interface Asked {
   /** What is asked, for the error. */
   readonly what: string;
   readonly type: number;
+  readonly bytes: Uint8Array;
   resolve(payload: Uint8Array): void;
   reject(error: Error): void;
 }
 
 export class XenStore extends Access {
   private readonly stream: ByteStream;
-  private readonly pending = new Map<number, Pending>();
+  /** Requests that wait for their answer, by number; and those that wait to be sent. */
+  private readonly pending = new Map<number, Asked>();
+  private queue: [number: number, asked: Asked][] = [];
   private readonly watches = new Map<string, (path: string) => void>();
   private readonly framer = new Framer(XS_HEADER_LENGTH, xsPayloadLength, (header, payload) =>
     this.hear(decodeXs(header, payload)),
@@ -188,11 +191,27 @@ export class XenStore extends Access {
     const bytes = encodeXs({ type, request, transaction, payload });
     const [path] = text.split("\0");
     const what = `${NAMES.get(type)} ${path}`.trim();
-    const answer = new Promise<Uint8Array>((resolve, reject) => {
-      this.pending.set(request, { what, type, resolve, reject });
+    return new Promise<Uint8Array>((resolve, reject) => {
+      this.queue.push([request, { what, type, bytes, resolve, reject }]);
+      this.sendQueue();
     });
-    this.stream.send(bytes);
-    return answer;
+  }
+
+  /**
+   * Linux's /dev/xen/xenbus answers a request about watches inside the write(2) that makes it, and then hangs forever if the
+   * answer to an earlier request has yet to come (xenbus_file_write holds a lock that xenbus_dev_queue_reply needs; seen
+   * with Linux 6.1). So these requests wait until there is none.
+   */
+  private sendQueue(): void {
+    for (;;) {
+      const [next] = this.queue;
+      if (next === undefined) return;
+      const [number, asked] = next;
+      if ((asked.type === XS.WATCH || asked.type === XS.UNWATCH) && this.pending.size > 0) return;
+      this.queue.shift();
+      this.pending.set(number, asked);
+      this.stream.send(asked.bytes);
+    }
   }
 
   private take(bytes: Uint8Array): void {
@@ -222,6 +241,7 @@ export class XenStore extends Access {
     } else {
       pending.reject(new Error(`XenStore: ${pending.what}: answered by a message of type ${message.type}`));
     }
+    this.sendQueue();
   }
 
   private end(error: Error): void {
@@ -231,8 +251,9 @@ export class XenStore extends Access {
 
   private reject(error: Error): void {
     this.ended = error;
-    for (const pending of this.pending.values()) pending.reject(error);
+    for (const [, asked] of [...this.pending, ...this.queue]) asked.reject(error);
     this.pending.clear();
+    this.queue = [];
     this.watches.clear();
   }
 }

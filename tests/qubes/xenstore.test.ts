@@ -105,6 +105,17 @@ test("a watch tells of the start and of every change at and below its path, unti
   expect([store.watched, double.watched]).toEqual([0, 0]);
 });
 
+test("a request about watches waits until no other is under way, which Linux's xenbus device could not bear", async () => {
+  const { double, store } = connect();
+  const answers = Promise.all([store.read("a"), store.watch("b", () => {}), store.read("c"), store.read("d")]);
+  const most: number[] = [];
+  double.heard = (type, underWay) => {
+    if (type === XS.WATCH) most.push(underWay);
+  };
+  await answers;
+  expect(most).toEqual([1]);
+});
+
 test("ten thousand watches that came and went leave nothing behind", async () => {
   const { double, store } = connect();
   for (let i = 0; i < 10_000; i++) {

@@ -28,11 +28,15 @@ export class XenStoreDouble {
   readonly forbidden: string[] = [];
   /** Requests so far. */
   requests = 0;
+  /** Hears of each request when it comes: its type, and how many were under way, itself included. */
+  heard: (type: number, underWay: number) => void = () => {};
+  private underWay = 0;
 
   readonly connect = (handler: StreamHandler): ByteStream => {
     this.client = handler;
     const framer = new Framer(XS_HEADER_LENGTH, xsPayloadLength, (header, payload) => {
       const message = decodeXs(header, payload.slice());
+      this.heard(message.type, ++this.underWay);
       setImmediate(() => this.hear(message));
     });
     return {
@@ -96,6 +100,7 @@ export class XenStoreDouble {
 
   private hear(message: XsMessage): void {
     this.requests++;
+    this.underWay--;
     const { type, request, transaction, payload } = message;
     const answer = this.perform(type, transaction, payload);
     const refused = answer.startsWith("!");
