@@ -3,6 +3,7 @@
 import { type MessagePort, receiveMessageOnPort, workerData } from "node:worker_threads";
 import { drainEvent } from "./eventfd.ts";
 import { PollSet } from "./poll.ts";
+import { STOP } from "./poller.ts";
 
 /** What the thread is started with. */
 export interface PollStart {
@@ -12,8 +13,6 @@ export interface PollStart {
   /** An eventfd, signalled when there is a message. */
   readonly wake: number;
 }
-
-export const STOP = -1;
 
 const FOREVER = -1;
 
@@ -39,4 +38,4 @@ function run({ descriptors, port, wake }: PollStart): void {
   }
 }
 
-if (workerData !== null) run(workerData as PollStart);
+run(workerData as PollStart);

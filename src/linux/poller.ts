@@ -3,8 +3,11 @@
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import { openEvent, signalEvent } from "./eventfd.ts";
 import { libc } from "./libc.ts";
-import { type PollStart, STOP } from "./poll-thread.ts";
+import type { PollStart } from "./poll-thread.ts";
 import { threadFile } from "./thread-file.ts";
+
+/** The message that ends the thread. */
+export const STOP = -1;
 
 export interface Polled {
   readonly fd: number;
