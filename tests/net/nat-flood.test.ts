@@ -13,8 +13,8 @@ const CONNECTIONS = 50;
 const DATAGRAMS = 2500;
 const RATE = 500;
 /** TCP: bytes, and their rate: not so many that the connection by itself would fill queues until one overflows. */
-const BULK = 256 * 1024 * 1024;
-const BULK_RATE = "400mbit";
+const BULK = 64 * 1024 * 1024;
+const BULK_RATE = "100mbit";
 
 const UDP_PORT = 9;
 const TCP_PORT = 10;
@@ -35,17 +35,10 @@ beforeAll(async () => {
 
 afterAll(() => lab.close());
 
-/**
- * TCP segments of the guest that were lost on their way: it sent them again, and the server did not say that it had them
- * twice (RFC 2883).
- */
-async function lostSegments(): Promise<number> {
-  const counters = ["TcpRetransSegs", "TcpExtTCPDSACKRecv"];
-  const output = await guest.run(["nstat", "--ignore", "--noupdate", "--zeros", ...counters]);
-  const [sentAgain = Number.NaN, hadTwice = Number.NaN] = counters.map((name) =>
-    Number(new RegExp(`^${name} +(\\d+)`, "m").exec(output)?.[1]),
-  );
-  return sentAgain - hadTwice;
+/** TCP segments that reached the server before others that had been sent earlier: those were lost on their way. */
+async function segmentsAfterLost(): Promise<number> {
+  const output = await lab.internet.run(["nstat", "--ignore", "--noupdate", "--zeros", "TcpExtTCPOFOQueue"]);
+  return Number(/^TcpExtTCPOFOQueue +(\d+)/m.exec(output)?.[1]);
 }
 
 /** The last line that a program has said, read as JSON. */
@@ -56,7 +49,7 @@ function lastWord(program: Program): Record<string, unknown> {
 /**
  * Starts the firewall, floods it from one client and uses it from the other.
  * @param keys of the flooding client's section
- * @returns why frames were dropped
+ * @returns for want of what frames were dropped
  */
 async function endure(keys: string): Promise<string[]> {
   lab.writeConfig(configuration([], "accept").replace("policy =", `${keys}\npolicy =`) + guestSection());
@@ -72,7 +65,7 @@ async function endure(keys: string): Promise<string[]> {
   const flood = lab.client.start(peer("flood", "eth0", ours, theirs, CLIENT, SYNS));
   await flood.says("flooding");
   for (let i = 0; i < CONNECTIONS; i++) {
-    expect(await guest.run(["curl", "-sS", "--max-time", "1", `http://${SERVER}/file`])).toBe("here\n");
+    expect(await guest.run(["curl", "-sS", "--connect-timeout", "1", `http://${SERVER}/file`])).toBe("here\n");
   }
   await Promise.all([stream.says("sent"), source.says("hash"), sink.says("hash")]);
   flood.signal("SIGTERM");
@@ -85,20 +78,17 @@ async function endure(keys: string): Promise<string[]> {
   const { received, repeated } = lastWord(counter);
   expect({ received, repeated }).toEqual({ received: DATAGRAMS, repeated: 0 });
   expect(lastWord(sink)).toEqual(lastWord(source));
-  expect(await lostSegments()).toBe(0);
+  expect(await segmentsAfterLost()).toBe(0);
   expect(lastWord(flood).sent).toBeGreaterThanOrEqual(SYNS);
   firewall.signal("SIGTERM");
   await firewall.end();
-  return [...frames.keys()].filter((fate) => fate.startsWith("dropped: "));
+  return [...frames.keys()].filter((fate) => /^dropped: (client|no free|.* full$)/.test(fate));
 }
 
-// Some of the random addresses are loopback or link-local ones.
-const UNROUTABLE = "dropped: destination not routable";
-
 test("a flood of SYNs is held to the client's share of new flows", async () => {
-  expect(await endure("")).toEqual([UNROUTABLE, "dropped: client opens flows too fast"]);
+  expect(await endure("")).toEqual(["dropped: client opens flows too fast"]);
 }, 60_000);
 
 test("one that may open any number a second has its share of the table, and its own flows go first", async () => {
-  expect(await endure("flows_per_second = 1000000")).toEqual([UNROUTABLE]);
+  expect(await endure("flows_per_second = 1000000")).toEqual([]);
 }, 60_000);

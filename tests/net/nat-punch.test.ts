@@ -7,7 +7,7 @@ import { FirewallLab, firebreak, peer } from "./firewall-lab.ts";
 import { becomeClient, configuration, SERVER, UPLINK } from "./places.ts";
 
 const RENDEZVOUS = 3478;
-const COUNT = 500;
+const COUNT = 300;
 /** ms that one of them knows of the other, and the other does not. */
 const HEAD_START = 200;
 

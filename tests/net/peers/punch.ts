@@ -5,7 +5,7 @@ import { createSocket } from "node:dgram";
 
 const KNOCK = "knock";
 const KNOCK_INTERVAL = 20; // ms
-const BURST = 10;
+const BURST = 5;
 
 const [host = "", port, count] = [process.argv[2], ...process.argv.slice(3).map(Number)];
 const socket = createSocket("udp4");
@@ -23,10 +23,10 @@ function knock(): void {
 
 async function sendNumbers(): Promise<void> {
   for (let number = 0; number < count; number++) {
-    const message = Buffer.alloc(1000);
+    const message = Buffer.alloc(100);
     message.writeUInt32BE(number);
     await new Promise((resolve) => socket.send(message, peer.port, peer.address, resolve));
-    if (number % BURST === BURST - 1) await Bun.sleep(1);
+    if (number % BURST === BURST - 1) await Bun.sleep(BURST);
   }
 }
 
