@@ -5,18 +5,23 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import type { Benchmark, Build } from "./benchmark.ts";
+import { core, flows } from "./core.ts";
 import { cps } from "./cps.ts";
 import { type Header, makeHeader, printHeader } from "./machine-header.ts";
 import { pps } from "./pps.ts";
 import { printReport } from "./print.ts";
 import { type Judged, LEAST_ROUNDS, Report, type Series } from "./report.ts";
 import { rtt } from "./rtt.ts";
+import { rules } from "./rules.ts";
+import { size } from "./size.ts";
 import { median, spread } from "./statistics.ts";
 import { BENCH_FOLDER, FIREBREAK } from "./subjects.ts";
 import { tcp } from "./tcp.ts";
 import { vm } from "./vm.ts";
 
-const BENCHMARKS: ReadonlyMap<string, Benchmark> = new Map(Object.entries({ pps, tcp, rtt, cps, vm }));
+const BENCHMARKS: ReadonlyMap<string, Benchmark> = new Map(
+  Object.entries({ pps, tcp, rtt, cps, flows, rules, core, vm, size }),
+);
 
 const HELP = `Usage: build/appliance.sh bench [--json] [--rounds N] [--build NAME=EXECUTABLE]… [NAME…]
 

@@ -30,10 +30,12 @@ function describeSeries(series: Series | undefined): string {
   return `${formatNumber(middle)} ±${noise.toFixed(0)}%`;
 }
 
-function describeClaim({ what, metric, subject, against, bar, ratio, spread: noise, verdict }: Judged): string {
+function describeClaim({ what, metric, subject, against, bar, value, spread: noise, verdict }: Judged): string {
   const wanted = bar === undefined ? "" : "atLeast" in bar ? `, bar ≥ ${bar.atLeast}` : `, bar ≤ ${bar.atMost}`;
-  const figure = verdict === "too noisy to tell" ? `(${ratio.toFixed(2)})` : ratio.toFixed(2);
-  return `${what}, ${metric}: ${subject} ÷ ${against} = ${figure} ±${noise.toFixed(2)}${wanted}: ${verdict}`;
+  const format = against === undefined ? formatNumber : (number: number) => number.toFixed(2);
+  const figure = verdict === "too noisy to tell" ? `(${format(value)})` : format(value);
+  const compared = against === undefined ? subject : `${subject} ÷ ${against}`;
+  return `${what}, ${metric}: ${compared} = ${figure} ±${format(noise)}${wanted}: ${verdict}`;
 }
 
 /** Four digits that count. */

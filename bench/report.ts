@@ -21,16 +21,20 @@ export type Bar = { readonly atLeast: number } | { readonly atMost: number };
 export interface Claim {
   readonly what: string;
   readonly metric: string;
-  /** Of this subject's values to that one's, of the same round. */
   readonly subject: string;
-  readonly against: string;
+  /** Compared is the ratio of the subject's values to this one's, of the same round; undefined: the values themselves. */
+  readonly against: string | undefined;
+  /** Undefined: 1. */
   readonly bar: Bar | undefined;
+  /** The value is no measurement that may come out differently: it needs no rounds. */
+  readonly exact: boolean;
 }
 
 export type Verdict = "met" | "missed" | "more" | "less" | "too noisy to tell";
 
 export interface Judged extends Claim {
-  readonly ratio: number;
+  /** Median of the ratios, or of the values. */
+  readonly value: number;
   readonly spread: number;
   readonly verdict: Verdict;
 }
@@ -52,7 +56,17 @@ export class Report {
 
   /** Asks for the ratio of two subjects, to be compared with a bar, or with 1. */
   claim(what: string, metric: string, subject: string, against: string, bar?: Bar): void {
-    this.claims.push({ what, metric, subject, against, bar });
+    this.claims.push({ what, metric, subject, against, bar, exact: false });
+  }
+
+  /** Asks for a subject's own values to be compared with a bar. */
+  limit(what: string, metric: string, subject: string, bar: Bar): void {
+    this.claims.push({ what, metric, subject, against: undefined, bar, exact: false });
+  }
+
+  /** The same of a value that is exact. */
+  limitExact(what: string, metric: string, subject: string, bar: Bar): void {
+    this.claims.push({ what, metric, subject, against: undefined, bar, exact: true });
   }
 
   /** Something to know when reading the figures. */
@@ -66,23 +80,25 @@ export class Report {
 
   judged(): Judged[] {
     return this.claims.map((claim) => {
-      const ratios = this.ratios(claim);
-      const [ratio, noise] = [median(ratios), spread(ratios)];
-      return { ...claim, ratio, spread: noise, verdict: verdictOn(ratios.length, ratio, noise, claim.bar) };
+      const values = this.valuesOf(claim);
+      return { ...claim, value: median(values), spread: spread(values), verdict: verdictOn(values, claim) };
     });
   }
 
   /** Of the same round, so that what slows a round down slows both. */
-  private ratios({ what, metric, subject, against }: Claim): number[] {
+  private valuesOf({ what, metric, subject, against }: Claim): readonly number[] {
     const one = this.find(what, metric, subject)?.values ?? [];
+    if (against === undefined) return one;
     const other = this.find(what, metric, against)?.values ?? [];
     return one.slice(0, other.length).map((value, round) => value / (other[round] ?? Number.NaN));
   }
 }
 
-function verdictOn(rounds: number, ratio: number, noise: number, bar: Bar | undefined): Verdict {
+function verdictOn(values: readonly number[], { bar, exact }: Claim): Verdict {
+  const value = median(values);
   const limit = bar === undefined ? 1 : "atLeast" in bar ? bar.atLeast : bar.atMost;
-  if (rounds < LEAST_ROUNDS || !(Math.abs(ratio - limit) > noise)) return "too noisy to tell";
-  if (bar === undefined) return ratio > 1 ? "more" : "less";
-  return ratio > limit === "atLeast" in bar ? "met" : "missed";
+  const isSure = exact || (values.length >= LEAST_ROUNDS && Math.abs(value - limit) > spread(values));
+  if (!isSure || Number.isNaN(value)) return "too noisy to tell";
+  if (bar === undefined) return value > 1 ? "more" : "less";
+  return ("atLeast" in bar ? value >= limit : value <= limit) ? "met" : "missed";
 }

@@ -1,10 +1,11 @@
-// What a judgement costs: `bun bench/rules.ts` prints ns per judgement for rulesets of 1 to 10 000 rules, walked and as the
-// dataplane judges, and what 10 000 rules cost against 10. Medians of the rounds.
+// `rules`: what a judgement costs, the first packet of every flow, with rulesets of 1 to 10 000 rules: walked, and as the
+// dataplane judges.
 import { compileRuleset, judge, type Ruleset, walk } from "../src/dataplane/ruleset.ts";
 import { Random } from "../tests/support/random.ts";
 import { type Judged, randomMatches, randomPacket } from "../tests/support/rulesets.ts";
+import type { Benchmark, Options } from "./benchmark.ts";
+import type { Report } from "./report.ts";
 
-const ROUNDS = 15;
 const JUDGEMENTS_A_ROUND = 200_000;
 const PACKETS = 8192;
 const SIZES = [1, 4, 10, 16, 24, 32, 100, 1000, 10_000];
@@ -12,6 +13,10 @@ const SIZES = [1, 4, 10, 16, 24, 32, 100, 1000, 10_000];
 const WALKED_UP_TO = 1000;
 /** No rule about a prefix shorter than this is about all ports: else one of the first decides almost everything. */
 const NARROW = 16;
+
+const WHAT = "a judgement";
+const JUDGED = "as the dataplane does";
+const WALKED = "walked";
 
 type Judge = (ruleset: Ruleset, protocol: number, destination: number, selector: number) => number;
 
@@ -39,13 +44,9 @@ function judgeAll(by: Judge, ruleset: Ruleset, { protocols, destinations, select
 
 /** @returns ns per judgement */
 function measure(by: Judge, ruleset: Ruleset, packets: Packets): number {
-  const rounds: number[] = [];
-  for (let round = 0; round < ROUNDS; round++) {
-    const start = Bun.nanoseconds();
-    judgeAll(by, ruleset, packets);
-    rounds.push((Bun.nanoseconds() - start) / JUDGEMENTS_A_ROUND);
-  }
-  return rounds.sort((one, other) => one - other)[ROUNDS >> 1];
+  const start = Bun.nanoseconds();
+  judgeAll(by, ruleset, packets);
+  return (Bun.nanoseconds() - start) / JUDGEMENTS_A_ROUND;
 }
 
 function bytesOf({ matches, index }: Ruleset): number {
@@ -54,26 +55,40 @@ function bytesOf({ matches, index }: Ruleset): number {
   return [matches, buckets, starts, heads, maps].reduce((sum, { byteLength }) => sum + byteLength, 0);
 }
 
-interface Measured {
-  readonly judged: number;
-  readonly line: string;
+interface Judging {
+  readonly size: number;
+  readonly name: string;
+  readonly ruleset: Ruleset;
+  readonly packets: Packets;
 }
 
-function measureSize(size: number): Measured {
+function compile(report: Report, size: number): Judging {
   const random = new Random(size);
   const matches = randomMatches(random, size, NARROW);
   const packets = new Packets(Array.from({ length: PACKETS }, () => randomPacket(random, matches)));
+  const name = nameOf(size);
   const start = Bun.nanoseconds();
   const ruleset = compileRuleset(matches, false);
-  const compiled = (Bun.nanoseconds() - start) / 1e6;
-  const judged = measure(judge, ruleset, packets);
-  const walked = size <= WALKED_UP_TO ? `${measure(walk, ruleset, packets).toFixed(1).padStart(6)} ns walked, ` : "";
-  const memory = `${(bytesOf(ruleset) / 1024).toFixed(0)} KiB, compiled in ${compiled.toFixed(1)} ms`;
-  return { judged, line: `${String(size).padStart(6)} rules: ${judged.toFixed(1).padStart(6)} ns, ${walked}${memory}` };
+  report.add("a ruleset", "compiled in", "ms", name, (Bun.nanoseconds() - start) / 1e6);
+  report.add("a ruleset", "memory", "KiB", name, bytesOf(ruleset) / 1024);
+  return { size, name, ruleset, packets };
 }
 
-for (const size of SIZES) measureSize(size); // so that all is compiled when it is measured
-const measured = new Map(SIZES.map((size) => [size, measureSize(size)]));
-for (const { line } of measured.values()) console.log(line);
-const ratio = (measured.get(10_000)?.judged ?? 0) / (measured.get(10)?.judged ?? 1);
-console.log(`10 000 rules cost ${ratio.toFixed(2)} times what 10 do`);
+function nameOf(size: number): string {
+  return size === 1 ? "1 rule" : `${size} rules`;
+}
+
+export const rules: Benchmark = {
+  summary: "what judging a new flow costs with 1 to 10 000 rules",
+  async run(report, { rounds }: Options) {
+    const all = SIZES.map((size) => compile(report, size));
+    for (const { ruleset, packets } of all) measure(judge, ruleset, packets); // so that all is compiled when it counts
+    for (let round = 0; round < rounds; round++) {
+      for (const { size, name, ruleset, packets } of all) {
+        report.add(WHAT, JUDGED, "ns", name, measure(judge, ruleset, packets));
+        if (size <= WALKED_UP_TO) report.add(WHAT, WALKED, "ns", name, measure(walk, ruleset, packets));
+      }
+    }
+    report.claim(WHAT, JUDGED, nameOf(10_000), nameOf(10), { atMost: 4 });
+  },
+};
