@@ -9,6 +9,7 @@ source build/image.sh
 source build/boot.sh
 source build/test.sh
 source build/bench.sh
+source build/xen.sh
 
 usage() {
   cat <<'END'

@@ -9,7 +9,7 @@ import { stopAsked } from "../control/run.ts";
 import { listDevices } from "../linux/interfaces.ts";
 import { CommittedRules } from "./client-rules.ts";
 import { reportMemory } from "./memory-report.ts";
-import { QrexecAgent } from "./qrexec.ts";
+import { QrexecAgent, type QrexecChannels } from "./qrexec.ts";
 import { QREXEC_PORT } from "./qrexec-wire.ts";
 import { makeQubeConfig } from "./qube-config.ts";
 import { QubesDb } from "./qubesdb.ts";
@@ -17,6 +17,7 @@ import { QUBESDB_PORT } from "./qubesdb-wire.ts";
 import { makeServices } from "./services.ts";
 import { ClientVifs, readUplinkMac, UPLINK_ROOT, type Vif } from "./vif.ts";
 import { Xen } from "./xen.ts";
+import type { XenStore } from "./xenstore.ts";
 
 const DOM0 = 0;
 /** Until something that failed is tried again, in ms. */
@@ -41,11 +42,18 @@ export async function runQube(): Promise<void> {
   log("stopped");
 }
 
-class Qube {
+/** What is asked of Xen (xen.ts). */
+export interface XenServices extends QrexecChannels {
+  readonly store: XenStore;
+  close(): Promise<void>;
+}
+
+export class Qube {
   private readonly database: QubesDb;
   private readonly rules: CommittedRules;
   private vifs: ClientVifs | undefined;
   private firewall: Firewall | undefined;
+  /** Once dom0's daemon has greeted it. */
   private agent: QrexecAgent | undefined;
   /** Clients whose rules are new since the last configuration was put in force. */
   private readonly unhandled = new Set<string>();
@@ -58,7 +66,7 @@ class Qube {
 
   /** @param fail ends the program: the dataplane or Xen is gone */
   constructor(
-    private readonly xen: Xen,
+    private readonly xen: XenServices,
     private readonly fail: (error: unknown) => void,
   ) {
     this.database = new QubesDb((handler) => xen.connect(DOM0, QUBESDB_PORT, handler), {
@@ -203,12 +211,14 @@ class Qube {
       const agent = new QrexecAgent(
         makeServices(() => this.describe()),
         this.xen,
-        () => void this.requestFeatures(),
+        () => {
+          this.agent = agent;
+          void this.requestFeatures();
+        },
         ended.resolve,
       );
       try {
         agent.start(await this.xen.serve(DOM0, QREXEC_PORT, agent.handler));
-        this.agent = agent;
         const reason = await ended.promise;
         this.agent = undefined;
         if (!this.isStopping) log(`qrexec: ${reason}; serving again`);
