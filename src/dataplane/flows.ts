@@ -63,7 +63,10 @@ export class FlowTable {
   readonly words: Int32Array;
   /** The address that OUTBOUND flows have in place of the client's: int32, host order. */
   external = 0;
-  /** The next free flow is kept in its DEADLINE. */
+  /**
+   * The first free flow; `capacity` when there is none. A free flow's DEADLINE says how many numbers after its own the next
+   * is, less one: so memory of zeros, which takes no memory before it is written to, is a list of all.
+   */
   private free = 0;
   private count = 0;
   /** Open addressing, linear probing: 0 is empty, else tag of the hash << 22 | (flow + 1) << 1 | side. */
@@ -82,9 +85,6 @@ export class FlowTable {
     const slots = 2 ** Math.ceil(Math.log2(capacity * 4));
     this.index = new Int32Array(slots);
     this.indexMask = slots - 1;
-    for (let flow = 0; flow < capacity; flow++) {
-      this.words[flow * FLOW_WORDS + FLOW.DEADLINE] = flow + 1 < capacity ? flow + 1 : NO_FLOW;
-    }
   }
 
   /** Flows in the table. */
@@ -151,9 +151,9 @@ export class FlowTable {
    */
   allocate(): number {
     const flow = this.free;
-    if (flow === NO_FLOW) return NO_FLOW;
+    if (flow === this.capacity) return NO_FLOW;
     const at = flow * FLOW_WORDS;
-    this.free = this.words[at + FLOW.DEADLINE];
+    this.free = flow + 1 + this.words[at + FLOW.DEADLINE];
     this.words.fill(0, at, at + FLOW_WORDS);
     this.words[at + FLOW.STATE] = FLOW_STATE.USED;
     this.count++;
@@ -177,7 +177,7 @@ export class FlowTable {
   discard(flow: number): void {
     const at = flow * FLOW_WORDS;
     this.words[at + FLOW.STATE] = 0;
-    this.words[at + FLOW.DEADLINE] = this.free;
+    this.words[at + FLOW.DEADLINE] = this.free - flow - 1;
     this.free = flow;
     this.count--;
   }

@@ -17,7 +17,7 @@ const PORT_PAIR = 1;
 const PROTOCOL = 2;
 /** Flows that use it; 0 of one that lingers, or is free. */
 const FLOWS = 3;
-/** Next in the chain of the same hash, or next free. */
+/** Next in the chain of the same hash; of a free one, how many numbers after its own the next free one is, less one. */
 const NEXT = 4;
 /**
  * Lingering mappings form a list, the oldest first: neighbours in it; and the second at which a flow let go last that
@@ -37,6 +37,8 @@ const LINGER_SECONDS = 120;
 export class MappingTable {
   private readonly words: Int32Array;
   private readonly heads: Int32Array;
+  private readonly capacity: number;
+  /** The first that is free; `capacity` when there is none. All are in memory of zeros, which is not written to before use. */
   private free = 0;
   /** By protocol class and external port: mapping + 1, or 0. */
   private readonly external = new Int32Array(3 * PORTS);
@@ -56,10 +58,9 @@ export class MappingTable {
     private readonly seed: number,
     private readonly random: RandomPool,
   ) {
-    const capacity = Math.min(flows, MOST);
-    this.words = new Int32Array(capacity * MAPPING_WORDS);
-    this.heads = new Int32Array(2 ** Math.ceil(Math.log2(capacity * 2))).fill(NONE);
-    for (let i = 0; i < capacity; i++) this.words[i * MAPPING_WORDS + NEXT] = i + 1 < capacity ? i + 1 : NONE;
+    this.capacity = Math.min(flows, MOST);
+    this.words = new Int32Array(this.capacity * MAPPING_WORDS);
+    this.heads = new Int32Array(2 ** Math.ceil(Math.log2(this.capacity * 2))).fill(NONE);
   }
 
   /** @returns the mapping of a client's address and port (or ICMP identifier), or NO_MAPPING when it has none */
@@ -87,14 +88,14 @@ export class MappingTable {
    * @returns its number, or NO_MAPPING when all ports (or all records) are taken
    */
   allocate(protocol: number, address: number, port: number): number {
-    if (this.free === NONE && !this.dropOldest()) return NO_MAPPING;
+    if (this.free === this.capacity && !this.dropOldest()) return NO_MAPPING;
     const chosen = this.choosePort(protocol, port);
     const external = chosen === NONE ? this.lingeringPort(protocol) : chosen;
     if (external === NONE) return NO_MAPPING;
     const mapping = this.free;
     const at = mapping * MAPPING_WORDS;
     const head = this.hash(protocol, address, port);
-    this.free = this.words[at + NEXT];
+    this.free = mapping + 1 + this.words[at + NEXT];
     this.words[at + ADDRESS] = address;
     this.words[at + PORT_PAIR] = (port << 16) | external;
     this.words[at + PROTOCOL] = protocol;
@@ -225,7 +226,7 @@ export class MappingTable {
       while (words[before * MAPPING_WORDS + NEXT] !== mapping) before = words[before * MAPPING_WORDS + NEXT];
       words[before * MAPPING_WORDS + NEXT] = words[at + NEXT];
     }
-    words[at + NEXT] = this.free;
+    words[at + NEXT] = this.free - mapping - 1;
     this.free = mapping;
   }
 
