@@ -39,6 +39,12 @@ export function linuxImage(): Image {
   return { initramfs: join(BENCH_FOLDER, "linux") };
 }
 
+/** Rejects when a machine ends: with too little memory its kernel panics. */
+async function endOf({ console }: Machine): Promise<never> {
+  await console.end();
+  throw new Error(`the machine ended:\n${console.text}`);
+}
+
 /** A machine that forwards. */
 export class Booted {
   private constructor(
@@ -81,7 +87,7 @@ export class Booted {
     client.ip("neighbour", "add", CLIENT_GATEWAY, "lladdr", MACHINE_MAC.inside, "dev", "eth0");
     internet.ip("neighbour", "add", UPLINK, "lladdr", MACHINE_MAC.outside, "dev", "eth0");
     const ping = client.start(["ping", "-n", "-i", "0.02", SERVER]);
-    await ping.says("bytes from", 0, patience);
+    await Promise.race([ping.says("bytes from", 0, patience), endOf(machine)]);
     const bootTime = (performance.now() - started) / 1000;
     ping.signal("SIGINT");
     await ping.end();
