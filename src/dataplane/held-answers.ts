@@ -6,8 +6,8 @@ import { RESERVED_LENGTH, type Ring, VNET_LENGTH } from "./ring.ts";
 
 const SLOTS = 32;
 const SLOT_LENGTH = VNET_LENGTH + RESERVED_LENGTH;
-/** Longest delay of an answer. */
-const PATIENCE_MS = 100;
+/** Longest delay of an answer: control needs a few ms, but on a busy machine it may have to wait for its turn. */
+const PATIENCE_MS = 1000;
 
 export class HeldAnswers {
   private readonly bytes = new Uint8Array(SLOTS * SLOT_LENGTH);

@@ -47,7 +47,7 @@ const TCP_HEADERS = IPV4.HEADER_LENGTH + TCP.HEADER_LENGTH;
 export interface ControlEvents {
   /** The answer to a question of `ask`. */
   answered(id: number, answer: Uint8Array): void;
-  /** A name server's answer to a client with `watchNames`: it is held until `releaseAnswer`, or for a tenth of a second. */
+  /** A name server's answer to a client with `watchNames`: it is held until `releaseAnswer`, or for a second. */
   passing(id: number, client: number, answer: Uint8Array): void;
 }
 

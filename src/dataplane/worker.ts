@@ -40,7 +40,7 @@ export type Report =
   | { readonly type: "stopped" }
   | { readonly type: "failed"; readonly reason: string }
   | { readonly type: "answered"; readonly id: number; readonly answer: Uint8Array }
-  /** A name server's answer to a client with `watchNames`, held until `release` or for a tenth of a second. */
+  /** A name server's answer to a client with `watchNames`, held until `release` or for a second. */
   | { readonly type: "passing"; readonly id: number; readonly client: number; readonly answer: Uint8Array };
 
 /** What control may read while the dataplane runs: all of it in shared memory. */

@@ -172,13 +172,16 @@ for (const [name, order] of ORDERS) {
   }, 20_000);
 }
 
-/** The MSS of a connection's SYN as it arrives outside, and of the SYN-ACK as it arrives inside. */
-async function mssSeen(): Promise<string[]> {
+/**
+ * The MSS of a connection's SYN as it arrives outside, and of the SYN-ACK as it arrives inside.
+ * @param curlOptions what the connection is for; without any, a fetch
+ */
+async function mssSeen(...curlOptions: readonly string[]): Promise<string[]> {
   forgetPath();
   const options = ["-n", "--immediate-mode", "-l", "-c", "1", "-Q", "in", "-i", "eth0", "tcp[tcpflags] & tcp-syn != 0"];
   const ends = [lab.internet, lab.client].map((end) => end.start(["tcpdump", ...options]));
   await Promise.all(ends.map((tcpdump) => tcpdump.says("listening on")));
-  await lab.client.run(["curl", "-sS", "-o", "/dev/null", `http://${SERVER}/`]);
+  await lab.client.run(["curl", "-sS", "-o", "/dev/null", ...curlOptions, `http://${SERVER}/`]);
   await Promise.all(ends.map((tcpdump) => tcpdump.end()));
   return ends.map(({ text }) => /Flags \[(S\.?)\].* options \[mss (\d+),/.exec(text)?.slice(1).join(" ") ?? text);
 }
@@ -187,7 +190,8 @@ test("the MSS of connections is left alone, or lowered to what fits both ends wh
   lab.internet.ip("link", "set", "eth0", "mtu", "9000");
   writeFileSync(join(lab.folder, "index.html"), payload(100_000));
   serveHttp(lab.internet, lab.folder);
-  expect(await mssSeen()).toEqual(["S 8960", "S. 8960"]);
+  // With segments that the link to the firewall does not take, only little gets through.
+  expect(await mssSeen("--head")).toEqual(["S 8960", "S. 8960"]);
   lab.configure([], "accept");
   const config = await Bun.file(lab.configFile).text();
   for (const place of [/^\[uplink\]$/m, /^\[\[client\]\]$/m]) {

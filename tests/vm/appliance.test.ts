@@ -126,7 +126,9 @@ describe("the image", () => {
     const state = await machine.state();
     expect(state).toMatch(/frames: \d+ forwarded/);
     expect(state).toContain("dropped: refused by rules");
-    expect(state).toMatch(new RegExp(`flow: tcp .* to ${SERVER}:80 as ${UPLINK}:\\d+, [A-Z-]+, client work, rule 3`, "i"));
+    expect(state).toMatch(
+      new RegExp(`flow: tcp .* to ${SERVER}:80 as ${UPLINK}:\\d+, [A-Z-]+, client work, rule 3`, "i"),
+    );
 
     const said = machine.console.text.length;
     expect(await machine.powerOff()).toBe(0);
