@@ -7,6 +7,7 @@ import { parseArgs } from "node:util";
 import type { Benchmark, Build } from "./benchmark.ts";
 import { core, flows } from "./core.ts";
 import { cps } from "./cps.ts";
+import { busyAtRest } from "./cpu.ts";
 import { type Header, makeHeader, printHeader } from "./machine-header.ts";
 import { pps } from "./pps.ts";
 import { printReport } from "./print.ts";
@@ -70,7 +71,9 @@ async function main(args: readonly string[]): Promise<void> {
   for (const [name, benchmark] of chosen) {
     const report = new Report();
     const started = performance.now();
+    report.disturbed(await busyAtRest());
     await benchmark.run(report, { rounds, builds, folder });
+    report.disturbed(await busyAtRest());
     const outcome = { name, seconds: (performance.now() - started) / 1000, report };
     if (!values.json) console.log(printReport(name, outcome.seconds, report));
     outcomes.push(outcome);

@@ -1,6 +1,9 @@
 // What every benchmark is: something that fills a report. Each takes less than three minutes with the default rounds.
 import type { Report } from "./report.ts";
 
+/** ms that the rounds of a benchmark may take, so that with what is before and after it stays below three minutes. */
+const TIME = 160_000;
+
 export interface Options {
   /** Rounds; in each, every subject has its turn. */
   readonly rounds: number;
@@ -19,4 +22,20 @@ export interface Build {
 export interface Benchmark {
   readonly summary: string;
   run(report: Report, options: Options): Promise<void>;
+}
+
+/**
+ * The numbers of the rounds, from 0, as many as there is time for: a busy machine gets fewer, and with few nothing is claimed.
+ * @param share of a benchmark's time that these rounds have
+ */
+export function* timedRounds(report: Report, { rounds }: Options, share = 1): Generator<number> {
+  const started = performance.now();
+  for (let round = 0; round < rounds; round++) {
+    const taken = performance.now() - started;
+    if (round > 0 && taken + taken / round > TIME * share) {
+      report.note(`there was time for ${round} of ${rounds} rounds`);
+      return;
+    }
+    yield round;
+  }
 }

@@ -1,7 +1,7 @@
 // `cps`: new TCP connections a second, each with one short HTTP exchange: wrk, told to close each, against nginx.
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Benchmark, Options } from "./benchmark.ts";
+import { type Benchmark, type Options, timedRounds } from "./benchmark.ts";
 import type { Report } from "./report.ts";
 import { LINUX, NULL, Stage, type Subject } from "./subjects.ts";
 
@@ -26,10 +26,11 @@ export const cps: Benchmark = {
   run: (report, options) => Stage.use(options.folder, (stage) => measure(report, options, stage)),
 };
 
-async function measure(report: Report, { rounds, builds, folder }: Options, stage: Stage): Promise<void> {
+async function measure(report: Report, options: Options, stage: Stage): Promise<void> {
+  const { rounds, builds, folder } = options;
   const subjects = await stage.all(builds);
   for (const subject of subjects) await serve(subject, folder, rounds);
-  for (let round = 0; round < rounds; round++) {
+  for (const round of timedRounds(report, options)) {
     for (const subject of subjects) report.add(WHAT, METRIC, "/s", subject.name, await connect(subject, round));
   }
   const [firebreak = ""] = builds.map(({ name }) => name);

@@ -42,6 +42,14 @@ export function spent(before: Reading, after: Reading, kind: keyof CpuTime): num
   return (sums[1] ?? 0) - (sums[0] ?? 0);
 }
 
+/** @returns how many CPUs are busy while nothing of ours runs, on average over half a second */
+export async function busyAtRest(): Promise<number> {
+  const before = readCpus();
+  await Bun.sleep(500);
+  const after = readCpus();
+  return after.cpus.length - spent(before, after, "idle") / (after.at - before.at);
+}
+
 /** @returns seconds that all CPUs but one were busy between two readings */
 export function busyBeside(cpu: number, before: Reading, after: Reading): number {
   const busy = after.cpus.map(({ idle }, i) => after.at - before.at - (idle - (before.cpus[i]?.idle ?? 0)));

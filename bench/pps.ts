@@ -5,7 +5,7 @@
 //   forwarder's program has the other one. Linux, which forwards where it receives, forwards on the generator's.
 // - one core: receiving is steered to the other CPU, so that all of any forwarder's work is there and the generator has its
 //   own core.
-import type { Benchmark, Options } from "./benchmark.ts";
+import { type Benchmark, type Options, timedRounds } from "./benchmark.ts";
 import { spent } from "./cpu.ts";
 import { discard, type Sent, send } from "./generate.ts";
 import type { Report } from "./report.ts";
@@ -24,8 +24,8 @@ const CASES = [
 ] as const;
 
 /** Lengths of a try in the search, and of the measurement of CPU time, in ms. */
-const TRY = 250;
-const CPU_TRY = 1000;
+const TRY = 200;
+const CPU_TRY = 800;
 /** Packets a second while CPU time is measured: what all forwarders can do, in either placement. */
 const CPU_RATE = 100_000;
 /** Part of the packets that may be lost all the same. */
@@ -41,13 +41,14 @@ export const pps: Benchmark = {
   run: (report, options) => Stage.use(options.folder, (stage) => measure(report, options, stage)),
 };
 
-async function measure(report: Report, { rounds, builds }: Options, stage: Stage): Promise<void> {
+async function measure(report: Report, options: Options, stage: Stage): Promise<void> {
+  const { builds } = options;
   const subjects = await stage.all(builds, { cpus: FORWARDER_CPU });
   const cable = stage.cable("generator alone");
   for (const { internet } of subjects) await discard(internet, "eth0");
   await discard(cable.forwarder, "eth0");
   const rungs = new Map<string, number>();
-  for (let round = 0; round < rounds; round++) {
+  for (const _ of timedRounds(report, options)) {
     for (const { name, flows, mask, withCost } of CASES) {
       for (const subject of [cable, ...subjects]) await subject.steer(mask);
       const alone = withCost ? await send(cable, flows, CPU_RATE, CPU_TRY, cable.forwarder) : undefined;

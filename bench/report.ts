@@ -39,10 +39,14 @@ export interface Judged extends Claim {
   readonly verdict: Verdict;
 }
 
+/** CPUs that other programs may take, on average, while something is measured. */
+const TOLERATED = 0.1;
+
 export class Report {
   readonly series: Series[] = [];
   readonly claims: Claim[] = [];
   readonly notes: string[] = [];
+  private isDisturbed = false;
 
   /** Adds one round's value. */
   add(what: string, metric: string, unit: string, subject: string, value: number): void {
@@ -69,6 +73,13 @@ export class Report {
     this.claims.push({ what, metric, subject, against: undefined, bar, exact: true });
   }
 
+  /** Tells how many CPUs other programs took meanwhile: with more than few, what rounds agree on may be their doing. */
+  disturbed(cpus: number): void {
+    if (cpus <= TOLERATED) return;
+    this.isDisturbed = true;
+    this.note(`other programs took ${cpus.toFixed(1)} CPUs: nothing is claimed`);
+  }
+
   /** Something to know when reading the figures. */
   note(text: string): void {
     if (!this.notes.includes(text)) this.notes.push(text);
@@ -81,7 +92,9 @@ export class Report {
   judged(): Judged[] {
     return this.claims.map((claim) => {
       const values = this.valuesOf(claim);
-      return { ...claim, value: median(values), spread: spread(values), verdict: verdictOn(values, claim) };
+      const isOpen = this.isDisturbed && !claim.exact;
+      const verdict = isOpen ? "too noisy to tell" : verdictOn(values, claim);
+      return { ...claim, value: median(values), spread: spread(values), verdict };
     });
   }
 

@@ -1,7 +1,7 @@
 // `rtt`: how long a small datagram takes there and back, at rest and while half of what Linux can forward goes through beside.
 
 import { ROUTER } from "../tests/net/places.ts";
-import type { Benchmark, Options } from "./benchmark.ts";
+import { type Benchmark, type Options, timedRounds } from "./benchmark.ts";
 import { discard, generator, send } from "./generate.ts";
 import type { Report } from "./report.ts";
 import { LINUX, NULL, Stage, type Subject } from "./subjects.ts";
@@ -23,7 +23,8 @@ export const rtt: Benchmark = {
   run: (report, options) => Stage.use(options.folder, (stage) => measure(report, options, stage)),
 };
 
-async function measure(report: Report, { rounds, builds }: Options, stage: Stage): Promise<void> {
+async function measure(report: Report, options: Options, stage: Stage): Promise<void> {
+  const { builds } = options;
   const subjects = await stage.all(builds);
   for (const { internet } of subjects) {
     await discard(internet, "eth0");
@@ -34,7 +35,7 @@ async function measure(report: Report, { rounds, builds }: Options, stage: Stage
     { name: "at rest", rate: 0 },
     { name: "under half load", rate: half },
   ];
-  for (let round = 0; round < rounds; round++) {
+  for (const _ of timedRounds(report, options)) {
     for (const { name, rate } of cases) for (const subject of subjects) await pingPong(report, name, subject, rate);
   }
   for (const { name } of cases) claim(report, name, builds[0]?.name ?? "");

@@ -1,7 +1,7 @@
 // `tcp`: what iperf3 gets through: one stream and eight, with segmentation offload on all cables and without, both ways.
 
 import { ROUTER } from "../tests/net/places.ts";
-import type { Benchmark, Options } from "./benchmark.ts";
+import { type Benchmark, type Options, timedRounds } from "./benchmark.ts";
 import type { Report } from "./report.ts";
 import { LINUX, NULL, Stage, type Subject } from "./subjects.ts";
 
@@ -25,14 +25,15 @@ export const tcp: Benchmark = {
   run: (report, options) => Stage.use(options.folder, (stage) => measure(report, options, stage)),
 };
 
-async function measure(report: Report, { rounds, builds }: Options, stage: Stage): Promise<void> {
+async function measure(report: Report, options: Options, stage: Stage): Promise<void> {
+  const { builds } = options;
   const subjects = await stage.all(builds);
   for (const { internet } of subjects) {
     await internet.start(["iperf3", "--server", "--forceflush"]).says("listening");
   }
   for (const offload of [true, false]) {
     for (const subject of subjects) await subject.offload(offload);
-    for (let round = 0; round < rounds; round++) {
+    for (const _ of timedRounds(report, options, 1 / 2)) {
       for (const one of CASES.filter((each) => each.offload === offload)) {
         for (const subject of subjects) {
           report.add(nameOf(one), METRIC, "Gbit/s", subject.name, (await throughput(subject, one)) / 1e9);

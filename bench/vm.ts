@@ -1,6 +1,6 @@
 // `vm`: the bootable image beside a Linux that does the same with nftables and its flowtable, on the same kernel, emulated.
 import { ROUTER } from "../tests/net/places.ts";
-import type { Benchmark, Options } from "./benchmark.ts";
+import { type Benchmark, type Options, timedRounds } from "./benchmark.ts";
 import { generator } from "./generate.ts";
 import { Booted, firebreakImage, type Image, linuxImage, MACHINE_MAC } from "./machines.ts";
 import type { Report } from "./report.ts";
@@ -22,12 +22,13 @@ const THROUGHPUT = "TCP throughput";
 
 export const vm: Benchmark = {
   summary: "the image in QEMU beside a Debian kernel with nftables: boot, memory, TCP throughput",
-  async run(report, { rounds, folder }: Options) {
+  async run(report, options: Options) {
+    const { folder } = options;
     const images = new Map([
       [LINUX, linuxImage()],
       [FIREBREAK, firebreakImage(folder)],
     ]);
-    for (let round = 0; round < rounds; round++) {
+    for (const _ of timedRounds(report, options)) {
       for (const [name, image] of images) await measure(report, name, image, folder);
     }
     for (const metric of [BOOT, MEMORY_IDLE, MEMORY_BUSY, THROUGHPUT]) report.claim(WHAT, metric, FIREBREAK, LINUX);
