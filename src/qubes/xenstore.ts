@@ -1,4 +1,4 @@
-// XenStore's client: one connection for the whole program, requests in any number at a time, watches counted and removed.
+// XenStore's client: one connection for the whole program, one request at a time, watches counted and removed.
 // Paths without a slash in front are relative to this domain's own directory, /local/domain/N.
 import { type ByteStream, Framer, ProtocolError, type StreamHandler } from "./byte-stream.ts";
 import {
@@ -88,6 +88,8 @@ async function orMissing<T>(asked: Promise<T>): Promise<T | undefined> {
 export type { Access as XenStoreAccess };
 
 interface Asked {
+  /** Its number, which the answer repeats. */
+  readonly request: number;
   /** What is asked, for the error. */
   readonly what: string;
   readonly type: number;
@@ -98,9 +100,9 @@ interface Asked {
 
 export class XenStore extends Access {
   private readonly stream: ByteStream;
-  /** Requests that wait for their answer, by number; and those that wait to be sent. */
-  private readonly pending = new Map<number, Asked>();
-  private queue: [number: number, asked: Asked][] = [];
+  /** The request that waits for its answer, and those that wait to be sent. */
+  private pending: Asked | undefined;
+  private queue: Asked[] = [];
   private readonly watches = new Map<string, (path: string) => void>();
   private readonly framer = new Framer(XS_HEADER_LENGTH, xsPayloadLength, (header, payload) =>
     this.hear(decodeXs(header, payload)),
@@ -192,26 +194,21 @@ export class XenStore extends Access {
     const [path] = text.split("\0");
     const what = `${NAMES.get(type)} ${path}`.trim();
     return new Promise<Uint8Array>((resolve, reject) => {
-      this.queue.push([request, { what, type, bytes, resolve, reject }]);
-      this.sendQueue();
+      this.queue.push({ request, what, type, bytes, resolve, reject });
+      this.sendNext();
     });
   }
 
   /**
-   * Linux's /dev/xen/xenbus answers a request about watches inside the write(2) that makes it, and then hangs forever if the
-   * answer to an earlier request has yet to come (xenbus_file_write holds a lock that xenbus_dev_queue_reply needs; seen
-   * with Linux 6.1). So these requests wait until there is none.
+   * Sends a request when none is under way. Linux's /dev/xen/xenbus answers one about watches inside the write(2) that makes
+   * it, and then hangs forever if the answer to an earlier request has yet to come (xenbus_file_write holds a lock that
+   * xenbus_dev_queue_reply needs); and with many requests under way Xen's own xenstored ended with a failed assertion
+   * (consider_message). Both seen with Linux 6.1 and Xen 4.17.
    */
-  private sendQueue(): void {
-    for (;;) {
-      const [next] = this.queue;
-      if (next === undefined) return;
-      const [number, asked] = next;
-      if ((asked.type === XS.WATCH || asked.type === XS.UNWATCH) && this.pending.size > 0) return;
-      this.queue.shift();
-      this.pending.set(number, asked);
-      this.stream.send(asked.bytes);
-    }
+  private sendNext(): void {
+    if (this.pending !== undefined) return;
+    this.pending = this.queue.shift();
+    if (this.pending !== undefined) this.stream.send(this.pending.bytes);
   }
 
   private take(bytes: Uint8Array): void {
@@ -230,9 +227,9 @@ export class XenStore extends Access {
       this.watches.get(token)?.(path); // of a watch just removed, events may still be on their way
       return;
     }
-    const pending = this.pending.get(message.request);
-    if (pending === undefined) return;
-    this.pending.delete(message.request);
+    const { pending } = this;
+    if (pending?.request !== message.request) return;
+    this.pending = undefined;
     if (message.type === XS.ERROR) {
       const [code = "?"] = splitStrings(message.payload);
       pending.reject(new XenStoreError(code, pending.what));
@@ -241,7 +238,7 @@ export class XenStore extends Access {
     } else {
       pending.reject(new Error(`XenStore: ${pending.what}: answered by a message of type ${message.type}`));
     }
-    this.sendQueue();
+    this.sendNext();
   }
 
   private end(error: Error): void {
@@ -251,8 +248,8 @@ export class XenStore extends Access {
 
   private reject(error: Error): void {
     this.ended = error;
-    for (const [, asked] of [...this.pending, ...this.queue]) asked.reject(error);
-    this.pending.clear();
+    for (const asked of this.pending === undefined ? this.queue : [this.pending, ...this.queue]) asked.reject(error);
+    this.pending = undefined;
     this.queue = [];
     this.watches.clear();
   }
