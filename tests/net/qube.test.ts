@@ -1,0 +1,54 @@
+// The whole program of a qube with real interfaces, and doubles in place of Xen and dom0: clients come and go by hundreds.
+// Needs root.
+import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
+import { join } from "node:path";
+import { Lab, type Namespace } from "./namespaces.ts";
+import { becomeClient, becomeInternet, SERVER, serveHttp } from "./places.ts";
+
+setDefaultTimeout(240_000);
+
+const CYCLES = 200;
+
+let lab: Lab;
+let client: Namespace;
+let firewall: Namespace;
+let internet: Namespace;
+
+beforeEach(() => {
+  lab = new Lab("qube");
+  client = lab.namespace("client");
+  firewall = lab.namespace("firewall");
+  internet = lab.namespace("internet");
+  lab.cable(firewall, "vif1.0", client, "eth0");
+  lab.cable(firewall, "eth0", internet, "eth0");
+  becomeClient(client, "10.137.0.9");
+  becomeInternet(internet);
+});
+
+afterEach(() => lab.close());
+
+test(`${CYCLES} clients come and go: one that stays is served, and nothing is left behind`, async () => {
+  const program = firewall.start([process.execPath, join(import.meta.dir, "peers/qube.ts"), String(CYCLES)]);
+  await program.says("the client has its interface");
+  const url = `http://${SERVER}/`;
+  await serveHttp(internet, "/usr/share/common-licenses");
+  const fetch = (port: number) => client.attempt(["curl", "-s", "-S", "-m", "5", `${url.slice(0, -1)}:${port}/GPL-3`]);
+  expect((await fetch(80)).stdout).toContain("GNU GENERAL PUBLIC LICENSE");
+  expect((await fetch(81)).status).not.toBe(0);
+  program.signal("SIGUSR2");
+  const said = () => /holdings (.*)\n/.exec(program.text)?.[1];
+  let pings = 0;
+  for (; said() === undefined; pings++) {
+    const { stdout } = await client.attempt(["ping", "-q", "-c", "100", "-i", "0.01", "-W", "5", SERVER]);
+    expect(stdout).toContain("100 packets transmitted, 100 received, 0% packet loss");
+  }
+  expect(pings).toBeGreaterThan(3);
+  program.signal("SIGUSR2");
+  expect(await program.end()).toBe(0);
+  const text = said() ?? "";
+  const { before, after, mistakes } = JSON.parse(text);
+  console.log(`a qube after ${CYCLES} clients: ${text}`);
+  expect(mistakes).toEqual([]);
+  expect({ ...after, memory: 0 }).toEqual({ ...before, memory: 0 });
+  expect(after.memory - before.memory).toBeLessThanOrEqual(4);
+});
