@@ -24,6 +24,7 @@ Usage: build/appliance.sh VERB [ARGUMENTS…]
   demo                          show the firewall at work between a client and an "internet", both made for the purpose
   bench [OPTIONS] [NAME…]       measure the firewall beside its peers: bench --help says what; figures are kept in dist/bench
   test                          type check, lint, and all tests; the last line is "N passed, N failed"
+  test-xen                      the image as a qube on a real Xen, emulated, with a double of Qubes OS's dom0; fetches Xen
 
 Each verb first does what it needs of the verbs above it. Only setup needs the network. All but build need root.
 Exit status: 0 fine, 1 failed, 2 bad usage.
@@ -32,6 +33,7 @@ The image boots with the kernel options "console=ttyS0". It takes its configurat
   QEMU's firmware configuration   -fw_cfg name=opt/firebreak/config,file=firebreak.toml   (what run CONFIG does)
   a file in the initramfs         /etc/firebreak.toml                                    (what build CONFIG does)
   the kernel command line         firebreak.config=$(base64 -w 0 firebreak.toml), 2048 characters in all
+Under Xen, without any of them, it is a qube and takes its configuration from QubesDB.
 END
 }
 
@@ -73,7 +75,7 @@ main() {
   case " $* " in *" --help "* | *" -h "*) usage; return ;; esac
   shift || true
   case "$verb" in
-    setup | demo | test) [ $# = 0 ] || refuse "$verb takes no arguments" ;;
+    setup | demo | test | test-xen) [ $# = 0 ] || refuse "$verb takes no arguments" ;;
     build) [ $# -le 1 ] || refuse "build takes one CONFIG" ;;
     run) ;;
     "") refuse "no verb" ;;
@@ -81,6 +83,7 @@ main() {
   esac
   case "$verb" in
     test) run_tests ;;
+    test-xen) test_xen ;;
     run) boot "$@" ;;
     *) "$verb" "$@" ;;
   esac

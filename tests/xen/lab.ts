@@ -39,6 +39,9 @@ export class XenLab {
     const qemu = Bun.spawn(
       [
         ...[
+          "setpriv",
+          "--pdeathsig",
+          "KILL", // also when the tests end without a word
           "qemu-system-x86_64",
           "-machine",
           "pc",
@@ -60,7 +63,6 @@ export class XenLab {
       { stdin: "ignore", stdout: "ignore", stderr: "inherit" },
     );
     const lab = new XenLab(qemu);
-    process.on("exit", () => qemu.kill("SIGKILL"));
     await lab.consoleSays("double: up", BOOT_PATIENCE);
     return lab;
   }
