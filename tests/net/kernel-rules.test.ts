@@ -229,6 +229,7 @@ async function buildKernel(): Promise<{ kernel: Namespace; world: Namespace }> {
   kernel.ip("route", "add", "default", "via", ROUTER);
   kernel.ip("neighbour", "add", ROUTER, "lladdr", ROUTER_MAC, "dev", "eth0", "nud", "permanent");
   await kernel.run([
+    "busybox",
     "sysctl",
     "-q",
     "net.ipv4.ip_forward=1",
