@@ -61,7 +61,8 @@ export class Qube {
   private readonly said = new Map<string, string>();
   private endReport = () => {};
   private stale = false;
-  private adapting: Promise<void> | undefined;
+  private isAdapting = false;
+  private adapted = Promise.resolve();
   private isStopping = false;
 
   /** @param fail ends the program: the dataplane or Xen is gone */
@@ -97,14 +98,15 @@ export class Qube {
     process.stdin.destroy(); // listening to it would keep the program running
     for (const timer of this.timers) clearTimeout(timer);
     this.endReport();
-    await this.adapting;
+    await this.adapted;
     await this.firewall?.stop();
     this.database.close();
     await this.xen.close();
   }
 
   private synchronised(): void {
-    log(`QubesDB answered after ${Math.round(performance.now())} ms`);
+    const isFirst = this.firewall === undefined;
+    log(isFirst ? `QubesDB answered after ${Math.round(performance.now())} ms` : "QubesDB is back");
     for (const address of this.rules.readAll()) this.unhandled.add(address);
     this.database.write("/features-request/qubes-firewall", "1");
     this.database.write("/features-request/firebreak-version", version);
@@ -125,13 +127,12 @@ export class Qube {
   /** Something has changed: the configuration has to follow. */
   private touch(): void {
     this.stale = true;
-    if (this.isStopping || this.adapting !== undefined || !this.database.synchronised) return;
-    this.adapting = this.adaptAll().finally(() => {
-      this.adapting = undefined;
-    });
+    if (this.isStopping || this.isAdapting || !this.database.synchronised) return;
+    this.adapted = this.adaptAll();
   }
 
   private async adaptAll(): Promise<void> {
+    this.isAdapting = true;
     while (this.stale && !this.isStopping) {
       this.stale = false;
       try {
@@ -141,6 +142,7 @@ export class Qube {
         this.later(PAUSE, () => this.touch());
       }
     }
+    this.isAdapting = false; // in the same turn as the last look at `stale`: no change is missed
   }
 
   /** Puts what QubesDB and XenStore say now in force. */
