@@ -75,7 +75,10 @@ export class ClientVifs {
     const vif = this.vifs.get(path);
     if (vif === undefined) return;
     this.vifs.set(path, { ...vif, isAnnounced: true });
-    await this.store.write(`${path}/hotplug-status`, "connected");
+    // As one: written a moment after the directory was cleared away, it would make that anew, and nobody would miss it.
+    await this.store.transaction(async (access) => {
+      if (isOpen(Number(await access.read(`${path}/state`)))) await access.write(`${path}/hotplug-status`, "connected");
+    });
   }
 
   async stop(): Promise<void> {
@@ -83,7 +86,7 @@ export class ClientVifs {
   }
 
   private open(): Vif[] {
-    return [...this.vifs.values()].filter(({ state }) => state >= STATE.waits && state <= STATE.connected);
+    return [...this.vifs.values()].filter(({ state }) => isOpen(state));
   }
 
   private touch(path: string): void {
@@ -144,6 +147,11 @@ export class ClientVifs {
       connection: isConnected ? before || ++this.connections : 0,
     });
   }
+}
+
+/** Whether netback has made the interface, and is not about to take it away. */
+function isOpen(state: number): boolean {
+  return state >= STATE.waits && state <= STATE.connected;
 }
 
 function isNewer(vif: Vif, other: Vif): boolean {

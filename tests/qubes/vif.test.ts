@@ -134,6 +134,19 @@ test("a directory that vanishes as a whole is a client that is gone", async () =
   expect(vifs.count).toBe(0);
 });
 
+test("a client that goes while it is announced leaves no directory behind", async () => {
+  const { double, vifs, settle } = await start();
+  const path = attach(double, 3, "10.137.0.9");
+  await settle();
+  const [waiting] = vifs.unannounced();
+  if (waiting === undefined) throw new Error("nobody waits");
+  const announced = vifs.announce(waiting);
+  double.remove(path);
+  await announced;
+  await settle();
+  expect(double.dump().filter((line) => line.startsWith(path))).toEqual([]);
+});
+
 test("what may not be cleared away is said, and does not keep the others waiting", async () => {
   const { double, vifs, settle, troubles } = await start();
   double.forbidden.push("backend/vif/3/0");
