@@ -1,6 +1,6 @@
 // RFC 7857, "Updates to NAT Behavioral Requirements": a test or more for each requirement, by its name in docs/NAT.md.
 import { describe, expect, test } from "bun:test";
-import { Conversation } from "../support/conversation.ts";
+import { Conversation, follow, HANDSHAKE, type Step } from "../support/conversation.ts";
 import { ipv4, payload } from "../support/frames.ts";
 import {
   answered,
@@ -32,24 +32,6 @@ import {
 
 const OPEN = { work: 'filtering = "endpoint-independent"' };
 const ECHO_REPLY = { type: 0 };
-
-/** A segment: who sends it, its flags, sequence and acknowledgment number, bytes of payload. */
-type Step = readonly ["client" | "remote", string, number, number, number?];
-
-/** The client begins at 1000, the remote at 5000. */
-const HANDSHAKE: readonly Step[] = [
-  ["client", "S", 1000, 0],
-  ["remote", "S.", 5000, 1001],
-  ["client", ".", 1001, 5001],
-];
-
-/** Each segment must pass, its ends translated; `Conversation` compares the frames. */
-function follow(conversation: Conversation, steps: readonly Step[]): void {
-  for (const [sender, flags, sequence, acknowledgment, length = 0] of steps) {
-    const verdict = conversation[sender]({ flags, sequence, acknowledgment }, payload(length));
-    expect([sender, flags, sequence, verdict]).toEqual([sender, flags, sequence, "forwarded"]);
-  }
-}
 
 function connect(steps = HANDSHAKE, options: NatOptions = {}): Conversation {
   const conversation = new Conversation(natLab(options));

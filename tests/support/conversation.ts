@@ -1,6 +1,7 @@
 // A TCP connection between a client's host ("work" unless a test says another) and a remote one through the firewall: each
 // segment is sent from one end, and what arrives at the other is compared whole with what the end would have sent by itself.
-import { type TcpFields, tcp, toHex } from "./frames.ts";
+import { expect } from "bun:test";
+import { payload, type TcpFields, tcp, toHex } from "./frames.ts";
 import { frameTo, interfaceOf, type Lab, OUTSIDE, REMOTE, shown, WORK_HOST } from "./lab.ts";
 
 export type Segment = Partial<Omit<TcpFields, "source" | "destination">> & { readonly flags: string };
@@ -48,5 +49,23 @@ export class Conversation {
       throw new Error(`${verdict}, but sent\n${sent.join("\n")}\nnot\n${wanted.join("\n")}\nfor\n${toHex(packet)}`);
     }
     return verdict;
+  }
+}
+
+/** A segment: who sends it, its flags, sequence and acknowledgment number, bytes of payload. */
+export type Step = readonly ["client" | "remote", string, number, number, number?];
+
+/** The client begins at 1000, the remote at 5000. */
+export const HANDSHAKE: readonly Step[] = [
+  ["client", "S", 1000, 0],
+  ["remote", "S.", 5000, 1001],
+  ["client", ".", 1001, 5001],
+];
+
+/** Each segment must pass, its ends translated; `Conversation` compares the frames. */
+export function follow(conversation: Conversation, steps: readonly Step[]): void {
+  for (const [sender, flags, sequence, acknowledgment, length = 0] of steps) {
+    const verdict = conversation[sender]({ flags, sequence, acknowledgment }, payload(length));
+    expect([sender, flags, sequence, verdict]).toEqual([sender, flags, sequence, "forwarded"]);
   }
 }
