@@ -30,10 +30,11 @@ afterEach(() => lab.close());
 test(`${CYCLES} clients come and go: one that stays is served, and nothing is left behind`, async () => {
   const program = firewall.start([process.execPath, join(import.meta.dir, "peers/qube.ts"), String(CYCLES)]);
   await program.says("the client has its interface");
-  const url = `http://${SERVER}/`;
-  await serveHttp(internet, "/usr/share/common-licenses");
-  const fetch = (port: number) => client.attempt(["curl", "-s", "-S", "-m", "5", `${url.slice(0, -1)}:${port}/GPL-3`]);
-  expect((await fetch(80)).stdout).toContain("GNU GENERAL PUBLIC LICENSE");
+  serveHttp(internet, "/usr/share/common-licenses");
+  const fetch = (port: number, ...options: readonly string[]) =>
+    client.attempt(["curl", "-s", "-S", "-m", "5", ...options, `http://${SERVER}:${port}/GPL-3`]);
+  const untilServed = ["--retry", "20", "--retry-connrefused", "--retry-delay", "1"];
+  expect((await fetch(80, ...untilServed)).stdout).toContain("GNU GENERAL PUBLIC LICENSE");
   expect((await fetch(81)).status).not.toBe(0);
   program.signal("SIGUSR2");
   const said = () => /holdings (.*)\n/.exec(program.text)?.[1];
@@ -50,5 +51,6 @@ test(`${CYCLES} clients come and go: one that stays is served, and nothing is le
   console.log(`a qube after ${CYCLES} clients: ${text}`);
   expect(mistakes).toEqual([]);
   expect({ ...after, memory: 0 }).toEqual({ ...before, memory: 0 });
-  expect(after.memory - before.memory).toBeLessThanOrEqual(4);
+  // MiB: compiled code and the collector's slack come to some 6, so 80 KiB kept of each client is what this would find.
+  expect(after.memory - before.memory).toBeLessThanOrEqual(16);
 });
