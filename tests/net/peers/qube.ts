@@ -90,7 +90,7 @@ const uplink = listDevices().find(({ name }) => name === "eth0");
 if (uplink === undefined) throw new Error("there is no eth0");
 store.put("device/vif/0/mac", formatMac(uplink.mac));
 store.put("device/vif/0/state", "4");
-database.writeRules("10.137.0.9", ["action=accept proto=tcp dstports=80", "action=accept proto=icmp"]);
+database.writeRules("10.137.0.9", ["action=accept proto=tcp dstports=80", "action=accept proto=udp"]);
 const client = attach(1, "10.137.0.9");
 
 const qube = new Qube(
