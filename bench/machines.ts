@@ -1,4 +1,4 @@
-// The machines of `vm` and `size`: the firewall's image and its Linux peer, on the same kernel under the same emulation, each
+// The machines of `vm` and `size`: the firewall's image and its Linux peer, on Debian's kernel, under the same emulation, each
 // between a client and an internet of its own. Both tell how much memory they use when they get a line of input.
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -22,6 +22,8 @@ done
 `;
 
 export interface Image {
+  /** Path of its kernel; the appliance's without it. */
+  readonly kernel?: string;
   /** Path of its initramfs. */
   readonly initramfs: string;
   /** Path of its configuration, where it needs one. */
@@ -36,7 +38,7 @@ export function firebreakImage(folder: string): Image {
 }
 
 export function linuxImage(): Image {
-  return { initramfs: join(BENCH_FOLDER, "linux") };
+  return { kernel: join(BENCH_FOLDER, "kernel/vmlinuz"), initramfs: join(BENCH_FOLDER, "linux") };
 }
 
 /** Rejects when a machine ends: with too little memory its kernel panics. */

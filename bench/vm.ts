@@ -1,4 +1,4 @@
-// `vm`: the bootable image beside a Linux that does the same with nftables and its flowtable, on the same kernel, emulated.
+// `vm`: the bootable image beside a Linux that does the same with nftables and its flowtable on Debian's kernel, emulated.
 import { ROUTER } from "../tests/net/places.ts";
 import { type Benchmark, type Options, timedRounds } from "./benchmark.ts";
 import { generator } from "./generate.ts";

@@ -5,9 +5,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source build/setup.sh
+source build/kernel.sh
 source build/image.sh
 source build/boot.sh
 source build/test.sh
+source build/debian-kernel.sh
 source build/bench.sh
 source build/xen.sh
 
@@ -15,7 +17,7 @@ usage() {
   cat <<'END'
 Usage: build/appliance.sh VERB [ARGUMENTS…]
 
-  setup                         install what is missing: Debian packages, npm packages, the appliance's kernel
+  setup                         install what is missing: Debian packages, npm packages, the source of the kernel
   build [CONFIG]                build dist/firebreak, dist/vmlinuz and dist/initramfs; CONFIG goes into the image as
                                 /etc/firebreak.toml
   run [CONFIG] [QEMU options…]  boot the image under QEMU with its console here: by KVM where that works, else emulated;
@@ -58,6 +60,7 @@ need_root() {
 
 build() {
   setup
+  build_kernel
   build_executable
   build_image "$@"
 }

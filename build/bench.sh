@@ -2,7 +2,7 @@
 
 BENCH_PACKAGES=(
   gcc libc6-dev # the null forwarder and the generator
-  nftables sockperf wrk # peers and clients
+  kmod nftables sockperf wrk # peers and clients
   libcrypt1 libpcre2-8-0 libssl3 zlib1g # nginx
 )
 
@@ -14,6 +14,7 @@ bench() {
   {
     build
     fetch_server nginx
+    fetch_linux
     build_bench
   } >&2
   exec node_modules/.bin/bun bench/bench.ts "$@"
@@ -29,9 +30,27 @@ build_bench() {
   build_linux
 }
 
-# dist/bench/linux: the peer in `vm`, an initramfs for the same kernel that routes and filters with nftables.
+# dist/bench/kernel: Debian's kernel for virtual machines, for the peer in `vm`.
+fetch_linux() {
+  [ ! -e dist/bench/kernel ] || return 0
+  say "setup: fetching Debian's kernel"
+  local release new=dist/bench/kernel.new
+  release=$(newest_kernel linux-image-cloud-amd64)
+  rm -rf "$new"
+  mkdir -p "$new"
+  (cd "$new" && apt-get download --quiet -o APT::Sandbox::User=root "linux-image-$release") ||
+    die "linux-image-$release could not be fetched" "see the errors above; run build/appliance.sh bench again"
+  dpkg -x "$new"/*.deb "$new"
+  rm "$new"/*.deb
+  depmod -b "$new" "$release"
+  printf '%s\n' "$release" >"$new/release"
+  ln "$new/boot/vmlinuz-$release" "$new/vmlinuz"
+  mv "$new" dist/bench/kernel
+}
+
+# dist/bench/linux: the peer in `vm`, an initramfs for Debian's kernel that routes and filters with nftables.
 build_linux() {
-  local root=dist/bench/linux.root program library
+  local root=dist/bench/linux.root program library modules
   rm -rf "$root"
   mkdir -p "$root"/{bin,dev,etc,proc,sys}
   cp --no-preserve=timestamps bench/linux-init "$root/init"
@@ -42,7 +61,8 @@ build_linux() {
   while read -r library; do
     install -D "$library" "$root/nft/$(basename "$library")"
   done < <(needed_libraries "$(command -v nft)")
-  install_modules "$root" bench/linux-modules
-  pack_initramfs "$root" >dist/bench/linux
+  mapfile -t modules < <(sed 's/ *#.*//; /^$/d' bench/linux-modules)
+  add_modules dist/bench/kernel "$(cat dist/bench/kernel/release)" "$root" "${modules[@]}"
+  pack_initramfs "$root" | zstd -q >dist/bench/linux
   rm -rf "$root"
 }

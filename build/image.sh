@@ -6,7 +6,7 @@
 EXECUTABLE_SOURCES=(src/main.ts src/dataplane/worker.ts src/linux/poll-thread.ts)
 
 # What init calls.
-APPLETS=(sh acpid insmod mount sleep)
+APPLETS=(sh acpid mount sleep)
 
 build_executable() {
   say "build: dist/firebreak"
@@ -17,6 +17,7 @@ build_executable() {
     "${EXECUTABLE_SOURCES[@]}" --outfile dist/firebreak.new >dist/build.log 2>&1 ||
     { cat dist/build.log >&2; die "dist/firebreak could not be built" "see the errors above"; }
   rm dist/build.log
+  node_modules/.bin/bun build/trim-locales.ts dist/firebreak.new
   keep_if_same dist/firebreak
 }
 
@@ -29,13 +30,14 @@ keep_if_same() {
 build_image() {
   [ -z "${1:-}" ] || [ -r "$1" ] || die "$1 can't be read" "give build the path of a configuration, or nothing"
   say "build: dist/vmlinuz, dist/initramfs"
-  cp "$KERNEL/boot/vmlinuz-$KERNEL_RELEASE" dist/vmlinuz.new
+  cp "$KERNEL/vmlinuz" dist/vmlinuz.new
   keep_if_same dist/vmlinuz
   build_system
   rm -rf dist/root
   fill_initramfs dist/root "${1:-}"
-  pack_initramfs dist/root >dist/initramfs.new
+  pack_initramfs dist/root | zstd -q -19 >dist/initramfs.new
   rm -rf dist/root
+  add_system dist/initramfs.new
   keep_if_same dist/initramfs
   ls -l --human-readable dist/firebreak dist/vmlinuz dist/initramfs
 }
@@ -50,7 +52,7 @@ build_system() {
   while read -r library; do
     install -D "$library" "$root/$library"
   done < <(needed_libraries dist/firebreak)
-  mksquashfs "$root" dist/system.squashfs.new -comp zstd -Xcompression-level 15 -b 128K -noappend -no-progress -quiet \
+  mksquashfs "$root" dist/system.squashfs.new -comp zstd -Xcompression-level 22 -b 1M -noappend -no-progress -quiet \
     -no-xattrs -all-root -root-mode 755 -mkfs-time 0 -all-time 0 >/dev/null
   rm -rf "$root"
   mv dist/system.squashfs.new dist/system.squashfs
@@ -69,21 +71,8 @@ fill_initramfs() {
   [ -z "$2" ] || cp "$2" "$root/etc/firebreak.toml"
   cp "$(command -v busybox)" "$root/bin/"
   for applet in "${APPLETS[@]}"; do ln -s busybox "$root/bin/$applet"; done
-  cp dist/system.squashfs "$root/"
   ln -s system/firebreak "$root/firebreak"
   ln_libraries "$root"
-  install_modules "$root" rootfs/modules
-}
-
-# $1: the folder that becomes an initramfs; $2: the list of modules.
-install_modules() {
-  local module modules
-  mkdir -p "$1/lib/modules"
-  modules=$(modules_in_order "$2")
-  for module in $modules; do
-    cp "$module" "$1/lib/modules/"
-    basename "$module" >>"$1/lib/modules/order"
-  done
 }
 
 # The loader has to be where the executable names it, and looks for libraries where it always does.
@@ -94,17 +83,20 @@ ln_libraries() {
   done < <(needed_libraries dist/firebreak)
 }
 
-# Files of the modules that the list $1 names and of those that they depend on, each once, in the order to load them.
-modules_in_order() {
-  local module
-  sed 's/ *#.*//' "$1" | while read -r module; do
-    [ -z "$module" ] || modprobe --dirname "$KERNEL" --set-version "$KERNEL_RELEASE" --show-depends "$module"
-  done | sed -n 's/^insmod \([^ ]*\) *$/\1/p' | awk '!seen[$0]++'
+# $1: an initramfs, which gets an archive more: the system, as it is. An archive that is not compressed the kernel gives back
+# while it unpacks it (rootfs/kernel.patch).
+add_system() {
+  local root=dist/root
+  mkdir -p "$root"
+  cp dist/system.squashfs "$root/"
+  truncate --size=%4 "$1" # where an archive may start (Documentation/driver-api/early-userspace/buffer-format.rst)
+  pack_initramfs "$root" >>"$1"
+  rm -rf "$root"
 }
 
 # Sorted, owned by root and without times: nothing in it comes from the machine that builds.
 pack_initramfs() {
   find "$1" -exec touch --no-dereference --date=@0 {} +
   (cd "$1" && find . -mindepth 1 -print0 | LC_ALL=C sort --zero-terminated |
-    cpio --null --create --format=newc --owner=+0:+0 --reproducible --quiet) | zstd -q -9
+    cpio --null --create --format=newc --owner=+0:+0 --reproducible --quiet)
 }

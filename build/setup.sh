@@ -4,7 +4,8 @@
 # running or listening.
 PACKAGES=(
   qemu-system-x86 # run, demo, test
-  busybox-static cpio kmod squashfs-tools zstd # the image; busybox is also the HTTP server of demo and test
+  bc bison flex gcc libc6-dev libelf-dev make patch perl xz-utils # the kernel
+  busybox-static cpio squashfs-tools zstd # the image; busybox is also the HTTP server of demo and test
   bind9-dnsutils curl dnsmasq-base ethtool iperf3 iproute2 iputils-ping tcpdump # demo and test: real clients and servers
   wireshark-common # test: editcap
   iputils-tracepath netbase nftables python3-pyftpdlib traceroute # test (netbase: the names of ports, which nft knows)
@@ -12,12 +13,10 @@ PACKAGES=(
   libhiredis0.14 libmariadb3 libpq5 libsqlite3-0 libssl3 libsystemd0
 )
 
-KERNEL_PACKAGE=linux-image-cloud-amd64 # depends on the one that holds the kernel
-
 setup() {
   install_packages
   install_node_modules
-  fetch_kernel
+  fetch_kernel_source
   fetch_server coturn # STUN, for the test
 }
 
@@ -69,40 +68,6 @@ node_modules_match() {
     const differs = (name) => wanted[name]?.integrity !== there[name]?.integrity;
     const needed = Object.keys(wanted).filter((name) => name !== "" && !wanted[name].optional);
     process.exit([...needed, ...Object.keys(there)].some(differs) ? 1 : 0);'
-}
-
-# Sets KERNEL to the folder that holds the unpacked package, and KERNEL_RELEASE to what `uname -r` will say.
-fetch_kernel() {
-  local package version
-  package=$(kernel_package)
-  if [ -z "$package" ]; then
-    need_root setup
-    update_lists
-    package=$(kernel_package)
-    [ -n "$package" ] || die "apt knows no package $KERNEL_PACKAGE" "set up on Debian 12 for amd64"
-  fi
-  version=$(apt-cache show --no-all-versions "$package" | sed -n 's/^Version: //p')
-  KERNEL=dist/kernel/${package}_$version
-  KERNEL_RELEASE=${package#linux-image-}
-  [ ! -e "$KERNEL" ] || return 0
-  say "setup: fetching $package $version"
-  download_kernel "$package" "$version" || { update_lists && download_kernel "$package" "$version"; } ||
-    die "$package could not be fetched" "see the errors above; run build/appliance.sh setup again"
-}
-
-kernel_package() {
-  apt-cache depends --important "$KERNEL_PACKAGE" 2>/dev/null | sed -n 's/^ *Depends: \(linux-image-[^ ]*\)$/\1/p' | head -n 1
-}
-
-# Unpacks beside the final place and moves there at the end, so that what is there is whole.
-download_kernel() {
-  rm -rf dist/kernel
-  mkdir -p dist/kernel/new
-  (cd dist/kernel && apt-get download --quiet -o APT::Sandbox::User=root "$1=$2") || return
-  dpkg -x dist/kernel/*.deb dist/kernel/new
-  rm dist/kernel/*.deb
-  depmod -b dist/kernel/new "$KERNEL_RELEASE"
-  mv dist/kernel/new "$KERNEL"
 }
 
 # A server, for the test or the benchmarks: unpacked into dist/$1 and not installed, because installing it would start a service.

@@ -15,7 +15,6 @@ XEN_PACKAGES=(
 )
 
 DOM0_MODULES=(xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xenfs xen-netback 9p 9pnet_virtio virtio_pci)
-CLIENT_MODULES=(xen-netfront)
 XEN_TOOLS=(xl xenstored xenconsoled xen-init-dom0 libxl-save-helper)
 
 test_xen() {
@@ -32,11 +31,12 @@ test_xen() {
 
 # Packages of the versions that apt knows now; unpacked beside the final place, which is whole once it is there.
 fetch_xen() {
-  local kernel=${KERNEL_RELEASE%-cloud-amd64}-amd64
   [ ! -e "$XEN/packages" ] || return 0
+  local kernel
   say "setup: fetching Xen and dom0's kernel"
   rm -rf "$XEN/new"
   mkdir -p "$XEN/new" "$XEN/share"
+  kernel=$(newest_kernel linux-image-amd64)
   (cd "$XEN/new" && apt-get download --quiet -o APT::Sandbox::User=root "${XEN_PACKAGES[@]}" "linux-image-$kernel") ||
     die "Xen could not be fetched" "see the errors above; it needs Debian's mirror to be reachable"
   local package
@@ -45,6 +45,7 @@ fetch_xen() {
     rm "$package"
   done
   depmod -b "$XEN/new" "$kernel"
+  printf '%s\n' "$kernel" >"$XEN/new/release"
   gunzip -c "$XEN"/new/boot/xen-4.17-amd64.gz >"$XEN/xen"
   cp "$XEN/new/boot/vmlinuz-$kernel" "$XEN/vmlinuz"
   mv "$XEN/new" "$XEN/packages"
@@ -70,7 +71,7 @@ build_dom0() {
   install -m 755 tests/xen/dom0/init "$root/init"
   install -m 755 tests/xen/dom0/vif "$root/etc/xen/scripts/vif"
   printf 'autoballoon="off"\nrun_hotplug_scripts=1\n' >"$root/etc/xen/xl.conf"
-  add_modules "$root" "$packages" "${KERNEL_RELEASE%-cloud-amd64}-amd64" "${DOM0_MODULES[@]}"
+  add_modules "$packages" "$(cat "$packages/release")" "$root" "${DOM0_MODULES[@]}"
   pack_root "$root" "$XEN/dom0"
 }
 
@@ -79,7 +80,6 @@ build_client() {
   if [ "$XEN/share/client" -nt build/xen.sh ] && [ "$XEN/share/client" -nt tests/xen/client/init ]; then return; fi
   start_root "$root"
   install -m 755 tests/xen/client/init "$root/init"
-  add_modules "$root" "$KERNEL" "$KERNEL_RELEASE" "${CLIENT_MODULES[@]}"
   pack_root "$root" "$XEN/share/client"
 }
 
@@ -107,18 +107,6 @@ add_libraries() {
       *) cp -nL "$library" "$1/lib/" ;;
     esac
   done < <(needed_libraries "$2")
-}
-
-# $1: root; $2: where the modules are; $3: kernel release; the rest: modules. /modules lists them in the order to load.
-add_modules() {
-  local root=$1 from=$2 release=$3 module file
-  shift 3
-  for module in "$@"; do
-    modprobe --dirname "$from" --set-version "$release" --show-depends "$module"
-  done | sed -n 's/^insmod \([^ ]*\) *$/\1/p' | awk '!seen[$0]++' | while read -r file; do
-    cp "$file" "$root/lib/modules/"
-    basename "$file" >>"$root/lib/modules/order"
-  done
 }
 
 # $1: root, which is gone afterwards; $2: the initramfs.

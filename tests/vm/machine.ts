@@ -24,6 +24,8 @@ export interface MachineOptions {
   readonly config?: string;
   /** More kernel options. */
   readonly kernelOptions?: string;
+  /** Path of a kernel; the image's own without it. */
+  readonly kernel?: string;
   /** Path of an initramfs; the image's own without it. */
   readonly initramfs?: string;
   /** MiB of memory. */
@@ -101,8 +103,9 @@ export class Machine {
 }
 
 function commandLine(options: MachineOptions, taps: readonly string[], socket: string): string[] {
+  const kernel = options.kernel ?? join(DIST, "vmlinuz");
   const initramfs = options.initramfs ?? join(DIST, "initramfs");
-  for (const file of [join(DIST, "vmlinuz"), initramfs]) {
+  for (const file of [kernel, initramfs]) {
     if (!existsSync(file)) throw new Error(`${file} is not there (make it: build/appliance.sh build)`);
   }
   const cables = taps.flatMap((tap, i) => [
@@ -114,7 +117,7 @@ function commandLine(options: MachineOptions, taps: readonly string[], socket: s
     ...["qemu-system-x86_64", "-M", "q35", "-accel", "tcg", "-cpu", CPU, "-m", String(options.memory ?? 256)],
     ...["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio"],
     ...["-S", "-qmp", `unix:${socket},server=on,wait=off`],
-    ...["-kernel", join(DIST, "vmlinuz"), "-initrd", initramfs],
+    ...["-kernel", kernel, "-initrd", initramfs],
     ...["-append", `${KERNEL_OPTIONS} ${options.kernelOptions ?? ""}`],
     ...config,
     ...cables,

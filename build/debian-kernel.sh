@@ -1,0 +1,20 @@
+# Sourced by appliance.sh: Debian's own kernels, for the Linux that benchmarks compare with and for the dom0 of the Xen tests.
+
+# $1: a package that depends on the newest kernel. Prints that kernel's release, as `uname -r` says it.
+newest_kernel() {
+  apt-cache depends --important "$1" | sed -n 's/^ *Depends: linux-image-\([^ ]*\)$/\1/p' | head -n 1
+}
+
+# $1: where the package was unpacked; $2: the kernel's release; $3: the folder that becomes an initramfs; the rest: modules. These
+# and those that they depend on, and lib/modules/order, which lists them in the order to load them.
+add_modules() {
+  local packages=$1 release=$2 root=$3 module file
+  shift 3
+  mkdir -p "$root/lib/modules"
+  for module in "$@"; do
+    modprobe --dirname "$packages" --set-version "$release" --show-depends "$module"
+  done | sed -n 's/^insmod \([^ ]*\) *$/\1/p' | awk '!seen[$0]++' | while read -r file; do
+    cp "$file" "$root/lib/modules/"
+    basename "$file" >>"$root/lib/modules/order"
+  done
+}

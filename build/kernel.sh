@@ -1,0 +1,92 @@
+# Sourced by appliance.sh: builds the appliance's kernel from Debian's source package with rootfs/kernel.config and
+# rootfs/kernel.patch. It is a fifth of Debian's own kernel. The same package, configuration and compiler give the same
+# bytes. It takes minutes, so what is built is kept outside the checkout, by what it was built from.
+
+KERNEL_SOURCE=linux-source-6.1
+KERNEL_CONFIG=rootfs/kernel.config
+KERNEL_PATCH=rootfs/kernel.patch
+CACHE=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/firebreak
+
+# Sets KERNEL to the folder that holds the kernel, or will.
+name_kernel() {
+  local version made_from
+  version=$(source_version)
+  if [ -z "$version" ]; then
+    need_root setup
+    update_lists
+    version=$(source_version)
+    [ -n "$version" ] || die "apt knows no package $KERNEL_SOURCE" "set up on Debian 12 for amd64"
+  fi
+  made_from=$(cat "$KERNEL_CONFIG" "$KERNEL_PATCH" build/kernel.sh <(gcc --version) | sha256sum | cut -c 1-16)
+  KERNEL=$CACHE/kernel-$version-$made_from
+}
+
+source_version() {
+  apt-cache show --no-all-versions "$KERNEL_SOURCE" 2>/dev/null | sed -n 's/^Version: //p'
+}
+
+# Fetches the source, unless what is made of it is there.
+fetch_kernel_source() {
+  name_kernel
+  [ ! -e "$KERNEL/vmlinuz" ] || return 0
+  [ ! -e "$KERNEL/source.tar.xz" ] || return 0
+  say "setup: fetching $KERNEL_SOURCE"
+  download_kernel_source || { update_lists && name_kernel && download_kernel_source; } ||
+    die "$KERNEL_SOURCE could not be fetched" "see the errors above; run build/appliance.sh setup again"
+}
+
+download_kernel_source() {
+  local new=$KERNEL.new
+  rm -rf "$new"
+  mkdir -p "$new"
+  (cd "$new" && apt-get download --quiet -o APT::Sandbox::User=root "$KERNEL_SOURCE") || return
+  dpkg -x "$new"/*.deb "$new"
+  mkdir -p "$KERNEL"
+  mv "$new/usr/src/$KERNEL_SOURCE.tar.xz" "$KERNEL/source.tar.xz"
+  rm -rf "$new"
+}
+
+build_kernel() {
+  name_kernel
+  [ ! -e "$KERNEL/vmlinuz" ] || return 0
+  say "build: the kernel; once, for some minutes"
+  local tree=$KERNEL/tree
+  rm -rf "$tree"
+  mkdir "$tree"
+  tar --extract --file "$KERNEL/source.tar.xz" --directory "$tree" --strip-components 1
+  patch --quiet --strip 1 --directory "$tree" <"$KERNEL_PATCH" ||
+    die "$KERNEL_PATCH does not fit $KERNEL_SOURCE any more" "make it anew for that source"
+  configure_kernel "$tree"
+  make_kernel "$tree" bzImage | count_lines ||
+    die "the kernel could not be built" "see $KERNEL/log; run build/appliance.sh build again"
+  cp "$tree/arch/x86/boot/bzImage" "$KERNEL/vmlinuz.new"
+  mv "$KERNEL/vmlinuz.new" "$KERNEL/vmlinuz"
+  rm -rf "$tree" "$KERNEL/source.tar.xz" "$KERNEL/log"
+}
+
+# $1: the source tree. What is asked for and not to be had is an error: a kernel without it would fail later, and elsewhere.
+configure_kernel() {
+  local tree=$1 line missing=()
+  make_kernel "$tree" KCONFIG_ALLCONFIG="$PWD/$KERNEL_CONFIG" allnoconfig >/dev/null
+  while read -r line; do
+    case $line in
+      *=n) ! grep --quiet "^${line%=n}=" "$tree/.config" || missing+=("$line") ;;
+      *) grep --quiet --line-regexp --fixed-strings "$line" "$tree/.config" || missing+=("$line") ;;
+    esac
+  done < <(grep '^CONFIG_' "$KERNEL_CONFIG")
+  [ ${#missing[@]} = 0 ] || die "$KERNEL_CONFIG: the kernel's source does not have it so: ${missing[*]}" "correct these lines"
+}
+
+# $1: the source tree; the rest goes to make. Nothing of the machine or the day goes into the kernel.
+make_kernel() {
+  local tree=$1
+  shift
+  make --directory "$tree" --jobs "$(nproc)" --no-print-directory \
+    KBUILD_BUILD_TIMESTAMP="1970-01-01" KBUILD_BUILD_USER=firebreak KBUILD_BUILD_HOST=firebreak KBUILD_BUILD_VERSION=1 \
+    "$@" 2>>"$KERNEL/log"
+}
+
+# Shows that a build goes on.
+count_lines() {
+  awk 'NR % 250 == 0 { printf "  %d files\n", NR; fflush() }'
+}
