@@ -50,6 +50,8 @@ export interface UplinkConfig {
   readonly gatewayMac: Uint8Array | undefined;
   /** Whether to lower the MSS on its interface; one of the interface's users who says so is enough. */
   readonly clampMss: boolean | undefined;
+  /** Addresses of clients that may come, which only Qubes OS tells. */
+  readonly inside?: readonly number[];
 }
 
 export interface ClientConfig {

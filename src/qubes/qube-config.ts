@@ -70,6 +70,7 @@ export function makeQubeConfig(state: QubeState): QubeConfig {
         ownMac: undefined,
         gatewayMac: ends === undefined ? CLIENT_SIDE_MAC : undefined, // there is nobody to ask
         clampMss: undefined,
+        inside: readAddresses(state.database, "/connected-ips", problems),
       },
       clients: distinct(
         clients.map((vif) => makeClient(vif, clientGateway ?? 0, state, nat.maxFlows, ends !== undefined, problems)),
@@ -128,7 +129,16 @@ function distinct(clients: readonly ClientConfig[], problems: string[]): ClientC
 
 function readAddress(database: Database, key: string, problems: string[]): number | undefined {
   const text = database.get(key);
-  if (text === undefined || text === "") return undefined;
+  return text === undefined || text === "" ? undefined : readAddressText(text, key, problems);
+}
+
+/** A key with any number of addresses, spaces between. */
+function readAddresses(database: Database, key: string, problems: string[]): number[] {
+  const words = (database.get(key) ?? "").split(" ").filter((word) => word !== "");
+  return words.flatMap((word) => readAddressText(word, key, problems) ?? []);
+}
+
+function readAddressText(text: string, key: string, problems: string[]): number | undefined {
   const address = parseAddress(text);
   if (address === undefined) problems.push(`${key}: ${quote(text)} is not an IPv4 address`);
   return address;

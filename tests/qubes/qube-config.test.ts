@@ -15,6 +15,7 @@ const NETWORK = {
   "/qubes-netvm-gateway": "10.137.0.1",
   "/qubes-netvm-primary-dns": "10.139.1.1",
   "/qubes-netvm-secondary-dns": "10.139.1.2",
+  "/connected-ips": "10.137.0.9 10.137.0.10",
 };
 const RULES: ClientRules = { policy: "accept", rules: [{ action: "drop", proto: "icmp" }] };
 const VIF = { name: "vif2.0", address: ip("10.137.0.9") };
@@ -41,6 +42,7 @@ test("a qube with a netvm and a client", () => {
     ownMac: undefined,
     gatewayMac: undefined,
     clampMss: undefined,
+    inside: [ip("10.137.0.9"), ip("10.137.0.10")],
   });
   expect(config.clients).toEqual([
     {
@@ -83,7 +85,16 @@ test.each([
   const result = makeSettings(config, [{ name: "vif2.0", index: 7, mac: mac("fe:ff:ff:ff:ff:ff"), mtu: 1500 }]);
   if ("errors" in result) throw new Error(result.errors.join());
   expect(result.settings.interfaces.length).toBe(1);
-  expect(result.settings.uplink.iface).toBe(1);
+  expect([result.settings.uplink.iface, result.settings.uplink.inside]).toEqual([1, config.uplink.inside ?? []]);
+});
+
+test("of connected clients' addresses those that are none are named, and the others count", () => {
+  const { config, problems } = make({ ...NETWORK, "/connected-ips": " 10.137.0.9  10.137.0.300 fd09::1 10.137.0.11" });
+  expect(config.uplink.inside).toEqual([ip("10.137.0.9"), ip("10.137.0.11")]);
+  expect(problems).toEqual([
+    '/connected-ips: "10.137.0.300" is not an IPv4 address',
+    '/connected-ips: "fd09::1" is not an IPv4 address',
+  ]);
 });
 
 test("an empty database is a qube that waits", () => {
