@@ -9,6 +9,7 @@ import { stopAsked } from "../control/run.ts";
 import { listDevices } from "../linux/interfaces.ts";
 import { CommittedRules } from "./client-rules.ts";
 import { reportMemory } from "./memory-report.ts";
+import { NameKeys } from "./name-keys.ts";
 import { QrexecAgent, type QrexecChannels } from "./qrexec.ts";
 import { QREXEC_PORT } from "./qrexec-wire.ts";
 import { makeQubeConfig } from "./qube-config.ts";
@@ -51,6 +52,7 @@ export interface XenServices extends QrexecChannels {
 export class Qube {
   private readonly database: QubesDb;
   private readonly rules: CommittedRules;
+  private readonly nameKeys: NameKeys;
   private vifs: ClientVifs | undefined;
   private firewall: Firewall | undefined;
   /** Once dom0's daemon has greeted it. */
@@ -77,6 +79,7 @@ export class Qube {
       trouble: log,
     });
     this.rules = new CommittedRules(this.database);
+    this.nameKeys = new NameKeys(this.database, log);
   }
 
   async start(): Promise<void> {
@@ -160,6 +163,7 @@ export class Qube {
       uplink: uplink?.name,
     });
     await this.enforce(config);
+    this.showNames();
     this.tellDom0([...problems, ...this.rules.errors()], handled);
     this.sayWhat(config);
     const waiting = this.vifs?.unannounced() ?? [];
@@ -176,9 +180,13 @@ export class Qube {
       await this.firewall.apply(config);
       return;
     }
-    this.firewall = await Firewall.start(config);
+    this.firewall = await Firewall.start(config, () => this.showNames());
     this.firewall.failed.catch(this.fail);
     log(`ready in ${Math.round(performance.now())} ms`);
+  }
+
+  private showNames(): void {
+    if (this.firewall !== undefined) this.nameKeys.show(this.firewall.resolvedNames);
   }
 
   private tellDom0(problems: readonly string[], handled: readonly string[]): void {
