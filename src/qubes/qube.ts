@@ -3,6 +3,7 @@
 import { version } from "../../package.json" with { type: "json" };
 import { formatAddress, formatMac } from "../control/address.ts";
 import type { Config } from "../control/config.ts";
+import type { QubeOptions } from "../control/config-qubes.ts";
 import { Firewall } from "../control/firewall.ts";
 import { log } from "../control/log.ts";
 import { stopAsked } from "../control/run.ts";
@@ -30,10 +31,14 @@ const PATIENCE = 10_000;
 /** Characters of a problem's text in QubesDB, which has room for 3072 bytes. */
 const MOST_TEXT = 1000;
 
-/** Is the appliance until a signal asks to stop. @throws when it can't be any more */
-export async function runQube(): Promise<void> {
+/**
+ * Is the appliance until a signal asks to stop.
+ * @param options where the netvm is a client of ours
+ * @throws when it can't be any more
+ */
+export async function runQube(options?: QubeOptions): Promise<void> {
   const failure = Promise.withResolvers<never>();
-  const qube = new Qube(Xen.open(failure.reject), failure.reject);
+  const qube = new Qube(Xen.open(failure.reject), failure.reject, options);
   try {
     await qube.start();
     await Promise.race([stopAsked(), failure.promise]);
@@ -67,10 +72,14 @@ export class Qube {
   private adapted = Promise.resolve();
   private isStopping = false;
 
-  /** @param fail ends the program: the dataplane or Xen is gone */
+  /**
+   * @param fail ends the program: the dataplane or Xen is gone
+   * @param options where the netvm is a client of ours
+   */
   constructor(
     private readonly xen: XenServices,
     private readonly fail: (error: unknown) => void,
+    private readonly options?: QubeOptions,
   ) {
     this.database = new QubesDb((handler) => xen.connect(DOM0, QUBESDB_PORT, handler), {
       synchronised: () => this.synchronised(),
@@ -151,16 +160,19 @@ export class Qube {
   /** Puts what QubesDB and XenStore say now in force. */
   private async adapt(): Promise<void> {
     const handled = [...this.unhandled];
-    const uplinkMac = await readUplinkMac(this.xen.store);
+    const uplinkMac = this.options === undefined ? await readUplinkMac(this.xen.store) : undefined;
     const devices = listDevices();
-    const uplink = devices.find(({ mac }) => uplinkMac !== undefined && formatMac(mac) === uplinkMac);
     const isThere = ({ name }: Vif) => devices.some((device) => device.name === name);
     const made = (this.vifs?.usable() ?? []).filter(isThere);
+    const uplinkVif = made.find(({ address }) => address !== undefined && address === this.options?.uplinkClient);
+    const clients = made.filter((vif) => vif !== uplinkVif);
+    const uplink = uplinkVif ?? devices.find(({ mac }) => uplinkMac !== undefined && formatMac(mac) === uplinkMac);
     const { config, problems } = makeQubeConfig({
       database: this.database,
       rulesOf: (address) => this.rules.get(address),
-      vifs: made.slice(0, MOST_CLIENTS).map(({ name, address = 0 }) => ({ name, address })),
+      vifs: clients.slice(0, MOST_CLIENTS).map(({ name, address = 0 }) => ({ name, address })),
       uplink: uplink?.name,
+      options: this.options,
     });
     await this.enforce(config);
     this.showNames();
@@ -171,8 +183,8 @@ export class Qube {
     // The kernel makes an interface some moments before or after XenStore tells of it.
     const isIncomplete = !waiting.every(isThere) || (uplinkMac !== undefined && uplink === undefined);
     if (isIncomplete) this.later(PAUSE, () => this.touch());
-    if (made.length > MOST_CLIENTS)
-      this.say("many", `${made.length} clients: no more than ${MOST_CLIENTS} have network`);
+    if (clients.length > MOST_CLIENTS)
+      this.say("many", `${clients.length} clients: no more than ${MOST_CLIENTS} have network`);
   }
 
   private async enforce(config: Config): Promise<void> {

@@ -1,5 +1,5 @@
 // The configuration that QubesDB and interfaces come to: whole, and for everything that may be missing.
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { makeSettings } from "../../src/control/settings.ts";
 import type { ClientRules } from "../../src/qubes/client-rules.ts";
 import { makeQubeConfig, type QubeState } from "../../src/qubes/qube-config.ts";
@@ -26,6 +26,7 @@ function make(entries: Readonly<Record<string, string>>, state: Partial<QubeStat
     rulesOf: (address) => (address === "10.137.0.9" ? RULES : undefined),
     vifs: [VIF],
     uplink: "eth0",
+    options: undefined,
     ...state,
   });
 }
@@ -88,6 +89,52 @@ test.each([
   expect([result.settings.uplink.iface, result.settings.uplink.inside]).toEqual([1, config.uplink.inside ?? []]);
 });
 
+describe("a qube whose netvm is its client", () => {
+  const options = {
+    uplinkClient: ip("10.137.0.7"),
+    address: ip("10.137.0.6"),
+    dns: [ip("10.139.1.1"), ip("9.9.9.9"), ip("9.9.9.10")],
+    place: "",
+  };
+  const SEEN = { ...NETWORK, "/connected-ips": "10.137.0.7 10.137.0.9" };
+
+  test("has its uplink there, whatever QubesDB says of one", () => {
+    const { config, problems } = make({ ...SEEN, "/qubes-gateway": "nonsense" }, { uplink: "vif7.0", options });
+    expect(problems).toEqual([]);
+    expect(config.uplink).toEqual({
+      interface: { text: "vif7.0", mac: undefined, place: "QubesDB" },
+      address: ip("10.137.0.6"),
+      gateway: ip("10.137.0.7"),
+      prefix: 32,
+      dns: [ip("10.139.1.1"), ip("9.9.9.9"), ip("9.9.9.10"), ip("10.139.1.2")],
+      ownMac: mac("fe:ff:ff:ff:ff:ff"),
+      gatewayMac: undefined,
+      clampMss: undefined,
+      inside: [ip("10.137.0.9")],
+    });
+    expect(config.redirects).toEqual([{ from: ip("10.139.1.2"), to: ip("9.9.9.9") }]);
+    expect(config.clients.map(({ name, gateway, rules }) => [name, gateway, rules])).toEqual([
+      ["10.137.0.9", ip("10.137.0.1"), RULES.rules],
+    ]);
+  });
+
+  test("redirects both servers that clients were told of to the only one that there is, and none to none", () => {
+    const [only] = [{ ...options, dns: [ip("9.9.9.9")] }];
+    expect(make(SEEN, { uplink: "vif7.0", options: only }).config.redirects).toEqual([
+      { from: ip("10.139.1.1"), to: ip("9.9.9.9") },
+      { from: ip("10.139.1.2"), to: ip("9.9.9.9") },
+    ]);
+    expect(make(SEEN, { uplink: "vif7.0", options: { ...options, dns: [] } }).config.redirects).toEqual([]);
+  });
+
+  test("waits while that client is not there: the others keep their interfaces and get nothing", () => {
+    const { config } = make(SEEN, { uplink: undefined, options });
+    const { interface: place, address, gateway, gatewayMac } = config.uplink;
+    expect([place, address, gateway, gatewayMac]).toEqual([undefined, 0, 0, mac("fe:ff:ff:ff:ff:ff")]);
+    expect(config.clients.map(({ policy, rules }) => [policy, rules])).toEqual([["drop", []]]);
+  });
+});
+
 test("of connected clients' addresses those that are none are named, and the others count", () => {
   const { config, problems } = make({ ...NETWORK, "/connected-ips": " 10.137.0.9  10.137.0.300 fd09::1 10.137.0.11" });
   expect(config.uplink.inside).toEqual([ip("10.137.0.9"), ip("10.137.0.11")]);
@@ -106,8 +153,8 @@ test("values that are no addresses are named", () => {
   const { config, problems } = make({ ...NETWORK, "/qubes-gateway": "10.138.0", "/qubes-primary-dns": "fd00::1" });
   expect(config.uplink.interface).toBeUndefined();
   expect(problems).toEqual([
-    '/qubes-gateway: "10.138.0" is not an IPv4 address',
     '/qubes-primary-dns: "fd00::1" is not an IPv4 address',
+    '/qubes-gateway: "10.138.0" is not an IPv4 address',
   ]);
 });
 
