@@ -176,15 +176,23 @@ describe("an address of a client that may come", () => {
     );
   });
 
-  test("passes until it is told, and then ends the flows with it", () => {
-    const lab = new Lab();
+  test("passes until it is told, and then ends the flows with it, whoever opened them", () => {
+    const port = { protocol: 17, portLow: 5000, portHigh: 5000, toPort: 5000 };
+    const forwards = [{ ...port, client: 0, to: ip(WORK_HOST), from: [] }];
+    const lab = new Lab({ settings: { ...SETTINGS, forwards } });
     const out = udp({ ...OUT, destination: ABSENT }, payload(1));
     const back = udp({ ...BACK, source: ABSENT }, payload(1));
-    expect([lab.from(WORK_HOST, out).verdict, lab.from(REMOTE, back).verdict]).toEqual(["forwarded", "forwarded"]);
-    lab.apply(EXPECTING);
-    expect(lab.from(REMOTE, back)).toEqual(dropped("source address spoofed"));
-    lab.apply(SETTINGS);
-    expect(lab.from(WORK_HOST, out).verdict).toBe("forwarded");
+    const inbound = udp({ ...BACK, source: ABSENT, destinationPort: 5000 }, payload(1));
+    const pass = () => [lab.from(WORK_HOST, out), lab.from(REMOTE, back), lab.from(REMOTE, inbound)];
+    expect(pass().map(({ verdict }) => verdict)).toEqual(["forwarded", "forwarded", "forwarded"]);
+    lab.apply({ ...EXPECTING, forwards });
+    expect(pass()).toEqual([
+      dropped("destination not routable"),
+      dropped("source address spoofed"),
+      dropped("source address spoofed"),
+    ]);
+    lab.apply({ ...SETTINGS, forwards });
+    expect(pass().map(({ verdict }) => verdict)).toEqual(["forwarded", "forwarded", "forwarded"]);
   });
 });
 
