@@ -12,6 +12,7 @@ source build/test.sh
 source build/debian-kernel.sh
 source build/bench.sh
 source build/xen.sh
+source build/qubes.sh
 
 usage() {
   cat <<'END'
@@ -20,6 +21,7 @@ Usage: build/appliance.sh VERB [ARGUMENTS…]
   setup                         install what is missing: Debian packages, npm packages, the source of the kernel
   build [CONFIG]                build dist/firebreak, dist/vmlinuz and dist/initramfs; CONFIG goes into the image as
                                 /etc/firebreak.toml
+  qubes [CONFIG]                pack the image as dist/firebreak-qubes.tar for Qubes OS, and say what to do with it in dom0
   run [CONFIG] [QEMU options…]  boot the image under QEMU with its console here: by KVM where that works, else emulated;
                                 without interfaces unless QEMU options give some, for instance
                                 -nic tap,ifname=tap0,script=no,downscript=no,model=virtio-net-pci
@@ -28,14 +30,14 @@ Usage: build/appliance.sh VERB [ARGUMENTS…]
   test                          type check, lint, and all tests; the last line is "N passed, N failed"
   test-xen                      the image as a qube on a real Xen, emulated, with a double of Qubes OS's dom0; fetches Xen
 
-Each verb first does what it needs of the verbs above it. Only setup needs the network. All but build need root.
+Each verb first does what it needs of the verbs above it. Only setup needs the network. All but build and qubes need root.
 Exit status: 0 fine, 1 failed, 2 bad usage.
 
 The image boots with the kernel options "console=ttyS0". It takes its configuration from the first of these that there is:
   QEMU's firmware configuration   -fw_cfg name=opt/firebreak/config,file=firebreak.toml   (what run CONFIG does)
   a file in the initramfs         /etc/firebreak.toml                                    (what build CONFIG does)
   the kernel command line         firebreak.config=$(base64 -w 0 firebreak.toml), 2048 characters in all
-Under Xen, without any of them, it is a qube and takes its configuration from QubesDB.
+Under Xen, without any of them, it is a qube and takes its configuration from QubesDB: docs/QUBES.md has more.
 END
 }
 
@@ -79,7 +81,7 @@ main() {
   shift || true
   case "$verb" in
     setup | demo | test | test-xen) [ $# = 0 ] || refuse "$verb takes no arguments" ;;
-    build) [ $# -le 1 ] || refuse "build takes one CONFIG" ;;
+    build | qubes) [ $# -le 1 ] || refuse "$verb takes one CONFIG" ;;
     run) ;;
     "") refuse "no verb" ;;
     *) refuse "unknown verb \"$verb\"" ;;

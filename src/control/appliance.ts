@@ -7,7 +7,7 @@ import { listDevices } from "../linux/interfaces.ts";
 import { XENBUS } from "../linux/xenbus.ts";
 import { runQube } from "../qubes/qube.ts";
 import { formatMac } from "./address.ts";
-import { type Config, parseConfigBytes } from "./config.ts";
+import { type Config, parseDocumentBytes, unlessQube } from "./config.ts";
 import { ConfigurationError, Firewall } from "./firewall.ts";
 import { log } from "./log.ts";
 import { stopAsked, untilStopped } from "./run.ts";
@@ -43,8 +43,8 @@ and forwards as it says until SIGTERM:
   a file                          ${FILE}
   the kernel command line         ${OPTION}=BASE64
 
-Without any of them, under Xen, it is a qube of Qubes OS that provides network, and takes its
-configuration from QubesDB as long as it runs. Else, or with a configuration that is not good,
+Without any of them, or with one that has the section [qubes] alone, under Xen, it is a qube of
+Qubes OS that provides network, and takes its configuration from QubesDB as long as it runs. Else, or with a configuration that is not good,
 it says what to do, forwards nothing and waits for SIGTERM. Enter on the console, or SIGUSR1, prints counters and flows.
 
 Exit status: 0 stopped by a signal, 1 failed.
@@ -78,9 +78,11 @@ export function findConfiguration(root = "/"): FoundConfiguration | undefined {
 /** Forwards, or says why not, until a signal asks to stop. @throws when the dataplane died */
 async function forward(): Promise<void> {
   const found = findConfiguration();
-  if (found === undefined && existsSync(XENBUS)) return runQube();
-  if (found === undefined) return idle(ADVICE);
+  const isXen = existsSync(XENBUS);
+  if (found === undefined) return isXen ? runQube() : idle(ADVICE);
   log(`configuration from ${found.source}`);
+  const document = parseDocumentBytes(found.bytes, found.source);
+  if ("qube" in document && isXen) return runQube(document.qube);
   let firewall: Firewall;
   try {
     firewall = await Firewall.start(parse(found));
@@ -97,7 +99,7 @@ async function forward(): Promise<void> {
 
 /** @throws ConfigurationError with all its errors */
 function parse({ bytes, source }: FoundConfiguration): Config {
-  const result = parseConfigBytes(bytes, source);
+  const result = unlessQube(parseDocumentBytes(bytes, source));
   if ("errors" in result) throw new ConfigurationError(result.errors);
   return result.config;
 }

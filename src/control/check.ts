@@ -3,9 +3,10 @@ import { parseArgs } from "node:util";
 import type { NatSettings, Redirect, Timeouts } from "../dataplane/settings.ts";
 import { formatPorts, formatRule, type Rule } from "../qubes/rules.ts";
 import { formatAddress, formatMac, formatPrefix } from "./address.ts";
-import { type ClientConfig, type Config, readConfig, type UplinkConfig } from "./config.ts";
+import { type ClientConfig, type Config, readDocument, type UplinkConfig } from "./config.ts";
 import type { ForwardConfig } from "./config-forwards.ts";
 import { TIMEOUTS } from "./config-nat.ts";
+import type { QubeOptions } from "./config-qubes.ts";
 import { formatDuration } from "./duration.ts";
 import { isExpired, matchesOf } from "./rule-matches.ts";
 import { UsageError, type Verb } from "./verb.ts";
@@ -24,12 +25,12 @@ Exit status: 0 the configuration is good, 2 it is not.
     const { positionals } = parseArgs({ args: [...args], allowPositionals: true, options: {} });
     const [file, ...more] = positionals;
     if (file === undefined || more.length > 0) throw new UsageError("takes one FILE");
-    const result = await readConfig(file);
+    const result = await readDocument(file);
     if ("errors" in result) {
       process.stderr.write(`${result.errors.join("\n")}\n`);
       return 2;
     }
-    process.stdout.write(formatConfig(result.config));
+    process.stdout.write("qube" in result ? formatQube(result.qube) : formatConfig(result.config));
     return 0;
   },
 };
@@ -46,6 +47,14 @@ export function formatConfig(config: Config): string {
   ].join("\n");
 }
 
+function formatQube({ uplinkClient, address, dns }: QubeOptions): string {
+  return formatSection("qubes", [
+    ["uplink_client", formatAddress(uplinkClient)],
+    ["address", formatAddress(address)],
+    ["dns", formatServers(dns)],
+  ]);
+}
+
 function formatUplink(config: Config): string {
   const { uplink } = config;
   return formatSection("uplink", [
@@ -54,7 +63,7 @@ function formatUplink(config: Config): string {
     ["address", formatPrefix(uplink)],
     ["gateway", formatAddress(uplink.gateway)],
     ["gateway_mac", uplink.gatewayMac ? formatMac(uplink.gatewayMac) : "asked for by ARP"],
-    ["dns", uplink.dns.map(formatAddress).join(", ") || "none"],
+    ["dns", formatServers(uplink.dns)],
     ["clamp_mss", formatClampMss(uplink, config)],
   ]);
 }
@@ -127,6 +136,10 @@ function formatNumberedRule(rule: Rule, number: number, dns: readonly number[]):
   if (isExpired(rule, now)) return `${formatRule(rule)}  (expired)`;
   const matches = matchesOf(rule, number, { dns, now, addressesOf: () => dns });
   return formatRule(rule) + (matches.length === 0 ? "  (matches nothing)" : "");
+}
+
+function formatServers(dns: readonly number[]): string {
+  return dns.map(formatAddress).join(", ") || "none";
 }
 
 function formatOwnMac(mac: Uint8Array | undefined): string {

@@ -9,6 +9,7 @@ import { checkTogether } from "./config-checks.ts";
 import { readDns } from "./config-dns.ts";
 import { checkForwards, type ForwardConfig, type ForwardDraft, finishForward, readForward } from "./config-forwards.ts";
 import { readNat } from "./config-nat.ts";
+import { type QubeOptions, readQubes } from "./config-qubes.ts";
 import {
   type Filtering,
   type InterfaceName,
@@ -50,6 +51,8 @@ export interface UplinkConfig {
   readonly gatewayMac: Uint8Array | undefined;
   /** Whether to lower the MSS on its interface; one of the interface's users who says so is enough. */
   readonly clampMss: boolean | undefined;
+  /** Addresses of clients that may come, which only Qubes OS tells. */
+  readonly inside?: readonly number[];
 }
 
 export interface ClientConfig {
@@ -81,6 +84,9 @@ export interface InterfaceReference extends InterfaceName {
 
 export type ConfigResult = { readonly config: Config } | { readonly errors: readonly string[] };
 
+/** What a configuration file may be: that of a firewall, or of a qube, which has the rest from dom0. */
+export type DocumentResult = ConfigResult | { readonly qube: QubeOptions };
+
 /** What could be read of a table; the rest is reported. */
 export type UplinkDraft = ReturnType<typeof readUplink>;
 export type ClientDraft = ReturnType<typeof readClient>;
@@ -90,11 +96,16 @@ const MAPPINGS = { most: 196608, alone: 49152, shared: 32768 };
 const FLOWS_PER_SECOND = { most: 1000000, usual: 20000 };
 const RULES_EXAMPLE = '["action=accept proto=tcp dstports=443"]';
 
+/** As `readDocument`, where a qube's configuration is no good. */
+export async function readConfig(file: string): Promise<ConfigResult> {
+  return unlessQube(await readDocument(file));
+}
+
 /**
  * @param file its path, also for the errors
  * @returns the configuration, or all its errors; a file that can't be read is one too
  */
-export async function readConfig(file: string): Promise<ConfigResult> {
+export async function readDocument(file: string): Promise<DocumentResult> {
   let bytes: Uint8Array;
   try {
     bytes = await readFile(file);
@@ -104,23 +115,42 @@ export async function readConfig(file: string): Promise<ConfigResult> {
       .split(", "); // ENOENT: no such file or directory, open '…'
     return { errors: [`${file}: can't be read: ${what}`] };
   }
-  return parseConfigBytes(bytes, file);
+  return parseDocumentBytes(bytes, file);
 }
 
 /**
  * @param bytes TOML as it came from somewhere
  * @param file their name in the errors
  */
-export function parseConfigBytes(bytes: Uint8Array, file: string): ConfigResult {
+export function parseDocumentBytes(bytes: Uint8Array, file: string): DocumentResult {
   if (!isUtf8(bytes)) return { errors: [`${file}: is not UTF-8 text (save it as UTF-8)`] };
-  return parseConfig(new TextDecoder().decode(bytes), file);
+  return parseDocument(new TextDecoder().decode(bytes), file);
+}
+
+/** As `parseDocument`, where a qube's configuration is no good. */
+export function parseConfig(text: string, file: string): ConfigResult {
+  return unlessQube(parseDocument(text, file));
 }
 
 /** @param file the text's name in the errors */
-export function parseConfig(text: string, file: string): ConfigResult {
+export function parseDocument(text: string, file: string): DocumentResult {
   const report = new Report(file);
   const sections = report.parse(text);
   if (sections === undefined) return { errors: report.errors() };
+  if (sections.qubes === undefined) return parseSections(report, sections);
+  const qube = readQubes(report, sections);
+  const errors = report.errors();
+  return qube === undefined || errors.length > 0 ? { errors } : { qube };
+}
+
+/** @returns the configuration of a firewall; that of a qube is an error */
+export function unlessQube(document: DocumentResult): ConfigResult {
+  if (!("qube" in document)) return document;
+  const problem = "is for the appliance as a qube of Qubes OS only (write [uplink] and [[client]] anywhere else)";
+  return { errors: [`${document.qube.place}: ${problem}`] };
+}
+
+function parseSections(report: Report, sections: TomlTable): ConfigResult {
   const uplinkTable = uplinkOf(report, sections);
   const uplink = uplinkTable && readUplink(uplinkTable);
   const nat = readNat(report, sections);
@@ -131,7 +161,11 @@ export function parseConfig(text: string, file: string): ConfigResult {
   const redirects = readDns(report, sections, uplink, clients);
   for (const key of Object.keys(sections)) {
     if (!["uplink", "client", "forward", "dns", "nat"].includes(key)) {
-      report.add([key], show(key), "is not a section (write [uplink], [[client]], [[forward]], [dns] or [nat])");
+      report.add(
+        [key],
+        show(key),
+        "is not a section (write [uplink], [[client]], [[forward]], [dns] or [nat], or [qubes] alone)",
+      );
     }
   }
   checkTogether(uplink, clients);

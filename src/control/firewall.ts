@@ -9,7 +9,7 @@ import { formatAddress, formatMac, formatPrefix } from "./address.ts";
 import { MACHINE_CLOCK } from "./clock.ts";
 import type { Config } from "./config.ts";
 import { Dataplane } from "./dataplane.ts";
-import { LiveRules } from "./live-rules.ts";
+import { LiveRules, type ResolvedNames } from "./live-rules.ts";
 import { log } from "./log.ts";
 import { RefusalLog } from "./refusal-log.ts";
 import { makeSettings, type SettingsOptions } from "./settings.ts";
@@ -35,8 +35,9 @@ export class Firewall {
     config: Config,
     private settings: Settings,
     private held: Held,
+    rulesUpdated: () => void,
   ) {
-    this.rules = new LiveRules(dataplane, MACHINE_CLOCK, log);
+    this.rules = new LiveRules(dataplane, MACHINE_CLOCK, { say: log, updated: rulesUpdated });
     this.rules.follow(config, settings);
     this.refusals = new RefusalLog(state.refusals, MACHINE_CLOCK, log);
     this.refusals.watch(settings.clients);
@@ -44,15 +45,16 @@ export class Firewall {
 
   /**
    * Starts forwarding.
+   * @param rulesUpdated hears that `resolvedNames` may be others, other than by `apply`
    * @throws ConfigurationError where the configuration doesn't fit the machine; Error where the kernel refuses
    */
-  static async start(config: Config): Promise<Firewall> {
+  static async start(config: Config, rulesUpdated: () => void = () => {}): Promise<Firewall> {
     requireNetworkCapabilities();
     const settings = settingsFor(config);
     const held = take(settings, new Map());
     try {
       const { dataplane, state } = await Dataplane.start(settings);
-      return new Firewall(dataplane, state, config, settings, held);
+      return new Firewall(dataplane, state, config, settings, held, rulesUpdated);
     } catch (error) {
       release(held, new Map());
       throw error;
@@ -62,6 +64,11 @@ export class Firewall {
   /** Rejects when the dataplane died: nothing is forwarded any more. */
   get failed(): Promise<never> {
     return this.dataplane.failed;
+  }
+
+  /** What host names in the rules in force mean. */
+  get resolvedNames(): ResolvedNames {
+    return this.rules.resolvedNames;
   }
 
   /**

@@ -1,6 +1,7 @@
 // Rules whose meaning changes while nobody changes them: names in them get other addresses, and rules expire. The clients
 // that it concerns get their rules compiled anew; everything else about them stays as the settings in force have it.
 import type { ClientSettings, Settings } from "../dataplane/settings.ts";
+import type { Rule } from "../qubes/rules.ts";
 import type { Clock } from "./clock.ts";
 import type { ClientConfig, Config } from "./config.ts";
 import type { NameServers } from "./dns-lookup.ts";
@@ -12,6 +13,16 @@ export interface RulesDataplane extends NameServers {
   setClient(client: number, settings: ClientSettings): Promise<void>;
   onPassing: (client: number, answer: Uint8Array) => void;
 }
+
+export interface RulesEvents {
+  /** Something that users should know of names. */
+  say(line: string): void;
+  /** A client's rules were compiled anew while its settings stay: `resolvedNames` may be others than before. */
+  updated(): void;
+}
+
+/** By the client's name, the host names in its rules, each with the addresses (uint32, host order, ascending) it has now. */
+export type ResolvedNames = ReadonlyMap<string, ReadonlyMap<string, readonly number[]>>;
 
 /** A configuration, and what was made of it. */
 interface InForce {
@@ -33,18 +44,26 @@ export class LiveRules {
   private judgedAt = 0;
   private cancelExpiry: () => void = () => {};
 
-  /** @param say gets what users should know of names */
   constructor(
     private readonly dataplane: RulesDataplane,
     private readonly clock: Clock,
-    say: (line: string) => void,
+    private readonly events: RulesEvents,
   ) {
-    this.resolver = new Resolver(dataplane, clock, { changed: (names) => this.namesChanged(names), say });
+    this.resolver = new Resolver(dataplane, clock, {
+      changed: (names) => this.namesChanged(names),
+      say: (line) => events.say(line),
+    });
     dataplane.onPassing = (client, answer) => this.passing(client, answer);
   }
 
   /** The addresses that a name has now for a client, for compiling settings. */
   readonly addressesOf = (name: string, client: string): readonly number[] => this.resolver.addressesOf(name, client);
+
+  /** What host names in the rules in force mean. */
+  get resolvedNames(): ResolvedNames {
+    const clients = this.inForce?.config.clients ?? [];
+    return new Map(clients.map(({ name, rules }) => [name, this.namesIn(rules, name)]));
+  }
 
   /** Keeps the rules of settings that have just been put in force up to date, and no longer those before. */
   follow(config: Config, settings: Settings): void {
@@ -108,6 +127,12 @@ export class LiveRules {
     });
     // That the dataplane died is told by itself.
     this.dataplane.setClient(number, { ...settings.clients[number], ruleset }).catch(() => {});
+    this.events.updated();
+  }
+
+  private namesIn(rules: readonly Rule[], client: string): Map<string, readonly number[]> {
+    const hosts = rules.flatMap(({ dsthost }) => dsthost ?? []);
+    return new Map(hosts.map((host) => [host, this.addressesOf(host, client)]));
   }
 
   private scheduleExpiry(): void {

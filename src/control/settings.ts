@@ -52,7 +52,7 @@ export function makeSettings(
     }),
   );
   if (places.errors.length > 0) return { errors: places.errors };
-  const { address, prefix, gateway, gatewayMac, dns } = config.uplink;
+  const { address, prefix, gateway, gatewayMac, dns, inside } = config.uplink;
   return {
     settings: {
       interfaces: places.interfaces,
@@ -63,6 +63,7 @@ export function makeSettings(
         gateway,
         dns,
         ...(gatewayMac && { gatewayMac }),
+        ...(inside && { inside }),
       },
       clients,
       forwards: config.forwards.map(compileForward),

@@ -11,7 +11,7 @@ import type { Refusals } from "./refusals.ts";
 import { judge, maskOf } from "./ruleset.ts";
 import type { ForwardSettings } from "./settings.ts";
 import { DNS_PORT, type State } from "./state.ts";
-import { isMartian, NOBODY } from "./topology.ts";
+import { NOBODY } from "./topology.ts";
 import { VERDICT } from "./verdict.ts";
 
 export class Admission {
@@ -55,9 +55,7 @@ export class Admission {
   fromUplink(looped: boolean): number {
     const { packet, topology, mappings } = this.state;
     const { source, destination, protocol } = packet;
-    if (!looped && (topology.clientOf(source) !== NOBODY || topology.isOwn(source) || isMartian(source))) {
-      return VERDICT.SPOOFED;
-    }
+    if (!looped && !topology.isUplinkHost(source)) return VERDICT.SPOOFED;
     if (destination !== topology.uplinkAddress) return VERDICT.UNSOLICITED;
     const taken = this.endpoint.take(VERDICT.UNSOLICITED);
     if (taken !== VERDICT.UNSOLICITED) return taken;

@@ -209,7 +209,7 @@ export class NeighbourTable {
     if (iface === this.topology.uplink) {
       const pin = sender === this.topology.gateway ? this.topology.gatewayMac : undefined;
       if (pin !== undefined && (pin.head !== head || pin.tail !== tail)) return false;
-      return sender === 0 || (!this.topology.isOwn(sender) && this.topology.clientOf(sender) === NOBODY);
+      return sender === 0 || (!this.topology.isOwn(sender) && this.topology.mayBeOutside(sender));
     }
     if (sender === 0) return true;
     const client = this.topology.clientOn(iface, sender);

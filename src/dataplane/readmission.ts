@@ -40,7 +40,7 @@ export function rejudge(state: State, flow: number): boolean {
 /** Whether a remote on the uplink is reached as before, from the same address of ours. */
 function hasSameRoute(remote: number, before: Topology, after: Topology): boolean {
   if (before.uplinkAddress !== after.uplinkAddress) return false;
-  if (after.clientOf(remote) !== NOBODY || (after.isOwn(remote) && remote !== after.uplinkAddress)) return false;
+  if (!after.mayBeOutside(remote) || (after.isOwn(remote) && remote !== after.uplinkAddress)) return false;
   return before.uplinkNextHop(remote) === after.uplinkNextHop(remote);
 }
 

@@ -26,7 +26,7 @@ import type { ClientSettings, Settings } from "./settings.ts";
 import { split } from "./split.ts";
 import { DNS_PORT, State } from "./state.ts";
 import { TRACK } from "./tcp-state.ts";
-import { hasSameLayout, isMartian, NOBODY } from "./topology.ts";
+import { hasSameLayout, NOBODY } from "./topology.ts";
 import { VERDICT, VERDICT_NAMES } from "./verdict.ts";
 import { hasSoundOffload, needsChecksum, segmentSize } from "./vnet.ts";
 
@@ -483,9 +483,7 @@ export class Router {
   private owner(): number {
     const { topology } = this.state;
     const { iface, source, at } = this.packet;
-    if (iface === topology.uplink) {
-      return topology.clientOf(source) !== NOBODY || topology.isOwn(source) || isMartian(source) ? SPOOFED : NOBODY;
-    }
+    if (iface === topology.uplink) return topology.isUplinkHost(source) ? NOBODY : SPOOFED;
     const client = topology.clientOn(iface, source);
     return client === NOBODY || !topology.hasPinnedMac(this.view, client, at) ? SPOOFED : client;
   }

@@ -19,6 +19,7 @@ export class Topology {
   readonly gateway: number;
   private readonly uplinkNetwork: number;
   private readonly uplinkMask: number;
+  private readonly inside: ReadonlySet<number>;
 
   /** By client number. */
   readonly clientInterface: Int32Array;
@@ -39,6 +40,7 @@ export class Topology {
     this.gateway = uplink.gateway | 0;
     this.uplinkMask = maskOf(uplink.prefix);
     this.uplinkNetwork = uplink.address & this.uplinkMask;
+    this.inside = new Set(uplink.inside?.map((address) => address | 0));
     this.clientInterface = Int32Array.from(clients, (client) => client.iface);
     this.clientMask = Int32Array.from(clients, (client) => maskOf(client.prefix));
     this.clientNetwork = Int32Array.from(clients, (client) => client.network & maskOf(client.prefix));
@@ -87,6 +89,16 @@ export class Topology {
     return address === this.uplinkAddress || this.clientGateway.includes(address);
   }
 
+  /** @returns whether a host with this address can be behind the uplink: it is neither a client's nor ours, nor impossible */
+  isUplinkHost(address: number): boolean {
+    return this.mayBeOutside(address) && !this.isOwn(address) && !isMartian(address);
+  }
+
+  /** @returns whether an address is not a client's, nor that of one that may come */
+  mayBeOutside(address: number): boolean {
+    return this.clientOf(address) === NOBODY && !this.inside.has(address);
+  }
+
   /** @returns whether a frame's source MAC address is the client's, if only one is accepted from it */
   hasPinnedMac(view: DataView, client: number, at: number): boolean {
     const pin = this.pinned[client];
@@ -126,6 +138,7 @@ export class Topology {
   isRoutable(destination: number): boolean {
     if (isMartian(destination)) return false;
     if (destination >>> 16 === 0xa9fe) return false; // link-local: RFC 3927 section 2.7
+    if (this.inside.has(destination)) return false; // the uplink is not told what was meant for a client
     return !this.isUplinkBroadcast(destination);
   }
 

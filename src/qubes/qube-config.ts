@@ -1,8 +1,15 @@
 // The firewall's configuration as a qube: what QubesDB, the clients' interfaces and the uplink's come to at one moment. A
 // pure function of these; who watches them is qube.ts's business. The keys: https://www.qubes-os.org/doc/vm-interface/
 import { formatAddress, parseAddress } from "../control/address.ts";
-import { type ClientConfig, type Config, type InterfaceReference, usualLimits } from "../control/config.ts";
+import {
+  type ClientConfig,
+  type Config,
+  type InterfaceReference,
+  type UplinkConfig,
+  usualLimits,
+} from "../control/config.ts";
 import { readNat } from "../control/config-nat.ts";
+import type { QubeOptions } from "../control/config-qubes.ts";
 import { quote } from "../control/quote.ts";
 import { Report } from "../control/toml-table.ts";
 import { type ClientRules, type Database, DROP_EVERYTHING } from "./client-rules.ts";
@@ -18,10 +25,12 @@ export interface QubeState {
   readonly database: Database;
   /** The rules in force, by the client's address as text. */
   rulesOf(address: string): ClientRules | undefined;
-  /** No two with one address. */
+  /** Those of clients; no two with one address. */
   readonly vifs: readonly ClientVif[];
   /** The interface to the netvm, if there is one. */
   readonly uplink: string | undefined;
+  /** Where the netvm is a client of ours, of which dom0 knows nothing: these count instead of what QubesDB says. */
+  readonly options: QubeOptions | undefined;
 }
 
 export interface QubeConfig {
@@ -44,37 +53,22 @@ const NOWHERE = { address: 0, gateway: 0 };
 
 export function makeQubeConfig(state: QubeState): QubeConfig {
   const problems: string[] = [];
-  const address = (key: string) => readAddress(state.database, key, problems);
   const nat = readNat(new Report("QubesDB"), {});
-  const uplinkAddress = address("/qubes-ip");
-  const uplinkGateway = address("/qubes-gateway");
-  const ends =
-    uplinkAddress === undefined || uplinkGateway === undefined || state.uplink === undefined
-      ? undefined
-      : { interface: reference(state.uplink), address: uplinkAddress, gateway: uplinkGateway };
-  const clientGateway = address("/qubes-netvm-gateway");
+  const servers = readServers(state, problems);
+  const uplink = makeUplink(state, servers, problems);
+  const clientGateway = readAddress(state.database, "/qubes-netvm-gateway", problems);
   if (clientGateway === undefined && state.vifs.length > 0) {
     problems.push(
       "/qubes-netvm-gateway is missing: this qube does not provide network (qvm-prefs NAME provides_network True)",
     );
   }
-  const clients = clientGateway === undefined ? [] : state.vifs;
-  const servers = DNS_KEYS.map(([told, ours]) => ({ from: address(told), to: address(ours) }));
-  const dns = servers.flatMap(({ from, to }) => [to ?? [], from ?? []].flat());
+  const vifs = clientGateway === undefined ? [] : state.vifs;
+  const hasUplink = uplink.interface !== undefined;
+  const clients = vifs.map((vif) => makeClient(vif, clientGateway ?? 0, state, nat.maxFlows, hasUplink, problems));
   return {
     config: {
-      uplink: {
-        ...(ends ?? { ...NOWHERE, interface: undefined }),
-        prefix: 32, // everything goes through the gateway, as with the host route of the Linux agent
-        dns: [...new Set(dns)],
-        ownMac: undefined,
-        gatewayMac: ends === undefined ? CLIENT_SIDE_MAC : undefined, // there is nobody to ask
-        clampMss: undefined,
-      },
-      clients: distinct(
-        clients.map((vif) => makeClient(vif, clientGateway ?? 0, state, nat.maxFlows, ends !== undefined, problems)),
-        problems,
-      ),
+      uplink,
+      clients: distinct(clients, problems),
       forwards: [],
       redirects: servers.flatMap(({ from, to }) =>
         from === undefined || to === undefined || from === to ? [] : { from, to },
@@ -82,6 +76,38 @@ export function makeQubeConfig(state: QubeState): QubeConfig {
       nat,
     },
     problems,
+  };
+}
+
+/** A name server of ours, and what clients were told of it. */
+interface Server {
+  readonly from: number | undefined;
+  readonly to: number | undefined;
+}
+
+function readServers({ database, options }: QubeState, problems: string[]): Server[] {
+  return DNS_KEYS.map(([told, ours], i) => ({
+    from: readAddress(database, told, problems),
+    to: options === undefined ? readAddress(database, ours, problems) : (options.dns[i] ?? options.dns[0]),
+  }));
+}
+
+function makeUplink(state: QubeState, servers: readonly Server[], problems: string[]): UplinkConfig {
+  const { options, database } = state;
+  const address = options?.address ?? readAddress(database, "/qubes-ip", problems);
+  const gateway = options?.uplinkClient ?? readAddress(database, "/qubes-gateway", problems);
+  const isThere = address !== undefined && gateway !== undefined && state.uplink !== undefined;
+  const dns = [...(options?.dns ?? []), ...servers.flatMap(({ from, to }) => [to ?? [], from ?? []].flat())];
+  const connected = readAddresses(database, "/connected-ips", problems);
+  return {
+    ...(isThere ? { address, gateway } : NOWHERE),
+    interface: isThere ? reference(state.uplink) : undefined,
+    prefix: 32, // everything goes through the gateway, as with the host route of the Linux agent
+    dns: [...new Set(dns)],
+    ownMac: options === undefined ? undefined : CLIENT_SIDE_MAC,
+    gatewayMac: isThere ? undefined : CLIENT_SIDE_MAC, // there is nobody to ask
+    clampMss: undefined,
+    inside: connected.filter((client) => client !== options?.uplinkClient), // to dom0 it is a client too
   };
 }
 
@@ -128,7 +154,16 @@ function distinct(clients: readonly ClientConfig[], problems: string[]): ClientC
 
 function readAddress(database: Database, key: string, problems: string[]): number | undefined {
   const text = database.get(key);
-  if (text === undefined || text === "") return undefined;
+  return text === undefined || text === "" ? undefined : readAddressText(text, key, problems);
+}
+
+/** A key with any number of addresses, spaces between. */
+function readAddresses(database: Database, key: string, problems: string[]): number[] {
+  const words = (database.get(key) ?? "").split(" ").filter((word) => word !== "");
+  return words.flatMap((word) => readAddressText(word, key, problems) ?? []);
+}
+
+function readAddressText(text: string, key: string, problems: string[]): number | undefined {
   const address = parseAddress(text);
   if (address === undefined) problems.push(`${key}: ${quote(text)} is not an IPv4 address`);
   return address;

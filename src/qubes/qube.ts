@@ -3,12 +3,14 @@
 import { version } from "../../package.json" with { type: "json" };
 import { formatAddress, formatMac } from "../control/address.ts";
 import type { Config } from "../control/config.ts";
+import type { QubeOptions } from "../control/config-qubes.ts";
 import { Firewall } from "../control/firewall.ts";
 import { log } from "../control/log.ts";
 import { stopAsked } from "../control/run.ts";
 import { listDevices } from "../linux/interfaces.ts";
 import { CommittedRules } from "./client-rules.ts";
 import { reportMemory } from "./memory-report.ts";
+import { NameKeys } from "./name-keys.ts";
 import { QrexecAgent, type QrexecChannels } from "./qrexec.ts";
 import { QREXEC_PORT } from "./qrexec-wire.ts";
 import { makeQubeConfig } from "./qube-config.ts";
@@ -29,10 +31,14 @@ const PATIENCE = 10_000;
 /** Characters of a problem's text in QubesDB, which has room for 3072 bytes. */
 const MOST_TEXT = 1000;
 
-/** Is the appliance until a signal asks to stop. @throws when it can't be any more */
-export async function runQube(): Promise<void> {
+/**
+ * Is the appliance until a signal asks to stop.
+ * @param options where the netvm is a client of ours
+ * @throws when it can't be any more
+ */
+export async function runQube(options?: QubeOptions): Promise<void> {
   const failure = Promise.withResolvers<never>();
-  const qube = new Qube(Xen.open(failure.reject), failure.reject);
+  const qube = new Qube(Xen.open(failure.reject), failure.reject, options);
   try {
     await qube.start();
     await Promise.race([stopAsked(), failure.promise]);
@@ -51,6 +57,7 @@ export interface XenServices extends QrexecChannels {
 export class Qube {
   private readonly database: QubesDb;
   private readonly rules: CommittedRules;
+  private readonly nameKeys: NameKeys;
   private vifs: ClientVifs | undefined;
   private firewall: Firewall | undefined;
   /** Once dom0's daemon has greeted it. */
@@ -65,10 +72,14 @@ export class Qube {
   private adapted = Promise.resolve();
   private isStopping = false;
 
-  /** @param fail ends the program: the dataplane or Xen is gone */
+  /**
+   * @param fail ends the program: the dataplane or Xen is gone
+   * @param options where the netvm is a client of ours
+   */
   constructor(
     private readonly xen: XenServices,
     private readonly fail: (error: unknown) => void,
+    private readonly options?: QubeOptions,
   ) {
     this.database = new QubesDb((handler) => xen.connect(DOM0, QUBESDB_PORT, handler), {
       synchronised: () => this.synchronised(),
@@ -77,6 +88,7 @@ export class Qube {
       trouble: log,
     });
     this.rules = new CommittedRules(this.database);
+    this.nameKeys = new NameKeys(this.database, log);
   }
 
   async start(): Promise<void> {
@@ -148,18 +160,22 @@ export class Qube {
   /** Puts what QubesDB and XenStore say now in force. */
   private async adapt(): Promise<void> {
     const handled = [...this.unhandled];
-    const uplinkMac = await readUplinkMac(this.xen.store);
+    const uplinkMac = this.options === undefined ? await readUplinkMac(this.xen.store) : undefined;
     const devices = listDevices();
-    const uplink = devices.find(({ mac }) => uplinkMac !== undefined && formatMac(mac) === uplinkMac);
     const isThere = ({ name }: Vif) => devices.some((device) => device.name === name);
     const made = (this.vifs?.usable() ?? []).filter(isThere);
+    const uplinkVif = made.find(({ address }) => address !== undefined && address === this.options?.uplinkClient);
+    const clients = made.filter((vif) => vif !== uplinkVif);
+    const uplink = uplinkVif ?? devices.find(({ mac }) => uplinkMac !== undefined && formatMac(mac) === uplinkMac);
     const { config, problems } = makeQubeConfig({
       database: this.database,
       rulesOf: (address) => this.rules.get(address),
-      vifs: made.slice(0, MOST_CLIENTS).map(({ name, address = 0 }) => ({ name, address })),
+      vifs: clients.slice(0, MOST_CLIENTS).map(({ name, address = 0 }) => ({ name, address })),
       uplink: uplink?.name,
+      options: this.options,
     });
     await this.enforce(config);
+    this.showNames();
     this.tellDom0([...problems, ...this.rules.errors()], handled);
     this.sayWhat(config);
     const waiting = this.vifs?.unannounced() ?? [];
@@ -167,8 +183,8 @@ export class Qube {
     // The kernel makes an interface some moments before or after XenStore tells of it.
     const isIncomplete = !waiting.every(isThere) || (uplinkMac !== undefined && uplink === undefined);
     if (isIncomplete) this.later(PAUSE, () => this.touch());
-    if (made.length > MOST_CLIENTS)
-      this.say("many", `${made.length} clients: no more than ${MOST_CLIENTS} have network`);
+    if (clients.length > MOST_CLIENTS)
+      this.say("many", `${clients.length} clients: no more than ${MOST_CLIENTS} have network`);
   }
 
   private async enforce(config: Config): Promise<void> {
@@ -176,9 +192,13 @@ export class Qube {
       await this.firewall.apply(config);
       return;
     }
-    this.firewall = await Firewall.start(config);
+    this.firewall = await Firewall.start(config, () => this.showNames());
     this.firewall.failed.catch(this.fail);
     log(`ready in ${Math.round(performance.now())} ms`);
+  }
+
+  private showNames(): void {
+    if (this.firewall !== undefined) this.nameKeys.show(this.firewall.resolvedNames);
   }
 
   private tellDom0(problems: readonly string[], handled: readonly string[]): void {

@@ -277,6 +277,20 @@ FILE:5: uplink: unknown key "x" (known: interface, address, gateway, dns, own_ma
   });
 });
 
+const QUBES = '[qubes]\nuplink_client = "10.137.0.7"\naddress = "10.137.0.5"\ndns = ["9.9.9.9", "9.9.9.10"]\n';
+
+test("check prints a qube's configuration as understood", async () => {
+  expect(await checkText(QUBES)).toEqual({
+    exitCode: 0,
+    stderr: "",
+    stdout: `qubes
+  uplink_client     10.137.0.7
+  address           10.137.0.5
+  dns               9.9.9.9, 9.9.9.10
+`,
+  });
+});
+
 test("check says that a file can't be read", () => {
   expect(firebreak("check", "/nonexistent/firewall.toml")).toEqual({
     exitCode: 2,

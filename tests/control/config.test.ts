@@ -596,7 +596,11 @@ const ONE_LINE: [number, string, string][] = [
   ]),
   [22, "[[forward]]\nproto = 'tcp'\nport = 1\nto = 'work'\nfrom = [\n'10.0.0.0/8',\n'x']", FROM],
   [21, "[forward]", `21: forward: is not an array of tables ${FORWARD_SECTION}`],
-  [21, "[Nat]", '21: "Nat": is not a section (write [uplink], [[client]], [[forward]], [dns] or [nat])'],
+  [
+    21,
+    "[Nat]",
+    '21: "Nat": is not a section (write [uplink], [[client]], [[forward]], [dns] or [nat], or [qubes] alone)',
+  ],
   [21, "[[nat]]", "21: nat: is not one table (write [nat])"],
   [1, "[[uplink]]", "1: uplink: is not one table (write [uplink], then interface, address and gateway)"],
   [2, 'interface "eth1"', "2: column 11: not TOML: illegal character in key"],
@@ -765,7 +769,7 @@ typo = 1
       'firewall.toml:16: client "a": policy true is neither accept nor drop (write policy = "drop")',
       `firewall.toml:17: uplink: address is missing ${UPLINK_ADDRESS}`,
       'firewall.toml:20: uplink: unknown key "typo" (known: interface, address, gateway, dns, own_mac, gateway_mac, clamp_mss)',
-      'firewall.toml:21: "other": is not a section (write [uplink], [[client]], [[forward]], [dns] or [nat])',
+      'firewall.toml:21: "other": is not a section (write [uplink], [[client]], [[forward]], [dns] or [nat], or [qubes] alone)',
     ]);
   });
 });

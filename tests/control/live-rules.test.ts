@@ -35,12 +35,25 @@ let clock: SimulatedClock;
 let servers: FakeNameServers;
 let dataplane: FakeDataplane;
 let rules: LiveRules;
+let updates: number;
+
+/** What names mean to each client. */
+function namesNow(): Record<string, Record<string, string[]>> {
+  const clients = Array.from(rules.resolvedNames, ([client, names]) => {
+    return [
+      client,
+      Object.fromEntries(Array.from(names, ([name, found]) => [name, found.map(formatAddress)])),
+    ] as const;
+  });
+  return Object.fromEntries(clients);
+}
 
 beforeEach(() => {
   clock = new SimulatedClock();
   servers = new FakeNameServers(clock, (asked) => reply(asked, hosts(asked.name, ["192.0.2.7"], 3600)));
   dataplane = new FakeDataplane(servers);
-  rules = new LiveRules(dataplane, clock, () => {});
+  updates = 0;
+  rules = new LiveRules(dataplane, clock, { say: () => {}, updated: () => updates++ });
 });
 
 /** @param clients name and rules of each, without "action=accept " */
@@ -104,6 +117,26 @@ describe("names", () => {
     dataplane.onPassing(7, passingBy("a.example", "192.0.2.71"));
     await clock.advance(100);
     expect(dataplane.posted).toHaveLength(1);
+  });
+
+  test("are told with what they mean to each client, whenever that changes", async () => {
+    servers.answer = (asked) =>
+      asked.name === "a.example" ? reply(asked, hosts(asked.name, ["192.0.2.8"])) : undefined;
+    follow({ work: ["dsthost=a.example"], mail: ["dsthost=b.example", "dsthost=a.example"], vault: [] });
+    expect([namesNow(), updates]).toEqual([
+      { work: { "a.example": [] }, mail: { "b.example": [], "a.example": [] }, vault: {} },
+      0,
+    ]);
+    await clock.advance(100);
+    const known = { work: { "a.example": ["192.0.2.8"] }, mail: { "b.example": [], "a.example": ["192.0.2.8"] } };
+    expect([namesNow(), updates]).toEqual([{ ...known, vault: {} }, 2]);
+    dataplane.onPassing(0, passingBy("a.example", "192.0.2.70"));
+    const work = { "a.example": ["192.0.2.8", "192.0.2.70"] };
+    expect([namesNow(), updates]).toEqual([{ ...known, work, vault: {} }, 3]);
+    follow({ mail: ["dsthost=a.example"] });
+    expect(namesNow()).toEqual({ mail: { "a.example": ["192.0.2.8"] } });
+    rules.stop();
+    expect(namesNow()).toEqual({});
   });
 
   test("keep their addresses, a client's own too, when the configuration is replaced by one that has them", async () => {

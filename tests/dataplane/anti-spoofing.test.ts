@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { ethernet, IPV4_TYPE, icmp, ip, mac, payload, tcp, udp } from "../support/frames.ts";
+import { ARP_TYPE, arp, ethernet, fragmented, IPV4_TYPE, icmp, ip, mac, payload, tcp, udp } from "../support/frames.ts";
 import {
   BROADCAST,
   dropped,
@@ -140,6 +140,59 @@ describe("from the uplink", () => {
         );
       }
     }
+  });
+});
+
+describe("an address of a client that may come", () => {
+  const ABSENT = "10.137.0.20";
+  const EXPECTING = {
+    ...SETTINGS,
+    uplink: { ...SETTINGS.uplink, inside: [ip(ABSENT), ip(WORK_HOST), ip("192.0.2.9")] },
+  };
+
+  test("does not pass as a source from the uplink, in whatever packet, nor by ARP", () => {
+    const lab = new Lab({ settings: EXPECTING });
+    const fields = { source: ABSENT, destination: OUTSIDE };
+    const whole = udp({ ...BACK, ...fields }, payload(1));
+    const [fragment] = fragmented(udp({ ...BACK, ...fields, fragment: 0 }, payload(1200)), 600);
+    for (const packet of [
+      whole,
+      fragment,
+      icmp({ ...fields, type: 8 }, payload(1)),
+      icmp({ ...fields, type: 3 }, whole),
+    ]) {
+      expect(lab.from(REMOTE, packet)).toEqual(dropped("source address spoofed"));
+    }
+    const claim = arp({ operation: "request", senderMac: HOST_MAC[GATEWAY], senderIp: "192.0.2.9", targetIp: OUTSIDE });
+    const frame = ethernet(HOST_MAC[GATEWAY], BROADCAST, ARP_TYPE, claim);
+    expect(lab.receive(UPLINK, frame)).toEqual(dropped("ARP spoofed"));
+    expect(lab.from(WORK_HOST, udp(OUT, payload(1)))).toEqual(forwarded(REMOTE, udp(OUTSIDE_OUT, payload(1))));
+  });
+
+  test("is not sought behind the uplink", () => {
+    const lab = new Lab({ settings: EXPECTING });
+    expect(lab.from(WORK_HOST, udp({ ...OUT, destination: ABSENT }, payload(1)))).toEqual(
+      dropped("destination not routable"),
+    );
+  });
+
+  test("passes until it is told, and then ends the flows with it, whoever opened them", () => {
+    const port = { protocol: 17, portLow: 5000, portHigh: 5000, toPort: 5000 };
+    const forwards = [{ ...port, client: 0, to: ip(WORK_HOST), from: [] }];
+    const lab = new Lab({ settings: { ...SETTINGS, forwards } });
+    const out = udp({ ...OUT, destination: ABSENT }, payload(1));
+    const back = udp({ ...BACK, source: ABSENT }, payload(1));
+    const inbound = udp({ ...BACK, source: ABSENT, destinationPort: 5000 }, payload(1));
+    const pass = () => [lab.from(WORK_HOST, out), lab.from(REMOTE, back), lab.from(REMOTE, inbound)];
+    expect(pass().map(({ verdict }) => verdict)).toEqual(["forwarded", "forwarded", "forwarded"]);
+    lab.apply({ ...EXPECTING, forwards });
+    expect(pass()).toEqual([
+      dropped("destination not routable"),
+      dropped("source address spoofed"),
+      dropped("source address spoofed"),
+    ]);
+    lab.apply({ ...SETTINGS, forwards });
+    expect(pass().map(({ verdict }) => verdict)).toEqual(["forwarded", "forwarded", "forwarded"]);
   });
 });
 

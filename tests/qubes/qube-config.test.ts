@@ -1,5 +1,5 @@
 // The configuration that QubesDB and interfaces come to: whole, and for everything that may be missing.
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { makeSettings } from "../../src/control/settings.ts";
 import type { ClientRules } from "../../src/qubes/client-rules.ts";
 import { makeQubeConfig, type QubeState } from "../../src/qubes/qube-config.ts";
@@ -15,6 +15,7 @@ const NETWORK = {
   "/qubes-netvm-gateway": "10.137.0.1",
   "/qubes-netvm-primary-dns": "10.139.1.1",
   "/qubes-netvm-secondary-dns": "10.139.1.2",
+  "/connected-ips": "10.137.0.9 10.137.0.10",
 };
 const RULES: ClientRules = { policy: "accept", rules: [{ action: "drop", proto: "icmp" }] };
 const VIF = { name: "vif2.0", address: ip("10.137.0.9") };
@@ -25,6 +26,7 @@ function make(entries: Readonly<Record<string, string>>, state: Partial<QubeStat
     rulesOf: (address) => (address === "10.137.0.9" ? RULES : undefined),
     vifs: [VIF],
     uplink: "eth0",
+    options: undefined,
     ...state,
   });
 }
@@ -41,6 +43,7 @@ test("a qube with a netvm and a client", () => {
     ownMac: undefined,
     gatewayMac: undefined,
     clampMss: undefined,
+    inside: [ip("10.137.0.9"), ip("10.137.0.10")],
   });
   expect(config.clients).toEqual([
     {
@@ -83,7 +86,62 @@ test.each([
   const result = makeSettings(config, [{ name: "vif2.0", index: 7, mac: mac("fe:ff:ff:ff:ff:ff"), mtu: 1500 }]);
   if ("errors" in result) throw new Error(result.errors.join());
   expect(result.settings.interfaces.length).toBe(1);
-  expect(result.settings.uplink.iface).toBe(1);
+  expect([result.settings.uplink.iface, result.settings.uplink.inside]).toEqual([1, config.uplink.inside ?? []]);
+});
+
+describe("a qube whose netvm is its client", () => {
+  const options = {
+    uplinkClient: ip("10.137.0.7"),
+    address: ip("10.137.0.6"),
+    dns: [ip("10.139.1.1"), ip("9.9.9.9"), ip("9.9.9.10")],
+    place: "",
+  };
+  const SEEN = { ...NETWORK, "/connected-ips": "10.137.0.7 10.137.0.9" };
+
+  test("has its uplink there, whatever QubesDB says of one", () => {
+    const { config, problems } = make({ ...SEEN, "/qubes-gateway": "nonsense" }, { uplink: "vif7.0", options });
+    expect(problems).toEqual([]);
+    expect(config.uplink).toEqual({
+      interface: { text: "vif7.0", mac: undefined, place: "QubesDB" },
+      address: ip("10.137.0.6"),
+      gateway: ip("10.137.0.7"),
+      prefix: 32,
+      dns: [ip("10.139.1.1"), ip("9.9.9.9"), ip("9.9.9.10"), ip("10.139.1.2")],
+      ownMac: mac("fe:ff:ff:ff:ff:ff"),
+      gatewayMac: undefined,
+      clampMss: undefined,
+      inside: [ip("10.137.0.9")],
+    });
+    expect(config.redirects).toEqual([{ from: ip("10.139.1.2"), to: ip("9.9.9.9") }]);
+    expect(config.clients.map(({ name, gateway, rules }) => [name, gateway, rules])).toEqual([
+      ["10.137.0.9", ip("10.137.0.1"), RULES.rules],
+    ]);
+  });
+
+  test("redirects both servers that clients were told of to the only one that there is, and none to none", () => {
+    const [only] = [{ ...options, dns: [ip("9.9.9.9")] }];
+    expect(make(SEEN, { uplink: "vif7.0", options: only }).config.redirects).toEqual([
+      { from: ip("10.139.1.1"), to: ip("9.9.9.9") },
+      { from: ip("10.139.1.2"), to: ip("9.9.9.9") },
+    ]);
+    expect(make(SEEN, { uplink: "vif7.0", options: { ...options, dns: [] } }).config.redirects).toEqual([]);
+  });
+
+  test("waits while that client is not there: the others keep their interfaces and get nothing", () => {
+    const { config } = make(SEEN, { uplink: undefined, options });
+    const { interface: place, address, gateway, gatewayMac } = config.uplink;
+    expect([place, address, gateway, gatewayMac]).toEqual([undefined, 0, 0, mac("fe:ff:ff:ff:ff:ff")]);
+    expect(config.clients.map(({ policy, rules }) => [policy, rules])).toEqual([["drop", []]]);
+  });
+});
+
+test("of connected clients' addresses those that are none are named, and the others count", () => {
+  const { config, problems } = make({ ...NETWORK, "/connected-ips": " 10.137.0.9  10.137.0.300 fd09::1 10.137.0.11" });
+  expect(config.uplink.inside).toEqual([ip("10.137.0.9"), ip("10.137.0.11")]);
+  expect(problems).toEqual([
+    '/connected-ips: "10.137.0.300" is not an IPv4 address',
+    '/connected-ips: "fd09::1" is not an IPv4 address',
+  ]);
 });
 
 test("an empty database is a qube that waits", () => {
@@ -95,8 +153,8 @@ test("values that are no addresses are named", () => {
   const { config, problems } = make({ ...NETWORK, "/qubes-gateway": "10.138.0", "/qubes-primary-dns": "fd00::1" });
   expect(config.uplink.interface).toBeUndefined();
   expect(problems).toEqual([
-    '/qubes-gateway: "10.138.0" is not an IPv4 address',
     '/qubes-primary-dns: "fd00::1" is not an IPv4 address',
+    '/qubes-gateway: "10.138.0" is not an IPv4 address',
   ]);
 });
 

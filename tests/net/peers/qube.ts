@@ -4,12 +4,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { formatMac } from "../../../src/control/address.ts";
 import { listDevices } from "../../../src/linux/interfaces.ts";
-import { Qube } from "../../../src/qubes/qube.ts";
-import { QUBESDB_PORT } from "../../../src/qubes/qubesdb-wire.ts";
-import { XenStore } from "../../../src/qubes/xenstore.ts";
-import { QubesDbDouble } from "../../support/qubesdb-double.ts";
-import { Switchboard } from "../../support/vchans.ts";
-import { XenStoreDouble } from "../../support/xenstore-double.ts";
+import { asked, QubeDouble, until } from "../qube-double.ts";
 
 /** What a run of cycles must leave as it was. */
 interface Holdings {
@@ -21,17 +16,12 @@ interface Holdings {
 }
 
 const [cycles = "1"] = process.argv.slice(2);
-const store = new XenStoreDouble();
-const database = new QubesDbDouble({
+const double = new QubeDouble({
   "/qubes-ip": "192.0.2.254",
   "/qubes-gateway": "192.0.2.1",
   "/qubes-netvm-gateway": "10.137.0.1",
 });
-const board = new Switchboard();
-
-function fail(error: unknown): never {
-  throw error;
-}
+const { store, database } = double;
 
 function holdings(): Holdings {
   Bun.gc(true);
@@ -49,40 +39,15 @@ function ip(...args: readonly string[]): void {
   if (exitCode !== 0) throw new Error(`ip ${args.join(" ")}: ${stderr}`);
 }
 
-function asked(): Promise<void> {
-  return new Promise((resolve) => process.once("SIGUSR2", () => resolve()));
-}
-
-async function until(what: string, condition: () => boolean): Promise<void> {
-  const deadline = performance.now() + 20_000;
-  while (!condition()) {
-    if (performance.now() > deadline) throw new Error(`${what} did not come about`);
-    await Bun.sleep(2);
-  }
-}
-
-/** What libxl and netback write when a client's interface has come. @returns its directory */
-function attach(domain: number, address: string): string {
-  const path = `backend/vif/${domain}/0`;
-  for (const [key, value] of Object.entries({ ip: address, online: "1", "hotplug-status": "", state: "2" })) {
-    store.put(`${path}/${key}`, value);
-  }
-  return path;
-}
-
 /** A client comes, gets its rules, and goes. */
 async function cycle(domain: number): Promise<void> {
   const name = `vif${domain}.0`;
   ip("link", "add", name, "type", "veth", "peer", "name", "peer");
   ip("link", "set", "peer", "up");
   database.writeRules("10.137.0.10", [`action=accept proto=tcp dstports=${domain}`]);
-  const path = attach(domain, "10.137.0.10");
-  await until(`${name} announced`, () => store.get(`${path}/hotplug-status`) === "connected");
-  store.put(`${path}/state`, "4");
-  store.put(`${path}/online`, "0");
-  store.put(`${path}/state`, "5");
-  ip("link", "delete", name);
-  store.put(`${path}/state`, "6");
+  const path = double.attach(domain, "10.137.0.10");
+  await double.connected(path);
+  double.detach(path, () => ip("link", "delete", name));
   await until(`${path} cleared away`, () => store.get(`${path}/state`) === undefined);
 }
 
@@ -91,22 +56,10 @@ if (uplink === undefined) throw new Error("there is no eth0");
 store.put("device/vif/0/mac", formatMac(uplink.mac));
 store.put("device/vif/0/state", "4");
 database.writeRules("10.137.0.9", ["action=accept proto=tcp dstports=80", "action=accept proto=udp"]);
-const client = attach(1, "10.137.0.9");
+const client = double.attach(1, "10.137.0.9");
 
-const qube = new Qube(
-  {
-    store: new XenStore(store.connect, fail),
-    connect: (_, port, handler) => board.connect(port, handler),
-    serve: (_, port, handler) => board.serve(port, handler),
-    close: async () => {},
-  },
-  fail,
-);
-const handler = database.handler();
-void board.serve(QUBESDB_PORT, handler).then((stream) => database.attach(stream));
-await qube.start();
-await until("the client announced", () => store.get(`${client}/hotplug-status`) === "connected");
-store.put(`${client}/state`, "4");
+const qube = await double.start();
+await double.connected(client);
 console.log("the client has its interface");
 
 await asked();
