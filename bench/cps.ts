@@ -17,6 +17,7 @@ const CONFIGURATION = `daemon off; master_process off; pid nginx.pid; error_log 
 events { worker_connections 4096; }
 http {
   access_log off;
+  client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
   server { listen 80 backlog=4096; location / { return 200 "hello\\n"; } }
 }
 `;

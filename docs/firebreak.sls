@@ -37,7 +37,7 @@ firebreak-qube:
     - prefs:
       - virt-mode: pvh
       - kernel: firebreak
-      - kernelopts: console=hvc0 quiet loglevel=3 panic=-1 rootfstype=ramfs
+      - kernelopts: console=hvc0 quiet loglevel=3 panic=-1
       - memory: 128
       - maxmem: 128
       - vcpus: 2

@@ -19,7 +19,7 @@ const DATABASE = {
 /** What the clients may do, where they may do something. */
 const RULES = ["action=accept proto=icmp", "action=accept proto=tcp dstports=80-80"];
 /** MiB that the appliance gets. */
-const MEMORY = 192;
+const MEMORY = 128;
 
 let lab: XenLab;
 let fw: number;
@@ -33,7 +33,7 @@ beforeAll(async () => {
   fw = await lab.create("fw", [
     'kernel="/share/vmlinuz"',
     'ramdisk="/share/initramfs"',
-    'extra="console=hvc0 quiet loglevel=3 panic=-1 rootfstype=ramfs"',
+    'extra="console=hvc0 quiet loglevel=3 panic=-1"',
     `memory=${MEMORY}`,
     `vif=["${uplinkVif()}"]`,
   ]);
@@ -45,7 +45,10 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  if (failed) console.log(`== dom0\n${lab.console.slice(-3000)}\n== fw\n${await lab.guestConsole("fw")}`);
+  if (failed) {
+    const status = await lab.call("root:QUBESRPC firebreak.Status dom0").then(({ output }) => output, String);
+    console.log(`== status\n${status}\n== dom0\n${lab.console.slice(-3000)}\n== fw\n${await lab.guestConsole("fw")}`);
+  }
   await lab.stop();
 });
 
