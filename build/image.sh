@@ -6,7 +6,7 @@
 EXECUTABLE_SOURCES=(src/main.ts src/dataplane/worker.ts src/linux/poll-thread.ts)
 
 # What init calls.
-APPLETS=(sh acpid mount sleep)
+APPLETS=(sh acpid mkswap mount sleep swapon)
 
 build_executable() {
   say "build: dist/firebreak"

@@ -1,0 +1,61 @@
+// What is blanked of ICU's data, on a package of three items made here, and on the executable that was built.
+import { expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { Glob } from "bun";
+import { listItems, trimLocales } from "../../build/trim-locales.ts";
+
+const HEADER_LENGTH = 32;
+const ITEM_LENGTH = 16;
+
+/** Bytes that stand in front of the package, as an executable's do. */
+const BEFORE = 48;
+
+/** A package as ICU's: header, table of contents, names, items full of their number + 1. */
+function makePackage(names: readonly string[]): Buffer {
+  const header = Buffer.alloc(HEADER_LENGTH);
+  header.writeUInt16LE(HEADER_LENGTH, 0);
+  header.writeUInt16LE(0x27da, 2);
+  header.write("CmnD", 12);
+  const text = Buffer.from(names.map((name) => `${name}\0`).join(""));
+  const toc = Buffer.alloc(4 + 8 * names.length);
+  toc.writeUInt32LE(names.length, 0);
+  let nameAt = toc.length;
+  for (const [i, name] of names.entries()) {
+    toc.writeUInt32LE(nameAt, 4 + 8 * i);
+    toc.writeUInt32LE(toc.length + text.length + i * ITEM_LENGTH, 8 + 8 * i);
+    nameAt += name.length + 1;
+  }
+  const items = names.map((_, i) => Buffer.alloc(ITEM_LENGTH, i + 1));
+  return Buffer.concat([Buffer.alloc(BEFORE, 0xee), header, toc, text, ...items]);
+}
+
+test("items below the package's folder are blanked, all else is as it was", () => {
+  const bytes = makePackage(["icudt78l/coll/zh.res", "icudt78l/root.res", "icudt78l/uts46.nrm"]);
+  const expected = Buffer.from(bytes);
+  expected.fill(0, expected.length - 3 * ITEM_LENGTH, expected.length - 2 * ITEM_LENGTH);
+  expect(trimLocales(bytes)).toBe(ITEM_LENGTH);
+  expect(bytes.toString("hex")).toBe(expected.toString("hex"));
+});
+
+test("an executable without such a package, or with two, is refused", () => {
+  expect(() => trimLocales(Buffer.alloc(100))).toThrow("0 packages of ICU's data, not one");
+  const one = makePackage(["icudt78l/root.res"]);
+  expect(() => trimLocales(Buffer.concat([one, one]))).toThrow("2 packages of ICU's data, not one");
+});
+
+test("the executable has what characters are, and no languages", () => {
+  const executable = readFileSync(join(import.meta.dir, "../../dist/firebreak"));
+  const isBlank = (start: number, end: number) => executable.subarray(start, end).every((byte) => byte === 0);
+  const items = listItems(executable);
+  expect(items.length).toBeGreaterThan(1000);
+  for (const { name, start, end } of items) expect([name, isBlank(start, end)]).toEqual([name, /\/.*\//.test(name)]);
+});
+
+test("the program asks for no language", () => {
+  const source = join(import.meta.dir, "../../src");
+  const asking = [...new Glob("**/*.ts").scanSync(source)].filter((file) =>
+    /\bIntl\b|\.localeCompare\(|\.toLocale[A-Z]/.test(readFileSync(join(source, file), "utf8")),
+  );
+  expect(asking).toEqual([]);
+});
