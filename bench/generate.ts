@@ -72,6 +72,7 @@ export function generator(flows: number, rate: number, ms: number, firstHop: str
   return [...program, "eth0", firstHop, CLIENT, SERVER, String(flows), String(rate), String(ms)];
 }
 
-async function received(namespace: Namespace): Promise<number> {
+/** @returns packets that came in on a namespace's eth0 since it is there */
+export async function received(namespace: Namespace): Promise<number> {
   return Number(await namespace.run(["cat", "/sys/class/net/eth0/statistics/rx_packets"]));
 }

@@ -1,7 +1,10 @@
-// `size`: what there is to install, what an idle appliance uses of memory, and the least memory in which it boots and forwards.
+// `size`: what there is to install, what an idle appliance uses of memory, and the least memory in which it boots and holds
+// many flows.
 import { statSync } from "node:fs";
+import { SERVER } from "../tests/net/places.ts";
 import type { Benchmark, Options } from "./benchmark.ts";
-import { Booted, firebreakImage, type Image } from "./machines.ts";
+import { generator, received } from "./generate.ts";
+import { Booted, firebreakImage, type Image, MACHINE_MAC } from "./machines.ts";
 import { FIREBREAK } from "./subjects.ts";
 
 const FILES = ["firebreak", "vmlinuz", "initramfs"];
@@ -12,6 +15,9 @@ const LEAST = 48;
 const STEP = 8;
 /** ms in which it has to forward: some times what it takes with plenty of memory. */
 const PATIENCE = 30_000;
+/** Flows that it has to hold, and how many are opened a second: as many as an emulated machine keeps up with. */
+const FLOWS = 10_000;
+const FLOW_RATE = 2000;
 /** ms after which it is at rest. */
 const REST = 2000;
 
@@ -42,7 +48,7 @@ async function usedAtRest(image: Image, folder: string): Promise<number> {
   });
 }
 
-/** @returns the least memory, by bisection, in which the image boots and forwards */
+/** @returns the least memory, by bisection, in which the image boots, forwards and holds the flows */
 async function leastMemory(image: Image, folder: string): Promise<number> {
   let too = LEAST - STEP;
   let enough = PLENTY;
@@ -56,7 +62,12 @@ async function leastMemory(image: Image, folder: string): Promise<number> {
 
 async function forwards(image: Image, folder: string, memory: number): Promise<boolean> {
   try {
-    return await Booted.use(image, folder, memory, PATIENCE, async () => true);
+    return await Booted.use(image, folder, memory, PATIENCE, async ({ client, internet }) => {
+      const before = await received(internet);
+      await client.run(generator(FLOWS, FLOW_RATE, (1000 * FLOWS) / FLOW_RATE, MACHINE_MAC.inside));
+      await client.run(["ping", "-c", "3", "-i", "0.2", SERVER]);
+      return (await received(internet)) - before >= FLOWS;
+    });
   } catch {
     return false;
   }
