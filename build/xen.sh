@@ -109,8 +109,8 @@ add_libraries() {
   done < <(needed_libraries "$2")
 }
 
-# $1: root, which is gone afterwards; $2: the initramfs.
+# $1: root, which is gone afterwards; $2: the initramfs, packed as the appliance's kernel can unpack it.
 pack_root() {
-  (cd "$1" && find . | cpio --create --format=newc --quiet | gzip -1) >"$2"
+  (cd "$1" && find . | cpio --create --format=newc --quiet | zstd -q -3) >"$2"
   rm -rf "$1"
 }

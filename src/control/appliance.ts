@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { version } from "../../package.json" with { type: "json" };
 import { listDevices } from "../linux/interfaces.ts";
+import { libc } from "../linux/libc.ts";
 import { XENBUS } from "../linux/xenbus.ts";
 import { runQube } from "../qubes/qube.ts";
 import { formatMac } from "./address.ts";
@@ -55,6 +56,9 @@ Exit status: 0 stopped by a signal, 1 failed.
     for (const { name, mac, mtu } of listDevices()) log(`found ${name} ${formatMac(mac)} mtu ${mtu}`);
     try {
       await forward();
+      // All is stopped, and a machine that powers off has nothing to wait for: the JavaScript engines of three threads take
+      // seconds to clear themselves away where the machine is emulated.
+      libc._exit(0);
       return 0;
     } catch (error) {
       log(`firebreak: ${error instanceof Error ? error.message : String(error)}`);

@@ -8,7 +8,7 @@ import { STOP } from "./poller.ts";
 /** What the thread is started with. */
 export interface PollStart {
   readonly descriptors: readonly number[];
-  /** Places of readable descriptors go out; each is looked at again when its place comes back. STOP ends the thread. */
+  /** Places of readable descriptors go out; each is looked at again when its place comes back. STOP ends the thread, which says it back. */
   readonly port: MessagePort;
   /** An eventfd, signalled when there is a message. */
   readonly wake: number;
@@ -32,7 +32,11 @@ function run({ descriptors, port, wake }: PollStart): void {
     for (;;) {
       const received: { message: number } | undefined = receiveMessageOnPort(port);
       if (received === undefined) break;
-      if (received.message === STOP) return;
+      if (received.message === STOP) {
+        port.postMessage(STOP);
+        port.close();
+        return;
+      }
       asked.add(received.message);
     }
   }

@@ -6,7 +6,7 @@ import { libc } from "./libc.ts";
 import type { PollStart } from "./poll-thread.ts";
 import { threadFile } from "./thread-file.ts";
 
-/** The message that ends the thread. */
+/** The message that ends the thread, and its last answer. */
 export const STOP = -1;
 
 export interface Polled {
@@ -19,6 +19,7 @@ export class Poller {
   private readonly worker: Worker;
   private readonly port: MessagePort;
   private readonly wake = openEvent();
+  private readonly ended = Promise.withResolvers<void>();
 
   /** @param fail hears when the thread dies: nothing is read any more */
   constructor(
@@ -29,19 +30,30 @@ export class Poller {
     const start: PollStart = { descriptors: polled.map(({ fd }) => fd), port: port2, wake: this.wake };
     this.worker = new Worker(threadFile("linux/poll-thread"), { workerData: start, transferList: [port2] });
     this.worker.on("error", (error) => fail(error instanceof Error ? error : new Error(String(error))));
+    this.worker.on("exit", () => this.ended.resolve());
     this.port = port1;
-    this.port.on("message", (place: number) => {
-      this.polled[place]?.ready();
-      this.tell(place);
-    });
+    this.port.on("message", (place: number) => this.hear(place));
   }
 
-  /** Ends the thread; the descriptors stay open. */
+  /**
+   * Waits until the thread uses the descriptors no more; they stay open. What is left of it goes by itself: to wait for that
+   * would take seconds where the machine is emulated.
+   */
   async stop(): Promise<void> {
     this.tell(STOP);
-    await this.worker.terminate();
+    await this.ended.promise;
+    this.worker.unref();
     this.port.close();
     libc.close(this.wake);
+  }
+
+  private hear(place: number): void {
+    if (place === STOP) {
+      this.ended.resolve();
+      return;
+    }
+    this.polled[place]?.ready();
+    this.tell(place);
   }
 
   private tell(message: number): void {

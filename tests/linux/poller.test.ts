@@ -49,3 +49,14 @@ test("what a callback leaves unread is offered again", async () => {
   await poller.stop();
   libc.close(fd);
 });
+
+test("once it has stopped, nobody waits for the descriptors, which may be closed and used for something else", async () => {
+  const fd = openEvent();
+  let calls = 0;
+  const poller = new Poller([{ fd, ready: () => calls++ }], () => {});
+  await poller.stop();
+  signalEvent(fd);
+  await Bun.sleep(20);
+  expect(calls).toBe(0);
+  libc.close(fd);
+});

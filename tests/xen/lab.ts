@@ -9,6 +9,7 @@ import { type Answer, type Facts, put, type Ran, type Request, take } from "./do
 const XEN = join(import.meta.dir, "../../dist/xen");
 const SHARE = join(XEN, "share");
 const MAIL = join(SHARE, "mail");
+const CONSOLES = join(SHARE, "console");
 const LOGS = join(XEN, "logs");
 
 /** How long booting dom0 may take, and answering one request, in ms. */
@@ -21,13 +22,16 @@ const SHOWN = 3000;
 /** dom0 dies at once with SMAP, at an iretq. */
 const CPU = "max,-smap,-xsave,-avx,-avx2,-f16c,-fma,-vaes,-pku";
 
+/** What xl calls a way of virtualising. */
+export type GuestType = "pv" | "pvh";
+
 export class XenLab {
   private lastRequest = 0;
 
   private constructor(private readonly qemu: Subprocess) {}
 
   static async boot(): Promise<XenLab> {
-    for (const folder of [MAIL, LOGS]) {
+    for (const folder of [MAIL, CONSOLES, LOGS]) {
       rmSync(folder, { recursive: true, force: true });
       mkdirSync(folder, { recursive: true });
     }
@@ -69,8 +73,7 @@ export class XenLab {
 
   /** What Xen, dom0 and the double have said. */
   get console(): string {
-    const log = join(LOGS, "console.log");
-    return existsSync(log) ? readFileSync(log, "utf8").replaceAll("\r", "") : "";
+    return readLog(join(LOGS, "console.log"));
   }
 
   async stop(): Promise<void> {
@@ -113,23 +116,23 @@ export class XenLab {
   }
 
   /** Starts a guest. @param lines of xl's configuration besides name and what all have */
-  async create(name: string, lines: readonly string[]): Promise<number> {
-    const config = [`name="${name}"`, 'type="pvh"', 'tsc_mode="native"', "vcpus=1", ...lines].join("\n");
+  async create(name: string, type: GuestType, lines: readonly string[]): Promise<number> {
+    const config = [`name="${name}"`, `type="${type}"`, 'tsc_mode="native"', "vcpus=1", ...lines].join("\n");
     writeFileSync(join(SHARE, `${name}.cfg`), `${config}\n`);
-    await this.run(`: >/var/log/xen/console/guest-${name}.log; xl create /share/${name}.cfg`);
+    await this.run(`xl create /share/${name}.cfg`);
     return Number(await this.run(`xl domid ${name}`));
   }
 
   /** What a guest's console has said since it was created. */
-  async guestConsole(name: string): Promise<string> {
-    return (await this.run(`cat /var/log/xen/console/guest-${name}.log`)).replaceAll("\r", "");
+  guestConsole(name: string): string {
+    return readLog(join(CONSOLES, `guest-${name}.log`));
   }
 
   /** Waits until a guest's console has said something. @returns all it has said */
   async guestSays(name: string, pattern: string | RegExp, patience = PATIENCE): Promise<string> {
     const deadline = performance.now() + patience;
     for (;;) {
-      const text = await this.guestConsole(name);
+      const text = this.guestConsole(name);
       if (typeof pattern === "string" ? text.includes(pattern) : pattern.test(text)) return text;
       if (performance.now() > deadline) throw new Error(`${name} did not say ${pattern}:\n${text.slice(-SHOWN)}`);
       await Bun.sleep(200);
@@ -148,4 +151,9 @@ export class XenLab {
       await Bun.sleep(20);
     }
   }
+}
+
+/** What a console has said so far. */
+function readLog(path: string): string {
+  return existsSync(path) ? readFileSync(path, "utf8").replaceAll("\r", "") : "";
 }

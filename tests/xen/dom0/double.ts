@@ -71,7 +71,7 @@ let lastMarker = 0;
 async function inGuest(guest: string, command: string, seconds: number): Promise<Ran> {
   const { output: domain } = await shell(`xl domid ${guest}`);
   const { output: tty } = await shell(`xenstore-read /local/domain/${domain.trim()}/console/tty`);
-  const log = `/var/log/xen/console/guest-${guest}.log`;
+  const log = `/share/console/guest-${guest}.log`;
   const marker = `@@${++lastMarker}@@`;
   const from = existsSync(log) ? readFileSync(log).length : 0;
   const encoded = Buffer.from(command).toString("base64");
