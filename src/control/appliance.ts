@@ -54,16 +54,17 @@ Exit status: 0 stopped by a signal, 1 failed.
     if (args.length > 0) throw new UsageError("takes no arguments");
     log(`firebreak ${version}`);
     for (const { name, mac, mtu } of listDevices()) log(`found ${name} ${formatMac(mac)} mtu ${mtu}`);
+    let status = 0;
     try {
       await forward();
-      // All is stopped, and a machine that powers off has nothing to wait for: the JavaScript engines of three threads take
-      // seconds to clear themselves away where the machine is emulated.
-      libc._exit(0);
-      return 0;
     } catch (error) {
       log(`firebreak: ${error instanceof Error ? error.message : String(error)}`);
-      return 1;
+      status = 1;
     }
+    // What there is to stop is stopped, and nobody has anything to wait for: the JavaScript engines of three threads take seconds
+    // to clear themselves away where the machine is emulated, and what else is open the kernel closes.
+    libc._exit(status);
+    return status;
   },
 };
 

@@ -1,7 +1,6 @@
 // /dev/xen/evtchn (xen/evtchn.h): event channels, the interrupts between Xen's domains. A port that fired stays masked
 // until it is written back.
 import { deviceControl, ioctlNumber, openDevice, readDevice, writeDevice } from "./device.ts";
-import { libc } from "./libc.ts";
 import type { Polled } from "./poller.ts";
 
 const EVTCHN = "/dev/xen/evtchn";
@@ -45,10 +44,6 @@ export class EventChannels implements Polled {
       writeDevice(this.fd, bytes.subarray(0, length), EVTCHN);
       for (const port of this.buffer.slice(0, length / 4)) this.fired.get(port)?.();
     }
-  }
-
-  close(): void {
-    libc.close(this.fd);
   }
 
   private bind(request: number, name: string, args: readonly number[], fired: () => void): number {

@@ -2,7 +2,7 @@
 // ours that we grant to another (/dev/xen/gntalloc, xen/gntalloc.h).
 import { toArrayBuffer } from "bun:ffi";
 import { deviceControl, ioctlNumber, openDevice } from "./device.ts";
-import { libc, mapDevice, pointer, releaseAddresses } from "./libc.ts";
+import { mapDevice, pointer, releaseAddresses } from "./libc.ts";
 
 const PAGE = 4096;
 
@@ -50,11 +50,6 @@ export class Grants {
     deviceControl(this.gntalloc, ALLOC_GREF, argument, "grant pages");
     const references = Array.from({ length: count }, (_, i) => argument.getUint32(16 + i * 4, true));
     return { pages: share(this.gntalloc, argument.getBigUint64(8, true), count, DEALLOC_GREF), references };
-  }
-
-  close(): void {
-    libc.close(this.gntdev);
-    libc.close(this.gntalloc);
   }
 }
 

@@ -51,7 +51,6 @@ export async function runQube(options?: QubeOptions): Promise<void> {
 /** What is asked of Xen (xen.ts). */
 export interface XenServices extends QrexecChannels {
   readonly store: XenStore;
-  close(): Promise<void>;
 }
 
 export class Qube {
@@ -105,6 +104,7 @@ export class Qube {
     process.stdin.on("data", () => this.describe().forEach(log));
   }
 
+  /** Xen's devices stay open: the process ends, and with it they are closed. */
   async stop(): Promise<void> {
     this.isStopping = true;
     process.stdin.destroy(); // listening to it would keep the program running
@@ -113,7 +113,6 @@ export class Qube {
     await this.adapted;
     await this.firewall?.stop();
     this.database.close();
-    await this.xen.close();
   }
 
   private synchronised(): void {

@@ -26,14 +26,13 @@ const ORDER = 12;
 export class Xen {
   private readonly events = new EventChannels();
   private readonly grants = new Grants();
-  private readonly poller: Poller;
 
   private constructor(
     readonly store: XenStore,
     xenbus: Xenbus,
     fail: (error: Error) => void,
   ) {
-    this.poller = new Poller([xenbus, this.events], fail);
+    new Poller([xenbus, this.events], fail); // until the process ends
   }
 
   /**
@@ -96,13 +95,6 @@ export class Xen {
       await this.store.setPermissions(`${path}/${key}`, permissions);
     }
     return stream;
-  }
-
-  async close(): Promise<void> {
-    this.store.close();
-    await this.poller.stop();
-    this.events.close();
-    this.grants.close();
   }
 
   /** Waits until a server has published how to reach it. */
