@@ -42,10 +42,15 @@ export function spent(before: Reading, after: Reading, kind: keyof CpuTime): num
   return (sums[1] ?? 0) - (sums[0] ?? 0);
 }
 
-/** @returns how many CPUs are busy while nothing of ours runs, on average over half a second */
+/** Time for the kernel to clear away what a benchmark has left (namespaces, closed connections), and to look, in ms. */
+const SETTLE = 3000;
+const LOOK = 2000;
+
+/** @returns how many CPUs are busy while nothing of ours runs, on average */
 export async function busyAtRest(): Promise<number> {
+  await Bun.sleep(SETTLE);
   const before = readCpus();
-  await Bun.sleep(500);
+  await Bun.sleep(LOOK);
   const after = readCpus();
   return after.cpus.length - spent(before, after, "idle") / (after.at - before.at);
 }
