@@ -8,7 +8,10 @@ import { STOP } from "./poller.ts";
 /** What the thread is started with. */
 export interface PollStart {
   readonly descriptors: readonly number[];
-  /** Places of readable descriptors go out; each is looked at again when its place comes back. STOP ends the thread, which says it back. */
+  /**
+   * Places of readable descriptors go out; each is looked at again when its place comes back. STOP ends the thread, which
+   * says it back.
+   */
   readonly port: MessagePort;
   /** An eventfd, signalled when there is a message. */
   readonly wake: number;
