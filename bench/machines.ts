@@ -34,7 +34,7 @@ export interface Image {
 export function firebreakImage(folder: string): Image {
   const config = join(folder, "firebreak.toml");
   writeFileSync(config, configuration([], "accept"));
-  return { initramfs: overlay(folder, { firebreak: { text: PROGRAM, mode: 0o755 } }), config };
+  return { initramfs: overlay(folder, { firebreak: { content: PROGRAM, mode: 0o755 } }), config };
 }
 
 export function linuxImage(): Image {

@@ -28,9 +28,10 @@ Usage: build/appliance.sh VERB [ARGUMENTS…]
   demo                          show the firewall at work between a client and an "internet", both made for the purpose
   bench [OPTIONS] [NAME…]       measure the firewall beside its peers: bench --help says what; figures are kept in dist/bench
   test                          type check, lint, and all tests; the last line is "N passed, N failed"
-  test-xen                      the image as a qube on a real Xen, emulated, with a double of Qubes OS's dom0; fetches Xen
+  test-xen                      of these only the image as a qube on a real Xen, emulated, with a double of Qubes OS's dom0
 
-Each verb first does what it needs of the verbs above it. Only setup needs the network. All but build and qubes need root.
+Each verb first does what it needs of the verbs above it. Only setup needs the network, and the first test, which fetches Xen. All
+but build and qubes need root.
 Exit status: 0 fine, 1 failed, 2 bad usage.
 
 The image boots with the kernel options "console=ttyS0". It takes its configuration from the first of these that there is:

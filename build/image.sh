@@ -46,8 +46,11 @@ build_image() {
 
 # dist/system.squashfs: the executable and the files of libc that it needs.
 build_system() {
-  [ dist/firebreak -nt dist/system.squashfs ] || [ build/image.sh -nt dist/system.squashfs ] || return 0
-  local root=dist/system library
+  local root=dist/system library source is_old=
+  for source in dist/firebreak build/image.sh build/order-pages.ts rootfs/hot-pages; do
+    [ "$source" -ot dist/system.squashfs ] || is_old=1
+  done
+  [ "$is_old" ] || return 0
   rm -rf "$root"
   mkdir "$root"
   cp dist/firebreak "$root/"

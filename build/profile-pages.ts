@@ -1,6 +1,6 @@
 // Finds out which pages of dist/firebreak a firewall at work uses, and writes them to rootfs/hot-pages: to be run when there is
-// another version of Bun. The executable is run from a file system without readahead, so that what is in memory afterwards is
-// what was asked for, page by page.
+// another version of Bun. It is run on this host, from a file system without readahead, so that what is in memory afterwards is
+// what was asked for, page by page; and in a machine (profile-machine.ts).
 // Usage, as root: bun build/profile-pages.ts
 import { dlopen, ptr } from "bun:ffi";
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -9,6 +9,8 @@ import { join } from "node:path";
 import { FirewallLab } from "../tests/net/firewall-lab.ts";
 import { ROUTER, SERVER, serveDns, serveHttp } from "../tests/net/places.ts";
 import { PAGE, PF, PT, readBuildId, readSegments } from "./elf.ts";
+import { pagesInMachine } from "./profile-machine.ts";
+import { shell } from "./shell.ts";
 
 const EXECUTABLE = "dist/firebreak";
 const LIST = "rootfs/hot-pages";
@@ -72,17 +74,17 @@ function residentPages(path: string): Uint8Array {
   return resident.map((state) => state & 1);
 }
 
-/** @returns the places of pages in memory, by address / 4096, of what is not written to */
-function hotPages(path: string): number[] {
-  const resident = residentPages(path);
+/** @returns for each page of what is not written to, by address / 4096, which page of the file it is */
+function constantPages(path: string): Map<number, number> {
   const segments = readSegments(readFileSync(path)).filter(
     ({ type, flags }) => type === PT.LOAD && (flags & PF.WRITE) === 0,
   );
   const pages = segments.flatMap(({ offset, address, fileLength }) => {
-    const [first, count] = [Math.floor(offset / PAGE), Math.ceil(((offset % PAGE) + fileLength) / PAGE)];
-    return Array.from({ length: count }, (_, i) => (resident[first + i] ? Math.floor(address / PAGE) + i : -1));
+    const count = Math.ceil(((offset % PAGE) + fileLength) / PAGE);
+    const [inMemory, inFile] = [Math.floor(address / PAGE), Math.floor(offset / PAGE)];
+    return Array.from({ length: count }, (_, i) => [inMemory + i, inFile + i] as const);
   });
-  return [...new Set(pages.filter((page) => page !== -1))].sort((one, other) => one - other);
+  return new Map(pages);
 }
 
 /** @returns first pages and counts */
@@ -96,12 +98,8 @@ function toRuns(pages: readonly number[]): [number, number][] {
   return runs;
 }
 
-async function shell(command: string): Promise<void> {
-  const child = Bun.spawn(["sh", "-ec", command], { stdout: "ignore" });
-  if ((await child.exited) !== 0) throw new Error(`failed: ${command}`);
-}
-
-async function profile(folder: string): Promise<number[]> {
+/** @returns for each page of the file, whether it was used */
+async function pagesOnHost(folder: string): Promise<Uint8Array> {
   const executable = join(folder, "mount/firebreak");
   const megabytes = Math.ceil(statSync(EXECUTABLE).size / 1e6) + 16;
   await shell(
@@ -112,7 +110,7 @@ async function profile(folder: string): Promise<number[]> {
   const lab = new FirewallLab("profile");
   try {
     await work(lab, executable);
-    return hotPages(executable);
+    return residentPages(executable);
   } finally {
     await lab.close();
     await shell(`umount ${folder}/mount`);
@@ -121,7 +119,15 @@ async function profile(folder: string): Promise<number[]> {
 
 const folder = mkdtempSync(join(tmpdir(), "firebreak-"));
 try {
-  const pages = await profile(folder);
+  const constant = constantPages(EXECUTABLE);
+  const onHost = await pagesOnHost(folder);
+  await shell(
+    `unsquashfs -quiet -no-progress -dest ${folder}/system dist/system.squashfs; cp ${EXECUTABLE} ${folder}/system/`,
+  );
+  const inMachine = new Set(await pagesInMachine(folder, Math.max(...constant.keys())));
+  const isHot = ([page, inFile]: [number, number]) => onHost[inFile] === 1 || inMachine.has(page);
+  const pages = [...constant].filter(isHot).map(([page]) => page);
+  pages.sort((one, other) => one - other);
   const runs = toRuns(pages);
   const title =
     "# Pages of the executable that a firewall uses, by address / 4096: the first, how many (build/profile-pages.ts)";

@@ -69,6 +69,7 @@ export class FlowTable {
    */
   private free = 0;
   private count = 0;
+  private reached = 0;
   /** Open addressing, linear probing: 0 is empty, else tag of the hash << 22 | (flow + 1) << 1 | side. */
   private readonly index: Int32Array;
   private readonly indexMask: number;
@@ -90,6 +91,11 @@ export class FlowTable {
   /** Flows in the table. */
   get size(): number {
     return this.count;
+  }
+
+  /** One more than the largest number that a flow ever had: where walks over all of them end, in memory that was used. */
+  get end(): number {
+    return this.reached;
   }
 
   /**
@@ -152,6 +158,7 @@ export class FlowTable {
   allocate(): number {
     const flow = this.free;
     if (flow === this.capacity) return NO_FLOW;
+    if (flow === this.reached) this.reached++; // the list gives what was never used last, in order
     const at = flow * FLOW_WORDS;
     this.free = flow + 1 + this.words[at + FLOW.DEADLINE];
     this.words.fill(0, at, at + FLOW_WORDS);
@@ -182,7 +189,7 @@ export class FlowTable {
     this.count--;
   }
 
-  /** @returns whether this record holds a flow; for walks over all numbers from 0 to capacity - 1 */
+  /** @returns whether this record holds a flow; for walks over all numbers from 0 to end - 1 */
   used(flow: number): boolean {
     return this.words[flow * FLOW_WORDS + FLOW.STATE] !== 0;
   }

@@ -18,9 +18,9 @@ export class RuleChanges {
   /** By client: the generation of its rules, and how many there have been since the last whole sweep. */
   private generation = new Uint8Array(0);
   private unswept = new Uint8Array(0);
-  /** The sweep: where it is, and how many records are left. */
+  /** The sweep: the next record, and where it ends; flows beyond that are younger than it. */
   private cursor = 0;
-  private left = 0;
+  private end = 0;
 
   constructor(
     private readonly state: State,
@@ -32,7 +32,7 @@ export class RuleChanges {
 
   /** Whether a sweep is under way: breaths are wanted even without traffic. */
   get isSweeping(): boolean {
-    return this.left > 0;
+    return this.cursor < this.end;
   }
 
   /** All flows have been judged by the settings in force, by other means; clients may be others. */
@@ -40,8 +40,8 @@ export class RuleChanges {
     const clients = this.state.topology.settings.clients.length;
     this.generation = new Uint8Array(clients);
     this.unswept = new Uint8Array(clients);
-    this.left = 0;
-    for (let flow = 0; flow < this.flows.capacity; flow++) if (this.flows.used(flow)) this.flows.setGeneration(flow, 0);
+    this.end = 0;
+    for (let flow = 0; flow < this.flows.end; flow++) if (this.flows.used(flow)) this.flows.setGeneration(flow, 0);
   }
 
   /** Puts settings in force that have the same layout as those before. */
@@ -79,20 +79,22 @@ export class RuleChanges {
 
   /** Looks at the next flows. */
   sweep(): void {
-    for (let i = Math.min(SLICE, this.left); i > 0; i--) {
+    for (const stop = Math.min(this.cursor + SLICE, this.end); this.cursor < stop; this.cursor++) {
       if (this.flows.used(this.cursor)) this.admits(this.cursor);
-      this.cursor = this.cursor + 1 === this.flows.capacity ? 0 : this.cursor + 1;
-      this.left--;
     }
-    if (this.left === 0) this.unswept.fill(0);
+    if (!this.isSweeping) this.unswept.fill(0);
   }
 
   private changed(client: number): void {
     // A flow must not be taken for current because the generations have come round.
-    if (this.unswept[client] === GENERATIONS - 1) while (this.left > 0) this.sweep();
+    if (this.unswept[client] === GENERATIONS - 1) {
+      do this.sweep();
+      while (this.isSweeping);
+    }
     this.unswept[client]++;
     this.generation[client] = (this.generation[client] + 1) % GENERATIONS;
-    this.left = this.flows.capacity;
+    this.cursor = 0;
+    this.end = this.flows.end;
     this.state.neighbours.forEachWaiting((flow) => this.admits(flow)); // they leave without another look
   }
 

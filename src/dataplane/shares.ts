@@ -47,7 +47,7 @@ export class Shares {
     this.tokens = Float64Array.from(this.limits, ({ flowsPerSecond }) => flowsPerSecond);
     this.filled = new Float64Array(clients.length).fill(now);
     this.heads = new Int32Array(clients.length * 2).fill(NONE);
-    for (let flow = 0; flow < this.flows.capacity; flow++) if (this.flows.used(flow)) this.add(flow);
+    for (let flow = 0; flow < this.flows.end; flow++) if (this.flows.used(flow)) this.add(flow);
     mappings.forEach((address) => {
       this.mappingCount[topology.clientOf(address)]++;
     });

@@ -102,7 +102,7 @@ export class State {
     );
     if (this.gatewayNeighbour !== NO_NEIGHBOUR) this.neighbours.release(this.gatewayNeighbour);
     this.topology = new Topology(settings);
-    for (let flow = 0; flow < this.flows.capacity; flow++) {
+    for (let flow = 0; flow < this.flows.end; flow++) {
       if (this.flows.used(flow) && !survives(flow, before, renumber)) this.end(flow);
     }
     this.neighbours.apply(this.topology, renumber);

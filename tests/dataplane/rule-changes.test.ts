@@ -229,6 +229,17 @@ describe("new rules", () => {
     }
   });
 
+  test("are told apart also where many came before the first flow", () => {
+    for (let changes = 14; changes <= 18; changes++) {
+      const lab = new Lab({ answering: [GATEWAY, WORK_HOST] });
+      for (let i = 1; i <= changes; i++) change(lab, [ports(5000, 5000, i)]);
+      expect(lab.from(WORK_HOST, datagram(OUT)).verdict).toBe("forwarded");
+      for (let i = 1; i < 16; i++) change(lab, [ports(5000, 5000, i)]);
+      change(lab, []);
+      expect(lab.from(REMOTE, datagram(BACK))).toEqual(dropped("unsolicited"));
+    }
+  });
+
   test("that refuse a flow and then allow it, before it was looked at, let it live", () => {
     const lab = labWithFlow();
     change(lab, []);

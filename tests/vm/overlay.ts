@@ -7,7 +7,7 @@ const INITRAMFS = join(import.meta.dir, "../../dist/initramfs");
 const ALIGNMENT = 4;
 
 export interface OverlayFile {
-  readonly text: string;
+  readonly content: string | Uint8Array;
   readonly mode: number;
 }
 
@@ -18,9 +18,9 @@ export interface OverlayFile {
  */
 export function overlay(folder: string, files: Readonly<Record<string, OverlayFile>>): string {
   const root = join(folder, "overlay");
-  for (const [path, { text, mode }] of Object.entries(files)) {
+  for (const [path, { content, mode }] of Object.entries(files)) {
     mkdirSync(dirname(join(root, path)), { recursive: true });
-    writeFileSync(join(root, path), text);
+    writeFileSync(join(root, path), content);
     chmodSync(join(root, path), mode);
   }
   const names = Buffer.from(`${Object.keys(files).join("\n")}\n`);

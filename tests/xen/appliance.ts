@@ -21,9 +21,15 @@ const RULES = ["action=accept proto=icmp", "action=accept proto=tcp dstports=80-
 /** MiB that the appliance gets. */
 const MEMORY = 128;
 
+/**
+ * Xen keeps page tables of its own for the guest, instead of nesting its own under the guest's: QEMU's emulation of nested ones
+ * writes, once in some ten boots, the hypervisor's registers into the guest's, which dies of it.
+ */
+const SHADOW = "hap=0";
+
 /** MiB that a client gets. */
 const CLIENT_MEMORY = 48;
-/** Where guests have to leave it; a guest that boots again instead would hide that it died. */
+/** A guest that died stays as it is: one that boots again instead would hide that. */
 const STAYS = ['on_reboot="preserve"', 'on_crash="preserve"'];
 
 let lab: XenLab;
@@ -46,6 +52,7 @@ async function startAppliance(name: string, type: GuestType): Promise<number> {
     'extra="console=hvc0 quiet loglevel=3 panic=-1"',
     `memory=${MEMORY}`,
     `vif=["${uplinkVif()}"]`,
+    ...(type === "pvh" ? [SHADOW] : []),
     ...STAYS,
   ]);
   // Qubes OS lets a qube report its memory.
@@ -74,7 +81,8 @@ function uplinkVif(address = DATABASE["/qubes-ip"]): string {
 }
 
 async function createClient(name: string, host: number): Promise<void> {
-  await lab.create(name, "pvh", [
+  // A PV guest needs nothing of the CPU that emulation is slow at.
+  await lab.create(name, "pv", [
     'kernel="/share/vmlinuz"',
     'ramdisk="/share/client"',
     `extra="console=hvc0 quiet loglevel=3 address=10.137.0.${host} gateway=10.137.0.1"`,
@@ -130,6 +138,8 @@ async function sum(): Promise<string> {
   return (await lab.run("md5sum </srv/file")).trim();
 }
 
+/** The last that a kernel says. */
+const END = /\[ *([0-9.]+)\] reboot: (?:System halted|Power down)/;
 const REFUSED = /host is unreachable|permission denied|connection refused|no route/i;
 
 test("it boots, finds QubesDB, and tells dom0 what it supports", async () => {
@@ -301,10 +311,13 @@ test("nothing was done that QubesDB's real daemon would not survive", async () =
 
 test("it shuts down when told", async () => {
   await lab.run("xl destroy work2; xl destroy lost");
+  const told = performance.now();
   await lab.run("xl shutdown fw");
-  const console = await lab.guestSays("fw", /\] stopped/, 20_000);
-  const time = (line: RegExp) => Number(line.exec(console)?.[1]);
-  const took = time(/\[ *([0-9.]+)\] stopped/) - time(/\[ *([0-9.]+)\] init: poweroff/);
+  const said = await lab.guestSays("fw", END, 20_000);
+  const since = (performance.now() - told) / 1000;
+  const time = (line: RegExp) => Number(line.exec(said)?.[1]);
+  const took = time(END) - time(/\[ *([0-9.]+)\] init: poweroff/);
+  console.log(`shut down in ${took.toFixed(1)} s, ${since.toFixed(1)} s after "xl shutdown" was called`);
   expect(took).toBeLessThan(2);
   await eventually(20, "the end of the domain", async () => !(await lab.run("xl list")).includes("fw"));
 });
