@@ -85,14 +85,22 @@ export class Xen {
     const link = new Link(this.events, (fired) => this.events.bindUnbound(domain, fired));
     const withdraw = () => void this.store.rm(path).catch(() => {}); // with the connection gone, so are the keys
     const stream = link.open("server", memory, handler, [pages], withdraw);
-    const own = await this.store.read("domid");
-    const permissions = [`n${own}`, `r${domain}`];
-    for (const [key, value] of [
-      ["ring-ref", reference],
-      ["event-channel", link.port],
-    ] as const) {
-      await this.store.write(`${path}/${key}`, String(value));
-      await this.store.setPermissions(`${path}/${key}`, permissions);
+    const permissions = [`n${await this.store.read("domid")}`, `r${domain}`];
+    const keys = [
+      [`${path}/ring-ref`, reference],
+      [`${path}/event-channel`, link.port],
+    ] as const;
+    try {
+      // All at once: a peer that sees the event channel may connect in that moment, and then the keys are withdrawn.
+      await this.store.transaction(async (access) => {
+        for (const [key, value] of keys) {
+          await access.write(key, String(value));
+          await access.setPermissions(key, permissions);
+        }
+      });
+    } catch (error) {
+      stream.close();
+      throw error;
     }
     return stream;
   }
