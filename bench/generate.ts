@@ -66,10 +66,17 @@ export async function send(
 /**
  * The generator's command line.
  * @param firstHop MAC address to send to
+ * @param source the sender's address
  */
-export function generator(flows: number, rate: number, ms: number, firstHop: string = FIRST_HOP): string[] {
+export function generator(
+  flows: number,
+  rate: number,
+  ms: number,
+  firstHop: string = FIRST_HOP,
+  source = CLIENT,
+): string[] {
   const program = ["taskset", "--cpu-list", String(GENERATOR_CPU), join(BENCH_FOLDER, "generator")];
-  return [...program, "eth0", firstHop, CLIENT, SERVER, String(flows), String(rate), String(ms)];
+  return [...program, "eth0", firstHop, source, SERVER, String(flows), String(rate), String(ms)];
 }
 
 /** @returns packets that came in on a namespace's eth0 since it is there */

@@ -6,10 +6,15 @@ import { Lab, type Namespace } from "../tests/net/namespaces.ts";
 import { becomeClient, becomeInternet, CLIENT_GATEWAY, configuration, SERVER, UPLINK } from "../tests/net/places.ts";
 import { Machine } from "../tests/vm/machine.ts";
 import { overlay } from "../tests/vm/overlay.ts";
+import { generator } from "./generate.ts";
 import { BENCH_FOLDER } from "./subjects.ts";
 
-/** MAC addresses that Machine gives. */
-export const MACHINE_MAC = { inside: "52:54:00:00:00:00", outside: "52:54:00:00:00:01" };
+/** MAC addresses that Machine gives: towards the first client, and the uplink. */
+export const MACHINE_MAC = { inside: macOf(0), outside: macOf(1) };
+
+function macOf(iface: number): string {
+  return `52:54:00:00:00:0${iface}`;
+}
 
 /** Starts the program, and answers for it on the console. */
 const PROGRAM = `#!/bin/sh
@@ -28,17 +33,48 @@ export interface Image {
   readonly initramfs: string;
   /** Path of its configuration, where it needs one. */
   readonly config?: string;
+  /** Clients that it serves: one, without it. */
+  readonly clients?: number;
+}
+
+/** A client of a machine. */
+export interface MachineClient {
+  readonly namespace: Namespace;
+  readonly address: string;
+  /** The machine's MAC address that it sends to. */
+  readonly firstHop: string;
 }
 
 /** @param folder for files; the caller's to remove */
-export function firebreakImage(folder: string): Image {
-  const config = join(folder, "firebreak.toml");
-  writeFileSync(config, configuration([], "accept"));
-  return { initramfs: overlay(folder, { firebreak: { content: PROGRAM, mode: 0o755 } }), config };
+export function firebreakImage(folder: string, clients = 1): Image {
+  const config = join(folder, `firebreak-${clients}.toml`);
+  const more = Array.from({ length: clients - 1 }, (_, i) => clientSection(i + 1));
+  writeFileSync(config, configuration([], "accept") + more.join(""));
+  return { clients, initramfs: overlay(folder, { firebreak: { content: PROGRAM, mode: 0o755 } }), config };
 }
 
 export function linuxImage(): Image {
   return { kernel: join(BENCH_FOLDER, "kernel/vmlinuz"), initramfs: join(BENCH_FOLDER, "linux") };
+}
+
+/** The first client is on eth0, the others come after the uplink on eth1. */
+function interfaceOf(client: number): number {
+  return client === 0 ? 0 : client + 1;
+}
+
+function addressOf(client: number): string {
+  return `10.137.0.${10 + client}`;
+}
+
+function clientSection(client: number): string {
+  return `
+[[client]]
+name = "client${client}"
+interface = "eth${interfaceOf(client)}"
+address = "${addressOf(client)}"
+gateway = "${CLIENT_GATEWAY}"
+policy = "accept"
+`;
 }
 
 /** Rejects when a machine ends: with too little memory its kernel panics. */
@@ -50,7 +86,7 @@ async function endOf({ console }: Machine): Promise<never> {
 /** A machine that forwards. */
 export class Booted {
   private constructor(
-    readonly client: Namespace,
+    readonly clients: readonly MachineClient[],
     readonly internet: Namespace,
     private readonly machine: Machine,
     /** From the kernel's first instruction to the first packet there and back, in seconds. */
@@ -79,21 +115,49 @@ export class Booted {
   }
 
   private static async boot(lab: Lab, image: Image, folder: string, memory: number, patience: number): Promise<Booted> {
-    const client = lab.namespace("client");
+    const clients = Array.from({ length: image.clients ?? 1 }, (_, i) => ({
+      namespace: lab.namespace(`client${i}`),
+      address: addressOf(i),
+      firstHop: macOf(interfaceOf(i)),
+    }));
+    const [client, ...others] = clients.map(({ namespace }) => namespace);
     const internet = lab.namespace("internet");
-    const machine = await Machine.boot(lab, folder, [client, internet], { ...image, memory });
+    const machine = await Machine.boot(lab, folder, [client, internet, ...others], { ...image, memory });
     const started = performance.now();
-    becomeClient(client);
     becomeInternet(internet);
-    // So that nobody waits a second to ask again for what is not up yet.
-    client.ip("neighbour", "add", CLIENT_GATEWAY, "lladdr", MACHINE_MAC.inside, "dev", "eth0");
+    for (const { namespace, address, firstHop } of clients) {
+      becomeClient(namespace, address);
+      // So that nobody waits a second to ask again for what is not up yet.
+      namespace.ip("neighbour", "add", CLIENT_GATEWAY, "lladdr", firstHop, "dev", "eth0");
+    }
     internet.ip("neighbour", "add", UPLINK, "lladdr", MACHINE_MAC.outside, "dev", "eth0");
     const ping = client.start(["ping", "-n", "-i", "0.02", SERVER]);
     await Promise.race([ping.says("bytes from", 0, patience), endOf(machine)]);
     const bootTime = (performance.now() - started) / 1000;
     ping.signal("SIGINT");
     await ping.end();
-    return new Booted(client, internet, machine, bootTime);
+    return new Booted(clients, internet, machine, bootTime);
+  }
+
+  /** The first client. */
+  get client(): Namespace {
+    return this.clients[0].namespace;
+  }
+
+  /**
+   * Has all clients open flows, by a packet each.
+   * @param flows how many in all
+   * @param rate in all, a second
+   */
+  async openFlows(flows: number, rate: number): Promise<void> {
+    const share = flows / this.clients.length;
+    const each = rate / this.clients.length;
+    const ms = (1000 * flows) / rate;
+    await Promise.all(
+      this.clients.map(({ namespace, address, firstHop }) =>
+        namespace.run(generator(Math.floor(share), Math.floor(each), ms, firstHop, address)),
+      ),
+    );
   }
 
   /** MemTotal − MemAvailable, in MiB. */

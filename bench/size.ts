@@ -2,19 +2,21 @@
 // and what becomes of many new flows in little memory.
 import { statSync } from "node:fs";
 import type { Benchmark, Options } from "./benchmark.ts";
-import { generator, received } from "./generate.ts";
-import { Booted, firebreakImage, type Image, MACHINE_MAC } from "./machines.ts";
+import { received } from "./generate.ts";
+import { Booted, firebreakImage, type Image } from "./machines.ts";
 import { FIREBREAK } from "./subjects.ts";
 
 const FILES = ["firebreak", "vmlinuz", "initramfs"];
 
-/** MiB of memory: where an idle appliance is looked at, and what is tried, so far apart. */
+/** MiB of memory: where an idle appliance is looked at; and what is tried, so far apart. */
 const PLENTY = 256;
-const LEAST = 48;
+const MOST = 128;
+const LEAST = 72;
 const STEP = 8;
 /** ms in which it has to forward: some times what it takes with plenty of memory. */
 const PATIENCE = 30_000;
-/** Flows that are opened, and how many a second: about as many as an emulated machine keeps up with. */
+/** Clients that open flows, flows that they open in all, and how many a second: about as many as an emulated machine keeps up with. */
+const CLIENTS = 3;
 const FLOWS = 10_000;
 const FLOW_RATE = 2000;
 /** MiB of memory in which that is tried. */
@@ -34,14 +36,10 @@ export const size: Benchmark = {
     report.add("appliance", "memory used at rest", "MiB", FIREBREAK, await usedAtRest(image, folder));
     report.add("appliance", "least memory", "MiB", FIREBREAK, await leastMemory(image, folder));
     report.limitExact("appliance", "least memory", FIREBREAK, { atMost: 96 });
+    const serving = firebreakImage(folder, CLIENTS);
     for (const memory of MEMORIES) {
-      report.add(
-        `${memory} MiB`,
-        `of ${FLOWS} new flows forwarded`,
-        "",
-        FIREBREAK,
-        await newFlows(image, folder, memory),
-      );
+      const what = `of ${FLOWS} new flows of ${CLIENTS} clients forwarded`;
+      report.add(`${memory} MiB`, what, "", FIREBREAK, await newFlows(serving, folder, memory));
     }
   },
 };
@@ -58,10 +56,11 @@ async function usedAtRest(image: Image, folder: string): Promise<number> {
   });
 }
 
-/** @returns the least memory, by bisection, in which the image boots and forwards */
+/** @returns the least memory of those tried, by bisection, in which the image boots and forwards */
 async function leastMemory(image: Image, folder: string): Promise<number> {
+  if (!(await forwards(image, folder, MOST))) throw new Error(`the image does not forward with ${MOST} MiB`);
   let too = LEAST - STEP;
-  let enough = PLENTY;
+  let enough = MOST;
   while (enough - too > STEP) {
     const middle = Math.round((enough + too) / 2 / STEP) * STEP;
     if (await forwards(image, folder, middle)) enough = middle;
@@ -81,12 +80,12 @@ async function forwards(image: Image, folder: string, memory: number): Promise<b
 /** @returns how many flows' first packets came out; none when it does not even boot in time */
 async function newFlows(image: Image, folder: string, memory: number): Promise<number> {
   try {
-    return await Booted.use(image, folder, memory, PATIENCE, async ({ client, internet }) => {
+    return await Booted.use(image, folder, memory, PATIENCE, async (booted) => {
       await Bun.sleep(REST);
-      const before = await received(internet);
-      await client.run(generator(FLOWS, FLOW_RATE, (1000 * FLOWS) / FLOW_RATE, MACHINE_MAC.inside));
+      const before = await received(booted.internet);
+      await booted.openFlows(FLOWS, FLOW_RATE);
       await Bun.sleep(REST);
-      return (await received(internet)) - before;
+      return (await received(booted.internet)) - before;
     });
   } catch {
     return 0;

@@ -1,8 +1,7 @@
 // `vm`: the bootable image beside a Linux that does the same with nftables and its flowtable on Debian's kernel, emulated.
 import { ROUTER } from "../tests/net/places.ts";
 import { type Benchmark, type Options, timedRounds } from "./benchmark.ts";
-import { generator } from "./generate.ts";
-import { Booted, firebreakImage, type Image, linuxImage, MACHINE_MAC } from "./machines.ts";
+import { Booted, firebreakImage, type Image, linuxImage } from "./machines.ts";
 import type { Report } from "./report.ts";
 import { FIREBREAK, LINUX } from "./subjects.ts";
 
@@ -45,7 +44,7 @@ async function measure(report: Report, name: string, image: Image, folder: strin
     const iperf3 = ["iperf3", "--json", "--client", ROUTER, "--time", String(SECONDS), "--omit", "0.5"];
     const { end } = JSON.parse(await booted.client.run(iperf3));
     report.add(WHAT, THROUGHPUT, "Mbit/s", name, end.sum_received.bits_per_second / 1e6);
-    await booted.client.run(generator(FLOWS, FLOW_RATE, (1000 * FLOWS) / FLOW_RATE + 200, MACHINE_MAC.inside));
+    await booted.openFlows(FLOWS, FLOW_RATE);
     report.add(WHAT, MEMORY_BUSY, "MiB", name, await booted.memoryUsed());
   });
 }
