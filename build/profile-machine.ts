@@ -4,7 +4,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
-import { Lab } from "../tests/net/namespaces.ts";
+import { Lab, type Namespace } from "../tests/net/namespaces.ts";
 import { becomeClient, becomeInternet, configuration, ROUTER, SERVER, serveHttp } from "../tests/net/places.ts";
 import { Machine } from "../tests/vm/machine.ts";
 import { overlay } from "../tests/vm/overlay.ts";
@@ -19,16 +19,39 @@ const PRESENT = 1n << 63n;
 /** Seconds after which nothing new is compiled. */
 const REST = 20;
 
-/** In the program's place: starts it, and prints on Enter a part of its page map. */
-function wrapper(first: number, count: number): string {
+/** In the program's place: starts it, and prints on Enter so many pages of its page map. */
+function wrapper(count: number): string {
   return `#!/bin/sh
 /system/firebreak "$@" </dev/null &
 while read -r _; do
   echo begin
-  busybox dd if=/proc/$!/pagemap bs=${PAGE} skip=${first} count=${count} 2>/dev/null | busybox gzip | busybox base64
+  busybox dd if=/proc/$!/pagemap bs=${PAGE} count=${count} 2>/dev/null | busybox gzip | busybox base64
   echo end
 done
 `;
+}
+
+/** @returns the image's initramfs with the wrapper, and with the system page by page */
+async function pagedInitramfs(folder: string, wrapperText: string): Promise<string> {
+  await shell(
+    `mksquashfs ${folder}/system ${folder}/system.squashfs -comp zstd -Xcompression-level 3 -b 4K -no-fragments ` +
+      "-noappend -quiet -no-progress",
+  );
+  return overlay(folder, {
+    firebreak: { content: wrapperText, mode: 0o755 },
+    "system.squashfs": { content: await Bun.file(`${folder}/system.squashfs`).bytes(), mode: 0o644 },
+  });
+}
+
+async function work(client: Namespace, internet: Namespace): Promise<void> {
+  serveHttp(internet, "/usr/share/common-licenses");
+  await internet.start(["iperf3", "--server", "--forceflush"]).says("listening");
+  await client.run(["ping", "-c", "20", "-i", "0.1", SERVER]);
+  await client.run(["curl", "-sS", "-o", "/dev/null", `http://${SERVER}/GPL-3`]);
+  for (const options of [[], ["--reverse"], ["--udp", "--bitrate", "5M"]]) {
+    await client.run(["iperf3", "--client", ROUTER, "--time", String(REST / 4), ...options]);
+  }
+  await Bun.sleep(REST * 1000);
 }
 
 /**
@@ -37,32 +60,17 @@ done
  * @returns the places of pages in memory, by address / 4096, of which some are not the executable's
  */
 export async function pagesInMachine(folder: string, last: number): Promise<number[]> {
-  await shell(
-    `mksquashfs ${folder}/system ${folder}/system.squashfs -comp zstd -Xcompression-level 3 -b 4K -no-fragments ` +
-      "-noappend -quiet -no-progress",
-  );
   const config = join(folder, "firebreak.toml");
   writeFileSync(config, configuration([], "accept"));
-  const program = wrapper(0, Math.ceil(((last + 1) * ENTRY) / PAGE));
-  const initramfs = overlay(folder, {
-    firebreak: { content: program, mode: 0o755 },
-    "system.squashfs": { content: await Bun.file(`${folder}/system.squashfs`).bytes(), mode: 0o644 },
-  });
+  const initramfs = await pagedInitramfs(folder, wrapper(Math.ceil(((last + 1) * ENTRY) / PAGE)));
   const lab = new Lab("profile");
   try {
     const [client, internet] = [lab.namespace("client"), lab.namespace("internet")];
     const machine = await Machine.boot(lab, folder, [client, internet], { initramfs, config, memory: MEMORY });
     becomeClient(client);
     becomeInternet(internet);
-    serveHttp(internet, "/usr/share/common-licenses");
-    await internet.start(["iperf3", "--server", "--forceflush"]).says("listening");
     await machine.says("ready in");
-    await client.run(["ping", "-c", "20", "-i", "0.1", SERVER]);
-    await client.run(["curl", "-sS", "-o", "/dev/null", `http://${SERVER}/GPL-3`]);
-    for (const options of [[], ["--reverse"], ["--udp", "--bitrate", "5M"]]) {
-      await client.run(["iperf3", "--client", ROUTER, "--time", String(REST / 4), ...options]);
-    }
-    await Bun.sleep(REST * 1000);
+    await work(client, internet);
     machine.console.type("\n");
     await machine.console.says(/^end\r$/m);
     const [, text = ""] = /^begin\r$(.*?)^end\r$/ms.exec(machine.console.text) ?? [];

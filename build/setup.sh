@@ -9,6 +9,7 @@ PACKAGES=(
   bind9-dnsutils curl dnsmasq-base ethtool iperf3 iproute2 iputils-ping tcpdump # demo and test: real clients and servers
   wireshark-common # test: editcap
   iputils-tracepath netbase nftables python3-pyftpdlib traceroute # test (netbase: the names of ports, which nft knows)
+  kmod # test: depmod, for dom0's kernel
   libevent-core-2.1-7 libevent-extra-2.1-7 libevent-openssl-2.1-7 libevent-pthreads-2.1-7 # coturn, for the test
   libhiredis0.14 libmariadb3 libpq5 libsqlite3-0 libssl3 libsystemd0
 )
