@@ -1,7 +1,7 @@
 // What a rule says of a packet, in numbers: one conjunction of predicates. How many of them are looked through quickly is
 // ruleset.ts's business.
 
-/** IP protocol 0 in a match: any protocol. */
+/** IP protocol in a match that says nothing of it. */
 export const ANY_PROTOCOL = 0;
 /** ICMP type in a match that says nothing of it. */
 export const ANY_ICMP_TYPE = -1;
@@ -11,7 +11,7 @@ export interface Match {
   /** The user's number of the rule, from 1. */
   readonly rule: number;
   readonly accept: boolean;
-  /** Destination prefix: address as unsigned 32-bit number in host order, length 0–32 (0: any destination). */
+  /** Destination prefix: address as unsigned 32-bit number in host order, length 0–32 (0: every destination). */
   readonly address: number;
   readonly prefix: number;
   /** IANA protocol number, or ANY_PROTOCOL. */

@@ -81,7 +81,7 @@ export class NeighbourTable {
     return n;
   }
 
-  /** @returns OURSELVES, held as any neighbour is */
+  /** @returns OURSELVES, held like the neighbours */
   holdOurselves(): number {
     this.holds[OURSELVES]++;
     return OURSELVES;

@@ -246,7 +246,7 @@ describe("a RST", () => {
     expect(talk.open({ sequence: 70_000, acknowledgment: 70_001 })[0]).toBe(FORWARDED);
   });
 
-  test("after a refusal lets the same SYN try again, and the connection is as good as any", () => {
+  test("after a refusal lets the same SYN try again, and the connection is as good as others", () => {
     const talk = new Conversation(new Lab());
     talk.client({ flags: "S", sequence: 1000 });
     talk.remote({ flags: "R.", sequence: 0, acknowledgment: 1001 });
