@@ -146,16 +146,15 @@ export class Booted {
 
   /**
    * Has all clients open flows, by a packet each.
-   * @param flows how many in all
+   * @param flows how many in all, of which every client opens its share, rounded down
    * @param rate in all, a second
    */
   async openFlows(flows: number, rate: number): Promise<void> {
-    const share = flows / this.clients.length;
-    const each = rate / this.clients.length;
-    const ms = (1000 * flows) / rate;
+    const [share, each] = [flows, rate].map((all) => Math.floor(all / this.clients.length));
+    const ms = Math.ceil((1000 * share) / each);
     await Promise.all(
       this.clients.map(({ namespace, address, firstHop }) =>
-        namespace.run(generator(Math.floor(share), Math.floor(each), ms, firstHop, address)),
+        namespace.run(generator(share, each, ms, firstHop, address)),
       ),
     );
   }

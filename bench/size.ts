@@ -77,17 +77,13 @@ async function forwards(image: Image, folder: string, memory: number): Promise<b
   }
 }
 
-/** @returns how many flows' first packets came out; none when it does not even boot in time */
+/** @returns how many flows' first packets came out @throws Error when the image does not forward in time */
 async function newFlows(image: Image, folder: string, memory: number): Promise<number> {
-  try {
-    return await Booted.use(image, folder, memory, PATIENCE, async (booted) => {
-      await Bun.sleep(REST);
-      const before = await received(booted.internet);
-      await booted.openFlows(FLOWS, FLOW_RATE);
-      await Bun.sleep(REST);
-      return (await received(booted.internet)) - before;
-    });
-  } catch {
-    return 0;
-  }
+  return Booted.use(image, folder, memory, PATIENCE, async (booted) => {
+    await Bun.sleep(REST);
+    const before = await received(booted.internet);
+    await booted.openFlows(FLOWS, FLOW_RATE);
+    await Bun.sleep(REST);
+    return (await received(booted.internet)) - before;
+  });
 }
