@@ -197,7 +197,7 @@ describe("init, with other programs in the firewall's place", () => {
     await machine.says("stubborn");
     const since = performance.now();
     expect(await machine.powerOff()).toBe(0);
-    expect(performance.now() - since).toBeWithin(500, 3000);
+    expect(performance.now() - since).toBeWithin(300, 3000);
     expect(linesOf(machine)).toEqual(["stubborn", "init: poweroff", "reboot: Power down"]);
   });
 
