@@ -132,7 +132,7 @@ describe("the image", () => {
 
     const said = machine.console.text.length;
     expect(await machine.powerOff()).toBe(0);
-    expect(linesOf(machine, said)).toEqual(["init: poweroff", "stopped", "reboot: Power down"]);
+    expect(linesOf(machine, said)).toEqual(["init: poweroff", "reboot: Power down"]);
   });
 
   test("without a configuration says how to give one, is silent, and powers off", async () => {

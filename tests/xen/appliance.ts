@@ -320,7 +320,7 @@ test("it shuts down when told", async () => {
   const time = (line: RegExp) => Number(line.exec(said)?.[1]);
   const took = time(END) - time(/\[ *([0-9.]+)\] init: poweroff/);
   console.log(`shut down ${(end - told).toFixed(2)} s after it was told, ${took.toFixed(2)} s after init heard of it`);
-  expect(took).toBeLessThan(2); // from dom0's order it is printed: 1.3 to 1.7 s, too near to 2 on a slow machine to insist on
+  expect(end - told).toBeLessThan(2);
   await eventually(20, "the end of the domain", async () => !(await lab.run("xl list")).includes("fw"));
 });
 
