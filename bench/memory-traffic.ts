@@ -1,7 +1,9 @@
 // Traffic in memory for the pure dataplane: frames of many flows, written into a ring without sockets in batches, as the worker
 // hands them on.
+
+import { READ_AHEAD } from "../src/dataplane/fast-path.ts";
 import { RESERVED_LENGTH, type Ring, VNET_LENGTH } from "../src/dataplane/ring.ts";
-import { READ_AHEAD, Router } from "../src/dataplane/router.ts";
+import { Router } from "../src/dataplane/router.ts";
 import { compileRuleset } from "../src/dataplane/ruleset.ts";
 import type { Settings } from "../src/dataplane/settings.ts";
 import { VERDICT, VERDICT_NAMES } from "../src/dataplane/verdict.ts";
@@ -23,12 +25,20 @@ const SLOTS = 4096;
 /** Frames that the worker takes at once. */
 const BATCH = READ_AHEAD;
 
-/** Memory without a socket: what is sent is counted, and left where it is. */
+/** Where templates begin, behind all that the router sees. */
+const TEMPLATES_AT = SLOTS * SLOT + RESERVED_LENGTH + 64;
+
+/** Memory without a socket: what is sent is counted, and left where it is. Behind it lie templates of frames. */
 class BenchRing implements Ring {
-  readonly bytes = new Uint8Array(SLOTS * SLOT + RESERVED_LENGTH + 64);
-  readonly view = new DataView(this.bytes.buffer);
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
   sent = 0;
   lastAt = 0;
+
+  constructor(templates: number) {
+    this.bytes = new Uint8Array(TEMPLATES_AT + templates);
+    this.view = new DataView(this.bytes.buffer);
+  }
 
   reserve(): number {
     return SLOTS * SLOT + VNET_LENGTH;
@@ -106,7 +116,7 @@ const PAYLOAD = FRAME - 34;
 
 /** A router over a ring in memory, and the frames of `flows` flows of one kind, each to a remote of its own. */
 export class Traffic {
-  readonly ring = new BenchRing();
+  readonly ring: BenchRing;
   readonly router: Router;
   /** Frames of one flow, which stay together. */
   readonly framesEach: number;
@@ -120,8 +130,10 @@ export class Traffic {
     readonly kind: Kind,
   ) {
     this.framesEach = kind === "fragments" ? 2 : 1;
-    this.templates = new Uint8Array(flows * this.framesEach * FRAME);
-    this.view = new DataView(this.templates.buffer);
+    const length = flows * this.framesEach * FRAME;
+    this.ring = new BenchRing(length);
+    this.templates = this.ring.bytes.subarray(TEMPLATES_AT);
+    this.view = new DataView(this.templates.buffer, TEMPLATES_AT);
     this.router = new Router(this.ring, settings(Math.max(flows, 1024)), (words) => crypto.getRandomValues(words));
     this.router.advance(1000);
     for (let i = 0; i < flows; i++) this.write(i, SYN);
@@ -192,7 +204,8 @@ export class Traffic {
   /** Copies a frame into the i-th slot. @returns its offset */
   private place(frame: number, i: number): number {
     const at = (i % SLOTS) * SLOT + 16;
-    this.ring.bytes.set(this.templates.subarray(frame * FRAME, frame * FRAME + FRAME), at);
+    const from = TEMPLATES_AT + frame * FRAME;
+    this.ring.bytes.copyWithin(at, from, from + FRAME);
     return at;
   }
 

@@ -56,7 +56,9 @@ export const FLOW_STATE = {
 } as const;
 
 const SIDE_1 = 1;
-const HOP_SHIFT = [8, 20];
+const HOP_SHIFT = 8;
+/** From the bits of side 0's neighbour to those of side 1's. */
+const HOP_BITS = 12;
 const TAG_MASK = 0xffc00000 | 0;
 
 export class FlowTable {
@@ -73,6 +75,7 @@ export class FlowTable {
   /** Open addressing, linear probing: 0 is empty, else tag of the hash << 22 | (flow + 1) << 1 | side. */
   private readonly index: Int32Array;
   private readonly indexMask: number;
+  private readonly seed: number;
 
   /**
    * @param capacity flows, 1 to MAX_FLOWS
@@ -80,8 +83,9 @@ export class FlowTable {
    */
   constructor(
     readonly capacity: number,
-    private readonly seed: number,
+    seed: number,
   ) {
+    this.seed = seed | 0;
     this.words = new Int32Array(new SharedArrayBuffer(capacity * FLOW_WORDS * 4));
     const slots = 2 ** Math.ceil(Math.log2(capacity * 4));
     this.index = new Int32Array(slots);
@@ -103,43 +107,46 @@ export class FlowTable {
    * @returns flow << 1 | side, or NO_FLOW
    */
   find(source: number, destination: number, ports: number, protocol: number): number {
-    const hash = this.hash(source, destination, ports, protocol);
-    const words = this.words;
-    const index = this.index;
-    const mask = this.indexMask;
-    const tag = hash & TAG_MASK;
-    for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
+    return this.findHashed(this.hash(source, destination, ports, protocol), source, destination, ports, protocol);
+  }
+
+  /** As `find` does. @param hash of the other arguments */
+  findHashed(hash: number, source: number, destination: number, ports: number, protocol: number): number {
+    const { index, indexMask } = this;
+    for (let slot = hash & indexMask; ; slot = (slot + 1) & indexMask) {
       const entry = index[slot];
       if (entry === 0) return NO_FLOW;
-      if ((entry & TAG_MASK) !== tag) continue;
+      if (((entry ^ hash) & TAG_MASK) !== 0) continue;
       const hit = (entry & ~TAG_MASK) - 2;
-      const at = (hit >>> 1) * FLOW_WORDS;
-      if ((words[at + FLOW.PLACES] & 0xff) !== protocol) continue;
-      if ((hit & SIDE_1) === 0) {
-        if (
-          words[at + FLOW.PORTS] === ports &&
-          words[at + FLOW.SOURCE] === source &&
-          words[at + FLOW.DESTINATION] === destination
-        ) {
-          return hit;
-        }
-      } else if (
-        words[at + FLOW.BACK_PORTS] === ports &&
-        words[at + FLOW.BACK_SOURCE] === source &&
-        backDestination(words, at, this.external) === destination
-      ) {
-        return hit;
-      }
+      if (this.fits(hit >>> 1, hit & SIDE_1, source, destination, ports, protocol)) return hit;
     }
   }
 
+  /** @returns whether packets from a side of a flow carry this */
+  private fits(
+    flow: number,
+    side: number,
+    source: number,
+    destination: number,
+    ports: number,
+    protocol: number,
+  ): boolean {
+    return (
+      this.ports(flow, side) === ports &&
+      this.source(flow, side) === source &&
+      this.destination(flow, side) === destination &&
+      this.protocol(flow) === protocol
+    );
+  }
+
   /**
-   * The first thing that `find` will read for this packet, the index, read ahead: for many packets before the first is
-   * handled, so that their cache misses overlap.
+   * The first thing that `find` will read for a packet, the index, read ahead: for many packets before the first is handled, so
+   * that their cache misses overlap.
+   * @param hash of what it carries
    * @returns what `readRecord` takes
    */
-  readIndex(source: number, destination: number, ports: number, protocol: number): number {
-    return this.index[this.hash(source, destination, ports, protocol) & this.indexMask];
+  readIndex(hash: number): number {
+    return this.index[hash & this.indexMask];
   }
 
   /**
@@ -221,7 +228,7 @@ export class FlowTable {
 
   /** @returns the neighbour that packets to a side are handed to */
   hop(flow: number, side: number): number {
-    return (this.words[flow * FLOW_WORDS + FLOW.PLACES] >>> HOP_SHIFT[side]) & (MAX_NEIGHBOURS - 1);
+    return (this.words[flow * FLOW_WORDS + FLOW.PLACES] >>> (HOP_SHIFT + side * HOP_BITS)) & (MAX_NEIGHBOURS - 1);
   }
 
   /** @returns number of the client that the flow counts for */
@@ -276,7 +283,7 @@ export class FlowTable {
   }
 
   /** Mixes as MurmurHash3 does; its low bits choose the slot, its high bits are the tag. */
-  private hash(source: number, destination: number, ports: number, protocol: number): number {
+  hash(source: number, destination: number, ports: number, protocol: number): number {
     let h = this.seed ^ protocol;
     h = Math.imul(h ^ source, 0xcc9e2d51);
     h = Math.imul(h ^ (h >>> 15) ^ destination, 0x1b873593);
@@ -291,9 +298,8 @@ export class FlowTable {
  * @param external the address in place of clients'
  * @returns the destination address of packets from side 1
  */
-export function backDestination(words: Int32Array, at: number, external: number): number {
-  return (words[at + FLOW.STATE] & FLOW_STATE.OUTBOUND) !== 0 ? external : words[at + FLOW.SOURCE];
-}
+export const backDestination = (words: Int32Array, at: number, external: number): number =>
+  (words[at + FLOW.STATE] & FLOW_STATE.OUTBOUND) !== 0 ? external : words[at + FLOW.SOURCE];
 
 /** @returns the PLACES word: protocol, and the neighbour that packets to each side are handed to */
 export function placesWord(protocol: number, hop0: number, hop1: number): number {

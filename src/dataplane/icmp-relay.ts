@@ -1,7 +1,7 @@
 // ICMP errors about packets of flows, on their way back to who sent those packets (RFC 5508 section 4): the quoted packet
 // is turned into what its sender sent, the error's own addresses into what that sender may see. Errors that belong to no
 // flow go nowhere.
-import { addDeltas, delta32, updateChecksum } from "../wire/checksum.ts";
+import { delta32, updateChecksum } from "../wire/checksum.ts";
 import { checkIcmpSum, ICMP, writeIcmpSum } from "../wire/icmp.ts";
 import { checkQuotedIpv4, FRAGMENT_OFFSET, headerLength, IPV4, PROTOCOL } from "../wire/ipv4.ts";
 import { TCP } from "../wire/tcp.ts";
@@ -67,18 +67,17 @@ export class IcmpRelay {
   ): void {
     const { view, flows } = this.state;
     const ports = flows.ports(flow, side ^ 1);
-    const addresses = addDeltas(
-      replace32(view, quoted + IPV4.SOURCE, flows.source(flow, side ^ 1)),
-      replace32(view, quoted + IPV4.DESTINATION, flows.destination(flow, side ^ 1)),
-    );
+    const addresses =
+      replace32(view, quoted + IPV4.SOURCE, flows.source(flow, side ^ 1)) +
+      replace32(view, quoted + IPV4.DESTINATION, flows.destination(flow, side ^ 1));
     const header = quoted + IPV4.CHECKSUM;
     view.setUint16(header, updateChecksum(view.getUint16(header), addresses));
     if (protocol === PROTOCOL.TCP) {
-      const delta = addDeltas(addresses, replace32(view, transport, ports));
+      const delta = addresses + replace32(view, transport, ports);
       const field = transport + TCP.CHECKSUM;
       if (length >= TCP.CHECKSUM + 2) view.setUint16(field, updateChecksum(view.getUint16(field), delta));
     } else if (protocol === PROTOCOL.UDP) {
-      const delta = addDeltas(addresses, replace32(view, transport, ports));
+      const delta = addresses + replace32(view, transport, ports);
       const field = transport + UDP.CHECKSUM;
       const checksum = view.getUint16(field);
       if (checksum !== 0) view.setUint16(field, updateChecksum(checksum, delta) || 0xffff);
@@ -101,10 +100,9 @@ export class IcmpRelay {
     const egress = neighbours.interfaceOf[flows.hop(flow, side ^ 1)];
     const leaves = packet.iface !== topology.uplink && egress === topology.uplink;
     const source = isHost || leaves ? flows.destination(flow, side ^ 1) : packet.source;
-    const delta = addDeltas(
-      replace32(view, packet.ip + IPV4.SOURCE, source),
-      replace32(view, packet.ip + IPV4.DESTINATION, flows.source(flow, side ^ 1)),
-    );
+    const delta =
+      replace32(view, packet.ip + IPV4.SOURCE, source) +
+      replace32(view, packet.ip + IPV4.DESTINATION, flows.source(flow, side ^ 1));
     const field = packet.ip + IPV4.CHECKSUM;
     view.setUint16(field, updateChecksum(view.getUint16(field), delta));
   }

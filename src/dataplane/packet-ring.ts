@@ -35,7 +35,7 @@ import {
 } from "../linux/packet-socket.ts";
 import { PollSet } from "../linux/poll.ts";
 import type { PacketSocket } from "./packet-sockets.ts";
-import { RESERVED_LENGTH, type Ring, VNET_LENGTH } from "./ring.ts";
+import { MAX_INTERFACES, RESERVED_LENGTH, type Ring, VNET_LENGTH } from "./ring.ts";
 
 /** What `next` returns when there is no frame. */
 export const NO_FRAME = -1;
@@ -61,9 +61,6 @@ export const RING_COUNTERS: readonly string[] = [
   "transmit refused",
 ];
 
-/** Interfaces at a time: addresses are set aside for so many, memory is not. */
-const MAX_INTERFACES = 64;
-
 /** Of each interface's receive ring. */
 export const RING_SHAPE = { slotSize: 2048, slots: 512 };
 const SLOT_MASK = RING_SHAPE.slots - 1;
@@ -80,7 +77,7 @@ const LONG_FRAMES = 16;
 const ORIGINATED_LENGTH = VNET_LENGTH + RESERVED_LENGTH;
 const ORIGINATED_FRAMES = 64;
 
-// A place in memory for each interface: receive ring, then messages and vectors of its transmit queue.
+// A place in memory for each interface, which takes addresses but no memory before it is there: receive ring, then messages and vectors of its transmit queue.
 const RECEIVE_LENGTH = RING_SHAPE.slotSize * RING_SHAPE.slots;
 const TRANSMIT_LENGTH = pages(QUEUE_LENGTH * (MESSAGE_LENGTH + VECTOR_LENGTH));
 const PLACE_LENGTH = RECEIVE_LENGTH + TRANSMIT_LENGTH;

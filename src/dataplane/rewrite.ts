@@ -1,6 +1,6 @@
 // The rewriting of a packet that leaves: addresses, ports, TTL, and checksums by what that changes in them (RFC 1624).
 // Nothing else of a packet changes.
-import { addDeltas, delta16, delta32, fold, updateChecksum } from "../wire/checksum.ts";
+import { delta16, delta32, fold, updateChecksum } from "../wire/checksum.ts";
 import { crc32c } from "../wire/crc32c.ts";
 import { ICMP } from "../wire/icmp.ts";
 import { IPV4, PROTOCOL, TTL_DELTA } from "../wire/ipv4.ts";
@@ -14,13 +14,9 @@ import { checksumDone, checksumField, checksumStart, needsChecksum } from "./vne
 export function rewrite(view: DataView, flows: FlowTable, flow: number, side: number, packet: Packet): void {
   const addresses = rewriteHeader(view, flows, flow, side, packet);
   const { protocol, transport, at } = packet;
-  const back = flows.ports(flow, side ^ 1);
-  const ports = (back << 16) | (back >>> 16);
+  const ports = portsTowards(flows, flow, side ^ 1);
   if (protocol === PROTOCOL.TCP || protocol === PROTOCOL.UDP) {
-    const delta = addDeltas(addresses, delta32(packet.ports, ports));
-    view.setInt32(transport, ports);
-    if (protocol === PROTOCOL.UDP) updateUdpChecksum(view, at, transport + UDP.CHECKSUM, addresses, delta);
-    else updateTransportChecksum(view, at, transport + TCP.CHECKSUM, addresses, delta);
+    rewritePorts(view, at, transport, protocol, packet.ports, ports, addresses);
   } else if (protocol === PROTOCOL.ICMP) {
     const before = view.getUint16(transport + ICMP.IDENTIFIER);
     const after = isQuery(view.getUint8(transport + ICMP.TYPE)) ? ports >>> 16 : ports & 0xffff;
@@ -38,30 +34,69 @@ export function rewrite(view: DataView, flows: FlowTable, flow: number, side: nu
  * @returns the delta of the addresses, for what else covers them
  */
 export function rewriteHeader(view: DataView, flows: FlowTable, flow: number, side: number, packet: Packet): number {
-  const { ip } = packet;
-  const source = flows.destination(flow, side ^ 1);
-  const destination = flows.source(flow, side ^ 1);
-  const addresses = addDeltas(delta32(packet.source, source), delta32(packet.destination, destination));
-  view.setInt32(ip + IPV4.SOURCE, source);
-  view.setInt32(ip + IPV4.DESTINATION, destination);
+  const { ip, source, destination } = packet;
+  const back = side ^ 1;
+  return rewriteAddresses(view, ip, source, destination, flows.destination(flow, back), flows.source(flow, back));
+}
+
+/** @returns the ports of packets that leave to a side: source << 16 | destination */
+export const portsTowards = (flows: FlowTable, flow: number, side: number): number => {
+  const ports = flows.ports(flow, side);
+  return (ports << 16) | (ports >>> 16);
+};
+
+/**
+ * Addresses, TTL, and the header's checksum.
+ * @param ip offset of the header
+ * @param source, destination what it says; toSource, toDestination what it is to say: int32, host order
+ * @returns the delta of the addresses, for what else covers them
+ */
+export const rewriteAddresses = (
+  view: DataView,
+  ip: number,
+  source: number,
+  destination: number,
+  toSource: number,
+  toDestination: number,
+): number => {
+  const addresses = delta32(source, toSource) + delta32(destination, toDestination);
+  view.setInt32(ip + IPV4.SOURCE, toSource);
+  view.setInt32(ip + IPV4.DESTINATION, toDestination);
   view.setUint8(ip + IPV4.TTL, view.getUint8(ip + IPV4.TTL) - 1);
   const field = ip + IPV4.CHECKSUM;
-  view.setUint16(field, updateChecksum(view.getUint16(field), addDeltas(addresses, TTL_DELTA)));
+  view.setUint16(field, updateChecksum(view.getUint16(field), addresses + TTL_DELTA));
   return addresses;
-}
+};
 
-function updateUdpChecksum(view: DataView, at: number, field: number, addresses: number, delta: number): void {
-  if (view.getUint16(field) === 0 && !needsChecksum(view, at)) return; // RFC 768: there is none
-  updateTransportChecksum(view, at, field, addresses, delta);
-  if (view.getUint16(field) === 0 && !needsChecksum(view, at)) view.setUint16(field, 0xffff);
-}
+/**
+ * Ports and checksum of TCP or UDP.
+ * @param at, transport offsets of the frame and of the transport header
+ * @param before, after the ports: source << 16 | destination
+ * @param addresses the delta that `rewriteAddresses` returned
+ */
+export const rewritePorts = (
+  view: DataView,
+  at: number,
+  transport: number,
+  protocol: number,
+  before: number,
+  after: number,
+  addresses: number,
+): void => {
+  view.setInt32(transport, after);
+  const isUdp = protocol === PROTOCOL.UDP;
+  const field = transport + (isUdp ? UDP.CHECKSUM : TCP.CHECKSUM);
+  if (isUdp && view.getUint16(field) === 0 && !needsChecksum(view, at)) return; // RFC 768: there is none
+  updateTransportChecksum(view, at, field, addresses, addresses + delta32(before, after));
+  if (isUdp && view.getUint16(field) === 0 && !needsChecksum(view, at)) view.setUint16(field, 0xffff);
+};
 
 /** @param addresses, delta what the rewriting adds to the sum: of the addresses, and of everything that it covers */
-function updateTransportChecksum(view: DataView, at: number, field: number, addresses: number, delta: number): void {
+const updateTransportChecksum = (view: DataView, at: number, field: number, addresses: number, delta: number): void => {
   const before = view.getUint16(field);
   // The sender may leave it to its interface: then the field holds the pseudo-header's sum, and the ports come later.
   view.setUint16(field, needsChecksum(view, at) ? fold(before + addresses) : updateChecksum(before, delta));
-}
+};
 
 /** Protocols without ports; some have a checksum over the addresses all the same, or one that is not the Internet's. */
 function rewriteOther(view: DataView, packet: Packet, addresses: number): void {

@@ -10,6 +10,9 @@ export const VNET_LENGTH = 10;
 /** Bytes that `reserve` gives, behind its virtio_net_hdr: the largest frame that the router originates. */
 export const RESERVED_LENGTH = 2038;
 
+/** Interfaces at a time: their numbers are below this. */
+export const MAX_INTERFACES = 64;
+
 export interface Ring {
   /**
    * All frames' memory, received and originated: a frame is an offset into it and a length, and has VNET_LENGTH bytes

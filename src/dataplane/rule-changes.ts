@@ -12,12 +12,15 @@ import type { State } from "./state.ts";
 /** Records that one breath looks at. */
 const SLICE = 512;
 const GENERATIONS = 16;
+/** Clients that a flow's CLIENT_RULE can number. Of the tables only what is used takes memory. */
+const MOST_CLIENTS = 1 << 16;
 
 export class RuleChanges {
   private readonly flows: FlowTable;
   /** By client: the generation of its rules, and how many there have been since the last whole sweep. */
-  private generation = new Uint8Array(0);
-  private unswept = new Uint8Array(0);
+  private readonly generation = new Uint8Array(MOST_CLIENTS);
+  private readonly unswept = new Uint8Array(MOST_CLIENTS);
+  private clients = 0;
   /** The sweep: the next record, and where it ends; flows beyond that are younger than it. */
   private cursor = 0;
   private end = 0;
@@ -37,10 +40,10 @@ export class RuleChanges {
 
   /** All flows have been judged by the settings in force, by other means; clients may be others. */
   restart(): void {
-    const clients = this.state.topology.settings.clients.length;
-    this.generation = new Uint8Array(clients);
-    this.unswept = new Uint8Array(clients);
+    this.clients = Math.max(this.clients, this.state.topology.settings.clients.length);
+    this.generation.fill(0, 0, this.clients);
     this.end = 0;
+    this.swept();
     for (let flow = 0; flow < this.flows.end; flow++) if (this.flows.used(flow)) this.flows.setGeneration(flow, 0);
   }
 
@@ -60,17 +63,21 @@ export class RuleChanges {
     this.changed(client);
   }
 
-  /** Notes that a new flow was judged by the rules in force. */
+  /** Notes that a flow was judged by the rules in force. */
   stamp(flow: number): void {
     this.flows.setGeneration(flow, this.generation[this.flows.client(flow)]);
   }
 
+  /** @returns whether a flow was judged by the rules in force */
+  isJudged(flow: number): boolean {
+    return this.flows.generation(flow) === this.generation[this.flows.client(flow)];
+  }
+
   /** @returns whether a flow may live on by the rules in force; if not, it is ended, and its client told */
   admits(flow: number): boolean {
-    const generation = this.generation[this.flows.client(flow)];
-    if (this.flows.generation(flow) === generation) return true;
+    if (this.isJudged(flow)) return true;
     if (rejudge(this.state, flow)) {
-      this.flows.setGeneration(flow, generation);
+      this.stamp(flow);
       return true;
     }
     this.cut(flow);
@@ -79,10 +86,16 @@ export class RuleChanges {
 
   /** Looks at the next flows. */
   sweep(): void {
+    if (!this.isSweeping) return;
     for (const stop = Math.min(this.cursor + SLICE, this.end); this.cursor < stop; this.cursor++) {
       if (this.flows.used(this.cursor)) this.admits(this.cursor);
     }
-    if (!this.isSweeping) this.unswept.fill(0);
+    this.swept();
+  }
+
+  /** A whole sweep leaves no flow that was judged by rules from before. */
+  private swept(): void {
+    if (!this.isSweeping) this.unswept.fill(0, 0, this.clients);
   }
 
   private changed(client: number): void {
@@ -95,6 +108,7 @@ export class RuleChanges {
     this.generation[client] = (this.generation[client] + 1) % GENERATIONS;
     this.cursor = 0;
     this.end = this.flows.end;
+    this.swept();
     this.state.neighbours.forEachWaiting((flow) => this.admits(flow)); // they leave without another look
   }
 

@@ -28,9 +28,14 @@ const RESET = 256 << SHIFT;
 const SCALE_OFFERED = 512 << SHIFT;
 const BOTH_SYNS_SEEN = SYN_SEEN[0] | SYN_SEEN[1];
 const BOTH_SYNS_ACKED = SYN_ACKED[0] | SYN_ACKED[1];
+const BOTH_SYNS_AGREED = BOTH_SYNS_SEEN | BOTH_SYNS_ACKED;
 const BOTH_FINS_SEEN = FIN_SEEN[0] | FIN_SEEN[1];
 const BOTH_FINS_ACKED = FIN_ACKED[0] | FIN_ACKED[1];
-const SCALE_SHIFT = [16, 20];
+/** Four bits of each side: its window's scale. */
+const SCALE_SHIFT = 16;
+const SCALE_BITS = 4;
+/** What is looked at to see that a connection is open and nothing ends it. */
+const ENDING = BOTH_SYNS_AGREED | BOTH_FINS_SEEN | RESET;
 /** A RST was seen, and data after it: either it was not believed, or the data was under way already. */
 const DOUBTFUL = 1 << 31;
 const ALL = 0x00ffffc0 | DOUBTFUL;
@@ -73,11 +78,23 @@ export class TcpTracker {
     return this.segment(view, flow, side, at, length);
   }
 
-  /** Everything after the handshake: the common case. Its ACK bit is set: checkTcp lets no other pass. */
+  /**
+   * Whether a segment changes nothing but what has been sent and acknowledged, so that `follow` does for it what `track` would: of
+   * a connection that both ends have agreed to and neither has begun to end, itself neither SYN nor FIN nor RST.
+   * @param at offset of its header, not checked yet
+   * @param length bytes of header and payload
+   */
+  isPlain(view: DataView, flow: number, at: number, length: number): boolean {
+    const header = tcpHeaderLength(view, at);
+    if (header < TCP.HEADER_LENGTH || header > length) return false;
+    if ((view.getUint8(at + TCP.FLAGS) & (FIN | SYN | RST | ACK)) !== ACK) return false;
+    return (this.words[flow * FLOW_WORDS + FLOW.STATE] & ENDING) === BOTH_SYNS_AGREED;
+  }
+
+  /** Everything after the handshake. Its ACK bit is set: checkTcp lets no other pass. */
   private segment(view: DataView, flow: number, side: number, at: number, length: number): number {
-    const stateAt = flow * FLOW_WORDS + FLOW.STATE;
-    const state = this.flows.words[stateAt];
     const words = this.words;
+    const state = words[flow * FLOW_WORDS + FLOW.STATE];
     const s = sideAt(flow, side);
     const r = sideAt(flow, side ^ 1);
     const flags = view.getUint8(at + TCP.FLAGS);
@@ -91,31 +108,46 @@ export class TcpTracker {
       return side === 1 && end === sequence ? TRACK.PASS_UNREFRESHED : VERDICT.TCP_STATE;
     }
     const other = side ^ 1;
-    const theirs = this.window(flow, other);
-    const unacknowledged = (words[r + END] - acknowledgment) | 0;
-    if (
-      ((sequence - words[r + ACKED]) | 0) > theirs + 1 ||
-      ((end - words[r + ACKED]) | 0) < -theirs - 1 ||
-      unacknowledged < 0 ||
-      unacknowledged > this.window(flow, side) + OVERREACH
-    ) {
-      return VERDICT.TCP_WINDOW;
-    }
-    let after = state;
-    if ((state & SYN_ACKED[other]) === 0) {
-      // The first acknowledgment must cover the other side's SYN.
-      if (((acknowledgment - words[s + ACKED]) | 0) <= 0) return VERDICT.TCP_WINDOW;
-      after |= SYN_ACKED[other];
-    }
-    if (((end - words[s + END]) | 0) > 0) words[s + END] = end;
-    if (((acknowledgment - words[s + ACKED]) | 0) > 0) words[s + ACKED] = acknowledgment;
-    const window = view.getUint16(at + TCP.WINDOW);
-    if (window > this.rawWindow(flow, side)) this.setRawWindow(flow, side, window);
+    // The first acknowledgment must cover the other side's SYN.
+    const isFirst = (state & SYN_ACKED[other]) === 0;
+    if (isFirst && ((acknowledgment - words[s + ACKED]) | 0) <= 0) return VERDICT.TCP_WINDOW;
+    if (!this.follow(view, flow, side, at, end)) return VERDICT.TCP_WINDOW;
+    let after = isFirst ? state | SYN_ACKED[other] : state;
     if (fin !== 0) after |= FIN_SEEN[side];
     if (payload > 0 && (after & RESET) !== 0) after = (after & ~RESET) | DOUBTFUL; // RFC 7857 section 2
     if ((state & FIN_SEEN[other]) !== 0 && acknowledgment === words[r + END]) after |= FIN_ACKED[other];
     if (after !== state) this.enter(flow, after);
     return TRACK.PASS;
+  }
+
+  /**
+   * Notes a segment, if it lies within what the ends have offered each other.
+   * @param at offset of its header
+   * @param end the sequence number behind its last byte, its FIN counted
+   * @returns whether it does; if not, nothing has changed
+   */
+  follow(view: DataView, flow: number, side: number, at: number, end: number): boolean {
+    const sequence = view.getInt32(at + TCP.SEQUENCE);
+    const acknowledgment = view.getInt32(at + TCP.ACKNOWLEDGMENT);
+    if (!this.isOffered(flow, side, sequence, end) || !this.mayHaveSent(flow, side ^ 1, acknowledgment)) return false;
+    this.note(flow, side, end, acknowledgment, view.getUint16(at + TCP.WINDOW));
+    return true;
+  }
+
+  /** Notes what a side has sent, acknowledged and offered. */
+  private note(flow: number, side: number, end: number, acknowledgment: number, window: number): void {
+    const words = this.words;
+    const s = sideAt(flow, side);
+    if (((end - words[s + END]) | 0) > 0) words[s + END] = end;
+    if (((acknowledgment - words[s + ACKED]) | 0) > 0) words[s + ACKED] = acknowledgment;
+    if (window > this.rawWindow(flow, side)) this.setRawWindow(flow, side, window);
+  }
+
+  /** @returns whether what a side sends begins and ends within a window of what the other side has acknowledged */
+  private isOffered(flow: number, side: number, sequence: number, end: number): boolean {
+    const acknowledged = this.words[sideAt(flow, side ^ 1) + ACKED];
+    const window = this.window(flow, side ^ 1) + 1;
+    return ((sequence - acknowledged) | 0) <= window && ((end - acknowledged) | 0) >= -window;
   }
 
   /** SYN and SYN-ACK. */
@@ -169,16 +201,16 @@ export class TcpTracker {
     // Windows are scaled only if both SYNs say so (RFC 7323 section 2.2); those of SYNs themselves never are.
     const scale = windowScale(view, at);
     const raw = Math.max(view.getUint16(at + TCP.WINDOW), 1);
-    let after = (state | SYN_SEEN[side]) & ~((15 << SCALE_SHIFT[side]) | (otherSeen ? 0 : SCALE_OFFERED));
+    let after = (state | SYN_SEEN[side]) & ~((15 << scaleShift(side)) | (otherSeen ? 0 : SCALE_OFFERED));
     if (scale >= 0 && (!otherSeen || (state & SCALE_OFFERED) !== 0)) {
-      after |= SCALE_OFFERED | (scale << SCALE_SHIFT[side]);
+      after |= SCALE_OFFERED | (scale << scaleShift(side));
       this.setRawWindow(flow, side, ((raw - 1) >>> scale) + 1);
     } else {
       this.setRawWindow(flow, side, raw);
       if (otherSeen) {
-        const theirScale = (state >>> SCALE_SHIFT[other]) & 15;
+        const theirScale = (state >>> scaleShift(other)) & 15;
         this.setRawWindow(flow, other, Math.min(this.rawWindow(flow, other) << theirScale, 0xffff));
-        after &= ~(15 << SCALE_SHIFT[other]);
+        after &= ~(15 << scaleShift(other));
       }
     }
     this.enter(flow, after);
@@ -223,8 +255,7 @@ export class TcpTracker {
 
   /** @returns whether a side can have sent this sequence number of late: what an ICMP error quotes must be (RFC 5927) */
   mayHaveSent(flow: number, side: number, sequence: number): boolean {
-    const s = sideAt(flow, side);
-    const behind = (this.words[s + END] - sequence) | 0;
+    const behind = (this.words[sideAt(flow, side) + END] - sequence) | 0;
     return behind >= 0 && behind <= this.window(flow, side ^ 1) + OVERREACH;
   }
 
@@ -249,8 +280,9 @@ export class TcpTracker {
 
   /** @returns the largest window that a side has offered, in bytes; at least 1, since probes pass a closed one */
   private window(flow: number, side: number): number {
-    const scale = (this.words[flow * FLOW_WORDS + FLOW.STATE] >>> SCALE_SHIFT[side]) & 15;
-    return this.rawWindow(flow, side) << scale;
+    const at = flow * FLOW_WORDS;
+    const raw = (this.words[at + WINDOWS] >>> (side << 4)) & 0xffff;
+    return raw << ((this.words[at + FLOW.STATE] >>> scaleShift(side)) & 15);
   }
 
   private rawWindow(flow: number, side: number): number {
@@ -263,10 +295,11 @@ export class TcpTracker {
   }
 }
 
+/** @returns where in STATE the scale of a side's window is */
+const scaleShift = (side: number): number => SCALE_SHIFT + side * SCALE_BITS;
+
 /** @returns the first word of a side's part of a flow's record */
-function sideAt(flow: number, side: number): number {
-  return flow * FLOW_WORDS + FLOW.TCP + side * SIDE_WORDS;
-}
+const sideAt = (flow: number, side: number): number => flow * FLOW_WORDS + FLOW.TCP + side * SIDE_WORDS;
 
 /**
  * @param state the STATE word of a TCP flow

@@ -1,6 +1,7 @@
 // What segmentation and checksum offload left undone in a frame: fields of Linux's struct virtio_net_hdr
 // (linux/virtio_net.h, little-endian), which stands VNET_LENGTH bytes in front of each frame.
-import { PROTOCOL } from "../wire/ipv4.ts";
+import { ETHERNET } from "../wire/ethernet.ts";
+import { IPV4, PROTOCOL } from "../wire/ipv4.ts";
 import { TCP } from "../wire/tcp.ts";
 import { UDP } from "../wire/udp.ts";
 import { KIND, type Packet } from "./packet.ts";
@@ -43,9 +44,7 @@ export function hasSoundOffload(view: DataView, packet: Packet): boolean {
   return packet.protocol === PROTOCOL.UDP && (type === GSO_UDP || type === GSO_UDP_L4);
 }
 
-function checksumOffset(view: DataView, header: number): number {
-  return view.getUint16(header + CSUM_OFFSET, true);
-}
+const checksumOffset = (view: DataView, header: number): number => view.getUint16(header + CSUM_OFFSET, true);
 
 /** @param start from the frame's first byte @param offset from there */
 function isChecksumPlace({ at, transport, protocol, length }: Packet, start: number, offset: number): boolean {
@@ -65,10 +64,22 @@ function isChecksumPlace({ at, transport, protocol, length }: Packet, start: num
   }
 }
 
+/**
+ * Whether a whole TCP or UDP packet without IP options stays whole, with nothing left undone or just its checksum, and that where
+ * it belongs: the common cases of `hasSoundOffload`.
+ * @param at offset of its frame
+ */
+export const isWholeOffload = (view: DataView, at: number, isTcp: boolean): boolean => {
+  const header = at - VNET_LENGTH;
+  if (view.getUint8(header + GSO_TYPE) !== GSO_NONE) return false;
+  if ((view.getUint8(header + FLAGS) & NEEDS_CSUM) === 0) return true;
+  if (view.getUint16(header + CSUM_START, true) !== ETHERNET.HEADER_LENGTH + IPV4.HEADER_LENGTH) return false;
+  return checksumOffset(view, header) === (isTcp ? TCP.CHECKSUM : UDP.CHECKSUM);
+};
+
 /** @returns whether the transport checksum field holds only the folded pseudo-header sum, not inverted */
-export function needsChecksum(view: DataView, at: number): boolean {
-  return (view.getUint8(at - VNET_LENGTH + FLAGS) & NEEDS_CSUM) !== 0;
-}
+export const needsChecksum = (view: DataView, at: number): boolean =>
+  (view.getUint8(at - VNET_LENGTH + FLAGS) & NEEDS_CSUM) !== 0;
 
 /** Says that the frame's checksums are whole. */
 export function checksumDone(view: DataView, at: number): void {

@@ -2,9 +2,10 @@
 // waits for nobody; what control wants of it, it looks up between two breaths, woken by an eventfd.
 // An error here ends the thread, and with it the program: nothing is forwarded that was not judged.
 import { type MessagePort, receiveMessageOnPort, workerData } from "node:worker_threads";
+import { READ_AHEAD } from "./fast-path.ts";
 import { NO_FRAME, PacketRing } from "./packet-ring.ts";
 import type { PacketSocket } from "./packet-sockets.ts";
-import { READ_AHEAD, Router } from "./router.ts";
+import { Router } from "./router.ts";
 import type { ClientSettings, Settings } from "./settings.ts";
 
 /** What the thread is started with. */

@@ -1,11 +1,11 @@
 // The Internet checksum (RFC 1071) and its incremental update (RFC 1624). A "sum" here is the folded ones'-complement sum
-// of 16-bit words, not inverted; a "delta" is what a change of data adds to such a sum. Checksum fields hold ~sum.
+// of 16-bit words, not inverted; a "delta" is what a change of data adds to such a sum, and several add up. Checksum fields hold ~sum.
 
 /** Folds a sum of up to 2^31 into 16 bits with end-around carry. */
-export function fold(sum: number): number {
+export const fold = (sum: number): number => {
   sum = (sum & 0xffff) + (sum >>> 16);
   return (sum & 0xffff) + (sum >>> 16);
-}
+};
 
 /**
  * @param at, length the bytes to sum; an odd last byte counts as the high byte of a word (RFC 1071 section 4.1)
@@ -36,17 +36,12 @@ export function delta16(before: number, after: number): number {
   return fold((~before & 0xffff) + after);
 }
 
-/** @returns the delta of replacing one 32-bit word, given as int32 or uint32, by another */
-export function delta32(before: number, after: number): number {
-  return fold((~before >>> 16) + (~before & 0xffff) + (after >>> 16) + (after & 0xffff));
-}
+/** @returns the delta of replacing one 32-bit word, given as int32 or uint32, by another: not folded, so below 2^18 */
+export const delta32 = (before: number, after: number): number =>
+  (~before >>> 16) + (~before & 0xffff) + (after >>> 16) + (after & 0xffff);
 
-/** @returns both deltas as one */
-export function addDeltas(a: number, b: number): number {
-  return fold(a + b);
-}
-
-/** @returns the checksum field after the data it covers changed by `delta`: ~(~HC + delta) (RFC 1624 equation 3) */
-export function updateChecksum(checksum: number, delta: number): number {
-  return ~fold((~checksum & 0xffff) + delta) & 0xffff;
-}
+/**
+ * @param delta the sum of all deltas, below 2^31
+ * @returns the checksum field after the data it covers changed by that: ~(~HC + delta) (RFC 1624 equation 3)
+ */
+export const updateChecksum = (checksum: number, delta: number): number => ~fold((~checksum & 0xffff) + delta) & 0xffff;

@@ -16,22 +16,16 @@ export function checkEthernet(length: number): number {
 }
 
 /** @returns whether the MAC address at `at` is a group address: multicast or broadcast (IEEE 802, I/G bit) */
-export function isGroupMac(view: DataView, at: number): boolean {
-  return (view.getUint8(at) & 1) !== 0;
-}
+export const isGroupMac = (view: DataView, at: number): boolean => (view.getUint8(at) & 1) !== 0;
 
 /** @returns the first four bytes of the MAC address at `at`, as an int32: cheap to compare */
-export function macHead(view: DataView, at: number): number {
-  return view.getInt32(at);
-}
+export const macHead = (view: DataView, at: number): number => view.getInt32(at);
 
 /** @returns the last two bytes of the MAC address at `at` */
-export function macTail(view: DataView, at: number): number {
-  return view.getUint16(at + 4);
-}
+export const macTail = (view: DataView, at: number): number => view.getUint16(at + 4);
 
 /** Writes a MAC address given as `macHead` and `macTail` return it. */
-export function writeMac(view: DataView, at: number, head: number, tail: number): void {
+export const writeMac = (view: DataView, at: number, head: number, tail: number): void => {
   view.setInt32(at, head);
   view.setUint16(at + 4, tail);
-}
+};

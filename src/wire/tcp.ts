@@ -33,9 +33,7 @@ export function checkTcp(view: DataView, at: number, length: number): number {
 }
 
 /** @returns bytes of the header with its options; below 20 in a header that `checkTcp` refuses */
-export function tcpHeaderLength(view: DataView, at: number): number {
-  return (view.getUint8(at + TCP.DATA_OFFSET) >>> 4) << 2;
-}
+export const tcpHeaderLength = (view: DataView, at: number): number => (view.getUint8(at + TCP.DATA_OFFSET) >>> 4) << 2;
 
 const OPTION_END = 0;
 const OPTION_NOP = 1;

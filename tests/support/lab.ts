@@ -135,6 +135,8 @@ export interface LabOptions {
   /** The clock at the start, in ms. */
   readonly now?: number;
   readonly seed?: number;
+  /** No frame goes the fast path. */
+  readonly careful?: boolean;
   /** Hears of DNS answers; without it, clients' answers are not held. */
   readonly control?: ControlEvents;
 }
@@ -153,7 +155,10 @@ export class Lab {
   /** Switched off by tests that send wrong checksums on purpose. */
   verifiesChecksums = true;
 
+  private readonly isCareful: boolean;
+
   constructor(options: LabOptions = {}) {
+    this.isCareful = options.careful ?? false;
     this.answering = new Set(options.answering ?? Object.keys(HOST_MAC));
     this.now = options.now ?? 1_000_000;
     const random = new Random(options.seed ?? 1);
@@ -168,7 +173,10 @@ export class Lab {
   /** Puts a frame on an interface. @returns what became of it, and all that was sent but ARP between us and the hosts */
   receive(iface: number, frame: Uint8Array, vnet?: Uint8Array): Outcome {
     const at = this.ring.put(frame, vnet);
-    const verdict = VERDICT_NAMES[this.router.receive(iface, at, frame.length)];
+    const { router } = this;
+    const { length } = frame;
+    const code = this.isCareful ? router.receiveCarefully(iface, at, length) : router.receive(iface, at, length);
+    const verdict = VERDICT_NAMES[code];
     this.rule = this.router.lastRule;
     this.flow = this.router.lastFlow;
     return { verdict, sent: this.takeSent() };

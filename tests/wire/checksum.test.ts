@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { addDeltas, delta16, delta32, fold, pseudoHeaderSum, sum, updateChecksum } from "../../src/wire/checksum.ts";
+import { delta16, delta32, fold, pseudoHeaderSum, sum, updateChecksum } from "../../src/wire/checksum.ts";
 import { TTL_DELTA } from "../../src/wire/ipv4.ts";
 import { checksum, fromHex, ip, payload, udp } from "../support/frames.ts";
 import { place } from "../support/place.ts";
@@ -125,7 +125,7 @@ describe("the incremental update (RFC 1624)", () => {
     const addresses = ["0.0.0.0", "255.255.255.255", "10.137.0.10", "192.0.2.254", "128.0.0.1", "0.0.255.255"].map(ip);
     for (const before of addresses) {
       for (const after of addresses) {
-        const words = addDeltas(delta16(before >>> 16, after >>> 16), delta16(before & 0xffff, after & 0xffff));
+        const words = delta16(before >>> 16, after >>> 16) + delta16(before & 0xffff, after & 0xffff);
         for (const delta of [delta32(before, after), delta32(before | 0, after | 0)]) {
           expect(updateChecksum(0x1234, delta)).toBe(updateChecksum(0x1234, words));
         }
