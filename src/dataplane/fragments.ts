@@ -45,14 +45,16 @@ export class Fragments {
   private readonly farPorts = new Int32Array(PACKETS);
   /** TCP: the sequence number of the payload's first byte, less the header's length. */
   private readonly sequence = new Int32Array(PACKETS);
-  /** The blocks seen, how many, and how many there will be (0: the last fragment has not come). */
+  /** The blocks seen, how many, where the last of them ends, and how many there will be (0: the last fragment has not come). */
   private readonly seen = new Int32Array(PACKETS * BITMAP_WORDS);
   private readonly blocks = new Int32Array(PACKETS);
+  private readonly reach = new Int32Array(PACKETS);
   private readonly end = new Int32Array(PACKETS);
 
   private readonly held = new Uint8Array(HELD * SLOT_LENGTH);
   private readonly heldLength = new Int32Array(HELD);
   private readonly heldFor = new Int32Array(HELD).fill(NONE);
+  private heldCount = 0;
 
   constructor(
     private readonly ring: Ring,
@@ -131,6 +133,7 @@ export class Fragments {
     this.held.set(this.ring.bytes.subarray(from, packet.at + length), free * SLOT_LENGTH);
     this.heldLength[free] = length;
     this.heldFor[free] = p;
+    this.heldCount++;
     return VERDICT.HELD;
   }
 
@@ -139,13 +142,13 @@ export class Fragments {
    * @returns its length, at the offset that `takenAt` says, or 0 when there is none
    */
   take(p: number): number {
-    const slot = this.heldFor.indexOf(p);
+    const slot = this.heldCount === 0 ? NONE : this.heldFor.indexOf(p);
     if (slot === NONE) return 0;
     const length = this.heldLength[slot];
     this.takenAt = this.ring.reserve();
     const from = slot * SLOT_LENGTH;
     this.ring.bytes.set(this.held.subarray(from, from + VNET_LENGTH + length), this.takenAt - VNET_LENGTH);
-    this.heldFor[slot] = NONE;
+    this.release(slot);
     return length;
   }
   takenAt = 0;
@@ -209,7 +212,8 @@ export class Fragments {
     this.order[free] = this.arrivals++;
     this.blocks[free] = 0;
     this.end[free] = 0;
-    this.seen.fill(0, free * BITMAP_WORDS, (free + 1) * BITMAP_WORDS);
+    this.seen.fill(0, free * BITMAP_WORDS, free * BITMAP_WORDS + ((this.reach[free] + 31) >>> 5));
+    this.reach[free] = 0;
     return free;
   }
 
@@ -218,30 +222,26 @@ export class Fragments {
     const first = packet.fragment & FRAGMENT_OFFSET;
     const count = (packet.length + 7) >> 3;
     const isLast = (packet.fragment & MORE_FRAGMENTS) === 0;
+    const end = first + count;
     let fresh = 0;
-    for (let block = first; block < first + count; block++) {
+    let again = 0;
+    for (let block = first; block < end; block = (block | 31) + 1) {
       const word = p * BITMAP_WORDS + (block >>> 5);
-      const bit = 1 << (block & 31);
-      if ((this.seen[word] & bit) === 0) fresh++;
-      this.seen[word] |= bit;
+      const blocks = (-1 << (block & 31)) & (-1 >>> Math.max(0, (block | 31) + 1 - end));
+      fresh |= blocks & ~this.seen[word];
+      again |= blocks & this.seen[word];
+      this.seen[word] |= blocks;
     }
     if (fresh === 0) return -VERDICT.FRAGMENT; // a duplicate, from the network: the first one counts
-    this.blocks[p] += fresh;
-    if (isLast && this.end[p] === 0) this.end[p] = first + count;
-    const beyond = this.end[p] !== 0 && (isLast ? this.hasBeyond(p) : first + count > this.end[p]);
-    if (fresh < count || beyond || (isLast && this.end[p] !== first + count)) {
+    this.blocks[p] += count;
+    this.reach[p] = Math.max(this.reach[p], end);
+    if (isLast && this.end[p] === 0) this.end[p] = end;
+    const isBeyond = this.end[p] !== 0 && this.reach[p] > this.end[p];
+    if (again !== 0 || isBeyond || (isLast && this.end[p] !== end)) {
       this.condemn(p);
       return -VERDICT.FRAGMENT_OVERLAP;
     }
     return p;
-  }
-
-  /** Whether something lies behind the end that the last fragment gave. */
-  private hasBeyond(p: number): boolean {
-    for (let block = this.end[p]; block < BITMAP_WORDS * 32; block++) {
-      if ((this.seen[p * BITMAP_WORDS + (block >>> 5)] & (1 << (block & 31))) !== 0) return true;
-    }
-    return false;
   }
 
   private forget(p: number): void {
@@ -250,6 +250,12 @@ export class Fragments {
   }
 
   private drop(p: number): void {
-    for (let i = 0; i < HELD; i++) if (this.heldFor[i] === p) this.heldFor[i] = NONE;
+    if (this.heldCount === 0) return;
+    for (let i = 0; i < HELD; i++) if (this.heldFor[i] === p) this.release(i);
+  }
+
+  private release(slot: number): void {
+    this.heldFor[slot] = NONE;
+    this.heldCount--;
   }
 }
