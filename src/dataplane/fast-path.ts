@@ -16,7 +16,7 @@ import { portsTowards, rewriteAddresses, rewritePorts } from "./rewrite.ts";
 import { MAX_INTERFACES } from "./ring.ts";
 import type { RuleChanges } from "./rule-changes.ts";
 import { DNS_PORT, type State } from "./state.ts";
-import { isWholeOffload } from "./vnet.ts";
+import { isPlainOffload, segmentSize } from "./vnet.ts";
 
 /** Bytes of the shortest frame that is handled here or read ahead. */
 const SHORTEST = ETHERNET.HEADER_LENGTH + IPV4.HEADER_LENGTH + UDP.HEADER_LENGTH;
@@ -98,7 +98,7 @@ export function makeFastPath(state: State, changes: RuleChanges): FastPath {
       const said = view.getUint16(transport + UDP.LENGTH);
       if (said < UDP.HEADER_LENGTH || said > payload) return false;
     }
-    if (!isWholeOffload(view, at, isTcp)) return false;
+    if (!isPlainOffload(view, at, isTcp)) return false;
 
     const ports = view.getInt32(transport);
     const hash = flows.hash(source, destination, ports, protocol);
@@ -111,7 +111,11 @@ export function makeFastPath(state: State, changes: RuleChanges): FastPath {
     if (interfaceOf[from] !== iface || (iface !== uplink && neighbours.isImpostor(from, at))) return false;
     if (next === OURSELVES || neighbours.state[next] < USABLE || !changes.isJudged(flow)) return false;
     const egress = interfaceOf[next];
-    if (total > mtu[egress]) return false;
+    if (total > mtu[egress]) {
+      // It passes as segments; those of UDP, and fragments, are rare.
+      const segment = isTcp ? segmentSize(view, at) : 0;
+      if (segment === 0 || IPV4.HEADER_LENGTH + tcpHeaderLength(view, transport) + segment > mtu[egress]) return false;
+    }
 
     if (isTcp) {
       if (!tcp.isPlain(view, flow, transport, payload)) return false;

@@ -65,13 +65,16 @@ function isChecksumPlace({ at, transport, protocol, length }: Packet, start: num
 }
 
 /**
- * Whether a whole TCP or UDP packet without IP options stays whole, with nothing left undone or just its checksum, and that where
- * it belongs: the common cases of `hasSoundOffload`.
+ * The common cases of `hasSoundOffload`, for a TCP or UDP packet without IP options that is no fragment: nothing is left undone, or
+ * its checksum, where it belongs; or it is TCP, to be cut into segments.
  * @param at offset of its frame
  */
-export const isWholeOffload = (view: DataView, at: number, isTcp: boolean): boolean => {
+export const isPlainOffload = (view: DataView, at: number, isTcp: boolean): boolean => {
   const header = at - VNET_LENGTH;
-  if (view.getUint8(header + GSO_TYPE) !== GSO_NONE) return false;
+  const gso = view.getUint8(header + GSO_TYPE);
+  if (gso !== GSO_NONE) {
+    if (!isTcp || (gso & ~GSO_ECN) !== GSO_TCPV4 || view.getUint16(header + GSO_SIZE, true) === 0) return false;
+  }
   if ((view.getUint8(header + FLAGS) & NEEDS_CSUM) === 0) return true;
   if (view.getUint16(header + CSUM_START, true) !== ETHERNET.HEADER_LENGTH + IPV4.HEADER_LENGTH) return false;
   return checksumOffset(view, header) === (isTcp ? TCP.CHECKSUM : UDP.CHECKSUM);
@@ -88,10 +91,8 @@ export function checksumDone(view: DataView, at: number): void {
 }
 
 /** @returns bytes of payload in each segment that the frame will be cut into, or 0 for a frame that stays whole */
-export function segmentSize(view: DataView, at: number): number {
-  if (view.getUint8(at - VNET_LENGTH + GSO_TYPE) === GSO_NONE) return 0;
-  return view.getUint16(at - VNET_LENGTH + GSO_SIZE, true);
-}
+export const segmentSize = (view: DataView, at: number): number =>
+  view.getUint8(at - VNET_LENGTH + GSO_TYPE) === GSO_NONE ? 0 : view.getUint16(at - VNET_LENGTH + GSO_SIZE, true);
 
 /** @returns offset of the first byte that the missing checksum covers */
 export function checksumStart(view: DataView, at: number): number {

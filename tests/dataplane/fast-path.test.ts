@@ -23,18 +23,21 @@ import {
   withRules,
 } from "../support/lab.ts";
 import { sentPort } from "../support/nat.ts";
-import { leaveChecksum, vnet } from "../support/offload.ts";
+import { GSO, leaveChecksum, vnet } from "../support/offload.ts";
 import { Random } from "../support/random.ts";
 
 const CLIENTS = [WORK_HOST, LAN_HOST, LAN_HOST_2];
 const REMOTES = [REMOTE, REMOTE_2, GATEWAY, NEIGHBOUR, OUTSIDE];
 const TALKS = 24;
 
-/** "work" has a pinned MAC address, "lan" may be reached by it, and its packets must be smaller. */
+/** "work" has a pinned MAC address; "lan" may be reached by it and, at ports that it uses, by anyone; its packets must be smaller. */
 const PINNED: Settings = {
   ...SETTINGS,
   interfaces: SETTINGS.interfaces.map((iface, i) => ({ ...iface, mtu: i === 2 ? 600 : iface.mtu, clampMss: i === 1 })),
-  clients: [{ ...WORK_SETTINGS, mac: mac(HOST_MAC[WORK_HOST]), reach: [1] }, LAN_SETTINGS],
+  clients: [
+    { ...WORK_SETTINGS, mac: mac(HOST_MAC[WORK_HOST]), reach: [1] },
+    { ...LAN_SETTINGS, openFilter: true },
+  ],
 };
 
 interface Frame {
@@ -101,13 +104,18 @@ class Twins {
 }
 
 /** A talk between random ends, opened as far as the firewall lets it. */
-function open(twins: Twins, random: Random): Talk {
+function open(twins: Twins, talks: readonly Talk[], random: Random): Talk {
+  const remote = random.pick(random.chance(0.15) ? CLIENTS : REMOTES);
+  const ports = [53, 80, 443, 5000];
   const talk: Talk = {
     isTcp: random.chance(0.5),
     client: random.pick(CLIENTS),
     clientPort: 1024 + random.below(60000),
-    remote: random.pick(random.chance(0.15) ? CLIENTS : REMOTES),
-    remotePort: random.pick([53, 80, 443, 5000]),
+    remote,
+    // At our own address others' ports are to be found.
+    remotePort: random.pick(
+      remote === OUTSIDE && talks.length > 0 ? talks.map(({ outsidePort }) => outsidePort) : ports,
+    ),
     outsidePort: 0,
     sequence: random.next(),
     remoteSequence: random.next(),
@@ -177,7 +185,7 @@ function oddFields(talk: Talk, random: Random): Partial<TcpFields> {
 /** The frame with something wrong or unusual about it. */
 function changed({ iface, bytes }: Frame, random: Random): Frame {
   const copy = bytes.slice();
-  switch (random.below(10)) {
+  switch (random.below(13)) {
     case 0: // bits of the headers, with checksums that are right for them or not
       for (let bits = 1 + random.below(3); bits > 0; bits--) copy[random.below(60)] ^= 1 << random.below(8);
       return { iface, bytes: random.chance(0.7) ? withHeaderChecksum(copy) : copy };
@@ -193,8 +201,16 @@ function changed({ iface, bytes }: Frame, random: Random): Frame {
       if (random.chance(0.5)) copy.set(mac(OUR_MAC[other]), 0);
       return { iface: other, bytes: copy };
     }
-    case 4: {
-      const { frame, vnet } = leaveChecksum(copy);
+    case 4:
+    case 10:
+    case 11:
+    case 12: {
+      const isCut = copy[23] === 6 && random.chance(0.6);
+      const cut = {
+        gsoType: random.pick([GSO.TCPV4, GSO.TCPV4 | 0x80]),
+        gsoSize: random.pick([0, 100, 540, 560, 561, 1400]),
+      };
+      const { frame, vnet } = leaveChecksum(copy, isCut ? cut : {});
       return { iface, bytes: frame, vnet };
     }
     case 5: {
@@ -207,8 +223,9 @@ function changed({ iface, bytes }: Frame, random: Random): Frame {
       };
       return { iface, bytes: copy, vnet: vnet(fields) };
     }
-    case 6: // from a group
-      copy[6] |= 1;
+    case 6: // from a group, or from or to somebody else
+      if (random.chance(0.3)) copy[6] |= 1;
+      else copy[random.below(12)] ^= 1 << random.below(8);
       return { iface, bytes: copy };
     case 7: // lengths
       copy.set([0, random.below(80)], 16);
@@ -262,7 +279,7 @@ test("does with every frame what the careful way does", () => {
   let talks: Talk[] = [];
   let forwarded = 0;
   for (let step = 0; step < 25_000; step++) {
-    if (talks.length < TALKS || random.chance(0.02)) talks = [open(twins, random), ...talks.slice(0, TALKS - 1)];
+    if (talks.length < TALKS || random.chance(0.02)) talks = [open(twins, talks, random), ...talks.slice(0, TALKS - 1)];
     const frame = nextFrame(random.pick(talks), random);
     if (twins.receive(random.chance(0.75) ? frame : changed(frame, random))) forwarded++;
     if (random.chance(0.005)) somethingElse(twins, random);
