@@ -71,6 +71,7 @@ export function makeFastPath(state: State, changes: RuleChanges): FastPath {
     if (macHead(view, at) !== ourHead[iface] || macTail(view, at) !== ourTail[iface]) return false;
     if (isGroupMac(view, at + ETHERNET.SOURCE)) return false;
 
+    // A plain header, checked: what Packet.parse checks too.
     const ip = at + ETHERNET.HEADER_LENGTH;
     const typeToTos = view.getInt32(at + ETHERNET.TYPE);
     const total = view.getUint16(ip + IPV4.TOTAL_LENGTH);
@@ -100,6 +101,7 @@ export function makeFastPath(state: State, changes: RuleChanges): FastPath {
     }
     if (!isPlainOffload(view, at, isTcp)) return false;
 
+    // An open flow, its packet where and as it must be.
     const ports = view.getInt32(transport);
     const hash = flows.hash(source, destination, ports, protocol);
     const hit = flows.findHashed(hash, source, destination, ports, protocol);
@@ -117,6 +119,7 @@ export function makeFastPath(state: State, changes: RuleChanges): FastPath {
       if (segment === 0 || IPV4.HEADER_LENGTH + tcpHeaderLength(view, transport) + segment > mtu[egress]) return false;
     }
 
+    // What it changes in the flow comes last: nothing sends it the careful way after that.
     if (isTcp) {
       if (!tcp.isPlain(view, flow, transport, payload)) return false;
       const end = (view.getInt32(transport + TCP.SEQUENCE) + payload - tcpHeaderLength(view, transport)) | 0;
@@ -128,6 +131,7 @@ export function makeFastPath(state: State, changes: RuleChanges): FastPath {
     // Of UDP only the client's packets keep a flow alive (RFC 4787 REQ-6).
     if (isTcp || iface !== uplink) state.refresh(flow, timeouts.of(flow));
 
+    // From here on it is sent.
     const back = side ^ 1;
     const addresses = rewriteAddresses(
       view,

@@ -192,12 +192,12 @@ describe("init, with other programs in the firewall's place", () => {
     expect(await machine.powerOff()).toBe(0);
   });
 
-  test("powers off although it does not stop", async () => {
+  test("powers off although it would not stop", async () => {
     const machine = await bootProgram("trap '' TERM; echo stubborn; while :; do sleep 1; done");
     await machine.says("stubborn");
     const since = performance.now();
     expect(await machine.powerOff()).toBe(0);
-    expect(performance.now() - since).toBeWithin(300, 3000);
+    expect(performance.now() - since).toBeLessThan(2000);
     expect(linesOf(machine)).toEqual(["stubborn", "init: poweroff", "reboot: Power down"]);
   });
 
