@@ -57,9 +57,11 @@ export class QubeDouble {
   }
 }
 
-/** Settles when the test that started this program asks it to go on, by SIGUSR2. */
-export function asked(): Promise<void> {
-  return new Promise((resolve) => process.once("SIGUSR2", () => resolve()));
+/** Says something, and settles when the test that started this program asks it to go on, by SIGUSR2. */
+export async function sayAndWait(line: string): Promise<void> {
+  const asked = new Promise<void>((resolve) => process.once("SIGUSR2", () => resolve()));
+  console.log(line); // the test may ask at once
+  await asked;
 }
 
 /** @throws when it takes too long */

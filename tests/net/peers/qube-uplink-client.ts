@@ -2,7 +2,7 @@
 // with doubles in place of Xen and dom0. Cables vif7.0 and vif8.0 lead to that client, vif1.0 to the client 10.137.0.9. It
 // says when a step is in force, with what QubesDB has of names, and goes on to the next on SIGUSR2.
 import { parseAddress } from "../../../src/control/address.ts";
-import { asked, QubeDouble, until } from "../qube-double.ts";
+import { QubeDouble, sayAndWait, until } from "../qube-double.ts";
 
 /** As dom0 lists them: the netvm too is a client to it. */
 const CONNECTED = "10.137.0.7 10.137.0.9";
@@ -22,8 +22,7 @@ function names(): string {
 /** Waits for a line of the program's own log that tells of a step, then tells the test. */
 async function step(what: string, condition: () => boolean): Promise<void> {
   await until(what, condition);
-  console.log(`step ${what}: ${names()}`);
-  await asked();
+  await sayAndWait(`step ${what}: ${names()}`);
 }
 
 /** Whether QubesDB tells of names, which it does as long as the client has its rules. */

@@ -4,7 +4,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { formatMac } from "../../../src/control/address.ts";
 import { listDevices } from "../../../src/linux/interfaces.ts";
-import { asked, QubeDouble, until } from "../qube-double.ts";
+import { QubeDouble, sayAndWait, until } from "../qube-double.ts";
 
 /** What a run of cycles must leave as it was. */
 interface Holdings {
@@ -60,14 +60,11 @@ const client = double.attach(1, "10.137.0.9");
 
 const qube = await double.start();
 await double.connected(client);
-console.log("the client has its interface");
-
-await asked();
+await sayAndWait("the client has its interface");
 for (let i = 0; i < 50; i++) await cycle(100 + i); // what grows once has grown
 const before = holdings();
 for (let i = 0; i < Number(cycles); i++) await cycle(1000 + i);
 const after = holdings();
-console.log(`holdings ${JSON.stringify({ before, after, mistakes: database.mistakes })}`);
-await asked();
+await sayAndWait(`holdings ${JSON.stringify({ before, after, mistakes: database.mistakes })}`);
 await qube.stop();
 process.exit();
