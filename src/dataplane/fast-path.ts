@@ -1,10 +1,12 @@
-// The way of most packets, straight through: TCP and UDP without IP options, whole, of a flow that is open and goes on as it is,
-// between neighbours that are known. All else is left as it came, for the router's careful way, which does the same to these.
+// The way of most packets, straight through: TCP and UDP without IP options, whole, of a flow that is open and goes on as it
+// is, between neighbours that are known. All else is left as it came, for the router's careful way, which does the same to
+// these.
 //
-// A closure, for speed: a thread has one, so what it closes over is constant to the compiler, and so is what that holds and nobody
-// writes to twice (hence useDefineForClassFields in tsconfig.json: else every field is). Looked up anew for each packet, the tables'
-// places in memory take twice the time that the packet itself does. It stays so fast only while all that it calls is inlined: small
-// functions, at most five deep, and constants, since a function declaration is looked up at every call.
+// A closure, for speed: a thread has one, so what it closes over is constant to the compiler, and so is what that holds and
+// nobody writes to twice (hence useDefineForClassFields in tsconfig.json: else every field is). Looked up anew for each
+// packet, the tables' places in memory take twice the time that the packet itself does. It stays so fast only while all that
+// it calls is inlined: small functions, at most five deep, and constants, since a function declaration is looked up at every
+// call.
 import { fold } from "../wire/checksum.ts";
 import { ETHERNET, ETHERTYPE, isGroupMac, macHead, macTail, writeMac } from "../wire/ethernet.ts";
 import { FRAGMENT_OFFSET, IPV4, MORE_FRAGMENTS, PROTOCOL } from "../wire/ipv4.ts";

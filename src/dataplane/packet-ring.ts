@@ -77,7 +77,8 @@ const LONG_FRAMES = 16;
 const ORIGINATED_LENGTH = VNET_LENGTH + RESERVED_LENGTH;
 const ORIGINATED_FRAMES = 64;
 
-// A place in memory for each interface, which takes addresses but no memory before it is there: receive ring, then messages and vectors of its transmit queue.
+// A place in memory for each interface, which takes addresses but no memory before it is there: receive ring, then messages
+// and vectors of its transmit queue.
 const RECEIVE_LENGTH = RING_SHAPE.slotSize * RING_SHAPE.slots;
 const TRANSMIT_LENGTH = pages(QUEUE_LENGTH * (MESSAGE_LENGTH + VECTOR_LENGTH));
 const PLACE_LENGTH = RECEIVE_LENGTH + TRANSMIT_LENGTH;

@@ -1,6 +1,7 @@
-// The way of a frame: most go straight through (fast-path.ts); the others are taken apart here with care: checks, flow look-up,
-// and on a hit the rewriting in place; on a miss admission decides whether there will be a flow. A pure machine: frames in, frames out through the ring, a clock passed in.
-// No allocation per frame, no exceptions; whatever is not understood is dropped, and counted by its verdict.
+// The way of a frame: most go straight through (fast-path.ts); the others are taken apart here with care: checks, flow
+// look-up, and on a hit the rewriting in place; on a miss admission decides whether there will be a flow. A pure machine:
+// frames in, frames out through the ring, a clock passed in. No allocation per frame, no exceptions; whatever is not
+// understood is dropped, and counted by its verdict.
 import { updateChecksum } from "../wire/checksum.ts";
 import { checkEthernet, ETHERNET, ETHERTYPE, isGroupMac, macHead, macTail, writeMac } from "../wire/ethernet.ts";
 import { ICMP_TYPE, UNREACHABLE_CODE } from "../wire/icmp.ts";
@@ -156,7 +157,7 @@ export class Router {
     return verdict;
   }
 
-  /** Reads ahead what `receive` will need for a batch of frames. @param offsets, lengths the frames, at most READ_AHEAD */
+  /** Reads ahead what `receive` will need for a batch of frames. @param count how many there are, at most READ_AHEAD */
   readAhead(offsets: Int32Array, lengths: Int32Array, count: number): void {
     this.fastPath.readAhead(offsets, lengths, count);
   }

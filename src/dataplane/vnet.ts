@@ -65,8 +65,8 @@ function isChecksumPlace({ at, transport, protocol, length }: Packet, start: num
 }
 
 /**
- * The common cases of `hasSoundOffload`, for a TCP or UDP packet without IP options that is no fragment: nothing is left undone, or
- * its checksum, where it belongs; or it is TCP, to be cut into segments.
+ * The common cases of `hasSoundOffload`, for a TCP or UDP packet without IP options that is no fragment: nothing is left
+ * undone, or its checksum, where it belongs; or it is TCP, to be cut into segments.
  * @param at offset of its frame
  */
 export const isPlainOffload = (view: DataView, at: number, isTcp: boolean): boolean => {

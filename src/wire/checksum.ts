@@ -1,5 +1,6 @@
 // The Internet checksum (RFC 1071) and its incremental update (RFC 1624). A "sum" here is the folded ones'-complement sum
-// of 16-bit words, not inverted; a "delta" is what a change of data adds to such a sum, and several add up. Checksum fields hold ~sum.
+// of 16-bit words, not inverted; a "delta" is what a change of data adds to such a sum, and several add up. Checksum
+// fields hold ~sum.
 
 /** Folds a sum of up to 2^31 into 16 bits with end-around carry. */
 export const fold = (sum: number): number => {

@@ -1,11 +1,12 @@
 // Which fragments pass, compared with a plain model: a set of the blocks of 8 bytes that have come.
 import { expect, test } from "bun:test";
 import { MORE_FRAGMENTS } from "../../src/wire/ipv4.ts";
-import { ipv4, payload, udp } from "../support/frames.ts";
-import { Lab, REMOTE, WORK_HOST } from "../support/lab.ts";
+import { type Ipv4Fields, ipv4, payload, udp } from "../support/frames.ts";
+import { forwarded, Lab, OUTSIDE, REMOTE, WORK_HOST } from "../support/lab.ts";
 import { Random } from "../support/random.ts";
 
 const UDP = 17;
+const FORWARDED = "forwarded";
 const PACKETS = 3000;
 /** Fragments tried of each packet. */
 const MOST = 12;
@@ -28,7 +29,7 @@ class Model {
     if (isLast && this.end === 0) this.end = first + count;
     const isBeyond = this.end > 0 && [...this.seen].some((block) => block >= this.end);
     this.isCondemned = fresh.length < count || isBeyond || (isLast && this.end !== first + count);
-    return this.isCondemned ? "dropped: fragments overlap" : "forwarded";
+    return this.isCondemned ? "dropped: fragments overlap" : FORWARDED;
   }
 
   get isWhole(): boolean {
@@ -36,15 +37,12 @@ class Model {
   }
 }
 
-/** A fragment of the flow's packets: so many blocks from the first on. */
-function fragment(identification: number, first: number, count: number, isLast: boolean, random: Random): Uint8Array {
-  const ends = { source: WORK_HOST, destination: REMOTE };
-  const word = (isLast ? 0 : MORE_FRAGMENTS) | first;
-  // The last one may end within a block.
-  const content = payload(count * 8 - (isLast ? random.below(8) : 0));
-  if (first > 0) return ipv4({ ...ends, identification, fragment: word }, UDP, content);
-  const whole = udp({ ...ends, sourcePort: 4000, destinationPort: 5000 }, payload(1472)).subarray(20, 20 + count * 8);
-  return ipv4({ ...ends, identification, fragment: word }, UDP, whole);
+/** A fragment of a packet of the flow's, as it comes, or as it goes: so many bytes from the first block on. */
+function fragment(ends: Ipv4Fields, first: number, length: number, isLast: boolean): Uint8Array {
+  const fields = { ...ends, fragment: (isLast ? 0 : MORE_FRAGMENTS) | first };
+  if (first > 0) return ipv4(fields, UDP, payload(length));
+  const whole = udp({ ...ends, sourcePort: 4000, destinationPort: 5000 }, payload(1472));
+  return ipv4(fields, UDP, whole.subarray(20, 20 + length));
 }
 
 test("fragments pass that say nothing twice, nor anything behind the end", () => {
@@ -61,10 +59,15 @@ test("fragments pass that say nothing twice, nor anything behind the end", () =>
       const count = Math.min(1 + random.below(n === 0 ? 8 : random.pick([3, 33, 180])), BLOCKS - first);
       const isLast = n > 0 && random.chance(0.3);
       if (count === 0) continue;
-      const expected = model.judge(first, count, isLast);
-      const packet = fragment(identification, first, count, isLast, random);
-      expect([first, count, isLast, lab.from(WORK_HOST, packet).verdict]).toEqual([first, count, isLast, expected]);
-      verdicts.set(expected, (verdicts.get(expected) ?? 0) + 1);
+      const verdict = model.judge(first, count, isLast);
+      // The last one may end within a block.
+      const length = count * 8 - (isLast ? random.below(8) : 0);
+      const ends = { source: WORK_HOST, destination: REMOTE, identification };
+      const outside = fragment({ ...ends, source: OUTSIDE, ttl: 63 }, first, length, isLast);
+      const expected = verdict === FORWARDED ? forwarded(REMOTE, outside) : { verdict, sent: [] };
+      const outcome = lab.from(WORK_HOST, fragment(ends, first, length, isLast));
+      expect({ first, count, isLast, outcome }).toEqual({ first, count, isLast, outcome: expected });
+      verdicts.set(verdict, (verdicts.get(verdict) ?? 0) + 1);
     }
   }
   expect(Math.min(...verdicts.values())).toBeGreaterThan(PACKETS / 3);
