@@ -280,8 +280,10 @@ export class TcpTracker {
 
   /** @returns the largest window that a side has offered, in bytes; at least 1, since probes pass a closed one */
   private window(flow: number, side: number): number {
-    const scale = (this.words[flow * FLOW_WORDS + FLOW.STATE] >>> scaleShift(side)) & 15;
-    return this.rawWindow(flow, side) << scale;
+    // Not by rawWindow: a call deeper it is not inlined any more (fast-path.ts), which takes a third of the packet's time.
+    const at = flow * FLOW_WORDS;
+    const raw = (this.words[at + WINDOWS] >>> (side << 4)) & 0xffff;
+    return raw << ((this.words[at + FLOW.STATE] >>> scaleShift(side)) & 15);
   }
 
   private rawWindow(flow: number, side: number): number {
