@@ -84,6 +84,7 @@ function settings(maxFlows: number): Settings {
     nat: {
       maxFlows,
       resetUnknown: true,
+      kernelPath: true,
       timeouts: {
         udpNew: 8000,
         udp: 8000,

@@ -115,10 +115,11 @@ function formatDns(redirects: readonly Redirect[]): string {
   );
 }
 
-function formatNat({ maxFlows, resetUnknown }: NatSettings): string {
+function formatNat({ maxFlows, resetUnknown, kernelPath }: NatSettings): string {
   return formatSection("nat", [
     ["max_flows", String(maxFlows)],
     ["reset", String(resetUnknown)],
+    ["kernel_path", String(kernelPath)],
   ]);
 }
 

@@ -38,6 +38,7 @@ export function readNat(report: Report, sections: TomlTable): NatSettings {
   const settings = {
     maxFlows: table.optional("max_flows", integerReader(FLOWS.least, FLOWS.most), String(FLOWS.usual)) ?? FLOWS.usual,
     resetUnknown: table.optional("reset", readBoolean, "true") ?? true,
+    kernelPath: table.optional("kernel_path", readBoolean, "true") ?? true,
     timeouts: readTimeouts(table),
   };
   table.finish();

@@ -1,11 +1,21 @@
 // Control's handle on the dataplane's thread: starts it, posts commands, hears reports.
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
+import {
+  flowRecordsAt,
+  KernelCounters,
+  type KernelPrograms,
+  loadKernelPrograms,
+  mapFlows,
+  unloadKernelPrograms,
+} from "../dataplane/kernel-loader.ts";
 import { type PacketSocket, PacketSockets } from "../dataplane/packet-sockets.ts";
 import type { ClientSettings, Settings } from "../dataplane/settings.ts";
-import type { Command, Report, SharedState, Start } from "../dataplane/worker.ts";
+import type { Command, Report, Start } from "../dataplane/worker.ts";
 import { openEvent, signalEvent } from "../linux/eventfd.ts";
-import { libc } from "../linux/libc.ts";
+import { libc, SystemError } from "../linux/libc.ts";
 import { threadFile } from "../linux/thread-file.ts";
+import { log } from "./log.ts";
+import type { DataplaneState } from "./state.ts";
 
 /** How long a name server may take, in ms. */
 const ANSWER_TIMEOUT = 2000;
@@ -37,6 +47,7 @@ export class Dataplane {
     private readonly port: MessagePort,
     private readonly wake: number,
     private readonly sockets: PacketSockets,
+    private readonly kernelPrograms: KernelPrograms | undefined,
   ) {
     this.failed = new Promise((_, reject) => {
       this.fail = reject;
@@ -51,21 +62,28 @@ export class Dataplane {
    * @param settings whose interfaces are up
    * @throws Error where an interface can't be opened
    */
-  static async start(settings: Settings): Promise<{ dataplane: Dataplane; state: SharedState }> {
+  static async start(settings: Settings): Promise<{ dataplane: Dataplane; state: DataplaneState }> {
     const { port1, port2 } = new MessageChannel();
-    const sockets = new PacketSockets();
-    const inForce = sockets.open(namesOf(settings));
+    const { maxFlows } = settings.nat;
+    const kernelPrograms = settings.nat.kernelPath ? loadKernelPath(maxFlows) : undefined;
+    const sockets = new PacketSockets(kernelPrograms);
+    const inForce = openSockets(sockets, settings, kernelPrograms);
     const wake = openEvent();
-    const start: Start = { settings, sockets: inForce, port: port2, wake };
+    const flows = mapFlows(maxFlows, kernelPrograms);
+    const start: Start = { settings, sockets: inForce, port: port2, wake, flows, kernelPrograms };
     const dataplane = new Dataplane(
       new Worker(threadFile("dataplane/worker"), { workerData: start, transferList: [port2] }),
       port1,
       wake,
       sockets,
+      kernelPrograms,
     );
     dataplane.lists.push(inForce);
     const report = await dataplane.answer();
-    if (report.type === "ready") return { dataplane, state: report.state };
+    if (report.type === "ready") {
+      const kernel = new KernelCounters(kernelPrograms);
+      return { dataplane, state: { ...report.state, flows: flowRecordsAt(flows, maxFlows), kernel } };
+    }
     dataplane.end();
     throw unexpected(report);
   }
@@ -161,7 +179,33 @@ export class Dataplane {
     this.worker.unref();
     this.port.close();
     this.sockets.keep([]);
+    if (this.kernelPrograms !== undefined) unloadKernelPrograms(this.kernelPrograms);
     libc.close(this.wake);
+  }
+}
+
+/** @returns undefined where the kernel can't have it; then all frames come to the dataplane's thread */
+function loadKernelPath(maxFlows: number): KernelPrograms | undefined {
+  try {
+    return loadKernelPrograms(maxFlows);
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    log(`no kernel path, busy flows are slower: ${error.message}`);
+    return undefined;
+  }
+}
+
+/** The first sockets. @throws Error where an interface can't be opened; then nothing is left of the kernel path either */
+function openSockets(
+  sockets: PacketSockets,
+  settings: Settings,
+  programs: KernelPrograms | undefined,
+): readonly PacketSocket[] {
+  try {
+    return sockets.open(namesOf(settings));
+  } catch (error) {
+    if (programs !== undefined) unloadKernelPrograms(programs);
+    throw error;
   }
 }
 

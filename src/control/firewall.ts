@@ -2,7 +2,6 @@
 // the configuration, and when, is the business of the verbs (run, appliance).
 
 import type { Settings } from "../dataplane/settings.ts";
-import type { SharedState } from "../dataplane/worker.ts";
 import { requireNetworkCapabilities } from "../linux/capabilities.ts";
 import { listDevices, takeInterface } from "../linux/interfaces.ts";
 import { formatAddress, formatMac, formatPrefix } from "./address.ts";
@@ -13,7 +12,7 @@ import { LiveRules, type ResolvedNames } from "./live-rules.ts";
 import { log } from "./log.ts";
 import { RefusalLog } from "./refusal-log.ts";
 import { makeSettings, type SettingsOptions } from "./settings.ts";
-import { describeState } from "./state.ts";
+import { type DataplaneState, describeState } from "./state.ts";
 
 /** The configuration does not fit this machine. */
 export class ConfigurationError extends Error {
@@ -31,7 +30,7 @@ export class Firewall {
 
   private constructor(
     private readonly dataplane: Dataplane,
-    private readonly state: SharedState,
+    private readonly state: DataplaneState,
     config: Config,
     private settings: Settings,
     private held: Held,

@@ -1,18 +1,35 @@
 // What the dataplane is doing, for people to read: frames by what became of them, and the flows.
 import { FLOW, FLOW_WORDS } from "../dataplane/flows.ts";
+import type { KernelCounters } from "../dataplane/kernel-loader.ts";
 import { RING_COUNTERS } from "../dataplane/packet-ring.ts";
 import type { Settings } from "../dataplane/settings.ts";
 import { tcpStateName } from "../dataplane/tcp-state.ts";
-import { VERDICT_NAMES } from "../dataplane/verdict.ts";
+import { VERDICT, VERDICT_NAMES } from "../dataplane/verdict.ts";
 import type { SharedState } from "../dataplane/worker.ts";
 import { flowText, ruleText } from "./flow-text.ts";
 
-/** @returns a line for each counter that is not zero, then one for each flow */
-export function describeState(state: SharedState, settings: Settings): string[] {
+/** What control may read while the dataplane runs. */
+export interface DataplaneState extends SharedState {
+  /** The flow table's records. */
+  readonly flows: Int32Array;
+  /** Frames that took the kernel path. */
+  readonly kernel: Pick<KernelCounters, "forwarded" | "refused">;
+}
+
+/**
+ * @returns a line for each counter that is not zero, then one for each flow. Frames that took the kernel path are counted among
+ * all frames, and once more by themselves.
+ */
+export function describeState(state: DataplaneState, settings: Settings): string[] {
   const flows = describeFlows(state.flows, settings);
+  const byKernel = new Float64Array(VERDICT_NAMES.length);
+  byKernel[VERDICT.FORWARDED] = state.kernel.forwarded;
+  byKernel[VERDICT.OFFLOAD] = state.kernel.refused;
+  const frames = state.verdicts.map((count, verdict) => count + byKernel[verdict]);
   return [
     ...describeCounters("ring", state.ring, RING_COUNTERS),
-    ...describeCounters("frames", state.verdicts, VERDICT_NAMES),
+    ...describeCounters("frames", frames, VERDICT_NAMES),
+    ...describeCounters("kernel path", byKernel, VERDICT_NAMES),
     `flows: ${flows.length}`,
     ...flows,
   ];

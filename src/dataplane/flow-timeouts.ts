@@ -16,7 +16,8 @@ export const TIMEOUT = {
 } as const;
 
 const SHIFT = FLOW_STATE.TIMEOUT_SHIFT;
-const MASK = 7 << SHIFT;
+/** The bits of STATE that they take. */
+export const TIMEOUT_MASK = 7 << SHIFT;
 
 export class FlowTimeouts {
   /** Seconds, by number. */
@@ -37,6 +38,6 @@ export class FlowTimeouts {
   /** @param timeout one of TIMEOUT */
   set(flow: number, timeout: number): void {
     const at = flow * FLOW_WORDS + FLOW.STATE;
-    this.flows.words[at] = (this.flows.words[at] & ~MASK) | (timeout << SHIFT);
+    this.flows.words[at] = (this.flows.words[at] & ~TIMEOUT_MASK) | (timeout << SHIFT);
   }
 }

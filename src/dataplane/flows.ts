@@ -1,4 +1,4 @@
-// The flow table: fixed capacity, allocated once, in shared memory so that control can list flows while the worker runs.
+// The flow table: fixed capacity, allocated once, in memory that control reads too, to list flows while the worker runs.
 // A flow has two sides, each named by the packets that arrive from it: side 0 is the originator, side 1 the responder.
 // A packet that matches one side leaves as the inverse of the other side: that is all of NAT, in both directions.
 
@@ -55,6 +55,9 @@ export const FLOW_STATE = {
   TIMEOUT_SHIFT: 28,
 } as const;
 
+/** In a free record. Not a word that the kernel path writes to: it may be late (kernel-path.ts). */
+const NEXT_FREE = FLOW.SOURCE;
+
 const SIDE_1 = 1;
 const HOP_SHIFT = 8;
 /** From the bits of side 0's neighbour to those of side 1's. */
@@ -62,11 +65,10 @@ const HOP_BITS = 12;
 const TAG_MASK = 0xffc00000 | 0;
 
 export class FlowTable {
-  readonly words: Int32Array;
   /** The address that OUTBOUND flows have in place of the client's: int32, host order. */
   external = 0;
   /**
-   * The first free flow; `capacity` when there is none. A free flow's DEADLINE says how many numbers after its own the next
+   * The first free flow; `capacity` when there is none. A free flow's NEXT_FREE says how many numbers after its own the next
    * is, less one: so memory of zeros, which takes no memory before it is written to, is a list of all.
    */
   private free = 0;
@@ -80,13 +82,14 @@ export class FlowTable {
   /**
    * @param capacity flows, 1 to MAX_FLOWS
    * @param seed a random number that keeps clients from choosing addresses and ports that collide
+   * @param words memory for the records, all zero: FLOW_WORDS each
    */
   constructor(
     readonly capacity: number,
     seed: number,
+    readonly words: Int32Array = new Int32Array(capacity * FLOW_WORDS),
   ) {
     this.seed = seed | 0;
-    this.words = new Int32Array(new SharedArrayBuffer(capacity * FLOW_WORDS * 4));
     const slots = 2 ** Math.ceil(Math.log2(capacity * 4));
     this.index = new Int32Array(slots);
     this.indexMask = slots - 1;
@@ -167,7 +170,7 @@ export class FlowTable {
     if (flow === this.capacity) return NO_FLOW;
     if (flow === this.reached) this.reached++; // the list gives what was never used last, in order
     const at = flow * FLOW_WORDS;
-    this.free = flow + 1 + this.words[at + FLOW.DEADLINE];
+    this.free = flow + 1 + this.words[at + NEXT_FREE];
     this.words.fill(0, at, at + FLOW_WORDS);
     this.words[at + FLOW.STATE] = FLOW_STATE.USED;
     this.count++;
@@ -191,7 +194,7 @@ export class FlowTable {
   discard(flow: number): void {
     const at = flow * FLOW_WORDS;
     this.words[at + FLOW.STATE] = 0;
-    this.words[at + FLOW.DEADLINE] = this.free - flow - 1;
+    this.words[at + NEXT_FREE] = this.free - flow - 1;
     this.free = flow;
     this.count--;
   }

@@ -21,7 +21,7 @@ const FAILED = 2;
 export const USABLE = 3;
 const REACHABLE = 3;
 const PROBING = 4;
-const PINNED = 5;
+export const PINNED = 5;
 
 const RETRY_MS = 1000; // RFC 1122 2.3.2.1: at most one request a second and destination
 const INCOMPLETE_TRIES = 3;
@@ -42,6 +42,9 @@ export class NeighbourTable {
 
   /** The interface that it is on. */
   readonly interfaceOf = new Int32Array(CAPACITY);
+
+  /** Called when a neighbour who was USABLE is not as it was any more: no packet goes to where it was. */
+  onChange: () => void = () => {};
 
   private readonly address = new Int32Array(CAPACITY);
   /** Flows (and the gateway's place) that hold a number; it stays the same neighbour while any do. */
@@ -270,8 +273,10 @@ export class NeighbourTable {
   private retry(n: number): void {
     const probing = this.state[n] === PROBING;
     if (this.tries[n] < (probing ? PROBE_TRIES : INCOMPLETE_TRIES)) this.ask(n, this.state[n]);
-    else if (probing) this.ask(n, INCOMPLETE);
-    else {
+    else if (probing) {
+      this.ask(n, INCOMPLETE);
+      this.onChange();
+    } else {
       this.state[n] = FAILED;
       this.since[n] = this.now;
       this.waiting.drop(n);
@@ -281,10 +286,12 @@ export class NeighbourTable {
   /** Notes a neighbour's MAC address, and sends what waited for it. */
   private learn(n: number, head: number, tail: number, state = REACHABLE): void {
     if (this.state[n] === PINNED && state !== PINNED) return;
+    const isElsewhere = this.state[n] >= USABLE && (this.head[n] !== head || this.tail[n] !== tail);
     this.state[n] = state;
     this.since[n] = this.now;
     this.head[n] = head;
     this.tail[n] = tail;
+    if (isElsewhere) this.onChange();
     this.waiting.release(this.ring, n, this.interfaceOf[n], head, tail);
   }
 

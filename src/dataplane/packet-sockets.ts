@@ -2,8 +2,10 @@
 // still be using what changes, 8 to 24 ms as measured, in which the dataplane's thread would forward nothing. That thread
 // only maps a socket's ring and unmaps it, which takes no time.
 import { interfaceIndex } from "../linux/interfaces.ts";
-import { libc } from "../linux/libc.ts";
+import { libc, SystemError } from "../linux/libc.ts";
 import { openPacketSocket } from "../linux/packet-socket.ts";
+import { attachAtIngress } from "../linux/traffic-control.ts";
+import type { KernelPrograms } from "./kernel-loader.ts";
 import { RING_SHAPE } from "./packet-ring.ts";
 
 /** An open socket whose slots fill, mapped or not. Two threads of one process know it by its descriptor. */
@@ -17,6 +19,11 @@ export interface PacketSocket {
 
 export class PacketSockets {
   private sockets: PacketSocket[] = [];
+  /** By descriptor: what takes the program at ingress of the socket's interface away. */
+  private readonly detach = new Map<number, () => void>();
+
+  /** @param programs of the kernel path, where there is one */
+  constructor(private readonly programs?: KernelPrograms) {}
 
   /**
    * @param names of interfaces that are up
@@ -35,15 +42,46 @@ export class PacketSockets {
 
   /** Closes all that are not among these; they must not be mapped any more. */
   keep(kept: readonly PacketSocket[]): void {
-    for (const socket of this.sockets) if (!kept.includes(socket)) libc.close(socket.fd);
+    for (const socket of this.sockets) if (!kept.includes(socket)) this.close(socket.fd);
     this.sockets = this.sockets.filter((socket) => kept.includes(socket));
   }
 
   private find(name: string, ifindex: number): PacketSocket {
     const there = this.sockets.find((socket) => socket.name === name && socket.ifindex === ifindex);
     if (there !== undefined) return there;
-    const socket = { name, ifindex, fd: openPacketSocket(ifindex, RING_SHAPE) };
+    const socket = { name, ifindex, fd: this.openSocket(ifindex) };
     this.sockets = [...this.sockets, socket];
     return socket;
+  }
+
+  /** A socket has the filter where the program that it leaves its notes for is there too. */
+  private openSocket(ifindex: number): number {
+    const detach = this.attachForwarder(ifindex);
+    if (detach === undefined) return openPacketSocket(ifindex, RING_SHAPE);
+    try {
+      const fd = openPacketSocket(ifindex, RING_SHAPE, this.programs?.filter);
+      this.detach.set(fd, detach);
+      return fd;
+    } catch (error) {
+      detach();
+      throw error;
+    }
+  }
+
+  /** @returns what undoes it; undefined where it can't be had */
+  private attachForwarder(ifindex: number): (() => void) | undefined {
+    if (this.programs === undefined) return undefined;
+    try {
+      return attachAtIngress(ifindex, this.programs.forwarder);
+    } catch (error) {
+      if (error instanceof SystemError) return undefined;
+      throw error;
+    }
+  }
+
+  private close(fd: number): void {
+    libc.close(fd);
+    this.detach.get(fd)?.();
+    this.detach.delete(fd);
   }
 }

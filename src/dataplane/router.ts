@@ -17,6 +17,8 @@ import { FLOW, FLOW_STATE, FLOW_WORDS, type FlowTable, NO_FLOW } from "./flows.t
 import { Fragments } from "./fragments.ts";
 import { HeldAnswers } from "./held-answers.ts";
 import { IcmpRelay } from "./icmp-relay.ts";
+import type { KernelPrograms } from "./kernel-loader.ts";
+import { KernelPath } from "./kernel-path.ts";
 import { OURSELVES, USABLE } from "./neighbours.ts";
 import { isQuery, KIND, type Packet } from "./packet.ts";
 import { readmit } from "./readmission.ts";
@@ -47,6 +49,14 @@ export interface ControlEvents {
   passing(id: number, client: number, answer: Uint8Array): void;
 }
 
+/** What the router shares with the kernel. */
+export interface KernelSide {
+  /** Memory for the flow table's records, all zero. */
+  readonly flowRecords?: Int32Array;
+  /** What the kernel path consists of. */
+  readonly programs?: KernelPrograms | undefined;
+}
+
 export class Router {
   /** Frames by verdict code, in shared memory: control reads them while the worker writes. */
   readonly counters = new Float64Array(new SharedArrayBuffer(VERDICT_NAMES.length * 8));
@@ -57,6 +67,7 @@ export class Router {
   private readonly state: State;
   private readonly changes: RuleChanges;
   private readonly fastPath: FastPath;
+  private readonly kernelPath: KernelPath | undefined;
   private readonly endpoint: Endpoint;
   private readonly heldAnswers: HeldAnswers | undefined;
   private readonly view: DataView;
@@ -71,14 +82,16 @@ export class Router {
   /**
    * @param fillRandom overwrites all words with random ones
    * @param control hears of DNS answers; without it, clients' answers are not held
+   * @param kernel what it shares with the kernel, where there is to be a kernel path
    */
   constructor(
     private readonly ring: Ring,
     settings: Settings,
     fillRandom: (words: Uint32Array) => void,
     control?: ControlEvents,
+    kernel: KernelSide = {},
   ) {
-    this.state = new State(ring, settings, fillRandom);
+    this.state = new State(ring, settings, fillRandom, kernel.flowRecords);
     this.view = ring.view;
     this.packet = this.state.packet;
     const answers = new Answers(this.state);
@@ -90,6 +103,12 @@ export class Router {
     this.relay = new IcmpRelay(this.state);
     this.fragments = new Fragments(ring, this.state.flows);
     this.fastPath = makeFastPath(this.state, this.changes);
+    if (kernel.programs !== undefined) {
+      const kernelPath = new KernelPath(this.state, this.changes, kernel.programs);
+      this.state.onEnd = (flow) => kernelPath.leave(flow);
+      this.state.neighbours.onChange = () => kernelPath.revoke();
+      this.kernelPath = kernelPath;
+    }
   }
 
   /** The flow table, in shared memory. */
@@ -107,6 +126,11 @@ export class Router {
     return this.state.flow;
   }
 
+  /** Has the flow of the last frame received take the kernel path from now on, if there is one and the flow is fit for it. */
+  enterKernelPath(): void {
+    if (this.state.flow !== NO_FLOW) this.kernelPath?.enter(this.state.flow);
+  }
+
   /** Whether there is work that does not wait for frames: `advance` is to be called again at once. */
   get isBusy(): boolean {
     return this.changes.isSweeping;
@@ -116,6 +140,7 @@ export class Router {
   advance(now: number): void {
     const { state } = this;
     state.setTime(now);
+    this.kernelPath?.setSecond(state.second);
     this.changes.sweep();
     this.heldAnswers?.expire(now);
     if (now - this.ticked >= TICK_MS) {
@@ -167,10 +192,12 @@ export class Router {
    * interfaces or addresses have changed, else each before its next packet.
    */
   apply(settings: Settings): void {
+    this.kernelPath?.revoke();
     if (hasSameLayout(settings, this.state.topology.settings)) {
       this.changes.adopt(settings);
       return;
     }
+    this.kernelPath?.clear();
     this.fragments.clear();
     this.endpoint.clear();
     this.heldAnswers?.clear();
@@ -181,6 +208,7 @@ export class Router {
 
   /** Gives one client new rules, as `apply` would, but without a look at the other clients. */
   setClient(client: number, settings: ClientSettings): void {
+    this.kernelPath?.revoke();
     this.changes.setClient(client, settings);
   }
 
@@ -192,6 +220,11 @@ export class Router {
   /** Lets go of a client's answer that ControlEvents.passing has shown. */
   releaseAnswer(id: number): void {
     this.heldAnswers?.release(id);
+  }
+
+  /** From now on the kernel forwards nothing either. */
+  close(): void {
+    this.kernelPath?.revoke();
   }
 
   private ethernet(iface: number, at: number, length: number): number {

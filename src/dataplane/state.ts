@@ -60,18 +60,21 @@ export class State {
   /** Of the packet in hand: the rule that decided it (0: the policy, -1: none was asked), and its flow or NO_FLOW. */
   rule = -1;
   flow = NO_FLOW;
+  /** Hears of flows that end. */
+  onEnd: (flow: number) => void = () => {};
   private gatewayNeighbour = NO_NEIGHBOUR;
 
   constructor(
     readonly ring: Ring,
     settings: Settings,
     fillRandom: (words: Uint32Array) => void,
+    flowRecords?: Int32Array,
   ) {
     const { maxFlows } = settings.nat;
     this.view = ring.view;
     this.random = new RandomPool(fillRandom);
     this.topology = new Topology(settings);
-    this.flows = new FlowTable(maxFlows, this.random.next());
+    this.flows = new FlowTable(maxFlows, this.random.next(), flowRecords);
     this.mappings = new MappingTable(maxFlows, this.random.next(), this.random);
     this.timeouts = new FlowTimeouts(this.flows);
     this.tcp = new TcpTracker(this.flows, this.timeouts);
@@ -168,6 +171,7 @@ export class State {
   /** Ends a flow, whichever state it is in, and its mapping with the last one. */
   end(flow: number): void {
     const { flows } = this;
+    this.onEnd(flow);
     this.wheel.remove(flow);
     this.shares.remove(flow);
     this.neighbours.dropFlow(flow);

@@ -10,13 +10,13 @@ import { VERDICT } from "./verdict.ts";
 export const TRACK = { PASS: 0, PASS_UNREFRESHED: -1 } as const;
 
 /** Words of one side of a connection, behind FLOW.TCP. */
-const SIDE_WORDS = 2;
+export const SIDE_WORDS = 2;
 /** One past the highest sequence number it has sent, SYN and FIN counted. */
-const END = 0;
+export const END = 0;
 /** The highest acknowledgment that it has sent. Before its first one: the other side's initial sequence number. */
-const ACKED = 1;
+export const ACKED = 1;
 /** Of both sides, 16 bits each: the largest window offered, as it stands in the header after the handshake. */
-const WINDOWS = FLOW.TCP + 2 * SIDE_WORDS;
+export const WINDOWS = FLOW.TCP + 2 * SIDE_WORDS;
 
 /** Bits of a flow's STATE, by side. */
 const SHIFT = FLOW_STATE.TCP_SHIFT;
@@ -28,14 +28,14 @@ const RESET = 256 << SHIFT;
 const SCALE_OFFERED = 512 << SHIFT;
 const BOTH_SYNS_SEEN = SYN_SEEN[0] | SYN_SEEN[1];
 const BOTH_SYNS_ACKED = SYN_ACKED[0] | SYN_ACKED[1];
-const BOTH_SYNS_AGREED = BOTH_SYNS_SEEN | BOTH_SYNS_ACKED;
+export const BOTH_SYNS_AGREED = BOTH_SYNS_SEEN | BOTH_SYNS_ACKED;
 const BOTH_FINS_SEEN = FIN_SEEN[0] | FIN_SEEN[1];
 const BOTH_FINS_ACKED = FIN_ACKED[0] | FIN_ACKED[1];
 /** Four bits of each side: its window's scale. */
-const SCALE_SHIFT = 16;
-const SCALE_BITS = 4;
+export const SCALE_SHIFT = 16;
+export const SCALE_BITS = 4;
 /** What is looked at to see that a connection is open and nothing ends it. */
-const ENDING = BOTH_SYNS_AGREED | BOTH_FINS_SEEN | RESET;
+export const ENDING = BOTH_SYNS_AGREED | BOTH_FINS_SEEN | RESET;
 /** A RST was seen, and data after it: either it was not believed, or the data was under way already. */
 const DOUBTFUL = 1 << 31;
 const ALL = 0x00ffffc0 | DOUBTFUL;
@@ -44,7 +44,7 @@ const ALL = 0x00ffffc0 | DOUBTFUL;
  * Bytes that a segment which begins in the window can reach beyond it. How far an end may lag behind the highest number seen
  * of the other allows for that, or one such segment of somebody else's would lock out the ends themselves.
  */
-const OVERREACH = 66_000;
+export const OVERREACH = 66_000;
 
 export class TcpTracker {
   private readonly words: Int32Array;

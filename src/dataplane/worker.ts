@@ -3,6 +3,7 @@
 // An error here ends the thread, and with it the program: nothing is forwarded that was not judged.
 import { type MessagePort, receiveMessageOnPort, workerData } from "node:worker_threads";
 import { READ_AHEAD } from "./fast-path.ts";
+import { flowRecordsAt, type KernelPrograms } from "./kernel-loader.ts";
 import { NO_FRAME, PacketRing } from "./packet-ring.ts";
 import type { PacketSocket } from "./packet-sockets.ts";
 import { Router } from "./router.ts";
@@ -17,6 +18,10 @@ export interface Start {
   readonly port: MessagePort;
   /** An eventfd, signalled when there is a command. */
   readonly wake: number;
+  /** Address of memory for the flow table's records. */
+  readonly flows: number;
+  /** What the kernel path consists of, where there is one. */
+  readonly kernelPrograms: KernelPrograms | undefined;
 }
 
 /**
@@ -50,8 +55,6 @@ export interface SharedState {
   readonly verdicts: Float64Array;
   /** Frames by RING_COUNTERS. */
   readonly ring: Float64Array;
-  /** The flow table's records. */
-  readonly flows: Int32Array;
   /** Refused packets of clients that are to be logged: refusals.ts. */
   readonly refusals: Int32Array;
 }
@@ -68,6 +71,9 @@ const SPIN = 0.025;
 /** Breaths under load between two looks for commands. */
 const LOOK_UP = 64;
 
+/** Frames between two looks at whose they are: a flow that is met so is busy, and takes the kernel path from then on. */
+const SAMPLE = 64;
+
 /** Commands after which their memory is collected, in 2 ms: nobody else does it in a thread that never leaves its loop. */
 const COLLECT_AFTER = 64;
 
@@ -77,7 +83,7 @@ const LONGEST_SLEEP = 100;
 /** ms between two readings of the kernel's count of drops. */
 const DROP_INTERVAL = 1000;
 
-const { settings, sockets, port, wake } = workerData as Start;
+const { settings, sockets, port, wake, flows, kernelPrograms } = workerData as Start;
 
 function report(message: Report): void {
   port.postMessage(message);
@@ -86,6 +92,8 @@ function report(message: Report): void {
 /** Offsets and lengths of the frames in hand. */
 const offsets = new Int32Array(BATCH);
 const lengths = new Int32Array(BATCH);
+
+let sampled = 0;
 
 /** Takes frames that have arrived on one interface, all of them before the first is handled. @returns how many */
 function breathe(ring: PacketRing, router: Router, iface: number): number {
@@ -98,6 +106,11 @@ function breathe(ring: PacketRing, router: Router, iface: number): number {
   router.readAhead(offsets, lengths, frames);
   for (let i = 0; i < frames; i++) router.receive(iface, offsets[i], lengths[i]);
   ring.flush();
+  sampled += frames;
+  if (sampled >= SAMPLE) {
+    sampled = 0;
+    router.enterKernelPath();
+  }
   return frames;
 }
 
@@ -178,16 +191,21 @@ function openRing(): PacketRing | undefined {
 function run(): void {
   const ring = openRing();
   if (ring === undefined) return;
-  const router = new Router(ring, settings, (words) => crypto.getRandomValues(words), {
-    answered: (id, answer) => report({ type: "answered", id, answer }),
-    passing: (id, client, answer) => report({ type: "passing", id, client, answer }),
+  const events = {
+    answered: (id: number, answer: Uint8Array) => report({ type: "answered", id, answer }),
+    passing: (id: number, client: number, answer: Uint8Array) => report({ type: "passing", id, client, answer }),
+  };
+  const router = new Router(ring, settings, (words) => crypto.getRandomValues(words), events, {
+    flowRecords: flowRecordsAt(flows, settings.nat.maxFlows),
+    programs: kernelPrograms,
   });
-  const { counters: verdicts, refusals, flows } = router;
-  report({
-    type: "ready",
-    state: { verdicts, ring: ring.counters, flows: flows.words, refusals: refusals.words },
-  });
-  forward(ring, router);
+  const { counters: verdicts, refusals } = router;
+  report({ type: "ready", state: { verdicts, ring: ring.counters, refusals: refusals.words } });
+  try {
+    forward(ring, router);
+  } finally {
+    router.close();
+  }
   ring.close();
   report({ type: "stopped" });
 }

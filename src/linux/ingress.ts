@@ -1,24 +1,11 @@
 // Keeps what comes in on an interface from the kernel's own IP stack, by a chain of nftables that drops everything: packet
 // sockets have seen a frame before it gets there. So nothing of the kernel's judges, answers or looks up routes for frames that
 // are none of its business, which is also a third of the CPU time that a small packet takes.
-// Messages are those of linux/netfilter/nf_tables.h over netlink(7), numbers in them big-endian unless said otherwise.
-import { ptr } from "bun:ffi";
-import { cString, EAGAIN, errno, libc, must, SystemError } from "./libc.ts";
-import { MSG_DONTWAIT } from "./packet-socket.ts";
+// Messages are those of linux/netfilter/nf_tables.h over netlink, numbers in them big-endian.
+import { cString, SystemError } from "./libc.ts";
+import { attribute, concat, message, NLA_F_NESTED, NLM_F_ACK, NLM_F_CREATE, openNetlink, request } from "./netlink.ts";
 
-const AF_NETLINK = 16; // linux/socket.h
-const SOCK_RAW = 3;
-const SOCK_CLOEXEC = 0x80000;
 const NETLINK_NETFILTER = 12; // linux/netlink.h
-
-const NLMSG_ERROR = 2;
-const NLM_F_REQUEST = 0x01;
-const NLM_F_ACK = 0x04;
-const NLM_F_CREATE = 0x400;
-const NLA_F_NESTED = 0x8000;
-const MESSAGE_HEADER = 16; // struct nlmsghdr: u32 length, u16 type, u16 flags, u32 sequence, u32 port, little-endian
-const FAMILY_HEADER = 4; // struct nfgenmsg: u8 family, u8 version, u16 resource
-const ATTRIBUTE_HEADER = 4; // struct nlattr: u16 length, u16 type, little-endian
 
 const NFNL_SUBSYS_NFTABLES = 10; // linux/netfilter/nfnetlink.h
 const NFNL_MSG_BATCH_BEGIN = 0x10;
@@ -83,73 +70,24 @@ type Change = readonly [type: number, ...attributes: Uint8Array[]];
 
 /** Makes all of the changes, or none. @throws SystemError */
 function change(changes: readonly Change[]): void {
-  connection ??= must(libc.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER), "socket AF_NETLINK");
+  connection ??= openNetlink(NETLINK_NETFILTER);
   const batch = concat(
-    message(NFNL_MSG_BATCH_BEGIN, 0, 0, NFNL_SUBSYS_NFTABLES),
+    message(NFNL_MSG_BATCH_BEGIN, 0, header(0, NFNL_SUBSYS_NFTABLES)),
     ...changes.map(([type, ...attributes]) =>
-      message((NFNL_SUBSYS_NFTABLES << 8) | type, NLM_F_ACK | NLM_F_CREATE, NFPROTO_NETDEV, 0, ...attributes),
+      message((NFNL_SUBSYS_NFTABLES << 8) | type, NLM_F_ACK | NLM_F_CREATE, header(NFPROTO_NETDEV, 0), ...attributes),
     ),
-    message(NFNL_MSG_BATCH_END, 0, 0, NFNL_SUBSYS_NFTABLES),
+    message(NFNL_MSG_BATCH_END, 0, header(0, NFNL_SUBSYS_NFTABLES)),
   );
-  must(libc.write(connection, ptr(batch), batch.length), "write netlink");
-  const error = firstError(connection);
-  if (error !== 0) throw new SystemError("nftables", error);
+  request(connection, "nftables", batch);
 }
 
-/** Reads all answers, which are there when a write returns. @returns the first error number in them, or 0 */
-function firstError(fd: number): number {
-  const bytes = new Uint8Array(8192);
-  const view = new DataView(bytes.buffer);
-  let first = 0;
-  for (;;) {
-    const length = libc.recv(fd, ptr(bytes), bytes.length, MSG_DONTWAIT);
-    if (length < 0 && errno() === EAGAIN) return first;
-    must(length, "recv netlink");
-    for (let at = 0; at < length; at += view.getUint32(at, true)) {
-      if (view.getUint16(at + 4, true) === NLMSG_ERROR) first ||= -view.getInt32(at + MESSAGE_HEADER, true);
-    }
-  }
-}
-
-function message(
-  type: number,
-  flags: number,
-  family: number,
-  resource: number,
-  ...attributes: Uint8Array[]
-): Uint8Array {
-  const bytes = concat(new Uint8Array(MESSAGE_HEADER + FAMILY_HEADER), ...attributes);
-  const view = new DataView(bytes.buffer);
-  view.setUint32(0, bytes.length, true);
-  view.setUint16(4, type, true);
-  view.setUint16(6, NLM_F_REQUEST | flags, true);
-  view.setUint8(MESSAGE_HEADER, family);
-  view.setUint16(MESSAGE_HEADER + 2, resource);
-  return bytes;
-}
-
-/** @returns the attribute, padded to a multiple of four bytes, which its length does not count */
-function attribute(type: number, value: Uint8Array): Uint8Array {
-  const bytes = new Uint8Array((ATTRIBUTE_HEADER + value.length + 3) & ~3);
-  const view = new DataView(bytes.buffer);
-  view.setUint16(0, ATTRIBUTE_HEADER + value.length, true);
-  view.setUint16(2, type, true);
-  bytes.set(value, ATTRIBUTE_HEADER);
-  return bytes;
+/** struct nfgenmsg: u8 family, u8 version, u16 resource. */
+function header(family: number, resource: number): Uint8Array {
+  return Uint8Array.of(family, 0, resource >>> 8, resource & 0xff);
 }
 
 function number(value: number): Uint8Array {
   const bytes = new Uint8Array(4);
   new DataView(bytes.buffer).setUint32(0, value);
-  return bytes;
-}
-
-function concat(...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
-  }
   return bytes;
 }

@@ -17,6 +17,7 @@ export const libc = dlopen("libc.so.6", {
   write: { args: ["i32", "ptr", "u64"], returns: "i32" },
   ioctl: { args: ["i32", "u64", "ptr"], returns: "i32" },
   close: { args: ["i32"], returns: "i32" },
+  syscall: { args: ["i64", "i32", "ptr", "u32"], returns: "i32" },
   _exit: { args: ["i32"], returns: "void" },
   clock_settime: { args: ["i32", "ptr"], returns: "i32" },
   mmap: { args: ["ptr", "u64", "i32", "i32", "i32", "i64"], returns: "i64" },

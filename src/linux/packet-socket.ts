@@ -12,6 +12,7 @@ const SOL_SOCKET = 1; // asm-generic/socket.h
 const SO_ERROR = 4;
 const SO_SNDBUFFORCE = 32;
 const SO_RCVBUFFORCE = 33;
+const SO_ATTACH_BPF = 50;
 
 const SOL_PACKET = 263;
 const PACKET_ADD_MEMBERSHIP = 1;
@@ -69,10 +70,11 @@ function socketAddress(ifindex: number): DataView<ArrayBuffer> {
  * Opens the socket and binds it: from then on its slots fill, in a ring that is to be mapped. The kernel takes its time.
  * Frames have a virtio_net_hdr before them, in slots and in both directions of the socket: segmentation and checksum
  * offload pass through. A frame longer than a slot is queued whole for recv(2), its slot has TP_STATUS_COPY.
+ * @param filter descriptor of a BPF program; frames for which it returns 0 do not come to the socket
  * @returns the file descriptor
  * @throws SystemError, with nothing left open
  */
-export function openPacketSocket(ifindex: number, shape: RingShape): number {
+export function openPacketSocket(ifindex: number, shape: RingShape, filter?: number): number {
   // Protocol 0: no frame arrives before bind().
   const fd = must(libc.socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0), "socket AF_PACKET");
   try {
@@ -83,6 +85,8 @@ export function openPacketSocket(ifindex: number, shape: RingShape): number {
     setOption(fd, SOL_PACKET, PACKET_COPY_THRESH, on, "PACKET_COPY_THRESH");
     setOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, Uint32Array.of(SOCKET_BUFFER), "SO_RCVBUFFORCE");
     setOption(fd, SOL_SOCKET, SO_SNDBUFFORCE, Uint32Array.of(SOCKET_BUFFER), "SO_SNDBUFFORCE");
+
+    if (filter !== undefined) setOption(fd, SOL_SOCKET, SO_ATTACH_BPF, Uint32Array.of(filter), "SO_ATTACH_BPF");
 
     const blocks = ringLength(shape) / BLOCK_SIZE;
     const request = Uint32Array.of(BLOCK_SIZE, blocks, shape.slotSize, shape.slots); // struct tpacket_req

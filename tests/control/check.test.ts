@@ -82,6 +82,7 @@ dns
 nat
   max_flows         65536
   reset             true
+  kernel_path       true
 
 nat.timeouts
   udp               5m
@@ -187,6 +188,7 @@ dns
 nat
   max_flows         4096
   reset             false
+  kernel_path       true
 
 nat.timeouts
   udp               2m
@@ -250,6 +252,7 @@ dns
 nat
   max_flows         1024
   reset             true
+  kernel_path       true
 
 nat.timeouts
   udp               5m

@@ -65,6 +65,7 @@ const SHARE = {
 const NAT = {
   maxFlows: 65536,
   resetUnknown: true,
+  kernelPath: true,
   timeouts: {
     udpNew: 30,
     udp: 300,
@@ -535,7 +536,7 @@ const ONE_LINE: [number, string, string][] = [
   [22, "max_flows = 99999999999999999999", `22: nat: max_flows 99999999999999999999 ${FLOWS}`],
   [22, 'max_flows = "65536"', `22: nat: max_flows "65536" ${FLOWS}`],
   [22, "max_flows = 65536.0", `22: nat: max_flows 65536 ${FLOWS}`],
-  [22, "flows = 1", '22: nat: unknown key "flows" (known: max_flows, reset, timeouts)'],
+  [22, "flows = 1", '22: nat: unknown key "flows" (known: max_flows, reset, kernel_path, timeouts)'],
   [6, "clamp_mss = 1", `6: uplink: clamp_mss 1 ${BOOLEAN} (write clamp_mss = true)`],
   [12, 'clamp_mss = "yes"', `12: client "work": clamp_mss "yes" ${BOOLEAN} (write clamp_mss = true)`],
   [
@@ -576,6 +577,7 @@ const ONE_LINE: [number, string, string][] = [
     '24: dns: redirect from "10" is not an IPv4 address (write redirect = { "10.139.1.1" = "192.0.2.53" })',
   ],
   [21, "[[dns]]", "21: dns: is not one table (write [dns])"],
+  [22, "kernel_path = 0", `22: nat: kernel_path 0 ${BOOLEAN} (write kernel_path = true)`],
   [22, "reset = 1", `22: nat: reset 1 ${BOOLEAN} (write reset = true)`],
   [22, "timeouts = 300", '22: nat: timeouts 300 is not a table (write timeouts = { udp = "5m" })'],
   [22, "[[nat.timeouts]]", '22: nat: timeouts […] is not a table (write timeouts = { udp = "5m" })'],

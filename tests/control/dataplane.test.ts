@@ -1,6 +1,7 @@
 // The dataplane's thread as control sees it. These settings have no interfaces, so no root is needed.
 import { expect, test } from "bun:test";
 import { Dataplane } from "../../src/control/dataplane.ts";
+import { FLOW_WORDS } from "../../src/dataplane/flows.ts";
 import { RING_COUNTERS } from "../../src/dataplane/packet-ring.ts";
 import type { Settings } from "../../src/dataplane/settings.ts";
 import { VERDICT_NAMES } from "../../src/dataplane/verdict.ts";
@@ -21,6 +22,7 @@ const SETTINGS: Settings = {
   nat: {
     maxFlows: 1024,
     resetUnknown: false,
+    kernelPath: true,
     timeouts: { udpNew: 1, udp: 1, dns: 1, tcpEstablished: 1, tcpOpening: 1, tcpClosing: 1, icmp: 1, other: 1 },
   },
 };
@@ -38,7 +40,8 @@ test("it starts, takes new settings, shares its state, and stops", async () => {
   await dataplane.apply({ ...SETTINGS, uplink: { ...SETTINGS.uplink, prefix: 16 } });
   expect(state.verdicts).toHaveLength(VERDICT_NAMES.length);
   expect(state.ring).toHaveLength(RING_COUNTERS.length);
-  for (const shared of [state.verdicts, state.ring, state.flows, state.refusals])
+  expect(state.flows).toHaveLength(SETTINGS.nat.maxFlows * FLOW_WORDS);
+  for (const shared of [state.verdicts, state.ring, state.refusals])
     expect(shared.buffer).toBeInstanceOf(SharedArrayBuffer);
   await dataplane.stop();
 });

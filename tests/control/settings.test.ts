@@ -50,6 +50,7 @@ const SHARE = {
 const NAT = {
   maxFlows: 65536,
   resetUnknown: true,
+  kernelPath: true,
   timeouts: {
     udpNew: 30,
     udp: 300,
@@ -204,6 +205,7 @@ describe("settings", () => {
         nat: {
           maxFlows: 4096,
           resetUnknown: false,
+          kernelPath: true,
           timeouts: {
             udpNew: 1,
             udp: 120,

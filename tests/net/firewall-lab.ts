@@ -11,6 +11,8 @@ const ROOT = join(import.meta.dir, "../..");
 export interface State {
   readonly ring: ReadonlyMap<string, number>;
   readonly frames: ReadonlyMap<string, number>;
+  /** Those of the frames that took the kernel path. */
+  readonly kernelPath: ReadonlyMap<string, number>;
   readonly flows: readonly string[];
 }
 
@@ -81,7 +83,8 @@ export class FirewallLab {
     await this.program.says(/flows: (\d+)\n/, said);
     const lines = this.program.text.slice(said).split("\n");
     const flows = lines.flatMap((line) => line.match(/flow: (.*)/)?.[1] ?? []);
-    return { ring: counters(lines, "ring"), frames: counters(lines, "frames"), flows };
+    const [ring, frames, kernelPath] = ["ring", "frames", "kernel path"].map((title) => counters(lines, title));
+    return { ring, frames, kernelPath, flows };
   }
 
   async close(): Promise<void> {

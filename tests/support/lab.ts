@@ -2,7 +2,7 @@
 // the verdict and all frames that came out are compared whole. Everything that leaves has its checksums added up anew.
 import { ANY_ICMP_TYPE, type Match } from "../../src/dataplane/match.ts";
 import { MemoryRing, type SentFrame } from "../../src/dataplane/memory-ring.ts";
-import { type ControlEvents, Router } from "../../src/dataplane/router.ts";
+import { type ControlEvents, type KernelSide, Router } from "../../src/dataplane/router.ts";
 import { compileRuleset } from "../../src/dataplane/ruleset.ts";
 import type { ClientSettings, InterfaceSettings, Settings, UplinkSettings } from "../../src/dataplane/settings.ts";
 import { VERDICT_NAMES } from "../../src/dataplane/verdict.ts";
@@ -109,6 +109,7 @@ export const SETTINGS: Settings = {
   nat: {
     maxFlows: 1024,
     resetUnknown: true,
+    kernelPath: true,
     timeouts: {
       udpNew: 30,
       udp: 300,
@@ -137,6 +138,8 @@ export interface LabOptions {
   readonly seed?: number;
   /** No frame goes the fast path. */
   readonly careful?: boolean;
+  /** What the router shares with the kernel. */
+  readonly kernel?: KernelSide;
   /** Hears of DNS answers; without it, clients' answers are not held. */
   readonly control?: ControlEvents;
 }
@@ -165,7 +168,7 @@ export class Lab {
     const fillRandom = (words: Uint32Array) => {
       for (let i = 0; i < words.length; i++) words[i] = random.next();
     };
-    this.router = new Router(this.ring, options.settings ?? SETTINGS, fillRandom, options.control);
+    this.router = new Router(this.ring, options.settings ?? SETTINGS, fillRandom, options.control, options.kernel);
     this.router.advance(this.now);
     this.last = this.answerArp(this.ring.takeSent());
   }

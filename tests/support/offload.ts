@@ -3,6 +3,7 @@
 import { checksum } from "./frames.ts";
 
 export const NEEDS_CSUM = 1;
+export const NO_VNET = new Uint8Array(10);
 export const GSO = { NONE: 0, TCPV4: 1, UDP: 3, UDP_L4: 5 } as const;
 
 export interface VnetFields {

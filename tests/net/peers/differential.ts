@@ -23,8 +23,11 @@ const ROUND = 128;
 /** ms to wait for what is known to come. */
 const PATIENCE = 5000;
 
-/** Packets that pass both firewalls, on a flow of their own: what was sent before them has been dealt with. */
-const SENTINEL_REMOTE = { address: "198.18.255.254", port: 9 };
+/**
+ * Packets that pass both firewalls, on a flow of their own: what was sent before them has been dealt with. It is a name
+ * server's, for such a flow never takes the kernel path, where it would overtake others.
+ */
+const SENTINEL_REMOTE = { address: "198.18.255.254", port: 53 };
 const SENTINELS = [0xfffe, 0xffff];
 const IDENTIFICATIONS = 0xfff0;
 const TCP = 6;

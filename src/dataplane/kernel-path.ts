@@ -1,0 +1,206 @@
+// Which flows take the kernel path: busy ones are entered, in both directions, with all that the programs of kernel-programs.ts
+// need to know. When anything that such an entry was made of changes, none holds any more, at once, and flows that are still
+// busy are entered anew. The flows' records are the same memory for the programs as for this thread: TCP's state and the
+// deadline go on there, whoever handles a packet.
+import { toArrayBuffer } from "bun:ffi";
+import { MapAccess } from "../linux/bpf.ts";
+import { pointer } from "../linux/libc.ts";
+import { ETHERNET, writeMac } from "../wire/ethernet.ts";
+import { PROTOCOL } from "../wire/ipv4.ts";
+import { TIMEOUT_MASK } from "./flow-timeouts.ts";
+import { FLOW, FLOW_STATE, FLOW_WORDS } from "./flows.ts";
+import type { KernelPrograms } from "./kernel-loader.ts";
+import { CONTROL, ENTRY, ENTRY_KEY, ENTRY_REWRITE, seal } from "./kernel-programs.ts";
+import { OURSELVES, PINNED, USABLE } from "./neighbours.ts";
+import { portsTowards } from "./rewrite.ts";
+import type { RuleChanges } from "./rule-changes.ts";
+import { DNS_PORT, type State } from "./state.ts";
+import { BOTH_SYNS_AGREED, ENDING, SIDE_WORDS } from "./tcp-state.ts";
+
+const SIDES = [0, 1] as const;
+
+export class KernelPath {
+  private readonly control: Int32Array;
+  private readonly entries: MapAccess;
+  private readonly key = new DataView(new ArrayBuffer(ENTRY_KEY.LENGTH));
+  private readonly entry = new DataView(new ArrayBuffer(ENTRY.LENGTH));
+  /** Of flows that are in the map: the kernel's numbers of the interfaces that its sides are on. */
+  private readonly ingress: Int32Array;
+  /** The generation that a flow was entered in last, and the bits of its STATE that it was entered for. */
+  private readonly entered: Int32Array;
+  private readonly enteredState: Int32Array;
+
+  constructor(
+    private readonly state: State,
+    private readonly changes: RuleChanges,
+    { maps, flows, control }: KernelPrograms,
+  ) {
+    this.control = new Int32Array(toArrayBuffer(pointer(control), 0, CONTROL.LENGTH));
+    this.entries = new MapAccess(maps.entries, this.key, this.entry);
+    this.ingress = new Int32Array(2 * flows);
+    this.entered = new Int32Array(flows);
+    this.enteredState = new Int32Array(flows);
+    this.revoke(); // 0 is no generation
+  }
+
+  /** From now on no entry holds. */
+  revoke(): void {
+    Atomics.add(this.control, CONTROL.GENERATION >> 2, 1);
+  }
+
+  /** Moves the clock of the flows' deadlines. @param second whole seconds, as State has it */
+  setSecond(second: number): void {
+    this.control[CONTROL.SECOND >> 2] = second;
+  }
+
+  /** Enters a flow, as far as it is not, and its packets may go this way as things are. */
+  enter(flow: number): void {
+    if (flow >= this.entered.length || this.isEntered(flow) || !this.mayEnter(flow)) return;
+    const { topology, neighbours, flows } = this.state;
+    const stateWord = flows.words[flow * FLOW_WORDS + FLOW.STATE];
+    this.entered[flow] = this.control[CONTROL.GENERATION >> 2];
+    this.enteredState[flow] = stateWord & ENTERED_STATE;
+    for (const side of SIDES) {
+      this.ingress[2 * flow + side] = topology.settings.interfaces[neighbours.interfaceOf[flows.hop(flow, side)]].index;
+    }
+    for (const side of SIDES) {
+      const needed = neededState(flows.protocol(flow), side);
+      if ((stateWord & needed.mask) !== needed.value) continue;
+      this.writeKey(flow, side);
+      this.writeEntry(flow, side);
+      this.entries.update(); // where there is no room for one, its packets come here
+    }
+  }
+
+  private isEntered(flow: number): boolean {
+    if (this.entered[flow] !== this.control[CONTROL.GENERATION >> 2]) return false;
+    return this.enteredState[flow] === (this.state.flows.words[flow * FLOW_WORDS + FLOW.STATE] & ENTERED_STATE);
+  }
+
+  /** Forgets a flow that ends. */
+  leave(flow: number): void {
+    if (flow >= this.entered.length || this.entered[flow] === 0) return;
+    for (const side of SIDES) {
+      this.writeKey(flow, side);
+      this.entries.delete();
+    }
+    this.entered[flow] = 0;
+  }
+
+  /** Forgets all flows. */
+  clear(): void {
+    this.revoke();
+    for (let flow = 0; flow < this.state.flows.end; flow++) this.leave(flow);
+  }
+
+  /** What fast-path.ts asks of a flow, as far as it is the same for all its packets. */
+  private mayEnter(flow: number): boolean {
+    const { flows, neighbours, topology } = this.state;
+    if (!topology.settings.nat.kernelPath) return false;
+    for (const side of SIDES) {
+      const hop = flows.hop(flow, side);
+      if (hop === OURSELVES || neighbours.state[hop] < USABLE) return false;
+    }
+    const protocol = flows.protocol(flow);
+    if (protocol !== PROTOCOL.TCP && (protocol !== PROTOCOL.UDP || this.isDns(flow))) return false;
+    return flows.used(flow) && this.changes.isJudged(flow);
+  }
+
+  /** Name servers' answers may be held; and such a flow is over when it has begun. */
+  private isDns(flow: number): boolean {
+    const { flows } = this.state;
+    return SIDES.some((side) => {
+      const ports = flows.ports(flow, side);
+      return ports >>> 16 === DNS_PORT || (ports & 0xffff) === DNS_PORT;
+    });
+  }
+
+  private writeKey(flow: number, side: number): void {
+    const { key } = this;
+    const { flows } = this.state;
+    key.setInt32(ENTRY_KEY.SOURCE, flows.source(flow, side));
+    key.setInt32(ENTRY_KEY.DESTINATION, flows.destination(flow, side));
+    key.setInt32(ENTRY_KEY.PORTS, flows.ports(flow, side));
+    key.setInt32(ENTRY_KEY.PLACE, flows.protocol(flow) | (this.ingress[2 * flow + side] << 8), true);
+  }
+
+  private writeEntry(flow: number, side: number): void {
+    const { entry } = this;
+    const { flows, neighbours, timeouts, topology } = this.state;
+    const { words } = flows;
+    const record = flow * FLOW_WORDS;
+    const hop = flows.hop(flow, side);
+    const iface = neighbours.interfaceOf[hop];
+    const egress = neighbours.interfaceOf[flows.hop(flow, side ^ 1)];
+    const protocol = flows.protocol(flow);
+    const needed = neededState(protocol, side);
+    const stateWord = words[record + FLOW.STATE];
+    // Of UDP only the client's packets keep a flow alive (RFC 4787 REQ-6).
+    const keepsAlive = protocol === PROTOCOL.TCP || iface !== topology.uplink;
+    new Uint8Array(entry.buffer).set(new Uint8Array(this.key.buffer), ENTRY.KEY);
+    entry.setInt32(ENTRY.GENERATION, this.control[CONTROL.GENERATION >> 2], true);
+    entry.setInt32(ENTRY.FLOW, flow, true);
+    entry.setInt32(ENTRY.SIDE, side * SIDE_WORDS * 4, true);
+    entry.setInt32(ENTRY.TIMEOUT, keepsAlive ? timeouts.of(flow) : 0, true);
+    // A flow that has another timeout by now is to get that one.
+    entry.setInt32(ENTRY.STATE_MASK, needed.mask | TIMEOUT_MASK, true);
+    entry.setInt32(ENTRY.STATE, needed.value | (stateWord & TIMEOUT_MASK), true);
+    entry.setInt32(ENTRY.FLOW_SOURCE, words[record + FLOW.SOURCE], true);
+    entry.setInt32(ENTRY.FLOW_PORTS, words[record + FLOW.PORTS], true);
+    entry.setInt32(ENTRY.FLOW_BACK_PORTS, words[record + FLOW.BACK_PORTS], true);
+    entry.setInt32(ENTRY.MTU, topology.mtu[egress], true);
+    writeMac(entry, ENTRY.OUR_MAC, topology.macHead[iface], topology.macTail[iface]);
+    const isPinned = iface !== topology.uplink && neighbours.state[hop] === PINNED;
+    writeMac(entry, ENTRY.PINNED_MAC, neighbours.head[hop], neighbours.tail[hop]);
+    entry.setInt32(ENTRY.PINNED, isPinned ? 1 : 0, true);
+    this.writeRewrite(flow, side, egress);
+    seal(entry);
+  }
+
+  private writeRewrite(flow: number, side: number, egress: number): void {
+    const { entry } = this;
+    const { flows, neighbours, topology } = this.state;
+    const back = side ^ 1;
+    const next = flows.hop(flow, back);
+    const source = flows.destination(flow, back);
+    const destination = flows.source(flow, back);
+    const ports = portsTowards(flows, flow, back);
+    const addresses =
+      wireDelta(flows.source(flow, side), source) + wireDelta(flows.destination(flow, side), destination);
+    entry.setInt32(ENTRY_REWRITE.EGRESS, topology.settings.interfaces[egress].index, true);
+    writeMac(entry, ENTRY_REWRITE.MACS, neighbours.head[next], neighbours.tail[next]);
+    writeMac(entry, ENTRY_REWRITE.MACS + ETHERNET.SOURCE, topology.macHead[egress], topology.macTail[egress]);
+    entry.setInt32(ENTRY_REWRITE.SOURCE, source);
+    entry.setInt32(ENTRY_REWRITE.DESTINATION, destination);
+    entry.setInt32(ENTRY_REWRITE.PORTS, ports);
+    entry.setInt32(ENTRY_REWRITE.ADDRESS_DELTA, addresses, true);
+    entry.setInt32(ENTRY_REWRITE.PORT_DELTA, wireDelta(flows.ports(flow, side), ports), true);
+    entry.setInt32(ENTRY_REWRITE.HEADER_DELTA, addresses + TTL_WIRE_DELTA, true);
+  }
+}
+
+/** @returns what STATE must be, in which bits, for packets from a side to change nothing in it: what fast-path.ts asks of it */
+function neededState(protocol: number, side: number): { readonly mask: number; readonly value: number } {
+  if (protocol === PROTOCOL.TCP) return OPEN_TCP;
+  return side === 0 ? USED : ASSURED;
+}
+
+const OPEN_TCP = { mask: ENDING | FLOW_STATE.USED, value: BOTH_SYNS_AGREED | FLOW_STATE.USED };
+const USED = { mask: FLOW_STATE.USED, value: FLOW_STATE.USED };
+/** The first answer of UDP makes it that. */
+const ASSURED = { mask: FLOW_STATE.ASSURED | FLOW_STATE.USED, value: FLOW_STATE.ASSURED | FLOW_STATE.USED };
+
+/** What else an entry depends on. */
+const ENTERED_STATE = ENDING | FLOW_STATE.ASSURED | FLOW_STATE.USED | TIMEOUT_MASK;
+
+/** One less in a packet's TTL, likewise: the protocol beside it stays. */
+const TTL_WIRE_DELTA = 0xfffe;
+
+/** As delta32 of wire/checksum.ts, of words read in this machine's order where they stand in network order. */
+function wireDelta(before: number, after: number): number {
+  return swapped(~before >>> 16) + swapped(~before & 0xffff) + swapped(after >>> 16) + swapped(after & 0xffff);
+}
+
+function swapped(word: number): number {
+  return ((word & 0xff) << 8) | (word >>> 8);
+}

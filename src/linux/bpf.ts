@@ -1,0 +1,108 @@
+// bpf(2): maps, which programs in the kernel and this one share, and programs. Structures and constants are those of linux/bpf.h.
+import { ptr } from "bun:ffi";
+import { cString, errno, libc, must, SystemError } from "./libc.ts";
+
+const SYS_BPF = process.arch === "arm64" ? 280 : 321; // asm/unistd.h
+
+const COMMAND = { MAP_CREATE: 0, LOOKUP: 1, UPDATE: 2, DELETE: 3, PROG_LOAD: 5, PROG_TEST_RUN: 10 } as const;
+
+export const MAP_TYPE = { HASH: 1, ARRAY: 2, PERCPU_ARRAY: 6 } as const;
+/** A hash map's elements are allocated one by one: what a program has found stays whole until it is done with it. */
+export const BPF_F_NO_PREALLOC = 1;
+/** An array map can be mapped into this program's memory. */
+export const BPF_F_MMAPABLE = 1024;
+
+export const PROGRAM_TYPE = { SOCKET_FILTER: 1, SCHED_CLS: 3 } as const;
+
+const ATTRIBUTES_LENGTH = 144; // of union bpf_attr, as far as it is used here
+const LOG_LENGTH = 256 * 1024;
+const LOG_SHOWN = 600;
+
+/** union bpf_attr: numbers little-endian, addresses of 64 bits. */
+class Attributes {
+  readonly view = new DataView(new ArrayBuffer(ATTRIBUTES_LENGTH));
+  private readonly address = ptr(this.view);
+
+  u32(at: number, value: number): this {
+    this.view.setUint32(at, value, true);
+    return this;
+  }
+
+  pointer(at: number, bytes: NodeJS.TypedArray): this {
+    this.view.setBigUint64(at, BigInt(ptr(bytes)), true);
+    return this;
+  }
+
+  /** @returns what the system call returns, -1 when it fails */
+  call(command: number): number {
+    return libc.syscall(SYS_BPF, command, this.address, ATTRIBUTES_LENGTH);
+  }
+}
+
+export interface MapShape {
+  readonly type: number;
+  /** Bytes of a key and of a value. */
+  readonly key: number;
+  readonly value: number;
+  readonly entries: number;
+  readonly flags?: number;
+}
+
+/** @returns the map's descriptor @throws SystemError */
+export function createMap(what: string, { type, key, value, entries, flags = 0 }: MapShape): number {
+  const attributes = new Attributes().u32(0, type).u32(4, key).u32(8, value).u32(12, entries).u32(16, flags);
+  return must(attributes.call(COMMAND.MAP_CREATE), `bpf map ${what}`);
+}
+
+/** An element of a map at a time, through the same `key` and `value`: nothing is allocated for a call. */
+export class MapAccess {
+  private readonly attributes = new Attributes();
+
+  constructor(
+    fd: number,
+    readonly key: DataView,
+    readonly value: DataView,
+  ) {
+    this.attributes.u32(0, fd).pointer(8, bytesOf(key)).pointer(16, bytesOf(value));
+  }
+
+  /** @returns whether the element is in the map now; if not, the map is full */
+  update(): boolean {
+    return this.attributes.call(COMMAND.UPDATE) === 0;
+  }
+
+  /** @returns whether there was such an element */
+  delete(): boolean {
+    return this.attributes.call(COMMAND.DELETE) === 0;
+  }
+
+  /** @returns whether there is such an element: `value` holds it */
+  lookUp(): boolean {
+    return this.attributes.call(COMMAND.LOOKUP) === 0;
+  }
+}
+
+/**
+ * @param type one of PROGRAM_TYPE
+ * @returns the program's descriptor
+ * @throws SystemError; where the verifier does not like the program, with the end of what it says
+ */
+export function loadProgram(what: string, type: number, instructions: Uint8Array): number {
+  const license = cString("MIT");
+  const attributes = new Attributes()
+    .u32(0, type)
+    .u32(4, instructions.length / 8)
+    .pointer(8, instructions)
+    .pointer(16, license);
+  const fd = attributes.call(COMMAND.PROG_LOAD);
+  if (fd >= 0) return fd;
+  const reason = errno();
+  const log = new Uint8Array(LOG_LENGTH);
+  attributes.u32(24, 1).u32(28, LOG_LENGTH).pointer(32, log).call(COMMAND.PROG_LOAD);
+  const said = new TextDecoder().decode(log.subarray(0, log.indexOf(0))).slice(-LOG_SHOWN);
+  throw new SystemError(`bpf program ${what}${said === "" ? "" : `: ${said}`}`, reason);
+}
+
+function bytesOf(view: DataView): Uint8Array {
+  return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+}

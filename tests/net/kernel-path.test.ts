@@ -1,0 +1,245 @@
+// The kernel path: it does what the careful way does, is told by nobody's offload header what it should not do, and forwards
+// nothing any more once rules, or the end of the firewall, say so.
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { ethernet, IPV4_TYPE, payload, type TcpFields, tcp, udp } from "../support/frames.ts";
+import { completeChecksum, GSO, leaveChecksum, NEEDS_CSUM, vnet } from "../support/offload.ts";
+import { FirewallLab, firebreak, peer } from "./firewall-lab.ts";
+import { CLIENT, configuration, SERVER, UPLINK } from "./places.ts";
+import { plain, type WireFrame } from "./raw-links.ts";
+import { RawPeer } from "./raw-peer.ts";
+
+const ENDS = {
+  work: { mac: "02:00:00:00:01:00", firewall: "02:00:00:00:00:00" },
+  uplink: { mac: "02:00:00:00:01:01", firewall: "02:00:00:00:00:01" },
+} as const;
+type End = keyof typeof ENDS;
+
+/** Frames after which a flow is known to be busy. */
+const BUSY = 200;
+const PORTS = { sourcePort: 40_000, destinationPort: 5000 };
+const SEQUENCE = 1000;
+const ACKNOWLEDGMENT = 70_000;
+
+const lab = new FirewallLab("kernel");
+const outside = lab.namespace("outside");
+let ends: RawPeer;
+
+beforeAll(async () => {
+  lab.cable(lab.firewall, "p0", outside, "work");
+  lab.cable(lab.firewall, "p1", outside, "uplink");
+  configure("accept");
+  await lab.start();
+  ends = await RawPeer.start(outside, Object.keys(ENDS));
+}, 20_000);
+
+afterAll(() => lab.close());
+
+/** A configuration in which all MAC addresses are given. */
+function configure(policy: "accept" | "drop"): void {
+  const [uplink = "", work = ""] = configuration([], policy).split(/(?=\[\[client\]\])/);
+  lab.writeConfig(withEnd(uplink, ENDS.uplink, "p1", "gateway_mac") + withEnd(work, ENDS.work, "p0", "mac"));
+}
+
+function withEnd(section: string, end: (typeof ENDS)[End], name: string, theirs: string): string {
+  return section.replace(
+    /^interface = ".*"$/m,
+    `interface = "${name}"\nown_mac = "${end.firewall}"\n${theirs} = "${end.mac}"`,
+  );
+}
+
+type Fields = Partial<TcpFields>;
+/** The two that fields of either make. */
+type Packet = (fields: TcpFields, content: Uint8Array) => Uint8Array;
+const datagram: Packet = udp;
+const segment: Packet = tcp;
+
+/** A frame of the client's to the server, as it is sent, and as it should arrive. */
+function there(packet: Packet, content: Uint8Array, fields: Fields = {}): { sent: WireFrame; arrived: WireFrame } {
+  const common = { ...PORTS, destination: SERVER, flags: ".", ...fields };
+  const before = packet({ ...common, source: CLIENT }, content);
+  const after = packet({ ...common, source: UPLINK, ttl: 63 }, content);
+  return {
+    sent: plain("work", ethernet(ENDS.work.mac, ENDS.work.firewall, IPV4_TYPE, before)),
+    arrived: plain("uplink", ethernet(ENDS.uplink.firewall, ENDS.uplink.mac, IPV4_TYPE, after)),
+  };
+}
+
+/** One of the server's to the client. */
+function back(packet: Packet, content: Uint8Array, fields: Fields = {}): { sent: WireFrame; arrived: WireFrame } {
+  const common = {
+    sourcePort: PORTS.destinationPort,
+    destinationPort: PORTS.sourcePort,
+    source: SERVER,
+    flags: ".",
+    ...fields,
+  };
+  const before = packet({ ...common, destination: UPLINK }, content);
+  const after = packet({ ...common, destination: CLIENT, ttl: 63 }, content);
+  return {
+    sent: plain("uplink", ethernet(ENDS.uplink.mac, ENDS.uplink.firewall, IPV4_TYPE, before)),
+    arrived: plain("work", ethernet(ENDS.work.firewall, ENDS.work.mac, IPV4_TYPE, after)),
+  };
+}
+
+/** Frames that go on a connection which `connect` has opened; each says the same again. */
+function segmentThere(content: Uint8Array, fields: Fields = {}) {
+  return there(segment, content, { sequence: SEQUENCE + 1, acknowledgment: ACKNOWLEDGMENT + 1, ...fields });
+}
+
+function segmentBack(content: Uint8Array, fields: Fields = {}) {
+  return back(segment, content, { sequence: ACKNOWLEDGMENT + 1, acknowledgment: SEQUENCE + 1, ...fields });
+}
+
+async function connect(): Promise<void> {
+  const syn = there(segment, payload(0), { sequence: SEQUENCE, flags: "S" });
+  expect(await ends.exchange(syn.sent)).toEqual([syn.arrived]);
+  const answer = back(segment, payload(0), { sequence: ACKNOWLEDGMENT, acknowledgment: SEQUENCE + 1, flags: "S." });
+  expect(await ends.exchange(answer.sent)).toEqual([answer.arrived]);
+  await expectWhole(segmentThere(payload(0)));
+}
+
+async function expectWhole({ sent, arrived }: { sent: WireFrame; arrived: WireFrame }): Promise<void> {
+  expect(await ends.exchange(sent)).toEqual([arrived]);
+}
+
+/** Frames that the kernel forwarded since the firewall is there. */
+async function byKernel(): Promise<number> {
+  return (await lab.state()).kernelPath.get("forwarded") ?? 0;
+}
+
+/** Frames that have come in where the client is. */
+async function received(): Promise<number> {
+  return Number(await lab.firewall.run(["cat", "/sys/class/net/p0/statistics/rx_packets"]));
+}
+
+/** Has flows become busy: frames of each go both ways until they take the kernel path. */
+async function makeBusy(...directions: readonly { sent: WireFrame; arrived: WireFrame }[]): Promise<void> {
+  for (let i = 0; i < BUSY / 32; i++) {
+    for (const { sent, arrived } of directions) {
+      expect(await ends.exchange(...Array<WireFrame>(32).fill(sent))).toEqual(Array<WireFrame>(32).fill(arrived));
+    }
+  }
+}
+
+test("it does with every frame what the careful way does", async () => {
+  const bench = lab.namespace("bench");
+  lab.cable(bench, "a0", bench, "a1");
+  lab.cable(bench, "b0", bench, "b1");
+  const twins = await bench.run(["taskset", "--cpu-list", "0", ...peer("kernel-twins", "a0", "a1", "b0")], 60_000);
+  const { frames, forwarded, byKernel } = JSON.parse(twins);
+  expect(byKernel).toBeGreaterThan(frames / 10);
+  expect(forwarded - byKernel).toBeGreaterThan(frames / 50);
+}, 60_000);
+
+test("busy flows take it, both ways, and every frame of them is counted", async () => {
+  await connect();
+  const directions = [
+    there(datagram, payload(100)),
+    back(datagram, payload(1000)),
+    segmentThere(payload(100)),
+    segmentBack(payload(1400)),
+  ];
+  await makeBusy(...directions);
+  const before = await lab.state();
+  await makeBusy(...directions);
+  const after = await lab.state();
+  const sent = 4 * Math.ceil(BUSY / 32) * 32;
+  const more = (name: "frames" | "kernelPath") =>
+    (after[name].get("forwarded") ?? 0) - (before[name].get("forwarded") ?? 0);
+  expect([more("frames"), more("kernelPath")]).toEqual([sent, sent]);
+}, 20_000);
+
+test("what is odd about a busy flow's frame is seen to, and padding is left behind", async () => {
+  const before = await byKernel();
+  expect(await ends.exchange(there(datagram, payload(0), { ttl: 1 }).sent)).toMatchObject([{ on: "work" }]);
+  expect(await ends.exchange(segmentBack(payload(0), { sequence: ACKNOWLEDGMENT + 1_000_000 }).sent)).toEqual([]);
+  expect(await byKernel()).toBe(before);
+  const { sent, arrived } = segmentBack(payload(0));
+  await expectWhole({ sent: { ...sent, frame: Uint8Array.of(...sent.frame, 1, 2, 3, 4, 5, 6) }, arrived });
+  expect(await byKernel()).toBe(before + 1);
+});
+
+test("checksums that were left to the interface are right, in frames to be cut too", async () => {
+  const before = await byKernel();
+  const cut = { gsoType: GSO.TCPV4, gsoSize: 1000, headerLength: 54 };
+  const frames = [
+    { ...there(datagram, payload(99)), fields: {} },
+    { ...back(datagram, payload(0)), fields: {} },
+    { ...segmentThere(payload(1460)), fields: {} },
+    { ...segmentBack(payload(3500)), fields: cut },
+  ];
+  for (const { sent, arrived, fields } of frames) {
+    const left = leaveChecksum(sent.frame, fields);
+    const got = await ends.exchange({ on: sent.on, frame: left.frame, header: left.vnet });
+    expect(got).toHaveLength(1);
+    const [{ on, frame, header } = sent] = got;
+    expect({ on, frame: completeChecksum({ frame, vnet: header }) }).toEqual({ on: arrived.on, frame: arrived.frame });
+    expect([header[1], header[4] + header[5] * 256]).toEqual([
+      fields === cut ? GSO.TCPV4 : 0,
+      fields === cut ? 1000 : 0,
+    ]);
+  }
+  expect(await byKernel()).toBe(before + frames.length);
+});
+
+test("an offload header that would have the kernel write over what was judged is found out", async () => {
+  const { sent } = there(datagram, payload(200));
+  // Over ports, over the length, one byte into the checksum; and over addresses, which not every kernel lets us send.
+  const places = [[34, 0], [34, 2], [34, 4], [34, 5], [30, 8], [14, 12], [14, 16], [26, 0], [0, 26]] as const; // biome-ignore format: a table
+  const lies = places.map(([checksumStart, checksumOffset]) => ({
+    ...sent,
+    header: vnet({ flags: NEEDS_CSUM, checksumStart, checksumOffset }),
+  }));
+  const before = await lab.state();
+  const receivedBefore = await received();
+  expect(await ends.exchange(...lies)).toEqual([]);
+  const told = (await received()) - receivedBefore;
+  expect(told).toBeGreaterThanOrEqual(4);
+  const after = await lab.state();
+  const name = "dropped: offload header that lies";
+  expect((after.frames.get(name) ?? 0) - (before.frames.get(name) ?? 0)).toBe(told);
+  expect((after.kernelPath.get(name) ?? 0) - (before.kernelPath.get(name) ?? 0)).toBe(told);
+  await expectWhole(there(datagram, payload(200)));
+});
+
+test("new rules hold for it at once", async () => {
+  configure("drop");
+  await lab.reload();
+  const before = await byKernel();
+  const { sent } = there(datagram, payload(100));
+  const answers = await ends.exchange(sent, sent, sent);
+  expect(answers.filter(({ on }) => on === "uplink")).toEqual([]);
+  expect(await byKernel()).toBe(before);
+  configure("accept");
+  await lab.reload();
+  await makeBusy(there(datagram, payload(100)));
+  expect(await byKernel()).toBeGreaterThan(before);
+});
+
+test("a firewall that is killed forwards nothing, and another takes its place", async () => {
+  lab.program.signal("SIGKILL");
+  await lab.program.process.exited;
+  const direction = there(datagram, payload(100));
+  expect(await ends.exchange(direction.sent, direction.sent)).toEqual([]);
+  await lab.start();
+  await makeBusy(direction);
+  expect(await byKernel()).toBeGreaterThan(0);
+});
+
+test("one that is stopped leaves no trace", async () => {
+  const traces = () => lab.firewall.run(["tc", "filter", "show", "dev", "p0", "ingress"]);
+  expect(await traces()).toContain("firebreak");
+  lab.program.signal("SIGTERM");
+  await lab.program.says("stopped");
+  expect(await traces()).toBe("");
+});
+
+test("without the right to load programs it is done without, and said", async () => {
+  const lesser = ["setpriv", "--bounding-set=-all,+net_admin,+net_raw", "--inh-caps=-all"];
+  const program = lab.firewall.start([...lesser, ...firebreak("run", "--config", lab.configFile)]);
+  await program.says("ready in");
+  expect(program.text).toContain("no kernel path, busy flows are slower: bpf map control: EPERM");
+  await makeBusy(there(datagram, payload(100)));
+  program.signal("SIGTERM");
+  await program.says("stopped");
+});
