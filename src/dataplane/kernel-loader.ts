@@ -17,7 +17,7 @@ import {
 } from "./kernel-programs.ts";
 
 /** Of the machine's memory, what the maps may take; and bytes of it that a flow needs, with both of its entries. */
-const SHARE_OF_MEMORY = 1 / 16;
+const SHARE_OF_MEMORY = 1 / 64;
 const FLOW_NEEDS = 480;
 const RECORD_LENGTH = FLOW_WORDS * 4;
 

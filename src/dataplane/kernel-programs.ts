@@ -238,7 +238,10 @@ function checkTransport(a: Assembler): void {
   a.load(2, R1, R10, at(TRANSPORT + UDP.LENGTH))
     .swap(R1, 16)
     .jumpIf32(R1, "<", headerLength, toSocket);
-  a.do("add", R1, IPV4.HEADER_LENGTH).jumpIf32(R1, ">", R8, toSocket).jump("transport checked");
+  a.do("add", R1, IPV4.HEADER_LENGTH).jumpIf32(R1, ">", R8, toSocket);
+  // Older kernels do not see that what is kept of TCP is read of TCP alone.
+  for (const place of [SEQUENCE_END, at(UDP_LENGTH), at(UDP_LENGTH + 4), at(UDP_LENGTH + 8)]) a.store(4, R10, place, 0);
+  a.jump("transport checked");
 
   a.label("tcp");
   loadBytes(a, UDP_LENGTH, TCP_LENGTH - UDP_LENGTH);

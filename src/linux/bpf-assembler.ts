@@ -7,21 +7,18 @@ export interface Register {
   readonly number: number;
 }
 
-export const [R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10] = Array.from({ length: 11 }, (_, number) => ({
-  number,
-})) as unknown as Record<number, Register> & readonly Register[] as readonly [
-  Register,
-  Register,
-  Register,
-  Register,
-  Register,
-  Register,
-  Register,
-  Register,
-  Register,
-  Register,
-  Register,
-];
+const register = (number: number): Register => ({ number });
+export const R0 = register(0);
+export const R1 = register(1);
+export const R2 = register(2);
+export const R3 = register(3);
+export const R4 = register(4);
+export const R5 = register(5);
+export const R6 = register(6);
+export const R7 = register(7);
+export const R8 = register(8);
+export const R9 = register(9);
+export const R10 = register(10);
 
 /** A register's value, or a constant of 32 bits, sign-extended. */
 export type Operand = Register | number;

@@ -4,7 +4,7 @@ import { cString, errno, libc, must, SystemError } from "./libc.ts";
 
 const SYS_BPF = process.arch === "arm64" ? 280 : 321; // asm/unistd.h
 
-const COMMAND = { MAP_CREATE: 0, LOOKUP: 1, UPDATE: 2, DELETE: 3, PROG_LOAD: 5, PROG_TEST_RUN: 10 } as const;
+const COMMAND = { MAP_CREATE: 0, UPDATE: 2, DELETE: 3, PROG_LOAD: 5 } as const;
 
 export const MAP_TYPE = { HASH: 1, ARRAY: 2, PERCPU_ARRAY: 6 } as const;
 /** A hash map's elements are allocated one by one: what a program has found stays whole until it is done with it. */
@@ -16,7 +16,6 @@ export const PROGRAM_TYPE = { SOCKET_FILTER: 1, SCHED_CLS: 3 } as const;
 
 const ATTRIBUTES_LENGTH = 144; // of union bpf_attr, as far as it is used here
 const LOG_LENGTH = 256 * 1024;
-const LOG_SHOWN = 600;
 
 /** union bpf_attr: numbers little-endian, addresses of 64 bits. */
 class Attributes {
@@ -75,17 +74,12 @@ export class MapAccess {
   delete(): boolean {
     return this.attributes.call(COMMAND.DELETE) === 0;
   }
-
-  /** @returns whether there is such an element: `value` holds it */
-  lookUp(): boolean {
-    return this.attributes.call(COMMAND.LOOKUP) === 0;
-  }
 }
 
 /**
  * @param type one of PROGRAM_TYPE
  * @returns the program's descriptor
- * @throws SystemError; where the verifier does not like the program, with the end of what it says
+ * @throws SystemError; where the verifier does not like the program, with what it does not like
  */
 export function loadProgram(what: string, type: number, instructions: Uint8Array): number {
   const license = cString("MIT");
@@ -99,8 +93,9 @@ export function loadProgram(what: string, type: number, instructions: Uint8Array
   const reason = errno();
   const log = new Uint8Array(LOG_LENGTH);
   attributes.u32(24, 1).u32(28, LOG_LENGTH).pointer(32, log).call(COMMAND.PROG_LOAD);
-  const said = new TextDecoder().decode(log.subarray(0, log.indexOf(0))).slice(-LOG_SHOWN);
-  throw new SystemError(`bpf program ${what}${said === "" ? "" : `: ${said}`}`, reason);
+  const lines = new TextDecoder().decode(log.subarray(0, log.indexOf(0))).split("\n");
+  const said = lines.findLast((line) => line !== "" && !line.startsWith("processed"));
+  throw new SystemError(`bpf program ${what}${said === undefined ? "" : `: ${said}`}`, reason);
 }
 
 function bytesOf(view: DataView): Uint8Array {

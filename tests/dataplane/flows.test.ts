@@ -174,6 +174,20 @@ describe("the flow table", () => {
   });
 });
 
+test("what is late to a record's deadline and TCP state does no harm once the flow is gone", () => {
+  const table = new FlowTable(4, 1);
+  const flows = [table.allocate(), table.allocate(), table.allocate()];
+  for (const flow of flows) table.discard(flow);
+  for (const flow of flows) {
+    for (const word of [FLOW.DEADLINE, ...Array.from({ length: 5 }, (_, i) => FLOW.TCP + i)]) {
+      table.words[flow * FLOW_WORDS + word] = -1;
+    }
+  }
+  expect([0, 1, 2, 3].map(() => table.allocate()).sort()).toEqual([0, 1, 2, 3]);
+  expect(table.allocate()).toBe(NO_FLOW);
+  expect(table.words.filter((word) => word !== 0)).toEqual(Int32Array.of(1, 1, 1, 1));
+});
+
 test("when the flow table is full new flows are dropped, and those in it go on", () => {
   const lab = new Lab({ settings: { ...SETTINGS, nat: { ...SETTINGS.nat, maxFlows: 4 } } });
   const packet = (sourcePort: number) =>

@@ -1,10 +1,11 @@
 // The kernel path: it does what the careful way does, is told by nobody's offload header what it should not do, and forwards
 // nothing any more once rules, or the end of the firewall, say so.
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { ethernet, IPV4_TYPE, payload, type TcpFields, tcp, udp } from "../support/frames.ts";
+import { ARP_TYPE, arp, ethernet, IPV4_TYPE, mac, payload, type TcpFields, tcp, udp } from "../support/frames.ts";
+import { BROADCAST } from "../support/lab.ts";
 import { completeChecksum, GSO, leaveChecksum, NEEDS_CSUM, vnet } from "../support/offload.ts";
 import { FirewallLab, firebreak, peer } from "./firewall-lab.ts";
-import { CLIENT, configuration, SERVER, UPLINK } from "./places.ts";
+import { CLIENT, configuration, ROUTER, SERVER, UPLINK } from "./places.ts";
 import { plain, type WireFrame } from "./raw-links.ts";
 import { RawPeer } from "./raw-peer.ts";
 
@@ -13,6 +14,7 @@ const ENDS = {
   uplink: { mac: "02:00:00:00:01:01", firewall: "02:00:00:00:00:01" },
 } as const;
 type End = keyof typeof ENDS;
+const OTHER_MAC = "02:00:00:00:01:ff";
 
 /** Frames after which a flow is known to be busy. */
 const BUSY = 200;
@@ -22,11 +24,14 @@ const ACKNOWLEDGMENT = 70_000;
 
 const lab = new FirewallLab("kernel");
 const outside = lab.namespace("outside");
+const bench = lab.namespace("bench");
 let ends: RawPeer;
 
 beforeAll(async () => {
   lab.cable(lab.firewall, "p0", outside, "work");
   lab.cable(lab.firewall, "p1", outside, "uplink");
+  lab.cable(bench, "a0", bench, "a1");
+  lab.cable(bench, "b0", bench, "b1");
   configure("accept");
   await lab.start();
   ends = await RawPeer.start(outside, Object.keys(ENDS));
@@ -34,10 +39,11 @@ beforeAll(async () => {
 
 afterAll(() => lab.close());
 
-/** A configuration in which all MAC addresses are given. */
-function configure(policy: "accept" | "drop"): void {
+/** A configuration in which all MAC addresses are given, unless the gateway is to be asked for its. */
+function configure(policy: "accept" | "drop", gateway: "known" | "asked for" = "known"): void {
   const [uplink = "", work = ""] = configuration([], policy).split(/(?=\[\[client\]\])/);
-  lab.writeConfig(withEnd(uplink, ENDS.uplink, "p1", "gateway_mac") + withEnd(work, ENDS.work, "p0", "mac"));
+  const text = withEnd(uplink, ENDS.uplink, "p1", "gateway_mac") + withEnd(work, ENDS.work, "p0", "mac");
+  lab.writeConfig(gateway === "known" ? text : text.replace(/^gateway_mac = .*\n/m, ""));
 }
 
 function withEnd(section: string, end: (typeof ENDS)[End], name: string, theirs: string): string {
@@ -122,14 +128,20 @@ async function makeBusy(...directions: readonly { sent: WireFrame; arrived: Wire
 }
 
 test("it does with every frame what the careful way does", async () => {
-  const bench = lab.namespace("bench");
-  lab.cable(bench, "a0", bench, "a1");
-  lab.cable(bench, "b0", bench, "b1");
-  const twins = await bench.run(["taskset", "--cpu-list", "0", ...peer("kernel-twins", "a0", "a1", "b0")], 60_000);
-  const { frames, forwarded, byKernel } = JSON.parse(twins);
+  const { frames, forwarded, byKernel } = await onBench("kernel-twins");
   expect(byKernel).toBeGreaterThan(frames / 10);
   expect(forwarded - byKernel).toBeGreaterThan(frames / 50);
 }, 60_000);
+
+test("an entry that the kernel has changed meanwhile does not hold, whichever byte it is", async () => {
+  expect(await onBench("kernel-entries")).toEqual({ changes: 137, unnoticed: [] });
+});
+
+/** Runs one of tests/net/peers that has the kernel's programs to itself. */
+async function onBench(name: string) {
+  const output = await bench.run(["taskset", "--cpu-list", "0", ...peer(name, "a0", "a1", "b0")], 60_000);
+  return JSON.parse(output);
+}
 
 test("busy flows take it, both ways, and every frame of them is counted", async () => {
   await connect();
@@ -153,6 +165,10 @@ test("what is odd about a busy flow's frame is seen to, and padding is left behi
   const before = await byKernel();
   expect(await ends.exchange(there(datagram, payload(0), { ttl: 1 }).sent)).toMatchObject([{ on: "work" }]);
   expect(await ends.exchange(segmentBack(payload(0), { sequence: ACKNOWLEDGMENT + 1_000_000 }).sent)).toEqual([]);
+  const { frame } = there(datagram, payload(100)).sent;
+  const tag = [0x81, 0x00, 0x00, 0x05];
+  const tagged = Uint8Array.of(...frame.subarray(0, 12), ...tag, ...frame.subarray(12));
+  expect(await ends.exchange(plain("work", tagged))).toEqual([]);
   expect(await byKernel()).toBe(before);
   const { sent, arrived } = segmentBack(payload(0));
   await expectWhole({ sent: { ...sent, frame: Uint8Array.of(...sent.frame, 1, 2, 3, 4, 5, 6) }, arrived });
@@ -179,6 +195,13 @@ test("checksums that were left to the interface are right, in frames to be cut t
       fields === cut ? 1000 : 0,
     ]);
   }
+  expect(await byKernel()).toBe(before + frames.length);
+
+  const { sent } = segmentThere(payload(3500));
+  const tooLong = leaveChecksum(sent.frame, { ...cut, gsoSize: 1461 });
+  expect(await ends.exchange({ on: sent.on, frame: tooLong.frame, header: tooLong.vnet })).toMatchObject([
+    { on: "work" },
+  ]);
   expect(await byKernel()).toBe(before + frames.length);
 });
 
@@ -214,6 +237,40 @@ test("new rules hold for it at once", async () => {
   await lab.reload();
   await makeBusy(there(datagram, payload(100)));
   expect(await byKernel()).toBeGreaterThan(before);
+});
+
+test("a gateway that has another MAC address by now gets its frames there", async () => {
+  configure("accept", "asked for");
+  await lab.reload();
+  const direction = there(datagram, payload(100));
+  await ends.exchange(gatewayAsks(ENDS.uplink.mac));
+  await makeBusy(direction);
+  const before = await byKernel();
+  await ends.exchange(gatewayAsks(OTHER_MAC));
+  const frame = Uint8Array.of(...mac(OTHER_MAC), ...direction.arrived.frame.subarray(6));
+  const elsewhere = { sent: direction.sent, arrived: { ...direction.arrived, frame } };
+  await makeBusy(elsewhere);
+  expect(await byKernel()).toBeGreaterThan(before);
+  configure("accept");
+  await lab.reload();
+  await expectWhole(direction);
+});
+
+/** An ARP request for the firewall's uplink address. */
+function gatewayAsks(senderMac: string): WireFrame {
+  const request = arp({ operation: "request", senderMac, senderIp: ROUTER, targetIp: UPLINK });
+  return plain("uplink", ethernet(senderMac, BROADCAST, ARP_TYPE, request));
+}
+
+test("with kernel_path = false no frame takes it", async () => {
+  configure("accept");
+  lab.writeConfig(`${await Bun.file(lab.configFile).text()}\n[nat]\nkernel_path = false\n`);
+  await lab.reload();
+  const before = await byKernel();
+  await makeBusy(there(datagram, payload(100)));
+  expect(await byKernel()).toBe(before);
+  configure("accept");
+  await lab.reload();
 });
 
 test("a firewall that is killed forwards nothing, and another takes its place", async () => {
