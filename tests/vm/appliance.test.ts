@@ -125,6 +125,7 @@ describe("the image", () => {
     expect((await client.attempt(["curl", "-sS", "--max-time", "3", `http://${SERVER}:8080/file`])).status).not.toBe(0);
     const state = await machine.state();
     expect(state).toMatch(/frames: \d+ forwarded/);
+    expect(state).toMatch(/kernel path: \d+ forwarded/);
     expect(state).toContain("dropped: refused by rules");
     expect(state).toMatch(
       new RegExp(`flow: tcp .* to ${SERVER}:80 as ${UPLINK}:\\d+, [A-Z-]+, client work, rule 3`, "i"),

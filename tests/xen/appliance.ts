@@ -288,6 +288,7 @@ test("qrexec: status, clock, session, and what is not there", async () => {
   expect(status.output).toMatch(/^eth0 00:16:3e:00:00:05 mtu 1500: uplink 10\.137\.0\.6\/32 gateway 10\.138\.0\.1$/m);
   expect(status.output).toMatch(/^vif\d+\.0 fe:ff:ff:ff:ff:ff mtu 1500: client 10\.137\.0\.9$/m);
   expect(status.output).toMatch(/^frames: \d+ forwarded$/m);
+  expect(status.output).toMatch(/^kernel path: \d+ forwarded$/m);
   expect(status.output).toMatch(/^flows: \d+$/m);
   const outcome = async (command: string, input = "") => {
     const { status: code, error } = await lab.call(`root:QUBESRPC ${command} dom0`, input);
