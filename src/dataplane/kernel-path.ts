@@ -61,9 +61,8 @@ export class KernelPath {
     this.entered[flow] = this.control[CONTROL.GENERATION >> 2];
     this.enteredState[flow] = stateWord & ENTERED_STATE;
     for (const side of SIDES) {
+      // A flow stays on its interfaces while it lives.
       this.ingress[2 * flow + side] = topology.settings.interfaces[neighbours.interfaceOf[flows.hop(flow, side)]].index;
-    }
-    for (const side of SIDES) {
       const needed = neededState(flows.protocol(flow), side);
       if ((stateWord & needed.mask) !== needed.value) continue;
       this.writeKey(flow, side);
@@ -85,12 +84,6 @@ export class KernelPath {
       this.entries.delete();
     }
     this.entered[flow] = 0;
-  }
-
-  /** Forgets all flows. */
-  clear(): void {
-    this.revoke();
-    for (let flow = 0; flow < this.state.flows.end; flow++) this.leave(flow);
   }
 
   /** What fast-path.ts asks of a flow, as far as it is the same for all its packets. */

@@ -197,7 +197,6 @@ export class Router {
       this.changes.adopt(settings);
       return;
     }
-    this.kernelPath?.clear();
     this.fragments.clear();
     this.endpoint.clear();
     this.heldAnswers?.clear();
