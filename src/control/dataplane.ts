@@ -187,7 +187,7 @@ export class Dataplane {
 /** @returns undefined where the kernel can't have it; then all frames come to the dataplane's thread */
 function loadKernelPath(maxFlows: number): KernelPrograms | undefined {
   try {
-    return loadKernelPrograms(maxFlows);
+    return loadKernelPrograms(maxFlows, crypto.getRandomValues(new Int32Array(1))[0]);
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
     log(`no kernel path, busy flows are slower: ${error.message}`);

@@ -2,24 +2,18 @@
 // thread. Control does it, before that thread is there, and attaches the programs to interfaces (packet-sockets.ts).
 import { toArrayBuffer } from "bun:ffi";
 import { totalmem } from "node:os";
-import { BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, createMap, loadProgram, MAP_TYPE, PROGRAM_TYPE } from "../linux/bpf.ts";
+import { BPF_F_MMAPABLE, createMap, loadProgram, MAP_TYPE, PROGRAM_TYPE } from "../linux/bpf.ts";
 import { libc, mapFile, mapMemory, pointer, reserveAddresses } from "../linux/libc.ts";
 import { FLOW_WORDS } from "./flows.ts";
-import {
-  CONTROL,
-  COUNTERS,
-  ENTRY,
-  ENTRY_KEY,
-  forwarder,
-  type Maps,
-  NOTE_LENGTH,
-  socketFilter,
-} from "./kernel-programs.ts";
+import { ENTRY_STRIDE } from "./kernel-entries.ts";
+import { CONTROL, COUNTERS, forwarder, type Maps, NOTE_LENGTH, socketFilter } from "./kernel-programs.ts";
 
-/** Of the machine's memory, what the maps may take; and bytes of it that a flow needs, with both of its entries. */
+/** Of the machine's memory, what the maps may take. */
 const SHARE_OF_MEMORY = 1 / 64;
-const FLOW_NEEDS = 480;
 const RECORD_LENGTH = FLOW_WORDS * 4;
+/** Of each flow: one for each of its sides, and as many free, so that there is room for most. */
+const ENTRIES = 4;
+const FLOW_NEEDS = RECORD_LENGTH + ENTRIES * ENTRY_STRIDE;
 
 export interface KernelPrograms {
   readonly maps: Maps;
@@ -28,17 +22,20 @@ export interface KernelPrograms {
   readonly forwarder: number;
   /** Flows that the map of flows has room for. */
   readonly flows: number;
-  /** Address of the map of control, CONTROL, in this program's memory. */
+  /** Addresses of these maps in this program's memory. */
   readonly control: number;
+  readonly entries: number;
 }
 
 /**
  * @param maxFlows capacity of the flow table
+ * @param seed a random number that keeps clients from choosing addresses and ports that collide
  * @throws SystemError where the kernel can't do it, or this process may not
  */
-export function loadKernelPrograms(maxFlows: number): KernelPrograms {
-  const flows = Math.min(maxFlows, Math.floor((totalmem() * SHARE_OF_MEMORY) / FLOW_NEEDS));
-  const { ARRAY, HASH, PERCPU_ARRAY } = MAP_TYPE;
+export function loadKernelPrograms(maxFlows: number, seed: number): KernelPrograms {
+  const flows = Math.min(maxFlows, 2 ** Math.floor(Math.log2((totalmem() * SHARE_OF_MEMORY) / FLOW_NEEDS)));
+  const capacity = 2 ** Math.floor(Math.log2(ENTRIES * flows));
+  const { ARRAY, PERCPU_ARRAY } = MAP_TYPE;
   const opened: number[] = [];
   const opening = (fd: number): number => {
     opened.push(fd);
@@ -50,14 +47,10 @@ export function loadKernelPrograms(maxFlows: number): KernelPrograms {
         createMap("control", { type: ARRAY, key: 4, value: CONTROL.LENGTH, entries: 1, flags: BPF_F_MMAPABLE }),
       ),
       entries: opening(
-        createMap("entries", {
-          type: HASH,
-          key: ENTRY_KEY.LENGTH,
-          value: ENTRY.LENGTH,
-          entries: 2 * flows,
-          flags: BPF_F_NO_PREALLOC,
-        }),
+        createMap("entries", { type: ARRAY, key: 4, value: ENTRY_STRIDE, entries: capacity, flags: BPF_F_MMAPABLE }),
       ),
+      capacity,
+      seed,
       flows: opening(
         createMap("flows", { type: ARRAY, key: 4, value: RECORD_LENGTH, entries: flows, flags: BPF_F_MMAPABLE }),
       ),
@@ -68,7 +61,8 @@ export function loadKernelPrograms(maxFlows: number): KernelPrograms {
       filter: opening(loadProgram("filter", PROGRAM_TYPE.SOCKET_FILTER, socketFilter(maps))),
       forwarder: opening(loadProgram("forwarder", PROGRAM_TYPE.SCHED_CLS, forwarder(maps))),
       flows,
-      control: mapControl(maps.control),
+      control: mapOnce(maps.control, CONTROL.LENGTH),
+      entries: mapOnce(maps.entries, capacity * ENTRY_STRIDE),
     };
   } catch (error) {
     for (const fd of opened) libc.close(fd);
@@ -76,10 +70,10 @@ export function loadKernelPrograms(maxFlows: number): KernelPrograms {
   }
 }
 
-/** It stays mapped, for control may read its counters at any time. */
-function mapControl(fd: number): number {
-  const address = reserveAddresses(CONTROL.LENGTH);
-  mapFile(address, CONTROL.LENGTH, fd);
+/** A map that stays mapped until the program ends: control may read its counters at any time. */
+function mapOnce(fd: number, length: number): number {
+  const address = reserveAddresses(length);
+  mapFile(address, length, fd);
   return address;
 }
 

@@ -3,12 +3,12 @@
 // busy are entered anew. The flows' records are the same memory for the programs as for this thread: TCP's state and the
 // deadline go on there, whoever handles a packet.
 import { toArrayBuffer } from "bun:ffi";
-import { MapAccess } from "../linux/bpf.ts";
 import { pointer } from "../linux/libc.ts";
 import { ETHERNET, writeMac } from "../wire/ethernet.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";
 import { TIMEOUT_MASK } from "./flow-timeouts.ts";
 import { FLOW, FLOW_STATE, FLOW_WORDS } from "./flows.ts";
+import { ENTRY_STRIDE, KernelEntries } from "./kernel-entries.ts";
 import type { KernelPrograms } from "./kernel-loader.ts";
 import { CONTROL, ENTRY, ENTRY_KEY, ENTRY_REWRITE, seal } from "./kernel-programs.ts";
 import { OURSELVES, PINNED, USABLE } from "./neighbours.ts";
@@ -21,10 +21,10 @@ const SIDES = [0, 1] as const;
 
 export class KernelPath {
   private readonly control: Int32Array;
-  private readonly entries: MapAccess;
-  private readonly key = new DataView(new ArrayBuffer(ENTRY_KEY.LENGTH));
+  private readonly entries: KernelEntries;
+  /** The one in hand. */
   private readonly entry = new DataView(new ArrayBuffer(ENTRY.LENGTH));
-  /** Of flows that are in the map: the kernel's numbers of the interfaces that its sides are on. */
+  /** Of flows that are entered: the kernel's numbers of the interfaces that its sides are on. */
   private readonly ingress: Int32Array;
   /** The generation that a flow was entered in last, and the bits of its STATE that it was entered for. */
   private readonly entered: Int32Array;
@@ -33,10 +33,11 @@ export class KernelPath {
   constructor(
     private readonly state: State,
     private readonly changes: RuleChanges,
-    { maps, flows, control }: KernelPrograms,
+    { maps, flows, control, entries }: KernelPrograms,
   ) {
     this.control = new Int32Array(toArrayBuffer(pointer(control), 0, CONTROL.LENGTH));
-    this.entries = new MapAccess(maps.entries, this.key, this.entry);
+    const memory = toArrayBuffer(pointer(entries), 0, maps.capacity * ENTRY_STRIDE);
+    this.entries = new KernelEntries(new Int32Array(memory), maps.seed);
     this.ingress = new Int32Array(2 * flows);
     this.entered = new Int32Array(flows);
     this.enteredState = new Int32Array(flows);
@@ -67,7 +68,7 @@ export class KernelPath {
       if ((stateWord & needed.mask) !== needed.value) continue;
       this.writeKey(flow, side);
       this.writeEntry(flow, side);
-      this.entries.update(); // where there is no room for one, its packets come here
+      this.entries.put(this.entry, this.entered[flow]); // where there is no room for one, its packets come here
     }
   }
 
@@ -81,7 +82,7 @@ export class KernelPath {
     if (flow >= this.entered.length || this.entered[flow] === 0) return;
     for (const side of SIDES) {
       this.writeKey(flow, side);
-      this.entries.delete();
+      this.entries.remove(this.entry);
     }
     this.entered[flow] = 0;
   }
@@ -102,19 +103,21 @@ export class KernelPath {
   /** Name servers' answers may be held; and such a flow is over when it has begun. */
   private isDns(flow: number): boolean {
     const { flows } = this.state;
-    return SIDES.some((side) => {
+    for (const side of SIDES) {
       const ports = flows.ports(flow, side);
-      return ports >>> 16 === DNS_PORT || (ports & 0xffff) === DNS_PORT;
-    });
+      if (ports >>> 16 === DNS_PORT || (ports & 0xffff) === DNS_PORT) return true;
+    }
+    return false;
   }
 
   private writeKey(flow: number, side: number): void {
-    const { key } = this;
+    const { entry } = this;
     const { flows } = this.state;
-    key.setInt32(ENTRY_KEY.SOURCE, flows.source(flow, side));
-    key.setInt32(ENTRY_KEY.DESTINATION, flows.destination(flow, side));
-    key.setInt32(ENTRY_KEY.PORTS, flows.ports(flow, side));
-    key.setInt32(ENTRY_KEY.PLACE, flows.protocol(flow) | (this.ingress[2 * flow + side] << 8), true);
+    const key = ENTRY.KEY;
+    entry.setInt32(key + ENTRY_KEY.SOURCE, flows.source(flow, side));
+    entry.setInt32(key + ENTRY_KEY.DESTINATION, flows.destination(flow, side));
+    entry.setInt32(key + ENTRY_KEY.PORTS, flows.ports(flow, side));
+    entry.setInt32(key + ENTRY_KEY.PLACE, flows.protocol(flow) | (this.ingress[2 * flow + side] << 8), true);
   }
 
   private writeEntry(flow: number, side: number): void {
@@ -130,7 +133,6 @@ export class KernelPath {
     const stateWord = words[record + FLOW.STATE];
     // Of UDP only the client's packets keep a flow alive (RFC 4787 REQ-6).
     const keepsAlive = protocol === PROTOCOL.TCP || iface !== topology.uplink;
-    new Uint8Array(entry.buffer).set(new Uint8Array(this.key.buffer), ENTRY.KEY);
     entry.setInt32(ENTRY.GENERATION, this.control[CONTROL.GENERATION >> 2], true);
     entry.setInt32(ENTRY.FLOW, flow, true);
     entry.setInt32(ENTRY.SIDE, side * SIDE_WORDS * 4, true);

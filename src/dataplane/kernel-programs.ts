@@ -6,7 +6,7 @@
 // the kernel runs on the same frame next, on the same CPU: at ingress, before the frame would get to the kernel's own IP
 // stack. That one rewrites the frame and hands it to the other interface. Where there is no socket any more, there is no
 // note, and nothing is forwarded.
-import { Assembler, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10 } from "../linux/bpf-assembler.ts";
+import { Assembler, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10, type Register } from "../linux/bpf-assembler.ts";
 import { ETHERNET, ETHERTYPE } from "../wire/ethernet.ts";
 import { FRAGMENT_OFFSET, IPV4, MORE_FRAGMENTS, PROTOCOL } from "../wire/ipv4.ts";
 import { ACK, FIN, RST, SYN, TCP } from "../wire/tcp.ts";
@@ -18,8 +18,11 @@ import { ACKED, END, OVERREACH, SCALE_BITS, SCALE_SHIFT, SIDE_WORDS, WINDOWS } f
 export interface Maps {
   /** One element, CONTROL, which this program writes. */
   readonly control: number;
-  /** By packets of one side of a flow, ENTRY_KEY: what is to be done with them, ENTRY. */
+  /** For packets of one side of a flow, ENTRY_KEY: what is to be done with them, ENTRY. See kernel-entries.ts. */
   readonly entries: number;
+  /** How many those are, a power of two; and the seed of the hash that says where an entry is. */
+  readonly capacity: number;
+  readonly seed: number;
   /** The flow table's first records. */
   readonly flows: number;
   /** For each CPU one element, NOTE. */
@@ -100,18 +103,37 @@ export const ENTRY_REWRITE = Object.fromEntries(
 ) as { readonly [name in keyof typeof REWRITE]: number };
 
 /**
- * Seals an entry. The kernel may use an entry's memory for another one while a program reads it; so a program takes a copy,
- * and the copy is an entry only if its seal is right: four sums of every fourth number, mixed.
+ * The first of the two places of an entry, modulo the table's capacity. It mixes as MurmurHash3 does.
+ * @param entry of which only the key is looked at
+ */
+export function hashKey(seed: number, entry: DataView): number {
+  let h = seed ^ keyWord(entry, ENTRY_KEY.PLACE) ^ keyWord(entry, ENTRY_KEY.SOURCE);
+  h = Math.imul(h, MIX[0]);
+  h = Math.imul(h ^ (h >>> 15) ^ keyWord(entry, ENTRY_KEY.DESTINATION), MIX[1]);
+  h = Math.imul(h ^ (h >>> 13) ^ keyWord(entry, ENTRY_KEY.PORTS), MIX[2]);
+  h = Math.imul(h ^ (h >>> 16), MIX[3]);
+  return (h ^ (h >>> 15)) >>> 0;
+}
+
+const keyWord = (entry: DataView, field: number): number => entry.getInt32(ENTRY.KEY + field, true);
+
+const MIX = [0xcc9e2d51, 0x1b873593, 0x85ebca6b, 0xc2b2ae35] as const;
+
+/**
+ * Seals an entry. An entry's memory may become another's while a program reads it; so a program takes a copy, and the copy is
+ * an entry only if its seal is right: four sums of every fourth number, mixed.
  */
 export function seal(entry: DataView): void {
-  const sums = Int32Array.from(SEAL_BEGINNINGS);
+  sums.set(SEAL_BEGINNINGS);
   for (let i = 0; i < ENTRY.SEAL / 4; i++)
     sums[i & 3] = Math.imul(sums[i & 3], SEAL_FACTOR) + entry.getInt32(4 * i, true);
-  const sealed = sums.reduce((whole, sum) => (Math.imul(whole, SEAL_FACTOR) + sum) | 0);
+  let sealed = sums[0];
+  for (let i = 1; i < sums.length; i++) sealed = (Math.imul(sealed, SEAL_FACTOR) + sums[i]) | 0;
   entry.setInt32(ENTRY.SEAL, sealed, true);
 }
 
 const SEAL_BEGINNINGS = [1, 2, 3, 4];
+const sums = new Int32Array(SEAL_BEGINNINGS.length);
 const SEAL_FACTOR = 0x01000193;
 
 const NOTE = {
@@ -279,8 +301,19 @@ function findEntry(a: Assembler, maps: Maps): void {
     .load(1, R2, R10, at(IP + IPV4.PROTOCOL))
     .do("or", R1, R2);
   a.store(4, R10, KEY + ENTRY_KEY.PLACE, R1);
-  a.do("move", R2, R10).do("add", R2, KEY).loadMap(R1, maps.entries).call(HELPER.MAP_LOOKUP);
-  a.jumpIf(R0, "==", NOT_FOUND, toSocket).do("move", R9, R7).do("add", R9, NOTE.ENTRY);
+  hashStackKey(a, maps);
+  for (const [place, elsewhere] of [
+    ["first place", "second place"],
+    ["second place", toSocket],
+  ] as const) {
+    a.label(place);
+    if (place === "second place") a.load(4, R1, R10, INDEX).do("xor", R1, 1).store(4, R10, INDEX, R1);
+    a.do("move", R2, R10).do("add", R2, INDEX).loadMap(R1, maps.entries).call(HELPER.MAP_LOOKUP);
+    a.jumpIf(R0, "==", NOT_FOUND, toSocket);
+    jumpUnlessKey(a, R0, ENTRY.KEY, elsewhere);
+    if (place === "first place") a.jump("entry found");
+  }
+  a.label("entry found").do("move", R9, R7).do("add", R9, NOTE.ENTRY);
 
   const sums = [R1, R2, R3, R4] as const;
   for (const [i, sum] of sums.entries()) a.do("move", sum, SEAL_BEGINNINGS[i] ?? 0);
@@ -293,14 +326,36 @@ function findEntry(a: Assembler, maps: Maps): void {
   }
   for (const sum of [R2, R3, R4]) a.do32("mul", R1, SEAL_FACTOR).do32("add", R1, sum);
   a.load(4, R5, R0, ENTRY.SEAL).jumpIf32(R1, "!=", R5, toSocket);
-  for (let i = 0; i < ENTRY_KEY.LENGTH; i += 4) {
-    a.load(4, R1, R10, KEY + i)
-      .load(4, R2, R9, ENTRY.KEY + i)
-      .jumpIf32(R1, "!=", R2, toSocket);
-  }
+  jumpUnlessKey(a, R9, ENTRY.KEY, toSocket);
 
   a.loadMapValue(R1, maps.control, CONTROL.GENERATION).load(4, R1, R1, 0).load(4, R2, R9, ENTRY.GENERATION);
   a.jumpIf32(R1, "!=", R2, toSocket);
+}
+
+/** Jumps where the key on the stack is not the one at a register. */
+function jumpUnlessKey(a: Assembler, register: Register, field: number, label: string): void {
+  for (let i = 0; i < ENTRY_KEY.LENGTH; i += 4) {
+    a.load(4, R1, R10, KEY + i)
+      .load(4, R2, register, field + i)
+      .jumpIf32(R1, "!=", R2, label);
+  }
+}
+
+/** As hashKey does: the first place of the key on the stack, in INDEX. */
+function hashStackKey(a: Assembler, { capacity, seed }: Maps): void {
+  const mixIn = (field: number) => a.load(4, R2, R10, KEY + field).do32("xor", R1, R2);
+  const shifted = (bits: number) => a.do32("move", R2, R1).do32("shiftRight", R2, bits).do32("xor", R1, R2);
+  a.do32("move", R1, seed);
+  mixIn(ENTRY_KEY.PLACE);
+  mixIn(ENTRY_KEY.SOURCE).do32("mul", R1, MIX[0]);
+  shifted(15);
+  mixIn(ENTRY_KEY.DESTINATION).do32("mul", R1, MIX[1]);
+  shifted(13);
+  mixIn(ENTRY_KEY.PORTS).do32("mul", R1, MIX[2]);
+  shifted(16).do32("mul", R1, MIX[3]);
+  shifted(15)
+    .do32("and", R1, capacity - 1)
+    .store(4, R10, INDEX, R1);
 }
 
 function checkMacs(a: Assembler): void {
@@ -438,8 +493,11 @@ export function forwarder(maps: Maps): Uint8Array<ArrayBuffer> {
   a.jumpIf32(R1, "==", R2, "trimmed");
   a.do("move", R1, R6).do("move", R3, 0).call(HELPER.SKB_CHANGE_TAIL).jumpIf(R0, "!=", 0, "drop").label("trimmed");
 
+  // The headers are to be where they can be written to; mostly they are.
+  a.load(4, R8, R6, SKB.DATA).load(4, R1, R6, SKB.DATA_END).do("move", R2, R8).do("add", R2, TCP_LENGTH);
+  a.jumpIf(R2, "<=", R1, "pulled");
   a.load(4, R2, R7, NOTE.FRAME_LENGTH).jumpIf32(R2, "<=", TCP_LENGTH, "pull").do("move", R2, TCP_LENGTH).label("pull");
-  a.do("move", R1, R6).call(HELPER.SKB_PULL_DATA).jumpIf(R0, "!=", 0, "drop");
+  a.do("move", R1, R6).call(HELPER.SKB_PULL_DATA).jumpIf(R0, "!=", 0, "drop").label("pulled");
   loadFrame(a, UDP_LENGTH);
   checkNote(a);
   a.load(1, R1, R8, IP + IPV4.PROTOCOL).jumpIf32(R1, "==", PROTOCOL.TCP, "tcp");

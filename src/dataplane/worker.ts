@@ -72,7 +72,7 @@ const SPIN = 0.025;
 const LOOK_UP = 64;
 
 /** Frames between two looks at whose they are: a flow that is met so is busy, and takes the kernel path from then on. */
-const SAMPLE = 64;
+const SAMPLE = 32;
 
 /** Commands after which their memory is collected, in 2 ms: nobody else does it in a thread that never leaves its loop. */
 const COLLECT_AFTER = 64;

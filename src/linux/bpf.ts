@@ -4,11 +4,9 @@ import { cString, errno, libc, must, SystemError } from "./libc.ts";
 
 const SYS_BPF = process.arch === "arm64" ? 280 : 321; // asm/unistd.h
 
-const COMMAND = { MAP_CREATE: 0, UPDATE: 2, DELETE: 3, PROG_LOAD: 5 } as const;
+const COMMAND = { MAP_CREATE: 0, PROG_LOAD: 5 } as const;
 
-export const MAP_TYPE = { HASH: 1, ARRAY: 2, PERCPU_ARRAY: 6 } as const;
-/** A hash map's elements are allocated one by one: what a program has found stays whole until it is done with it. */
-export const BPF_F_NO_PREALLOC = 1;
+export const MAP_TYPE = { ARRAY: 2, PERCPU_ARRAY: 6 } as const;
 /** An array map can be mapped into this program's memory. */
 export const BPF_F_MMAPABLE = 1024;
 
@@ -53,29 +51,6 @@ export function createMap(what: string, { type, key, value, entries, flags = 0 }
   return must(attributes.call(COMMAND.MAP_CREATE), `bpf map ${what}`);
 }
 
-/** An element of a map at a time, through the same `key` and `value`: nothing is allocated for a call. */
-export class MapAccess {
-  private readonly attributes = new Attributes();
-
-  constructor(
-    fd: number,
-    readonly key: DataView,
-    readonly value: DataView,
-  ) {
-    this.attributes.u32(0, fd).pointer(8, bytesOf(key)).pointer(16, bytesOf(value));
-  }
-
-  /** @returns whether the element is in the map now; if not, the map is full */
-  update(): boolean {
-    return this.attributes.call(COMMAND.UPDATE) === 0;
-  }
-
-  /** @returns whether there was such an element */
-  delete(): boolean {
-    return this.attributes.call(COMMAND.DELETE) === 0;
-  }
-}
-
 /**
  * @param type one of PROGRAM_TYPE
  * @returns the program's descriptor
@@ -96,8 +71,4 @@ export function loadProgram(what: string, type: number, instructions: Uint8Array
   const lines = new TextDecoder().decode(log.subarray(0, log.indexOf(0))).split("\n");
   const said = lines.findLast((line) => line !== "" && !line.startsWith("processed"));
   throw new SystemError(`bpf program ${what}${said === undefined ? "" : `: ${said}`}`, reason);
-}
-
-function bytesOf(view: DataView): Uint8Array {
-  return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 }

@@ -133,7 +133,7 @@ test("it does with every frame what the careful way does", async () => {
   expect(forwarded - byKernel).toBeGreaterThan(frames / 50);
 }, 60_000);
 
-test("an entry that the kernel has changed meanwhile does not hold, whichever byte it is", async () => {
+test("an entry that changes while it is read does not hold, whichever byte it is", async () => {
   expect(await onBench("kernel-entries")).toEqual({ changes: 137, unnoticed: [] });
 });
 

@@ -2,6 +2,7 @@
 // only what they leave goes to the router, the careful way. Needs root, one CPU to itself (the programs leave each other notes
 // by CPU), and the interfaces that the settings number.
 import { toArrayBuffer } from "bun:ffi";
+import { ENTRY_STRIDE } from "../../src/dataplane/kernel-entries.ts";
 import { flowRecordsAt, KernelCounters, loadKernelPrograms, mapFlows } from "../../src/dataplane/kernel-loader.ts";
 import { CONTROL } from "../../src/dataplane/kernel-programs.ts";
 import type { Settings } from "../../src/dataplane/settings.ts";
@@ -18,17 +19,21 @@ export class KernelLab extends Lab {
   /** Frames that the kernel forwarded. */
   byKernel = 0;
 
+  /** The table of entries. */
+  readonly entries: Uint8Array;
+
   private readonly control: DataView;
   private readonly counters: KernelCounters;
 
   constructor(
     private readonly settings: Settings,
-    private readonly programs = loadKernelPrograms(settings.nat.maxFlows),
+    private readonly programs = loadKernelPrograms(settings.nat.maxFlows, 0x12345678),
   ) {
     const { maxFlows } = settings.nat;
     const flowRecords = flowRecordsAt(mapFlows(maxFlows, programs), maxFlows);
     super({ settings, careful: true, kernel: { programs, flowRecords } });
     this.control = new DataView(toArrayBuffer(pointer(programs.control), 0, CONTROL.LENGTH));
+    this.entries = new Uint8Array(toArrayBuffer(pointer(programs.entries), 0, programs.maps.capacity * ENTRY_STRIDE));
     this.counters = new KernelCounters(programs);
     this.setClock();
   }
