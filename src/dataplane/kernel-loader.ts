@@ -5,15 +5,16 @@ import { totalmem } from "node:os";
 import { BPF_F_MMAPABLE, createMap, loadProgram, MAP_TYPE, PROGRAM_TYPE } from "../linux/bpf.ts";
 import { libc, mapFile, mapMemory, pointer, reserveAddresses } from "../linux/libc.ts";
 import { FLOW_WORDS } from "./flows.ts";
-import { ENTRY_STRIDE } from "./kernel-entries.ts";
-import { CONTROL, COUNTERS, forwarder, type Maps, NOTE_LENGTH, socketFilter } from "./kernel-programs.ts";
+import { ENTRY_STRIDE, KernelEntries } from "./kernel-entries.ts";
+import { CONTROL, COUNTERS, forwarder, INDEX_STRIDE, type Maps, NOTE_LENGTH, socketFilter } from "./kernel-programs.ts";
 
 /** Of the machine's memory, what the maps may take. */
 const SHARE_OF_MEMORY = 1 / 64;
 const RECORD_LENGTH = FLOW_WORDS * 4;
-/** Of each flow: one for each of its sides, and as many free, so that there is room for most. */
-const ENTRIES = 4;
-const FLOW_NEEDS = RECORD_LENGTH + ENTRIES * ENTRY_STRIDE;
+/** Of each flow: an entry for each of its sides; and so many places of the index that most find room. */
+const ENTRIES = 2;
+const PLACES = 1 / 2;
+const FLOW_NEEDS = RECORD_LENGTH + ENTRIES * ENTRY_STRIDE + PLACES * INDEX_STRIDE;
 
 export interface KernelPrograms {
   readonly maps: Maps;
@@ -25,6 +26,7 @@ export interface KernelPrograms {
   /** Addresses of these maps in this program's memory. */
   readonly control: number;
   readonly entries: number;
+  readonly index: number;
 }
 
 /**
@@ -33,8 +35,9 @@ export interface KernelPrograms {
  * @throws SystemError where the kernel can't do it, or this process may not
  */
 export function loadKernelPrograms(maxFlows: number, seed: number): KernelPrograms {
-  const flows = Math.min(maxFlows, 2 ** Math.floor(Math.log2((totalmem() * SHARE_OF_MEMORY) / FLOW_NEEDS)));
-  const capacity = 2 ** Math.floor(Math.log2(ENTRIES * flows));
+  const flows = Math.min(maxFlows, Math.floor((totalmem() * SHARE_OF_MEMORY) / FLOW_NEEDS));
+  const entries = ENTRIES * flows;
+  const places = 2 ** Math.floor(Math.log2(PLACES * flows));
   const { ARRAY, PERCPU_ARRAY } = MAP_TYPE;
   const opened: number[] = [];
   const opening = (fd: number): number => {
@@ -47,9 +50,12 @@ export function loadKernelPrograms(maxFlows: number, seed: number): KernelProgra
         createMap("control", { type: ARRAY, key: 4, value: CONTROL.LENGTH, entries: 1, flags: BPF_F_MMAPABLE }),
       ),
       entries: opening(
-        createMap("entries", { type: ARRAY, key: 4, value: ENTRY_STRIDE, entries: capacity, flags: BPF_F_MMAPABLE }),
+        createMap("entries", { type: ARRAY, key: 4, value: ENTRY_STRIDE, entries, flags: BPF_F_MMAPABLE }),
       ),
-      capacity,
+      index: opening(
+        createMap("index", { type: ARRAY, key: 4, value: INDEX_STRIDE, entries: places, flags: BPF_F_MMAPABLE }),
+      ),
+      places,
       seed,
       flows: opening(
         createMap("flows", { type: ARRAY, key: 4, value: RECORD_LENGTH, entries: flows, flags: BPF_F_MMAPABLE }),
@@ -62,7 +68,8 @@ export function loadKernelPrograms(maxFlows: number, seed: number): KernelProgra
       forwarder: opening(loadProgram("forwarder", PROGRAM_TYPE.SCHED_CLS, forwarder(maps))),
       flows,
       control: mapOnce(maps.control, CONTROL.LENGTH),
-      entries: mapOnce(maps.entries, capacity * ENTRY_STRIDE),
+      entries: mapOnce(maps.entries, entries * ENTRY_STRIDE),
+      index: mapOnce(maps.index, places * INDEX_STRIDE),
     };
   } catch (error) {
     for (const fd of opened) libc.close(fd);
@@ -108,12 +115,22 @@ export class KernelCounters {
 
 /** Closes all descriptors. */
 export function unloadKernelPrograms({ maps, filter, forwarder }: KernelPrograms): void {
-  for (const fd of [filter, forwarder, maps.control, maps.entries, maps.flows, maps.note]) libc.close(fd);
+  for (const fd of [filter, forwarder, maps.control, maps.entries, maps.index, maps.flows, maps.note]) libc.close(fd);
 }
 
 /** @param address as `mapFlows` returned it @returns that memory */
 export function flowRecordsAt(address: number, maxFlows: number): Int32Array {
   return new Int32Array(toArrayBuffer(pointer(address), 0, maxFlows * RECORD_LENGTH));
+}
+
+/** The memory of the entries and of their index, as KernelEntries takes them. */
+export function entriesOf({ entries, index, flows, maps }: KernelPrograms): KernelEntries {
+  const wordsAt = (address: number, length: number) => new Int32Array(toArrayBuffer(pointer(address), 0, length));
+  return new KernelEntries(
+    wordsAt(entries, ENTRIES * flows * ENTRY_STRIDE),
+    wordsAt(index, maps.places * INDEX_STRIDE),
+    maps.seed,
+  );
 }
 
 /**

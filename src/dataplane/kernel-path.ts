@@ -8,8 +8,8 @@ import { ETHERNET, writeMac } from "../wire/ethernet.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";
 import { TIMEOUT_MASK } from "./flow-timeouts.ts";
 import { FLOW, FLOW_STATE, FLOW_WORDS } from "./flows.ts";
-import { ENTRY_STRIDE, KernelEntries } from "./kernel-entries.ts";
-import type { KernelPrograms } from "./kernel-loader.ts";
+import type { KernelEntries } from "./kernel-entries.ts";
+import { entriesOf, type KernelPrograms } from "./kernel-loader.ts";
 import { CONTROL, ENTRY, ENTRY_KEY, ENTRY_REWRITE, seal } from "./kernel-programs.ts";
 import { OURSELVES, PINNED, USABLE } from "./neighbours.ts";
 import { portsTowards } from "./rewrite.ts";
@@ -33,11 +33,11 @@ export class KernelPath {
   constructor(
     private readonly state: State,
     private readonly changes: RuleChanges,
-    { maps, flows, control, entries }: KernelPrograms,
+    programs: KernelPrograms,
   ) {
+    const { flows, control } = programs;
     this.control = new Int32Array(toArrayBuffer(pointer(control), 0, CONTROL.LENGTH));
-    const memory = toArrayBuffer(pointer(entries), 0, maps.capacity * ENTRY_STRIDE);
-    this.entries = new KernelEntries(new Int32Array(memory), maps.seed);
+    this.entries = entriesOf(programs);
     this.ingress = new Int32Array(2 * flows);
     this.entered = new Int32Array(flows);
     this.enteredState = new Int32Array(flows);
@@ -68,7 +68,7 @@ export class KernelPath {
       if ((stateWord & needed.mask) !== needed.value) continue;
       this.writeKey(flow, side);
       this.writeEntry(flow, side);
-      this.entries.put(this.entry, this.entered[flow]); // where there is no room for one, its packets come here
+      this.entries.put(2 * flow + side, this.entry, this.entered[flow]); // where there is no room for one, its packets come here
     }
   }
 
@@ -82,7 +82,7 @@ export class KernelPath {
     if (flow >= this.entered.length || this.entered[flow] === 0) return;
     for (const side of SIDES) {
       this.writeKey(flow, side);
-      this.entries.remove(this.entry);
+      this.entries.remove(2 * flow + side, this.entry);
     }
     this.entered[flow] = 0;
   }

@@ -20,8 +20,9 @@ export interface Maps {
   readonly control: number;
   /** For packets of one side of a flow, ENTRY_KEY: what is to be done with them, ENTRY. See kernel-entries.ts. */
   readonly entries: number;
-  /** How many those are, a power of two; and the seed of the hash that says where an entry is. */
-  readonly capacity: number;
+  /** By hash of the key: the numbers of some entries. How many places it has, a power of two; and the seed of that hash. */
+  readonly index: number;
+  readonly places: number;
   readonly seed: number;
   /** The flow table's first records. */
   readonly flows: number;
@@ -103,7 +104,7 @@ export const ENTRY_REWRITE = Object.fromEntries(
 ) as { readonly [name in keyof typeof REWRITE]: number };
 
 /**
- * The first of the two places of an entry, modulo the table's capacity. It mixes as MurmurHash3 does.
+ * An entry's place in the index, modulo its places. It mixes as MurmurHash3 does.
  * @param entry of which only the key is looked at
  */
 export function hashKey(seed: number, entry: DataView): number {
@@ -114,6 +115,15 @@ export function hashKey(seed: number, entry: DataView): number {
   h = Math.imul(h ^ (h >>> 16), MIX[3]);
   return (h ^ (h >>> 15)) >>> 0;
 }
+
+/**
+ * What stands in the index: 32-bit numbers, of an entry's number + 1, and above that the hash's highest bits, so that hardly
+ * ever a wrong entry is looked at; 0: none.
+ */
+export const INDEX_WAYS = 4;
+export const INDEX_STRIDE = 4 * INDEX_WAYS;
+export const TAG_SHIFT = 21;
+export const NUMBER_MASK = (1 << TAG_SHIFT) - 1;
 
 const keyWord = (entry: DataView, field: number): number => entry.getInt32(ENTRY.KEY + field, true);
 
@@ -195,6 +205,7 @@ const KEY = -80;
 const INDEX = -84;
 const TOTAL = -88;
 const SEQUENCE_END = -92;
+const TAG = -96;
 
 const at = (offset: number): number => FRAME + offset;
 
@@ -302,17 +313,14 @@ function findEntry(a: Assembler, maps: Maps): void {
     .do("or", R1, R2);
   a.store(4, R10, KEY + ENTRY_KEY.PLACE, R1);
   hashStackKey(a, maps);
-  for (const [place, elsewhere] of [
-    ["first place", "second place"],
-    ["second place", toSocket],
-  ] as const) {
-    a.label(place);
-    if (place === "second place") a.load(4, R1, R10, INDEX).do("xor", R1, 1).store(4, R10, INDEX, R1);
-    a.do("move", R2, R10).do("add", R2, INDEX).loadMap(R1, maps.entries).call(HELPER.MAP_LOOKUP);
-    a.jumpIf(R0, "==", NOT_FOUND, toSocket);
-    jumpUnlessKey(a, R0, ENTRY.KEY, elsewhere);
-    if (place === "first place") a.jump("entry found");
+  a.do("move", R2, R10).do("add", R2, INDEX).loadMap(R1, maps.index).call(HELPER.MAP_LOOKUP);
+  a.jumpIf(R0, "==", NOT_FOUND, toSocket).do("move", R9, R0);
+  for (let way = 0; way < INDEX_WAYS; way++) {
+    a.load(4, R1, R9, 4 * way);
+    loadEntry(a, maps, `not entry ${way}`);
+    a.jump("entry found").label(`not entry ${way}`);
   }
+  a.jump(toSocket);
   a.label("entry found").do("move", R9, R7).do("add", R9, NOTE.ENTRY);
 
   const sums = [R1, R2, R3, R4] as const;
@@ -332,6 +340,16 @@ function findEntry(a: Assembler, maps: Maps): void {
   a.jumpIf32(R1, "!=", R2, toSocket);
 }
 
+/** The entry that R1 from the index is about, in R0. Jumps where there is none, or it has another key. */
+function loadEntry(a: Assembler, maps: Maps, otherwise: string): void {
+  a.do("move", R2, R1).do("and", R1, NUMBER_MASK).jumpIf32(R1, "==", 0, otherwise);
+  a.do("shiftRight", R2, TAG_SHIFT).load(4, R3, R10, TAG).jumpIf32(R2, "!=", R3, otherwise);
+  a.do("sub", R1, 1).store(4, R10, INDEX, R1);
+  a.do("move", R2, R10).do("add", R2, INDEX).loadMap(R1, maps.entries).call(HELPER.MAP_LOOKUP);
+  a.jumpIf(R0, "==", NOT_FOUND, "to the socket");
+  jumpUnlessKey(a, R0, ENTRY.KEY, otherwise);
+}
+
 /** Jumps where the key on the stack is not the one at a register. */
 function jumpUnlessKey(a: Assembler, register: Register, field: number, label: string): void {
   for (let i = 0; i < ENTRY_KEY.LENGTH; i += 4) {
@@ -341,8 +359,8 @@ function jumpUnlessKey(a: Assembler, register: Register, field: number, label: s
   }
 }
 
-/** As hashKey does: the first place of the key on the stack, in INDEX. */
-function hashStackKey(a: Assembler, { capacity, seed }: Maps): void {
+/** As hashKey does: the place of the key on the stack, in INDEX, and what the index has of the hash, in TAG. */
+function hashStackKey(a: Assembler, { places, seed }: Maps): void {
   const mixIn = (field: number) => a.load(4, R2, R10, KEY + field).do32("xor", R1, R2);
   const shifted = (bits: number) => a.do32("move", R2, R1).do32("shiftRight", R2, bits).do32("xor", R1, R2);
   a.do32("move", R1, seed);
@@ -353,9 +371,8 @@ function hashStackKey(a: Assembler, { capacity, seed }: Maps): void {
   shifted(13);
   mixIn(ENTRY_KEY.PORTS).do32("mul", R1, MIX[2]);
   shifted(16).do32("mul", R1, MIX[3]);
-  shifted(15)
-    .do32("and", R1, capacity - 1)
-    .store(4, R10, INDEX, R1);
+  shifted(15).do32("move", R2, R1).do32("shiftRight", R2, TAG_SHIFT).store(4, R10, TAG, R2);
+  a.do32("and", R1, places - 1).store(4, R10, INDEX, R1);
 }
 
 function checkMacs(a: Assembler): void {

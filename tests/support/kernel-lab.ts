@@ -33,7 +33,7 @@ export class KernelLab extends Lab {
     const flowRecords = flowRecordsAt(mapFlows(maxFlows, programs), maxFlows);
     super({ settings, careful: true, kernel: { programs, flowRecords } });
     this.control = new DataView(toArrayBuffer(pointer(programs.control), 0, CONTROL.LENGTH));
-    this.entries = new Uint8Array(toArrayBuffer(pointer(programs.entries), 0, programs.maps.capacity * ENTRY_STRIDE));
+    this.entries = new Uint8Array(toArrayBuffer(pointer(programs.entries), 0, 2 * programs.flows * ENTRY_STRIDE));
     this.counters = new KernelCounters(programs);
     this.setClock();
   }
