@@ -9,7 +9,7 @@ import { ENTRY_STRIDE, KernelEntries } from "./kernel-entries.ts";
 import { CONTROL, COUNTERS, forwarder, INDEX_STRIDE, type Maps, NOTE_LENGTH, socketFilter } from "./kernel-programs.ts";
 
 /** Of the machine's memory, what the maps may take. */
-const SHARE_OF_MEMORY = 1 / 64;
+const SHARE_OF_MEMORY = 1 / 128;
 const RECORD_LENGTH = FLOW_WORDS * 4;
 /** Of each flow: an entry for each of its sides; and so many places of the index that most find room. */
 const ENTRIES = 2;
