@@ -592,13 +592,13 @@ function loadFrame(a: Assembler, length: number): void {
 function rewriteChecksum(a: Assembler, protocol: string, length: number, field: number, flags: number): void {
   loadFrame(a, length);
   a.load(2, R9, R8, field);
-  if (protocol === "udp") a.jumpIf32(R9, "==", 0, "rewrite"); // RFC 768: there is none
   a.do("move", R4, 1);
   replace(a, field, 0);
   loadFrame(a, length);
   a.load(2, R1, R8, field).jumpIf32(R1, "==", R9, `${protocol} left`);
 
   a.store(2, R8, field, R9);
+  if (protocol === "udp") a.jumpIf32(R9, "==", 0, "rewrite"); // RFC 768: there is none
   a.load(4, R4, R7, NOTE.REWRITE + REWRITE.ADDRESS_DELTA);
   replace(a, field, BPF_F_PSEUDO_HDR | flags);
   a.load(4, R4, R7, NOTE.REWRITE + REWRITE.PORT_DELTA);
