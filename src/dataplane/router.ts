@@ -131,6 +131,17 @@ export class Router {
     if (this.state.flow !== NO_FLOW) this.kernelPath?.enter(this.state.flow);
   }
 
+  /** Takes that back. */
+  leaveKernelPath(): void {
+    if (this.state.flow !== NO_FLOW) this.kernelPath?.leave(this.state.flow);
+  }
+
+  /** Whether the last frame received was of a TCP connection. */
+  get lastIsTcp(): boolean {
+    const { flow, flows } = this.state;
+    return flow !== NO_FLOW && flows.protocol(flow) === PROTOCOL.TCP;
+  }
+
   /** Whether there is work that does not wait for frames: `advance` is to be called again at once. */
   get isBusy(): boolean {
     return this.changes.isSweeping;

@@ -107,11 +107,17 @@ function breathe(ring: PacketRing, router: Router, iface: number): number {
   for (let i = 0; i < frames; i++) router.receive(iface, offsets[i], lengths[i]);
   ring.flush();
   sampled += frames;
-  if (sampled >= SAMPLE) {
-    sampled = 0;
-    router.enterKernelPath();
-  }
+  if (sampled >= SAMPLE) enterKernelPath(ring, router);
   return frames;
+}
+
+/** For the flow of the last frame. Segments of TCP are not to overtake those that wait here: it enters when none do. */
+function enterKernelPath(ring: PacketRing, router: Router): void {
+  const isTcp = router.lastIsTcp;
+  if (isTcp && !ring.isDrained()) return;
+  sampled = 0;
+  router.enterKernelPath();
+  if (isTcp && !ring.isDrained()) router.leaveKernelPath(); // one has come meanwhile
 }
 
 let commands = 0;
