@@ -96,9 +96,10 @@ async function forward(): Promise<void> {
     return idle([...error.errors, "the configuration is not good: nothing is forwarded until it is corrected"]);
   }
   for (const line of firewall.describeInterfaces()) log(line);
-  log(`ready in ${Math.round(performance.now())} ms`);
   process.stdin.on("data", () => firewall.describeState().forEach(log));
-  await untilStopped(firewall, async () => parse(found));
+  const stopped = untilStopped(firewall, async () => parse(found));
+  log(`ready in ${Math.round(performance.now())} ms`);
+  await stopped;
   process.stdin.destroy(); // listening to it would keep the program running
 }
 
