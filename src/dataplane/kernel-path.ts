@@ -24,9 +24,10 @@ export class KernelPath {
   private readonly entries: KernelEntries;
   /** The one in hand. */
   private readonly entry = new DataView(new ArrayBuffer(ENTRY.LENGTH));
-  /** Of flows that are entered: the kernel's numbers of the interfaces that its sides are on. */
+  // By flow and side, 2 * flow + side, of those that are entered:
+  /** The kernel's number of the interface that it is on. */
   private readonly ingress: Int32Array;
-  /** The generation that a flow was entered in last, and the bits of its STATE that it was entered for. */
+  /** The generation that it was entered in last, or 0; and the bits of its flow's STATE that it was entered for. */
   private readonly entered: Int32Array;
   private readonly enteredState: Int32Array;
 
@@ -39,8 +40,8 @@ export class KernelPath {
     this.control = new Int32Array(toArrayBuffer(pointer(control), 0, CONTROL.LENGTH));
     this.entries = entriesOf(programs);
     this.ingress = new Int32Array(2 * flows);
-    this.entered = new Int32Array(flows);
-    this.enteredState = new Int32Array(flows);
+    this.entered = new Int32Array(2 * flows);
+    this.enteredState = new Int32Array(2 * flows);
     this.revoke(); // 0 is no generation
   }
 
@@ -54,37 +55,56 @@ export class KernelPath {
     this.control[CONTROL.SECOND >> 2] = second;
   }
 
-  /** Enters a flow, as far as it is not, and its packets may go this way as things are. */
-  enter(flow: number): void {
-    if (flow >= this.entered.length || this.isEntered(flow) || !this.mayEnter(flow)) return;
-    const { topology, neighbours, flows } = this.state;
-    const stateWord = flows.words[flow * FLOW_WORDS + FLOW.STATE];
-    this.entered[flow] = this.control[CONTROL.GENERATION >> 2];
-    this.enteredState[flow] = stateWord & ENTERED_STATE;
-    for (const side of SIDES) {
-      // A flow stays on its interfaces while it lives.
-      this.ingress[2 * flow + side] = topology.settings.interfaces[neighbours.interfaceOf[flows.hop(flow, side)]].index;
-      const needed = neededState(flows.protocol(flow), side);
-      if ((stateWord & needed.mask) !== needed.value) continue;
-      this.writeKey(flow, side);
-      this.writeEntry(flow, side);
-      this.entries.put(2 * flow + side, this.entry, this.entered[flow]); // where there is no room for one, its packets come here
-    }
+  /**
+   * Enters a flow, as far as it is not, and its packets may go this way as things are. Segments of TCP are not to overtake those
+   * that wait on their interface: such a side enters when none do.
+   * @param isDrained whether no frames of an interface wait
+   * @returns whether no side is left that only waits for that
+   */
+  enter(flow: number, isDrained: (iface: number) => boolean): boolean {
+    if (2 * flow >= this.entered.length || !this.mayEnter(flow)) return true;
+    let isDone = true;
+    for (const side of SIDES) isDone = this.enterSide(flow, side, isDrained) && isDone;
+    return isDone;
   }
 
-  private isEntered(flow: number): boolean {
-    if (this.entered[flow] !== this.control[CONTROL.GENERATION >> 2]) return false;
-    return this.enteredState[flow] === (this.state.flows.words[flow * FLOW_WORDS + FLOW.STATE] & ENTERED_STATE);
+  private enterSide(flow: number, side: number, isDrained: (iface: number) => boolean): boolean {
+    const { topology, neighbours, flows } = this.state;
+    const protocol = flows.protocol(flow);
+    const stateWord = flows.words[flow * FLOW_WORDS + FLOW.STATE];
+    const needed = neededState(protocol, side);
+    if (this.isEntered(flow, side) || (stateWord & needed.mask) !== needed.value) return true;
+    const iface = neighbours.interfaceOf[flows.hop(flow, side)];
+    const isOrdered = protocol === PROTOCOL.TCP;
+    if (isOrdered && !isDrained(iface)) return false;
+    const number = 2 * flow + side;
+    this.entered[number] = this.control[CONTROL.GENERATION >> 2];
+    this.enteredState[number] = stateWord & ENTERED_STATE;
+    this.ingress[number] = topology.settings.interfaces[iface].index; // a flow stays on its interfaces while it lives
+    this.writeKey(flow, side);
+    this.writeEntry(flow, side);
+    this.entries.put(number, this.entry, this.entered[number]); // where there is no room for one, its packets come here
+    if (!isOrdered || isDrained(iface)) return true;
+    this.leaveSide(flow, side); // one has come meanwhile
+    return false;
+  }
+
+  private isEntered(flow: number, side: number): boolean {
+    const number = 2 * flow + side;
+    if (this.entered[number] !== this.control[CONTROL.GENERATION >> 2]) return false;
+    return this.enteredState[number] === (this.state.flows.words[flow * FLOW_WORDS + FLOW.STATE] & ENTERED_STATE);
   }
 
   /** Forgets a flow that ends. */
   leave(flow: number): void {
-    if (flow >= this.entered.length || this.entered[flow] === 0) return;
-    for (const side of SIDES) {
-      this.writeKey(flow, side);
-      this.entries.remove(2 * flow + side, this.entry);
-    }
-    this.entered[flow] = 0;
+    if (2 * flow >= this.entered.length) return;
+    for (const side of SIDES) if (this.entered[2 * flow + side] !== 0) this.leaveSide(flow, side);
+  }
+
+  private leaveSide(flow: number, side: number): void {
+    this.writeKey(flow, side);
+    this.entries.remove(2 * flow + side, this.entry);
+    this.entered[2 * flow + side] = 0;
   }
 
   /** What fast-path.ts asks of a flow, as far as it is the same for all its packets. */

@@ -204,14 +204,11 @@ export class PacketRing implements Ring {
     }
   }
 
-  /** @returns whether all frames that have arrived have been taken */
-  isDrained(): boolean {
-    for (let i = 0; i < this.ports.length; i++) {
-      const { place, cursor } = this.ports[i];
-      const slot = place + cursor * RING_SHAPE.slotSize;
-      if (Atomics.load(this.words, (slot + SLOT_STATUS) >> 2) !== TP_STATUS_KERNEL) return false;
-    }
-    return true;
+  /** @returns whether all frames that have arrived on an interface have been taken */
+  isDrained(iface: number): boolean {
+    const { place, cursor } = this.ports[iface];
+    const slot = place + cursor * RING_SHAPE.slotSize;
+    return Atomics.load(this.words, (slot + SLOT_STATUS) >> 2) === TP_STATUS_KERNEL;
   }
 
   reserve(): number {

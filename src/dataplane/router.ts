@@ -126,20 +126,14 @@ export class Router {
     return this.state.flow;
   }
 
-  /** Has the flow of the last frame received take the kernel path from now on, if there is one and the flow is fit for it. */
-  enterKernelPath(): void {
-    if (this.state.flow !== NO_FLOW) this.kernelPath?.enter(this.state.flow);
-  }
-
-  /** Takes that back. */
-  leaveKernelPath(): void {
-    if (this.state.flow !== NO_FLOW) this.kernelPath?.leave(this.state.flow);
-  }
-
-  /** Whether the last frame received was of a TCP connection. */
-  get lastIsTcp(): boolean {
-    const { flow, flows } = this.state;
-    return flow !== NO_FLOW && flows.protocol(flow) === PROTOCOL.TCP;
+  /**
+   * Has the flow of the last frame received take the kernel path from now on, if there is one and the flow is fit for it.
+   * @param isDrained whether no frames of an interface wait to be received
+   * @returns whether all is done; if not, frames wait that segments of TCP would overtake
+   */
+  enterKernelPath(isDrained: (iface: number) => boolean = () => true): boolean {
+    const { flow } = this.state;
+    return flow === NO_FLOW || this.kernelPath === undefined || this.kernelPath.enter(flow, isDrained);
   }
 
   /** Whether there is work that does not wait for frames: `advance` is to be called again at once. */

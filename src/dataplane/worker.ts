@@ -96,7 +96,7 @@ const lengths = new Int32Array(BATCH);
 let sampled = 0;
 
 /** Takes frames that have arrived on one interface, all of them before the first is handled. @returns how many */
-function breathe(ring: PacketRing, router: Router, iface: number): number {
+function breathe(ring: PacketRing, router: Router, iface: number, isDrained: (iface: number) => boolean): number {
   let frames = 0;
   for (let at = ring.next(iface); at !== NO_FRAME; at = ring.next(iface)) {
     offsets[frames] = at;
@@ -107,17 +107,8 @@ function breathe(ring: PacketRing, router: Router, iface: number): number {
   for (let i = 0; i < frames; i++) router.receive(iface, offsets[i], lengths[i]);
   ring.flush();
   sampled += frames;
-  if (sampled >= SAMPLE) enterKernelPath(ring, router);
+  if (sampled >= SAMPLE && router.enterKernelPath(isDrained)) sampled = 0;
   return frames;
-}
-
-/** For the flow of the last frame. Segments of TCP are not to overtake those that wait here: it enters when none do. */
-function enterKernelPath(ring: PacketRing, router: Router): void {
-  const isTcp = router.lastIsTcp;
-  if (isTcp && !ring.isDrained()) return;
-  sampled = 0;
-  router.enterKernelPath();
-  if (isTcp && !ring.isDrained()) router.leaveKernelPath(); // one has come meanwhile
 }
 
 let commands = 0;
@@ -152,6 +143,7 @@ function apply(ring: PacketRing, router: Router, settings: Settings, sockets: re
 }
 
 function forward(ring: PacketRing, router: Router): void {
+  const isDrained = (iface: number) => ring.isDrained(iface);
   let busy = 0;
   let spin = 0;
   let lastFrame = 0;
@@ -160,7 +152,7 @@ function forward(ring: PacketRing, router: Router): void {
     const now = performance.now();
     router.advance(now);
     let frames = 0;
-    for (let iface = 0; iface < ring.interfaces; iface++) frames += breathe(ring, router, iface);
+    for (let iface = 0; iface < ring.interfaces; iface++) frames += breathe(ring, router, iface, isDrained);
     if (now - dropsCounted >= DROP_INTERVAL) {
       ring.countDrops();
       dropsCounted = now;
