@@ -13,7 +13,7 @@ export interface DataplaneState extends SharedState {
   /** The flow table's records. */
   readonly flows: Int32Array;
   /** Frames that took the kernel path. */
-  readonly kernel: Pick<KernelCounters, "forwarded" | "refused">;
+  readonly kernel: Pick<KernelCounters, "forwarded" | "refused" | "failed">;
 }
 
 /**
@@ -25,6 +25,7 @@ export function describeState(state: DataplaneState, settings: Settings): string
   const byKernel = new Float64Array(VERDICT_NAMES.length);
   byKernel[VERDICT.FORWARDED] = state.kernel.forwarded;
   byKernel[VERDICT.OFFLOAD] = state.kernel.refused;
+  byKernel[VERDICT.KERNEL] = state.kernel.failed;
   const frames = state.verdicts.map((count, verdict) => count + byKernel[verdict]);
   return [
     ...describeCounters("ring", state.ring, RING_COUNTERS),

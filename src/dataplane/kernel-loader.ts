@@ -104,6 +104,11 @@ export class KernelCounters {
     return this.sum(COUNTERS.REFUSED);
   }
 
+  /** Dropped, since the kernel could not forward them. */
+  get failed(): number {
+    return this.sum(COUNTERS.FAILED);
+  }
+
   private sum(counter: number): number {
     const { counters } = this;
     if (counters === undefined) return 0;

@@ -46,6 +46,8 @@ export const COUNTERS = {
   FORWARDED: 0,
   /** Frames that were dropped, since the place of their checksum lied. */
   REFUSED: 8,
+  /** Frames that were dropped, since the kernel had no memory to rewrite them, or they were not those that the note is about. */
+  FAILED: 16,
   /** From those of one CPU to those of the next; and how many there are. */
   STRIDE: 64,
   COUNT: 64,
@@ -544,9 +546,8 @@ export function forwarder(maps: Maps): Uint8Array<ArrayBuffer> {
     .do("move", R2, 0)
     .call(HELPER.REDIRECT)
     .exit();
-  a.label("lie");
-  count(a, maps, COUNTERS.REFUSED);
-  a.label("drop").do("move", R0, TC_ACT_SHOT).exit();
+  drop(a, maps, "lie", COUNTERS.REFUSED);
+  drop(a, maps, "drop", COUNTERS.FAILED);
   a.label("not ours").do("move", R0, TC_ACT_UNSPEC).exit();
   return a.assemble();
 }
@@ -563,6 +564,12 @@ function checkNote(a: Assembler): void {
     .load(1, R2, R8, IP + IPV4.PROTOCOL)
     .do("or", R1, R2);
   a.load(4, R2, R7, NOTE.KEY + ENTRY_KEY.PLACE).jumpIf32(R1, "!=", R2, "drop");
+}
+
+function drop(a: Assembler, maps: Maps, label: string, counter: number): void {
+  a.label(label);
+  count(a, maps, counter);
+  a.do("move", R0, TC_ACT_SHOT).exit();
 }
 
 function count(a: Assembler, maps: Maps, counter: number): void {

@@ -39,6 +39,7 @@ const NAMES = [
   "dropped: next hop does not answer ARP",
   "dropped: ARP queue full",
   "dropped: offload header that lies",
+  "dropped: the kernel could not forward it",
 ] as const;
 
 /** Verdict codes. A malformed frame's code is VERDICT.MALFORMED plus its FAULT number. */
@@ -79,7 +80,8 @@ export const VERDICT = {
   UNRESOLVED: 33,
   ARP_QUEUE_FULL: 34,
   OFFLOAD: 35,
-  MALFORMED: 35,
+  KERNEL: 36,
+  MALFORMED: 36,
 } as const;
 
 /** Names by verdict code: what counters, replay and logs show. */

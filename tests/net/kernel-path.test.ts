@@ -144,6 +144,24 @@ test("an entry that changes while it is read does not hold, whichever byte it is
   expect(await onBench("kernel-entries")).toEqual({ changes: 137, unnoticed: [] });
 });
 
+test("a frame that the note is not about is dropped and counted, and one without a note is left alone", async () => {
+  const dropped = [
+    ...Array.from({ length: 12 }, (_, i) => `byte ${26 + i}: an address or a port`),
+    "another protocol",
+    "another interface",
+    "a byte less",
+  ];
+  expect(await onBench("kernel-notes")).toEqual({
+    fates: {
+      ...Object.fromEntries(dropped.map((what) => [what, "dropped"])),
+      "the frame itself": "forwarded",
+      "the frame again, without a note": "left",
+      "the frame, after another one has gone to the socket": "left",
+    },
+    failed: dropped.length,
+  });
+});
+
 /** Runs one of tests/net/peers that has the kernel's programs to itself. */
 async function onBench(name: string) {
   const output = await bench.run(["taskset", "--cpu-list", "0", ...peer(name, "a0", "a1", "b0")], 60_000);

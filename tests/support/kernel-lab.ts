@@ -6,14 +6,23 @@ import { ENTRY_STRIDE } from "../../src/dataplane/kernel-entries.ts";
 import { flowRecordsAt, KernelCounters, loadKernelPrograms, mapFlows } from "../../src/dataplane/kernel-loader.ts";
 import { CONTROL } from "../../src/dataplane/kernel-programs.ts";
 import type { Settings } from "../../src/dataplane/settings.ts";
+import { interfaceIndex } from "../../src/linux/interfaces.ts";
 import { pointer } from "../../src/linux/libc.ts";
 import { runProgram } from "./bpf.ts";
-import { mac } from "./frames.ts";
-import { Lab, OUR_MAC, type Outcome, shown } from "./lab.ts";
+import { mac, payload, udp } from "./frames.ts";
+import { frameFrom, Lab, OUR_MAC, type Outcome, REMOTE, SETTINGS, shown, WORK, WORK_HOST } from "./lab.ts";
 import { GSO, NEEDS_CSUM, NO_VNET } from "./offload.ts";
 
 const TO_SOCKET = 0xffffffff;
-const TC_ACT_REDIRECT = 7; // linux/pkt_cls.h
+// linux/pkt_cls.h
+const TC_ACT_UNSPEC = 0xffffffff;
+const TC_ACT_SHOT = 2;
+const TC_ACT_REDIRECT = 7;
+const FATES = new Map([
+  [TC_ACT_UNSPEC, "left"],
+  [TC_ACT_SHOT, "dropped"],
+  [TC_ACT_REDIRECT, "forwarded"],
+]);
 
 export class KernelLab extends Lab {
   /** Frames that the kernel forwarded. */
@@ -68,15 +77,8 @@ export class KernelLab extends Lab {
     const isCut = (gsoType & 0x7f) === GSO.TCPV4;
     if (frame.length === 0 || (vnet[0] & NEEDS_CSUM) !== 0 || isCut !== gsoSize > 0) return undefined;
     if (gsoType !== 0 && !isCut) return undefined;
-    const { filter, forwarder } = this.programs;
-    const ifindex = this.settings.interfaces[iface].index;
-    // A filter sees what is behind the first 14 bytes.
-    const behind = new Uint8Array(14 + frame.length);
-    behind.set(frame, 14);
-    const { result } = runProgram(filter, behind, ifindex, gsoSize);
-    if (result === TO_SOCKET) return undefined;
-    if (result !== 0) throw new Error(`the filter returned ${result}`);
-    const run = runProgram(forwarder, frame, ifindex, gsoSize);
+    if (!this.filter(iface, frame, gsoSize)) return undefined;
+    const run = runProgram(this.programs.forwarder, frame, this.ifindex(iface), gsoSize);
     if (run.result !== TC_ACT_REDIRECT) throw new Error(`the forwarder returned ${run.result}`);
     this.byKernel++;
     const egress = OUR_MAC.findIndex((address) => Bun.deepEquals(mac(address), run.frame.slice(6, 12)));
@@ -86,8 +88,50 @@ export class KernelLab extends Lab {
     return { verdict: "forwarded", sent: [shown(egress, run.frame, vnet)] };
   }
 
+  /** @returns whether the frame is kept from the socket: then there is a note about it */
+  filter(iface: number, frame: Uint8Array, gsoSize = 0): boolean {
+    // A filter sees what is behind the first 14 bytes.
+    const behind = new Uint8Array(14 + frame.length);
+    behind.set(frame, 14);
+    const { result } = runProgram(this.programs.filter, behind, this.ifindex(iface), gsoSize);
+    if (result !== 0 && result !== TO_SOCKET) throw new Error(`the filter returned ${result}`);
+    return result === 0;
+  }
+
+  /** What the second program makes of a frame, whatever the note is about: `left`, `dropped` or `forwarded`. */
+  forward(iface: number, frame: Uint8Array): string {
+    const { result } = runProgram(this.programs.forwarder, frame, this.ifindex(iface), 0);
+    return FATES.get(result) ?? `${result}`;
+  }
+
+  /** Frames that the second program dropped, counted as what the kernel could not forward. */
+  get failed(): number {
+    return this.counters.failed;
+  }
+
+  private ifindex(iface: number): number {
+    return this.settings.interfaces[iface].index;
+  }
+
   private flowOf(frame: Uint8Array): number {
     const view = new DataView(frame.buffer, frame.byteOffset);
     return this.router.flows.find(view.getInt32(26), view.getInt32(30), view.getInt32(34), view.getUint8(23)) >> 1;
   }
+}
+
+/** Settings with the interfaces of those names, as far as there are names. */
+export function withInterfaces(settings: Settings, names: readonly string[]): Settings {
+  const indexes = names.map(interfaceIndex);
+  return { ...settings, interfaces: settings.interfaces.map((iface, i) => ({ ...iface, index: indexes[i] ?? 0 })) };
+}
+
+/** A laboratory with one flow, which takes the kernel path; and a frame of it, from WORK. */
+export function labWithFlow(names: readonly string[]): { lab: KernelLab; frame: Uint8Array } {
+  const lab = new KernelLab(withInterfaces(SETTINGS, names));
+  const ends = { source: WORK_HOST, sourcePort: 40_000, destination: REMOTE, destinationPort: 9 };
+  const frame = frameFrom(WORK_HOST, udp(ends, payload(50)));
+  for (let i = 0; i < 2; i++) lab.receive(WORK, frame); // the first has the client asked for its MAC address
+  lab.receive(WORK, frame);
+  if (lab.byKernel === 0) throw new Error("the flow was not entered");
+  return { lab, frame };
 }

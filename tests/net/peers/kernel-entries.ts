@@ -1,20 +1,10 @@
 // kernel-entries.ts INTERFACE…: what the kernel's program makes of an entry that changes while it is read, half of it old and half new. Prints how many changes there were, and which of them went unnoticed.
 import { ENTRY_STRIDE } from "../../../src/dataplane/kernel-entries.ts";
 import { ENTRY, ENTRY_KEY, seal } from "../../../src/dataplane/kernel-programs.ts";
-import { interfaceIndex } from "../../../src/linux/interfaces.ts";
-import { payload, udp } from "../../support/frames.ts";
-import { KernelLab } from "../../support/kernel-lab.ts";
-import { frameFrom, REMOTE, SETTINGS, WORK, WORK_HOST } from "../../support/lab.ts";
+import { labWithFlow } from "../../support/kernel-lab.ts";
+import { WORK } from "../../support/lab.ts";
 
-const indexes = process.argv.slice(2).map(interfaceIndex);
-const settings = {
-  ...SETTINGS,
-  interfaces: SETTINGS.interfaces.map((iface, i) => ({ ...iface, index: indexes[i] ?? 0 })),
-};
-
-const lab = new KernelLab(settings);
-const ends = { source: WORK_HOST, sourcePort: 40_000, destination: REMOTE, destinationPort: 9 };
-const frame = frameFrom(WORK_HOST, udp(ends, payload(50)));
+const { lab, frame } = labWithFlow(process.argv.slice(2));
 
 /** @returns whether the frame takes the kernel path; afterwards it would be entered anew if it were not */
 function isTaken(): boolean {
@@ -22,9 +12,6 @@ function isTaken(): boolean {
   lab.receive(WORK, frame);
   return lab.byKernel > before;
 }
-
-for (let i = 0; i < 2; i++) lab.receive(WORK, frame); // the first has the client asked for its MAC address
-if (!isTaken()) throw new Error("the flow was not entered");
 
 const { entries } = lab;
 const places = Array.from({ length: entries.length / ENTRY_STRIDE }, (_, i) => i * ENTRY_STRIDE);

@@ -1,17 +1,12 @@
 // kernel-twins.ts INTERFACE…: has the kernel path and the careful way forward the same frames, and prints how many; it ends with
 // the difference where they differ. The interfaces are those that the kernel is told the frames come in on.
-import { interfaceIndex } from "../../../src/linux/interfaces.ts";
-import { KernelLab } from "../../support/kernel-lab.ts";
+import { KernelLab, withInterfaces } from "../../support/kernel-lab.ts";
 import { Lab } from "../../support/lab.ts";
 import { converse, PINNED, Twins } from "../../support/twins.ts";
 
 const STEPS = 25_000;
 
-const indexes = process.argv.slice(2).map(interfaceIndex);
-const settings = {
-  ...PINNED,
-  interfaces: PINNED.interfaces.map((iface, i) => ({ ...iface, index: indexes[i] ?? 0 })),
-};
+const settings = withInterfaces(PINNED, process.argv.slice(2));
 const kernel = new KernelLab(settings);
 const twins = new Twins(kernel, new Lab({ settings, careful: true }));
 const forwarded = converse(twins, STEPS, settings);

@@ -1,0 +1,28 @@
+// kernel-notes.ts INTERFACE…: what the kernel path's second program makes of a frame that is not the one the first has left its
+// note about. Prints the fate of each, and how many were counted as dropped.
+import { labWithFlow } from "../../support/kernel-lab.ts";
+import { LAN, WORK } from "../../support/lab.ts";
+
+const { lab, frame } = labWithFlow(process.argv.slice(2));
+const fates: Record<string, string> = {};
+
+/** Leaves a note about the flow's frame, then has another one come in its place. */
+function tryOther(what: string, other: Uint8Array, iface = WORK): void {
+  if (!lab.filter(WORK, frame)) throw new Error(`before ${what} the flow's frame does not take the kernel path`);
+  fates[what] = lab.forward(iface, other);
+}
+
+function changed(at: number): Uint8Array {
+  return frame.with(at, frame[at] ^ 1);
+}
+
+for (let at = 26; at < 38; at++) tryOther(`byte ${at}: an address or a port`, changed(at));
+tryOther("another protocol", frame.with(23, 6));
+tryOther("another interface", frame, LAN);
+tryOther("a byte less", frame.subarray(0, -1));
+tryOther("the frame itself", frame);
+fates["the frame again, without a note"] = lab.forward(WORK, frame);
+if (lab.filter(WORK, frame) && !lab.filter(WORK, changed(37))) {
+  fates["the frame, after another one has gone to the socket"] = lab.forward(WORK, frame);
+}
+console.log(JSON.stringify({ fates, failed: lab.failed }));
