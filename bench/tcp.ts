@@ -6,8 +6,9 @@ import type { Report } from "./report.ts";
 import { LINUX, NULL, Stage, type Subject } from "./subjects.ts";
 
 const SECONDS = 1;
-/** Left out at the beginning, while the window opens. */
+/** Of these, left out at the beginning, while the window opens. iperf3 itself leaves out whole seconds only. */
 const OMITTED = 0.2;
+const INTERVAL = 0.1;
 const METRIC = "throughput";
 
 const CASES = [true, false].flatMap((offload) =>
@@ -48,10 +49,15 @@ async function measure(report: Report, options: Options, stage: Stage): Promise<
   }
 }
 
+/** What iperf3 says of an interval, all streams together. */
+interface Interval {
+  readonly sum: { readonly start: number; readonly seconds: number; readonly bytes: number };
+}
+
 /** @returns bits a second of payload */
 async function throughput({ client }: Subject, { streams, direction }: Case): Promise<number> {
   const way = direction === "down" ? ["--reverse"] : [];
-  const times = ["--time", String(SECONDS), "--omit", String(OMITTED)];
+  const times = ["--time", String(SECONDS), "--interval", String(INTERVAL)];
   const output = await client.run([
     "iperf3",
     "--json",
@@ -62,5 +68,8 @@ async function throughput({ client }: Subject, { streams, direction }: Case): Pr
     ...times,
     ...way,
   ]);
-  return JSON.parse(output).end.sum_received.bits_per_second;
+  const intervals: readonly Interval[] = JSON.parse(output).intervals;
+  const counted = intervals.map(({ sum }) => sum).filter(({ start }) => start > OMITTED - INTERVAL / 2);
+  const sumOf = (field: "bytes" | "seconds") => counted.reduce((sum, interval) => sum + interval[field], 0);
+  return (8 * sumOf("bytes")) / sumOf("seconds");
 }

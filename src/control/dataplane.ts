@@ -190,7 +190,7 @@ function loadKernelPath(maxFlows: number): KernelPrograms | undefined {
     return loadKernelPrograms(maxFlows, crypto.getRandomValues(new Int32Array(1))[0]);
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
-    log(`no kernel path, busy flows are slower: ${error.message}`);
+    log(`no kernel path, open flows are slower: ${error.message}`);
     return undefined;
   }
 }

@@ -14,7 +14,7 @@ Forwards between the interfaces that the configuration FILE names, in the networ
 that it is started in, until SIGTERM or SIGINT. The kernel must have no IPv4 address on them.
 SIGHUP reads FILE again: flows that the new rules allow live on; when FILE has errors it says so
 and the old configuration stays in force. SIGUSR1 prints counters and flows.
-Needs root, or the capabilities CAP_NET_RAW and CAP_NET_ADMIN; busy flows are faster
+Needs root, or the capabilities CAP_NET_RAW and CAP_NET_ADMIN; open flows are faster
 with CAP_BPF too, where Linux is 6.1 or newer.
 
 Exit status: 0 stopped by a signal, 1 failed, 2 the configuration is not good.

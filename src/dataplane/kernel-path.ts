@@ -1,7 +1,7 @@
-// Which flows take the kernel path: busy ones are entered, in both directions, with all that the programs of kernel-programs.ts
-// need to know. When anything that such an entry was made of changes, none holds any more, at once, and flows that are still
-// busy are entered anew. The flows' records are the same memory for the programs as for this thread: TCP's state and the
-// deadline go on there, whoever handles a packet.
+// Which flows take the kernel path: open ones are entered, in both directions, once a batch of frames has ended with one of
+// theirs, with all that the programs of kernel-programs.ts need to know. When anything that such an entry was made of changes,
+// none holds any more, at once, and flows are entered anew. The flows' records are the same memory for the programs as for this
+// thread: TCP's state and the deadline go on there, whoever handles a packet.
 import { toArrayBuffer } from "bun:ffi";
 import { pointer } from "../linux/libc.ts";
 import { ETHERNET, writeMac } from "../wire/ethernet.ts";
@@ -56,27 +56,23 @@ export class KernelPath {
   }
 
   /**
-   * Enters a flow, as far as it is not, and its packets may go this way as things are. Segments of TCP are not to overtake those
-   * that wait on their interface: such a side enters when none do.
-   * @param isDrained whether no frames of an interface wait
-   * @returns whether no side is left that only waits for that
+   * Enters a flow, as far as it is not, and its packets may go this way as things are. They are not to overtake those that wait
+   * on their interface: a side enters when none do.
+   * @param isClear whether no frames of an interface wait, or none that are to be waited for
    */
-  enter(flow: number, isDrained: (iface: number) => boolean): boolean {
-    if (2 * flow >= this.entered.length || !this.mayEnter(flow)) return true;
-    let isDone = true;
-    for (const side of SIDES) isDone = this.enterSide(flow, side, isDrained) && isDone;
-    return isDone;
+  enter(flow: number, isClear: (iface: number) => boolean): void {
+    if (2 * flow >= this.entered.length || !this.mayEnter(flow)) return;
+    for (const side of SIDES) this.enterSide(flow, side, isClear);
   }
 
-  private enterSide(flow: number, side: number, isDrained: (iface: number) => boolean): boolean {
+  private enterSide(flow: number, side: number, isClear: (iface: number) => boolean): void {
     const { topology, neighbours, flows } = this.state;
     const protocol = flows.protocol(flow);
     const stateWord = flows.words[flow * FLOW_WORDS + FLOW.STATE];
     const needed = neededState(protocol, side);
-    if (this.isEntered(flow, side) || (stateWord & needed.mask) !== needed.value) return true;
+    if (this.isEntered(flow, side) || (stateWord & needed.mask) !== needed.value) return;
     const iface = neighbours.interfaceOf[flows.hop(flow, side)];
-    const isOrdered = protocol === PROTOCOL.TCP;
-    if (isOrdered && !isDrained(iface)) return false;
+    if (!isClear(iface)) return;
     const number = 2 * flow + side;
     this.entered[number] = this.control[CONTROL.GENERATION >> 2];
     this.enteredState[number] = stateWord & ENTERED_STATE;
@@ -84,9 +80,7 @@ export class KernelPath {
     this.writeKey(flow, side);
     this.writeEntry(flow, side);
     this.entries.put(number, this.entry, this.entered[number]); // where there is no room for one, its packets come here
-    if (!isOrdered || isDrained(iface)) return true;
-    this.leaveSide(flow, side); // one has come meanwhile
-    return false;
+    if (!isClear(iface)) this.leaveSide(flow, side); // one has come meanwhile
   }
 
   private isEntered(flow: number, side: number): boolean {

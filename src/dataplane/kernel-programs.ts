@@ -1,5 +1,5 @@
 // The kernel path's two programs, for the kernel's BPF machine. What fast-path.ts does for a frame that this program has been
-// handed, they do before it is: frames of busy flows are neither copied here nor back, they only change hands in the kernel.
+// handed, they do before it is: frames of open flows are neither copied here nor back, they only change hands in the kernel.
 //
 // The first is the filter of every packet socket. It makes all the checks of fast-path.ts. Whatever it does not like it lets
 // through to the socket, as it came. What it likes it keeps from the socket, and leaves a note for the second program, which

@@ -128,12 +128,12 @@ export class Router {
 
   /**
    * Has the flow of the last frame received take the kernel path from now on, if there is one and the flow is fit for it.
-   * @param isDrained whether no frames of an interface wait to be received
-   * @returns whether all is done; if not, frames wait that segments of TCP would overtake
+   * @param isClear whether no frames of an interface wait to be received, or none that are to be waited for: others would
+   * overtake them
    */
-  enterKernelPath(isDrained: (iface: number) => boolean = () => true): boolean {
+  enterKernelPath(isClear: (iface: number) => boolean = () => true): void {
     const { flow } = this.state;
-    return flow === NO_FLOW || this.kernelPath === undefined || this.kernelPath.enter(flow, isDrained);
+    if (flow !== NO_FLOW) this.kernelPath?.enter(flow, isClear);
   }
 
   /** Whether there is work that does not wait for frames: `advance` is to be called again at once. */

@@ -100,7 +100,7 @@ export interface NatSettings {
   readonly maxFlows: number;
   /** Answer a client's TCP segment that belongs to no connection with a RST, so that it fails at once. */
   readonly resetUnknown: boolean;
-  /** Let busy flows take the kernel path, where the program was started with it and the kernel has it. */
+  /** Let open flows take the kernel path, where the program was started with it and the kernel has it. */
   readonly kernelPath: boolean;
   readonly timeouts: Timeouts;
 }

@@ -4,8 +4,9 @@
 import { type MessagePort, receiveMessageOnPort, workerData } from "node:worker_threads";
 import { READ_AHEAD } from "./fast-path.ts";
 import { flowRecordsAt, type KernelPrograms } from "./kernel-loader.ts";
-import { NO_FRAME, PacketRing } from "./packet-ring.ts";
+import { NO_FRAME, PacketRing, RING_SHAPE } from "./packet-ring.ts";
 import type { PacketSocket } from "./packet-sockets.ts";
+import { MAX_INTERFACES } from "./ring.ts";
 import { Router } from "./router.ts";
 import type { ClientSettings, Settings } from "./settings.ts";
 
@@ -71,8 +72,12 @@ const SPIN = 0.025;
 /** Breaths under load between two looks for commands. */
 const LOOK_UP = 64;
 
-/** Frames between two looks at whose they are: a flow that is met so is busy, and takes the kernel path from then on. */
-const SAMPLE = 32;
+/**
+ * Breaths in a row that leave frames behind on an interface, after which its flows take the kernel path all the same: a full
+ * ring is emptied in half as many, so this one fills as quickly as it is emptied. What is overtaken then is as little as can be,
+ * what has come during one breath; to wait for more would be to keep a bulk transfer on the slower path for ever.
+ */
+const PATIENCE = (2 * RING_SHAPE.slots) / BATCH;
 
 /** Commands after which their memory is collected, in 2 ms: nobody else does it in a thread that never leaves its loop. */
 const COLLECT_AFTER = 64;
@@ -93,10 +98,11 @@ function report(message: Report): void {
 const offsets = new Int32Array(BATCH);
 const lengths = new Int32Array(BATCH);
 
-let sampled = 0;
+/** By interface: breaths in a row that left frames behind. */
+const crowded = new Int32Array(MAX_INTERFACES);
 
 /** Takes frames that have arrived on one interface, all of them before the first is handled. @returns how many */
-function breathe(ring: PacketRing, router: Router, iface: number, isDrained: (iface: number) => boolean): number {
+function breathe(ring: PacketRing, router: Router, iface: number, isClear: (iface: number) => boolean): number {
   let frames = 0;
   for (let at = ring.next(iface); at !== NO_FRAME; at = ring.next(iface)) {
     offsets[frames] = at;
@@ -106,8 +112,8 @@ function breathe(ring: PacketRing, router: Router, iface: number, isDrained: (if
   router.readAhead(offsets, lengths, frames);
   for (let i = 0; i < frames; i++) router.receive(iface, offsets[i], lengths[i]);
   ring.flush();
-  sampled += frames;
-  if (sampled >= SAMPLE && router.enterKernelPath(isDrained)) sampled = 0;
+  crowded[iface] = ring.isDrained(iface) ? 0 : crowded[iface] + 1;
+  if (frames > 0) router.enterKernelPath(isClear);
   return frames;
 }
 
@@ -143,7 +149,7 @@ function apply(ring: PacketRing, router: Router, settings: Settings, sockets: re
 }
 
 function forward(ring: PacketRing, router: Router): void {
-  const isDrained = (iface: number) => ring.isDrained(iface);
+  const isClear = (iface: number) => crowded[iface] > PATIENCE || ring.isDrained(iface);
   let busy = 0;
   let spin = 0;
   let lastFrame = 0;
@@ -152,7 +158,7 @@ function forward(ring: PacketRing, router: Router): void {
     const now = performance.now();
     router.advance(now);
     let frames = 0;
-    for (let iface = 0; iface < ring.interfaces; iface++) frames += breathe(ring, router, iface, isDrained);
+    for (let iface = 0; iface < ring.interfaces; iface++) frames += breathe(ring, router, iface, isClear);
     if (now - dropsCounted >= DROP_INTERVAL) {
       ring.countDrops();
       dropsCounted = now;
