@@ -26,8 +26,11 @@ function rowsOf({ series }: Report): string[][] {
 function describeSeries(series: Series | undefined): string {
   if (series === undefined) return "";
   const middle = median(series.values);
-  const noise = middle === 0 ? 0 : (100 * spread(series.values)) / Math.abs(middle);
-  return `${formatNumber(middle)} ±${noise.toFixed(0)}%`;
+  const noise = spread(series.values);
+  // In percent of next to nothing it would say nothing.
+  if (noise > Math.abs(middle)) return `${formatNumber(middle)} ±${formatNumber(noise)}`;
+  const percent = middle === 0 ? 0 : (100 * noise) / Math.abs(middle);
+  return `${formatNumber(middle)} ±${percent.toFixed(0)}%`;
 }
 
 function describeClaim({ what, metric, subject, against, bar, value, spread: noise, verdict }: Judged): string {
