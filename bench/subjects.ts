@@ -57,13 +57,6 @@ export class Subject {
     for (const [namespace, name] of this.ends()) await namespace.run(["ethtool", "-K", name, ...switches]);
   }
 
-  /** All that is received on its cables is handled by the CPUs of a mask, in hexadecimal; "0": by those of the sender. */
-  async steer(mask: string): Promise<void> {
-    for (const name of ["eth0", "eth1"]) {
-      await this.forwarder.run(["sh", "-c", `echo ${mask} >/sys/class/net/${name}/queues/rx-0/rps_cpus`]);
-    }
-  }
-
   private ends(): [Namespace, string][] {
     return [
       [this.client, "eth0"],

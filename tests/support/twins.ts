@@ -114,7 +114,8 @@ function open(twins: Twins, talks: readonly Talk[], random: Random): Talk {
   const talk: Talk = {
     isTcp: random.chance(0.5),
     client: random.pick(CLIENTS),
-    clientPort: 1024 + random.below(60000),
+    // Where another client has it already, the firewall has to take another one.
+    clientPort: random.chance(0.4) ? 40_000 : 1024 + random.below(60000),
     remote,
     // At our own address others' ports are to be found.
     remotePort: random.pick(
