@@ -1,7 +1,7 @@
-// Which flows take the kernel path: open ones are entered, in both directions, once a batch of frames has ended with one of
-// theirs, with all that the programs of kernel-programs.ts need to know. When anything that such an entry was made of changes,
-// none holds any more, at once, and flows are entered anew. The flows' records are the same memory for the programs as for this
-// thread: TCP's state and the deadline go on there, whoever handles a packet.
+// Which flows take the kernel path: open ones are entered, in both directions, with the first of their frames that comes to
+// this thread, with all that the programs of kernel-programs.ts need to know. When anything that such an entry was made of
+// changes, none holds any more, at once, and flows are entered anew. The flows' records are the same memory for the programs as
+// for this thread: TCP's state and the deadline go on there, whoever handles a packet.
 import { toArrayBuffer } from "bun:ffi";
 import { pointer } from "../linux/libc.ts";
 import { ETHERNET, writeMac } from "../wire/ethernet.ts";

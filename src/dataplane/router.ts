@@ -127,12 +127,12 @@ export class Router {
   }
 
   /**
-   * Has the flow of the last frame received take the kernel path from now on, if there is one and the flow is fit for it.
+   * Has a flow take the kernel path from now on, if there is one and the flow is fit for it.
+   * @param flow as `lastFlow` was, and frames that were received then have been transmitted
    * @param isClear whether no frames of an interface wait to be received, or none that are to be waited for: others would
    * overtake them
    */
-  enterKernelPath(isClear: (iface: number) => boolean = () => true): void {
-    const { flow } = this.state;
+  enterKernelPath(flow: number, isClear: (iface: number) => boolean): void {
     if (flow !== NO_FLOW) this.kernelPath?.enter(flow, isClear);
   }
 

@@ -94,9 +94,10 @@ function report(message: Report): void {
   port.postMessage(message);
 }
 
-/** Offsets and lengths of the frames in hand. */
+/** Offsets, lengths and flows of the frames in hand. */
 const offsets = new Int32Array(BATCH);
 const lengths = new Int32Array(BATCH);
+const flowNumbers = new Int32Array(BATCH);
 
 /** By interface: breaths in a row that left frames behind. */
 const crowded = new Int32Array(MAX_INTERFACES);
@@ -110,10 +111,13 @@ function breathe(ring: PacketRing, router: Router, iface: number, isClear: (ifac
     if (++frames === BATCH) break;
   }
   router.readAhead(offsets, lengths, frames);
-  for (let i = 0; i < frames; i++) router.receive(iface, offsets[i], lengths[i]);
+  for (let i = 0; i < frames; i++) {
+    router.receive(iface, offsets[i], lengths[i]);
+    flowNumbers[i] = router.lastFlow;
+  }
   ring.flush();
   crowded[iface] = ring.isDrained(iface) ? 0 : crowded[iface] + 1;
-  if (frames > 0) router.enterKernelPath(isClear);
+  for (let i = 0; i < frames; i++) router.enterKernelPath(flowNumbers[i], isClear);
   return frames;
 }
 

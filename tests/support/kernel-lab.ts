@@ -49,7 +49,7 @@ export class KernelLab extends Lab {
 
   override receive(iface: number, frame: Uint8Array, vnet: Uint8Array = NO_VNET): Outcome {
     const outcome = this.tryKernel(iface, frame, vnet) ?? super.receive(iface, frame, vnet);
-    this.router.enterKernelPath();
+    this.router.enterKernelPath(this.flow, () => true);
     return outcome;
   }
 
