@@ -16,7 +16,7 @@ const ENDS = {
 type End = keyof typeof ENDS;
 const OTHER_MAC = "02:00:00:00:01:ff";
 
-/** Frames of a flow, in groups, after which it has taken the kernel path: groups may come in the middle of a batch. */
+/** Frames of a flow, in groups, after which it has taken the kernel path for long. */
 const MANY = 200;
 const PORTS = { sourcePort: 40_000, destinationPort: 5000 };
 const SEQUENCE = 1000;
