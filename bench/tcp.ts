@@ -69,7 +69,7 @@ interface Interval {
   readonly sum: { readonly start: number; readonly seconds: number; readonly bytes: number };
 }
 
-/** @returns bits a second of payload */
+/** @returns bits a second of payload, as the client has written or read them */
 async function throughput({ client }: Subject, { streams, direction }: Case): Promise<number> {
   const way = direction === "down" ? ["--reverse"] : [];
   const times = ["--time", String(SECONDS), "--interval", String(INTERVAL)];

@@ -128,7 +128,7 @@ export class Router {
 
   /**
    * Has a flow take the kernel path from now on, if there is one and the flow is fit for it.
-   * @param flow as `lastFlow` was, and frames that were received then have been transmitted
+   * @param flow what `lastFlow` was for a frame that has been transmitted since; it may have ended
    * @param isClear whether no frames of an interface wait to be received, or none that are to be waited for: others would
    * overtake them
    */
