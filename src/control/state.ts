@@ -13,7 +13,7 @@ export interface DataplaneState extends SharedState {
   /** The flow table's records. */
   readonly flows: Int32Array;
   /** Frames that took the kernel path. */
-  readonly kernel: Pick<KernelCounters, "forwarded" | "refused" | "failed">;
+  readonly kernel: Pick<KernelCounters, "forwarded" | "failed">;
 }
 
 /**
@@ -24,7 +24,6 @@ export function describeState(state: DataplaneState, settings: Settings): string
   const flows = describeFlows(state.flows, settings);
   const byKernel = new Float64Array(VERDICT_NAMES.length);
   byKernel[VERDICT.FORWARDED] = state.kernel.forwarded;
-  byKernel[VERDICT.OFFLOAD] = state.kernel.refused;
   byKernel[VERDICT.KERNEL] = state.kernel.failed;
   const frames = state.verdicts.map((count, verdict) => count + byKernel[verdict]);
   return [

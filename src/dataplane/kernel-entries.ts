@@ -32,6 +32,7 @@ export class KernelEntries {
   put(number: number, entry: DataView, generation: number): boolean {
     const at = (number * ENTRY_STRIDE) >> 2;
     for (let i = 0; i < ENTRY.LENGTH / 4; i++) this.words[at + i] = entry.getInt32(4 * i, true);
+    this.words.fill(0, at + ENTRY.LOST / 4, at + ENTRY.LOST / 4 + 2);
     const hash = hashKey(this.seed, entry);
     const way = this.wayFor(number, hash, generation);
     if (way < 0) return false;

@@ -3,7 +3,9 @@
 import { toArrayBuffer } from "bun:ffi";
 import { totalmem } from "node:os";
 import { BPF_F_MMAPABLE, createMap, loadProgram, MAP_TYPE, PROGRAM_TYPE } from "../linux/bpf.ts";
+import { requireKernelReads } from "../linux/capabilities.ts";
 import { libc, mapFile, mapMemory, pointer, reserveAddresses } from "../linux/libc.ts";
+import type { SkbLayout } from "../linux/skb-layout.ts";
 import { FLOW_WORDS } from "./flows.ts";
 import { ENTRY_STRIDE, KernelEntries } from "./kernel-entries.ts";
 import { CONTROL, COUNTERS, forwarder, INDEX_STRIDE, type Maps, NOTE_LENGTH, socketFilter } from "./kernel-programs.ts";
@@ -32,9 +34,11 @@ export interface KernelPrograms {
 /**
  * @param maxFlows capacity of the flow table
  * @param seed a random number that keeps clients from choosing addresses and ports that collide
- * @throws SystemError where the kernel can't do it, or this process may not
+ * @param layout of this kernel's struct sk_buff
+ * @throws Error where the kernel can't do it, or this process may not
  */
-export function loadKernelPrograms(maxFlows: number, seed: number): KernelPrograms {
+export function loadKernelPrograms(maxFlows: number, seed: number, layout: SkbLayout): KernelPrograms {
+  requireKernelReads();
   const flows = Math.min(maxFlows, Math.floor((totalmem() * SHARE_OF_MEMORY) / FLOW_NEEDS));
   const entries = ENTRIES * flows;
   const places = 2 ** Math.floor(Math.log2(PLACES * flows));
@@ -64,7 +68,7 @@ export function loadKernelPrograms(maxFlows: number, seed: number): KernelProgra
     };
     return {
       maps,
-      filter: opening(loadProgram("filter", PROGRAM_TYPE.SOCKET_FILTER, socketFilter(maps))),
+      filter: opening(loadProgram("filter", PROGRAM_TYPE.SOCKET_FILTER, socketFilter(maps, layout))),
       forwarder: opening(loadProgram("forwarder", PROGRAM_TYPE.SCHED_CLS, forwarder(maps))),
       flows,
       control: mapOnce(maps.control, CONTROL.LENGTH),
@@ -97,11 +101,6 @@ export class KernelCounters {
 
   get forwarded(): number {
     return this.sum(COUNTERS.FORWARDED);
-  }
-
-  /** Dropped, since the place of their checksum lied. */
-  get refused(): number {
-    return this.sum(COUNTERS.REFUSED);
   }
 
   /** Dropped, since the kernel could not forward them. */

@@ -7,6 +7,7 @@
 // stack. That one rewrites the frame and hands it to the other interface. Where there is no socket any more, there is no
 // note, and nothing is forwarded.
 import { Assembler, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10, type Register } from "../linux/bpf-assembler.ts";
+import type { SkbLayout } from "../linux/skb-layout.ts";
 import { ETHERNET, ETHERTYPE } from "../wire/ethernet.ts";
 import { FRAGMENT_OFFSET, IPV4, MORE_FRAGMENTS, PROTOCOL } from "../wire/ipv4.ts";
 import { ACK, FIN, RST, SYN, TCP } from "../wire/tcp.ts";
@@ -44,10 +45,8 @@ export const CONTROL = {
 /** 64-bit numbers. */
 export const COUNTERS = {
   FORWARDED: 0,
-  /** Frames that were dropped, since the place of their checksum lied. */
-  REFUSED: 8,
   /** Frames that were dropped, since the kernel had no memory to rewrite them, or they were not those that the note is about. */
-  FAILED: 16,
+  FAILED: 8,
   /** From those of one CPU to those of the next; and how many there are. */
   STRIDE: 64,
   COUNT: 64,
@@ -100,7 +99,10 @@ export const ENTRY = {
   /** Of all before it, by `seal`. */
   SEAL: 76 + REWRITE.LENGTH,
   LENGTH: 80 + REWRITE.LENGTH,
+  /** Behind the entry, not sealed, of 64 bits: its frames that were lost. It is over, for its generation, when they are TOO_MANY. */
+  LOST: 80 + REWRITE.LENGTH,
 } as const;
+export const TOO_MANY = 4;
 export const ENTRY_REWRITE = Object.fromEntries(
   Object.entries(REWRITE).map(([name, at]) => [name, ENTRY.REWRITE + at]),
 ) as { readonly [name in keyof typeof REWRITE]: number };
@@ -169,6 +171,7 @@ const HELPER = {
   SKB_LOAD_BYTES: 26,
   SKB_CHANGE_TAIL: 38,
   SKB_PULL_DATA: 39,
+  PROBE_READ_KERNEL: 113,
 } as const;
 const BPF_F_PSEUDO_HDR = 0x10;
 const BPF_F_MARK_MANGLED_0 = 0x20;
@@ -178,7 +181,7 @@ const SKB = { LENGTH: 0, VLAN_PRESENT: 20, IFINDEX: 40, DATA: 76, DATA_END: 80, 
 const TC_ACT_UNSPEC = -1;
 const TC_ACT_SHOT = 2;
 
-const EINVAL = 22; // asm-generic/errno-base.h
+const CHECKSUM_PARTIAL = 3; // linux/skbuff.h: the checksum is left to the interface
 
 const NOT_FOUND = 0;
 const WHOLE_FRAME = -1;
@@ -208,11 +211,17 @@ const INDEX = -84;
 const TOTAL = -88;
 const SEQUENCE_END = -92;
 const TAG = -96;
+/** Of struct sk_buff, what has all that is asked of it. */
+const SKB_BYTES = -352;
+const MOST_SKB_BYTES = TAG - SKB_BYTES;
 
 const at = (offset: number): number => FRAME + offset;
 
-/** @returns the program of packet sockets: 0 for a frame that goes the kernel path */
-export function socketFilter(maps: Maps): Uint8Array<ArrayBuffer> {
+/**
+ * @param layout of this kernel's struct sk_buff
+ * @returns the program of packet sockets: 0 for a frame that goes the kernel path
+ */
+export function socketFilter(maps: Maps, layout: SkbLayout): Uint8Array<ArrayBuffer> {
   const a = new Assembler();
   a.do("move", R6, R1);
   // No note but for this frame.
@@ -223,6 +232,7 @@ export function socketFilter(maps: Maps): Uint8Array<ArrayBuffer> {
   findEntry(a, maps);
   checkMacs(a);
   checkMtu(a);
+  checkOffload(a, layout);
   findFlow(a, maps);
   followTcp(a);
   refresh(a, maps);
@@ -403,6 +413,49 @@ function checkMtu(a: Assembler): void {
   a.label("fits");
 }
 
+/**
+ * What is left to the interface. A checksum may be, if the place that its sender names is the transport's own: the kernel would
+ * write it anywhere else too, over ports or addresses that have been judged. And a frame to be cut into segments has no padding:
+ * with that, the kernel forgets that it is to be cut.
+ *
+ * None of this a program is told but of the segments, so it reads the kernel's own notes on the frame.
+ */
+function checkOffload(a: Assembler, layout: SkbLayout): void {
+  const toSocket = "to the socket";
+  a.load(4, R1, R6, SKB.GSO_SIZE).jumpIf32(R1, "==", 0, "is not padded and cut");
+  a.load(4, R1, R6, SKB.LENGTH).do("sub", R1, ETHERNET.HEADER_LENGTH).jumpIf(R8, "!=", R1, toSocket);
+  a.label("is not padded and cut");
+
+  const summed = { at: layout.ip_summed >> 3, shift: layout.ip_summed & 7 };
+  const first = Math.min(summed.at, layout.csum_start, layout.csum_offset, layout.head, layout.data) & ~7;
+  const end = Math.max(summed.at + 1, layout.csum_start + 2, layout.csum_offset + 2, layout.head + 8, layout.data + 8);
+  if (end - first > MOST_SKB_BYTES) throw new Error(`what is asked of struct sk_buff is ${end - first} bytes apart`);
+  const inStack = (member: number): number => SKB_BYTES + member - first;
+  a.do("move", R1, R10)
+    .do("add", R1, SKB_BYTES)
+    .do("move", R2, end - first)
+    .do("move", R3, R6)
+    .do("add", R3, first);
+  a.call(HELPER.PROBE_READ_KERNEL).jumpIf(R0, "!=", 0, toSocket);
+  a.load(1, R1, R10, inStack(summed.at))
+    .do("and", R1, CHECKSUM_PARTIAL << summed.shift)
+    .jumpIf32(R1, "!=", CHECKSUM_PARTIAL << summed.shift, "offload checked");
+
+  a.load(2, R1, R10, inStack(layout.csum_start))
+    .load(8, R2, R10, inStack(layout.data))
+    .load(8, R3, R10, inStack(layout.head));
+  a.do("sub", R2, R3).do("sub", R1, R2).jumpIf(R1, "!=", TRANSPORT, toSocket);
+  a.load(2, R1, R10, inStack(layout.csum_offset));
+  a.load(1, R2, R10, at(IP + IPV4.PROTOCOL)).jumpIf32(R2, "==", PROTOCOL.TCP, "tcp's checksum is left");
+  a.jumpIf32(R1, "!=", UDP.CHECKSUM, toSocket);
+  // No sender's own stack leaves 0 there; and the second program takes it for none.
+  a.load(2, R1, R10, at(TRANSPORT + UDP.CHECKSUM))
+    .jumpIf32(R1, "==", 0, toSocket)
+    .jump("offload checked");
+  a.label("tcp's checksum is left").jumpIf32(R1, "!=", TCP.CHECKSUM, toSocket);
+  a.label("offload checked");
+}
+
 /** The flow's record, in R0: still this flow's, and open. From here on no helper is called. */
 function findFlow(a: Assembler, maps: Maps): void {
   const toSocket = "to the socket";
@@ -546,8 +599,7 @@ export function forwarder(maps: Maps): Uint8Array<ArrayBuffer> {
     .do("move", R2, 0)
     .call(HELPER.REDIRECT)
     .exit();
-  drop(a, maps, "lie", COUNTERS.REFUSED);
-  drop(a, maps, "drop", COUNTERS.FAILED);
+  drop(a, maps);
   a.label("not ours").do("move", R0, TC_ACT_UNSPEC).exit();
   return a.assemble();
 }
@@ -566,10 +618,21 @@ function checkNote(a: Assembler): void {
   a.load(4, R2, R7, NOTE.KEY + ENTRY_KEY.PLACE).jumpIf32(R1, "!=", R2, "drop");
 }
 
-function drop(a: Assembler, maps: Maps, label: string, counter: number): void {
-  a.label(label);
-  count(a, maps, counter);
-  a.do("move", R0, TC_ACT_SHOT).exit();
+/** Counts the frame as lost, for all and for its entry: after TOO_MANY the entry does not hold, and the socket gets its frames. */
+function drop(a: Assembler, maps: Maps): void {
+  a.label("drop");
+  count(a, maps, COUNTERS.FAILED);
+  a.load(4, R1, R7, NOTE.ENTRY + ENTRY.FLOW)
+    .do("shiftLeft", R1, 1)
+    .load(4, R2, R7, NOTE.ENTRY + ENTRY.SIDE)
+    .jumpIf32(R2, "==", 0, "of its entry")
+    .do("add", R1, 1)
+    .label("of its entry");
+  a.store(4, R10, NOTE_INDEX, R1).do("move", R2, R10).do("add", R2, NOTE_INDEX).loadMap(R1, maps.entries);
+  a.call(HELPER.MAP_LOOKUP).jumpIf(R0, "==", NOT_FOUND, "dropped");
+  a.do("move", R1, 1).addInMemory(R0, ENTRY.LOST, R1);
+  a.load(8, R1, R0, ENTRY.LOST).jumpIf(R1, "<", TOO_MANY, "dropped").store(4, R0, ENTRY.GENERATION, 0);
+  a.label("dropped").do("move", R0, TC_ACT_SHOT).exit();
 }
 
 function count(a: Assembler, maps: Maps, counter: number): void {
@@ -589,37 +652,16 @@ function loadFrame(a: Assembler, length: number): void {
 }
 
 /**
- * The transport's checksum. Its sender may have left it to its interface: then only the sum of the pseudo-header is there, and
- * the helper does not touch it for anything else, which is how it can be told.
- *
- * Where the kernel will put such a checksum the program is not told, but the helper that cuts frames will not cut one before
- * that place. If it can be cut within the checksum's own place, the kernel would put it before that: over ports or addresses
- * that have been judged. Behind it there is only what the sender may send anyway.
+ * The transport's checksum. Its sender may have left it to the interface: then only the sum of the pseudo-header is there, and
+ * the helper changes that by what is in the pseudo-header, and leaves all else be.
  */
 function rewriteChecksum(a: Assembler, protocol: string, length: number, field: number, flags: number): void {
   loadFrame(a, length);
-  a.load(2, R9, R8, field);
-  a.do("move", R4, 1);
-  replace(a, field, 0);
-  loadFrame(a, length);
-  a.load(2, R1, R8, field).jumpIf32(R1, "==", R9, `${protocol} left`);
-
-  a.store(2, R8, field, R9);
-  if (protocol === "udp") a.jumpIf32(R9, "==", 0, "rewrite"); // RFC 768: there is none
+  if (protocol === "udp") a.load(2, R1, R8, field).jumpIf32(R1, "==", 0, "rewrite"); // RFC 768: there is none
   a.load(4, R4, R7, NOTE.REWRITE + REWRITE.ADDRESS_DELTA);
   replace(a, field, BPF_F_PSEUDO_HDR | flags);
   a.load(4, R4, R7, NOTE.REWRITE + REWRITE.PORT_DELTA);
   replace(a, field, flags);
-  a.jump("rewrite");
-
-  a.label(`${protocol} left`);
-  a.do("move", R1, R6)
-    .do("move", R2, field + 1)
-    .do("move", R3, 0)
-    .call(HELPER.SKB_CHANGE_TAIL);
-  a.jumpIf(R0, "!=", -EINVAL, "lie");
-  a.load(4, R4, R7, NOTE.REWRITE + REWRITE.ADDRESS_DELTA);
-  replace(a, field, BPF_F_PSEUDO_HDR);
   a.jump("rewrite");
 }
 

@@ -103,3 +103,38 @@ export function checksumStart(view: DataView, at: number): number {
 export function checksumField(view: DataView, at: number): number {
   return checksumStart(view, at) + checksumOffset(view, at - VNET_LENGTH);
 }
+
+/** What a sender leaves to its interface. */
+export interface Offload {
+  /** Where the missing checksum's sum begins, from the frame's first byte, and from there, where it is to be written. */
+  readonly checksum?: { readonly start: number; readonly offset: number } | undefined;
+  /** Bytes of payload in each segment of TCP that the frame is to be cut into. */
+  readonly segment?: number | undefined;
+}
+
+/** @returns a virtio_net_hdr */
+export function offloadHeader({ checksum, segment }: Offload): Uint8Array {
+  const view = new DataView(new ArrayBuffer(VNET_LENGTH));
+  if (checksum !== undefined) {
+    view.setUint8(FLAGS, NEEDS_CSUM);
+    view.setUint16(CSUM_START, checksum.start, true);
+    view.setUint16(CSUM_OFFSET, checksum.offset, true);
+  }
+  if (segment !== undefined) {
+    view.setUint8(GSO_TYPE, GSO_TCPV4);
+    view.setUint16(GSO_SIZE, segment, true);
+  }
+  return new Uint8Array(view.buffer);
+}
+
+/** @param view of a virtio_net_hdr @returns what it leaves to an interface; what it says beside that is not looked at */
+export function readOffload(view: DataView): Offload {
+  const isLeft = (view.getUint8(FLAGS) & NEEDS_CSUM) !== 0;
+  const isCut = view.getUint8(GSO_TYPE) !== GSO_NONE;
+  return {
+    checksum: isLeft
+      ? { start: view.getUint16(CSUM_START, true), offset: view.getUint16(CSUM_OFFSET, true) }
+      : undefined,
+    segment: isCut ? view.getUint16(GSO_SIZE, true) : undefined,
+  };
+}

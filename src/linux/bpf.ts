@@ -12,6 +12,12 @@ export const BPF_F_MMAPABLE = 1024;
 
 export const PROGRAM_TYPE = { SOCKET_FILTER: 1, SCHED_CLS: 3 } as const;
 
+/**
+ * What the kernel is told of our programs' license. They are under the MIT license as all else here is, and whoever wants may have
+ * them under the GPL: the kernel lets only such programs read its memory (include/linux/license.h, bpf-helpers(7)).
+ */
+const LICENSE = "Dual MIT/GPL";
+
 const ATTRIBUTES_LENGTH = 144; // of union bpf_attr, as far as it is used here
 const LOG_LENGTH = 256 * 1024;
 
@@ -57,7 +63,7 @@ export function createMap(what: string, { type, key, value, entries, flags = 0 }
  * @throws SystemError; where the verifier does not like the program, with what it does not like
  */
 export function loadProgram(what: string, type: number, instructions: Uint8Array): number {
-  const license = cString("MIT");
+  const license = cString(LICENSE);
   const attributes = new Attributes()
     .u32(0, type)
     .u32(4, instructions.length / 8)

@@ -1,13 +1,36 @@
 // capabilities(7): whether the program may do what it is about to do.
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 
 // linux/capability.h
-const CAPABILITIES = { CAP_NET_ADMIN: 12, CAP_NET_RAW: 13 } as const;
+const NETWORK = { CAP_NET_ADMIN: 12, CAP_NET_RAW: 13 } as const;
+const CAP_SYS_ADMIN = 21;
+const PROGRAMS = { CAP_PERFMON: 38, CAP_BPF: 39 } as const;
 
 /** @throws Error that names what is missing, unless the program may open raw sockets and configure interfaces */
 export function requireNetworkCapabilities(): void {
+  const missing = missingOf(NETWORK);
+  if (missing.length > 0) throw new Error(`needs root: this process lacks ${missing.join(", ")}`);
+}
+
+const LOCKDOWN = "/sys/kernel/security/lockdown";
+
+/** @throws Error that says why, unless BPF programs of ours may read the kernel's memory */
+export function requireKernelReads(): void {
+  const missing = hasCapability(CAP_SYS_ADMIN) ? [] : missingOf(PROGRAMS);
+  if (missing.length > 0) throw new Error(`this process lacks ${missing.join(", ")}`);
+  // kernel_lockdown(7): in this mode nobody may.
+  if (existsSync(LOCKDOWN) && readFileSync(LOCKDOWN, "utf8").includes("[confidentiality]")) {
+    throw new Error(
+      "the kernel is locked down, and lets no program look at how it keeps frames (boot with lockdown=integrity)",
+    );
+  }
+}
+
+function missingOf(wanted: Readonly<Record<string, number>>): string[] {
+  return Object.entries(wanted).flatMap(([name, bit]) => (hasCapability(bit) ? [] : [name]));
+}
+
+function hasCapability(bit: number): boolean {
   const [, mask = "0"] = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync("/proc/self/status", "utf8")) ?? [];
-  const effective = Number.parseInt(mask.slice(-8), 16);
-  const missing = Object.entries(CAPABILITIES).filter(([, bit]) => (effective & (1 << bit)) === 0);
-  if (missing.length > 0) throw new Error(`needs root: this process lacks ${missing.map(([name]) => name).join(", ")}`);
+  return ((BigInt(`0x${mask}`) >> BigInt(bit)) & 1n) === 1n;
 }

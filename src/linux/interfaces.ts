@@ -142,6 +142,14 @@ function keepFromKernel(name: string): () => void {
   }
 }
 
+/** Brings an interface up. @returns what leaves it as it was */
+export function bringUp(name: string): () => void {
+  const flags = request(SIOCGIFFLAGS, "SIOCGIFFLAGS", name).getUint16(VALUE, true);
+  if ((flags & IFF_UP) !== 0) return () => {};
+  request(SIOCSIFFLAGS, "SIOCSIFFLAGS", name, flags | IFF_UP);
+  return () => request(SIOCSIFFLAGS, "SIOCSIFFLAGS", name, flags);
+}
+
 /**
  * Makes an interface ours: up, the kernel's own IP stack silent on it.
  * @returns what leaves the interface as it was
@@ -170,12 +178,11 @@ export function takeInterface(name: string): () => void {
   }
   const passToKernel = keepFromKernel(name);
   const index = interfaceIndex(name);
-  const flags = request(SIOCGIFFLAGS, "SIOCGIFFLAGS", name).getUint16(VALUE, true);
-  if ((flags & IFF_UP) === 0) request(SIOCSIFFLAGS, "SIOCSIFFLAGS", name, flags | IFF_UP);
+  const leave = bringUp(name);
   return () => {
     passToKernel();
     if (!isThere(name, index)) return; // it took its state with it
-    if ((flags & IFF_UP) === 0) request(SIOCSIFFLAGS, "SIOCSIFFLAGS", name, flags);
+    leave();
     for (const [file, value] of found) writeFileSync(file, value);
   };
 }

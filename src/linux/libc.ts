@@ -17,6 +17,8 @@ export const libc = dlopen("libc.so.6", {
   write: { args: ["i32", "ptr", "u64"], returns: "i32" },
   ioctl: { args: ["i32", "u64", "ptr"], returns: "i32" },
   close: { args: ["i32"], returns: "i32" },
+  unshare: { args: ["i32"], returns: "i32" },
+  setns: { args: ["i32", "i32"], returns: "i32" },
   syscall: { args: ["i64", "i32", "ptr", "u32"], returns: "i32" },
   _exit: { args: ["i32"], returns: "void" },
   clock_settime: { args: ["i32", "ptr"], returns: "i32" },

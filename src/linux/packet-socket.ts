@@ -70,11 +70,12 @@ function socketAddress(ifindex: number): DataView<ArrayBuffer> {
  * Opens the socket and binds it: from then on its slots fill, in a ring that is to be mapped. The kernel takes its time.
  * Frames have a virtio_net_hdr before them, in slots and in both directions of the socket: segmentation and checksum
  * offload pass through. A frame longer than a slot is queued whole for recv(2), its slot has TP_STATUS_COPY.
+ * @param shape of its ring; without one, all frames are queued for recv(2)
  * @param filter descriptor of a BPF program; frames for which it returns 0 do not come to the socket
  * @returns the file descriptor
  * @throws SystemError, with nothing left open
  */
-export function openPacketSocket(ifindex: number, shape: RingShape, filter?: number): number {
+export function openPacketSocket(ifindex: number, shape?: RingShape, filter?: number): number {
   // Protocol 0: no frame arrives before bind().
   const fd = must(libc.socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0), "socket AF_PACKET");
   try {
@@ -88,9 +89,11 @@ export function openPacketSocket(ifindex: number, shape: RingShape, filter?: num
 
     if (filter !== undefined) setOption(fd, SOL_SOCKET, SO_ATTACH_BPF, Uint32Array.of(filter), "SO_ATTACH_BPF");
 
-    const blocks = ringLength(shape) / BLOCK_SIZE;
-    const request = Uint32Array.of(BLOCK_SIZE, blocks, shape.slotSize, shape.slots); // struct tpacket_req
-    setOption(fd, SOL_PACKET, PACKET_RX_RING, request, "PACKET_RX_RING");
+    if (shape !== undefined) {
+      const blocks = ringLength(shape) / BLOCK_SIZE;
+      const request = Uint32Array.of(BLOCK_SIZE, blocks, shape.slotSize, shape.slots); // struct tpacket_req
+      setOption(fd, SOL_PACKET, PACKET_RX_RING, request, "PACKET_RX_RING");
+    }
 
     const link = socketAddress(ifindex);
     must(libc.bind(fd, ptr(link), link.byteLength), `bind to interface ${ifindex}`);

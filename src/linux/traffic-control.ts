@@ -1,6 +1,6 @@
 // A BPF program at the ingress of an interface, by traffic control (tc-bpf(8)): it sees each frame after packet sockets and before
 // all else. Messages are those of linux/rtnetlink.h and linux/pkt_sched.h, numbers in them in the machine's order.
-import { cString, SystemError } from "./libc.ts";
+import { cString, libc, SystemError } from "./libc.ts";
 import {
   attribute,
   concat,
@@ -34,8 +34,6 @@ const TCA_BPF_FLAG_ACT_DIRECT = 1; // what the program returns is what is done
 const PRIORITY = 0xfb00;
 const ETH_P_ALL_IN_NETWORK_ORDER = 0x0300;
 const HANDLE = 1;
-
-let connection: number | undefined;
 
 /**
  * Has a program look at all that comes in on an interface.
@@ -93,9 +91,14 @@ function ignoreMissing(undo: () => void): void {
   }
 }
 
+/** By a socket of its own: that is for good in the network namespace that it was opened in. */
 function ask(type: number, flags: number, header: Uint8Array, ...attributes: Uint8Array[]): void {
-  connection ??= openNetlink(NETLINK_ROUTE);
-  request(connection, "traffic control", message(type, NLM_F_ACK | flags, header, ...attributes));
+  const connection = openNetlink(NETLINK_ROUTE);
+  try {
+    request(connection, "traffic control", message(type, NLM_F_ACK | flags, header, ...attributes));
+  } finally {
+    libc.close(connection);
+  }
 }
 
 /** struct tcmsg: family, interface, handle, parent, what it is about. */
