@@ -74,6 +74,7 @@ fill_initramfs() {
   local root=$1 applet
   mkdir -p "$root"/{bin,dev,lib/x86_64-linux-gnu,lib64,proc,sys,system}
   cp -R --no-preserve=timestamps rootfs/init rootfs/sbin rootfs/etc "$root/"
+  cp --no-preserve=timestamps "$KERNEL/skb-layout" "$root/etc/"
   [ -z "$2" ] || cp "$2" "$root/etc/firebreak.toml"
   cp "$(command -v busybox)" "$root/bin/"
   for applet in "${APPLETS[@]}"; do ln -s busybox "$root/bin/$applet"; done

@@ -5,6 +5,7 @@
 KERNEL_SOURCE=linux-source-6.1
 KERNEL_CONFIG=rootfs/kernel.config
 KERNEL_PATCH=rootfs/kernel.patch
+KERNEL_LAYOUT=rootfs/skb-layout.c
 CACHE=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/firebreak
 
 # Sets KERNEL to the folder that holds the kernel, or will.
@@ -17,7 +18,7 @@ name_kernel() {
     version=$(source_version)
     [ -n "$version" ] || die "apt knows no package $KERNEL_SOURCE" "set up on Debian 12 for amd64"
   fi
-  made_from=$(cat "$KERNEL_CONFIG" "$KERNEL_PATCH" build/kernel.sh <(gcc --version) | sha256sum | cut -c 1-16)
+  made_from=$(cat "$KERNEL_CONFIG" "$KERNEL_PATCH" "$KERNEL_LAYOUT" build/kernel.sh <(gcc --version) | sha256sum | cut -c 1-16)
   KERNEL=$CACHE/kernel-$version-$made_from
 }
 
@@ -59,6 +60,7 @@ build_kernel() {
   configure_kernel "$tree"
   make_kernel "$tree" bzImage | count_lines ||
     die "the kernel could not be built" "see $KERNEL/log; run build/appliance.sh build again"
+  write_layout "$tree" >"$KERNEL/skb-layout"
   cp "$tree/arch/x86/boot/bzImage" "$KERNEL/vmlinuz.new"
   mv "$KERNEL/vmlinuz.new" "$KERNEL/vmlinuz"
   rm -rf "$tree" "$KERNEL/source.tar.xz" "$KERNEL/log"
@@ -75,6 +77,26 @@ configure_kernel() {
     esac
   done < <(grep '^CONFIG_' "$KERNEL_CONFIG")
   [ ${#missing[@]} = 0 ] || die "$KERNEL_CONFIG: the kernel's source does not have it so: ${missing[*]}" "correct these lines"
+}
+
+# $1: the source tree, built. Prints where struct sk_buff has its members, one a line: name, first bit, bits. The firewall reads it
+# where a kernel does not tell by BTF (src/linux/skb-layout.ts), which would take a megabyte of memory.
+write_layout() {
+  local tree=$1 object=net/core/skb-layout.o bytes=$1/skb-layout.bin size
+  cp "$KERNEL_LAYOUT" "$tree/net/core/skb-layout.c"
+  echo "obj-y += skb-layout.o" >>"$tree/net/core/Makefile"
+  make_kernel "$tree" "$object" >/dev/null && objcopy -O binary --only-section=.skb_layout "$tree/$object" "$bytes" ||
+    die "$KERNEL_LAYOUT could not be compiled" "see $KERNEL/log"
+  size=$(stat --format=%s "$bytes")
+  od --address-radix=n --output-duplicates --format=u1 --width=1 "$bytes" | awk -v size=$((size / 5)) '
+    BEGIN { split("ip_summed csum_start csum_offset head data", names) }
+    {
+      of = int((NR - 1) / size) + 1
+      for (bit = 0; bit < 8; bit++) if (int($1 / 2 ^ bit) % 2) {
+        if (!bits[of]++) first[of] = (NR - 1) % size * 8 + bit
+      }
+    }
+    END { for (of = 1; of <= 5; of++) print names[of], first[of], bits[of] }'
 }
 
 # $1: the source tree; the rest goes to make. Nothing of the machine or the day goes into the kernel.

@@ -8,11 +8,13 @@ import {
   mapFlows,
   unloadKernelPrograms,
 } from "../dataplane/kernel-loader.ts";
+import { tryKernelPath } from "../dataplane/kernel-trial.ts";
 import { type PacketSocket, PacketSockets } from "../dataplane/packet-sockets.ts";
 import type { ClientSettings, Settings } from "../dataplane/settings.ts";
 import type { Command, Report, Start } from "../dataplane/worker.ts";
 import { openEvent, signalEvent } from "../linux/eventfd.ts";
-import { libc, SystemError } from "../linux/libc.ts";
+import { libc } from "../linux/libc.ts";
+import { readSkbLayout } from "../linux/skb-layout.ts";
 import { threadFile } from "../linux/thread-file.ts";
 import { log } from "./log.ts";
 import type { DataplaneState } from "./state.ts";
@@ -184,13 +186,15 @@ export class Dataplane {
   }
 }
 
-/** @returns undefined where the kernel can't have it; then all frames come to the dataplane's thread */
+/** @returns undefined where there is to be none: then all frames come to the dataplane's thread */
 function loadKernelPath(maxFlows: number): KernelPrograms | undefined {
+  const seed = crypto.getRandomValues(new Int32Array(1))[0];
   try {
-    return loadKernelPrograms(maxFlows, crypto.getRandomValues(new Int32Array(1))[0]);
+    const layout = readSkbLayout();
+    tryKernelPath(seed, layout);
+    return loadKernelPrograms(maxFlows, seed, layout);
   } catch (error) {
-    if (!(error instanceof SystemError)) throw error;
-    log(`no kernel path, open flows are slower: ${error.message}`);
+    log(`kernel path: off, because ${error instanceof Error ? error.message : error}`);
     return undefined;
   }
 }

@@ -7,11 +7,18 @@ import { libc, must } from "../linux/libc.ts";
 import { inNewNetwork } from "../linux/network-namespace.ts";
 import { MSG_DONTWAIT, openPacketSocket } from "../linux/packet-socket.ts";
 import { PollSet } from "../linux/poll.ts";
+import type { SkbLayout } from "../linux/skb-layout.ts";
 import { attachAtIngress } from "../linux/traffic-control.ts";
 import { ETHERNET } from "../wire/ethernet.ts";
 import { IPV4, PROTOCOL } from "../wire/ipv4.ts";
 import { ACK, SYN } from "../wire/tcp.ts";
-import { flowRecordsAt, type KernelPrograms, mapFlows } from "./kernel-loader.ts";
+import {
+  flowRecordsAt,
+  type KernelPrograms,
+  loadKernelPrograms,
+  mapFlows,
+  unloadKernelPrograms,
+} from "./kernel-loader.ts";
 import { MemoryRing, type SentFrame } from "./memory-ring.ts";
 import { VNET_LENGTH } from "./ring.ts";
 import { Router } from "./router.ts";
@@ -20,8 +27,7 @@ import type { Settings } from "./settings.ts";
 import { type End, KINDS, type Kind, type Segment, type TrialFrame, trialFrame } from "./trial-frames.ts";
 import { readOffload } from "./vnet.ts";
 
-/** Flows that programs on trial need room for. */
-export const TRIAL_FLOWS = 16;
+const FLOWS = 16;
 
 const LOOPBACK = "lo";
 const UPLINK = 0;
@@ -42,33 +48,37 @@ const ACKNOWLEDGMENT = 70_000;
 const SYN_FRAME: Kind = { what: "", protocol: PROTOCOL.TCP, payload: 0, checksum: "whole", isTaken: false };
 
 /**
- * @param programs with room for TRIAL_FLOWS, to be used for nothing else
+ * Loads programs as they will be used, but for the size of their maps, and tries them.
+ * @param seed, layout as loadKernelPrograms takes them
  * @throws Error that says what the kernel does wrong, or why that can't be found out
  */
-export function tryKernelPath(programs: KernelPrograms): void {
-  inNewNetwork(() => {
-    const putDown = bringUp(LOOPBACK);
-    try {
-      const index = interfaceIndex(LOOPBACK);
-      const detach = attachAtIngress(index, programs.forwarder);
-      try {
-        tryOn(index, programs);
-      } finally {
-        detach();
-      }
-    } finally {
-      putDown();
-    }
-  });
+export function tryKernelPath(seed: number, layout: SkbLayout): void {
+  const programs = loadKernelPrograms(FLOWS, seed, layout);
+  try {
+    inNewNetwork(() => onLoopback(programs, (socket, index) => new Trial(socket, index, programs).run()));
+  } finally {
+    unloadKernelPrograms(programs);
+  }
 }
 
-function tryOn(index: number, programs: KernelPrograms): void {
-  const socket = openPacketSocket(index, undefined, programs.filter);
+/** @param use gets a socket that has the filter, and the interface's number, while the forwarder is there */
+function onLoopback(programs: KernelPrograms, use: (socket: number, index: number) => void): void {
+  const putDown = bringUp(LOOPBACK);
   try {
-    const trial = new Trial(socket, index, programs);
-    for (const kind of KINDS) trial.try(kind);
+    const index = interfaceIndex(LOOPBACK);
+    const detach = attachAtIngress(index, programs.forwarder);
+    try {
+      const socket = openPacketSocket(index, undefined, programs.filter);
+      try {
+        use(socket, index);
+      } finally {
+        libc.close(socket);
+      }
+    } finally {
+      detach();
+    }
   } finally {
-    libc.close(socket);
+    putDown();
   }
 }
 
@@ -86,11 +96,15 @@ class Trial {
     programs: KernelPrograms,
   ) {
     this.poll = new PollSet([socket]);
-    const flowRecords = flowRecordsAt(mapFlows(TRIAL_FLOWS, programs), TRIAL_FLOWS);
+    const flowRecords = flowRecordsAt(mapFlows(FLOWS, programs), FLOWS);
     const fillRandom = (words: Uint32Array) => words.fill(0x5eed);
     this.router = new Router(this.ring, settingsOn(index), fillRandom, undefined, { programs, flowRecords });
     this.router.advance(START);
     for (const protocol of [PROTOCOL.UDP, PROTOCOL.TCP]) this.open(protocol);
+  }
+
+  run(): void {
+    for (const kind of KINDS) this.try(kind);
   }
 
   /** Opens the flow of a protocol, as its ends would, and has it take the kernel path. */
@@ -106,7 +120,7 @@ class Trial {
   }
 
   /** @throws Error where a frame of that kind, either way, does not fare as it should */
-  try(kind: Kind): void {
+  private try(kind: Kind): void {
     this.tryFrame(kind, CLIENT, this.there(kind));
     this.tryFrame(kind, UPLINK, this.back(kind));
   }
@@ -201,7 +215,7 @@ function settingsOn(index: number): Settings {
         ruleset: compileRuleset([], true),
         reach: [],
         openFilter: false,
-        limits: { flows: TRIAL_FLOWS, mappings: TRIAL_FLOWS, flowsPerSecond: TRIAL_FLOWS },
+        limits: { flows: FLOWS, mappings: FLOWS, flowsPerSecond: FLOWS },
         refuse: "drop",
         log: false,
         watchNames: false,
@@ -210,7 +224,7 @@ function settingsOn(index: number): Settings {
     forwards: [],
     redirects: [],
     nat: {
-      maxFlows: TRIAL_FLOWS,
+      maxFlows: FLOWS,
       resetUnknown: false,
       kernelPath: true,
       timeouts: {

@@ -8,6 +8,7 @@ import { CONTROL } from "../../src/dataplane/kernel-programs.ts";
 import type { Settings } from "../../src/dataplane/settings.ts";
 import { interfaceIndex } from "../../src/linux/interfaces.ts";
 import { pointer } from "../../src/linux/libc.ts";
+import { readSkbLayout } from "../../src/linux/skb-layout.ts";
 import { runProgram } from "./bpf.ts";
 import { mac, payload, udp } from "./frames.ts";
 import { frameFrom, Lab, OUR_MAC, type Outcome, REMOTE, SETTINGS, shown, WORK, WORK_HOST } from "./lab.ts";
@@ -36,7 +37,7 @@ export class KernelLab extends Lab {
 
   constructor(
     private readonly settings: Settings,
-    private readonly programs = loadKernelPrograms(settings.nat.maxFlows, 0x12345678),
+    private readonly programs = loadKernelPrograms(settings.nat.maxFlows, 0x12345678, readSkbLayout()),
   ) {
     const { maxFlows } = settings.nat;
     const flowRecords = flowRecordsAt(mapFlows(maxFlows, programs), maxFlows);
