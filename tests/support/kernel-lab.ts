@@ -36,7 +36,7 @@ export class KernelLab extends Lab {
   private readonly counters: KernelCounters;
 
   constructor(
-    private readonly settings: Settings,
+    readonly settings: Settings,
     private readonly programs = loadKernelPrograms(settings.nat.maxFlows, 0x12345678, readSkbLayout()),
   ) {
     const { maxFlows } = settings.nat;

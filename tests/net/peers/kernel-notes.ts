@@ -1,5 +1,7 @@
 // kernel-notes.ts INTERFACE…: what the kernel path's second program makes of a frame that is not the one the first has left its
-// note about. Prints the fate of each, and how many were counted as dropped.
+// note about. Prints the fate of each, how many were counted as dropped, and when the flow is given back to the router for that.
+import { ENTRY_STRIDE } from "../../../src/dataplane/kernel-entries.ts";
+import { ENTRY } from "../../../src/dataplane/kernel-programs.ts";
 import { labWithFlow } from "../../support/kernel-lab.ts";
 import { LAN, WORK } from "../../support/lab.ts";
 
@@ -10,6 +12,7 @@ const fates: Record<string, string> = {};
 function tryOther(what: string, other: Uint8Array, iface = WORK): void {
   if (!lab.filter(WORK, frame)) throw new Error(`before ${what} the flow's frame does not take the kernel path`);
   fates[what] = lab.forward(iface, other);
+  for (let at = ENTRY.LOST; at < lab.entries.length; at += ENTRY_STRIDE) lab.entries.fill(0, at, at + 8);
 }
 
 function changed(at: number): Uint8Array {
@@ -25,4 +28,17 @@ fates["the frame again, without a note"] = lab.forward(WORK, frame);
 if (lab.filter(WORK, frame) && !lab.filter(WORK, changed(37))) {
   fates["the frame, after another one has gone to the socket"] = lab.forward(WORK, frame);
 }
-console.log(JSON.stringify({ fates, failed: lab.failed }));
+const { failed } = lab;
+
+/** @returns whether the flow's frame takes the kernel path; where it does not, the router would enter it again */
+function isTaken(): boolean {
+  const before = lab.byKernel;
+  lab.receive(WORK, frame);
+  return lab.byKernel > before;
+}
+
+let losses = 0;
+while (losses < 100 && lab.filter(WORK, frame) && lab.forward(WORK, changed(37)) === "dropped") losses++;
+const taken = [isTaken(), isTaken(), isTaken()];
+lab.apply(lab.settings);
+console.log(JSON.stringify({ fates, failed, losses, taken, takenAnew: [isTaken(), isTaken()] }));
