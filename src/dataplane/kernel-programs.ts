@@ -448,7 +448,7 @@ function checkOffload(a: Assembler, layout: SkbLayout): void {
   a.load(2, R1, R10, inStack(layout.csum_offset));
   a.load(1, R2, R10, at(IP + IPV4.PROTOCOL)).jumpIf32(R2, "==", PROTOCOL.TCP, "tcp's checksum is left");
   a.jumpIf32(R1, "!=", UDP.CHECKSUM, toSocket);
-  // No sender's own stack leaves 0 there; and the second program takes it for none.
+  // No sender's own stack leaves 0 there; and it would be taken for none.
   a.load(2, R1, R10, at(TRANSPORT + UDP.CHECKSUM))
     .jumpIf32(R1, "==", 0, toSocket)
     .jump("offload checked");
@@ -573,9 +573,9 @@ export function forwarder(maps: Maps): Uint8Array<ArrayBuffer> {
   loadFrame(a, UDP_LENGTH);
   checkNote(a);
   a.load(1, R1, R8, IP + IPV4.PROTOCOL).jumpIf32(R1, "==", PROTOCOL.TCP, "tcp");
-  rewriteChecksum(a, "udp", UDP_LENGTH, TRANSPORT + UDP.CHECKSUM, BPF_F_MARK_MANGLED_0);
+  rewriteChecksum(a, TRANSPORT + UDP.CHECKSUM, BPF_F_MARK_MANGLED_0);
   a.label("tcp");
-  rewriteChecksum(a, "tcp", TCP_LENGTH, TRANSPORT + TCP.CHECKSUM, 0);
+  rewriteChecksum(a, TRANSPORT + TCP.CHECKSUM, 0);
 
   a.label("rewrite");
   loadFrame(a, UDP_LENGTH);
@@ -654,10 +654,9 @@ function loadFrame(a: Assembler, length: number): void {
 /**
  * The transport's checksum. Its sender may have left it to the interface: then only the sum of the pseudo-header is there, and
  * the helper changes that by what is in the pseudo-header, and leaves all else be.
+ * @param flags of UDP, where 0 says that there is none (RFC 768): that stays, and none comes out as 0
  */
-function rewriteChecksum(a: Assembler, protocol: string, length: number, field: number, flags: number): void {
-  loadFrame(a, length);
-  if (protocol === "udp") a.load(2, R1, R8, field).jumpIf32(R1, "==", 0, "rewrite"); // RFC 768: there is none
+function rewriteChecksum(a: Assembler, field: number, flags: number): void {
   a.load(4, R4, R7, NOTE.REWRITE + REWRITE.ADDRESS_DELTA);
   replace(a, field, BPF_F_PSEUDO_HDR | flags);
   a.load(4, R4, R7, NOTE.REWRITE + REWRITE.PORT_DELTA);

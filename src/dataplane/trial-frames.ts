@@ -42,6 +42,7 @@ export interface Kind {
 
 const TRANSPORT = ETHERNET.HEADER_LENGTH + IPV4.HEADER_LENGTH;
 const FIRST_PORT = { left: { start: TRANSPORT, offset: 0 } };
+const LATER = { left: { start: TRANSPORT + 2, offset: UDP.CHECKSUM } };
 const NEXT_TO_IT = { left: { start: TRANSPORT, offset: 14 } };
 const { TCP: T, UDP: U } = PROTOCOL;
 
@@ -53,6 +54,7 @@ export const KINDS: readonly Kind[] = [
   { what: "padded UDP", protocol: U, payload: 1, checksum: "whole", padding: 17, isTaken: true },
   { what: "padded UDP with its checksum left", protocol: U, payload: 1, checksum: "left", padding: 17, isTaken: true },
   { what: "UDP that leaves its ports as checksum", protocol: U, payload: 99, checksum: FIRST_PORT, isTaken: false },
+  { what: "UDP whose checksum is left to begin later", protocol: U, payload: 99, checksum: LATER, isTaken: false },
   { what: "TCP", protocol: T, payload: 1460, checksum: "whole", isTaken: true },
   { what: "padded TCP", protocol: T, payload: 0, checksum: "whole", padding: 6, isTaken: true },
   { what: "TCP with its checksum left to the interface", protocol: T, payload: 1460, checksum: "left", isTaken: true },

@@ -42,8 +42,9 @@ const KIND = {
 const TAILS = Uint8Array.of(0, 4, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 4, 0, 0);
 const EACH = Uint8Array.of(0, 0, 0, 0, 12, 12, 8, 0, 0, 0, 0, 0, 0, 8, 0, 12, 0, 0, 0, 12);
 
-/** Structures within structures, types behind types: more than any kernel has. */
+/** Structures within structures, types behind types, and members that are looked at for one: more than any kernel has. */
 const DEEPEST = 32;
+const MOST_MEMBERS = 10_000;
 const POINTER_SIZE = 64;
 
 export class Btf {
@@ -54,6 +55,7 @@ export class Btf {
   /** Where each type is. Number 0 is "void", which is nowhere. */
   private readonly types: Uint32Array;
   private readonly count: number;
+  private looks = 0;
 
   /** @throws BtfError where these are not BTF of this machine's byte order */
   constructor(bytes: Uint8Array) {
@@ -80,6 +82,7 @@ export class Btf {
    * @throws BtfError where there is no such member, or more than one
    */
   member(structure: number, name: string): Member {
+    this.looks = 0;
     const found = this.search(structure, name, 0, 0);
     if (found === undefined) throw new BtfError(`type ${structure} has no member ${name}`);
     return found;
@@ -112,6 +115,7 @@ export class Btf {
     if (depth > DEEPEST) throw new BtfError(`type ${type} is nested too deeply`);
     let found: Member | undefined;
     for (let i = 0; i < this.elements(type); i++) {
+      if (++this.looks > MOST_MEMBERS) throw new BtfError(`type ${type} has too many members`);
       const [nameAt, memberType, place] = [0, 4, 8].map((at) => this.word(type, TYPE_LENGTH + i * MEMBER_LENGTH + at));
       const [offset, bits] = this.hasBitFields(type) ? [place & 0xffffff, place >>> 24] : [place, 0];
       if (offset + bits > this.word(type, 8) * 8) throw new BtfError(`member ${i} of type ${type} is outside of it`);

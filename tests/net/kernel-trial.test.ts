@@ -1,0 +1,70 @@
+// The trial of the kernel path: programs and layouts with a fault in them do not pass it, and a firewall does without them.
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { join } from "node:path";
+import { readSkbLayout } from "../../src/linux/skb-layout.ts";
+import type { MUTANTS } from "../support/kernel-mutants.ts";
+import { FirewallLab, firebreak, peer } from "./firewall-lab.ts";
+import { SERVER } from "./places.ts";
+
+const PRELOAD = join(import.meta.dir, "../support/kernel-mutants.ts");
+
+const lab = new FirewallLab("trial");
+beforeAll(() => lab.configure([], "accept"));
+afterAll(() => lab.close());
+
+/** The command of a Bun program in which the kernel path's programs have a fault. */
+function withFault(mutant: string, [bun = "", ...rest]: readonly string[]): string[] {
+  return ["env", `KERNEL_MUTANT=${mutant}`, bun, "--preload", PRELOAD, ...rest];
+}
+
+async function tried(layout: object = {}): Promise<string> {
+  return (await lab.firewall.run(peer("kernel-trial", JSON.stringify(layout)))).trim();
+}
+
+async function triedWith(mutant: keyof typeof MUTANTS): Promise<string> {
+  return (await lab.firewall.run(withFault(mutant, peer("kernel-trial")))).trim();
+}
+
+test("the programs pass, and leave nothing behind", async () => {
+  const network = () => lab.firewall.run(["sh", "-c", "ip -oneline link | cut -d: -f2; tc qdisc; tc filter show dev lo ingress"]);
+  const before = await network();
+  expect(await tried()).toBe("passed");
+  expect(await network()).toBe(before);
+});
+
+const CHANGED = "the kernel made something else of the frame";
+
+test.each([
+  ["old trick, refused with another error", "UDP with its checksum left to the interface, from the client: the kernel lost the frame"],
+  ["no look at where the checksum begins", `UDP whose checksum is left to begin later, from the client: ${CHANGED}`],
+  ["no look at where UDP's checksum is", `UDP that leaves its ports as checksum, from the client: ${CHANGED}`],
+  ["no look at where TCP's checksum is", `TCP that leaves its ports as checksum, from the client: ${CHANGED}`],
+  ["padded frames are cut", `padded TCP to be cut, from the client: ${CHANGED}`],
+  ["padding stays", `padded UDP, from the client: ${CHANGED}`],
+  ["addresses are left out of checksums", `UDP with its checksum left to the interface, from the client: ${CHANGED}`],
+  ["ports are left out of checksums", `UDP, from the client: ${CHANGED}`],
+  ["the TTL stays", `UDP, from the client: ${CHANGED}`],
+  ["a frame is lost", "UDP, from the client: the kernel lost the frame"],
+] as const)("%s: that does not pass", async (mutant, says) => {
+  expect(await triedWith(mutant)).toBe(says);
+}, 20_000); // biome-ignore format: a table
+
+test("a layout that is another kernel's does not pass", async () => {
+  const { ip_summed, csum_start, data } = readSkbLayout();
+  const left = "UDP with its checksum left to the interface, from the client: the frame did not take it";
+  expect(await tried({ ip_summed: ip_summed + 8 })).toBe(
+    `UDP that leaves its ports as checksum, from the client: ${CHANGED}`,
+  );
+  expect(await tried({ csum_start: csum_start + 2 })).toBe(left);
+  expect(await tried({ data: data - 8 })).toBe(left);
+});
+
+test("a firewall whose kernel path does not pass says so, and forwards without it", async () => {
+  const mutant = "old trick, refused with another error";
+  const program = lab.firewall.start(withFault(mutant, firebreak("run", "--config", lab.configFile)));
+  await program.says("ready in");
+  expect(program.text).toMatch(
+    /kernel path: off, because UDP with its checksum left to the interface, from the client: the/,
+  );
+  await lab.client.run(["ping", "-c", "1", SERVER]);
+}, 20_000);

@@ -1,0 +1,77 @@
+// The kernel path's programs with a fault in them, for what finds faults out. Preloaded (bun --preload), it changes the source of
+// kernel-programs.ts as KERNEL_MUTANT says; `kernelMutant` does so for Bun.build.
+import { type BunPlugin, plugin } from "bun";
+
+export interface Mutant {
+  readonly from: string | RegExp;
+  readonly to: string;
+}
+
+/**
+ * What the programs did before: a checksum that is left to the interface they told by a helper that does not change it, and its place
+ * by another one that refused to cut the frame before that. Newer kernels cut it.
+ */
+const OLD_TRICK = `
+function rewriteChecksum(a: Assembler, field: number, flags: number): void {
+  const [protocol, length] = flags === 0 ? ["tcp", TCP_LENGTH] as const : ["udp", UDP_LENGTH] as const;
+  loadFrame(a, length);
+  a.load(2, R9, R8, field).do("move", R4, 1);
+  replace(a, field, 0);
+  loadFrame(a, length);
+  a.load(2, R1, R8, field).jumpIf32(R1, "==", R9, protocol + " left").store(2, R8, field, R9);
+  if (protocol === "udp") a.jumpIf32(R9, "==", 0, "rewrite");
+  a.load(4, R4, R7, NOTE.REWRITE + REWRITE.ADDRESS_DELTA);
+  replace(a, field, BPF_F_PSEUDO_HDR | flags);
+  a.load(4, R4, R7, NOTE.REWRITE + REWRITE.PORT_DELTA);
+  replace(a, field, flags);
+  a.jump("rewrite");
+  a.label(protocol + " left").do("move", R1, R6).do("move", R2, field + 1).do("move", R3, 0);
+  a.call(HELPER.SKB_CHANGE_TAIL).jumpIf(R0, "!=", -22, "drop");
+  a.load(4, R4, R7, NOTE.REWRITE + REWRITE.ADDRESS_DELTA);
+  replace(a, field, BPF_F_PSEUDO_HDR);
+  a.jump("rewrite");
+}
+`;
+const REWRITE_CHECKSUM = /^function rewriteChecksum\([\s\S]*?^}\n/m;
+
+export const MUTANTS = {
+  "old trick": { from: REWRITE_CHECKSUM, to: OLD_TRICK },
+  "old trick, refused with another error": { from: REWRITE_CHECKSUM, to: OLD_TRICK.replace("-22", "-23") },
+  "no look at where the checksum begins": {
+    from: 'jumpIf(R1, "!=", TRANSPORT, toSocket)',
+    to: 'jumpIf(R1, "!=", R1, toSocket)',
+  },
+  "no look at where UDP's checksum is": {
+    from: 'jumpIf32(R1, "!=", UDP.CHECKSUM, toSocket)',
+    to: 'jumpIf32(R1, "!=", R1, toSocket)',
+  },
+  "no look at where TCP's checksum is": { from: '.jumpIf32(R1, "!=", TCP.CHECKSUM, toSocket)', to: "" },
+  "padded frames are cut": { from: 'jumpIf(R8, "!=", R1, toSocket)', to: 'jumpIf(R8, "!=", R8, toSocket)' },
+  "padding stays": { from: 'a.jumpIf32(R1, "==", R2, "trimmed");', to: 'a.jumpIf32(R1, "!=", R2, "trimmed");' },
+  "addresses are left out of checksums": { from: "BPF_F_PSEUDO_HDR | flags", to: "flags" },
+  "ports are left out of checksums": { from: "REWRITE.PORT_DELTA);\n  replace", to: "REWRITE.PORTS);\n  replace" },
+  "the TTL stays": { from: '.do("sub", R1, 1)\n    .store(1, R8, IP', to: '.do("sub", R1, 0)\n    .store(1, R8, IP' },
+  "a frame is lost": { from: 'jumpIf32(R1, "<", R2, "drop")', to: 'jumpIf32(R1, "<=", R2, "drop")' },
+} as const satisfies Readonly<Record<string, Mutant>>;
+
+/** @returns the plugin that puts a fault in */
+export function kernelMutant({ from, to }: Mutant): BunPlugin {
+  return {
+    name: "kernel mutant",
+    setup(build) {
+      build.onLoad({ filter: /\/src\/dataplane\/kernel-programs\.ts$/ }, async ({ path }) => {
+        const source = await Bun.file(path).text();
+        const contents = source.replace(from, () => to);
+        if (contents === source) throw new Error(`${path}: there is no ${from} to change`);
+        return { contents, loader: "ts" };
+      });
+    },
+  };
+}
+
+const { KERNEL_MUTANT: name } = process.env;
+if (name !== undefined) {
+  const mutant = Object.entries<Mutant>(MUTANTS).find(([key]) => key === name)?.[1];
+  if (mutant === undefined) throw new Error(`KERNEL_MUTANT: there is no "${name}"`);
+  plugin(kernelMutant(mutant));
+}
