@@ -80,6 +80,11 @@ interface Step {
   readonly operation: Operation;
 }
 
+function close(end: End): true {
+  end.close();
+  return true;
+}
+
 function randomSteps(random: Random, ours: Step["role"]): Step[] {
   const steps = Array.from({ length: ROUND }, (): Step => {
     const role = random.pick(ROLES);
@@ -87,10 +92,10 @@ function randomSteps(random: Random, ours: Step["role"]): Step[] {
   });
   const closing = random.pick(ROLES);
   const rest = closing === "server" ? "client" : "server";
-  steps.push({ role: closing, operation: (end) => (end.close(), true) });
+  steps.push({ role: closing, operation: close });
   const after = [(end: End) => end.isOpen, (end: End) => end.readAll(), (end: End) => end.write(DATA.subarray(0, 9))];
   for (const operation of [...after, ...after]) steps.push({ role: rest, operation });
-  steps.push({ role: rest, operation: (end) => (end.close(), true) });
+  steps.push({ role: rest, operation: close });
   return steps;
 }
 

@@ -214,7 +214,7 @@ export function weServe(shape: Shape): Channel<OurEnd, LibraryEnd> {
 function libraryServer({ orders: [left, right], start }: Shape) {
   const all = reset();
   const end = C.plain_serve(PATH, 1 << left, 1 << right);
-  if (end === null) throw new Error("libxenvchan can't serve");
+  if (!isPointer(end)) throw new Error("libxenvchan can't serve");
   const memory = memoryOf(all, 1);
   wind(memory.page, start);
   return { server: new LibraryEnd(end), memory };
@@ -222,13 +222,17 @@ function libraryServer({ orders: [left, right], start }: Shape) {
 
 function libraryClient(): LibraryEnd {
   const end = C.plain_connect(PATH);
-  if (end === null) throw new Error("libxenvchan can't connect");
+  if (!isPointer(end)) throw new Error("libxenvchan can't connect");
   return new LibraryEnd(end);
+}
+
+function isPointer(value: unknown): value is Pointer {
+  return typeof value === "number";
 }
 
 function reset(): Uint8Array {
   const whole = C.plain_reset();
-  if (whole === null) throw new Error("no memory");
+  if (!isPointer(whole)) throw new Error("no memory");
   return new Uint8Array(toArrayBuffer(whole, 0, PAGES * PAGE));
 }
 
