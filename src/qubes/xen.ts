@@ -51,10 +51,14 @@ export class Xen {
     return new Xen(store, xenbus, fail);
   }
 
-  /** @returns our end of a vchan that the domain serves, or will */
-  async connect(domain: number, port: number, handler: StreamHandler): Promise<ByteStream> {
+  /**
+   * @param signal ends the wait, or the channel
+   * @returns our end of a vchan that the domain serves, or will
+   */
+  async connect(domain: number, port: number, handler: StreamHandler, signal?: AbortSignal): Promise<ByteStream> {
     const own = await this.store.read("domid");
-    const { reference, channel } = await this.offer(`/local/domain/${domain}/data/vchan/${own}/${port}`);
+    const { reference, channel } = await this.offer(`/local/domain/${domain}/data/vchan/${own}/${port}`, signal);
+    signal?.throwIfAborted();
     const held: SharedPages[] = [];
     try {
       const first = this.grants.map(domain, [reference]);
@@ -64,15 +68,18 @@ export class Xen {
       if (rings !== undefined) held.push(rings);
       const memory = layOut(first.bytes, leftOrder, rightOrder, rings?.bytes ?? new Uint8Array(0));
       const link = new Link(this.events, (fired) => this.events.bindInterdomain(domain, channel, fired));
-      return link.open("client", memory, handler, held);
+      return until(signal, link.open("client", memory, handler, held));
     } catch (error) {
       for (const pages of held) pages.release();
       throw error;
     }
   }
 
-  /** @returns our end of a vchan that we serve the domain: what is sent before it comes waits for it */
-  async serve(domain: number, port: number, handler: StreamHandler): Promise<ByteStream> {
+  /**
+   * @param signal ends the channel, also while nobody has come
+   * @returns our end of a vchan that we serve the domain: what is sent before it comes waits for it
+   */
+  async serve(domain: number, port: number, handler: StreamHandler, signal?: AbortSignal): Promise<ByteStream> {
     const count = 1 + 2 * ringPages(ORDER);
     const { pages, references } = this.grants.grant(domain, count);
     const page = pages.bytes.subarray(0, PAGE);
@@ -83,31 +90,41 @@ export class Xen {
     const memory = layOut(page, ORDER, ORDER, pages.bytes.subarray(PAGE));
     const path = `data/vchan/${domain}/${port}`;
     const link = new Link(this.events, (fired) => this.events.bindUnbound(domain, fired));
-    const withdraw = () => void this.store.rm(path).catch(() => {}); // with the connection gone, so are the keys
-    const stream = link.open("server", memory, handler, [pages], withdraw);
-    const permissions = [`n${await this.store.read("domid")}`, `r${domain}`];
-    const keys = [
-      [`${path}/ring-ref`, reference],
-      [`${path}/event-channel`, link.port],
-    ] as const;
+    const published = Promise.withResolvers<void>();
+    // With the connection gone, so are the keys. What is still being published is withdrawn behind that.
+    const withdraw = () => void published.promise.then(() => this.store.rm(path)).catch(() => {});
+    const stream = until(signal, link.open("server", memory, handler, [pages], withdraw));
     try {
-      // All at once: a peer that sees the event channel may connect in that moment, and then the keys are withdrawn.
-      await this.store.transaction(async (access) => {
-        for (const [key, value] of keys) {
-          await access.write(key, String(value));
-          await access.setPermissions(key, permissions);
-        }
-      });
+      await this.publish(path, domain, reference, link.port);
     } catch (error) {
       stream.close();
       throw error;
+    } finally {
+      published.resolve();
     }
     return stream;
   }
 
+  /** All at once: a peer that sees the event channel may connect in that moment, and then the keys are withdrawn. */
+  private async publish(path: string, domain: number, reference: number | undefined, port: number): Promise<void> {
+    const permissions = [`n${await this.store.read("domid")}`, `r${domain}`];
+    const keys = [
+      [`${path}/ring-ref`, reference],
+      [`${path}/event-channel`, port],
+    ] as const;
+    await this.store.transaction(async (access) => {
+      for (const [key, value] of keys) {
+        await access.write(key, String(value));
+        await access.setPermissions(key, permissions);
+      }
+    });
+  }
+
   /** Waits until a server has published how to reach it. */
-  private async offer(path: string): Promise<{ reference: number; channel: number }> {
+  private async offer(path: string, signal?: AbortSignal): Promise<{ reference: number; channel: number }> {
     const found = Promise.withResolvers<{ reference: number; channel: number }>();
+    found.promise.catch(() => {}); // where the watch fails first
+    onAbort(signal, found.reject);
     const look = async () => {
       const [reference, channel] = await Promise.all([
         this.readIfAllowed(`${path}/ring-ref`),
@@ -132,6 +149,18 @@ export class Xen {
       throw error;
     }
   }
+}
+
+/** @returns the stream, which ends with the signal */
+function until(signal: AbortSignal | undefined, stream: VchanStream): VchanStream {
+  onAbort(signal, ({ message }) => stream.abort(message));
+  return stream;
+}
+
+function onAbort(signal: AbortSignal | undefined, act: (reason: Error) => void): void {
+  const hear = () => act(signal?.reason instanceof Error ? signal.reason : new Error("vchan: called off"));
+  if (signal?.aborted) hear();
+  else signal?.addEventListener("abort", hear, { once: true });
 }
 
 /** A vchan's event channel, and the order in which everything of it ends. */

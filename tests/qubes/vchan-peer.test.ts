@@ -18,7 +18,7 @@ import { Random } from "../support/random.ts";
 
 setDefaultTimeout(120_000);
 
-const OPERATIONS = Number(process.env["FIREBREAK_VCHAN_OPERATIONS"] ?? 100_000);
+const OPERATIONS = Number(process.env.FIREBREAK_VCHAN_OPERATIONS ?? 100_000);
 /** On one channel. */
 const ROUND = 400;
 /** Those that libxenvchan makes: a small ring beside a large one is always of order 11. */
