@@ -2,8 +2,10 @@
 import { describe, expect, test } from "bun:test";
 import { ProtocolError } from "../../src/qubes/byte-stream.ts";
 import { formatPage, layOut, PAGE, readOffer, VchanEnd, type VchanMemory } from "../../src/qubes/vchan.ts";
+import { DRAIN_LIMIT, VchanStream } from "../../src/qubes/vchan-stream.ts";
 import { payload, toHex } from "../support/frames.ts";
 import { Random } from "../support/random.ts";
+import { SimulatedClock } from "../support/simulated-clock.ts";
 import { streamPair, vchanMemory } from "../support/vchans.ts";
 
 function ends(memory: VchanMemory) {
@@ -165,6 +167,20 @@ test("a stream gives up a peer who does not read", () => {
   );
   for (let i = 0; i < 20; i++) server.send(new Uint8Array(60_000));
   expect(reasons).toEqual(["vchan: the peer does not read"]);
+});
+
+test("a closed stream waits so long for a peer who does not read the rest, and no longer", async () => {
+  const clock = new SimulatedClock();
+  let released = 0;
+  const memory = vchanMemory(10, 11);
+  const end = new VchanEnd(memory, "server", () => {});
+  const stream = new VchanStream(end, { received: () => {}, closed: () => {} }, () => released++, clock);
+  stream.send(payload(5000));
+  stream.close();
+  await clock.advance(DRAIN_LIMIT - 1);
+  expect(released).toBe(0);
+  await clock.advance(1);
+  expect([released, memory.page[21]]).toEqual([1, 0]);
 });
 
 test("a stream survives a peer who writes at random into all of the memory: it closes, once", async () => {
