@@ -9,6 +9,7 @@ import { log } from "../control/log.ts";
 import { stopAsked } from "../control/run.ts";
 import { listDevices } from "../linux/interfaces.ts";
 import { CommittedRules } from "./client-rules.ts";
+import { FeatureRequest } from "./feature-request.ts";
 import { reportMemory } from "./memory-report.ts";
 import { NameKeys } from "./name-keys.ts";
 import { QrexecAgent, type QrexecChannels } from "./qrexec.ts";
@@ -59,6 +60,9 @@ export class Qube {
   private firewall: Firewall | undefined;
   /** Once dom0's daemon has greeted it. */
   private agent: QrexecAgent | undefined;
+  private readonly features = new FeatureRequest(() => {
+    return this.database.synchronised ? this.agent?.call("dom0", "qubes.FeaturesRequest") : undefined;
+  }, log);
   /** Clients whose rules are new since the last configuration was put in force. */
   private readonly unhandled = new Set<string>();
   private readonly timers = new Set<ReturnType<typeof setTimeout>>();
@@ -108,6 +112,7 @@ export class Qube {
     process.stdin.destroy(); // listening to it would keep the program running
     for (const timer of this.timers) clearTimeout(timer);
     this.endReport();
+    this.features.stop();
     await this.adapted;
     await this.firewall?.stop();
     this.database.close();
@@ -119,7 +124,7 @@ export class Qube {
     for (const address of this.rules.readAll()) this.unhandled.add(address);
     this.database.write("/features-request/qubes-firewall", "1");
     this.database.write("/features-request/firebreak-version", version);
-    void this.requestFeatures();
+    this.features.start();
     this.touch();
   }
 
@@ -232,7 +237,7 @@ export class Qube {
         this.xen,
         () => {
           this.agent = agent;
-          void this.requestFeatures();
+          this.features.start();
         },
         ended.resolve,
       );
@@ -245,16 +250,6 @@ export class Qube {
         if (!this.isStopping) log(`qrexec: ${error instanceof Error ? error.message : String(error)}; trying again`);
         await new Promise<void>((resolve) => this.later(PAUSE, resolve));
       }
-    }
-  }
-
-  /** Lets dom0 read what we support. */
-  private async requestFeatures(): Promise<void> {
-    if (this.agent === undefined || !this.database.synchronised) return;
-    try {
-      await this.agent.call("dom0", "qubes.FeaturesRequest");
-    } catch (error) {
-      if (!this.isStopping) log(`features not announced: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
 
