@@ -14,7 +14,7 @@ const PRODUCED = 1;
 const LEFT_ORDER = 16;
 const RIGHT_ORDER = 18;
 const LIVE = { client: 20, server: 21 } as const;
-/** What that side wants to be signalled about. */
+/** What that side has been asked to signal: whoever has a wish writes it into the peer's byte, as libxenvchan does. */
 const NOTIFY = { client: 22, server: 23 } as const;
 export const GRANTS = 24;
 
@@ -54,7 +54,7 @@ export function formatPage(page: Uint8Array, leftOrder: number, rightOrder: numb
   view.setUint16(RIGHT_ORDER, rightOrder, true);
   page[LIVE.client] = EXPECTED;
   page[LIVE.server] = THERE;
-  page[NOTIFY.client] = WRITTEN | READ;
+  page[NOTIFY.client] = WRITTEN;
   page[NOTIFY.server] = 0;
 }
 
@@ -125,7 +125,7 @@ export class VchanEnd {
     this.produced = Atomics.load(this.indices, this.writeIndex + PRODUCED);
     if (isServer) return;
     Atomics.store(this.page, LIVE.client, THERE);
-    Atomics.store(this.page, NOTIFY.server, WRITTEN | READ);
+    Atomics.store(this.page, NOTIFY.server, WRITTEN);
     signal();
   }
 
@@ -194,12 +194,12 @@ export class VchanEnd {
 
   /** Asks the peer for a signal when it has written, or read. */
   private wish(what: number): void {
-    Atomics.or(this.page, NOTIFY[this.role], what);
+    Atomics.or(this.page, NOTIFY[this.peer], what);
   }
 
   /** Signals the peer what we have done, if it asked for that. */
   private tell(what: number): void {
-    const asked = Atomics.and(this.page, NOTIFY[this.peer], ~what & 0xff);
+    const asked = Atomics.and(this.page, NOTIFY[this.role], ~what & 0xff);
     if ((asked & what) !== 0) this.signal();
   }
 }
