@@ -1,5 +1,5 @@
 // What runs in dom0 in the Xen tests: does what the tests ask for (mail.ts), and is to one domain what Qubes OS's QubesDB and
-// qrexec daemons are, over real vchans.
+// qrexec daemons are, over vchans of Xen's own library.
 import { appendFileSync, existsSync, readFileSync } from "node:fs";
 import type { ByteStream, StreamHandler } from "../../../src/qubes/byte-stream.ts";
 import { QREXEC_PORT } from "../../../src/qubes/qrexec-wire.ts";
@@ -7,15 +7,17 @@ import { QUBESDB_PORT } from "../../../src/qubes/qubesdb-wire.ts";
 import { Xen } from "../../../src/qubes/xen.ts";
 import { QrexecDouble } from "../../support/qrexec-double.ts";
 import { QubesDbDouble } from "../../support/qubesdb-double.ts";
+import { LibxenvchanChannels } from "./libxenvchan.ts";
 import { type Facts, put, type Ran, type Request, take, waiting } from "./mail.ts";
 
 /** Between two looks for requests, in ms. */
 const PAUSE = 50;
 
 const [folder = "/share/mail"] = process.argv.slice(2);
-const xen = Xen.open((error) => {
+const fail = (error: Error): never => {
   throw error;
-});
+};
+const channels = new LibxenvchanChannels(Xen.open(fail).store, fail);
 
 /** The domain that is served. */
 interface Served {
@@ -36,12 +38,12 @@ async function serveDatabase(to: Served): Promise<void> {
       if (to.isBack && served === to) void serveDatabase(to);
     },
   };
-  to.database.attach(await xen.serve(to.domain, QUBESDB_PORT, watching));
+  to.database.attach(await channels.serve(to.domain, QUBESDB_PORT, watching));
 }
 
 /** Connects to the domain's agent; to the next one when that ends. */
 async function connectQrexec(to: Served): Promise<void> {
-  const qrexec = new QrexecDouble(to.domain, xen);
+  const qrexec = new QrexecDouble(to.domain, channels);
   const ended: StreamHandler = {
     received: qrexec.handler.received,
     closed(reason) {
@@ -49,7 +51,7 @@ async function connectQrexec(to: Served): Promise<void> {
       if (served === to) void connectQrexec(to);
     },
   };
-  const control: ByteStream = await xen.connect(to.domain, QREXEC_PORT, ended);
+  const control: ByteStream = await channels.connect(to.domain, QREXEC_PORT, ended);
   to.qrexec = qrexec;
   qrexec.attach(control);
 }
@@ -97,7 +99,7 @@ async function obey(request: Request): Promise<unknown> {
     case "serve": {
       const database = new QubesDbDouble(request.entries);
       const { domain } = request;
-      served = { domain, database, qrexec: new QrexecDouble(domain, xen), triggered: [], isBack: true };
+      served = { domain, database, qrexec: new QrexecDouble(domain, channels), triggered: [], isBack: true };
       await serveDatabase(served);
       void connectQrexec(served);
       return undefined;
