@@ -14,7 +14,7 @@ const PRODUCED = 1;
 const LEFT_ORDER = 16;
 const RIGHT_ORDER = 18;
 const LIVE = { client: 20, server: 21 } as const;
-/** What that side wants to be signalled about. */
+/** What that side has been asked to signal: whoever has a wish writes it into the peer's byte, as libxenvchan does. */
 const NOTIFY = { client: 22, server: 23 } as const;
 export const GRANTS = 24;
 
@@ -194,12 +194,12 @@ export class VchanEnd {
 
   /** Asks the peer for a signal when it has written, or read. */
   private wish(what: number): void {
-    Atomics.or(this.page, NOTIFY[this.role], what);
+    Atomics.or(this.page, NOTIFY[this.peer], what);
   }
 
   /** Signals the peer what we have done, if it asked for that. */
   private tell(what: number): void {
-    const asked = Atomics.and(this.page, NOTIFY[this.peer], ~what & 0xff);
+    const asked = Atomics.and(this.page, NOTIFY[this.role], ~what & 0xff);
     if ((asked & what) !== 0) this.signal();
   }
 }
