@@ -55,6 +55,7 @@ build_xen() {
   build_dom0 "$XEN/$version"
   build_client
   cp dist/vmlinuz dist/initramfs "$XEN/share/"
+  build_echo
   ln -sfn "$version" "$XEN/current"
 }
 
@@ -120,6 +121,21 @@ build_client() {
   start_root "$root"
   install -m 755 tests/xen/client/init "$root/init"
   pack_root "$root" "$XEN/share/client"
+}
+
+# The image, in which our end of the vchan tests runs instead of the firewall: its executable is Bun too.
+build_echo() {
+  local root=$XEN/root
+  rm -rf "$root"
+  mkdir -p "$root"/echo/{src,tests/support,tests/xen}
+  cp -R src/linux src/qubes "$root/echo/src/"
+  cp tests/support/random.ts "$root/echo/tests/support/"
+  cp -R tests/xen/guest "$root/echo/tests/xen/"
+  install -m 755 tests/xen/guest/firebreak "$root/firebreak"
+  cp dist/initramfs "$XEN/share/echo"
+  truncate --size=%4 "$XEN/share/echo" # where an archive may start
+  pack_initramfs "$root" >>"$XEN/share/echo"
+  rm -rf "$root"
 }
 
 # $1: the folder that becomes an initramfs with busybox in it.

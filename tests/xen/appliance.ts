@@ -29,11 +29,16 @@ const SHADOW = "hap=0";
 
 /** MiB that a client gets. */
 const CLIENT_MEMORY = 48;
+/** MiB for Bun, which compiles what it runs there. */
+const ECHO_MEMORY = 256;
+/** That a vchan carries each way. */
+const MESSAGES = 2000;
 /** A guest that died stays as it is: one that boots again instead would hide that. */
 const STAYS = ['on_reboot="preserve"', 'on_crash="preserve"'];
 
 let lab: XenLab;
 let fw: number;
+let echo: number | undefined;
 
 beforeAll(async () => {
   lab = await XenLab.boot();
@@ -65,7 +70,7 @@ async function startAppliance(name: string, type: GuestType): Promise<number> {
 afterAll(async () => {
   if (failed) {
     const status = await lab.call("root:QUBESRPC firebreak.Status dom0").then(({ output }) => output, String);
-    const consoles = ["fw", "pv"].map((name) => `== ${name}\n${lab.guestConsole(name)}`);
+    const consoles = ["fw", "echo", "pv"].map((name) => `== ${name}\n${lab.guestConsole(name)}`);
     const domains = await lab.run("xl list").catch(String);
     console.log(
       `== status\n${status}\n== domains\n${domains}\n== dom0\n${lab.console.slice(-3000)}\n${consoles.join("\n")}`,
@@ -94,6 +99,19 @@ async function createClient(name: string, host: number): Promise<void> {
 
 async function attach(name: string, vif: string): Promise<void> {
   await lab.run(`xl network-attach ${name} ${vif.replaceAll(",", " ")}`);
+}
+
+/** Starts the guest that sends back what it gets over vchans. @returns its domain's number */
+async function startEcho(): Promise<number> {
+  const domain = await lab.create("echo", "pv", [
+    'kernel="/share/vmlinuz"',
+    'ramdisk="/share/echo"',
+    'extra="console=hvc0 quiet loglevel=3 panic=-1"',
+    `memory=${ECHO_MEMORY}`,
+    ...STAYS,
+  ]);
+  await lab.guestSays("echo", "echo: server is open");
+  return domain;
 }
 
 /** Fetches the file from a port. @returns its MD5 sum, or how that failed */
@@ -324,6 +342,17 @@ test("it shuts down when told", async () => {
   expect(end - told).toBeLessThan(2);
   await eventually(20, "the end of the domain", async () => !(await lab.run("xl list")).includes("fw"));
 });
+
+test.each(["dom0", "guest"] as const)(
+  "a vchan that %s serves, with Xen's own library in dom0: thousands of messages to and fro, both sides asleep in between",
+  async (server) => {
+    const started = performance.now();
+    echo ??= await startEcho();
+    expect(await lab.talk(echo, server, MESSAGES)).toMatchObject({ messages: MESSAGES });
+    console.log(`${MESSAGES} messages each way in ${Math.round((performance.now() - started) / 1000)} s`);
+  },
+  1_200_000,
+);
 
 test("it boots as a PV guest too, as older hardware has them", async () => {
   await startAppliance("pv", "pv");

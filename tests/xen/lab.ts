@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node
 import { join } from "node:path";
 import type { Subprocess } from "bun";
 import type { CallResult } from "../support/qrexec-double.ts";
-import { type Answer, type Facts, put, type Ran, type Request, take } from "./dom0/mail.ts";
+import { type Answer, type Facts, put, type Ran, type Request, type Talked, take } from "./dom0/mail.ts";
 
 const XEN = join(import.meta.dir, "../../dist/xen");
 const SHARE = join(XEN, "share");
@@ -15,6 +15,7 @@ const LOGS = join(XEN, "logs");
 /** How long booting dom0 may take, and answering one request, in ms. */
 const BOOT_PATIENCE = 240_000;
 const PATIENCE = 150_000;
+const TALK_PATIENCE = 900_000;
 
 /** Characters of a console that an error shows. */
 const SHOWN = 3000;
@@ -39,7 +40,7 @@ export class XenLab {
       ...["com1=115200,8n1", "console=com1", "dom0_mem=768M,max:768M", "dom0_max_vcpus=1", "dom0_vcpus_pin=0"],
       ...["noreboot", "guest_loglvl=warning", "loglvl=warning"],
     ];
-    const dom0 = `${join(XEN, "vmlinuz")} console=hvc0 panic=1 mitigations=off quiet,${join(XEN, "dom0")}`;
+    const dom0 = `${join(XEN, "current/vmlinuz")} console=hvc0 panic=1 mitigations=off quiet,${join(XEN, "current/dom0")}`;
     const qemu = Bun.spawn(
       [
         ...[
@@ -60,7 +61,7 @@ export class XenLab {
         ],
         ...["-display", "none", "-no-reboot", "-nic", "none", "-monitor", "none"],
         ...["-serial", `file:${join(LOGS, "console.log")}`],
-        ...["-kernel", join(XEN, "xen"), "-append", hypervisor.join(" "), "-initrd", dom0],
+        ...["-kernel", join(XEN, "current/xen"), "-append", hypervisor.join(" "), "-initrd", dom0],
         ...["-fsdev", `local,id=share,path=${SHARE},security_model=none`],
         ...["-device", "virtio-9p-pci,fsdev=share,mount_tag=share"],
       ],
@@ -101,15 +102,24 @@ export class XenLab {
     return (await this.ask({ do: "dump" })) as Record<string, string>;
   }
 
+  /** Exchanges messages with the echo in a domain; that gives up by itself when nothing comes back any more. */
+  async talk(domain: number, server: "dom0" | "guest", messages: number): Promise<Talked> {
+    return (await this.ask({ do: "talk", domain, server, messages }, TALK_PATIENCE)) as Talked;
+  }
+
   async facts(): Promise<Facts> {
     return (await this.ask({ do: "facts" })) as Facts;
   }
 
-  /** @returns the answer's value. @throws the answer's error, or when none came in time */
-  async ask(request: Request): Promise<unknown> {
+  /** @param patience ms. @returns the answer's value. @throws the answer's error, or when none came in time */
+  async ask(request: Request, patience = PATIENCE): Promise<unknown> {
     const number = String(++this.lastRequest);
     put(MAIL, `${number}.request`, request);
-    await this.until(`an answer to ${JSON.stringify(request)}`, () => existsSync(join(MAIL, `${number}.answer`)));
+    await this.until(
+      `an answer to ${JSON.stringify(request)}`,
+      () => existsSync(join(MAIL, `${number}.answer`)),
+      patience,
+    );
     const { value, error } = take(MAIL, `${number}.answer`) as Answer;
     if (error !== undefined) throw new Error(error);
     return value;

@@ -7,8 +7,10 @@ import { QUBESDB_PORT } from "../../../src/qubes/qubesdb-wire.ts";
 import { Xen } from "../../../src/qubes/xen.ts";
 import { QrexecDouble } from "../../support/qrexec-double.ts";
 import { QubesDbDouble } from "../../support/qubesdb-double.ts";
+import { ECHO_PORTS } from "../guest/echo-wire.ts";
 import { LibxenvchanChannels } from "./libxenvchan.ts";
-import { type Facts, put, type Ran, type Request, take, waiting } from "./mail.ts";
+import { type Facts, put, type Ran, type Request, type Talked, take, waiting } from "./mail.ts";
+import { Talk } from "./talk.ts";
 
 /** Between two looks for requests, in ms. */
 const PAUSE = 50;
@@ -90,6 +92,15 @@ async function inGuest(guest: string, command: string, seconds: number): Promise
   }
 }
 
+function talk(domain: number, server: "dom0" | "guest", messages: number): Promise<Talked> {
+  const conversation = new Talk(messages, ECHO_PORTS[server]);
+  const opening =
+    server === "dom0"
+      ? channels.serve(domain, ECHO_PORTS.dom0, conversation.handler)
+      : channels.connect(domain, ECHO_PORTS.guest, conversation.handler);
+  return opening.then((stream) => conversation.over(stream));
+}
+
 async function obey(request: Request): Promise<unknown> {
   switch (request.do) {
     case "run":
@@ -122,6 +133,8 @@ async function obey(request: Request): Promise<unknown> {
       return Object.fromEntries(current().database.entries);
     case "call":
       return current().qrexec.call(request.command, request.input);
+    case "talk":
+      return talk(request.domain, request.server, request.messages);
     case "facts": {
       const { database, qrexec } = current();
       const facts: Facts = {
