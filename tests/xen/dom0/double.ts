@@ -1,7 +1,7 @@
 // What runs in dom0 in the Xen tests: does what the tests ask for (mail.ts), and is to one domain what Qubes OS's QubesDB and
 // qrexec daemons are, over vchans of Xen's own library.
 import { appendFileSync, existsSync, readFileSync } from "node:fs";
-import type { ByteStream, StreamHandler } from "../../../src/qubes/byte-stream.ts";
+import type { StreamHandler } from "../../../src/qubes/byte-stream.ts";
 import { QREXEC_PORT } from "../../../src/qubes/qrexec-wire.ts";
 import { QUBESDB_PORT } from "../../../src/qubes/qubesdb-wire.ts";
 import { Xen } from "../../../src/qubes/xen.ts";
@@ -31,13 +31,18 @@ interface Served {
 }
 let served: Served | undefined;
 
+/** A domain that is gone can't be served again. */
+function report(error: unknown): void {
+  console.log(`double: ${error instanceof Error ? error.message : error}`);
+}
+
 async function serveDatabase(to: Served): Promise<void> {
   const handler = to.database.handler();
   const watching: StreamHandler = {
     received: handler.received,
     closed(reason) {
       handler.closed(reason);
-      if (to.isBack && served === to) void serveDatabase(to);
+      if (to.isBack && served === to) serveDatabase(to).catch(report);
     },
   };
   to.database.attach(await channels.serve(to.domain, QUBESDB_PORT, watching));
@@ -50,12 +55,11 @@ async function connectQrexec(to: Served): Promise<void> {
     received: qrexec.handler.received,
     closed(reason) {
       qrexec.handler.closed(reason);
-      if (served === to) void connectQrexec(to);
+      if (served === to) connectQrexec(to).catch(report);
     },
   };
-  const control: ByteStream = await channels.connect(to.domain, QREXEC_PORT, ended);
   to.qrexec = qrexec;
-  qrexec.attach(control);
+  qrexec.attach(await channels.connect(to.domain, QREXEC_PORT, ended));
 }
 
 function current(): Served {
@@ -112,7 +116,7 @@ async function obey(request: Request): Promise<unknown> {
       const { domain } = request;
       served = { domain, database, qrexec: new QrexecDouble(domain, channels), triggered: [], isBack: true };
       await serveDatabase(served);
-      void connectQrexec(served);
+      connectQrexec(served).catch(report);
       return undefined;
     }
     case "write":
@@ -131,8 +135,11 @@ async function obey(request: Request): Promise<unknown> {
     }
     case "dump":
       return Object.fromEntries(current().database.entries);
-    case "call":
-      return current().qrexec.call(request.command, request.input);
+    case "call": {
+      const { qrexec } = current();
+      await qrexec.greeted;
+      return qrexec.call(request.command, request.input);
+    }
     case "talk":
       return talk(request.domain, request.server, request.messages);
     case "facts": {

@@ -1,6 +1,6 @@
 // Dom0's end of vchans as Qubes OS has it: by Xen's own library, libxenvchan (Debian's libxenmisc), not by the code under
 // test. Only waiting for the domain's keys in XenStore is done here: the library takes what is there, or fails.
-import { dlopen, type Pointer, ptr } from "bun:ffi";
+import { dlopen, type Pointer, ptr, toArrayBuffer } from "bun:ffi";
 import { must } from "../../../src/linux/libc.ts";
 import { Poller } from "../../../src/linux/poller.ts";
 import type { ByteStream, StreamHandler } from "../../../src/qubes/byte-stream.ts";
@@ -8,7 +8,7 @@ import type { QrexecChannels } from "../../../src/qubes/qrexec.ts";
 import type { XenStore } from "../../../src/qubes/xenstore.ts";
 import { DescriptorSet } from "./descriptor-set.ts";
 
-/** libxenvchan.h. A vchan is a pointer to its struct; -1 is failure, nothing done is 0: none of them block. */
+/** libxenvchan.h. A vchan is a pointer to its struct; -1 is failure. */
 const library = dlopen("libxenvchan.so.4.17", {
   libxenvchan_server_init: { args: ["ptr", "i32", "ptr", "u64", "u64"], returns: "ptr" },
   libxenvchan_client_init: { args: ["ptr", "i32", "ptr"], returns: "ptr" },
@@ -20,7 +20,9 @@ const library = dlopen("libxenvchan.so.4.17", {
   libxenvchan_fd_for_select: { args: ["ptr"], returns: "i32" },
 }).symbols;
 
-type Vchan = Pointer | bigint;
+/** struct libxenvchan: three pointers, u32 port, and then bits, of which one says that calls wait. */
+const FLAGS = 28;
+const BLOCKING = 4;
 
 /** Bytes of each ring of a server, as Qubes OS's daemons ask for. */
 const RING = 4096;
@@ -41,20 +43,20 @@ export class LibxenvchanChannels implements QrexecChannels {
     const path = text(`data/vchan/${domain}/${port}`);
     const vchan = library.libxenvchan_server_init(null, domain, ptr(path), RING, RING);
     if (vchan === null) throw new Error(`libxenvchan_server_init(${domain}, ${port}) failed`);
-    return new LibxenvchanStream(vchan, handler, this.descriptors);
+    return new LibxenvchanStream(vchan as Pointer, handler, this.descriptors);
   }
 
   async connect(domain: number, port: number, handler: StreamHandler): Promise<ByteStream> {
     const path = `/local/domain/${domain}/data/vchan/${await this.store.read("domid")}/${port}`;
     const encoded = text(path);
-    const found = Promise.withResolvers<Vchan>();
+    const found = Promise.withResolvers<Pointer>();
     let isFound = false;
     const look = () => {
       if (isFound) return;
       const vchan = library.libxenvchan_client_init(null, domain, ptr(encoded));
       if (vchan === null) return; // until the key changes
       isFound = true;
-      found.resolve(vchan);
+      found.resolve(vchan as Pointer);
     };
     const remove = await this.store.watch(`${path}/event-channel`, look);
     const vchan = await found.promise;
@@ -71,10 +73,11 @@ class LibxenvchanStream implements ByteStream {
   private isClosed = false;
 
   constructor(
-    private readonly vchan: Vchan,
+    private readonly vchan: Pointer,
     private readonly handler: StreamHandler,
     private readonly descriptors: DescriptorSet,
   ) {
+    doNotBlock(vchan);
     this.fd = must(library.libxenvchan_fd_for_select(vchan), "libxenvchan_fd_for_select");
     descriptors.add(this.fd, () => this.wake());
     queueMicrotask(() => this.look()); // the peer may have written before we came
@@ -131,6 +134,12 @@ class LibxenvchanStream implements ByteStream {
     this.descriptors.remove(this.fd);
     library.libxenvchan_close(this.vchan);
   }
+}
+
+/** The library leaves it to its callers, and what malloc returned as it was. Without it, what can't be done now returns 0. */
+function doNotBlock(vchan: Pointer): void {
+  const flags = new Uint8Array(toArrayBuffer(vchan, FLAGS, 1));
+  flags[0] = (flags[0] ?? 0) & ~BLOCKING;
 }
 
 function text(value: string): Uint8Array {
