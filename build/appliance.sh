@@ -28,7 +28,8 @@ Usage: build/appliance.sh VERB [ARGUMENTS…]
   demo                          show the firewall at work between a client and an "internet", both made for the purpose
   bench [OPTIONS] [NAME…]       measure the firewall beside its peers: bench --help says what; figures are kept in dist/bench
   test                          type check, lint, and all tests; the last line is "N passed, N failed"
-  test-xen                      of these only the image as a qube on a real Xen, emulated, with a double of Qubes OS's dom0
+  test-xen [all]                of these only the image as a qube on a real Xen, emulated, with a double of Qubes OS's dom0:
+                                on the newest Xen that Debian's archives have, or on all of them in turn
 
 Each verb first does what it needs of the verbs above it. Only setup needs the network, and the first test, which fetches Xen. All
 but build and qubes need root.
@@ -81,7 +82,8 @@ main() {
   case " $* " in *" --help "* | *" -h "*) usage; return ;; esac
   shift || true
   case "$verb" in
-    setup | demo | test | test-xen) [ $# = 0 ] || refuse "$verb takes no arguments" ;;
+    setup | demo | test) [ $# = 0 ] || refuse "$verb takes no arguments" ;;
+    test-xen) [ "$*" = "" ] || [ "$*" = all ] || refuse "test-xen takes only \"all\"" ;;
     build | qubes) [ $# -le 1 ] || refuse "$verb takes one CONFIG" ;;
     run) ;;
     "") refuse "no verb" ;;
@@ -89,7 +91,7 @@ main() {
   esac
   case "$verb" in
     test) run_tests ;;
-    test-xen) test_xen ;;
+    test-xen) test_xen "$@" ;;
     run) boot "$@" ;;
     *) "$verb" "$@" ;;
   esac

@@ -4,7 +4,8 @@ import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { version } from "../../package.json" with { type: "json" };
 import { type GuestType, XenLab } from "./lab.ts";
 
-setDefaultTimeout(300_000);
+/** For machines that are busy with other things too; what waits in vain has limits of its own. */
+setDefaultTimeout(1_200_000);
 
 const UPLINK_MAC = "00:16:3e:00:00:05";
 const DATABASE = {
@@ -22,19 +23,18 @@ const RULES = ["action=accept proto=icmp", "action=accept proto=tcp dstports=80-
 /** MiB that the appliance gets. */
 const MEMORY = 128;
 
-/**
- * Xen keeps page tables of its own for the guest, instead of nesting its own under the guest's: QEMU's emulation of nested ones
- * writes, once in some ten boots, the hypervisor's registers into the guest's, which dies of it.
- */
-const SHADOW = "hap=0";
-
 /** MiB that a client gets. */
 const CLIENT_MEMORY = 48;
+/** MiB for Bun, which compiles what it runs there. */
+const ECHO_MEMORY = 256;
+/** That a vchan carries each way. */
+const MESSAGES = 2000;
 /** A guest that died stays as it is: one that boots again instead would hide that. */
 const STAYS = ['on_reboot="preserve"', 'on_crash="preserve"'];
 
 let lab: XenLab;
 let fw: number;
+let echo: number | undefined;
 
 beforeAll(async () => {
   lab = await XenLab.boot();
@@ -53,7 +53,6 @@ async function startAppliance(name: string, type: GuestType): Promise<number> {
     'extra="console=hvc0 quiet loglevel=3 panic=-1"',
     `memory=${MEMORY}`,
     `vif=["${uplinkVif()}"]`,
-    ...(type === "pvh" ? [SHADOW] : []),
     ...STAYS,
   ]);
   // Qubes OS lets a qube report its memory.
@@ -66,7 +65,7 @@ async function startAppliance(name: string, type: GuestType): Promise<number> {
 afterAll(async () => {
   if (failed) {
     const status = await lab.call("root:QUBESRPC firebreak.Status dom0").then(({ output }) => output, String);
-    const consoles = ["fw", "pv"].map((name) => `== ${name}\n${lab.guestConsole(name)}`);
+    const consoles = ["fw", "echo", "pv"].map((name) => `== ${name}\n${lab.guestConsole(name)}`);
     const domains = await lab.run("xl list").catch(String);
     console.log(
       `== status\n${status}\n== domains\n${domains}\n== dom0\n${lab.console.slice(-3000)}\n${consoles.join("\n")}`,
@@ -97,6 +96,19 @@ async function attach(name: string, vif: string): Promise<void> {
   await lab.run(`xl network-attach ${name} ${vif.replaceAll(",", " ")}`);
 }
 
+/** Starts the guest that sends back what it gets over vchans. @returns its domain's number */
+async function startEcho(): Promise<number> {
+  const domain = await lab.create("echo", "pv", [
+    'kernel="/share/vmlinuz"',
+    'ramdisk="/share/echo"',
+    'extra="console=hvc0 quiet loglevel=3 panic=-1"',
+    `memory=${ECHO_MEMORY}`,
+    ...STAYS,
+  ]);
+  await lab.guestSays("echo", "echo: server is open");
+  return domain;
+}
+
 /** Fetches the file from a port. @returns its MD5 sum, or how that failed */
 async function fetch(client: string, port: number): Promise<string> {
   const { output } = await lab.in(client, `wget -q -O /file http://10.138.0.80:${port}/file && md5sum </file`, 60);
@@ -110,7 +122,7 @@ async function fetch(client: string, port: number): Promise<string> {
 }
 
 async function pings(client: string, address: string): Promise<boolean> {
-  const { status } = await lab.in(client, `ping -c 1 -W 5 ${address}`);
+  const { status } = await lab.in(client, `ping -c 1 -W 10 ${address}`);
   return status === 0;
 }
 
@@ -131,7 +143,7 @@ async function handled(host: number): Promise<number> {
 async function setRules(host: number, rules: readonly string[], policy = "drop"): Promise<void> {
   const before = await handled(host);
   await lab.ask({ do: "rules", address: `10.137.0.${host}`, rules, policy });
-  await eventually(10, `/qubes-firewall-handled of ${host}`, async () => (await handled(host)) > before);
+  await eventually(60, `/qubes-firewall-handled of ${host}`, async () => (await handled(host)) > before);
 }
 
 /** The file's MD5 sum. */
@@ -140,7 +152,7 @@ async function sum(): Promise<string> {
 }
 
 /** The last that a kernel says. */
-const END = /\[ *([0-9.]+)\] reboot: (?:System halted|Power down)/;
+const END = /\] reboot: (?:System halted|Power down)/;
 const REFUSED = /host is unreachable|permission denied|connection refused|no route/i;
 
 test("it boots, finds QubesDB, and tells dom0 what it supports", async () => {
@@ -157,7 +169,7 @@ test("it boots, finds QubesDB, and tells dom0 what it supports", async () => {
     "uplink eth0 10.137.0.5 through 10.138.0.1",
     "clients: none",
   ]);
-  await eventually(20, "qubes.FeaturesRequest", async () => (await lab.facts()).triggered.length > 0);
+  await eventually(120, "qubes.FeaturesRequest", async () => (await lab.facts()).triggered.length > 0);
   expect((await lab.facts()).triggered).toEqual(["dom0 qubes.FeaturesRequest"]);
   const { "/features-request/qubes-firewall": feature, "/qubes-iptables-error": error } = await lab.dump();
   expect([feature, error]).toEqual(["1", ""]);
@@ -211,9 +223,7 @@ test("QubesDB goes in the middle of a message and comes back: no packet is lost,
   await Bun.sleep(3000);
   const before = await handled(10);
   await lab.ask({ do: "kill", back: true });
-  const back = performance.now();
-  await eventually(10, "the new rules", async () => (await handled(10)) > before);
-  const took = performance.now() - back;
+  const took = await lab.timed(() => eventually(60, "the new rules", async () => (await handled(10)) > before));
   console.log(`in step with QubesDB again after ${Math.round(took)} ms`);
   expect(took).toBeLessThan(2000);
   expect((await pinging).output).toContain("12 packets transmitted, 12 packets received, 0% packet loss");
@@ -223,11 +233,8 @@ test("QubesDB goes in the middle of a message and comes back: no packet is lost,
 test("a client is destroyed in the middle of a transfer, and another comes with its address", async () => {
   await lab.in("work", "(while :; do wget -q -O /dev/null http://10.138.0.80/file; done) >/dev/null 2>&1 &");
   await Bun.sleep(1000);
-  const started = performance.now();
+  // It is silent when we clear away what is ours, and says after ten seconds that we don't.
   expect(await lab.run("xl destroy work 2>&1")).toBe("");
-  const took = performance.now() - started;
-  console.log(`xl destroy took ${Math.round(took)} ms`);
-  expect(took).toBeLessThan(10_000); // or libxl waited in vain for us to clear away
   await createClient("work2", 9);
   await lab.guestSays("work2", "client: ready");
   expect(await fetch("work2", 80)).toBe(await sum());
@@ -246,27 +253,27 @@ test("a second interface with the same address takes over once it connects, and 
     "until [ -e /sys/class/net/eth1 ]; do usleep 100000; done; ip addr flush dev eth0; ip link set eth0 down; " +
       "ip addr add 10.137.0.9/32 dev eth1; ip link set eth1 up; ip route add 10.137.0.1/32 dev eth1; ip route add default via 10.137.0.1",
   );
-  await eventually(20, "the way by the second interface", () => pings("work2", "10.138.0.80"));
+  await eventually(120, "the way by the second interface", () => pings("work2", "10.138.0.80"));
   expect(await fetch("work2", 80)).toBe(await sum());
   expect(await lab.run("xl network-detach work2 1 2>&1")).toBe("");
   await lab.in(
     "work2",
     "ip addr add 10.137.0.9/32 dev eth0; ip link set eth0 up; ip route add 10.137.0.1/32 dev eth0; ip route add default via 10.137.0.1",
   );
-  await eventually(20, "the way by the first interface", () => pings("work2", "10.138.0.80"));
+  await eventually(120, "the way by the first interface", () => pings("work2", "10.138.0.80"));
 });
 
 test("the netvm is detached: clients keep their interface; attached again, with another address of ours, all is well", async () => {
   expect(await lab.run("xl network-detach fw 0 2>&1")).toBe("");
   for (const path of ["/qubes-ip", "/qubes-gateway"]) await lab.ask({ do: "remove", path });
-  await lab.guestSays("fw", "no uplink: nothing is forwarded", 60_000);
+  await lab.guestSays("fw", "no uplink: nothing is forwarded");
   expect(await pings("work2", "10.138.0.80")).toBeFalse();
   expect(await pings("work2", "10.137.0.1")).toBeTrue();
   await lab.ask({ do: "write", path: "/qubes-gateway", value: "10.138.0.1" });
   await lab.ask({ do: "write", path: "/qubes-ip", value: "10.137.0.6" });
   await attach("fw", uplinkVif("10.137.0.6"));
-  await lab.guestSays("fw", "uplink eth0 10.137.0.6 through 10.138.0.1", 60_000);
-  await eventually(20, "the way out", () => pings("work2", "10.138.0.80"));
+  await lab.guestSays("fw", "uplink eth0 10.137.0.6 through 10.138.0.1");
+  await eventually(120, "the way out", () => pings("work2", "10.138.0.80"));
   expect(await fetch("work2", 80)).toBe(await sum());
 });
 
@@ -278,7 +285,7 @@ test("interfaces that come and go leave nothing behind", async () => {
     await attach("lost", "backend=fw,mac=00:16:3e:00:02:10,ip=10.137.0.11");
     expect(await lab.run("xl network-detach lost 1 2>&1")).toBe("");
   }
-  await eventually(10, "the interfaces as before", async () => (await descriptors()) === before);
+  await eventually(60, "the interfaces as before", async () => (await descriptors()) === before);
   expect(await lab.run(`xenstore-ls -f /local/domain/${fw}/backend/vif | grep -c /state`)).toBe("2");
 });
 
@@ -313,18 +320,26 @@ test("nothing was done that QubesDB's real daemon would not survive", async () =
 
 test("it shuts down when told", async () => {
   await lab.run("xl destroy work2; xl destroy lost");
-  // What xl shutdown writes, and when the kernel has said its last, by dom0's clock.
-  const order = `xenstore-write /local/domain/${fw}/control/shutdown poweroff`;
+  const order = `xenstore-write /local/domain/${fw}/control/shutdown poweroff`; // what xl shutdown writes
   const ended = "until grep -q ' reboot: ' /share/console/guest-fw.log; do usleep 50000; done";
-  const times = await lab.run(`cut -d' ' -f1 /proc/uptime; ${order}; ${ended}; cut -d' ' -f1 /proc/uptime`);
-  const [told = 0, end = 0] = times.split("\n").map(Number);
+  const took = await lab.timed(async () => void (await lab.run(`${order}; ${ended}`)));
   const said = lab.guestConsole("fw");
-  const time = (line: RegExp) => Number(line.exec(said)?.[1]);
-  const took = time(END) - time(/\[ *([0-9.]+)\] init: poweroff/);
-  console.log(`shut down ${(end - told).toFixed(2)} s after it was told, ${took.toFixed(2)} s after init heard of it`);
-  expect(end - told).toBeLessThan(2);
-  await eventually(20, "the end of the domain", async () => !(await lab.run("xl list")).includes("fw"));
+  expect(said).toMatch(/\] init: poweroff/);
+  expect(said).toMatch(END);
+  console.log(`shut down ${Math.round(took)} ms after it was told`);
+  expect(took).toBeLessThan(2000);
+  await eventually(120, "the end of the domain", async () => !(await lab.run("xl list")).includes("fw"));
 });
+
+test.each(["dom0", "guest"] as const)(
+  "a vchan that %s serves, with Xen's own library in dom0: thousands of messages to and fro, both sides asleep in between",
+  async (server) => {
+    const started = performance.now();
+    echo ??= await startEcho();
+    expect(await lab.talk(echo, server, MESSAGES)).toMatchObject({ messages: MESSAGES });
+    console.log(`${MESSAGES} messages each way in ${Math.round((performance.now() - started) / 1000)} s`);
+  },
+);
 
 test("it boots as a PV guest too, as older hardware has them", async () => {
   await startAppliance("pv", "pv");

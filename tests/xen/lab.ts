@@ -1,10 +1,10 @@
 // A Xen on this machine, under QEMU's emulation: the hypervisor, dom0 with the test double in it, and guests made with xl.
 // What it boots is in dist/xen (build/xen.sh). Everything takes long: a guest some ten seconds.
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Subprocess } from "bun";
 import type { CallResult } from "../support/qrexec-double.ts";
-import { type Answer, type Facts, put, type Ran, type Request, take } from "./dom0/mail.ts";
+import { type Answer, type Facts, put, type Ran, type Request, type Talked, take } from "./dom0/mail.ts";
 
 const XEN = join(import.meta.dir, "../../dist/xen");
 const SHARE = join(XEN, "share");
@@ -13,8 +13,9 @@ const CONSOLES = join(SHARE, "console");
 const LOGS = join(XEN, "logs");
 
 /** How long booting dom0 may take, and answering one request, in ms. */
-const BOOT_PATIENCE = 240_000;
-const PATIENCE = 150_000;
+const BOOT_PATIENCE = 600_000;
+const PATIENCE = 300_000;
+const TALK_PATIENCE = 900_000;
 
 /** Characters of a console that an error shows. */
 const SHOWN = 3000;
@@ -39,7 +40,7 @@ export class XenLab {
       ...["com1=115200,8n1", "console=com1", "dom0_mem=768M,max:768M", "dom0_max_vcpus=1", "dom0_vcpus_pin=0"],
       ...["noreboot", "guest_loglvl=warning", "loglvl=warning"],
     ];
-    const dom0 = `${join(XEN, "vmlinuz")} console=hvc0 panic=1 mitigations=off quiet,${join(XEN, "dom0")}`;
+    const dom0 = `${join(XEN, "current/vmlinuz")} console=hvc0 panic=1 mitigations=off quiet,${join(XEN, "current/dom0")}`;
     const qemu = Bun.spawn(
       [
         ...[
@@ -60,7 +61,7 @@ export class XenLab {
         ],
         ...["-display", "none", "-no-reboot", "-nic", "none", "-monitor", "none"],
         ...["-serial", `file:${join(LOGS, "console.log")}`],
-        ...["-kernel", join(XEN, "xen"), "-append", hypervisor.join(" "), "-initrd", dom0],
+        ...["-kernel", join(XEN, "current/xen"), "-append", hypervisor.join(" "), "-initrd", dom0],
         ...["-fsdev", `local,id=share,path=${SHARE},security_model=none`],
         ...["-device", "virtio-9p-pci,fsdev=share,mount_tag=share"],
       ],
@@ -76,6 +77,23 @@ export class XenLab {
     return readLog(join(LOGS, "console.log"));
   }
 
+  /**
+   * Measures what the emulated machine itself takes for something: time that its threads had to wait for a processor of
+   * this machine, which has other things to do, is not counted.
+   * @returns ms
+   */
+  async timed(action: () => Promise<void>): Promise<number> {
+    const from = performance.now() - this.waited();
+    await action();
+    return Math.max(0, performance.now() - this.waited() - from);
+  }
+
+  /** @returns ms that QEMU's threads were ready to run, and did not: all of them together */
+  private waited(): number {
+    const tasks = `/proc/${this.qemu.pid}/task`;
+    return readdirSync(tasks).reduce((sum, task) => sum + waitOf(`${tasks}/${task}/schedstat`), 0) / 1e6;
+  }
+
   async stop(): Promise<void> {
     this.qemu.kill("SIGKILL");
     await this.qemu.exited;
@@ -89,7 +107,7 @@ export class XenLab {
   }
 
   /** A shell command in a guest, which has so many seconds for it. */
-  async in(guest: string, command: string, seconds = 30): Promise<Ran> {
+  async in(guest: string, command: string, seconds = 60): Promise<Ran> {
     return (await this.ask({ do: "in", guest, command, seconds })) as Ran;
   }
 
@@ -101,15 +119,24 @@ export class XenLab {
     return (await this.ask({ do: "dump" })) as Record<string, string>;
   }
 
+  /** Exchanges messages with the echo in a domain; that gives up by itself when nothing comes back any more. */
+  async talk(domain: number, server: "dom0" | "guest", messages: number): Promise<Talked> {
+    return (await this.ask({ do: "talk", domain, server, messages }, TALK_PATIENCE)) as Talked;
+  }
+
   async facts(): Promise<Facts> {
     return (await this.ask({ do: "facts" })) as Facts;
   }
 
-  /** @returns the answer's value. @throws the answer's error, or when none came in time */
-  async ask(request: Request): Promise<unknown> {
+  /** @param patience ms. @returns the answer's value. @throws the answer's error, or when none came in time */
+  async ask(request: Request, patience = PATIENCE): Promise<unknown> {
     const number = String(++this.lastRequest);
     put(MAIL, `${number}.request`, request);
-    await this.until(`an answer to ${JSON.stringify(request)}`, () => existsSync(join(MAIL, `${number}.answer`)));
+    await this.until(
+      `an answer to ${JSON.stringify(request)}`,
+      () => existsSync(join(MAIL, `${number}.answer`)),
+      patience,
+    );
     const { value, error } = take(MAIL, `${number}.answer`) as Answer;
     if (error !== undefined) throw new Error(error);
     return value;
@@ -150,6 +177,16 @@ export class XenLab {
       if (performance.now() > deadline) throw new Error(`waited in vain for ${what}:\n${this.console.slice(-SHOWN)}`);
       await Bun.sleep(20);
     }
+  }
+}
+
+/** @returns ns; 0 for a thread that has just ended */
+function waitOf(schedstat: string): number {
+  try {
+    const [, waited] = readFileSync(schedstat, "utf8").split(" "); // ns run, ns waited, times run
+    return Number(waited);
+  } catch {
+    return 0;
   }
 }
 

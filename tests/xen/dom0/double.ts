@@ -1,21 +1,25 @@
 // What runs in dom0 in the Xen tests: does what the tests ask for (mail.ts), and is to one domain what Qubes OS's QubesDB and
-// qrexec daemons are, over real vchans.
+// qrexec daemons are, over vchans of Xen's own library.
 import { appendFileSync, existsSync, readFileSync } from "node:fs";
-import type { ByteStream, StreamHandler } from "../../../src/qubes/byte-stream.ts";
+import type { StreamHandler } from "../../../src/qubes/byte-stream.ts";
 import { QREXEC_PORT } from "../../../src/qubes/qrexec-wire.ts";
 import { QUBESDB_PORT } from "../../../src/qubes/qubesdb-wire.ts";
 import { Xen } from "../../../src/qubes/xen.ts";
 import { QrexecDouble } from "../../support/qrexec-double.ts";
 import { QubesDbDouble } from "../../support/qubesdb-double.ts";
-import { type Facts, put, type Ran, type Request, take, waiting } from "./mail.ts";
+import { ECHO_PORTS } from "../guest/echo-wire.ts";
+import { LibxenvchanChannels } from "./libxenvchan.ts";
+import { type Facts, put, type Ran, type Request, type Talked, take, waiting } from "./mail.ts";
+import { Talk } from "./talk.ts";
 
 /** Between two looks for requests, in ms. */
 const PAUSE = 50;
 
 const [folder = "/share/mail"] = process.argv.slice(2);
-const xen = Xen.open((error) => {
+const fail = (error: Error): never => {
   throw error;
-});
+};
+const channels = new LibxenvchanChannels(Xen.open(fail).store, fail);
 
 /** The domain that is served. */
 interface Served {
@@ -27,31 +31,35 @@ interface Served {
 }
 let served: Served | undefined;
 
+/** A domain that is gone can't be served again. */
+function report(error: unknown): void {
+  console.log(`double: ${error instanceof Error ? error.message : error}`);
+}
+
 async function serveDatabase(to: Served): Promise<void> {
   const handler = to.database.handler();
   const watching: StreamHandler = {
     received: handler.received,
     closed(reason) {
       handler.closed(reason);
-      if (to.isBack && served === to) void serveDatabase(to);
+      if (to.isBack && served === to) serveDatabase(to).catch(report);
     },
   };
-  to.database.attach(await xen.serve(to.domain, QUBESDB_PORT, watching));
+  to.database.attach(await channels.serve(to.domain, QUBESDB_PORT, watching));
 }
 
 /** Connects to the domain's agent; to the next one when that ends. */
 async function connectQrexec(to: Served): Promise<void> {
-  const qrexec = new QrexecDouble(to.domain, xen);
+  const qrexec = new QrexecDouble(to.domain, channels);
   const ended: StreamHandler = {
     received: qrexec.handler.received,
     closed(reason) {
       qrexec.handler.closed(reason);
-      if (served === to) void connectQrexec(to);
+      if (served === to) connectQrexec(to).catch(report);
     },
   };
-  const control: ByteStream = await xen.connect(to.domain, QREXEC_PORT, ended);
   to.qrexec = qrexec;
-  qrexec.attach(control);
+  qrexec.attach(await channels.connect(to.domain, QREXEC_PORT, ended));
 }
 
 function current(): Served {
@@ -88,6 +96,15 @@ async function inGuest(guest: string, command: string, seconds: number): Promise
   }
 }
 
+function talk(domain: number, server: "dom0" | "guest", messages: number): Promise<Talked> {
+  const conversation = new Talk(messages, ECHO_PORTS[server]);
+  const opening =
+    server === "dom0"
+      ? channels.serve(domain, ECHO_PORTS.dom0, conversation.handler)
+      : channels.connect(domain, ECHO_PORTS.guest, conversation.handler);
+  return opening.then((stream) => conversation.over(stream));
+}
+
 async function obey(request: Request): Promise<unknown> {
   switch (request.do) {
     case "run":
@@ -97,9 +114,9 @@ async function obey(request: Request): Promise<unknown> {
     case "serve": {
       const database = new QubesDbDouble(request.entries);
       const { domain } = request;
-      served = { domain, database, qrexec: new QrexecDouble(domain, xen), triggered: [], isBack: true };
+      served = { domain, database, qrexec: new QrexecDouble(domain, channels), triggered: [], isBack: true };
       await serveDatabase(served);
-      void connectQrexec(served);
+      connectQrexec(served).catch(report);
       return undefined;
     }
     case "write":
@@ -118,8 +135,13 @@ async function obey(request: Request): Promise<unknown> {
     }
     case "dump":
       return Object.fromEntries(current().database.entries);
-    case "call":
-      return current().qrexec.call(request.command, request.input);
+    case "call": {
+      const { qrexec } = current();
+      await qrexec.greeted;
+      return qrexec.call(request.command, request.input);
+    }
+    case "talk":
+      return talk(request.domain, request.server, request.messages);
     case "facts": {
       const { database, qrexec } = current();
       const facts: Facts = {

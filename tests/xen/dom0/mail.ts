@@ -20,12 +20,20 @@ export type Request =
   | { readonly do: "dump" }
   /** Answer: CallResult of qrexec-double.ts */
   | { readonly do: "call"; readonly command: string; readonly input: string }
+  /** Exchange messages with the echo in a domain, over a vchan that one of both serves. Answer: Talked */
+  | { readonly do: "talk"; readonly domain: number; readonly server: "dom0" | "guest"; readonly messages: number }
   /** Answer: Facts */
   | { readonly do: "facts" };
 
 export interface Ran {
   readonly status: number;
   readonly output: string;
+}
+
+/** What was sent and came back. */
+export interface Talked {
+  readonly messages: number;
+  readonly bytes: number;
 }
 
 export interface Facts {
