@@ -5,7 +5,7 @@
 set -euo pipefail
 umask 022
 export LC_ALL=C.UTF-8 # sorts and speaks the same everywhere
-cd "$(dirname "$0")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source build/setup.sh
 source build/kernel.sh
 source build/image.sh
@@ -27,7 +27,8 @@ Usage: build/appliance.sh VERB [ARGUMENTS…]
                                 build dist/firebreak, dist/vmlinuz, dist/initramfs, and dist/MANIFEST, which has versions and
                                 sums of all that they were made of; CONFIG goes into the image as /etc/firebreak.toml;
                                 --from: with the package versions of another MANIFEST, whose sums have to come out
-  qubes [CONFIG]                pack the image as dist/firebreak-qubes.tar for Qubes OS, and say what to do with it in dom0
+  qubes [--from MANIFEST] [CONFIG]
+                                pack the image as dist/firebreak-qubes.tar for Qubes OS, and say what to do with it in dom0
   run [CONFIG] [QEMU options…]  boot the image under QEMU with its console here: by KVM where that works, else emulated;
                                 without interfaces unless QEMU options give some, for instance
                                 -nic tap,ifname=tap0,script=no,downscript=no,model=virtio-net-pci
@@ -80,17 +81,18 @@ build() {
   [ -z "$manifest" ] || expect_outputs "$manifest"
 }
 
-# $1: what follows the verb build.
-parse_build() {
-  local manifest=
+# $1: build or qubes; the rest is what follows it.
+with_manifest() {
+  local verb=$1 manifest=
+  shift
   if [ "${1:-}" = --from ]; then
     [ $# -gt 1 ] || refuse "--from needs a MANIFEST"
     [ -r "$2" ] || die "$2 can't be read" "give --from the path of a MANIFEST"
     manifest=$2
     shift 2
   fi
-  [ $# -le 1 ] || refuse "build takes one CONFIG"
-  build "${1:-}" "$manifest"
+  [ $# -le 1 ] || refuse "$verb takes one CONFIG"
+  "$verb" "${1:-}" "$manifest"
 }
 
 demo() {
@@ -111,8 +113,7 @@ main() {
   shift || true
   case "$verb" in
     setup | demo | test | test-xen) [ $# = 0 ] || refuse "$verb takes no arguments" ;;
-    qubes) [ $# -le 1 ] || refuse "$verb takes one CONFIG" ;;
-    build | run) ;;
+    build | qubes | run) ;;
     "") refuse "no verb" ;;
     *) refuse "unknown verb \"$verb\"" ;;
   esac
@@ -120,9 +121,10 @@ main() {
     test) run_tests ;;
     test-xen) test_xen ;;
     run) boot "$@" ;;
-    build) parse_build "$@" ;;
+    build | qubes) with_manifest "$verb" "$@" ;;
     *) "$verb" "$@" ;;
   esac
 }
 
-main "$@"
+# Not where a test sources this file for one of its functions.
+[ "${BASH_SOURCE[0]}" != "$0" ] || main "$@"

@@ -1,4 +1,4 @@
-# Sourced by appliance.sh: builds the executable and the image. The same sources, packages and kernel give the same bytes.
+# Sourced by appliance.sh: builds the executable and the image. Equal inputs in the manifest give equal bytes.
 #
 # The executable with its libraries lies in a squashfs inside the initramfs, not in the initramfs itself: read on demand, it takes
 # 40 MB of memory and some 20 MB of pages, where unpacked it takes 110 MB. The pages that are used lie together

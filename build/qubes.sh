@@ -4,7 +4,7 @@
 
 QUBES_ARCHIVE=dist/firebreak-qubes.tar
 
-# $1: the configuration that goes into the image, if any.
+# As for build.
 qubes() {
   build "$@"
   say "qubes: $QUBES_ARCHIVE"

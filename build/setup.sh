@@ -117,7 +117,7 @@ outdated_inputs() {
 }
 
 install_node_modules() {
-  command -v npm >/dev/null || die "npm is missing" "install Node.js 20 or newer with npm: apt-get install nodejs npm"
+  command -v npm >/dev/null || die "npm is missing" "install Node.js 18 or newer with npm: apt-get install nodejs npm"
   if ! node_modules_match; then
     say "setup: npm ci"
     npm ci --no-audit --no-fund || die "npm ci failed" "see its errors above; it needs the npm registry to be reachable"

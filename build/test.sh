@@ -19,8 +19,8 @@ run_tests() {
 
 check_scripts() {
   local scripts
-  mapfile -t scripts < <(find .ci build rootfs bench tests -type f -exec grep --files-with-matches '^#!/bin/\(ba\)\?sh' {} +)
-  shellcheck --shell=bash build/*.sh && shellcheck "${scripts[@]}"
+  mapfile -t scripts < <(grep --recursive --files-with-matches '^#!/bin/\(ba\)\?sh' .ci build rootfs bench tests)
+  shellcheck --external-sources --check-sourced "${scripts[@]}"
 }
 
 # Runs a command that is one test.
