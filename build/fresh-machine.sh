@@ -134,4 +134,4 @@ main() {
   for command in "${COMMANDS[@]}"; do run "$command" || return 1; done
 }
 
-main "$@"
+main "$@"; exit # by then the file may be another
