@@ -98,7 +98,7 @@ test("what is built from a manifest elsewhere, by somebody else's habits, is the
   } finally {
     rmSync(elsewhere, { recursive: true });
   }
-}, 600_000);
+}, 1_200_000);
 
 test("versions that Debian does not have any more, and sources that are others, are named, and nothing is built", () => {
   const path = manifestWith(/^(installed +zstd +)\S+/m, "$11.2.3-4");
@@ -117,7 +117,7 @@ test("versions that Debian does not have any more, and sources that are others, 
     "  zstd 1.2.3-4 is not in Debian's archive any more",
     "  rootfs differs in this checkout: check out the commit that the manifest is of",
   ]);
-}, 120_000);
+}, 300_000);
 
 test("a package of the right version and other contents is told before anything is built", () => {
   const path = manifestWith(/^(installed +cpio +\S+ +)\S+/m, `$1${"0".repeat(64)}`);
@@ -128,7 +128,7 @@ test("a package of the right version and other contents is told before anything 
     ["<", "installed", "cpio"],
     [">", "installed", "cpio"],
   ]);
-}, 120_000);
+}, 300_000);
 
 test("what is no manifest is refused", () => {
   writeFileSync(join(folder, "MANIFEST"), "[uplink]\n");
@@ -137,7 +137,7 @@ test("what is no manifest is refused", () => {
     1,
     `appliance.sh: ${folder}/MANIFEST: "[uplink]" is no kind of line in a manifest\n  give --from the path of a MANIFEST\n`,
   ]);
-}, 120_000);
+}, 300_000);
 
 test("without the network, package lists are told to be old, and setting up goes on with them", () => {
   const apt = join(folder, "apt.conf");
@@ -152,7 +152,7 @@ test("without the network, package lists are told to be old, and setting up goes
   expect(offline.exitCode).toBe(0);
   shell(`touch ${stamp}`);
   expect(shell(refresh, { APT_CONFIG: apt }).stdout).toBe("went on\n");
-}, 120_000);
+}, 300_000);
 
 test("help needs nothing to be set up", () => {
   mkdirSync(join(folder, "checkout"));
