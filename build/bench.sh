@@ -1,9 +1,9 @@
 # Sourced by appliance.sh: what the benchmarks need beside the program and the image, into dist/bench and dist/nginx.
 
+# Beside those that setup installs anyway.
 BENCH_PACKAGES=(
-  gcc libc6-dev # the null forwarder and the generator
-  kmod nftables sockperf wrk # peers and clients
-  libcrypt1 libpcre2-8-0 libssl3 zlib1g # nginx
+  sockperf wrk # clients
+  libcrypt1 libpcre2-8-0 zlib1g # nginx
 )
 
 bench_usage() {

@@ -21,7 +21,7 @@ PACKAGES=(
 
 # Package lists younger than this are today's: a verb that sets up again within the hour does not ask Debian again.
 FRESH_MINUTES=60
-# Where Debian's own tools note that the lists were refreshed.
+# Touched when the lists were refreshed, as update-notifier does.
 LISTS_STAMP=/var/lib/apt/periodic/update-success-stamp
 
 # $1: a manifest whose versions are wanted; without it, those that Debian has today.
