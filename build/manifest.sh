@@ -1,7 +1,7 @@
 # Sourced by appliance.sh: dist/MANIFEST, which says what the image was made of and what came of it. Equal inputs give equal outputs.
 #
 # A line each: KIND NAME VERSION SHA-256, with - for a version that there is none of; lines with # are for people. Of kind
-#   source     a file of this repository, or a folder: then the sum of what sha256sum prints for its files, sorted
+#   source     a file of this repository; or a folder: then the sum of its tar archive, sorted, without owners and times
 #   npm        the executable of an npm package; the others are in package-lock.json
 #   installed  a Debian package: the sum of what sha256sum prints for its files outside /etc and /usr/share, sorted
 #   deb        a Debian package that is only unpacked: the sum of the .deb
@@ -53,11 +53,16 @@ print_sources() {
   local path
   for path in "$@"; do
     if [ -d "$path" ]; then
-      line source "$path" - "$(find "$path" -type f | sum_of_files)"
+      line source "$path" - "$(pack "$path" | sha256sum | cut --delimiter=' ' --fields=1)"
     else
       line source "$path" - "$(sha256_of "$path")"
     fi
   done
+}
+
+# $1: a folder. Names, contents, links and who may execute.
+pack() {
+  tar --create --format=ustar --sort=name --owner=root:0 --group=root:0 --mtime=@0 --mode=u=rwX,go=rX "$1"
 }
 
 print_installed() {

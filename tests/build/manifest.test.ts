@@ -82,7 +82,7 @@ test("what is built from a manifest elsewhere, by somebody else's habits, is the
       `
       cp --archive --link node_modules ${elsewhere}/
       umask 077
-      find ${SOURCES} -type f | LC_ALL=C sort --reverse | tar --create --files-from=- |
+      find ${SOURCES} ! -type d | LC_ALL=C sort --reverse | tar --create --files-from=- |
         tar --extract --touch --no-same-permissions --no-same-owner --directory=${elsewhere}
       cd ${elsewhere}
       build/appliance.sh build --from ${MANIFEST}`,
