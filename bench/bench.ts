@@ -24,19 +24,6 @@ const BENCHMARKS: ReadonlyMap<string, Benchmark> = new Map(
   Object.entries({ pps, tcp, rtt, cps, flows, rules, core, vm, size }),
 );
 
-const HELP = `Usage: build/appliance.sh bench [--json] [--rounds N] [--build NAME=EXECUTABLE]… [NAME…]
-
-Measures Firebreak beside its peers, in one run, and says how sure that is. Without a NAME: all.
-
-${Array.from(BENCHMARKS, ([name, { summary }]) => `  ${name.padEnd(6)} ${summary}`).join("\n")}
-
-  --json     print JSON instead of tables
-  --rounds   rounds of each benchmark (default and least for a claim: ${LEAST_ROUNDS})
-  --build    measure another build of dist/firebreak beside it
-
-Every run is kept in ${BENCH_FOLDER}/.
-`;
-
 class UsageError extends Error {}
 
 interface Outcome {
@@ -53,10 +40,8 @@ async function main(args: readonly string[]): Promise<void> {
       json: { type: "boolean", default: false },
       rounds: { type: "string", default: String(LEAST_ROUNDS) },
       build: { type: "string", multiple: true, default: [] },
-      help: { type: "boolean", short: "h", default: false },
     },
   });
-  if (values.help) return void process.stdout.write(HELP);
   const rounds = Number(values.rounds);
   if (!Number.isInteger(rounds) || rounds < 1) throw new UsageError("--rounds wants a number of rounds");
   const builds = [{ name: FIREBREAK, executable: "dist/firebreak" }, ...values.build.map(parseBuild)];

@@ -20,7 +20,6 @@ export interface Build {
 }
 
 export interface Benchmark {
-  readonly summary: string;
   run(report: Report, options: Options): Promise<void>;
 }
 

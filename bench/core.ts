@@ -18,7 +18,6 @@ const MILLION_NS = 300;
 const NEW_FLOW_NS = 1500;
 
 export const core: Benchmark = {
-  summary: "the pure dataplane on frames in memory: ns a packet of each kind, a new flow, allocation",
   async run(report, { rounds }: Options) {
     const what = `${CORE_FLOWS} flows`;
     for (const kind of KINDS) {
@@ -35,7 +34,6 @@ export const core: Benchmark = {
 };
 
 export const flows: Benchmark = {
-  summary: "the pure dataplane with 1 000 to 1 000 000 flows: ns a packet, bytes a flow",
   async run(report, { rounds }: Options) {
     for (const size of SIZES) {
       const { ns, flowMemory } = await measured({ kind: "UDP", flows: size, what: "packets", rounds });

@@ -23,7 +23,6 @@ http {
 `;
 
 export const cps: Benchmark = {
-  summary: "new TCP connections a second, with a short HTTP exchange",
   run: (report, options) => Stage.use(options.folder, (stage) => measure(report, options, stage)),
 };
 

@@ -32,7 +32,6 @@ const RATE = "loss-free rate";
 const CPU = "CPU a packet";
 
 export const pps: Benchmark = {
-  summary: "small packets: highest rate without loss, CPU time a packet",
   run: (report, options) => Stage.use(options.folder, (stage) => measure(report, options, stage)),
 };
 

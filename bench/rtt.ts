@@ -22,7 +22,6 @@ const BARS: ReadonlyMap<string, number> = new Map([
 ]);
 
 export const rtt: Benchmark = {
-  summary: "round trips of a small datagram: p50, p99 and p99.9, at rest and under half load",
   run: (report, options) => Stage.use(options.folder, (stage) => measure(report, options, stage)),
 };
 

@@ -79,7 +79,6 @@ function nameOf(size: number): string {
 }
 
 export const rules: Benchmark = {
-  summary: "what judging a new flow costs with 1 to 10 000 rules",
   async run(report, { rounds }: Options) {
     const all = SIZES.map((size) => compile(report, size));
     for (const { ruleset, packets } of all) measure(judge, ruleset, packets); // so that all is compiled when it counts

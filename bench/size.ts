@@ -25,7 +25,6 @@ const MEMORIES = [96, 128, 256];
 const REST = 2000;
 
 export const size: Benchmark = {
-  summary: "sizes of what is built, memory of an idle appliance, the least memory that it boots in",
   async run(report, { folder }: Options) {
     for (const file of FILES) {
       report.add("dist", `size of ${file}`, "MB", FIREBREAK, statSync(`dist/${file}`).size / 1e6);

@@ -31,7 +31,6 @@ function nameOf({ offload, streams, direction }: Case): string {
 }
 
 export const tcp: Benchmark = {
-  summary: "TCP throughput: 1 and 8 streams, offload on and off, both ways",
   run: (report, options) => Stage.use(options.folder, (stage) => measure(report, options, stage)),
 };
 

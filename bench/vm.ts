@@ -20,7 +20,6 @@ const MEMORY_BUSY = `memory used after ${FLOWS} flows`;
 const THROUGHPUT = "TCP throughput";
 
 export const vm: Benchmark = {
-  summary: "the image in QEMU beside a Debian kernel with nftables: boot, memory, TCP throughput",
   async run(report, options: Options) {
     const { folder } = options;
     const images = new Map([

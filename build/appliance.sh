@@ -3,10 +3,13 @@
 # executable and the image into dist/, boots it, shows it at work, tests it. Every verb may be run again at any time and does
 # only what is left to do.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+umask 022
+export LC_ALL=C.UTF-8 # sorts and speaks the same everywhere
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source build/setup.sh
 source build/kernel.sh
 source build/image.sh
+source build/manifest.sh
 source build/boot.sh
 source build/test.sh
 source build/debian-kernel.sh
@@ -18,10 +21,14 @@ usage() {
   cat <<'END'
 Usage: build/appliance.sh VERB [ARGUMENTS…]
 
-  setup                         install what is missing: Debian packages, npm packages, the source of the kernel
-  build [CONFIG]                build dist/firebreak, dist/vmlinuz and dist/initramfs; CONFIG goes into the image as
-                                /etc/firebreak.toml
-  qubes [CONFIG]                pack the image as dist/firebreak-qubes.tar for Qubes OS, and say what to do with it in dom0
+  setup                         refresh Debian's package lists, unless they are of this hour; install what is missing: Debian
+                                packages, npm packages, the source of the kernel; upgrade those that the image is made of
+  build [--from MANIFEST] [CONFIG]
+                                build dist/firebreak, dist/vmlinuz, dist/initramfs, and dist/MANIFEST, which has versions and
+                                sums of all that they were made of; CONFIG goes into the image as /etc/firebreak.toml;
+                                --from: with the package versions of another MANIFEST, whose sums have to come out
+  qubes [--from MANIFEST] [CONFIG]
+                                pack the image as dist/firebreak-qubes.tar for Qubes OS, and say what to do with it in dom0
   run [CONFIG] [QEMU options…]  boot the image under QEMU with its console here: by KVM where that works, else emulated;
                                 without interfaces unless QEMU options give some, for instance
                                 -nic tap,ifname=tap0,script=no,downscript=no,model=virtio-net-pci
@@ -31,8 +38,9 @@ Usage: build/appliance.sh VERB [ARGUMENTS…]
   test-xen [all]                of these only the image as a qube on a real Xen, emulated, with a double of Qubes OS's dom0:
                                 on the newest Xen that Debian's archives have, or on all of them in turn
 
-Each verb first does what it needs of the verbs above it. Only setup needs the network, and the first test, which fetches Xen. All
-but build and qubes need root.
+Each verb first does what it needs of the verbs above it, so each looks for newer packages. Where there is no network, setup says
+how old the package lists are and goes on, if nothing is missing; the first test, test-xen and bench fetch their peers from Debian
+too. All but build and qubes need root, and these do where a package is missing; without root nothing is refreshed or upgraded.
 Exit status: 0 fine, 1 failed, 2 bad usage.
 
 The image boots with the kernel options "console=ttyS0". It takes its configuration from the first of these that there is:
@@ -62,11 +70,30 @@ need_root() {
   [ "$(id -u)" = 0 ] || die "$1 needs root" "run it as root: sudo build/appliance.sh $1"
 }
 
+# $1: the configuration that goes into the image, if any; $2: the manifest that has to come out, if any.
 build() {
-  setup
+  local file=${1:-} manifest=${2:-}
+  [ -z "$file" ] || [ -r "$file" ] || die "$file can't be read" "give build the path of a configuration, or nothing"
+  setup "$manifest"
+  [ -z "$manifest" ] || expect_inputs "$manifest" "$file"
   build_kernel
   build_executable
-  build_image "$@"
+  build_image "$file"
+  [ -z "$manifest" ] || expect_outputs "$manifest"
+}
+
+# $1: build or qubes; the rest is what follows it.
+with_manifest() {
+  local verb=$1 manifest=
+  shift
+  if [ "${1:-}" = --from ]; then
+    [ $# -gt 1 ] || refuse "--from needs a MANIFEST"
+    [ -r "$2" ] || die "$2 can't be read" "give --from the path of a MANIFEST"
+    manifest=$2
+    shift 2
+  fi
+  [ $# -le 1 ] || refuse "$verb takes one CONFIG"
+  "$verb" "${1:-}" "$manifest"
 }
 
 demo() {
@@ -78,14 +105,17 @@ demo() {
 
 main() {
   local verb=${1:-}
-  [ "$verb" != bench ] || { shift && bench "$@"; }
+  if [ "$verb" = bench ]; then
+    shift
+    bench "$@"
+    return
+  fi
   case " $* " in *" --help "* | *" -h "*) usage; return ;; esac
   shift || true
   case "$verb" in
     setup | demo | test) [ $# = 0 ] || refuse "$verb takes no arguments" ;;
     test-xen) [ "$*" = "" ] || [ "$*" = all ] || refuse "test-xen takes only \"all\"" ;;
-    build | qubes) [ $# -le 1 ] || refuse "$verb takes one CONFIG" ;;
-    run) ;;
+    build | qubes | run) ;;
     "") refuse "no verb" ;;
     *) refuse "unknown verb \"$verb\"" ;;
   esac
@@ -93,8 +123,10 @@ main() {
     test) run_tests ;;
     test-xen) test_xen "$@" ;;
     run) boot "$@" ;;
+    build | qubes) with_manifest "$verb" "$@" ;;
     *) "$verb" "$@" ;;
   esac
 }
 
-main "$@"
+# Not where a test sources this file for one of its functions.
+[ "${BASH_SOURCE[0]}" != "$0" ] || main "$@"

@@ -1,14 +1,38 @@
 # Sourced by appliance.sh: what the benchmarks need beside the program and the image, into dist/bench and dist/nginx.
 
+# Beside those that setup installs anyway.
 BENCH_PACKAGES=(
-  gcc libc6-dev # the null forwarder and the generator
-  kmod nftables sockperf wrk # peers and clients
-  libcrypt1 libpcre2-8-0 libssl3 zlib1g # nginx
+  sockperf wrk # clients
+  libcrypt1 libpcre2-8-0 zlib1g # nginx
 )
+
+bench_usage() {
+  cat <<'END'
+Usage: build/appliance.sh bench [--json] [--rounds N] [--build NAME=EXECUTABLE]… [NAME…]
+
+Measures Firebreak beside its peers, in one run, and says how sure that is. Without a NAME: all.
+
+  pps    small packets: highest rate without loss, CPU time a packet
+  tcp    TCP throughput: 1 and 8 streams, offload on and off, both ways
+  rtt    round trips of a small datagram: p50, p99 and p99.9, at rest and under half load
+  cps    new TCP connections a second, with a short HTTP exchange
+  flows  the pure dataplane with 1 000 to 1 000 000 flows: ns a packet, bytes a flow
+  rules  what judging a new flow costs with 1 to 10 000 rules
+  core   the pure dataplane on frames in memory: ns a packet of each kind, a new flow, allocation
+  vm     the image in QEMU beside a Debian kernel with nftables: boot, memory, TCP throughput
+  size   sizes of what is built, memory of an idle appliance, the least memory that it boots in
+
+  --json     print JSON instead of tables
+  --rounds   rounds of each benchmark; the default is the least for a claim
+  --build    measure another build of dist/firebreak beside it
+
+Every run is kept in dist/bench/.
+END
+}
 
 # All but what the benchmarks print goes to standard error.
 bench() {
-  case " $* " in *" --help "* | *" -h "*) exec node_modules/.bin/bun bench/bench.ts --help ;; esac
+  case " $* " in *" --help "* | *" -h "*) bench_usage; return ;; esac
   need_root bench
   PACKAGES+=("${BENCH_PACKAGES[@]}")
   {

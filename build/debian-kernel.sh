@@ -2,7 +2,7 @@
 
 # $1: a package that depends on the newest kernel. Prints that kernel's release, as `uname -r` says it.
 newest_kernel() {
-  apt-cache depends --important "$1" | sed -n 's/^ *Depends: linux-image-\([^ ]*\)$/\1/p' | head -n 1
+  apt-cache depends --important "$1" | sed -n 's/^ *Depends: linux-image-\([^ ]*\)$/\1/p' | sed -n 1p
 }
 
 # $1: where the package was unpacked; $2: the kernel's release; $3: the folder that becomes an initramfs; the rest: modules. These

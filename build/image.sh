@@ -1,22 +1,26 @@
-# Sourced by appliance.sh: builds the executable and the image. The same sources, packages and kernel give the same bytes.
+# Sourced by appliance.sh: builds the executable and the image. Equal inputs in the manifest give equal bytes.
 #
 # The executable with its libraries lies in a squashfs inside the initramfs, not in the initramfs itself: read on demand, it takes
 # 40 MB of memory and some 20 MB of pages, where unpacked it takes 110 MB. The pages that are used lie together
 # (build/order-pages.ts), or large blocks, which compress best, would fill the memory with what is not.
 
-EXECUTABLE_SOURCES=(src/main.ts src/dataplane/worker.ts src/linux/poll-thread.ts)
+ENTRY_POINTS=(src/main.ts src/dataplane/worker.ts src/linux/poll-thread.ts)
 
 # What init calls.
 APPLETS=(sh acpid mkswap mount sleep swapon)
 
+# With its inputs inside, for `firebreak --version --verbose`.
 build_executable() {
+  local inputs
+  inputs=$(print_executable_inputs)
   say "build: dist/firebreak"
   mkdir -p dist
   # Without bytecode, which saves 30 ms of the start and costs 1.5 MB of the image.
   # A .env or bunfig.toml that happens to lie around must not change what a firewall does.
   node_modules/.bin/bun build --compile --minify \
     --no-compile-autoload-dotenv --no-compile-autoload-bunfig \
-    "${EXECUTABLE_SOURCES[@]}" --outfile dist/firebreak.new >dist/build.log 2>&1 ||
+    --define "FIREBREAK_INPUTS=\"${inputs//$'\n'/\\n}\\n\"" \
+    "${ENTRY_POINTS[@]}" --outfile dist/firebreak.new >dist/build.log 2>&1 ||
     { cat dist/build.log >&2; die "dist/firebreak could not be built" "see the errors above"; }
   rm dist/build.log
   node_modules/.bin/bun build/trim-locales.ts dist/firebreak.new
@@ -28,12 +32,12 @@ keep_if_same() {
   if cmp -s "$1" "$1.new"; then rm "$1.new"; else mv "$1.new" "$1"; fi
 }
 
-# $1: the configuration that goes into the image, if any.
+# $1: the configuration that goes into the image, if any. Writes the manifest too.
 build_image() {
-  [ -z "${1:-}" ] || [ -r "$1" ] || die "$1 can't be read" "give build the path of a configuration, or nothing"
   say "build: dist/vmlinuz, dist/initramfs"
   cp "$KERNEL/vmlinuz" dist/vmlinuz.new
   keep_if_same dist/vmlinuz
+  name_image_inputs
   build_system
   rm -rf dist/root
   fill_initramfs dist/root "${1:-}"
@@ -41,16 +45,16 @@ build_image() {
   rm -rf dist/root
   add_system dist/initramfs.new
   keep_if_same dist/initramfs
+  { print_inputs "${1:-}" && print_outputs; } >"$MANIFEST.new"
+  keep_if_same "$MANIFEST"
   ls -l --human-readable dist/firebreak dist/vmlinuz dist/initramfs
 }
 
 # dist/system.squashfs: the executable and the files of libc that it needs.
 build_system() {
-  local root=dist/system library source is_old=
-  for source in dist/firebreak build/image.sh build/order-pages.ts rootfs/hot-pages; do
-    [ "$source" -ot dist/system.squashfs ] || is_old=1
-  done
-  [ "$is_old" ] || return 0
+  local root=dist/system library made_from
+  made_from=$(sha256_of dist/firebreak)$'\n'$IMAGE_INPUTS
+  if [ -e dist/system.squashfs ] && [ "$made_from" = "$(cat dist/system.made-from 2>/dev/null)" ]; then return; fi
   rm -rf "$root"
   mkdir "$root"
   cp dist/firebreak "$root/"
@@ -58,10 +62,12 @@ build_system() {
   while read -r library; do
     install -D "$library" "$root/$library"
   done < <(needed_libraries dist/firebreak)
+  even_modes "$root"
   mksquashfs "$root" dist/system.squashfs.new -comp zstd -Xcompression-level 22 -b 256K -noappend -no-progress -quiet \
     -no-xattrs -all-root -root-mode 755 -mkfs-time 0 -all-time 0 >/dev/null
   rm -rf "$root"
   mv dist/system.squashfs.new dist/system.squashfs
+  printf '%s\n' "$made_from" >dist/system.made-from
 }
 
 # Paths of the shared libraries, and of the loader, of a dynamically linked executable.
@@ -76,6 +82,7 @@ fill_initramfs() {
   cp -R --no-preserve=timestamps rootfs/init rootfs/sbin rootfs/etc "$root/"
   cp --no-preserve=timestamps "$KERNEL/skb-layout" "$root/etc/"
   [ -z "$2" ] || cp "$2" "$root/etc/firebreak.toml"
+  print_inputs "$2" >"$root/$IMAGE_MANIFEST"
   cp "$(command -v busybox)" "$root/bin/"
   for applet in "${APPLETS[@]}"; do ln -s busybox "$root/bin/$applet"; done
   ln -s system/firebreak "$root/firebreak"
@@ -101,8 +108,14 @@ add_system() {
   rm -rf "$root"
 }
 
-# Sorted, owned by root and without times: nothing in it comes from the machine that builds.
+# Whatever the umask was when a file came: here, and when the checkout was made.
+even_modes() {
+  chmod -R u=rwX,go=rX "$1"
+}
+
+# Sorted, owned by root, with even modes and without times: nothing in it comes from the machine that builds.
 pack_initramfs() {
+  even_modes "$1"
   find "$1" -exec touch --no-dereference --date=@0 {} +
   (cd "$1" && find . -mindepth 1 -print0 | LC_ALL=C sort --zero-terminated |
     cpio --null --create --format=newc --owner=+0:+0 --reproducible --quiet)

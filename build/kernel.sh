@@ -8,22 +8,29 @@ KERNEL_PATCH=rootfs/kernel.patch
 KERNEL_LAYOUT=rootfs/skb-layout.c
 CACHE=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/firebreak
 
-# Sets KERNEL to the folder that holds the kernel, or will.
+# Set by `build --from`; else the version that Debian's package lists have.
+KERNEL_VERSION=
+
+# Sets KERNEL to the folder that holds the kernel, or will, and KERNEL_INPUTS to what the manifest says of it.
 name_kernel() {
-  local version made_from
-  version=$(source_version)
-  if [ -z "$version" ]; then
-    need_root setup
-    update_lists
-    version=$(source_version)
-    [ -n "$version" ] || die "apt knows no package $KERNEL_SOURCE" "set up on Debian 12 for amd64"
-  fi
-  made_from=$(cat "$KERNEL_CONFIG" "$KERNEL_PATCH" "$KERNEL_LAYOUT" build/kernel.sh <(gcc --version) | sha256sum | cut -c 1-16)
-  KERNEL=$CACHE/kernel-$version-$made_from
+  [ -n "$KERNEL_VERSION" ] || KERNEL_VERSION=$(source_version)
+  [ -n "$KERNEL_VERSION" ] || die "apt knows no package $KERNEL_SOURCE" "set up on Debian 12 for amd64, as root and with the network"
+  KERNEL_INPUTS=$(print_kernel_inputs)
+  KERNEL=$(kernel_folder "$KERNEL_VERSION")
+}
+
+# $1: the version of its source.
+kernel_folder() {
+  printf '%s/kernel-%s-%s\n' "$CACHE" "$1" "$(sha256sum <<<"$KERNEL_INPUTS" | cut -c 1-16)"
 }
 
 source_version() {
   apt-cache show --no-all-versions "$KERNEL_SOURCE" 2>/dev/null | sed -n 's/^Version: //p'
+}
+
+# $1: a version of the source. True when a kernel of it, or the source itself, is here.
+is_kernel_kept() {
+  compgen -G "$CACHE/kernel-$1-*/source.sha256" >/dev/null
 }
 
 # Fetches the source, unless what is made of it is there.
@@ -31,24 +38,17 @@ fetch_kernel_source() {
   name_kernel
   [ ! -e "$KERNEL/vmlinuz" ] || return 0
   [ ! -e "$KERNEL/source.tar.xz" ] || return 0
-  say "setup: fetching $KERNEL_SOURCE"
-  download_kernel_source || { update_lists && name_kernel && download_kernel_source; } ||
-    die "$KERNEL_SOURCE could not be fetched" "see the errors above; run build/appliance.sh setup again"
-}
-
-download_kernel_source() {
+  say "setup: fetching $KERNEL_SOURCE $KERNEL_VERSION"
   local new=$KERNEL.new
-  rm -rf "$new"
-  mkdir -p "$new"
-  (cd "$new" && apt-get download --quiet -o APT::Sandbox::User=root "$KERNEL_SOURCE") || return
-  dpkg -x "$new"/*.deb "$new"
+  download_packages "$new" "$KERNEL_SOURCE=$KERNEL_VERSION" ||
+    die "$KERNEL_SOURCE could not be fetched" "see the errors above; run build/appliance.sh setup again"
   mkdir -p "$KERNEL"
+  mv "$new/sha256" "$KERNEL/source.sha256"
   mv "$new/usr/src/$KERNEL_SOURCE.tar.xz" "$KERNEL/source.tar.xz"
   rm -rf "$new"
 }
 
 build_kernel() {
-  name_kernel
   [ ! -e "$KERNEL/vmlinuz" ] || return 0
   say "build: the kernel; once, for some minutes"
   local tree=$KERNEL/tree

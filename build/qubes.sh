@@ -1,14 +1,14 @@
 # Sourced by appliance.sh: packs the image for dom0 of Qubes OS, which finds a qube's kernel and initramfs in a folder of
 # /var/lib/qubes/vm-kernels. The same kernel and initramfs give the same bytes: dom0 has no network, so what arrives there is
-# told from what was built by one checksum.
+# told from what was built by one checksum. The manifest goes along: it says what to build to have the same.
 
 QUBES_ARCHIVE=dist/firebreak-qubes.tar
 
-# $1: the configuration that goes into the image, if any.
+# As for build.
 qubes() {
   build "$@"
   say "qubes: $QUBES_ARCHIVE"
-  pack_qubes dist/vmlinuz dist/initramfs "$QUBES_ARCHIVE.new"
+  pack_qubes dist/vmlinuz dist/initramfs "$MANIFEST" "$QUBES_ARCHIVE.new"
   keep_if_same "$QUBES_ARCHIVE"
   printf '%s bytes, sha256 %s\n' "$(stat --format=%s "$QUBES_ARCHIVE")" "$(sha256_of "$QUBES_ARCHIVE")"
   cat <<END
@@ -19,7 +19,7 @@ docs/QUBES.md goes on from there.
 END
 }
 
-# $1: kernel; $2: initramfs; $3: the archive to make, with a folder firebreak that has them and their checksums.
+# $1: kernel; $2: initramfs; $3: manifest; $4: the archive to make, with a folder firebreak that has them and their checksums.
 pack_qubes() {
   local root status=0
   root=$(mktemp --directory)
@@ -34,11 +34,8 @@ pack_folder() {
   mkdir "$folder" &&
     cp "$2" "$folder/vmlinuz" &&
     cp "$3" "$folder/initramfs" &&
-    (cd "$folder" && sha256sum initramfs vmlinuz >sha256sums) &&
-    tar --create --file="$4" --directory="$1" --format=ustar --sort=name --owner=root:0 --group=root:0 --mtime=@0 \
+    cp "$4" "$folder/MANIFEST" &&
+    (cd "$folder" && sha256sum MANIFEST initramfs vmlinuz >sha256sums) &&
+    tar --create --file="$5" --directory="$1" --format=ustar --sort=name --owner=root:0 --group=root:0 --mtime=@0 \
       --mode=u=rwX,go=rX firebreak
-}
-
-sha256_of() {
-  sha256sum "$1" | cut --delimiter=' ' --fields=1
 }

@@ -3,14 +3,24 @@
 run_tests() {
   need_root test
   build
+  fetch_server coturn # STUN
   build_xen
   local passed=0 failed=0
   count "test: types" node_modules/.bin/tsc -p .
   count "test: lint and format" node_modules/.bin/biome check .
+  count "test: shell scripts" check_scripts
   count_bun_tests "test: bun test" dist/tests.xml
   count_xen_tests
+  say "test: of what was tested, $MANIFEST"
+  cat "$MANIFEST"
   printf '%s passed, %s failed\n' "$passed" "$failed"
   [ "$failed" = 0 ]
+}
+
+check_scripts() {
+  local scripts
+  mapfile -t scripts < <(grep --recursive --files-with-matches '^#!/bin/\(ba\)\?sh' .ci build rootfs bench tests)
+  shellcheck --external-sources --check-sourced "${scripts[@]}"
 }
 
 # Runs a command that is one test.
@@ -31,10 +41,17 @@ count_bun_tests() {
   tests=$(sum_of tests "$report")
   failures=$(sum_of failures "$report")
   skipped=$(sum_of skipped "$report")
+  [ "$skipped" = 0 ] || list_skipped "$report"
   # A file that could not even be loaded is in no report.
   if [ "$status" != 0 ] && [ "$failures" = 0 ]; then failures=1 tests=$((tests + 1)); fi
   passed=$((passed + tests - failures - skipped))
-  failed=$((failed + failures))
+  failed=$((failed + failures + skipped))
+}
+
+# $1: a JUnit report. What was not tried is not known to work, so it counts as failed.
+list_skipped() {
+  say "test: skipped, which counts as failed:"
+  grep -B 1 '<skipped' "$1" | sed -n 's/^ *<testcase name="\([^"]*\)".* file="\([^"]*\)".*/  \2: \1/p'
 }
 
 # $1: tests, failures or skipped; $2: a JUnit report. Its outermost element has the sums.

@@ -3,6 +3,7 @@ import { version } from "../package.json" with { type: "json" };
 import { appliance } from "./control/appliance.ts";
 import { check } from "./control/check.ts";
 import { explain } from "./control/explain.ts";
+import { readInputs } from "./control/manifest.ts";
 import { replay } from "./control/replay.ts";
 import { run } from "./control/run.ts";
 import { UsageError, type Verb } from "./control/verb.ts";
@@ -16,7 +17,8 @@ Firebreak, a firewall appliance: the NAT router and firewall of other machines.
 Verbs:
 ${Array.from(VERBS, ([name, { summary }]) => `  ${name.padEnd(10)} ${summary}`).join("\n")}
 
-firebreak VERB --help says more of a verb; firebreak --version prints the version.
+firebreak VERB --help says more of a verb; firebreak --version prints the version, with --verbose also
+versions and SHA-256 sums of what it was made of.
 
 Exit status: 0 fine, 1 failed, 2 bad usage or configuration.
 `;
@@ -25,7 +27,9 @@ Exit status: 0 fine, 1 failed, 2 bad usage or configuration.
 async function main(args: readonly string[]): Promise<number> {
   const [name, ...rest] = args;
   if (name === "--help" || name === "-h") return print(HELP);
-  if (name === "--version") return print(`firebreak ${version}\n`);
+  if (name === "--version") {
+    return print(`firebreak ${version}\n${rest.includes("--verbose") ? await readInputs() : ""}`);
+  }
   const verb = VERBS.get(name ?? "");
   if (name === undefined || verb === undefined) {
     return refuse(name === undefined ? "no verb" : `unknown verb ${JSON.stringify(name)}`, "firebreak --help");

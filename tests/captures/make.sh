@@ -14,7 +14,8 @@ for tool in ip ethtool nft tcpdump ping traceroute dig curl iperf3 dnsmasq nginx
 done
 [ "$(id -u)" = 0 ] || { echo "make.sh: needs root, for network namespaces" >&2; exit 1; }
 
-readonly WORK=$(mktemp -d)
+WORK=$(mktemp -d)
+readonly WORK
 pids=()
 cleanup() {
   kill "${pids[@]}" 2>/dev/null || true
