@@ -10,6 +10,7 @@ source build/image.sh
 source build/boot.sh
 source build/test.sh
 source build/debian-kernel.sh
+source build/kernels.sh
 source build/bench.sh
 source build/xen.sh
 source build/qubes.sh
@@ -29,9 +30,12 @@ Usage: build/appliance.sh VERB [ARGUMENTS…]
   bench [OPTIONS] [NAME…]       measure the firewall beside its peers: bench --help says what; figures are kept in dist/bench
   test                          type check, lint, and all tests; the last line is "N passed, N failed"
   test-xen                      of these only the image as a qube on a real Xen, emulated, with a double of Qubes OS's dom0
+  test-kernels                  `firebreak run` under the oldest and the newest of each series of Debian's kernels that apt can
+                                fetch, and under the image's own; test has the newest of the two newest series
+  soak-boots [N]                boot the image N times (200), two at a time, half of them with two busy loops beside them
 
-Each verb first does what it needs of the verbs above it. Only setup needs the network, and the first test, which fetches Xen. All
-but build and qubes need root.
+Each verb first does what it needs of the verbs above it. Only setup needs the network, and the first test, which fetches Xen
+and kernels. All but build and qubes need root.
 Exit status: 0 fine, 1 failed, 2 bad usage.
 
 The image boots with the kernel options "console=ttyS0". It takes its configuration from the first of these that there is:
@@ -81,8 +85,9 @@ main() {
   case " $* " in *" --help "* | *" -h "*) usage; return ;; esac
   shift || true
   case "$verb" in
-    setup | demo | test | test-xen) [ $# = 0 ] || refuse "$verb takes no arguments" ;;
+    setup | demo | test | test-xen | test-kernels) [ $# = 0 ] || refuse "$verb takes no arguments" ;;
     build | qubes) [ $# -le 1 ] || refuse "$verb takes one CONFIG" ;;
+    soak-boots) [ $# -le 1 ] || refuse "soak-boots takes one number" ;;
     run) ;;
     "") refuse "no verb" ;;
     *) refuse "unknown verb \"$verb\"" ;;
@@ -90,6 +95,8 @@ main() {
   case "$verb" in
     test) run_tests ;;
     test-xen) test_xen ;;
+    test-kernels) test_kernels ;;
+    soak-boots) soak_boots "$@" ;;
     run) boot "$@" ;;
     *) "$verb" "$@" ;;
   esac

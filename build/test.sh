@@ -4,10 +4,12 @@ run_tests() {
   need_root test
   build
   build_xen
-  local passed=0 failed=0
+  local passed=0 failed=0 newest
   count "test: types" node_modules/.bin/tsc -p .
   count "test: lint and format" node_modules/.bin/biome check .
   count_bun_tests "test: bun test" dist/tests.xml
+  mapfile -t newest < <(newest_kernels)
+  count_kernel_tests "${newest[@]}"
   count_xen_tests
   printf '%s passed, %s failed\n' "$passed" "$failed"
   [ "$failed" = 0 ]

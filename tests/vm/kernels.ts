@@ -28,6 +28,9 @@ const LEISURELY = 5_000_000;
 /** MiB: the executable and its libraries lie in memory, unpacked and packed. */
 const MEMORY = 768;
 
+/** ms until the kernel has forwarded something of a transfer that goes on. */
+const GROWTH_PATIENCE = 20_000;
+
 /** Drops for which a frame of an honest end gives no reason. */
 const FAULTS = ["dropped: offload header that lies", "dropped: the kernel could not forward it"];
 
@@ -110,12 +113,12 @@ describe.each(RELEASES)("Linux %s", (release) => {
     await machine.console.says("configuration reloaded", said);
   }
 
-  /** Fetches the file. @returns Mbit/s. @throws when nothing comes for ten seconds, or not what was sent */
+  /** Fetches the file. @returns Mbit/s. @throws when next to nothing comes for ten seconds, or not what was sent */
   async function download(...options: readonly string[]): Promise<number> {
     const fetched = join(folder, "fetched");
-    const stall = ["--speed-limit", "1", "--speed-time", "10"];
+    const stall = ["--speed-limit", "100000", "--speed-time", "10"];
     const report = ["-sS", "-w", "%{speed_download}", "-o", fetched];
-    const said = await client.run(["curl", ...report, ...stall, ...options, `http://${SERVER}/file`], 120_000);
+    const said = await client.run(["curl", ...report, ...stall, ...options, `http://${SERVER}/file`], 60_000);
     expect(sha256(readFileSync(fetched))).toBe(sha256(content));
     return (Number(said) * 8) / 1e6;
   }
@@ -123,14 +126,14 @@ describe.each(RELEASES)("Linux %s", (release) => {
   async function upload(): Promise<void> {
     const sink = internet.start(peer("sink", SINK));
     await sink.says("listening");
-    const sent = JSON.parse(await client.run(peer("source", SERVER, SINK, UPLOAD), 120_000));
+    const sent = JSON.parse(await client.run(peer("source", SERVER, SINK, UPLOAD), 60_000));
     await sink.says("hash");
     expect(JSON.parse(sink.text.split("\n")[1] ?? "")).toEqual(sent);
   }
 
   /** Sends datagrams of every size to the server, which sends them back. */
   async function datagrams(low: number, high: number): Promise<void> {
-    const said = await client.run(peer("udp-sizes", SERVER, ECHO, low, high), 120_000);
+    const said = await client.run(peer("udp-sizes", SERVER, ECHO, low, high), 60_000);
     expect(JSON.parse(said)).toEqual({ intact: high - low + 1, changed: [], lost: [] });
   }
 
@@ -176,14 +179,16 @@ describe.each(RELEASES)("Linux %s", (release) => {
 
   test("a transfer lives through two reloads, and is the kernel's again afterwards", async () => {
     const transfer = download("--limit-rate", String(LEISURELY));
-    const afterwards: number[] = [];
-    for (let i = 0; i < 2; i++) {
-      await growth(byKernel);
-      await reload("on");
-      afterwards.push(await byKernelDuring(() => growth(byKernel)));
-    }
+    const reloads = (async () => {
+      for (let i = 0; i < 2; i++) {
+        await growth(byKernel);
+        await reload("on");
+        await growth(byKernel);
+      }
+    })();
+    await Promise.allSettled([transfer, reloads]); // or one would run on in the next test, when the other fails
     await transfer;
-    expect(Math.min(...afterwards)).toBeGreaterThan(0);
+    await reloads;
   });
 
   test("with kernel_path = false all of it goes, by the program", async () => {
@@ -252,10 +257,14 @@ async function offload(end: Namespace, state: "on" | "off"): Promise<void> {
   await end.run(["ethtool", "-K", "eth0", "tx", state, "tso", state, "gso", state, "gro", state]);
 }
 
-/** Waits until a number is larger than it was. */
+/** Waits until a number is larger than it was. @throws when it has not grown for long */
 async function growth(number: () => Promise<number>): Promise<void> {
   const before = await number();
-  while ((await number()) <= before) await Bun.sleep(50);
+  const deadline = performance.now() + GROWTH_PATIENCE;
+  while ((await number()) <= before) {
+    if (performance.now() > deadline) throw new Error("the kernel forwards nothing");
+    await Bun.sleep(100);
+  }
 }
 
 async function resentSegments(end: Namespace): Promise<number> {
