@@ -73,13 +73,15 @@ afterAll(() => {
 describe.each(RELEASES)("Linux %s", (release) => {
   const lab = new Lab("kernels");
   const folder = mkdtempSync(join(tmpdir(), "firebreak-"));
-  const client = lab.namespace("client");
-  const internet = lab.namespace("internet");
   const content = randomBytes(DOWNLOAD);
   const row: Row = { kernel: release, kernelPath: "?", byKernel: 0, rates: [], resent: 0, faults: "" };
+  let client: Namespace;
+  let internet: Namespace;
   let machine: Machine;
 
   beforeAll(async () => {
+    client = lab.namespace("client");
+    internet = lab.namespace("internet");
     console.log(`booting Linux ${release}, emulated`);
     rows.push(row);
     machine = await boot(release, lab, folder, client, internet);
