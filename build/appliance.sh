@@ -13,6 +13,7 @@ source build/manifest.sh
 source build/boot.sh
 source build/test.sh
 source build/debian-kernel.sh
+source build/kernels.sh
 source build/bench.sh
 source build/xen.sh
 source build/qubes.sh
@@ -37,10 +38,14 @@ Usage: build/appliance.sh VERB [ARGUMENTS…]
   test                          type check, lint, and all tests; the last line is "N passed, N failed"
   test-xen [all]                of these only the image as a qube on a real Xen, emulated, with a double of Qubes OS's dom0:
                                 on the newest Xen that Debian's archives have, or on all of them in turn
+  test-kernels                  `firebreak run` under the oldest and the newest of each series of Debian's kernels that apt can
+                                fetch, and under the image's own; test has the newest of the two newest series
+  soak-boots [N]                boot the image N times (200), two at a time, half of them with two busy loops beside them
 
 Each verb first does what it needs of the verbs above it, so each looks for newer packages. Where there is no network, setup says
-how old the package lists are and goes on, if nothing is missing; the first test, test-xen and bench fetch their peers from Debian
-too. All but build and qubes need root, and these do where a package is missing; without root nothing is refreshed or upgraded.
+how old the package lists are and goes on, if nothing is missing; the first test, test-xen, test-kernels and bench fetch their peers
+from Debian too. All but build and qubes need root, and these do where a package is missing; without root nothing is refreshed or
+upgraded.
 Exit status: 0 fine, 1 failed, 2 bad usage.
 
 The image boots with the kernel options "console=ttyS0". It takes its configuration from the first of these that there is:
@@ -113,8 +118,9 @@ main() {
   case " $* " in *" --help "* | *" -h "*) usage; return ;; esac
   shift || true
   case "$verb" in
-    setup | demo | test) [ $# = 0 ] || refuse "$verb takes no arguments" ;;
+    setup | demo | test | test-kernels) [ $# = 0 ] || refuse "$verb takes no arguments" ;;
     test-xen) [ "$*" = "" ] || [ "$*" = all ] || refuse "test-xen takes only \"all\"" ;;
+    soak-boots) [ $# -le 1 ] || refuse "soak-boots takes one number" ;;
     build | qubes | run) ;;
     "") refuse "no verb" ;;
     *) refuse "unknown verb \"$verb\"" ;;
@@ -122,6 +128,8 @@ main() {
   case "$verb" in
     test) run_tests ;;
     test-xen) test_xen "$@" ;;
+    test-kernels) test_kernels ;;
+    soak-boots) soak_boots "$@" ;;
     run) boot "$@" ;;
     build | qubes) with_manifest "$verb" "$@" ;;
     *) "$verb" "$@" ;;

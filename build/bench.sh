@@ -56,20 +56,10 @@ build_bench() {
 
 # dist/bench/kernel: Debian's kernel for virtual machines, for the peer in `vm`.
 fetch_linux() {
-  [ ! -e dist/bench/kernel ] || return 0
-  say "setup: fetching Debian's kernel"
-  local release new=dist/bench/kernel.new
+  local release
   release=$(newest_kernel linux-image-cloud-amd64)
-  rm -rf "$new"
-  mkdir -p "$new"
-  (cd "$new" && apt-get download --quiet -o APT::Sandbox::User=root "linux-image-$release") ||
-    die "linux-image-$release could not be fetched" "see the errors above; run build/appliance.sh bench again"
-  dpkg -x "$new"/*.deb "$new"
-  rm "$new"/*.deb
-  depmod -b "$new" "$release"
-  printf '%s\n' "$release" >"$new/release"
-  ln "$new/boot/vmlinuz-$release" "$new/vmlinuz"
-  mv "$new" dist/bench/kernel
+  fetch_kernel "$release" dist/bench/kernel
+  ln -f "dist/bench/kernel/boot/vmlinuz-$(cat dist/bench/kernel/release)" dist/bench/kernel/vmlinuz
 }
 
 # dist/bench/linux: the peer in `vm`, an initramfs for Debian's kernel that routes and filters with nftables.

@@ -1,4 +1,4 @@
-# Sourced by appliance.sh: boots the image for a user.
+# Sourced by appliance.sh: boots the image for a user, and again and again to see whether it always does.
 
 # What libvirt gives its guests too, and what all of QEMU's -nic options fit. microvm,acpi=on boots half a second faster but
 # knows no -nic, and emulated on a busy machine it hangs: with the PIT alone the kernel can't measure the clock.
@@ -33,4 +33,14 @@ kvm_works() {
   timeout --kill-after=1 "$PROBE_SECONDS" qemu-system-x86_64 -M "$MACHINE" -accel kvm -cpu host -m 128 -nodefaults \
     -no-user-config -no-reboot -display none -serial stdio -kernel dist/vmlinuz -append "$KERNEL_OPTIONS" </dev/null 2>&1 |
     grep --quiet "Unable to mount root fs"
+}
+
+# $1: how often; 200 times without it.
+soak_boots() {
+  local count=${1:-200}
+  [[ "$count" =~ ^[1-9][0-9]{0,5}$ ]] || refuse "soak-boots takes a number"
+  need_root soak-boots
+  build
+  say "soak-boots: $count boots, emulated; what failed leaves its console in dist/soak"
+  node_modules/.bin/bun tests/vm/soak.ts "$count"
 }

@@ -1,8 +1,25 @@
-# Sourced by appliance.sh: Debian's own kernels, for the Linux that benchmarks compare with and for the dom0 of the Xen tests.
+# Sourced by appliance.sh: Debian's own kernels, for the Linux that benchmarks compare with, for the dom0 of the Xen tests and for
+# the tests of kernels.
 
 # $1: a package that depends on the newest kernel. Prints that kernel's release, as `uname -r` says it.
 newest_kernel() {
   apt-cache depends --important "$1" | sed -n 's/^ *Depends: linux-image-\([^ ]*\)$/\1/p' | sed -n 1p
+}
+
+# $1: a kernel's release; $2: the folder for it, which has boot/, lib/modules/ and a file `release` afterwards.
+fetch_kernel() {
+  local release=$1 folder=$2 new=$2.new
+  [ ! -e "$folder" ] || return 0
+  say "setup: fetching Linux $release"
+  rm -rf "$new"
+  mkdir -p "$new"
+  (cd "$new" && apt-get download --quiet -o APT::Sandbox::User=root "linux-image-$release") ||
+    die "linux-image-$release could not be fetched" "see the errors above; if it is not there any more: apt-get update"
+  dpkg -x "$new"/*.deb "$new"
+  rm "$new"/*.deb
+  depmod -b "$new" "$release"
+  printf '%s\n' "$release" >"$new/release"
+  mv "$new" "$folder"
 }
 
 # $1: where the package was unpacked; $2: the kernel's release; $3: the folder that becomes an initramfs; the rest: modules. These

@@ -5,11 +5,13 @@ run_tests() {
   build
   fetch_server coturn # STUN
   build_xen
-  local passed=0 failed=0
+  local passed=0 failed=0 newest
   count "test: types" node_modules/.bin/tsc -p .
   count "test: lint and format" node_modules/.bin/biome check .
   count "test: shell scripts" check_scripts
   count_bun_tests "test: bun test" dist/tests.xml
+  mapfile -t newest < <(newest_kernels)
+  count_kernel_tests "${newest[@]}"
   count_xen_tests
   say "test: of what was tested, $MANIFEST"
   cat "$MANIFEST"

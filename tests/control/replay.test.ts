@@ -371,7 +371,7 @@ describe("the clock", () => {
     ]);
     const began = performance.now();
     const outcome = await replayed(pinned, [`eth0=${client}`, `eth1=${uplink}`]);
-    expect(performance.now() - began).toBeLessThan(3000);
+    expect(performance.now() - began).toBeLessThan(30_000);
     expect(verdicts(outcome)).toEqual([
       "0.000000 eth0 #1 forwarded",
       "4294967294.000000 eth1 #1 dropped: unsolicited",

@@ -81,16 +81,21 @@ export class FirewallLab {
     const said = this.program.text.length;
     this.program.signal("SIGUSR1");
     await this.program.says(/flows: (\d+)\n/, said);
-    const lines = this.program.text.slice(said).split("\n");
-    const flows = lines.flatMap((line) => line.match(/flow: (.*)/)?.[1] ?? []);
-    const [ring, frames, kernelPath] = ["ring", "frames", "kernel path"].map((title) => counters(lines, title));
-    return { ring, frames, kernelPath, flows };
+    return readState(this.program.text.slice(said));
   }
 
   async close(): Promise<void> {
     await this.lab.close();
     rmSync(this.folder, { recursive: true });
   }
+}
+
+/** @param text the firewall's answer to SIGUSR1 */
+export function readState(text: string): State {
+  const lines = text.split("\n");
+  const flows = lines.flatMap((line) => line.match(/flow: (.*)/)?.[1] ?? []);
+  const [ring, frames, kernelPath] = ["ring", "frames", "kernel path"].map((title) => counters(lines, title));
+  return { ring, frames, kernelPath, flows };
 }
 
 /** The command line of firebreak. */

@@ -35,7 +35,7 @@ beforeAll(async () => {
   configure("accept");
   await lab.start();
   ends = await RawPeer.start(outside, Object.keys(ENDS));
-}, 20_000);
+}, 120_000);
 
 afterAll(() => lab.close());
 
@@ -148,7 +148,7 @@ test("it does with every frame what the careful way does", async () => {
   const { frames, forwarded, byKernel } = await onBench("kernel-twins");
   expect(byKernel).toBeGreaterThan(frames / 10);
   expect(forwarded - byKernel).toBeGreaterThan(frames / 50);
-}, 60_000);
+}, 120_000);
 
 test("an entry that changes while it is read does not hold, whichever byte it is", async () => {
   expect(await onBench("kernel-entries")).toEqual({ changes: 137, unnoticed: [] });
@@ -178,7 +178,7 @@ test("a frame that the note is not about is dropped and counted, one without a n
 
 /** Runs one of tests/net/peers that has the kernel's programs to itself. */
 async function onBench(name: string) {
-  const output = await bench.run(["taskset", "--cpu-list", "0", ...peer(name, "a0", "a1", "b0")], 60_000);
+  const output = await bench.run(["taskset", "--cpu-list", "0", ...peer(name, "a0", "a1", "b0")], 120_000);
   return JSON.parse(output);
 }
 
@@ -198,7 +198,7 @@ test("open flows take it, both ways, and every frame of them is counted", async 
   const more = (name: "frames" | "kernelPath") =>
     (after[name].get("forwarded") ?? 0) - (before[name].get("forwarded") ?? 0);
   expect([more("frames"), more("kernelPath")]).toEqual([sent, sent]);
-}, 20_000);
+}, 120_000);
 
 test("what is odd about an open flow's frame is seen to, and padding is left behind", async () => {
   const before = await byKernel();

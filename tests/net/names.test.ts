@@ -95,7 +95,7 @@ async function reachable(addresses: readonly string[]): Promise<string[]> {
 
 /** Waits until exactly these of the server's addresses can be fetched from. */
 async function expectReachable(addresses: readonly string[], of: readonly string[]): Promise<void> {
-  const deadline = performance.now() + 10_000;
+  const deadline = performance.now() + 60_000;
   let found = await reachable(of);
   while (found.join() !== addresses.join() && performance.now() < deadline) {
     await Bun.sleep(100);

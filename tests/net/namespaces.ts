@@ -3,7 +3,7 @@
 import type { Subprocess } from "bun";
 
 /** How long a command may take, in ms, unless told otherwise. */
-const PATIENCE = 30_000;
+const PATIENCE = 60_000;
 
 /** Standard input of a program: nothing, or what `type` writes. */
 type Input = "ignore" | "pipe";

@@ -56,7 +56,7 @@ beforeAll(async () => {
   }
   lab.writeConfig(config.replace("[[client]]", "[[client]]\nflows_per_second = 1000000"));
   await lab.start();
-}, 20_000);
+}, 120_000);
 
 afterAll(() => lab.close());
 

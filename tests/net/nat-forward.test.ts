@@ -47,13 +47,13 @@ beforeAll(async () => {
   await Promise.all(servers.map((server) => server.says("listening")));
   lab.writeConfig(configuration([], "accept") + guestSection() + FORWARDS);
   await lab.start();
-}, 20_000);
+}, 120_000);
 
 afterAll(() => lab.close());
 
 /** What an HTTP server at the firewall's outside address says, or "no answer". */
 async function fetchOutside(from: Namespace, port: number, ...options: readonly string[]): Promise<string> {
-  const curl = ["curl", "-sS", "--connect-timeout", "0.5", ...options, `http://${UPLINK}:${port}/`];
+  const curl = ["curl", "-sS", "--connect-timeout", "3", ...options, `http://${UPLINK}:${port}/`];
   const { status, stdout } = await from.attempt(curl);
   return status === 0 ? stdout : "no answer";
 }
@@ -105,7 +105,7 @@ test("a connection through a forward, and a hairpin, carries a large file intact
     expect(JSON.parse(sink.text.split("\n")[1] ?? "")).toEqual(sent);
     await sink.end();
   }
-}, 20_000);
+}, 120_000);
 
 test("the flows of forwards are listed with what they look like on both sides", async () => {
   const { flows } = await lab.state();

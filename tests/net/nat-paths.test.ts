@@ -35,7 +35,7 @@ beforeAll(async () => {
   lab.configure([], "accept");
   await lab.start();
   await lab.client.run(["ping", "-c", "1", HOST]);
-}, 20_000);
+}, 120_000);
 
 afterAll(() => lab.close());
 
@@ -119,7 +119,7 @@ test("datagrams of 65507 bytes arrive whole, both ways, through routers that fra
   await largeDatagrams(SERVER);
   await largeDatagrams(HOST);
   lab.client.ip("link", "set", "eth0", "mtu", "9000");
-}, 20_000);
+}, 120_000);
 
 /** Sends a datagram to the firewall in fragments, in this order, and waits until the listener has it. */
 async function sendInPieces(
@@ -169,7 +169,7 @@ for (const [name, order] of ORDERS) {
     }
     for (const program of [server, client]) program.signal("SIGTERM");
     await Promise.all([server.end(), client.end()]);
-  }, 20_000);
+  }, 120_000);
 }
 
 /**

@@ -23,7 +23,7 @@ beforeAll(async () => {
   await ftp.says("starting FTP server");
   lab.configure([], "accept");
   await lab.start();
-}, 20_000);
+}, 120_000);
 
 afterAll(() => lab.close());
 
@@ -31,7 +31,7 @@ afterAll(() => lab.close());
 async function fetchFile(...options: readonly string[]): Promise<Outcome & { readonly content: Uint8Array }> {
   const fetched = join(lab.folder, "fetched");
   writeFileSync(fetched, "");
-  const curl = ["curl", "-sS", "--max-time", "2", "-o", fetched, ...options, `ftp://${SERVER}/file`];
+  const curl = ["curl", "-sS", "--max-time", "8", "-o", fetched, ...options, `ftp://${SERVER}/file`];
   return { ...(await lab.client.attempt(curl)), content: await Bun.file(fetched).bytes() };
 }
 

@@ -28,7 +28,7 @@ beforeAll(async () => {
   configure("");
   await lab.start();
   ends = await RawPeer.start(outside, Object.keys(ENDS));
-}, 20_000);
+}, 120_000);
 
 afterAll(() => lab.close());
 

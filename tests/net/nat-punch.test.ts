@@ -32,7 +32,7 @@ beforeAll(async () => {
   writeFileSync(otherConfig, configuration([], "accept").replaceAll("192.0.2.", OTHER_NETWORK));
   const other = otherFirewall.start(firebreak("run", "--config", otherConfig));
   await other.says("ready in");
-}, 20_000);
+}, 120_000);
 
 afterAll(() => lab.close());
 
@@ -41,7 +41,7 @@ test("a hole is punched, and every datagram goes through it", async () => {
   await rendezvous.says("listening");
   const command = peer("punch", SERVER, RENDEZVOUS, COUNT);
   const early = lab.client.start(command);
-  await Bun.sleep(500); // it is to be the first
+  await rendezvous.says("1 here"); // it is to be the first
   const late = otherClient.start(command);
   const [earlyOutcome, lateOutcome] = await Promise.all(
     [early, late].map(async (program) => {
@@ -65,4 +65,4 @@ test("a hole is punched, and every datagram goes through it", async () => {
   });
   // As long as the other had not knocked itself, its firewall let nothing in.
   expect(earlyOutcome.knocks).toBeGreaterThan(3);
-}, 20_000);
+}, 120_000);

@@ -21,7 +21,7 @@ beforeAll(async () => {
   await server.says("Total General servers");
   lab.configure([], "accept");
   await lab.start();
-}, 20_000);
+}, 120_000);
 
 afterAll(() => lab.close());
 
@@ -73,7 +73,7 @@ STUN receive timeout..
 ${RULE}
 NAT with Address and Port Dependent Filtering!
 ${RULE}`);
-}, 30_000);
+}, 120_000);
 
 test("a client with endpoint-independent filtering is open to anyone, and reaches itself by its outside address", async () => {
   const config = await Bun.file(lab.configFile).text();
@@ -104,4 +104,4 @@ Received a request (maybe a successful hairpinning)`);
       "m",
     ),
   );
-}, 30_000);
+}, 120_000);

@@ -66,7 +66,7 @@ export async function sayAndWait(line: string): Promise<void> {
 
 /** @throws when it takes too long */
 export async function until(what: string, condition: () => boolean): Promise<void> {
-  const deadline = performance.now() + 20_000;
+  const deadline = performance.now() + 60_000;
   while (!condition()) {
     if (performance.now() > deadline) throw new Error(`${what} did not come about`);
     await Bun.sleep(2);

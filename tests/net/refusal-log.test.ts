@@ -5,9 +5,10 @@ import { macOf } from "./namespaces.ts";
 import { CLIENT, configuration, SERVER } from "./places.ts";
 
 const SYNS = 100_000;
-const FLOOD_MS = 4000;
-/** A second, but for the time between the decision to print a line and its time stamp. */
-const NEARLY_A_SECOND = 0.95;
+const FLOOD_MS = 5000;
+const LINES_A_SECOND = 10;
+/** ms until all packets have been told of. */
+const PATIENCE = 60_000;
 
 const lab = new FirewallLab("refusals");
 
@@ -15,7 +16,7 @@ beforeAll(async () => {
   const rules = ["drop proto=tcp dstports=25", "accept proto=icmp"];
   lab.writeConfig(configuration(rules).replace("policy =", "log = true\npolicy ="));
   await lab.start();
-}, 20_000);
+}, 120_000);
 
 afterAll(() => lab.close());
 
@@ -53,15 +54,19 @@ test("a flood prints ten lines a second at most, which tell of every packet", as
   await Bun.sleep(FLOOD_MS);
   flood.signal("SIGTERM");
   await flood.says("sent");
-  await Bun.sleep(12_000); // whatever flow had more than one packet is told of
-  const refused = (await lab.state()).frames.get("dropped: refused by rules") ?? 0;
-  const printed = lines();
-  const times = printed.map(({ time }) => time);
-  const crowd = times.find((time, i) => (times[i + 10] ?? Number.POSITIVE_INFINITY) - time < NEARLY_A_SECOND);
-  const told = printed.reduce((sum, { text }) => sum + toldBy(text), 0);
-  console.log(`${refused} packets refused, ${printed.length - before} lines printed`);
+  const refused = async () => (await lab.state()).frames.get("dropped: refused by rules") ?? 0;
+  const told = () => lines().reduce((sum, { text }) => sum + toldBy(text), 0);
+  // Whatever flow had more than one packet is told of in the end.
+  const deadline = performance.now() + PATIENCE;
+  while (told() !== (await refused()) && performance.now() < deadline) await Bun.sleep(200);
+  const printed = lines().slice(before);
+  console.log(`${await refused()} packets refused, ${printed.length} lines printed`);
+  // Three seconds' worth of lines: on a busy machine one is printed up to a second after it was decided on.
+  const crowd = printed.find(
+    ({ time }, i) => (printed[i + 3 * LINES_A_SECOND]?.time ?? Number.POSITIVE_INFINITY) - time < 2,
+  );
   expect(crowd).toBeUndefined();
-  expect(printed.length - before).toBeGreaterThan(20);
-  expect(refused).toBeGreaterThan(SYNS / 2);
-  expect(told).toBe(refused);
-}, 60_000);
+  expect(printed.length).toBeGreaterThan(3 * LINES_A_SECOND);
+  expect(await refused()).toBeGreaterThan(SYNS / 2);
+  expect(told()).toBe(await refused());
+}, 120_000);

@@ -1,15 +1,20 @@
 // SIGHUP under traffic: the new configuration is in force from one frame to the next, and a bad one changes nothing.
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { FirewallLab, peer } from "./firewall-lab.ts";
-import type { Namespace } from "./namespaces.ts";
+import type { Namespace, Program } from "./namespaces.ts";
 import { SERVER, UPLINK } from "./places.ts";
 
 const PORT = 9;
 const OTHER_PORT = 10;
-const PACKETS = 6000;
-const RATE = 2000;
+/** Datagrams of a stream that is stopped before it has sent so many. */
+const ENDLESS = 1_000_000;
+/** Datagrams a second: so few that a second without a turn on a busy machine fills no ring; and so many that gaps show. */
+const RATE = 500;
+const DENSE_RATE = 2000;
 const RELOADS = 20;
-/** ms between two packets of a stream, usually, while interfaces come and go. */
+/** Datagrams that new rules refuse before one looks whether any came through. */
+const REFUSED = 200;
+/** ms between two packets of a stream, usually, while interfaces come and go; on a busy machine they are rarer without that. */
 const LONGEST_GAP = 12;
 
 const ALLOWED = `accept dst4=${SERVER} proto=udp dstports=${PORT}`;
@@ -20,18 +25,43 @@ const lab = new FirewallLab("reload");
 beforeAll(async () => {
   lab.configure([ALLOWED, PING]);
   await lab.start();
-}, 20_000);
+}, 120_000);
 
 afterAll(() => lab.close());
 
 async function ping(): Promise<boolean> {
-  return (await lab.client.attempt(["ping", "-c", "1", "-W", "1", SERVER])).status === 0;
+  return (await lab.client.attempt(["ping", "-c", "1", "-W", "5", SERVER])).status === 0;
+}
+
+interface Stopped {
+  readonly sent: number;
+  readonly received: number;
+  readonly repeated: number;
+  readonly overrun: number;
+  readonly sources: readonly string[];
+}
+
+/** Stops a stream, and then its counter. @returns what they say */
+async function stop(stream: Program, counter: Program): Promise<Stopped> {
+  stream.signal("SIGTERM");
+  await stream.says("sent");
+  counter.signal("SIGTERM");
+  await counter.says("received");
+  return { ...JSON.parse(stream.text), ...JSON.parse(counter.text.split("\n")[1] ?? "") };
+}
+
+async function otherFlows(): Promise<string[]> {
+  return (await lab.state()).flows.filter((flow) => flow.includes(`:${OTHER_PORT} as`));
+}
+
+async function refusals(): Promise<number> {
+  return (await lab.state()).frames.get("dropped: refused by rules") ?? 0;
 }
 
 test(`${RELOADS} reloads lose no packet of an allowed flow, and change nothing about it`, async () => {
   const counter = lab.internet.start(peer("udp-count", SERVER, PORT));
   await counter.says("listening");
-  const stream = lab.client.start(peer("udp-stream", SERVER, PORT, PACKETS, RATE));
+  const stream = lab.client.start(peer("udp-stream", SERVER, PORT, ENDLESS, RATE));
   for (let i = 0; i < RELOADS; i++) {
     // The flow is allowed by another rule each time, and last by the policy.
     const others = Array.from({ length: i }, (_, j) => `drop proto=udp dstports=${5000 + j}`);
@@ -40,34 +70,30 @@ test(`${RELOADS} reloads lose no packet of an allowed flow, and change nothing a
     await lab.reload();
     await Bun.sleep(100);
   }
-  expect(stream.text).toBe("");
-  await stream.says("sent");
-  counter.signal("SIGTERM");
-  await counter.says("received");
-  const { received, repeated, sources } = JSON.parse(counter.text.split("\n")[1] ?? "");
-  expect({ received, repeated }).toEqual({ received: PACKETS, repeated: 0 });
+  const { sent, received, repeated, overrun, sources } = await stop(stream, counter);
+  expect(sent).toBeGreaterThan(RELOADS);
+  expect({ received: received + overrun, repeated }).toEqual({ received: sent, repeated: 0 });
   expect(sources).toHaveLength(1);
   expect(sources[0]).toStartWith(`${UPLINK}:`);
-}, 30_000);
+}, 120_000);
 
 test("a flow that the new rules refuse is cut", async () => {
   lab.configure([ALLOWED, `accept proto=udp dstports=${OTHER_PORT}`]);
   await lab.reload();
   const counter = lab.internet.start(peer("udp-count", SERVER, OTHER_PORT));
   await counter.says("listening");
-  const stream = lab.client.start(peer("udp-stream", SERVER, OTHER_PORT, PACKETS / 4, RATE));
-  await Bun.sleep(300);
+  const stream = lab.client.start(peer("udp-stream", SERVER, OTHER_PORT, ENDLESS, RATE));
+  while ((await otherFlows()).length === 0) await Bun.sleep(20);
   lab.configure([ALLOWED]);
   await lab.reload();
-  const { flows } = await lab.state();
-  await stream.says("sent");
-  counter.signal("SIGTERM");
-  await counter.says("received");
-  const { received } = JSON.parse(counter.text.split("\n")[1] ?? "");
+  const refused = await refusals();
+  while ((await refusals()) < refused + REFUSED) await Bun.sleep(20);
+  const flows = await otherFlows();
+  const { sent, received } = await stop(stream, counter);
   expect(received).toBeGreaterThan(0);
-  expect(received).toBeLessThan(PACKETS / 4);
-  expect(flows.filter((flow) => flow.includes(`:${OTHER_PORT} as`))).toEqual([]);
-}, 30_000);
+  expect(received).toBeLessThanOrEqual(sent - REFUSED);
+  expect(flows).toEqual([]);
+}, 120_000);
 
 test("a configuration with errors is told of and changes nothing", async () => {
   lab.configure([PING]);
@@ -142,18 +168,30 @@ test("clients that come and go don't keep others waiting", async () => {
   const { present, absent } = await addGuest("visitor");
   const receiver = lab.internet.start(peer("udp-gaps", SERVER, PORT));
   await receiver.says("listening");
-  lab.client.start(peer("udp-stream", SERVER, PORT, 10 * RATE, RATE));
-  const gaps: number[] = [];
-  for (let i = 0; i < RELOADS; i++) {
-    lab.writeConfig(i % 2 === 0 ? present : absent);
-    await lab.reload();
-    await Bun.sleep(50);
+  const stream = lab.client.start(peer("udp-stream", SERVER, PORT, ENDLESS, DENSE_RATE));
+  /** The longest gap since the last one. */
+  async function longestGap(): Promise<number> {
     const said = receiver.text.length;
     receiver.signal("SIGUSR1");
     await receiver.says(/ms\n/, said);
-    gaps.push(Number.parseFloat(receiver.text.slice(said)));
+    return Number.parseFloat(receiver.text.slice(said));
   }
+  const gaps: number[] = [];
+  const quietGaps: number[] = [];
+  for (let i = 0; i < RELOADS; i++) {
+    await longestGap();
+    const started = performance.now();
+    lab.writeConfig(i % 2 === 0 ? present : absent);
+    await lab.reload();
+    await Bun.sleep(50);
+    gaps.push(await longestGap());
+    await Bun.sleep(performance.now() - started);
+    quietGaps.push(await longestGap());
+  }
+  stream.signal("SIGTERM");
+  await stream.end();
   // One of them may be anything: other programs run here too.
-  const median = gaps.sort((one, other) => one - other)[RELOADS / 2] ?? Number.NaN;
-  expect(median).toBeLessThan(LONGEST_GAP);
-}, 30_000);
+  const [median = 0, quiet = 0] = [gaps, quietGaps].map((all) => all.sort((one, other) => one - other)[RELOADS / 2]);
+  console.log(`longest gaps: ${median} ms while clients come and go, ${quiet} ms otherwise`);
+  expect(median).toBeLessThan(LONGEST_GAP + 2 * quiet);
+}, 120_000);

@@ -5,7 +5,7 @@ import { createConnection, type Socket } from "node:net";
 import { createInterface } from "node:readline";
 
 /** How long QEMU may take to listen, in ms. */
-const PATIENCE = 10_000;
+const PATIENCE = 60_000;
 
 export class Monitor {
   private readonly lines: AsyncIterator<string>;

@@ -13,7 +13,7 @@ export interface OverlayFile {
 
 /**
  * @param folder for what is made here
- * @param files by their path, without a slash in front, in folders that the initramfs has
+ * @param files by their path, without a slash in front
  * @returns the path of the image's initramfs with these files instead of its own
  */
 export function overlay(folder: string, files: Readonly<Record<string, OverlayFile>>): string {
@@ -23,7 +23,7 @@ export function overlay(folder: string, files: Readonly<Record<string, OverlayFi
     writeFileSync(join(root, path), content);
     chmodSync(join(root, path), mode);
   }
-  const names = Buffer.from(`${Object.keys(files).join("\n")}\n`);
+  const names = Buffer.from(`${[...new Set(Object.keys(files).flatMap(withFolders))].join("\n")}\n`);
   const { stdout, exitCode } = Bun.spawnSync(["cpio", "-o", "-H", "newc", "--quiet"], { cwd: root, stdin: names });
   if (exitCode !== 0) throw new Error("cpio failed");
   const image = readFileSync(INITRAMFS);
@@ -31,4 +31,10 @@ export function overlay(folder: string, files: Readonly<Record<string, OverlayFi
   const result = join(folder, "initramfs");
   writeFileSync(result, Buffer.concat([image, padding, stdout]));
   return result;
+}
+
+/** @returns the path, after those of the folders that it is in, from the outermost */
+function withFolders(path: string): string[] {
+  const parts = path.split("/");
+  return parts.map((_, i) => parts.slice(0, i + 1).join("/"));
 }

@@ -21,7 +21,7 @@ const SIDES: readonly Side[] = ["inside", "outside"];
 const AT_A_TIME = 400;
 const ROUND = 128;
 /** ms to wait for what is known to come. */
-const PATIENCE = 5000;
+const PATIENCE = 30_000;
 
 /**
  * Packets that pass both firewalls, on a flow of their own: what was sent before them has been dealt with. It is a name

@@ -7,7 +7,7 @@ import { PacketSockets } from "../../../src/dataplane/packet-sockets.ts";
 import { openEvent } from "../../../src/linux/eventfd.ts";
 import { BATCH } from "../probes.ts";
 
-const PATIENCE = 5000; // ms
+const PATIENCE = 30_000; // ms
 const IDENTIFICATION = 14 + 4; // of IPv4, in a frame
 const SOURCE = 14 + 12;
 

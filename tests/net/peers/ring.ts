@@ -95,7 +95,7 @@ const CASES = {
     const woken = ring.wait(50);
     const slept = performance.now() - started >= 49;
     await ip("link", "set", "a0", "up");
-    await Bun.sleep(50);
+    while (readFileSync("/sys/class/net/a0/operstate", "utf8") !== "up\n") await Bun.sleep(1);
     ring.wait(0);
     send(3);
     ring.flush();

@@ -3,7 +3,7 @@
 import { createSocket } from "node:dgram";
 
 const [host = "", port, low, high] = [process.argv[2], ...process.argv.slice(3).map(Number)];
-const PATIENCE = 1000; // ms
+const PATIENCE = 5000; // ms
 
 const socket = createSocket("udp4");
 const outcome = { intact: 0, changed: [] as number[], lost: [] as number[] };

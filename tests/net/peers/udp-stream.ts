@@ -1,11 +1,16 @@
-// udp-stream.ts HOST PORT COUNT RATE: sends COUNT numbered datagrams, RATE a second.
+// udp-stream.ts HOST PORT COUNT RATE: sends COUNT numbered datagrams, RATE a second, or as many as until SIGTERM.
 import { createSocket } from "node:dgram";
 
 const [host = "", port, count, rate] = [process.argv[2], ...process.argv.slice(3).map(Number)];
 const socket = createSocket("udp4");
 const message = Buffer.alloc(64);
+let stopped = false;
+process.on("SIGTERM", () => {
+  stopped = true;
+});
 const start = performance.now();
-for (let sent = 0; sent < count; ) {
+let sent = 0;
+while (sent < count && !stopped) {
   const due = Math.min(count, Math.ceil(((performance.now() - start) / 1000) * rate));
   for (; sent < due; sent++) {
     message.writeUInt32BE(sent);
@@ -13,5 +18,5 @@ for (let sent = 0; sent < count; ) {
   }
   await Bun.sleep(1);
 }
-console.log(JSON.stringify({ sent: count }));
+console.log(JSON.stringify({ sent }));
 process.exit();
