@@ -8,6 +8,7 @@ PACKAGES=(
   busybox-static cpio squashfs-tools zstd # the image; busybox is also the HTTP server of demo and test
   bind9-dnsutils curl dnsmasq-base ethtool iperf3 iproute2 iputils-ping tcpdump # demo and test: real clients and servers
   wireshark-common # test: editcap
+  bpftool # test: a second reader of BTF
   iputils-tracepath netbase nftables python3-pyftpdlib traceroute # test (netbase: the names of ports, which nft knows)
   kmod # test: depmod, for dom0's kernel
   libevent-core-2.1-7 libevent-extra-2.1-7 libevent-openssl-2.1-7 libevent-pthreads-2.1-7 # coturn, for the test
