@@ -59,6 +59,7 @@ export function tryKernelPath(seed: number, layout: SkbLayout): void {
   } finally {
     unloadKernelPrograms(programs);
   }
+  Bun.gc(true); // some megabytes, which a small machine needs for what comes next
 }
 
 /** @param use gets a socket that has the filter, and the interface's number, while the forwarder is there */

@@ -155,7 +155,7 @@ test("an entry that changes while it is read does not hold, whichever byte it is
 });
 
 /** A flow that has lost so many frames is the router's, until there are new settings. */
-const GIVEN_BACK = { losses: 4, taken: [false, false, false], takenAnew: [false, true] };
+const GIVEN_BACK = { losses: 4, taken: [false, false, false], takenAnew: [false, true], lossesAnew: 4 };
 
 test("a frame that the note is not about is dropped and counted, one without a note is left alone; and a flow that loses some is given back", async () => {
   const dropped = [

@@ -26,7 +26,8 @@ async function triedWith(mutant: keyof typeof MUTANTS): Promise<string> {
 }
 
 test("the programs pass, and leave nothing behind", async () => {
-  const network = () => lab.firewall.run(["sh", "-c", "ip -oneline link | cut -d: -f2; tc qdisc; tc filter show dev lo ingress"]);
+  const network = () =>
+    lab.firewall.run(["sh", "-c", "ip -oneline link | cut -d: -f2; tc qdisc; tc filter show dev lo ingress"]);
   const before = await network();
   expect(await tried()).toBe("passed");
   expect(await network()).toBe(before);

@@ -1,0 +1,75 @@
+// The image's kernel no longer refuses what the kernel path once relied on: a firewall that still does finds that out by itself.
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { createHash, randomBytes } from "node:crypto";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Lab, type Namespace } from "../net/namespaces.ts";
+import { becomeClient, becomeInternet, configuration, SERVER, serveHttp } from "../net/places.ts";
+import { kernelMutant, MUTANTS } from "../support/kernel-mutants.ts";
+import { Machine } from "./machine.ts";
+import { overlay } from "./overlay.ts";
+
+setDefaultTimeout(240_000);
+
+const ROOT = join(import.meta.dir, "../..");
+const FILE_LENGTH = 5_000_000;
+/** MiB: the executable lies in memory, uncompressed. */
+const MEMORY = 768;
+
+let lab: Lab;
+let folder: string;
+let client: Namespace;
+let internet: Namespace;
+
+beforeAll(() => {
+  lab = new Lab("vmkp");
+  folder = mkdtempSync(join(tmpdir(), "firebreak-"));
+  client = lab.namespace("client");
+  internet = lab.namespace("internet");
+});
+
+afterAll(async () => {
+  await lab.close();
+  rmSync(folder, { recursive: true });
+});
+
+/** @returns an executable of the firewall with the old trick in it */
+async function buildOldTrick(): Promise<Uint8Array> {
+  const outfile = join(folder, "firebreak");
+  const entrypoints = ["src/main.ts", "src/dataplane/worker.ts", "src/linux/poll-thread.ts"].map((path) =>
+    join(ROOT, path),
+  );
+  const plugins = [kernelMutant(MUTANTS["old trick"])];
+  await Bun.build({ entrypoints, root: join(ROOT, "src"), minify: true, compile: { outfile }, plugins });
+  return readFileSync(outfile);
+}
+
+test("with the old trick in it the firewall refuses the kernel path, says so, and a download goes through", async () => {
+  const content = await buildOldTrick();
+  const config = join(folder, "firebreak.toml");
+  writeFileSync(config, configuration([], "accept"));
+  const initramfs = overlay(folder, { firebreak: { content, mode: 0o755 } });
+  const machine = await Machine.boot(lab, folder, [client, internet], { config, initramfs, memory: MEMORY });
+  becomeClient(client);
+  becomeInternet(internet);
+  await machine.says("ready in");
+  expect(machine.console.text).toContain(
+    "kernel path: off, because UDP with its checksum left to the interface, from the client: ",
+  );
+
+  const www = join(folder, "www");
+  mkdirSync(www);
+  const file = randomBytes(FILE_LENGTH);
+  writeFileSync(join(www, "file"), file);
+  serveHttp(internet, www);
+  const fetched = join(folder, "fetched");
+  await client.run(["curl", "-sS", "--retry", "5", "--retry-connrefused", "-o", fetched, `http://${SERVER}/file`]);
+  expect(sha256(readFileSync(fetched))).toBe(sha256(file));
+  expect(await machine.state()).not.toContain("kernel path:");
+  await machine.unplug();
+});
+
+function sha256(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}
