@@ -71,7 +71,9 @@ export class CommittedRules {
   }
 
   /**
-   * Everything was read anew: what has been written whole is in force.
+   * Everything was read anew: what has been written whole is in force. Where only our connection broke, while dom0 was rewriting
+   * a client's rules, their commit key is there from before, and with it the beginning of the new ones: never more than they
+   * allow, because the policy is written first and qubesd knows only drop (qubes-core-admin, Firewall.policy).
    * @param before the database as it was until now
    * @returns the clients whose rules are others than before
    */

@@ -59,7 +59,6 @@ export class Xen {
   async connect(domain: number, port: number, handler: StreamHandler, signal?: AbortSignal): Promise<ByteStream> {
     const own = await this.store.read("domid");
     const { reference, channel } = await this.offer(`/local/domain/${domain}/data/vchan/${own}/${port}`, signal);
-    signal?.throwIfAborted();
     const held: SharedPages[] = [];
     try {
       const first = this.grants.map(domain, [reference]);

@@ -171,6 +171,41 @@ test("restarts of dom0's daemon at any moment of its filling, and at any byte", 
   expect(checks).toBeGreaterThan(3000);
 });
 
+test("where only our connection breaks, while rules are rewritten, no more is allowed than by the old ones or the new", async () => {
+  const [rule, other] = ["action=accept proto=tcp dstports=80", "action=drop proto=udp"];
+  const address = "10.137.0.9";
+  const keysOf = (rules: readonly string[]): Keys => [
+    ["/connected-ips", address],
+    [`/qubes-firewall/${address}/policy`, "drop"],
+    ...rules.map((text, i) => [`/qubes-firewall/${address}/000${i}`, text] as const),
+    [`/qubes-firewall/${address}`, ""],
+  ];
+  const [old, coming] = [keysOf([rule, rule]), keysOf([other, rule, other])];
+  for (let step = 0; step <= coming.length; step++) {
+    const places = new Places(new QubesDbDouble());
+    const [, ...rest] = coming;
+    const beginnings = [[], [other], [other, rule]].map((rules) => wanted(keysOf(rules)));
+    const refused = { ...wanted(old), rules: [undefined, readClientRules(databaseOf({}), address), undefined] };
+    places.allowed = [wanted(old), wanted(coming), refused, ...beginnings];
+    places.serve(old);
+    await places.pass(SOON);
+    const { double } = places;
+    double.remove(`/qubes-firewall/${address}/`);
+    for (const [i, [path, value]] of rest.entries()) {
+      if (i === step) {
+        double.detach();
+        void places.board.serve(QUBESDB_PORT, double.handler()).then((stream) => double.attach(stream));
+        await places.pass(SOON);
+      }
+      double.write(path, value);
+      await places.pass(10);
+    }
+    await places.pass(SOON);
+    expect(places.now).toEqual(wanted(coming));
+    places.database.close();
+  }
+});
+
 test("until the base keys are all there a first start has nothing in force, and then has it at once", async () => {
   const keys = randomKeys(new Random(3));
   const places = new Places(new QubesDbDouble());

@@ -84,7 +84,7 @@ test("a transaction happens as one, again when somebody else came between, and n
 test("a transaction that never gets its turn fails", async () => {
   const { double, store } = connect();
   const hopeless = store.transaction(async () => double.put("other", "x"));
-  expect(hopeless).rejects.toThrow("XenStore: transaction end T: EAGAIN");
+  await expect(hopeless).rejects.toThrow("XenStore: transaction end T: EAGAIN");
 });
 
 test("a watch tells of the start and of every change at and below its path, until it is removed", async () => {
