@@ -10,6 +10,7 @@ PACKAGES=(
   wireshark-common # test: editcap
   iputils-tracepath netbase nftables python3-pyftpdlib traceroute # test (netbase: the names of ports, which nft knows)
   kmod # test: depmod, for dom0's kernel
+  libxen-dev # test: libxenvchan, the other end of a vchan
   libevent-core-2.1-7 libevent-extra-2.1-7 libevent-openssl-2.1-7 libevent-pthreads-2.1-7 # coturn, for the test
   libhiredis0.14 libmariadb3 libpq5 libsqlite3-0 libssl3 libsystemd0
 )

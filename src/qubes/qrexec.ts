@@ -1,5 +1,7 @@
 // Qrexec's agent: what dom0 calls in this domain, and what we call there. One control channel, on which dom0 asks, and for
 // each call a channel of its own for the data. There is no shell here and no user: only the services that we are given.
+// Nothing waits for ever: a call ends with its limit or with the control channel, and dom0 is told so that its port is free.
+import { type Clock, MACHINE_CLOCK } from "../control/clock.ts";
 import { type ByteStream, Framer, ProtocolError, type StreamHandler } from "./byte-stream.ts";
 import {
   chunkLength,
@@ -36,10 +38,10 @@ export interface Answer {
 
 export type Service = (call: Call) => Promise<Answer>;
 
-/** The vchans that the agent's calls need. */
+/** The vchans that the agent's calls need. The signal, whose reason is an Error, ends the wait for the peer, or the channel. */
 export interface QrexecChannels {
-  connect(domain: number, port: number, handler: StreamHandler): Promise<ByteStream>;
-  serve(domain: number, port: number, handler: StreamHandler): Promise<ByteStream>;
+  connect(domain: number, port: number, handler: StreamHandler, signal?: AbortSignal): Promise<ByteStream>;
+  serve(domain: number, port: number, handler: StreamHandler, signal?: AbortSignal): Promise<ByteStream>;
 }
 
 /** Status of a call of something that is not there, as a shell has it. */
@@ -49,8 +51,10 @@ const FAILED = 1;
 
 /** Bytes of input that a service takes; a caller who has more is cut off. */
 const MOST_INPUT = 65536;
-/** Calls at a time. */
+/** Calls at a time. XenStore allows a domain 128 watches, and each call that waits for its partner has one. */
 const MOST_CALLS = 64;
+/** How long a call may take from its announcement to its answer, in ms. The Linux agent waits as long for the partner. */
+export const CALL_LIMIT = 120_000;
 
 const COMMAND = /^[^:]*:(?:nogui:)?(.*)$/s;
 const RPC = /^QUBESRPC ([^ +]+)(?:\+([^ ]*))? +([^ ]+)/;
@@ -124,6 +128,32 @@ interface Outgoing {
   reject(error: Error): void;
 }
 
+/** What a call has of the agent: its signal ends it. */
+class Running {
+  private readonly controller = new AbortController();
+  private readonly callOff: () => void;
+  /** Whether its partner has come. */
+  met = false;
+
+  constructor(clock: Clock) {
+    this.callOff = clock.after(CALL_LIMIT, () => this.abort(`no answer within ${CALL_LIMIT / 1000} s`));
+  }
+
+  get signal(): AbortSignal {
+    return this.controller.signal;
+  }
+
+  abort(reason: string): void {
+    this.callOff();
+    this.controller.abort(new Error(`qrexec: ${reason}`));
+  }
+
+  /** Its answer is on its way, or it has failed. */
+  end(): void {
+    this.callOff();
+  }
+}
+
 export class QrexecAgent {
   /** Bytes from dom0 on the control channel go here. */
   readonly handler: StreamHandler;
@@ -132,7 +162,8 @@ export class QrexecAgent {
   private version = 0;
   private readonly outgoing = new Map<string, Outgoing>();
   private lastIdent = 0;
-  private calls = 0;
+  /** Oldest first. */
+  private readonly running = new Set<Running>();
 
   /**
    * For one control channel: when that ends, so does the agent.
@@ -144,12 +175,15 @@ export class QrexecAgent {
     private readonly channels: QrexecChannels,
     greeted: () => void,
     closed: (reason: string) => void,
+    private readonly clock: Clock = MACHINE_CLOCK,
   ) {
     const { handler, begin } = conversation(
       (message) => this.hear(message),
       (reason) => {
         for (const call of this.outgoing.values()) call.reject(new Error(`qrexec: ${reason}`));
         this.outgoing.clear();
+        // The next daemon gives its calls the same ports: whoever still waits there would get another's.
+        for (const call of this.running) call.abort(reason);
         closed(reason);
       },
       (version) => {
@@ -167,14 +201,17 @@ export class QrexecAgent {
     this.begin(control);
   }
 
-  /** Calls a service of another domain. @returns its answer; rejects when dom0 refuses, or goes */
+  /** Calls a service of another domain. @returns its answer; rejects when dom0 refuses, goes, or takes too long */
   call(target: string, service: string, input = ""): Promise<Answer> {
     const ident = `firebreak-${++this.lastIdent}`;
     const trigger = encodeTrigger(this.version, target, service, ident);
-    return new Promise((resolve, reject) => {
-      this.outgoing.set(ident, { input, resolve, reject });
-      this.control?.send(trigger);
+    const { promise, resolve, reject } = Promise.withResolvers<Answer>();
+    this.outgoing.set(ident, { input, resolve, reject });
+    this.control?.send(trigger);
+    const callOff = this.clock.after(CALL_LIMIT, () => {
+      this.take(ident)?.reject(new Error(`qrexec: dom0 did not answer within ${CALL_LIMIT / 1000} s`));
     });
+    return promise.finally(callOff);
   }
 
   private hear({ type, body }: QrexecMessage): void {
@@ -195,28 +232,49 @@ export class QrexecAgent {
   }
 
   /** Runs what dom0 asks for, on a channel of the call's own. A call that can't be talked about just ends. */
-  private async execute(params: ExecParams, alone: boolean): Promise<void> {
-    try {
-      if (this.calls >= MOST_CALLS) return;
-      this.calls++;
-      await serveCall(params, alone, this.services, this.channels).finally(() => this.calls--);
-    } catch {
-      // The caller went away, or its channel could not be had: nobody is left to be told.
-    } finally {
-      this.control?.send(encodeTerminated(params.domain, params.port));
-    }
+  private execute(params: ExecParams, alone: boolean): Promise<void> {
+    return this.run(params, (running) => serveCall(params, alone, this.services, this.channels, running));
   }
 
   /** Dom0 has found whom we called. */
-  private async converse({ domain, port, text }: ExecParams): Promise<void> {
-    const call = this.take(text);
+  private async converse(params: ExecParams): Promise<void> {
+    const call = this.take(params.text);
+    await this.run(params, async (running) => {
+      try {
+        if (call !== undefined) call.resolve(await makeCall(params, call.input, this.channels, running));
+      } catch (error) {
+        call?.reject(error instanceof Error ? error : new Error(String(error)));
+      }
+    });
+  }
+
+  /** Does a call's part, and tells dom0 that its port is free. */
+  private async run({ domain, port }: ExecParams, act: (running: Running) => Promise<void>): Promise<void> {
     try {
-      if (call !== undefined) call.resolve(await makeCall(domain, port, call.input, this.channels));
-    } catch (error) {
-      call?.reject(error instanceof Error ? error : new Error(String(error)));
+      if (!this.hasRoom()) return;
+      const running = new Running(this.clock);
+      this.running.add(running);
+      await act(running).finally(() => {
+        running.end();
+        this.running.delete(running);
+      });
+    } catch {
+      // The partner went away, or never came: nobody is left to be told.
     } finally {
       this.control?.send(encodeTerminated(domain, port));
     }
+  }
+
+  /** @returns whether another call may begin: where there are too many, the one goes that has waited longest for its partner */
+  private hasRoom(): boolean {
+    if (this.running.size < MOST_CALLS) return true;
+    for (const call of this.running) {
+      if (call.met) continue;
+      this.running.delete(call);
+      call.abort("too many calls");
+      return true;
+    }
+    return false;
   }
 
   private take(ident: string): Outgoing | undefined {
@@ -232,6 +290,7 @@ async function serveCall(
   alone: boolean,
   services: ReadonlyMap<string, Service>,
   channels: QrexecChannels,
+  running: Running,
 ): Promise<void> {
   const input = Promise.withResolvers<string>();
   const greeted = Promise.withResolvers<number>();
@@ -253,9 +312,11 @@ async function serveCall(
     },
     (version) => greeted.resolve(version),
   );
-  const stream = await channels.connect(domain, port, handler);
+  greeted.promise.catch(() => {}); // where the channel fails first
+  const stream = await channels.connect(domain, port, handler, running.signal);
   begin(stream);
   const version = await greeted.promise;
+  running.met = true;
   const answer = alone ? answerAlone(text, services, input.promise) : await answerTo(text, services, input.promise);
   sendAnswer(stream, answer, version, alone);
   stream.close();
@@ -305,7 +366,12 @@ function sendText(stream: ByteStream, type: number, text: string, version: numbe
 }
 
 /** Our side of a call of ours: we serve the channel, send the input, and wait for the status. */
-async function makeCall(domain: number, port: number, input: string, channels: QrexecChannels): Promise<Answer> {
+async function makeCall(
+  { domain, port }: ExecParams,
+  input: string,
+  channels: QrexecChannels,
+  running: Running,
+): Promise<Answer> {
   const ended = Promise.withResolvers<Answer>();
   const greeted = Promise.withResolvers<number>();
   const texts = { output: "", error: "" };
@@ -324,11 +390,13 @@ async function makeCall(domain: number, port: number, input: string, channels: Q
     },
     (version) => greeted.resolve(version),
   );
-  ended.promise.catch(() => {}); // where the greeting fails first
-  const stream = await channels.serve(domain, port, handler);
+  for (const { promise } of [greeted, ended]) promise.catch(() => {}); // where something else fails first
+  const stream = await channels.serve(domain, port, handler, running.signal);
   begin(stream);
-  sendText(stream, QREXEC.DATA_STDIN, input, await greeted.promise);
   try {
+    const version = await greeted.promise;
+    running.met = true;
+    sendText(stream, QREXEC.DATA_STDIN, input, version);
     return await ended.promise;
   } finally {
     stream.close();

@@ -1,21 +1,26 @@
 // A vchan as a byte stream: reads what the peer wrote whenever there was a signal, queues what does not fit the ring yet,
 // and gives the channel up when the peer goes, cheats or does not read.
+import { type Clock, MACHINE_CLOCK } from "../control/clock.ts";
 import { type ByteStream, ProtocolError, type StreamHandler } from "./byte-stream.ts";
 import type { VchanEnd } from "./vchan.ts";
 
 /** Bytes that may wait for the peer to read: more means that it doesn't. */
 const MOST_QUEUED = 1 << 20;
+/** How long a closed stream waits for the peer to read the rest, in ms. */
+export const DRAIN_LIMIT = 120_000;
 
 export class VchanStream implements ByteStream {
   private queue: Uint8Array[] = [];
   private queued = 0;
   private state: "open" | "closing" | "closed" = "open";
+  private callOff = () => {};
 
   /** @param release gives memory and event channel back; called once */
   constructor(
     private readonly end: VchanEnd,
     private readonly handler: StreamHandler,
     private readonly release: () => void,
+    private readonly clock: Clock = MACHINE_CLOCK,
   ) {}
 
   send(bytes: Uint8Array): void {
@@ -31,7 +36,13 @@ export class VchanStream implements ByteStream {
   close(): void {
     if (this.state !== "open") return;
     this.state = "closing";
+    this.callOff = this.clock.after(DRAIN_LIMIT, () => this.leave());
     this.guard(() => this.finish());
+  }
+
+  /** Ends at once, whatever the peer has yet to read. The handler hears of it unless the stream was closed before. */
+  abort(reason: string): void {
+    this.give(reason);
   }
 
   /** Looks at the memory: after each signal, and once at the start. */
@@ -88,6 +99,7 @@ export class VchanStream implements ByteStream {
   private leave(): void {
     if (this.state === "closed") return;
     this.state = "closed";
+    this.callOff();
     this.queue = [];
     this.end.leave();
     this.release();

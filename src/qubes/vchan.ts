@@ -54,7 +54,7 @@ export function formatPage(page: Uint8Array, leftOrder: number, rightOrder: numb
   view.setUint16(RIGHT_ORDER, rightOrder, true);
   page[LIVE.client] = EXPECTED;
   page[LIVE.server] = THERE;
-  page[NOTIFY.client] = WRITTEN | READ;
+  page[NOTIFY.client] = WRITTEN;
   page[NOTIFY.server] = 0;
 }
 
@@ -125,7 +125,7 @@ export class VchanEnd {
     this.produced = Atomics.load(this.indices, this.writeIndex + PRODUCED);
     if (isServer) return;
     Atomics.store(this.page, LIVE.client, THERE);
-    Atomics.store(this.page, NOTIFY.server, WRITTEN | READ);
+    Atomics.store(this.page, NOTIFY.server, WRITTEN);
     signal();
   }
 

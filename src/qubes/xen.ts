@@ -23,17 +23,16 @@ import { XenStore, XenStoreError } from "./xenstore.ts";
 /** Of the rings that we offer as server: 4 KiB each. Who has more to say waits. */
 const ORDER = 12;
 
-export class Xen {
-  private readonly events = new EventChannels();
-  private readonly grants = new Grants();
+/** What vchans need of the devices. */
+type Events = Pick<EventChannels, "bindInterdomain" | "bindUnbound" | "notify" | "unbind">;
+type Pages = Pick<Grants, "map" | "grant">;
 
-  private constructor(
+export class Xen {
+  constructor(
     readonly store: XenStore,
-    xenbus: Xenbus,
-    fail: (error: Error) => void,
-  ) {
-    new Poller([xenbus, this.events], fail); // until the process ends
-  }
+    private readonly events: Events,
+    private readonly grants: Pages,
+  ) {}
 
   /**
    * @param fail hears, once it is of no use any more
@@ -48,13 +47,18 @@ export class Xen {
     }, fail);
     const [xenbus] = opened;
     if (xenbus === undefined) throw new Error("XenStore did not connect");
-    return new Xen(store, xenbus, fail);
+    const events = new EventChannels();
+    new Poller([xenbus, events], fail); // until the process ends
+    return new Xen(store, events, new Grants());
   }
 
-  /** @returns our end of a vchan that the domain serves, or will */
-  async connect(domain: number, port: number, handler: StreamHandler): Promise<ByteStream> {
+  /**
+   * @param signal ends the wait, or the channel
+   * @returns our end of a vchan that the domain serves, or will
+   */
+  async connect(domain: number, port: number, handler: StreamHandler, signal?: AbortSignal): Promise<ByteStream> {
     const own = await this.store.read("domid");
-    const { reference, channel } = await this.offer(`/local/domain/${domain}/data/vchan/${own}/${port}`);
+    const { reference, channel } = await this.offer(`/local/domain/${domain}/data/vchan/${own}/${port}`, signal);
     const held: SharedPages[] = [];
     try {
       const first = this.grants.map(domain, [reference]);
@@ -64,15 +68,18 @@ export class Xen {
       if (rings !== undefined) held.push(rings);
       const memory = layOut(first.bytes, leftOrder, rightOrder, rings?.bytes ?? new Uint8Array(0));
       const link = new Link(this.events, (fired) => this.events.bindInterdomain(domain, channel, fired));
-      return link.open("client", memory, handler, held);
+      return until(signal, link.open("client", memory, handler, held));
     } catch (error) {
       for (const pages of held) pages.release();
       throw error;
     }
   }
 
-  /** @returns our end of a vchan that we serve the domain: what is sent before it comes waits for it */
-  async serve(domain: number, port: number, handler: StreamHandler): Promise<ByteStream> {
+  /**
+   * @param signal ends the channel, also while nobody has come
+   * @returns our end of a vchan that we serve the domain: what is sent before it comes waits for it
+   */
+  async serve(domain: number, port: number, handler: StreamHandler, signal?: AbortSignal): Promise<ByteStream> {
     const count = 1 + 2 * ringPages(ORDER);
     const { pages, references } = this.grants.grant(domain, count);
     const page = pages.bytes.subarray(0, PAGE);
@@ -83,31 +90,41 @@ export class Xen {
     const memory = layOut(page, ORDER, ORDER, pages.bytes.subarray(PAGE));
     const path = `data/vchan/${domain}/${port}`;
     const link = new Link(this.events, (fired) => this.events.bindUnbound(domain, fired));
-    const withdraw = () => void this.store.rm(path).catch(() => {}); // with the connection gone, so are the keys
-    const stream = link.open("server", memory, handler, [pages], withdraw);
-    const permissions = [`n${await this.store.read("domid")}`, `r${domain}`];
-    const keys = [
-      [`${path}/ring-ref`, reference],
-      [`${path}/event-channel`, link.port],
-    ] as const;
+    const published = Promise.withResolvers<void>();
+    // With the connection gone, so are the keys. What is still being published is withdrawn behind that.
+    const withdraw = () => void published.promise.then(() => this.store.rm(path)).catch(() => {});
+    const stream = until(signal, link.open("server", memory, handler, [pages], withdraw));
     try {
-      // All at once: a peer that sees the event channel may connect in that moment, and then the keys are withdrawn.
-      await this.store.transaction(async (access) => {
-        for (const [key, value] of keys) {
-          await access.write(key, String(value));
-          await access.setPermissions(key, permissions);
-        }
-      });
+      await this.publish(path, domain, reference, link.port);
     } catch (error) {
       stream.close();
       throw error;
+    } finally {
+      published.resolve();
     }
     return stream;
   }
 
+  /** All at once: a peer that sees the event channel may connect in that moment, and then the keys are withdrawn. */
+  private async publish(path: string, domain: number, reference: number | undefined, port: number): Promise<void> {
+    const permissions = [`n${await this.store.read("domid")}`, `r${domain}`];
+    const keys = [
+      [`${path}/ring-ref`, reference],
+      [`${path}/event-channel`, port],
+    ] as const;
+    await this.store.transaction(async (access) => {
+      for (const [key, value] of keys) {
+        await access.write(key, String(value));
+        await access.setPermissions(key, permissions);
+      }
+    });
+  }
+
   /** Waits until a server has published how to reach it. */
-  private async offer(path: string): Promise<{ reference: number; channel: number }> {
+  private async offer(path: string, signal?: AbortSignal): Promise<{ reference: number; channel: number }> {
     const found = Promise.withResolvers<{ reference: number; channel: number }>();
+    found.promise.catch(() => {}); // where the watch fails first
+    onAbort(signal, found.reject);
     const look = async () => {
       const [reference, channel] = await Promise.all([
         this.readIfAllowed(`${path}/ring-ref`),
@@ -134,13 +151,25 @@ export class Xen {
   }
 }
 
+/** @returns the stream, which ends with the signal */
+function until(signal: AbortSignal | undefined, stream: VchanStream): VchanStream {
+  onAbort(signal, ({ message }) => stream.abort(message));
+  return stream;
+}
+
+function onAbort(signal: AbortSignal | undefined, act: (reason: Error) => void): void {
+  const hear = () => act(signal?.reason instanceof Error ? signal.reason : new Error("vchan: called off"));
+  if (signal?.aborted) hear();
+  else signal?.addEventListener("abort", hear, { once: true });
+}
+
 /** A vchan's event channel, and the order in which everything of it ends. */
 class Link {
   readonly port: number;
   private look: () => void = () => {};
 
   constructor(
-    private readonly events: EventChannels,
+    private readonly events: Events,
     bind: (fired: () => void) => number,
   ) {
     this.port = bind(() => this.look());

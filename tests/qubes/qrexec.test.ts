@@ -1,7 +1,7 @@
 // Qrexec's agent over vchans in plain memory, against a double of dom0's daemon.
 import { expect, test } from "bun:test";
 import { ProtocolError } from "../../src/qubes/byte-stream.ts";
-import { QrexecAgent, type QrexecChannels, type Service } from "../../src/qubes/qrexec.ts";
+import { CALL_LIMIT, QrexecAgent, type QrexecChannels, type Service } from "../../src/qubes/qrexec.ts";
 import {
   decodeExec,
   encodeNumber,
@@ -13,6 +13,7 @@ import {
 import { toHex } from "../support/frames.ts";
 import { type CallResult, QrexecDouble } from "../support/qrexec-double.ts";
 import { Random } from "../support/random.ts";
+import { SimulatedClock } from "../support/simulated-clock.ts";
 import { Switchboard } from "../support/vchans.ts";
 
 const SERVICES = new Map<string, Service>([
@@ -26,23 +27,23 @@ const SERVICES = new Map<string, Service>([
 ]);
 
 /** An agent and its dom0, greeted. */
-async function meet(version = 3) {
-  const board = new Switchboard();
+async function meet(version = 3, board = new Switchboard()) {
+  const clock = new SimulatedClock();
   const channels: QrexecChannels = {
-    connect: (_, port, handler) => board.connect(port, handler),
-    serve: (_, port, handler) => board.serve(port, handler),
+    connect: (_, port, handler, signal) => board.connect(port, handler, signal),
+    serve: (_, port, handler, signal) => board.serve(port, handler, signal),
   };
   const dom0 = new QrexecDouble(5, channels, version);
   const greeted = Promise.withResolvers<void>();
   const ended = Promise.withResolvers<string>();
-  const agent = new QrexecAgent(SERVICES, channels, greeted.resolve, ended.resolve);
+  const agent = new QrexecAgent(SERVICES, channels, greeted.resolve, ended.resolve, clock);
   const [control] = await Promise.all([
     board.serve(QREXEC_PORT, agent.handler),
     board.connect(QREXEC_PORT, dom0.handler).then((stream) => dom0.attach(stream)),
   ]);
   agent.start(control);
   await greeted.promise;
-  return { agent, dom0, ended: ended.promise, greeting: await dom0.greeted };
+  return { agent, dom0, ended: ended.promise, greeting: await dom0.greeted, board, clock };
 }
 
 function plain({ status, output, error }: CallResult): unknown[] {
@@ -114,11 +115,88 @@ test.each([2, 3])("with version %d, we call a service of dom0's", async (version
     output: "some input",
     error: "",
   });
-  dom0.refuses = true;
+  dom0.onCall = "refused";
   const refused = agent.call("dom0", "qubes.Other");
   expect(refused).rejects.toThrow("qrexec: dom0 refused the call");
   await refused.catch(() => {});
   expect(dom0.triggered).toEqual(["dom0 qubes.FeaturesRequest", "dom0 qubes.Other"]);
+});
+
+/** Lets all messages and answers to them pass. */
+async function settle(clock: SimulatedClock): Promise<void> {
+  for (let turn = 0; turn < 20; turn++) await clock.advance(0);
+}
+
+const ECHO = "root:QUBESRPC test.Echo+";
+
+/** So many calls at once. @returns the answers that are not those of their callers */
+async function misdirected(dom0: QrexecDouble, count: number, tag: string): Promise<string[]> {
+  const calls = Array.from({ length: count }, async (_, i) => {
+    const { output } = await dom0.call(`${ECHO}${tag}${i} dom0`, `input ${i}`);
+    return output === `dom0 ${tag}${i}: input ${i}` ? [] : [output];
+  });
+  return (await Promise.all(calls)).flat();
+}
+
+test("calls whose callers are gone make room for others, and end after their limit; dom0 hears of each", async () => {
+  const { dom0, clock, board } = await meet();
+  const abandoned = Array.from({ length: 70 }, () => dom0.abandon(`${ECHO}gone dom0`));
+  expect(await misdirected(dom0, 50, "one")).toEqual([]);
+  await clock.advance(CALL_LIMIT - 1);
+  expect(board.awaited.length).toBeGreaterThan(0);
+  expect(board.awaited.length).toBeLessThan(64);
+  await clock.advance(1);
+  expect(board.awaited).toEqual([]);
+  await settle(clock);
+  expect(new Set(dom0.terminated)).toEqual(new Set(Array.from({ length: 120 }, (_, i) => 1024 + i)));
+  expect(dom0.terminated.length).toBe(120);
+  expect(abandoned.length).toBe(70);
+  expect(clock.pending).toBe(0);
+});
+
+test("calls end with their control channel: the next daemon's have the same ports, and their own answers", async () => {
+  const board = new Switchboard();
+  const first = await meet(3, board);
+  for (let i = 0; i < 30; i++) first.dom0.abandon(`${ECHO}old dom0`);
+  await settle(first.clock);
+  const unanswered = first.agent.call("dom0", "qubes.FeaturesRequest").catch(String);
+  first.dom0.detach();
+  expect(await first.ended).toBe("the peer closed the channel");
+  expect(board.awaited).toEqual([]);
+  expect(await unanswered).toBe("Error: qrexec: the peer closed the channel");
+  const second = await meet(3, board);
+  expect(await misdirected(second.dom0, 50, "new")).toEqual([]);
+});
+
+test.each([
+  ["does not answer", "ignored", "Error: qrexec: dom0 did not answer within 120 s", []],
+  ["announces and then gives up", "abandoned", "Error: qrexec: no answer within 120 s", [1024]],
+] as const)(
+  "a call of ours that dom0 %s ends after its limit, and nothing is left of it",
+  async (_, fate, error, ports) => {
+    const { agent, dom0, clock, board } = await meet();
+    dom0.onCall = fate;
+    const outcome = agent.call("dom0", "qubes.FeaturesRequest").then(() => "answered", String);
+    await settle(clock);
+    expect(board.offered).toEqual([...ports]);
+    await clock.advance(CALL_LIMIT);
+    expect([await outcome, board.offered]).toEqual([error, []]);
+    await settle(clock);
+    expect([dom0.terminated, clock.pending]).toEqual([[...ports], 0]);
+    dom0.onCall = "answered";
+    expect((await agent.call("dom0", "qubes.FeaturesRequest")).status).toBe(0);
+  },
+);
+
+test("a caller who comes but never ends its input is cut off after the limit", async () => {
+  const { clock, dom0, board } = await meet();
+  const port = dom0.abandon(`${ECHO}slow dom0`);
+  const reasons: string[] = [];
+  const stream = await board.serve(port, { received: () => {}, closed: (reason) => reasons.push(reason) });
+  stream.send(encodeNumber(QREXEC.HELLO, 3));
+  await clock.advance(CALL_LIMIT + 1);
+  await settle(clock);
+  expect([reasons, dom0.terminated]).toEqual([["the peer closed the channel"], [port]]);
 });
 
 /** An agent with its control channel in the test's hands. */

@@ -2,8 +2,10 @@
 import { describe, expect, test } from "bun:test";
 import { ProtocolError } from "../../src/qubes/byte-stream.ts";
 import { formatPage, layOut, PAGE, readOffer, VchanEnd, type VchanMemory } from "../../src/qubes/vchan.ts";
+import { DRAIN_LIMIT, VchanStream } from "../../src/qubes/vchan-stream.ts";
 import { payload, toHex } from "../support/frames.ts";
 import { Random } from "../support/random.ts";
+import { SimulatedClock } from "../support/simulated-clock.ts";
 import { streamPair, vchanMemory } from "../support/vchans.ts";
 
 function ends(memory: VchanMemory) {
@@ -22,14 +24,14 @@ test("the shared page of a server is as Xen's public header has it", () => {
   const page = new Uint8Array(PAGE);
   formatPage(page, 10, 11);
   expect(toHex(page.subarray(0, 32))).toBe(
-    ["00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00", "0a 00 0b 00 02 01 03 00 00 00 00 00 00 00 00 00"].join("\n"),
+    ["00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00", "0a 00 0b 00 02 01 01 00 00 00 00 00 00 00 00 00"].join("\n"),
   );
 });
 
 test("a client says that it is there and signals once", () => {
   const memory = vchanMemory(10, 11);
   const { server, signals } = ends(memory);
-  expect(toHex(memory.page.subarray(16, 24))).toBe("0a 00 0b 00 01 01 03 03");
+  expect(toHex(memory.page.subarray(16, 24))).toBe("0a 00 0b 00 01 01 01 01");
   expect(signals).toEqual({ server: 0, client: 1 });
   expect([server.expecting, server.abandoned]).toEqual([false, false]);
 });
@@ -165,6 +167,20 @@ test("a stream gives up a peer who does not read", () => {
   );
   for (let i = 0; i < 20; i++) server.send(new Uint8Array(60_000));
   expect(reasons).toEqual(["vchan: the peer does not read"]);
+});
+
+test("a closed stream waits so long for a peer who does not read the rest, and no longer", async () => {
+  const clock = new SimulatedClock();
+  let released = 0;
+  const memory = vchanMemory(10, 11);
+  const end = new VchanEnd(memory, "server", () => {});
+  const stream = new VchanStream(end, { received: () => {}, closed: () => {} }, () => released++, clock);
+  stream.send(payload(5000));
+  stream.close();
+  await clock.advance(DRAIN_LIMIT - 1);
+  expect(released).toBe(0);
+  await clock.advance(1);
+  expect([released, memory.page[21]]).toEqual([1, 0]);
 });
 
 test("a stream survives a peer who writes at random into all of the memory: it closes, once", async () => {

@@ -34,8 +34,8 @@ export class QrexecDouble {
   readonly triggered: string[] = [];
   /** Ports whose connection the agent has reported as ended. */
   readonly terminated: number[] = [];
-  /** Whether calls of the domain's are refused. */
-  refuses = false;
+  /** What becomes of calls of the domain's. Ignored: not even refused; abandoned: announced, and then nobody comes. */
+  onCall: "answered" | "refused" | "ignored" | "abandoned" = "answered";
   readonly greeted: Promise<number>;
   private control: ByteStream | undefined;
   private port = 1024;
@@ -63,6 +63,18 @@ export class QrexecDouble {
   attach(control: ByteStream): void {
     this.control = control;
     control.send(encodeNumber(QREXEC.HELLO, this.version));
+  }
+
+  /** Announces a call, whose caller is gone before it serves the port. @returns the port */
+  abandon(command: string): number {
+    const port = this.port++;
+    this.control?.send(encodeExec(QREXEC.EXEC_CMDLINE, { domain: 0, port, text: command }));
+    return port;
+  }
+
+  /** Goes away, as the daemon does when it is restarted. */
+  detach(): void {
+    this.control?.close();
   }
 
   /** Runs a command line there, as qvm-run does. */
@@ -106,12 +118,14 @@ export class QrexecDouble {
   /** Lets the domain's call succeed, with its input as output. */
   private async answer(target: string, service: string, ident: Uint8Array): Promise<void> {
     this.triggered.push(`${target} ${service}`);
-    if (this.refuses) {
+    if (this.onCall === "ignored") return;
+    if (this.onCall === "refused") {
       this.control?.send(encodeQrexec(QREXEC.SERVICE_REFUSED, ident));
       return;
     }
     const port = this.port++;
     this.control?.send(encodeExec(QREXEC.SERVICE_CONNECT, { domain: 0, port, text: textOf(ident) }));
+    if (this.onCall === "abandoned") return;
     const stream: ByteStream = await this.channels.connect(
       this.domain,
       port,

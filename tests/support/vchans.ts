@@ -40,27 +40,58 @@ export function streamPair(
 
 /** One machine's vchans: who serves a port, and who connects to it. */
 export class Switchboard {
-  private readonly offers = new Map<number, (client: StreamHandler) => ByteStream>();
-  private readonly waiting = new Map<number, () => void>();
+  private readonly offers = new Map<number, (client: StreamHandler) => VchanStream>();
+  private readonly waiting = new Map<number, Set<() => void>>();
+
+  /** Ports that are served and have no client yet, as XenStore has keys of them; and those that somebody waits for. */
+  get offered(): number[] {
+    return [...this.offers.keys()];
+  }
+
+  get awaited(): number[] {
+    return [...this.waiting].flatMap(([port, { size }]) => Array<number>(size).fill(port));
+  }
 
   /** @returns the server's end as soon as it has a client */
-  serve(port: number, handler: StreamHandler): Promise<ByteStream> {
-    return new Promise((resolve) => {
-      this.offers.set(port, (clientHandler) => {
-        this.offers.delete(port);
-        const { server, client } = streamPair(handler, clientHandler);
-        resolve(server);
-        return client;
-      });
-      this.waiting.get(port)?.();
-      this.waiting.delete(port);
+  async serve(port: number, handler: StreamHandler, signal?: AbortSignal): Promise<ByteStream> {
+    const come = Promise.withResolvers<VchanStream>();
+    const offer = (clientHandler: StreamHandler) => {
+      this.offers.delete(port);
+      const { server, client } = streamPair(handler, clientHandler);
+      come.resolve(server);
+      return client;
+    };
+    this.offers.set(port, offer);
+    for (const look of this.waiting.get(port) ?? []) look();
+    this.waiting.delete(port);
+    return until(signal, come, () => {
+      if (this.offers.get(port) === offer) this.offers.delete(port);
     });
   }
 
-  async connect(port: number, handler: StreamHandler): Promise<ByteStream> {
-    const offer = this.offers.get(port);
-    if (offer !== undefined) return offer(handler);
-    await new Promise<void>((resolve) => this.waiting.set(port, resolve));
-    return this.connect(port, handler);
+  /** Whoever waits for a port gets it, whoever serves it: the first to have come, as with Xen. */
+  async connect(port: number, handler: StreamHandler, signal?: AbortSignal): Promise<ByteStream> {
+    const found = Promise.withResolvers<VchanStream>();
+    const look = () => {
+      const offer = this.offers.get(port);
+      if (offer !== undefined) found.resolve(offer(handler));
+      else this.waiting.set(port, (this.waiting.get(port) ?? new Set()).add(look));
+    };
+    look();
+    return until(signal, found, () => this.waiting.get(port)?.delete(look));
   }
+}
+
+/** @returns the stream, which ends with the signal; so does the wait for it */
+async function until(
+  signal: AbortSignal | undefined,
+  stream: PromiseWithResolvers<VchanStream>,
+  callOff: () => void,
+): Promise<ByteStream> {
+  signal?.addEventListener("abort", () => {
+    callOff();
+    stream.reject(signal.reason);
+    void stream.promise.then((opened) => opened.abort("called off")).catch(() => {});
+  });
+  return stream.promise;
 }
