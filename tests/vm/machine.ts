@@ -16,8 +16,8 @@ const KERNEL_OPTIONS = "console=ttyS0 quiet loglevel=3 panic=-1";
  */
 const CPU = "max,-erms,-fsrm,-smap";
 
-/** From the kernel's first instruction to forwarding takes 4 s here; in ms. */
-const BOOT_PATIENCE = 60_000;
+/** From the kernel's first instruction to forwarding takes 4 s here, on a busy machine minutes; in ms. */
+const BOOT_PATIENCE = 300_000;
 
 export interface MachineOptions {
   /** Path of a configuration for QEMU's firmware configuration. */
