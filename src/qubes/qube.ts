@@ -28,7 +28,7 @@ const PAUSE = 300;
 const MOST_CLIENTS = 63;
 /** Until it is said that QubesDB does not answer, in ms. */
 const PATIENCE = 10_000;
-/** Characters of a problem's text in QubesDB, which has room for 3072 bytes. */
+/** Characters of a problem's text in QubesDB, which has room for 3071 bytes. */
 const MOST_TEXT = 1000;
 
 /**

@@ -23,8 +23,8 @@ const PATH = 1;
 const PATH_ROOM = 64;
 const LENGTH = 68;
 
-/** Longest value in bytes. */
-export const QDB_VALUE_LENGTH = 3072;
+/** Longest value in bytes: the daemon takes fewer than its QDB_MAX_DATA, and ends when a domain sends as many. */
+export const QDB_VALUE_LENGTH = 3071;
 
 const PATH_PATTERN = /^[A-Za-z0-9_/.:@][A-Za-z0-9_/.:@-]*$/;
 
