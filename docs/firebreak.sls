@@ -39,7 +39,7 @@ firebreak-qube:
       - kernel: firebreak
       - kernelopts: console=hvc0 quiet loglevel=3 panic=-1
       - memory: 128
-      - maxmem: 128
+      - maxmem: 0
       - vcpus: 2
       - netvm: sys-net
       - provides-network: True
@@ -51,5 +51,7 @@ firebreak-qube:
         - qubes-firewall
         - no-default-kernelopts
         - skip-update
+      - disable:
+        - ipv6
     - require:
       - cmd: firebreak-unpacked

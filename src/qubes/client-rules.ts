@@ -1,5 +1,6 @@
 // The rules of clients as QubesDB has them: below /qubes-firewall/ADDRESS/ a policy and numbered rules, which are in force
 // only from the write to /qubes-firewall/ADDRESS on. What can't be understood whole drops everything of that client.
+// In a database that is filled anew a client keeps its last rules until its own are written, or it is connected no more.
 import { parseAddress } from "../control/address.ts";
 import type { Policy } from "../control/config-values.ts";
 import { quote } from "../control/quote.ts";
@@ -22,6 +23,8 @@ export interface ClientRules {
 export const DROP_EVERYTHING: ClientRules = { policy: "drop", rules: [] };
 
 const ROOT = "/qubes-firewall/";
+const MAPPED = "/mapped-ip/";
+const CONNECTED = "/connected-ips";
 const RULE_NUMBER = /^[0-9]{4}$/;
 
 /** @param address the client's, of IPv4. @returns its rules as they stand in the database now */
@@ -47,6 +50,8 @@ export function readClientRules(database: Database, address: string): ClientRule
 /** The rules that are in force, by the client's address as text. */
 export class CommittedRules {
   private readonly committed = new Map<string, ClientRules>();
+  /** Keys of clients whose last rules are in force because the database has none yet: what dom0 had given them. */
+  private readonly kept = new Map<string, ReadonlyMap<string, string>>();
 
   constructor(private readonly database: Database) {}
 
@@ -54,20 +59,36 @@ export class CommittedRules {
     return this.committed.get(address);
   }
 
+  /** The database as it is in force: of clients with their last rules, so is what they were told of addresses. */
+  get inForce(): Pick<Database, "get"> {
+    const kept = new Map([...this.kept.values()].flatMap((keys) => [...keys]));
+    return { get: (path) => kept.get(path) ?? this.database.get(path) };
+  }
+
   /** @returns what is wrong with rules, a line for each client that has an error in them */
   errors(): string[] {
     return [...this.committed.values()].flatMap(({ error }) => error ?? []);
   }
 
-  /** Everything was read anew: what is there is in force. @returns the clients whose rules are others than before */
-  readAll(): string[] {
-    const addresses = new Set(this.database.below(ROOT).map(([name]) => name.split("/")[0] ?? ""));
-    for (const address of this.committed.keys()) if (!addresses.has(address)) this.committed.delete(address);
-    return [...addresses].filter((address) => this.commit(address));
+  /**
+   * Everything was read anew: what has been written whole is in force. Where only our connection broke, while dom0 was rewriting
+   * a client's rules, their commit key is there from before, and with it the beginning of the new ones: never more than they
+   * allow, because the policy is written first and qubesd knows only drop (qubes-core-admin, Firewall.policy).
+   * @param before the database as it was until now
+   * @returns the clients whose rules are others than before
+   */
+  readAll(before: Database): string[] {
+    const present = this.database.below(ROOT).map(([name]) => name);
+    for (const address of this.committed.keys()) {
+      if (!present.includes(address) && !this.kept.has(address)) this.kept.set(address, mappingOf(before, address));
+    }
+    this.forgetDisconnected();
+    return present.filter((address) => this.commit(address));
   }
 
   /** @param path one that was written. @returns the client whose rules are in force by that */
   written(path: string): string | undefined {
+    if (path === CONNECTED) this.forgetDisconnected();
     const address = clientOf(path);
     if (address !== undefined) this.commit(address);
     return address;
@@ -78,10 +99,26 @@ export class CommittedRules {
     if (path === ROOT) {
       const had = this.committed.size > 0;
       this.committed.clear();
+      this.kept.clear();
       return had;
     }
     const address = clientOf(path);
-    return address !== undefined && this.committed.delete(address);
+    return address !== undefined && this.forget(address);
+  }
+
+  /** Of the clients that keep their last rules, those that dom0 does not count among the connected ones any more have none. */
+  private forgetDisconnected(): void {
+    const connected = new Set((this.database.get(CONNECTED) ?? "").split(" "));
+    for (const [address, mapping] of this.kept) {
+      // Dom0 lists a client by the address that it was told.
+      const seen = mapping.get(`${MAPPED}${address}/visible-ip`) ?? address;
+      if (!connected.has(address) && !connected.has(seen)) this.forget(address);
+    }
+  }
+
+  private forget(address: string): boolean {
+    this.kept.delete(address);
+    return this.committed.delete(address);
   }
 
   /** @returns whether that changed anything */
@@ -90,8 +127,15 @@ export class CommittedRules {
     const rules = readClientRules(this.database, address);
     const changed = !Bun.deepEquals(rules, this.committed.get(address));
     this.committed.set(address, rules);
+    this.kept.delete(address);
     return changed;
   }
+}
+
+/** @returns a client's keys below /mapped-ip */
+function mappingOf(database: Database, address: string): ReadonlyMap<string, string> {
+  const root = `${MAPPED}${address}/`;
+  return new Map(database.below(root).map(([name, value]) => [root + name, value]));
 }
 
 /** @returns the IPv4 address of a path /qubes-firewall/ADDRESS, undefined of any other */

@@ -22,7 +22,8 @@ export interface ClientVif {
 }
 
 export interface QubeState {
-  readonly database: Database;
+  /** QubesDB as it is in force. */
+  readonly database: Pick<Database, "get">;
   /** The rules in force, by the client's address as text. */
   rulesOf(address: string): ClientRules | undefined;
   /** Those of clients; no two with one address. */
@@ -152,13 +153,13 @@ function distinct(clients: readonly ClientConfig[], problems: string[]): ClientC
   });
 }
 
-function readAddress(database: Database, key: string, problems: string[]): number | undefined {
+function readAddress(database: QubeState["database"], key: string, problems: string[]): number | undefined {
   const text = database.get(key);
   return text === undefined || text === "" ? undefined : readAddressText(text, key, problems);
 }
 
 /** A key with any number of addresses, spaces between. */
-function readAddresses(database: Database, key: string, problems: string[]): number[] {
+function readAddresses(database: QubeState["database"], key: string, problems: string[]): number[] {
   const words = (database.get(key) ?? "").split(" ").filter((word) => word !== "");
   return words.flatMap((word) => readAddressText(word, key, problems) ?? []);
 }

@@ -8,7 +8,8 @@ import { Firewall } from "../control/firewall.ts";
 import { log } from "../control/log.ts";
 import { stopAsked } from "../control/run.ts";
 import { listDevices } from "../linux/interfaces.ts";
-import { CommittedRules } from "./client-rules.ts";
+import { CommittedRules, type Database } from "./client-rules.ts";
+import { FeatureRequest } from "./feature-request.ts";
 import { reportMemory } from "./memory-report.ts";
 import { NameKeys } from "./name-keys.ts";
 import { QrexecAgent, type QrexecChannels } from "./qrexec.ts";
@@ -28,6 +29,9 @@ const PAUSE = 300;
 const MOST_CLIENTS = 63;
 /** Until it is said that QubesDB does not answer, in ms. */
 const PATIENCE = 10_000;
+const INCOMPLETE =
+  "QubesDB has no /connected-ips; nothing is forwarded until dom0 has written it, as it does for each qube that provides " +
+  "network (qvm-prefs NAME provides_network True)";
 /** Characters of a problem's text in QubesDB, which has room for 3071 bytes. */
 const MOST_TEXT = 1000;
 
@@ -59,6 +63,9 @@ export class Qube {
   private firewall: Firewall | undefined;
   /** Once dom0's daemon has greeted it. */
   private agent: QrexecAgent | undefined;
+  private readonly features = new FeatureRequest(() => {
+    return this.database.synchronised ? this.agent?.call("dom0", "qubes.FeaturesRequest") : undefined;
+  }, log);
   /** Clients whose rules are new since the last configuration was put in force. */
   private readonly unhandled = new Set<string>();
   private readonly timers = new Set<ReturnType<typeof setTimeout>>();
@@ -79,7 +86,7 @@ export class Qube {
     private readonly options?: QubeOptions,
   ) {
     this.database = new QubesDb((handler) => xen.connect(DOM0, QUBESDB_PORT, handler), {
-      synchronised: () => this.synchronised(),
+      synchronised: (before) => this.synchronised(before),
       written: (path) => this.written(path),
       removed: (path) => this.removed(path),
       trouble: log,
@@ -96,7 +103,8 @@ export class Qube {
     this.endReport = reportMemory(store);
     void this.serveQrexec();
     this.later(PATIENCE, () => {
-      if (!this.database.synchronised) log("QubesDB does not answer; nothing is forwarded until it does");
+      if (this.database.filling) log(INCOMPLETE);
+      else if (!this.database.synchronised) log("QubesDB does not answer; nothing is forwarded until it does");
     });
     process.on("SIGUSR1", () => this.describe().forEach(log));
     process.stdin.on("data", () => this.describe().forEach(log));
@@ -108,18 +116,19 @@ export class Qube {
     process.stdin.destroy(); // listening to it would keep the program running
     for (const timer of this.timers) clearTimeout(timer);
     this.endReport();
+    this.features.stop();
     await this.adapted;
     await this.firewall?.stop();
     this.database.close();
   }
 
-  private synchronised(): void {
+  private synchronised(before: Database): void {
     const isFirst = this.firewall === undefined;
     log(isFirst ? `QubesDB answered after ${Math.round(performance.now())} ms` : "QubesDB is back");
-    for (const address of this.rules.readAll()) this.unhandled.add(address);
+    for (const address of this.rules.readAll(before)) this.unhandled.add(address);
     this.database.write("/features-request/qubes-firewall", "1");
     this.database.write("/features-request/firebreak-version", version);
-    void this.requestFeatures();
+    this.features.start();
     this.touch();
   }
 
@@ -165,7 +174,7 @@ export class Qube {
     const clients = made.filter((vif) => vif !== uplinkVif);
     const uplink = uplinkVif ?? devices.find(({ mac }) => uplinkMac !== undefined && formatMac(mac) === uplinkMac);
     const { config, problems } = makeQubeConfig({
-      database: this.database,
+      database: this.rules.inForce,
       rulesOf: (address) => this.rules.get(address),
       vifs: clients.slice(0, MOST_CLIENTS).map(({ name, address = 0 }) => ({ name, address })),
       uplink: uplink?.name,
@@ -232,7 +241,7 @@ export class Qube {
         this.xen,
         () => {
           this.agent = agent;
-          void this.requestFeatures();
+          this.features.start();
         },
         ended.resolve,
       );
@@ -245,16 +254,6 @@ export class Qube {
         if (!this.isStopping) log(`qrexec: ${error instanceof Error ? error.message : String(error)}; trying again`);
         await new Promise<void>((resolve) => this.later(PAUSE, resolve));
       }
-    }
-  }
-
-  /** Lets dom0 read what we support. */
-  private async requestFeatures(): Promise<void> {
-    if (this.agent === undefined || !this.database.synchronised) return;
-    try {
-      await this.agent.call("dom0", "qubes.FeaturesRequest");
-    } catch (error) {
-      if (!this.isStopping) log(`features not announced: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
 

@@ -23,7 +23,7 @@ const PATH = 1;
 const PATH_ROOM = 64;
 const LENGTH = 68;
 
-/** Longest value in bytes: the daemon takes fewer than its QDB_MAX_DATA, and ends when a domain sends as many. */
+/** Longest value in bytes. Dom0's daemon ends itself over a longer one (daemon/db-cmds.c, verify_hdr). */
 export const QDB_VALUE_LENGTH = 3071;
 
 const PATH_PATTERN = /^[A-Za-z0-9_/.:@][A-Za-z0-9_/.:@-]*$/;

@@ -1,11 +1,17 @@
 // QubesDB's client: a copy of the database that dom0 keeps for this domain, always in step, and the keys that we write
-// there. While dom0 is away the copy stays as it was; when it is back everything is read again and what differs is told.
+// there. While dom0 is away the copy stays as it was; when it is back everything is read again. A daemon that was restarted is
+// filled key by key: the copy stays as it was until the last of the base keys is there.
+import { type Clock, MACHINE_CLOCK } from "../control/clock.ts";
 import { type ByteStream, Framer, ProtocolError, type StreamHandler } from "./byte-stream.ts";
+import type { Database } from "./client-rules.ts";
 import { decodeQdb, encodeQdb, QDB, QDB_HEADER_LENGTH, type QdbMessage, qdbValueLength } from "./qubesdb-wire.ts";
 
 export interface QubesDbListener {
-  /** The copy is that of dom0 again, after the start and after each interruption; anything may have changed. */
-  synchronised(): void;
+  /**
+   * The copy is that of dom0 again, after the start and after each interruption; anything may have changed.
+   * @param before the copy as it was until now
+   */
+  synchronised(before: Database): void;
   /** One key was written, maybe with the value it had. */
   written(path: string): void;
   /** One key, or with a slash at the end all below, was removed. */
@@ -17,6 +23,12 @@ export interface QubesDbListener {
 /** Keys that are kept: more can't be meant. */
 const MOST_KEYS = 65536;
 
+/**
+ * Qubesd writes it behind all other base keys (qubes-core-admin, create_qdb_entries, and then reload_connected_ips), for each
+ * qube that provides network. What clients were given and their rules come after it.
+ */
+const LAST_BASE_KEY = "/connected-ips";
+
 /** Until the connection is tried again, in ms. */
 const PAUSE = 200;
 
@@ -24,11 +36,11 @@ export class QubesDb {
   private entries = new Map<string, string>();
   /** What we have written. */
   private readonly own = new Map<string, string>();
-  /** The copy that is being read. */
+  /** The copy that is being read, or filled. */
   private incoming = new Map<string, string>();
   private stream: ByteStream | undefined;
-  private timer: ReturnType<typeof setTimeout> | undefined;
-  private state: "away" | "reading" | "synchronised" | "closed" = "away";
+  private callOff = () => {};
+  private state: "away" | "reading" | "filling" | "synchronised" | "closed" = "away";
 
   /**
    * Connects, and stays connected until `close`.
@@ -37,12 +49,18 @@ export class QubesDb {
   constructor(
     private readonly connect: (handler: StreamHandler) => Promise<ByteStream>,
     private readonly listener: QubesDbListener,
+    private readonly clock: Clock = MACHINE_CLOCK,
   ) {
     void this.open();
   }
 
   get synchronised(): boolean {
     return this.state === "synchronised";
+  }
+
+  /** Whether dom0 answered, but has not written all base keys. */
+  get filling(): boolean {
+    return this.state === "filling";
   }
 
   /** The value as dom0 last had it. */
@@ -52,8 +70,7 @@ export class QubesDb {
 
   /** @returns the keys below a path that ends in a slash, what stands behind that, with their values; sorted */
   below(path: string): [name: string, value: string][] {
-    const found = [...this.entries].filter(([key]) => key.startsWith(path));
-    return found.map(([key, value]): [string, string] => [key.slice(path.length), value]).sort(byName);
+    return below(this.entries, path);
   }
 
   /**
@@ -77,7 +94,7 @@ export class QubesDb {
 
   close(): void {
     this.state = "closed";
-    clearTimeout(this.timer);
+    this.callOff();
     this.stream?.close();
   }
 
@@ -119,7 +136,7 @@ export class QubesDb {
     this.stream = undefined;
     this.state = "away";
     this.listener.trouble(`QubesDB: ${reason}; connecting again`);
-    this.timer = setTimeout(() => void this.open(), PAUSE);
+    this.callOff = this.clock.after(PAUSE, () => void this.open());
   }
 
   private send(type: number, path: string): void {
@@ -142,25 +159,35 @@ export class QubesDb {
       keep(this.incoming, path, value);
       return;
     }
+    this.state = "filling";
+    this.adopt();
+  }
+
+  /** Takes what was read for the truth, once it is all there. */
+  private adopt(): void {
+    if (this.state !== "filling" || !this.incoming.has(LAST_BASE_KEY)) return;
+    const last = this.entries;
     this.entries = this.incoming;
     this.incoming = new Map();
     this.state = "synchronised";
     for (const [key, wanted] of this.own) {
       if (this.entries.get(key) !== wanted) this.write(key, wanted);
     }
-    this.listener.synchronised();
+    this.listener.synchronised({ get: (path) => last.get(path), below: (path) => below(last, path) });
   }
 
-  /** While everything is being read, a change belongs to what is read. */
+  /** While everything is being read, or filled, a change belongs to that. */
   private hearWrite({ path, value }: QdbMessage): void {
     if (path === "") throw new ProtocolError("a key without a name is written");
-    keep(this.state === "reading" ? this.incoming : this.entries, path, value);
+    const isNew = this.state !== "synchronised";
+    keep(isNew ? this.incoming : this.entries, path, value);
     this.send(QDB.RESP_OK, path);
-    if (this.state === "synchronised") this.listener.written(path);
+    if (isNew) this.adopt();
+    else this.listener.written(path);
   }
 
   private hearRemoval(path: string): void {
-    const entries = this.state === "reading" ? this.incoming : this.entries;
+    const entries = this.state === "synchronised" ? this.entries : this.incoming;
     if (!path.endsWith("/")) entries.delete(path);
     else for (const key of [...entries.keys()]) if (key.startsWith(path)) entries.delete(key);
     this.send(QDB.RESP_OK, path);
@@ -171,6 +198,11 @@ export class QubesDb {
 function keep(entries: Map<string, string>, path: string, value: string): void {
   entries.set(path, value);
   if (entries.size > MOST_KEYS) throw new ProtocolError(`more than ${MOST_KEYS} keys`);
+}
+
+function below(entries: ReadonlyMap<string, string>, path: string): [name: string, value: string][] {
+  const found = [...entries].filter(([key]) => key.startsWith(path));
+  return found.map(([key, value]): [string, string] => [key.slice(path.length), value]).sort(byName);
 }
 
 function byName([one]: [string, string], [other]: [string, string]): number {

@@ -6,11 +6,15 @@ import type { Service } from "./qrexec.ts";
 /** `date -u -Iseconds`, whose offset some write without a colon. */
 const DATE = /^(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(?:[+-]00:?00|Z)\s*$/;
 
+/** What dom0 calls around a suspend of the machine: there is nothing to prepare here, and dom0 waits for the answer. */
+const SUSPENSION = ["qubes.SuspendPreAll", "qubes.SuspendPre", "qubes.SuspendPost", "qubes.SuspendPostAll"];
+
 /** @param describe lines about uplink, clients, frames and flows as they are now */
 export function makeServices(describe: () => readonly string[]): ReadonlyMap<string, Service> {
   return new Map<string, Service>([
     ["qubes.SetDateTime", async ({ input }) => setDateTime(await input)],
     ["qubes.WaitForSession", async () => ({ status: 0 })], // there is no session that could take longer
+    ...SUSPENSION.map((name): [string, Service] => [name, async () => ({ status: 0 })]),
     ["firebreak.Status", async () => ({ status: 0, output: `${statusLines(describe()).join("\n")}\n` })],
   ]);
 }

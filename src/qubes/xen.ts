@@ -23,17 +23,16 @@ import { XenStore, XenStoreError } from "./xenstore.ts";
 /** Of the rings that we offer as server: 4 KiB each. Who has more to say waits. */
 const ORDER = 12;
 
-export class Xen {
-  private readonly events = new EventChannels();
-  private readonly grants = new Grants();
+/** What vchans need of the devices. */
+type Events = Pick<EventChannels, "bindInterdomain" | "bindUnbound" | "notify" | "unbind">;
+type Pages = Pick<Grants, "map" | "grant">;
 
-  private constructor(
+export class Xen {
+  constructor(
     readonly store: XenStore,
-    xenbus: Xenbus,
-    fail: (error: Error) => void,
-  ) {
-    new Poller([xenbus, this.events], fail); // until the process ends
-  }
+    private readonly events: Events,
+    private readonly grants: Pages,
+  ) {}
 
   /**
    * @param fail hears, once it is of no use any more
@@ -48,7 +47,9 @@ export class Xen {
     }, fail);
     const [xenbus] = opened;
     if (xenbus === undefined) throw new Error("XenStore did not connect");
-    return new Xen(store, xenbus, fail);
+    const events = new EventChannels();
+    new Poller([xenbus, events], fail); // until the process ends
+    return new Xen(store, events, new Grants());
   }
 
   /**
@@ -58,7 +59,6 @@ export class Xen {
   async connect(domain: number, port: number, handler: StreamHandler, signal?: AbortSignal): Promise<ByteStream> {
     const own = await this.store.read("domid");
     const { reference, channel } = await this.offer(`/local/domain/${domain}/data/vchan/${own}/${port}`, signal);
-    signal?.throwIfAborted();
     const held: SharedPages[] = [];
     try {
       const first = this.grants.map(domain, [reference]);
@@ -169,7 +169,7 @@ class Link {
   private look: () => void = () => {};
 
   constructor(
-    private readonly events: EventChannels,
+    private readonly events: Events,
     bind: (fired: () => void) => number,
   ) {
     this.port = bind(() => this.look());

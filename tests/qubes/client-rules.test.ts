@@ -3,6 +3,7 @@ import { expect, test } from "bun:test";
 import { CommittedRules, DROP_EVERYTHING, readClientRules } from "../../src/qubes/client-rules.ts";
 import { databaseOf } from "../support/database.ts";
 
+const NONE = databaseOf({});
 const ADDRESS = "10.137.0.9";
 const ROOT = `/qubes-firewall/${ADDRESS}`;
 
@@ -52,7 +53,7 @@ test("any error drops everything and says where it is", () => {
 test("rules are in force from the write to the client's own key on, not before", () => {
   const entries: Record<string, string> = { [`${ROOT}/policy`]: "accept", [ROOT]: "" };
   const rules = new CommittedRules(databaseOf(entries));
-  expect(rules.readAll()).toEqual([ADDRESS]);
+  expect(rules.readAll(NONE)).toEqual([ADDRESS]);
   entries[`${ROOT}/policy`] = "drop";
   expect(rules.written(`${ROOT}/policy`)).toBeUndefined();
   expect(rules.get(ADDRESS)?.policy).toBe("accept");
@@ -63,7 +64,7 @@ test("rules are in force from the write to the client's own key on, not before",
 test("rules that are removed stay in force until something else is written, or the client's key is removed", () => {
   const entries: Record<string, string> = { [`${ROOT}/policy`]: "accept", [ROOT]: "" };
   const rules = new CommittedRules(databaseOf(entries));
-  rules.readAll();
+  rules.readAll(NONE);
   delete entries[`${ROOT}/policy`];
   expect(rules.removed(`${ROOT}/`)).toBeFalse();
   expect(rules.get(ADDRESS)?.policy).toBe("accept");
@@ -75,23 +76,57 @@ test("rules that are removed stay in force until something else is written, or t
 test("after everything was read anew, only clients whose rules differ are named", () => {
   const other = "/qubes-firewall/10.137.0.10";
   const entries: Record<string, string> = { [`${ROOT}/policy`]: "accept", [`${other}/policy`]: "drop" };
+  entries[ROOT] = entries[other] = "";
   const rules = new CommittedRules(databaseOf(entries));
-  expect(rules.readAll()).toEqual(["10.137.0.10", ADDRESS]);
-  expect(rules.readAll()).toEqual([]);
+  expect(rules.readAll(NONE)).toEqual(["10.137.0.10", ADDRESS]);
+  expect(rules.readAll(NONE)).toEqual([]);
   delete entries[`${other}/policy`];
+  delete entries[other];
   entries[`${ROOT}/0000`] = "nonsense";
-  expect(rules.readAll()).toEqual([ADDRESS]);
+  expect(rules.readAll(NONE)).toEqual([ADDRESS]);
   expect(rules.get("10.137.0.10")).toBeUndefined();
   expect(rules.errors()).toEqual([
     'client 10.137.0.9: rule 0000: "nonsense" is not key=value (write action=accept proto=tcp dstports=443)',
   ]);
 });
 
+test("in a database that is filled anew, a client keeps its last rules until its own are written whole", () => {
+  const before = databaseOf({ [`/mapped-ip/${ADDRESS}/visible-ip`]: "192.168.1.128", [`${ROOT}/policy`]: "accept" });
+  const entries: Record<string, string> = { [`${ROOT}/policy`]: "accept", [ROOT]: "" };
+  const rules = new CommittedRules(databaseOf(entries));
+  rules.readAll(NONE);
+  delete entries[ROOT];
+  delete entries[`${ROOT}/policy`];
+  entries["/connected-ips"] = "10.137.0.8 192.168.1.128"; // dom0 lists what clients were told
+  expect(rules.readAll(before)).toEqual([]);
+  expect(rules.readAll(databaseOf(entries))).toEqual([]); // filled anew once more
+  const told = () => rules.inForce.get(`/mapped-ip/${ADDRESS}/visible-ip`);
+  expect([rules.get(ADDRESS)?.policy, told()]).toEqual(["accept", "192.168.1.128"]);
+  entries[`${ROOT}/policy`] = "drop";
+  expect(rules.written(`${ROOT}/policy`)).toBeUndefined();
+  expect([rules.get(ADDRESS)?.policy, told()]).toEqual(["accept", "192.168.1.128"]);
+  rules.written(ROOT);
+  expect([rules.get(ADDRESS)?.policy, told()]).toEqual(["drop", undefined]);
+});
+
+test("the last rules of a client that is not connected any more are gone, at once or when dom0 says so", () => {
+  const entries: Record<string, string> = { [`${ROOT}/policy`]: "accept", [ROOT]: "" };
+  const rules = new CommittedRules(databaseOf(entries));
+  rules.readAll(NONE);
+  delete entries[ROOT];
+  entries["/connected-ips"] = ADDRESS;
+  rules.readAll(NONE);
+  expect(rules.get(ADDRESS)).toBeDefined();
+  entries["/connected-ips"] = `${ADDRESS}9`;
+  rules.written("/connected-ips");
+  expect(rules.get(ADDRESS)).toBeUndefined();
+});
+
 test("clients of IPv6, and whatever else is there, are not looked at", () => {
   const rules = new CommittedRules(
     databaseOf({ "/qubes-firewall/fd09::1/policy": "accept", "/qubes-firewall/x/y": "" }),
   );
-  expect(rules.readAll()).toEqual([]);
+  expect(rules.readAll(NONE)).toEqual([]);
   expect(rules.written("/qubes-firewall/fd09::1")).toBeUndefined();
   expect(rules.removed("/qubes-firewall/")).toBeFalse();
 });

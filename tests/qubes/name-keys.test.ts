@@ -13,9 +13,12 @@ const LONG = `${"a".repeat(40)}.example.org`;
 let database: QubesDb;
 afterEach(() => database.close());
 
+/** Without it a database is not complete. */
+const COMPLETE = { "/connected-ips": "" };
+
 /** A database in step with dom0's, which has these entries at first. */
 async function start(entries: Readonly<Record<string, string>> = {}) {
-  const double = new QubesDbDouble(entries);
+  const double = new QubesDbDouble({ ...COMPLETE, ...entries });
   const board = new Switchboard();
   const connect = async () => double.attach(await board.serve(QUBESDB_PORT, double.handler()));
   void connect();
@@ -36,14 +39,14 @@ async function start(entries: Readonly<Record<string, string>> = {}) {
       keys.show(resolved(clients));
       await Bun.sleep(5);
       expect(double.mistakes).toEqual([]);
-      return Object.fromEntries(double.entries);
+      return Object.fromEntries([...double.entries].filter(([path]) => !(path in COMPLETE)));
     },
     /** Dom0's daemon starts anew, and has lost everything that it is not given here. */
     restart: async (left: Readonly<Record<string, string>>) => {
       synchronised.push(Promise.withResolvers<void>());
       double.detach();
       double.entries.clear();
-      for (const [path, value] of Object.entries(left)) double.entries.set(path, value);
+      for (const [path, value] of Object.entries({ ...COMPLETE, ...left })) double.entries.set(path, value);
       void connect();
       await synchronised.at(-1)?.promise;
     },

@@ -315,3 +315,216 @@ test("QubesDB's double, in the real daemon's place, says what that said", () => 
     }
   }
 });
+
+// Qrexec
+
+const CALLS = [
+  ...["exec-cmdline-with-input", "exec-cmdline-with-default-user-and-nogui", "exec-cmdline-that-fails"],
+  ...["exec-cmdline-of-what-is-not-there", "long-output", "long-input", "just-exec", "service-connect"],
+  ...["service-connect-with-input", "service-connect-with-long-output-and-stderr"],
+  ...["service-connect-of-what-is-not-there", "service-refused"],
+] as const;
+
+/** The recorded guest's services; with what its calls of dom0's came to. */
+class Guest {
+  readonly outcomes: string[] = [];
+  agent: QrexecAgent | undefined;
+
+  readonly services = new Map<string, Service>([
+    ["test.Echo", async ({ input, argument, caller }) => ({ status: 0, output: `${caller} ${argument}: ${await input}` })],
+    ["test.Wait", async () => ({ status: 3, error: "not now\n" })],
+    ["test.Fail", async () => Promise.reject(new Error("out of order"))],
+    ["test.Long", async () => ({ status: 0, output: "x".repeat(150_000) })],
+    ["test.Never", () => new Promise(() => {})],
+    [
+      "test.Call",
+      async ({ argument, input }) => {
+        void this.call(argument, await input);
+        return { status: 0 };
+      },
+    ],
+    ["test.Offer", async () => ({ status: 0 })],
+  ]);
+
+  private async call(service: string, input: string): Promise<void> {
+    const outcome = await this.agent?.call("dom0", service, input).then(
+      ({ status, output = "", error = "" }) => [status, output.length, output.slice(0, 8), error].join(" "),
+      String,
+    );
+    this.outcomes.push(`${service}: ${outcome}`);
+  }
+}
+
+/** One use of a port: what our side has sent, and, while it is open, who hears. */
+interface Use {
+  readonly port: number;
+  sent: Uint8Array[];
+  handler: StreamHandler | undefined;
+  /** Bytes that our side had sent by now when it was recorded. */
+  due: number;
+}
+
+/** Channels whose other ends are the test's. */
+class Channels implements QrexecChannels {
+  readonly uses: Use[] = [];
+
+  async connect(_: number, port: number, handler: StreamHandler): Promise<ByteStream> {
+    return this.open(port, handler);
+  }
+
+  async serve(_: number, port: number, handler: StreamHandler): Promise<ByteStream> {
+    return this.open(port, handler);
+  }
+
+  open(port: number, handler: StreamHandler): ByteStream {
+    const use: Use = { port, sent: [], handler, due: 0 };
+    this.uses.push(use);
+    return {
+      send: (bytes) => use.sent.push(bytes.slice()),
+      close: () => {
+        use.handler = undefined;
+      },
+    };
+  }
+
+  /** The newest use of a port that no other event was for, once there is one. */
+  async next(port: number, known: ReadonlySet<Use>): Promise<Use> {
+    const find = () => this.uses.findLast((use) => use.port === port && !known.has(use));
+    await until(
+      () => `a channel on port ${port}`,
+      () => find() !== undefined,
+    );
+    const found = find();
+    if (found === undefined) throw new Error("gone again");
+    return found;
+  }
+}
+
+/** An agent, served by transcripts. */
+class AgentReplay {
+  readonly guest = new Guest();
+  readonly channels = new Channels();
+  readonly agent: QrexecAgent;
+  readonly ended: string[] = [];
+  private readonly control: Use;
+
+  constructor() {
+    this.agent = new QrexecAgent(
+      this.guest.services,
+      this.channels,
+      () => {},
+      (reason) => this.ended.push(reason),
+    );
+    this.guest.agent = this.agent;
+    this.agent.start(this.channels.open(CONTROL, this.agent.handler));
+    const [control] = this.channels.uses;
+    if (control === undefined) throw new Error("no control channel");
+    this.control = control;
+  }
+
+  hear(bytes: Uint8Array): void {
+    this.agent.handler.received(bytes);
+  }
+
+  /** @returns what the agent has said on the control channel since the last time, each message in hex */
+  said(): string[] {
+    const bytes = Buffer.concat(this.control.sent);
+    this.control.sent = [];
+    return qrexecMessages(bytes);
+  }
+
+  /** Says what dom0 said, when the domain has said what came before. @returns what the agent says, channel for channel */
+  async replay(events: readonly TranscriptEvent[]): Promise<string[][]> {
+    const known = new Set(this.channels.uses);
+    const open = new Map([[CONTROL, this.control]]);
+    const used = [this.control];
+    this.control.due = 0;
+    for (const { port, what, bytes } of events) {
+      if (what === "dom0 serves" || what === "dom0 connected") open.delete(port);
+      if (what === "dom0 closed") open.get(port)?.handler?.closed("the peer closed the channel");
+      if (what !== "dom0" && what !== "domain") continue;
+      const use = open.get(port) ?? (await this.channels.next(port, known));
+      if (!known.has(use)) used.push(use);
+      known.add(use);
+      open.set(port, use);
+      if (what === "dom0") use.handler?.received(bytes);
+      else await arrive(use, bytes.length);
+    }
+    const messages = used.map(({ sent }) => qrexecMessages(Buffer.concat(sent)));
+    this.control.sent = [];
+    return messages;
+  }
+}
+
+/** Waits until our side has sent so many bytes more. */
+async function arrive(use: Use, length: number): Promise<void> {
+  use.due += length;
+  const sent = () => use.sent.reduce((sum, bytes) => sum + bytes.length, 0);
+  await until(
+    () => `${use.due} bytes on port ${use.port}, of which ${sent()} have come`,
+    () => sent() >= use.due,
+  );
+}
+
+/** @returns each message: its type, how much it carries, and that in hex */
+function qrexecMessages(bytes: Uint8Array): string[] {
+  const messages: string[] = [];
+  new Framer(QREXEC_HEADER_LENGTH, qrexecBodyLength, (header, body) => {
+    const { type } = decodeQrexec(header, body);
+    messages.push(`${type.toString(16)} ${body.length} ${hex(body)}`);
+  }).push(bytes);
+  return messages;
+}
+
+/** @returns what one side said, channel for channel in their order */
+function recorded(who: "dom0" | "domain", events: readonly TranscriptEvent[]): string[][] {
+  const channels: { port: number; parts: Uint8Array[] }[] = [];
+  const open = new Map<number, { port: number; parts: Uint8Array[] }>();
+  for (const { port, what, bytes } of events) {
+    if (port === CONTROL) continue;
+    if (what === "dom0 serves" || what === "dom0 connected") open.delete(port);
+    if (what !== "dom0" && what !== "domain") continue;
+    let channel = open.get(port);
+    if (channel === undefined) {
+      channel = { port, parts: [] };
+      channels.push(channel);
+      open.set(port, channel);
+    }
+    if (what === who) channel.parts.push(bytes);
+  }
+  const ofData = channels.map(({ parts }) => qrexecMessages(Buffer.concat(parts)));
+  return [qrexecMessages(said(who, events, CONTROL)), ...ofData];
+}
+
+/** What the guest's calls of dom0's services come to, in the order of CALLS. */
+const OUTCOMES = [
+  "lab.Echo: 0 0  ",
+  "lab.Echo: 0 8 to dom0\n ",
+  "lab.Long: 7 60000 zzzzzzzz ",
+  "lab.None: 127 0  ",
+  "lab.Denied: Error: qrexec: dom0 refused the call",
+];
+
+const OFFERED = VERSIONS.most;
+afterEach(() => {
+  VERSIONS.most = OFFERED;
+});
+
+test.each([2, 3, 4])("qrexec's agent that offers version %d answers the real daemon as it did, byte for byte", async (version) => {
+  VERSIONS.most = version;
+  const replay = new AgentReplay();
+  const greeting = version === 3 ? readTranscript("database-at-connection") : readTranscript(`offer-${version}`);
+  const hello = greeting.filter(({ port, what }) => port === CONTROL && what.startsWith("dom")).slice(-2);
+  replay.hear(said("dom0", hello).slice(-12));
+  expect(replay.said()).toEqual([`300 4 0${version}000000`]);
+  for (const call of CALLS) {
+    const events = readTranscript(`version-${version}-${call}`);
+    const expected = recorded("domain", events);
+    const answers = await replay.replay(events);
+    // Where dom0 has nothing to run, it leaves before it reads that there is no input.
+    if (call === "service-connect-of-what-is-not-there") expect(answers.at(-1)?.pop()).toBe("190 0 ");
+    expect([call, answers]).toEqual([call, expected]);
+  }
+  expect(replay.guest.outcomes).toEqual(OUTCOMES);
+  expect(replay.ended).toEqual([]);
+});

@@ -22,6 +22,8 @@ export class QubesDbDouble {
   readonly mistakes: string[] = [];
   private stream: ByteStream | undefined;
   private reading = false;
+  /** Bytes that it sends yet before it dies. */
+  private left = Number.POSITIVE_INFINITY;
 
   constructor(entries: Readonly<Record<string, string>> = {}) {
     for (const [path, value] of Object.entries(entries)) this.entries.set(path, value);
@@ -32,6 +34,7 @@ export class QubesDbDouble {
     const framer = new Framer(QDB_HEADER_LENGTH, qdbValueLength, (header, data) => this.hear(decodeQdb(header, data)));
     this.reading = false;
     this.unanswered = 0;
+    this.left = Number.POSITIVE_INFINITY;
     return {
       received: (bytes) => framer.push(bytes),
       closed: () => {
@@ -42,6 +45,11 @@ export class QubesDbDouble {
 
   attach(stream: ByteStream): void {
     this.stream = stream;
+  }
+
+  /** Dies in the middle of whatever it sends then. @param bytes that it sends yet */
+  dieAfter(bytes: number): void {
+    this.left = bytes;
   }
 
   /** Goes away, as the daemon does when it is restarted; after half a message, if wanted. */
@@ -76,7 +84,13 @@ export class QubesDbDouble {
     this.unanswered++;
     const bytes = encodeQdb(message);
     bytes.fill(GARBAGE, 1 + message.path.length + 1, PATH_END);
-    this.stream?.send(bytes);
+    this.put(bytes);
+  }
+
+  private put(bytes: Uint8Array): void {
+    this.stream?.send(bytes.subarray(0, Math.max(0, this.left)));
+    this.left -= bytes.length;
+    if (this.left <= 0) this.detach();
   }
 
   private forget(path: string): boolean {
@@ -87,12 +101,10 @@ export class QubesDbDouble {
   }
 
   private hear({ type, path, value }: QdbMessage): void {
-    const answer = (kind: number, of: string, what = "") =>
-      this.stream?.send(encodeQdb({ type: kind, path: of, value: what }));
+    const answer = (kind: number, of: string, what = "") => this.put(encodeQdb({ type: kind, path: of, value: what }));
     if (type === QDB.MULTIREAD && path === "" && !this.reading) {
-      // Backwards, to be sorted in faster.
-      for (const [key, held] of [...this.entries].sort(([a], [b]) => (a < b ? 1 : -1)))
-        answer(QDB.RESP_MULTIREAD, key, held);
+      const backwards = [...this.entries].sort(([one], [other]) => (one < other ? 1 : -1)); // as the real one does
+      for (const [key, held] of backwards) answer(QDB.RESP_MULTIREAD, key, held);
       answer(QDB.RESP_MULTIREAD, "");
       this.reading = true;
     } else if (type === QDB.WRITE) {

@@ -15,6 +15,7 @@ const DATABASE = {
   "/qubes-secondary-dns": "10.139.1.2",
   "/qubes-netvm-primary-dns": "10.139.1.1",
   "/qubes-netvm-secondary-dns": "10.139.1.2",
+  "/connected-ips": "",
 };
 /** What the clients may do, where they may do something. */
 const RULES = ["action=accept proto=icmp", "action=accept proto=tcp dstports=80-80"];

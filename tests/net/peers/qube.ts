@@ -20,6 +20,7 @@ const double = new QubeDouble({
   "/qubes-ip": "192.0.2.254",
   "/qubes-gateway": "192.0.2.1",
   "/qubes-netvm-gateway": "10.137.0.1",
+  "/connected-ips": "10.137.0.9 10.137.0.10",
 });
 const { store, database } = double;
 
