@@ -32,7 +32,7 @@ const PATIENCE = 10_000;
 const INCOMPLETE =
   "QubesDB has no /connected-ips; nothing is forwarded until dom0 has written it, as it does for each qube that provides " +
   "network (qvm-prefs NAME provides_network True)";
-/** Characters of a problem's text in QubesDB, which has room for 3072 bytes. */
+/** Characters of a problem's text in QubesDB, which has room for 3071 bytes. */
 const MOST_TEXT = 1000;
 
 /**

@@ -1,8 +1,9 @@
 // Dom0's qrexec daemon as far as one domain's agent sees it: greets, calls services there, and lets the domain call some.
-// It shares with the agent only the codec.
+// It shares with the agent only the codec, and is held against the real daemon (tests/qubes/transcripts).
 import { type ByteStream, Framer, type StreamHandler } from "../../src/qubes/byte-stream.ts";
 import type { QrexecChannels } from "../../src/qubes/qrexec.ts";
 import {
+  chunkLength,
   decodeNumber,
   decodeQrexec,
   encodeExec,
@@ -23,6 +24,12 @@ export interface CallResult {
   readonly chunks: readonly number[];
 }
 
+/** The first port for data that dom0 gives. */
+const FIRST_PORT = 513;
+
+/** Room for a call's name in an answer to it. */
+const IDENT_ROOM = 32;
+
 function messages(hear: (message: QrexecMessage) => void, closed: (reason: string) => void): StreamHandler {
   const framer = new Framer(QREXEC_HEADER_LENGTH, qrexecBodyLength, (header, body) => hear(decodeQrexec(header, body)));
   return { received: (bytes) => framer.push(bytes), closed };
@@ -37,8 +44,9 @@ export class QrexecDouble {
   /** What becomes of calls of the domain's. Ignored: not even refused; abandoned: announced, and then nobody comes. */
   onCall: "answered" | "refused" | "ignored" | "abandoned" = "answered";
   readonly greeted: Promise<number>;
+  /** Those that a call has: until the agent reports its end. */
+  readonly ports = new Set<number>();
   private control: ByteStream | undefined;
-  private port = 1024;
 
   /**
    * @param channels from dom0's side
@@ -47,27 +55,37 @@ export class QrexecDouble {
   constructor(
     private readonly domain: number,
     private readonly channels: QrexecChannels,
-    private readonly version = 3,
+    private readonly version = 4,
   ) {
     const greeted = Promise.withResolvers<number>();
     this.greeted = greeted.promise;
     this.handler = messages(
       (message) => {
-        if (message.type === QREXEC.HELLO) greeted.resolve(decodeNumber(message.body));
-        else void this.hear(message);
+        if (message.type !== QREXEC.HELLO) return void this.hear(message);
+        const theirs = decodeNumber(message.body);
+        this.control?.send(encodeNumber(QREXEC.HELLO, Math.min(theirs, this.version)));
+        greeted.resolve(theirs);
       },
       (reason) => greeted.reject(new Error(reason)),
     );
   }
 
+  /** The agent, who serves the channel, greets first. */
   attach(control: ByteStream): void {
     this.control = control;
-    control.send(encodeNumber(QREXEC.HELLO, this.version));
+  }
+
+  /** The lowest port that no call has. */
+  private takePort(): number {
+    let port = FIRST_PORT;
+    while (this.ports.has(port)) port++;
+    this.ports.add(port);
+    return port;
   }
 
   /** Announces a call, whose caller is gone before it serves the port. @returns the port */
   abandon(command: string): number {
-    const port = this.port++;
+    const port = this.takePort();
     this.control?.send(encodeExec(QREXEC.EXEC_CMDLINE, { domain: 0, port, text: command }));
     return port;
   }
@@ -79,39 +97,50 @@ export class QrexecDouble {
 
   /** Runs a command line there, as qvm-run does. */
   async call(command: string, input = "", type: number = QREXEC.EXEC_CMDLINE): Promise<CallResult> {
-    const port = this.port++;
+    const port = this.takePort();
+    const greeted = Promise.withResolvers<number>();
     const done = Promise.withResolvers<CallResult>();
     const result = { output: "", error: "", chunks: [] as number[] };
     const handler = messages(
       ({ type: kind, body }) => {
-        if (kind === QREXEC.DATA_STDOUT) {
+        if (kind === QREXEC.HELLO) greeted.resolve(this.agreedOn(body));
+        else if (kind === QREXEC.DATA_STDOUT) {
           result.output += textOf(body);
           result.chunks.push(body.length);
         } else if (kind === QREXEC.DATA_STDERR) result.error += textOf(body);
         else if (kind === QREXEC.DATA_EXIT_CODE) done.resolve({ status: decodeNumber(body), ...result });
       },
-      (reason) => done.reject(new Error(reason)),
+      (reason) => {
+        for (const { reject } of [greeted, done]) reject(new Error(reason));
+      },
     );
+    for (const { promise } of [greeted, done]) promise.catch(() => {}); // where something else fails first
     const serving = this.channels.serve(this.domain, port, handler);
     this.control?.send(encodeExec(type, { domain: 0, port, text: command }));
     const stream = await serving;
     stream.send(encodeNumber(QREXEC.HELLO, this.version));
-    if (input !== "") stream.send(encodeQrexec(QREXEC.DATA_STDIN, new TextEncoder().encode(input)));
-    stream.send(encodeQrexec(QREXEC.DATA_STDIN));
     try {
+      const version = await greeted.promise;
+      if (type === QREXEC.EXEC_CMDLINE) sendInput(stream, input, version);
       return await done.promise;
     } finally {
       stream.close();
     }
   }
 
+  private agreedOn(greeting: Uint8Array): number {
+    return Math.min(decodeNumber(greeting), this.version);
+  }
+
   private async hear({ type, body }: QrexecMessage): Promise<void> {
     if (type === QREXEC.CONNECTION_TERMINATED) {
-      this.terminated.push(new DataView(body.buffer, body.byteOffset).getUint32(4, true));
+      const port = new DataView(body.buffer, body.byteOffset).getUint32(4, true);
+      this.terminated.push(port);
+      this.ports.delete(port);
     } else if (type === QREXEC.TRIGGER_SERVICE3) {
-      await this.answer(textOf(body.subarray(0, 64)), textOf(body.subarray(96)), body.subarray(64, 96));
+      await this.answer(textOf(body.subarray(0, 64)), textOf(body.subarray(96)), body.slice(64, 96));
     } else if (type === QREXEC.TRIGGER_SERVICE) {
-      await this.answer(textOf(body.subarray(64, 96)), textOf(body.subarray(0, 64)), body.subarray(96, 128));
+      await this.answer(textOf(body.subarray(64, 96)), textOf(body.subarray(0, 64)), body.slice(96, 128));
     }
   }
 
@@ -123,21 +152,34 @@ export class QrexecDouble {
       this.control?.send(encodeQrexec(QREXEC.SERVICE_REFUSED, ident));
       return;
     }
-    const port = this.port++;
-    this.control?.send(encodeExec(QREXEC.SERVICE_CONNECT, { domain: 0, port, text: textOf(ident) }));
+    const port = this.takePort();
+    const text = textOf(ident).padEnd(IDENT_ROOM - 1, "\0");
+    this.control?.send(encodeExec(QREXEC.SERVICE_CONNECT, { domain: 0, port, text }));
     if (this.onCall === "abandoned") return;
-    const stream: ByteStream = await this.channels.connect(
-      this.domain,
-      port,
-      messages(
-        ({ type, body }) => {
-          if (type !== QREXEC.DATA_STDIN) return;
+    const opened = Promise.withResolvers<ByteStream>();
+    const handler = messages(
+      async ({ type, body }) => {
+        const stream = await opened.promise;
+        if (type === QREXEC.HELLO) {
+          stream.send(encodeNumber(QREXEC.HELLO, this.version));
+          stream.send(encodeQrexec(QREXEC.DATA_STDERR)); // a service of dom0's has its own way to complain
+        } else if (type === QREXEC.DATA_STDIN) {
           stream.send(encodeQrexec(QREXEC.DATA_STDOUT, body));
-          if (body.length === 0) stream.send(encodeNumber(QREXEC.DATA_EXIT_CODE, 0));
-        },
-        () => {},
-      ),
+          if (body.length > 0) return;
+          stream.send(encodeNumber(QREXEC.DATA_EXIT_CODE, 0));
+          stream.close();
+        }
+      },
+      () => {},
     );
-    stream.send(encodeNumber(QREXEC.HELLO, this.version));
+    opened.resolve(await this.channels.connect(this.domain, port, handler));
   }
+}
+
+function sendInput(stream: ByteStream, input: string, version: number): void {
+  const bytes = new TextEncoder().encode(input);
+  const most = chunkLength(version);
+  for (let at = 0; at < bytes.length; at += most)
+    stream.send(encodeQrexec(QREXEC.DATA_STDIN, bytes.subarray(at, at + most)));
+  stream.send(encodeQrexec(QREXEC.DATA_STDIN));
 }

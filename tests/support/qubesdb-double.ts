@@ -1,5 +1,5 @@
-// Dom0's QubesDB daemon as far as one domain sees it: a database, told whole when asked for and change by change after.
-// It shares with the client only the codec.
+// Dom0's QubesDB daemon as far as one domain sees it: a database, told whole when asked for and change by change after. It
+// shares with the client only the codec, and is held against the real daemon (tests/qubes/transcripts).
 import { type ByteStream, Framer, type StreamHandler } from "../../src/qubes/byte-stream.ts";
 import {
   decodeQdb,
@@ -9,6 +9,10 @@ import {
   type QdbMessage,
   qdbValueLength,
 } from "../../src/qubes/qubesdb-wire.ts";
+
+/** What stands behind a path's end and in the padding: whatever whoever changed the database had in its memory. */
+const GARBAGE = 0xee;
+const PATH_END = 68;
 
 export class QubesDbDouble {
   readonly entries = new Map<string, string>();
@@ -60,6 +64,7 @@ export class QubesDbDouble {
     this.change({ type: QDB.WRITE, path, value });
   }
 
+  /** What is not there is not told of. */
   remove(path: string): void {
     if (this.forget(path)) this.change({ type: QDB.RM, path, value: "" });
   }
@@ -77,7 +82,9 @@ export class QubesDbDouble {
   private change(message: QdbMessage): void {
     if (!this.reading) return; // the domain will read it all
     this.unanswered++;
-    this.put(encodeQdb(message));
+    const bytes = encodeQdb(message);
+    bytes.fill(GARBAGE, 1 + message.path.length + 1, PATH_END);
+    this.put(bytes);
   }
 
   private put(bytes: Uint8Array): void {
@@ -95,7 +102,7 @@ export class QubesDbDouble {
 
   private hear({ type, path, value }: QdbMessage): void {
     const answer = (kind: number, of: string, what = "") => this.put(encodeQdb({ type: kind, path: of, value: what }));
-    if (type === QDB.MULTIREAD && path === "") {
+    if (type === QDB.MULTIREAD && path === "" && !this.reading) {
       const backwards = [...this.entries].sort(([one], [other]) => (one < other ? 1 : -1)); // as the real one does
       for (const [key, held] of backwards) answer(QDB.RESP_MULTIREAD, key, held);
       answer(QDB.RESP_MULTIREAD, "");
@@ -103,13 +110,18 @@ export class QubesDbDouble {
     } else if (type === QDB.WRITE) {
       this.entries.set(path, value);
       answer(QDB.RESP_OK, path);
-    } else if (type === QDB.RM) {
-      if (!this.forget(path)) this.mistakes.push(`removed ${path}, which is not there`);
+    } else if (type === QDB.RM && this.forget(path)) {
       answer(QDB.RESP_OK, path);
     } else if (type === QDB.RESP_OK) {
       this.unanswered--;
     } else {
-      this.mistakes.push(`sent a message of type ${type}`);
+      this.die(type === QDB.RM ? `removed ${path}, which is not there` : `sent a message of type ${type}`);
     }
+  }
+
+  /** The real daemon ends. */
+  private die(mistake: string): void {
+    this.mistakes.push(mistake);
+    this.detach();
   }
 }
