@@ -15,11 +15,11 @@ export function requireNetworkCapabilities(): void {
 const LOCKDOWN = "/sys/kernel/security/lockdown";
 
 /** @throws Error that says why, unless BPF programs of ours may read the kernel's memory */
-export function requireKernelReads(): void {
+export function requireKernelReads(lockdown = LOCKDOWN): void {
   const missing = hasCapability(CAP_SYS_ADMIN) ? [] : missingOf(PROGRAMS);
   if (missing.length > 0) throw new Error(`this process lacks ${missing.join(", ")}`);
   // kernel_lockdown(7): in this mode nobody may.
-  if (existsSync(LOCKDOWN) && readFileSync(LOCKDOWN, "utf8").includes("[confidentiality]")) {
+  if (existsSync(lockdown) && readFileSync(lockdown, "utf8").includes("[confidentiality]")) {
     throw new Error(
       "the kernel is locked down, and lets no program look at how it keeps frames (boot with lockdown=integrity)",
     );

@@ -72,6 +72,11 @@ test("what is not there, or there twice, is an error", () => {
     /^BTF: type \d+ has no member no_such/,
   );
   expect(() => new Btf(btf([skb(), skb()])).structure("s")).toThrow("BTF: there are two structs s, types 1 and 2");
+  const nowhere = new Btf(btf([{ ...skb(), members: [member("a", 3)] }, NUMBER]));
+  expect(() => nowhere.member(1, "a")).toThrow("BTF: there is no type 3");
+  const cut = btf([skb(), { ...skb(), members: [member("a", 1)] }]);
+  new DataView(cut.buffer, cut.byteOffset).setUint32(12, 32, true); // bytes of types
+  expect(() => new Btf(cut)).toThrow("BTF: type 2 is cut short");
   const twice = new Btf(btf([{ ...skb(), members: [member("a", 2), member("a", 2)] }, NUMBER]));
   expect(() => twice.member(1, "a")).toThrow("BTF: type 1 has two members a");
 });
