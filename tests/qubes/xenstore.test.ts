@@ -56,7 +56,7 @@ test("a missing permission is named, with the path", async () => {
   expect(await store.permissions("shared")).toEqual(["n1", "r2"]);
 });
 
-test("a value that is too long is refused here", () => {
+test("a value that is too long is refused here", async () => {
   const { store } = connect();
   await expect(store.write("a", "x".repeat(XS_PAYLOAD_LENGTH))).rejects.toThrow("4098 bytes are too much for XenStore");
 });
