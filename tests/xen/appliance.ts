@@ -135,6 +135,10 @@ async function eventually(seconds: number, what: string, isSo: () => Promise<boo
   }
 }
 
+function said({ clock, own }: { clock: number; own: number }): string {
+  return `${Math.round(clock)} ms, of which ${Math.round(own)} ms were its own`;
+}
+
 async function handled(host: number): Promise<number> {
   return Number((await lab.dump())[`/qubes-firewall-handled/10.137.0.${host}`] ?? 0);
 }
@@ -224,8 +228,8 @@ test("QubesDB goes in the middle of a message and comes back: no packet is lost,
   const before = await handled(10);
   await lab.ask({ do: "kill", back: true });
   const took = await lab.timed(() => eventually(60, "the new rules", async () => (await handled(10)) > before));
-  console.log(`in step with QubesDB again after ${Math.round(took)} ms`);
-  expect(took).toBeLessThan(2000);
+  console.log(`in step with QubesDB again after ${said(took)}`);
+  expect(took.own).toBeLessThan(2000);
   expect((await pinging).output).toContain("12 packets transmitted, 12 packets received, 0% packet loss");
   expect(await fetch("lost", 80)).toMatch(REFUSED);
 });
@@ -323,11 +327,10 @@ test("it shuts down when told", async () => {
   const order = `xenstore-write /local/domain/${fw}/control/shutdown poweroff`; // what xl shutdown writes
   const ended = "until grep -q ' reboot: ' /share/console/guest-fw.log; do usleep 50000; done";
   const took = await lab.timed(async () => void (await lab.run(`${order}; ${ended}`)));
-  const said = lab.guestConsole("fw");
-  expect(said).toMatch(/\] init: poweroff/);
-  expect(said).toMatch(END);
-  console.log(`shut down ${Math.round(took)} ms after it was told`);
-  expect(took).toBeLessThan(2000);
+  expect(lab.guestConsole("fw")).toMatch(/\] init: poweroff/);
+  expect(lab.guestConsole("fw")).toMatch(END);
+  console.log(`shut down after ${said(took)}`);
+  expect(took.own).toBeLessThan(2000);
   await eventually(120, "the end of the domain", async () => !(await lab.run("xl list")).includes("fw"));
 });
 

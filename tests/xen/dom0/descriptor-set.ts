@@ -17,13 +17,10 @@ const EPOLLIN = 1;
 const EVENT = 12;
 const DATA = 4;
 
-/** Of one look; the others wait for the next. */
-const MOST_EVENTS = 64;
-
 export class DescriptorSet implements Polled {
   readonly fd = must(library.epoll_create1(0), "epoll_create1");
   private readonly callbacks = new Map<number, () => void>();
-  private readonly events = new DataView(new ArrayBuffer(MOST_EVENTS * EVENT));
+  private readonly event = new DataView(new ArrayBuffer(EVENT));
 
   /** @param readable is called again and again until there is nothing to read */
   add(fd: number, readable: () => void): void {
@@ -38,9 +35,10 @@ export class DescriptorSet implements Polled {
   }
 
   ready(): void {
-    const count = must(library.epoll_wait(this.fd, ptr(this.events), MOST_EVENTS, 0), "epoll_wait");
-    const descriptors = Array.from({ length: count }, (_, i) => this.events.getInt32(i * EVENT + DATA, true));
-    for (const fd of descriptors) this.callbacks.get(fd)?.();
+    // One at a time: a callback may close other descriptors, and open some that get the same numbers.
+    while (must(library.epoll_wait(this.fd, ptr(this.event), 1, 0), "epoll_wait") > 0) {
+      this.callbacks.get(this.event.getInt32(DATA, true))?.();
+    }
   }
 
   private control(operation: number, fd: number): void {
