@@ -51,7 +51,7 @@ Exit status: 0 fine, 1 failed, 2 bad usage.
 The image boots with the kernel options "console=ttyS0". It takes its configuration from the first of these that there is:
   QEMU's firmware configuration   -fw_cfg name=opt/firebreak/config,file=firebreak.toml   (what run CONFIG does)
   a file in the initramfs         /etc/firebreak.toml                                    (what build CONFIG does)
-  the kernel command line         firebreak.config=$(base64 -w 0 firebreak.toml), 2048 characters in all
+  the kernel command line         firebreak.config=$(base64 -w 0 firebreak.toml), 2000 characters in all
 Under Xen, without any of them, it is a qube and takes its configuration from QubesDB: docs/QUBES.md has more.
 END
 }
