@@ -6,6 +6,7 @@ import { Framer } from "../../src/qubes/byte-stream.ts";
 import { QrexecAgent, type QrexecChannels, type Service } from "../../src/qubes/qrexec.ts";
 import {
   decodeQrexec,
+  encodeNumber,
   QREXEC,
   QREXEC_HEADER_LENGTH,
   QREXEC_PORT,
@@ -32,7 +33,7 @@ function hex(bytes: Uint8Array): string {
 }
 
 async function until(what: () => string, condition: () => boolean): Promise<void> {
-  const deadline = performance.now() + 20_000;
+  const deadline = performance.now() + 3000;
   while (!condition()) {
     if (performance.now() > deadline) throw new Error(`in vain: ${what()}`);
     await Bun.sleep(1);
@@ -368,17 +369,18 @@ interface Use {
 class Channels implements QrexecChannels {
   readonly uses: Use[] = [];
 
-  async connect(_: number, port: number, handler: StreamHandler): Promise<ByteStream> {
-    return this.open(port, handler);
+  async connect(_: number, port: number, handler: StreamHandler, signal?: AbortSignal): Promise<ByteStream> {
+    return this.open(port, handler, signal);
   }
 
-  async serve(_: number, port: number, handler: StreamHandler): Promise<ByteStream> {
-    return this.open(port, handler);
+  async serve(_: number, port: number, handler: StreamHandler, signal?: AbortSignal): Promise<ByteStream> {
+    return this.open(port, handler, signal);
   }
 
-  open(port: number, handler: StreamHandler): ByteStream {
+  open(port: number, handler: StreamHandler, signal?: AbortSignal): ByteStream {
     const use: Use = { port, sent: [], handler, due: 0 };
     this.uses.push(use);
+    signal?.addEventListener("abort", () => end(use, "called off"));
     return {
       send: (bytes) => use.sent.push(bytes.slice()),
       close: () => {
@@ -387,20 +389,43 @@ class Channels implements QrexecChannels {
     };
   }
 
+  get first(): Use {
+    const [use] = this.uses;
+    if (use === undefined) throw new Error("no channel");
+    return use;
+  }
+
+  /** The partner goes away. */
+  cut(port: number): void {
+    for (const use of this.uses) if (use.port === port) end(use, "cut");
+  }
+
   /** The newest use of a port that no other event was for, once there is one. */
   async next(port: number, known: ReadonlySet<Use>): Promise<Use> {
-    const find = () => this.uses.findLast((use) => use.port === port && !known.has(use));
+    let found: Use | undefined;
     await until(
       () => `a channel on port ${port}`,
-      () => find() !== undefined,
+      () => {
+        found = this.uses.findLast((use) => use.port === port && !known.has(use));
+        return found !== undefined;
+      },
     );
-    const found = find();
     if (found === undefined) throw new Error("gone again");
     return found;
   }
 }
 
-/** An agent, served by transcripts. */
+function end(use: Use, reason: string): void {
+  const { handler } = use;
+  use.handler = undefined;
+  handler?.closed(reason);
+}
+
+function greeting(version: number): Uint8Array {
+  return encodeNumber(QREXEC.HELLO, version);
+}
+
+/** An agent that is greeted, and served by transcripts. */
 class AgentReplay {
   readonly guest = new Guest();
   readonly channels = new Channels();
@@ -408,7 +433,9 @@ class AgentReplay {
   readonly ended: string[] = [];
   private readonly control: Use;
 
-  constructor() {
+  /** @param calls of its own that it has made */
+  constructor(version: number, calls = 0) {
+    VERSIONS.most = version;
     this.agent = new QrexecAgent(
       this.guest.services,
       this.channels,
@@ -417,43 +444,60 @@ class AgentReplay {
     );
     this.guest.agent = this.agent;
     this.agent.start(this.channels.open(CONTROL, this.agent.handler));
-    const [control] = this.channels.uses;
-    if (control === undefined) throw new Error("no control channel");
-    this.control = control;
+    this.control = this.channels.first;
+    this.agent.handler.received(greeting(version));
+    for (let i = 0; i < calls; i++) void this.agent.call("dom0", "none").catch(() => {});
+    expect(this.control.sent[0]).toEqual(greeting(version));
+    this.forget();
   }
 
-  hear(bytes: Uint8Array): void {
-    this.agent.handler.received(bytes);
-  }
-
-  /** @returns what the agent has said on the control channel since the last time, each message in hex */
-  said(): string[] {
-    const bytes = Buffer.concat(this.control.sent);
+  /** What was said on the control channel. */
+  forget(): void {
     this.control.sent = [];
-    return qrexecMessages(bytes);
+  }
+
+  /** Whether dom0 has been told of the end of each call. */
+  get isIdle(): boolean {
+    const told = qrexecMessages(Buffer.concat(this.control.sent)).filter((message) => message.startsWith("211 "));
+    return told.length >= this.channels.uses.filter(({ port }) => port !== CONTROL).length;
   }
 
   /** Says what dom0 said, when the domain has said what came before. @returns what the agent says, channel for channel */
   async replay(events: readonly TranscriptEvent[]): Promise<string[][]> {
-    const known = new Set(this.channels.uses);
-    const open = new Map([[CONTROL, this.control]]);
-    const used = [this.control];
-    this.control.due = 0;
-    for (const { port, what, bytes } of events) {
-      if (what === "dom0 serves" || what === "dom0 connected") open.delete(port);
-      if (what === "dom0 closed") open.get(port)?.handler?.closed("the peer closed the channel");
-      if (what !== "dom0" && what !== "domain") continue;
-      const use = open.get(port) ?? (await this.channels.next(port, known));
-      if (!known.has(use)) used.push(use);
-      known.add(use);
-      open.set(port, use);
-      if (what === "dom0") use.handler?.received(bytes);
-      else await arrive(use, bytes.length);
-    }
-    const messages = used.map(({ sent }) => qrexecMessages(Buffer.concat(sent)));
-    this.control.sent = [];
-    return messages;
+    this.forget();
+    return replayThrough(this.channels, this.control, "dom0", events);
   }
+}
+
+/**
+ * Says what one side said to the other, when that has said what came before.
+ * @param who speaks
+ * @returns what the other says, channel for channel, each message as text
+ */
+async function replayThrough(
+  channels: Channels,
+  control: Use,
+  who: "dom0" | "domain",
+  events: readonly TranscriptEvent[],
+): Promise<string[][]> {
+  const known = new Set(channels.uses);
+  const open = new Map([[CONTROL, control]]);
+  const used = [control];
+  control.due = 0;
+  for (const { port, what, bytes } of events) {
+    if (what === "dom0 serves" || what === "dom0 connected") open.delete(port);
+    const use = open.get(port);
+    // That the domain is gone, dom0 notices before it has read all.
+    if (who === "dom0" && what === "dom0 closed" && use !== undefined) end(use, "the peer closed the channel");
+    if (what !== "dom0" && what !== "domain") continue;
+    const of = use ?? (await channels.next(port, known));
+    if (!known.has(of)) used.push(of);
+    known.add(of);
+    open.set(port, of);
+    if (what === who) of.handler?.received(bytes);
+    else await arrive(of, bytes.length);
+  }
+  return used.map(({ sent }) => qrexecMessages(Buffer.concat(sent)));
 }
 
 /** Waits until our side has sent so many bytes more. */
@@ -511,12 +555,7 @@ afterEach(() => {
 });
 
 test.each([2, 3, 4])("qrexec's agent that offers version %d answers the real daemon as it did, byte for byte", async (version) => {
-  VERSIONS.most = version;
-  const replay = new AgentReplay();
-  const greeting = version === 3 ? readTranscript("database-at-connection") : readTranscript(`offer-${version}`);
-  const hello = greeting.filter(({ port, what }) => port === CONTROL && what.startsWith("dom")).slice(-2);
-  replay.hear(said("dom0", hello).slice(-12));
-  expect(replay.said()).toEqual([`300 4 0${version}000000`]);
+  const replay = new AgentReplay(version);
   for (const call of CALLS) {
     const events = readTranscript(`version-${version}-${call}`);
     const expected = recorded("domain", events);
@@ -525,6 +564,103 @@ test.each([2, 3, 4])("qrexec's agent that offers version %d answers the real dae
     if (call === "service-connect-of-what-is-not-there") expect(answers.at(-1)?.pop()).toBe("190 0 ");
     expect([call, answers]).toEqual([call, expected]);
   }
+  await until(
+    () => "the outcome of the last call",
+    () => replay.guest.outcomes.length === OUTCOMES.length,
+  );
   expect(replay.guest.outcomes).toEqual(OUTCOMES);
   expect(replay.ended).toEqual([]);
+});
+
+/** Those that are short enough to be cut at every byte. */
+const SHORT = CALLS.filter((call) => !call.includes("long"));
+const [PROBE] = CALLS;
+
+test.each(SHORT)("cut at any byte of what dom0 says, %s ends, dom0 hears of it, and the next call is whole", async (call) => {
+  const events = readTranscript(`version-3-${call}`);
+  for (const [end, { what, port, bytes }] of events.entries()) {
+    if (what !== "dom0") continue;
+    for (let at = 0; at < bytes.length; at++) {
+      const replay = new AgentReplay(3, CALLS.slice(0, CALLS.indexOf(call)).filter(isOurs).length);
+      await replay.replay([...events.slice(0, end), { ms: 0, port, what, bytes: bytes.subarray(0, at) }]);
+      if (port === CONTROL) replay.agent.handler.closed("cut");
+      else replay.channels.cut(port);
+      await until(
+        () => `the end of all channels of ${call}, cut at ${at} of event ${end}`,
+        () => replay.channels.uses.every((use) => use.port === CONTROL || use.handler === undefined),
+      );
+      expect([at, replay.ended]).toEqual([at, port === CONTROL ? ["cut"] : []]);
+      const next = port === CONTROL ? new AgentReplay(3) : replay;
+      await until(
+        () => "the ends that dom0 is told of",
+        () => next.isIdle,
+      );
+      const probe = readTranscript(`version-3-${PROBE}`);
+      expect([at, await next.replay(probe)]).toEqual([at, recorded("domain", probe)]);
+    }
+  }
+});
+
+/** Whether it makes the guest call dom0. */
+function isOurs(call: string): boolean {
+  return call.startsWith("service");
+}
+
+/** Qrexec's double where the daemon was. */
+class QrexecStandIn {
+  readonly channels = new Channels();
+  readonly double: QrexecDouble;
+  private readonly control: Use;
+
+  constructor(version: number) {
+    this.double = new QrexecDouble(1, this.channels, 4);
+    this.double.attach(this.channels.open(CONTROL, this.double.handler));
+    this.control = this.channels.first;
+    this.double.handler.received(greeting(version));
+  }
+
+  /** @returns what the double says when it is used so, channel for channel */
+  async replay(events: readonly TranscriptEvent[], use: (double: QrexecDouble) => Promise<unknown>): Promise<string[][]> {
+    this.control.sent = [];
+    const replayed = replayThrough(this.channels, this.control, "domain", events);
+    await use(this.double);
+    return replayed;
+  }
+}
+
+/** What dom0's user does, for those of CALLS that the double can do: of dom0's services it has only one that echoes. */
+const USED: Readonly<Record<string, (double: QrexecDouble) => Promise<unknown>>> = {
+  "exec-cmdline-with-input": (double) => double.call("root:QUBESRPC test.Echo+one dom0", "hello\n"),
+  "exec-cmdline-with-default-user-and-nogui": (double) => double.call("root:nogui:QUBESRPC test.Wait dom0"),
+  "exec-cmdline-that-fails": (double) => double.call("root:QUBESRPC test.Fail dom0"),
+  "exec-cmdline-of-what-is-not-there": (double) => double.call("user:rm -rf /"),
+  "long-output": (double) => double.call("root:QUBESRPC test.Long dom0"),
+  "long-input": (double) => double.call("root:QUBESRPC test.Echo dom0", "y".repeat(60_000)),
+  "just-exec": (double) => double.call("root:QUBESRPC test.Wait dom0", "", QREXEC.JUST_EXEC),
+  "service-connect": (double) => double.call("root:QUBESRPC test.Call+lab.Echo dom0"),
+  "service-connect-with-input": (double) => double.call("root:QUBESRPC test.Call+lab.Echo dom0", "to dom0\n"),
+  "service-refused": (double) => {
+    double.onCall = "refused";
+    return double.call("root:QUBESRPC test.Call+lab.Denied dom0");
+  },
+};
+
+test.each([2, 3, 4])("qrexec's double, in the real daemon's place, says what that said to version %d", async (version) => {
+  const standIn = new QrexecStandIn(version);
+  expect(qrexecMessages(Buffer.concat(standIn.channels.first.sent.splice(0)))).toEqual([`300 4 0${version}000000`]);
+  for (const [call, use] of Object.entries(USED)) {
+    const events = readTranscript(`version-${version}-${call}`);
+    expect([call, await standIn.replay(events, use)]).toEqual([call, recorded("dom0", events)]);
+  }
+});
+
+test("a version that is too old, the double refuses as the real daemon does", () => {
+  const events = readTranscript("offer-1");
+  const last = events.findLastIndex(({ what }) => what === "dom0 connected");
+  expect(events.slice(last + 1).map(({ what, bytes }) => [what, hex(bytes)])).toEqual([
+    ["domain", hex(greeting(1))],
+    ["dom0 closed", ""],
+  ]);
+  const { channels } = new QrexecStandIn(1);
+  expect([channels.first.sent, channels.first.handler]).toEqual([[], undefined]);
 });
