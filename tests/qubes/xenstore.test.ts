@@ -48,7 +48,7 @@ test("answers find their requests, however many wait", async () => {
 test("a missing permission is named, with the path", async () => {
   const { double, store } = connect();
   double.forbidden.push("memory");
-  expect(store.write("memory/meminfo", "1")).rejects.toThrow(
+  await expect(store.write("memory/meminfo", "1")).rejects.toThrow(
     "XenStore: write memory/meminfo: EACCES (this domain has no permission there)",
   );
   await store.write("shared", "x");
@@ -56,9 +56,9 @@ test("a missing permission is named, with the path", async () => {
   expect(await store.permissions("shared")).toEqual(["n1", "r2"]);
 });
 
-test("a value that is too long is refused here", () => {
+test("a value that is too long is refused here", async () => {
   const { store } = connect();
-  expect(store.write("a", "x".repeat(XS_PAYLOAD_LENGTH))).rejects.toThrow("4098 bytes are too much for XenStore");
+  await expect(store.write("a", "x".repeat(XS_PAYLOAD_LENGTH))).rejects.toThrow("4098 bytes are too much for XenStore");
 });
 
 test("a transaction happens as one, again when somebody else came between, and not at all when its body throws", async () => {
@@ -76,7 +76,7 @@ test("a transaction happens as one, again when somebody else came between, and n
     await access.write("counter", "0");
     throw new Error("changed my mind");
   });
-  expect(failing).rejects.toThrow("changed my mind");
+  await expect(failing).rejects.toThrow("changed my mind");
   await failing.catch(() => {});
   expect(double.get("counter")).toBe("1001");
 });
@@ -84,7 +84,7 @@ test("a transaction happens as one, again when somebody else came between, and n
 test("a transaction that never gets its turn fails", async () => {
   const { double, store } = connect();
   const hopeless = store.transaction(async () => double.put("other", "x"));
-  expect(hopeless).rejects.toThrow("XenStore: transaction end T: EAGAIN");
+  await expect(hopeless).rejects.toThrow("XenStore: transaction end T: EAGAIN");
 });
 
 test("a watch tells of the start and of every change at and below its path, until it is removed", async () => {
@@ -126,8 +126,8 @@ test("when the connection ends, all that wait are told, and all that come later"
   const { double, store, failures } = connect();
   const waiting = store.read("a");
   double.break();
-  expect(waiting).rejects.toThrow("XenStore: the connection ended: the daemon ended");
-  expect(store.read("b")).rejects.toThrow("the daemon ended");
+  await expect(waiting).rejects.toThrow("XenStore: the connection ended: the daemon ended");
+  await expect(store.read("b")).rejects.toThrow("the daemon ended");
   expect(failures).toEqual(["XenStore: the connection ended: the daemon ended"]);
 });
 
