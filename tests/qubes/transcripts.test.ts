@@ -334,7 +334,10 @@ class Guest {
   agent: QrexecAgent | undefined;
 
   readonly services = new Map<string, Service>([
-    ["test.Echo", async ({ input, argument, caller }) => ({ status: 0, output: `${caller} ${argument}: ${await input}` })],
+    [
+      "test.Echo",
+      async ({ input, argument, caller }) => ({ status: 0, output: `${caller} ${argument}: ${await input}` }),
+    ],
     ["test.Wait", async () => ({ status: 3, error: "not now\n" })],
     ["test.Fail", async () => Promise.reject(new Error("out of order"))],
     ["test.Long", async () => ({ status: 0, output: "x".repeat(150_000) })],
@@ -350,10 +353,12 @@ class Guest {
   ]);
 
   private async call(service: string, input: string): Promise<void> {
-    const outcome = await this.agent?.call("dom0", service, input).then(
-      ({ status, output = "", error = "" }) => [status, output.length, output.slice(0, 8), error].join(" "),
-      String,
-    );
+    const outcome = await this.agent
+      ?.call("dom0", service, input)
+      .then(
+        ({ status, output = "", error = "" }) => [status, output.length, output.slice(0, 8), error].join(" "),
+        String,
+      );
     this.outcomes.push(`${service}: ${outcome}`);
   }
 }
@@ -556,52 +561,58 @@ afterEach(() => {
   VERSIONS.most = OFFERED;
 });
 
-test.each([2, 3, 4])("qrexec's agent that offers version %d answers the real daemon as it did, byte for byte", async (version) => {
-  const replay = new AgentReplay(version);
-  for (const call of CALLS) {
-    const events = readTranscript(`version-${version}-${call}`);
-    const expected = recorded("domain", events);
-    const answers = await replay.replay(events);
-    // Where dom0 has nothing to run, it leaves before it reads that there is no input.
-    if (call === "service-connect-of-what-is-not-there") expect(answers.at(-1)?.pop()).toBe("190 0 ");
-    expect([call, answers]).toEqual([call, expected]);
-  }
-  await until(
-    () => "the outcome of the last call",
-    () => replay.guest.outcomes.length === OUTCOMES.length,
-  );
-  expect(replay.guest.outcomes).toEqual(OUTCOMES);
-  expect(replay.ended).toEqual([]);
-});
+test.each([2, 3, 4])(
+  "qrexec's agent that offers version %d answers the real daemon as it did, byte for byte",
+  async (version) => {
+    const replay = new AgentReplay(version);
+    for (const call of CALLS) {
+      const events = readTranscript(`version-${version}-${call}`);
+      const expected = recorded("domain", events);
+      const answers = await replay.replay(events);
+      // Where dom0 has nothing to run, it leaves before it reads that there is no input.
+      if (call === "service-connect-of-what-is-not-there") expect(answers.at(-1)?.pop()).toBe("190 0 ");
+      expect([call, answers]).toEqual([call, expected]);
+    }
+    await until(
+      () => "the outcome of the last call",
+      () => replay.guest.outcomes.length === OUTCOMES.length,
+    );
+    expect(replay.guest.outcomes).toEqual(OUTCOMES);
+    expect(replay.ended).toEqual([]);
+  },
+);
 
 /** Those that are short enough to be cut at every byte. */
 const SHORT = CALLS.filter((call) => !call.includes("long"));
 const [PROBE] = CALLS;
 
-test.each(SHORT)("cut at any byte of what dom0 says, %s ends, dom0 hears of it, and the next call is whole", async (call) => {
-  const events = readTranscript(`version-3-${call}`);
-  for (const [end, { what, port, bytes }] of events.entries()) {
-    if (what !== "dom0") continue;
-    for (let at = 0; at < bytes.length; at++) {
-      const replay = new AgentReplay(3, CALLS.slice(0, CALLS.indexOf(call)).filter(isOurs).length);
-      await replay.replay([...events.slice(0, end), { ms: 0, port, what, bytes: bytes.subarray(0, at) }]);
-      if (port === CONTROL) replay.agent.handler.closed("cut");
-      else replay.channels.cut(port);
-      await until(
-        () => `the end of all channels of ${call}, cut at ${at} of event ${end}`,
-        () => replay.channels.uses.every((use) => use.port === CONTROL || use.handler === undefined),
-      );
-      expect([at, replay.ended]).toEqual([at, port === CONTROL ? ["cut"] : []]);
-      const next = port === CONTROL ? new AgentReplay(3) : replay;
-      await until(
-        () => "the ends that dom0 is told of",
-        () => next.isIdle,
-      );
-      const probe = readTranscript(`version-3-${PROBE}`);
-      expect([at, await next.replay(probe)]).toEqual([at, recorded("domain", probe)]);
+test.each(SHORT)(
+  "cut at any byte of what dom0 says, %s ends, dom0 hears of it, and the next call is whole",
+  async (call) => {
+    const events = readTranscript(`version-3-${call}`);
+    for (const [end, { what, port, bytes }] of events.entries()) {
+      if (what !== "dom0") continue;
+      for (let at = 0; at < bytes.length; at++) {
+        const replay = new AgentReplay(3, CALLS.slice(0, CALLS.indexOf(call)).filter(isOurs).length);
+        await replay.replay([...events.slice(0, end), { ms: 0, port, what, bytes: bytes.subarray(0, at) }]);
+        if (port === CONTROL) replay.agent.handler.closed("cut");
+        else replay.channels.cut(port);
+        await until(
+          () => `the end of all channels of ${call}, cut at ${at} of event ${end}`,
+          () => replay.channels.uses.every((use) => use.port === CONTROL || use.handler === undefined),
+        );
+        expect([at, replay.ended]).toEqual([at, port === CONTROL ? ["cut"] : []]);
+        const next = port === CONTROL ? new AgentReplay(3) : replay;
+        await until(
+          () => "the ends that dom0 is told of",
+          () => next.isIdle,
+        );
+        const probe = readTranscript(`version-3-${PROBE}`);
+        expect([at, await next.replay(probe)]).toEqual([at, recorded("domain", probe)]);
+      }
     }
-  }
-});
+  },
+);
 
 /** Whether it makes the guest call dom0. */
 function isOurs(call: string): boolean {
@@ -651,7 +662,10 @@ class QrexecStandIn {
   }
 
   /** @returns what the double says when it is used so, channel for channel */
-  async replay(events: readonly TranscriptEvent[], use: (double: QrexecDouble) => Promise<unknown>): Promise<string[][]> {
+  async replay(
+    events: readonly TranscriptEvent[],
+    use: (double: QrexecDouble) => Promise<unknown>,
+  ): Promise<string[][]> {
     this.control.sent = [];
     const replayed = replayThrough(this.channels, this.control, "domain", events);
     await use(this.double);
@@ -676,14 +690,17 @@ const USED: Readonly<Record<string, (double: QrexecDouble) => Promise<unknown>>>
   },
 };
 
-test.each([2, 3, 4])("qrexec's double, in the real daemon's place, says what that said to version %d", async (version) => {
-  const standIn = new QrexecStandIn(version);
-  expect(qrexecMessages(Buffer.concat(standIn.channels.first.sent.splice(0)))).toEqual([`300 4 0${version}000000`]);
-  for (const [call, use] of Object.entries(USED)) {
-    const events = readTranscript(`version-${version}-${call}`);
-    expect([call, await standIn.replay(events, use)]).toEqual([call, recorded("dom0", events)]);
-  }
-});
+test.each([2, 3, 4])(
+  "qrexec's double, in the real daemon's place, says what that said to version %d",
+  async (version) => {
+    const standIn = new QrexecStandIn(version);
+    expect(qrexecMessages(Buffer.concat(standIn.channels.first.sent.splice(0)))).toEqual([`300 4 0${version}000000`]);
+    for (const [call, use] of Object.entries(USED)) {
+      const events = readTranscript(`version-${version}-${call}`);
+      expect([call, await standIn.replay(events, use)]).toEqual([call, recorded("dom0", events)]);
+    }
+  },
+);
 
 test("a version that is too old, the double refuses as the real daemon does", () => {
   const events = readTranscript("offer-1");
