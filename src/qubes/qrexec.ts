@@ -294,6 +294,7 @@ async function serveCall(
 ): Promise<void> {
   const input = Promise.withResolvers<string>();
   const greeted = Promise.withResolvers<number>();
+  const gone = Promise.withResolvers<never>();
   input.promise.catch(() => {}); // a service need not look at it
   const chunks: Uint8Array[] = [];
   let length = 0;
@@ -307,17 +308,18 @@ async function serveCall(
     },
     (reason) => {
       const error = new Error(`qrexec: ${reason}`);
-      input.reject(error);
-      greeted.reject(error);
+      for (const { reject } of [input, greeted, gone]) reject(error);
     },
     (version) => greeted.resolve(version),
   );
-  greeted.promise.catch(() => {}); // where the channel fails first
+  for (const { promise } of [greeted, gone]) promise.catch(() => {}); // where something else fails first
   const stream = await channels.connect(domain, port, handler, running.signal);
   begin(stream);
   const version = await greeted.promise;
   running.met = true;
-  const answer = alone ? answerAlone(text, services, input.promise) : await answerTo(text, services, input.promise);
+  const answer = alone
+    ? answerAlone(text, services, input.promise)
+    : await Promise.race([answerTo(text, services, input.promise), gone.promise]);
   sendAnswer(stream, answer, version, alone);
   stream.close();
 }

@@ -6,6 +6,7 @@ import { Framer } from "../../src/qubes/byte-stream.ts";
 import { QrexecAgent, type QrexecChannels, type Service } from "../../src/qubes/qrexec.ts";
 import {
   decodeQrexec,
+  encodeNumber,
   QREXEC,
   QREXEC_HEADER_LENGTH,
   QREXEC_PORT,
@@ -17,6 +18,7 @@ import {
   decodeQdb,
   QDB,
   QDB_HEADER_LENGTH,
+  QDB_VALUE_LENGTH,
   type QdbMessage,
   QUBESDB_PORT,
   qdbValueLength,
@@ -47,7 +49,6 @@ const DATABASE = [
   "rules-changed",
   "ten-rule-changes",
   "keys-written-and-removed-by-hand",
-  "daemon-restarted-rules-for-the-first-time",
   "daemon-killed-and-filled-again-key-by-key",
   "daemon-ended-and-filled-again-key-by-key",
   "daemon-killed-while-it-fills",
@@ -167,31 +168,38 @@ test("QubesDB's client answers the real daemon as it did, byte for byte", async 
   }
 });
 
-test("cut at any byte, QubesDB's client keeps what it had, connects again, and is whole again", async () => {
-  const first = said("dom0", ofDatabase("database-at-connection"));
-  const bytes = Buffer.concat([first, said("dom0", ofDatabase("rules-changed"))]);
-  const whole = client(true);
-  await whole.connected();
-  whole.hear(bytes);
-  const expected = whole.db.below("/");
-  expect(expected.length).toBeGreaterThan(20);
+test("cut at any byte, QubesDB's client keeps what it had, connects again, and is whole again, without what is gone", async () => {
+  const database = said("dom0", ofDatabase("database-at-connection"));
+  const changes = said("dom0", ofDatabase("rules-changed"));
+  const bytes = Buffer.concat([database, changes]);
+  // The next daemon has one key less, and then a change more.
+  const [first] = databaseMessages(database);
+  if (first === undefined) throw new Error("an empty transcript");
+  const later = Buffer.concat([bytes.subarray(QDB_HEADER_LENGTH + first.value.length), changes]);
+  const expected = client(true);
+  await expected.connected();
+  expected.hear(later);
+  const whole = expected.db.below("/");
+  expect(whole.length).toBeGreaterThan(20);
+  expect(expected.db.get(first.path)).toBeUndefined();
   const cut = await Promise.all(
     Array.from(bytes, async (_, at) => {
       const ours = client(true);
       await ours.connected();
       ours.hear(bytes.subarray(0, at));
-      const had = ours.db.below("/");
+      const had = JSON.stringify(ours.db.below("/"));
       ours.lose();
       await ours.connected();
-      ours.hear(bytes.subarray(0, at)); // the next daemon is not yet farther
-      const kept = ours.db.below("/");
-      ours.hear(bytes.subarray(at));
-      return { had: JSON.stringify(had), kept: JSON.stringify(kept), now: ours.db.below("/") };
+      const half = at % Math.trunc(database.length / 2); // of what is read anew
+      ours.hear(later.subarray(0, half));
+      const kept = JSON.stringify(ours.db.below("/"));
+      ours.hear(later.subarray(half));
+      return { had, kept, now: ours.db.below("/") };
     }),
   );
   for (const [at, { had, kept, now }] of cut.entries()) {
     expect([at, kept]).toEqual([at, had]);
-    expect([at, now]).toEqual([at, expected]);
+    expect([at, now]).toEqual([at, whole]);
   }
 });
 
@@ -248,15 +256,17 @@ const DEEDS: Readonly<Record<(typeof DATABASE)[number], (seeds: readonly string[
   "rules-changed": () => [web(80)],
   "ten-rule-changes": () => [Array.from({ length: 10 }, (_, i) => web(80 + (i % 2))).flat()],
   "keys-written-and-removed-by-hand": () => [
-    [write("/test/empty"), remove("/test/nothing"), write("/test/remove", "1"), remove("/test/")],
-  ],
-  "daemon-restarted-rules-for-the-first-time": ([seed = ""]) => [
-    [...filled(81, seed), ...all(CONNECTED), ...all(MAPPED), ...web(81)],
+    [
+      ...[write("/test/long", "x".repeat(QDB_VALUE_LENGTH)), write("/test/empty"), remove("/test/long")],
+      ...[remove("/test/nothing"), write("/test/remove", "1"), remove("/test/")],
+    ],
   ],
   "daemon-killed-and-filled-again-key-by-key": ([seed = ""]) => [filled(81, seed)],
-  "daemon-ended-and-filled-again-key-by-key": ([seed = ""]) => [filled(81, seed)],
+  "daemon-ended-and-filled-again-key-by-key": ([seed = ""]) => [
+    [...filled(81, seed), ...all({ ...CONNECTED, ...MAPPED }), ...web(81)],
+  ],
   "daemon-killed-while-it-fills": ([first = "", second = ""]) => [
-    filled(81, first).slice(0, -1), // it was killed before the last
+    filled(81, first).slice(0, 19), // it was killed behind /qubes-secondary-dns
     filled(81, second),
   ],
 };
@@ -331,7 +341,10 @@ class Guest {
   agent: QrexecAgent | undefined;
 
   readonly services = new Map<string, Service>([
-    ["test.Echo", async ({ input, argument, caller }) => ({ status: 0, output: `${caller} ${argument}: ${await input}` })],
+    [
+      "test.Echo",
+      async ({ input, argument, caller }) => ({ status: 0, output: `${caller} ${argument}: ${await input}` }),
+    ],
     ["test.Wait", async () => ({ status: 3, error: "not now\n" })],
     ["test.Fail", async () => Promise.reject(new Error("out of order"))],
     ["test.Long", async () => ({ status: 0, output: "x".repeat(150_000) })],
@@ -347,10 +360,12 @@ class Guest {
   ]);
 
   private async call(service: string, input: string): Promise<void> {
-    const outcome = await this.agent?.call("dom0", service, input).then(
-      ({ status, output = "", error = "" }) => [status, output.length, output.slice(0, 8), error].join(" "),
-      String,
-    );
+    const outcome = await this.agent
+      ?.call("dom0", service, input)
+      .then(
+        ({ status, output = "", error = "" }) => [status, output.length, output.slice(0, 8), error].join(" "),
+        String,
+      );
     this.outcomes.push(`${service}: ${outcome}`);
   }
 }
@@ -368,17 +383,18 @@ interface Use {
 class Channels implements QrexecChannels {
   readonly uses: Use[] = [];
 
-  async connect(_: number, port: number, handler: StreamHandler): Promise<ByteStream> {
-    return this.open(port, handler);
+  async connect(_: number, port: number, handler: StreamHandler, signal?: AbortSignal): Promise<ByteStream> {
+    return this.open(port, handler, signal);
   }
 
-  async serve(_: number, port: number, handler: StreamHandler): Promise<ByteStream> {
-    return this.open(port, handler);
+  async serve(_: number, port: number, handler: StreamHandler, signal?: AbortSignal): Promise<ByteStream> {
+    return this.open(port, handler, signal);
   }
 
-  open(port: number, handler: StreamHandler): ByteStream {
+  open(port: number, handler: StreamHandler, signal?: AbortSignal): ByteStream {
     const use: Use = { port, sent: [], handler, due: 0 };
     this.uses.push(use);
+    signal?.addEventListener("abort", () => end(use, "called off"));
     return {
       send: (bytes) => use.sent.push(bytes.slice()),
       close: () => {
@@ -387,20 +403,43 @@ class Channels implements QrexecChannels {
     };
   }
 
+  get first(): Use {
+    const [use] = this.uses;
+    if (use === undefined) throw new Error("no channel");
+    return use;
+  }
+
+  /** The partner goes away. */
+  cut(port: number): void {
+    for (const use of this.uses) if (use.port === port) end(use, "cut");
+  }
+
   /** The newest use of a port that no other event was for, once there is one. */
   async next(port: number, known: ReadonlySet<Use>): Promise<Use> {
-    const find = () => this.uses.findLast((use) => use.port === port && !known.has(use));
+    let found: Use | undefined;
     await until(
       () => `a channel on port ${port}`,
-      () => find() !== undefined,
+      () => {
+        found = this.uses.findLast((use) => use.port === port && !known.has(use));
+        return found !== undefined;
+      },
     );
-    const found = find();
     if (found === undefined) throw new Error("gone again");
     return found;
   }
 }
 
-/** An agent, served by transcripts. */
+function end(use: Use, reason: string): void {
+  const { handler } = use;
+  use.handler = undefined;
+  handler?.closed(reason);
+}
+
+function greeting(version: number): Uint8Array {
+  return encodeNumber(QREXEC.HELLO, version);
+}
+
+/** An agent that is greeted, and served by transcripts. */
 class AgentReplay {
   readonly guest = new Guest();
   readonly channels = new Channels();
@@ -408,7 +447,9 @@ class AgentReplay {
   readonly ended: string[] = [];
   private readonly control: Use;
 
-  constructor() {
+  /** @param calls of its own that it has made */
+  constructor(version: number, calls = 0) {
+    VERSIONS.most = version;
     this.agent = new QrexecAgent(
       this.guest.services,
       this.channels,
@@ -417,43 +458,60 @@ class AgentReplay {
     );
     this.guest.agent = this.agent;
     this.agent.start(this.channels.open(CONTROL, this.agent.handler));
-    const [control] = this.channels.uses;
-    if (control === undefined) throw new Error("no control channel");
-    this.control = control;
+    this.control = this.channels.first;
+    this.agent.handler.received(greeting(version));
+    for (let i = 0; i < calls; i++) void this.agent.call("dom0", "none").catch(() => {});
+    expect(this.control.sent[0]).toEqual(greeting(version));
+    this.forget();
   }
 
-  hear(bytes: Uint8Array): void {
-    this.agent.handler.received(bytes);
-  }
-
-  /** @returns what the agent has said on the control channel since the last time, each message in hex */
-  said(): string[] {
-    const bytes = Buffer.concat(this.control.sent);
+  /** What was said on the control channel. */
+  forget(): void {
     this.control.sent = [];
-    return qrexecMessages(bytes);
+  }
+
+  /** Whether dom0 has been told of the end of each call. */
+  get isIdle(): boolean {
+    const told = qrexecMessages(Buffer.concat(this.control.sent)).filter((message) => message.startsWith("211 "));
+    return told.length >= this.channels.uses.filter(({ port }) => port !== CONTROL).length;
   }
 
   /** Says what dom0 said, when the domain has said what came before. @returns what the agent says, channel for channel */
   async replay(events: readonly TranscriptEvent[]): Promise<string[][]> {
-    const known = new Set(this.channels.uses);
-    const open = new Map([[CONTROL, this.control]]);
-    const used = [this.control];
-    this.control.due = 0;
-    for (const { port, what, bytes } of events) {
-      if (what === "dom0 serves" || what === "dom0 connected") open.delete(port);
-      if (what === "dom0 closed") open.get(port)?.handler?.closed("the peer closed the channel");
-      if (what !== "dom0" && what !== "domain") continue;
-      const use = open.get(port) ?? (await this.channels.next(port, known));
-      if (!known.has(use)) used.push(use);
-      known.add(use);
-      open.set(port, use);
-      if (what === "dom0") use.handler?.received(bytes);
-      else await arrive(use, bytes.length);
-    }
-    const messages = used.map(({ sent }) => qrexecMessages(Buffer.concat(sent)));
-    this.control.sent = [];
-    return messages;
+    this.forget();
+    return replayThrough(this.channels, this.control, "dom0", events);
   }
+}
+
+/**
+ * Says what one side said to the other, when that has said what came before.
+ * @param who speaks
+ * @returns what the other says, channel for channel, each message as text
+ */
+async function replayThrough(
+  channels: Channels,
+  control: Use,
+  who: "dom0" | "domain",
+  events: readonly TranscriptEvent[],
+): Promise<string[][]> {
+  const known = new Set(channels.uses);
+  const open = new Map([[CONTROL, control]]);
+  const used = [control];
+  control.due = 0;
+  for (const { port, what, bytes } of events) {
+    if (what === "dom0 serves" || what === "dom0 connected") open.delete(port);
+    const use = open.get(port);
+    // That the domain is gone, dom0 notices before it has read all.
+    if (who === "dom0" && what === "dom0 closed" && use !== undefined) end(use, "the peer closed the channel");
+    if (what !== "dom0" && what !== "domain") continue;
+    const of = use ?? (await channels.next(port, known));
+    if (!known.has(of)) used.push(of);
+    known.add(of);
+    open.set(port, of);
+    if (what === who) of.handler?.received(bytes);
+    else await arrive(of, bytes.length);
+  }
+  return used.map(({ sent }) => qrexecMessages(Buffer.concat(sent)));
 }
 
 /** Waits until our side has sent so many bytes more. */
@@ -510,21 +568,154 @@ afterEach(() => {
   VERSIONS.most = OFFERED;
 });
 
-test.each([2, 3, 4])("qrexec's agent that offers version %d answers the real daemon as it did, byte for byte", async (version) => {
-  VERSIONS.most = version;
-  const replay = new AgentReplay();
-  const greeting = version === 3 ? readTranscript("database-at-connection") : readTranscript(`offer-${version}`);
-  const hello = greeting.filter(({ port, what }) => port === CONTROL && what.startsWith("dom")).slice(-2);
-  replay.hear(said("dom0", hello).slice(-12));
-  expect(replay.said()).toEqual([`300 4 0${version}000000`]);
-  for (const call of CALLS) {
-    const events = readTranscript(`version-${version}-${call}`);
-    const expected = recorded("domain", events);
-    const answers = await replay.replay(events);
-    // Where dom0 has nothing to run, it leaves before it reads that there is no input.
-    if (call === "service-connect-of-what-is-not-there") expect(answers.at(-1)?.pop()).toBe("190 0 ");
-    expect([call, answers]).toEqual([call, expected]);
+test.each([2, 3, 4])(
+  "qrexec's agent that offers version %d answers the real daemon as it did, byte for byte",
+  async (version) => {
+    const replay = new AgentReplay(version);
+    for (const call of CALLS) {
+      const events = readTranscript(`version-${version}-${call}`);
+      const expected = recorded("domain", events);
+      const answers = await replay.replay(events);
+      // Where dom0 has nothing to run, it leaves before it reads that there is no input.
+      if (call === "service-connect-of-what-is-not-there") expect(answers.at(-1)?.pop()).toBe("190 0 ");
+      expect([call, answers]).toEqual([call, expected]);
+    }
+    await until(
+      () => "the outcome of the last call",
+      () => replay.guest.outcomes.length === OUTCOMES.length,
+    );
+    expect(replay.guest.outcomes).toEqual(OUTCOMES);
+    expect(replay.ended).toEqual([]);
+  },
+);
+
+/** Those that are short enough to be cut at every byte. */
+const SHORT = CALLS.filter((call) => !call.includes("long"));
+const [PROBE] = CALLS;
+
+test.each(SHORT)(
+  "cut at any byte of what dom0 says, %s ends, dom0 hears of it, and the next call is whole",
+  async (call) => {
+    const events = readTranscript(`version-3-${call}`);
+    for (const [end, { what, port, bytes }] of events.entries()) {
+      if (what !== "dom0") continue;
+      for (let at = 0; at < bytes.length; at++) {
+        const replay = new AgentReplay(3, CALLS.slice(0, CALLS.indexOf(call)).filter(isOurs).length);
+        await replay.replay([...events.slice(0, end), { ms: 0, port, what, bytes: bytes.subarray(0, at) }]);
+        if (port === CONTROL) replay.agent.handler.closed("cut");
+        else replay.channels.cut(port);
+        await until(
+          () => `the end of all channels of ${call}, cut at ${at} of event ${end}`,
+          () => replay.channels.uses.every((use) => use.port === CONTROL || use.handler === undefined),
+        );
+        expect([at, replay.ended]).toEqual([at, port === CONTROL ? ["cut"] : []]);
+        const next = port === CONTROL ? new AgentReplay(3) : replay;
+        await until(
+          () => "the ends that dom0 is told of",
+          () => next.isIdle,
+        );
+        const probe = readTranscript(`version-3-${PROBE}`);
+        expect([at, await next.replay(probe)]).toEqual([at, recorded("domain", probe)]);
+      }
+    }
+  },
+);
+
+/** Whether it makes the guest call dom0. */
+function isOurs(call: string): boolean {
+  return call.startsWith("service");
+}
+
+test("calls whose caller is killed, or gone before it serves, end; the next daemon's calls have their own answers", async () => {
+  const first = new AgentReplay(3);
+  const inMidCall = readTranscript("caller-killed-in-mid-call");
+  const [said512, ...ofData] = await first.replay(inMidCall);
+  expect([said512, ...ofData]).toEqual(recorded("domain", inMidCall));
+  first.channels.cut(513);
+  await until(
+    () => "the end of the call",
+    () => first.isIdle,
+  );
+  await first.replay(readTranscript("caller-gone-before-it-serves"));
+  first.agent.handler.closed("cut");
+  await until(
+    () => "the end of all channels",
+    () => first.channels.uses.every((use) => use.port === CONTROL || use.handler === undefined),
+  );
+  const next = readTranscript("qrexec-daemon-killed");
+  const events = next.slice(next.findIndex(({ what, port }) => what === "dom0" && port === CONTROL));
+  const [[, ...answers] = [], ...channels] = recorded("domain", next);
+  const second = new AgentReplay(3);
+  expect(await second.replay(withoutGreeting(events))).toEqual([answers, ...channels]);
+});
+
+/** What dom0 said behind its greeting, with which the first bytes of a call may have come. */
+function withoutGreeting([first, ...others]: readonly TranscriptEvent[]): TranscriptEvent[] {
+  if (first === undefined) return [];
+  return [{ ...first, bytes: first.bytes.subarray(greeting(0).length) }, ...others];
+}
+
+/** Qrexec's double where the daemon was. */
+class QrexecStandIn {
+  readonly channels = new Channels();
+  readonly double: QrexecDouble;
+  private readonly control: Use;
+
+  constructor(version: number) {
+    this.double = new QrexecDouble(1, this.channels, 4);
+    this.double.attach(this.channels.open(CONTROL, this.double.handler));
+    this.control = this.channels.first;
+    this.double.handler.received(greeting(version));
   }
-  expect(replay.guest.outcomes).toEqual(OUTCOMES);
-  expect(replay.ended).toEqual([]);
+
+  /** @returns what the double says when it is used so, channel for channel */
+  async replay(
+    events: readonly TranscriptEvent[],
+    use: (double: QrexecDouble) => Promise<unknown>,
+  ): Promise<string[][]> {
+    this.control.sent = [];
+    const replayed = replayThrough(this.channels, this.control, "domain", events);
+    await use(this.double);
+    return replayed;
+  }
+}
+
+/** What dom0's user does, for those of CALLS that the double can do: of dom0's services it has only one that echoes. */
+const USED: Readonly<Record<string, (double: QrexecDouble) => Promise<unknown>>> = {
+  "exec-cmdline-with-input": (double) => double.call("root:QUBESRPC test.Echo+one dom0", "hello\n"),
+  "exec-cmdline-with-default-user-and-nogui": (double) => double.call("root:nogui:QUBESRPC test.Wait dom0"),
+  "exec-cmdline-that-fails": (double) => double.call("root:QUBESRPC test.Fail dom0"),
+  "exec-cmdline-of-what-is-not-there": (double) => double.call("user:rm -rf /"),
+  "long-output": (double) => double.call("root:QUBESRPC test.Long dom0"),
+  "long-input": (double) => double.call("root:QUBESRPC test.Echo dom0", "y".repeat(60_000)),
+  "just-exec": (double) => double.call("root:QUBESRPC test.Wait dom0", "", QREXEC.JUST_EXEC),
+  "service-connect": (double) => double.call("root:QUBESRPC test.Call+lab.Echo dom0"),
+  "service-connect-with-input": (double) => double.call("root:QUBESRPC test.Call+lab.Echo dom0", "to dom0\n"),
+  "service-refused": (double) => {
+    double.onCall = "refused";
+    return double.call("root:QUBESRPC test.Call+lab.Denied dom0");
+  },
+};
+
+test.each([2, 3, 4])(
+  "qrexec's double, in the real daemon's place, says what that said to version %d",
+  async (version) => {
+    const standIn = new QrexecStandIn(version);
+    expect(qrexecMessages(Buffer.concat(standIn.channels.first.sent.splice(0)))).toEqual([`300 4 0${version}000000`]);
+    for (const [call, use] of Object.entries(USED)) {
+      const events = readTranscript(`version-${version}-${call}`);
+      expect([call, await standIn.replay(events, use)]).toEqual([call, recorded("dom0", events)]);
+    }
+  },
+);
+
+test("a version that is too old, the double refuses as the real daemon does", () => {
+  const events = readTranscript("offer-1");
+  const last = events.findLastIndex(({ what }) => what === "dom0 connected");
+  expect(events.slice(last + 1).map(({ what, bytes }) => [what, hex(bytes)])).toEqual([
+    ["domain", hex(greeting(1))],
+    ["dom0 closed", ""],
+  ]);
+  const { channels } = new QrexecStandIn(1);
+  expect([channels.first.sent, channels.first.handler]).toEqual([[], undefined]);
 });

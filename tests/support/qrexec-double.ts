@@ -14,6 +14,7 @@ import {
   type QrexecMessage,
   qrexecBodyLength,
   textOf,
+  VERSIONS,
 } from "../../src/qubes/qrexec-wire.ts";
 
 export interface CallResult {
@@ -63,6 +64,7 @@ export class QrexecDouble {
       (message) => {
         if (message.type !== QREXEC.HELLO) return void this.hear(message);
         const theirs = decodeNumber(message.body);
+        if (theirs < VERSIONS.least) return this.detach();
         this.control?.send(encodeNumber(QREXEC.HELLO, Math.min(theirs, this.version)));
         greeted.resolve(theirs);
       },
@@ -147,6 +149,7 @@ export class QrexecDouble {
   /** Lets the domain's call succeed, with its input as output. */
   private async answer(target: string, service: string, ident: Uint8Array): Promise<void> {
     this.triggered.push(`${target} ${service}`);
+    await new Promise(setImmediate); // its policy is asked first: meanwhile other messages are heard
     if (this.onCall === "ignored") return;
     if (this.onCall === "refused") {
       this.control?.send(encodeQrexec(QREXEC.SERVICE_REFUSED, ident));
