@@ -48,7 +48,7 @@ xen_versions() {
 # $1: version, the newest if not given.
 build_xen() {
   local version=${1:-}
-  [ -n "$version" ] || version=$(xen_versions | head -n 1)
+  [ -n "$version" ] || read -r version < <(xen_versions) || true
   [ -n "$version" ] || die "apt knows no package ${XEN_PACKAGES[0]}" "set up on Debian 12 for amd64, and run apt-get update"
   fetch_xen "$version"
   say "build: dist/xen, with Xen $version"
