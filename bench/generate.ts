@@ -2,8 +2,8 @@
 // call of its own once it is given a rate. On a machine of two cores what the generator takes is taken from what is measured,
 // so it has to be cheap (one system call for 32 packets), and exact.
 import { join } from "node:path";
-import type { Namespace } from "../tests/net/namespaces.ts";
-import { CLIENT, SERVER } from "../tests/net/places.ts";
+import type { Namespace } from "../lab/namespaces.ts";
+import { CLIENT, SERVER } from "../lab/places.ts";
 import { busyBeside, type Reading, readCpus } from "./cpu.ts";
 import { BENCH_FOLDER, FIRST_HOP, type Subject } from "./subjects.ts";
 

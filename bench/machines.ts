@@ -2,10 +2,10 @@
 // between a client and an internet of its own. Both tell how much memory they use when they get a line of input.
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { Lab, type Namespace } from "../tests/net/namespaces.ts";
-import { becomeClient, becomeInternet, CLIENT_GATEWAY, configuration, SERVER, UPLINK } from "../tests/net/places.ts";
-import { Machine } from "../tests/vm/machine.ts";
-import { overlay } from "../tests/vm/overlay.ts";
+import { Machine } from "../lab/machine.ts";
+import { Lab, type Namespace } from "../lab/namespaces.ts";
+import { overlay } from "../lab/overlay.ts";
+import { becomeClient, becomeInternet, CLIENT_GATEWAY, configuration, SERVER, UPLINK } from "../lab/places.ts";
 import { generator } from "./generate.ts";
 import { BENCH_FOLDER } from "./subjects.ts";
 

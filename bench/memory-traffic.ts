@@ -1,10 +1,10 @@
 // Traffic in memory for the pure dataplane: frames of many flows, written into a ring without sockets in batches, as the worker
 // hands them on.
 
-import { READ_AHEAD } from "../src/dataplane/fast-path.ts";
+import { READ_AHEAD } from "../src/dataplane/frame/fast-path.ts";
+import { Router } from "../src/dataplane/frame/router.ts";
 import { RESERVED_LENGTH, type Ring, VNET_LENGTH } from "../src/dataplane/ring.ts";
-import { Router } from "../src/dataplane/router.ts";
-import { compileRuleset } from "../src/dataplane/ruleset.ts";
+import { compileRuleset } from "../src/dataplane/rules/ruleset.ts";
 import type { Settings } from "../src/dataplane/settings.ts";
 import { VERDICT, VERDICT_NAMES } from "../src/dataplane/verdict.ts";
 import { pseudoHeaderSum, sum } from "../src/wire/checksum.ts";

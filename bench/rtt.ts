@@ -1,6 +1,6 @@
 // `rtt`: how long a small datagram takes there and back, at rest and while half of what Linux can forward goes through beside.
 
-import { ROUTER } from "../tests/net/places.ts";
+import { ROUTER } from "../lab/places.ts";
 import { type Benchmark, type Options, timedRounds } from "./benchmark.ts";
 import { discard, generator, send } from "./generate.ts";
 import type { Report } from "./report.ts";

@@ -1,14 +1,15 @@
 // What a change of rules costs while traffic flows, on frames in memory: `bun bench/rule-changes.ts`. First one client's
 // change with 50 000 established flows to judge again, half of which end; then 1 000 clients' changes, one after the other,
 // each with a packet between. Prints the whole time and the longest time that a packet could have had to wait.
-import { FLOW_STATE } from "../src/dataplane/flows.ts";
+
+import { ethernet, IPV4_TYPE, ip, udp } from "../lab/frames.ts";
+import { ACCEPT_ALL, ANYTHING, HOST_MAC, OUR_MAC, SETTINGS, WORK_SETTINGS } from "../lab/router-lab.ts";
+import { Router } from "../src/dataplane/frame/router.ts";
 import { MemoryRing } from "../src/dataplane/memory-ring.ts";
-import { Router } from "../src/dataplane/router.ts";
-import { compileRuleset } from "../src/dataplane/ruleset.ts";
+import { compileRuleset } from "../src/dataplane/rules/ruleset.ts";
 import type { ClientSettings, Settings } from "../src/dataplane/settings.ts";
+import { FLOW_STATE } from "../src/dataplane/tables/flows.ts";
 import { VERDICT } from "../src/dataplane/verdict.ts";
-import { ethernet, IPV4_TYPE, ip, udp } from "../tests/support/frames.ts";
-import { ACCEPT_ALL, ANYTHING, HOST_MAC, OUR_MAC, SETTINGS, WORK_SETTINGS } from "../tests/support/lab.ts";
 
 const FLOWS = 50_000;
 const CLIENTS = 1000;

@@ -1,8 +1,9 @@
 // `rules`: what a judgement costs, the first packet of every flow, with rulesets of 1 to 10 000 rules: walked, and as the
 // dataplane judges.
-import { compileRuleset, judge, type Ruleset, walk } from "../src/dataplane/ruleset.ts";
-import { Random } from "../tests/support/random.ts";
-import { type Judged, randomMatches, randomPacket } from "../tests/support/rulesets.ts";
+
+import { Random } from "../lab/random.ts";
+import { type Judged, randomMatches, randomPacket } from "../lab/rulesets.ts";
+import { compileRuleset, judge, type Ruleset, walk } from "../src/dataplane/rules/ruleset.ts";
 import type { Benchmark, Options } from "./benchmark.ts";
 import type { Report } from "./report.ts";
 

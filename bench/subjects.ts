@@ -2,16 +2,8 @@
 // so that A and B can alternate without one being torn down for the other. A subject that is not measured only sleeps.
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { Lab, type Namespace, type Program } from "../tests/net/namespaces.ts";
-import {
-  becomeClient,
-  becomeInternet,
-  CLIENT,
-  CLIENT_GATEWAY,
-  configuration,
-  ROUTER,
-  UPLINK,
-} from "../tests/net/places.ts";
+import { Lab, type Namespace, type Program } from "../lab/namespaces.ts";
+import { becomeClient, becomeInternet, CLIENT, CLIENT_GATEWAY, configuration, ROUTER, UPLINK } from "../lab/places.ts";
 import type { Build } from "./benchmark.ts";
 
 /** Names of the subjects. */
@@ -112,7 +104,7 @@ export class Stage {
     client.ip("neighbour", "add", CLIENT_GATEWAY, "lladdr", MAC.inside, "dev", "eth0");
     internet.ip("neighbour", "add", UPLINK, "lladdr", MAC.outside, "dev", "eth0");
     internet.ip("route", "add", CLIENT, "via", UPLINK);
-    // As the firewall does it: src/linux/ingress.ts.
+    // As the firewall does it: src/linux/nftables.ts.
     const drop = (name: string) => `chain ${name} { type filter hook ingress device ${name} priority 0; policy drop; }`;
     await forwarder.run(["nft", `table netdev quiet {\n${drop("eth0")}\n${drop("eth1")}\n}`]);
     const program = [join(BENCH_FOLDER, "null-forwarder"), "eth0", MAC.client, "eth1", MAC.internet];

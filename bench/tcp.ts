@@ -1,6 +1,6 @@
 // `tcp`: what iperf3 gets through: one stream and eight, with segmentation offload on all cables and without, both ways.
 
-import { ROUTER } from "../tests/net/places.ts";
+import { ROUTER } from "../lab/places.ts";
 import { type Benchmark, type Options, timedRounds } from "./benchmark.ts";
 import type { Report } from "./report.ts";
 import { LINUX, NULL, Stage, type Subject } from "./subjects.ts";

@@ -1,5 +1,5 @@
 // `vm`: the bootable image beside a Linux that does the same with nftables and its flowtable on Debian's kernel, emulated.
-import { ROUTER } from "../tests/net/places.ts";
+import { ROUTER } from "../lab/places.ts";
 import { type Benchmark, type Options, timedRounds } from "./benchmark.ts";
 import { Booted, firebreakImage, type Image, linuxImage } from "./machines.ts";
 import type { Report } from "./report.ts";

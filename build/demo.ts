@@ -4,7 +4,8 @@ import { createHash } from "node:crypto";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Lab, type Namespace, type Program } from "../tests/net/namespaces.ts";
+import { Machine } from "../lab/machine.ts";
+import { Lab, type Namespace, type Program } from "../lab/namespaces.ts";
 import {
   becomeClient,
   becomeInternet,
@@ -14,8 +15,7 @@ import {
   SERVER,
   serveDns,
   serveHttp,
-} from "../tests/net/places.ts";
-import { Machine } from "../tests/vm/machine.ts";
+} from "../lab/places.ts";
 
 const CAPTURES = "dist/demo";
 const FILE_LENGTH = 100_000_000;

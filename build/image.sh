@@ -4,7 +4,7 @@
 # 40 MB of memory and some 20 MB of pages, where unpacked it takes 110 MB. The pages that are used lie together
 # (build/order-pages.ts), or large blocks, which compress best, would fill the memory with what is not.
 
-ENTRY_POINTS=(src/main.ts src/dataplane/worker.ts src/linux/poll-thread.ts)
+ENTRY_POINTS=(src/main.ts src/dataplane/io/worker.ts src/linux/poll-thread.ts)
 
 # What init calls.
 APPLETS=(sh acpid mkswap mount sleep swapon)

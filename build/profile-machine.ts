@@ -4,10 +4,10 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
-import { Lab, type Namespace } from "../tests/net/namespaces.ts";
-import { becomeClient, becomeInternet, configuration, ROUTER, SERVER, serveHttp } from "../tests/net/places.ts";
-import { Machine } from "../tests/vm/machine.ts";
-import { overlay } from "../tests/vm/overlay.ts";
+import { Machine } from "../lab/machine.ts";
+import { Lab, type Namespace } from "../lab/namespaces.ts";
+import { overlay } from "../lab/overlay.ts";
+import { becomeClient, becomeInternet, configuration, ROUTER, SERVER, serveHttp } from "../lab/places.ts";
 import { PAGE } from "./elf.ts";
 import { shell } from "./shell.ts";
 

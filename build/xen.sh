@@ -37,7 +37,7 @@ test_xen() {
 
 # Of build_xen's Xen.
 count_xen_tests() {
-  count_bun_tests "test: on Xen $(readlink "$XEN/current"), emulated: some minutes" dist/tests-xen.xml ./tests/xen/appliance.ts
+  count_bun_tests "test: on Xen $(readlink "$XEN/current"), emulated: some minutes" dist/tests-xen.xml ./tests/vm/xen/appliance.ts
 }
 
 # Versions of Xen that apt knows, the newest first.
@@ -92,10 +92,10 @@ newest_version() {
 # $1: the folder of a version of Xen.
 build_dom0() {
   local folder=$1 root=$XEN/root packages=$1/packages tool
-  node_modules/.bin/bun build --compile --minify --root src tests/xen/dom0/double.ts src/linux/poll-thread.ts \
+  node_modules/.bin/bun build --compile --minify --root src tests/vm/xen/dom0/double.ts src/linux/poll-thread.ts \
     --outfile "$XEN/share/double" >"$XEN/build.log" 2>&1 ||
     { cat "$XEN/build.log" >&2; die "the test double could not be built" "see the errors above"; }
-  if [ "$folder/dom0" -nt build/xen.sh ] && [ "$folder/dom0" -nt tests/xen/dom0/init ]; then return; fi
+  if [ "$folder/dom0" -nt build/xen.sh ] && [ "$folder/dom0" -nt tests/vm/xen/dom0/init ]; then return; fi
   start_root "$root"
   mkdir -p "$root"/{etc/xen/scripts,usr/lib/xen-4.17/bin,usr/sbin,var/lib/xen,var/lib/xenstored,var/log/xen/console,share}
   ln -s /run "$root/var/run"
@@ -108,8 +108,8 @@ build_dom0() {
   for tool in chmod read write ls; do ln -s xenstore "$root/usr/bin/xenstore-$tool"; done
   cp -L /lib/x86_64-linux-gnu/libgcc_s.so.1 "$root/lib/" # for pthread_cancel; ldd does not show it
   add_libraries "$root" dist/firebreak # the test double's are the same
-  install -m 755 tests/xen/dom0/init "$root/init"
-  install -m 755 tests/xen/dom0/vif "$root/etc/xen/scripts/vif"
+  install -m 755 tests/vm/xen/dom0/init "$root/init"
+  install -m 755 tests/vm/xen/dom0/vif "$root/etc/xen/scripts/vif"
   printf 'autoballoon="off"\nrun_hotplug_scripts=1\n' >"$root/etc/xen/xl.conf"
   add_modules "$packages" "$(cat "$packages/release")" "$root" "${DOM0_MODULES[@]}"
   pack_root "$root" "$folder/dom0"
@@ -117,9 +117,9 @@ build_dom0() {
 
 build_client() {
   local root=$XEN/root
-  if [ "$XEN/share/client" -nt build/xen.sh ] && [ "$XEN/share/client" -nt tests/xen/client/init ]; then return; fi
+  if [ "$XEN/share/client" -nt build/xen.sh ] && [ "$XEN/share/client" -nt tests/vm/xen/client/init ]; then return; fi
   start_root "$root"
-  install -m 755 tests/xen/client/init "$root/init"
+  install -m 755 tests/vm/xen/client/init "$root/init"
   pack_root "$root" "$XEN/share/client"
 }
 
@@ -127,11 +127,11 @@ build_client() {
 build_echo() {
   local root=$XEN/root
   rm -rf "$root"
-  mkdir -p "$root"/echo/{src,tests/support,tests/xen}
-  cp -R src/linux src/qubes "$root/echo/src/"
-  cp tests/support/random.ts "$root/echo/tests/support/"
-  cp -R tests/xen/guest "$root/echo/tests/xen/"
-  install -m 755 tests/xen/guest/firebreak "$root/firebreak"
+  mkdir -p "$root"/echo/{src,lab,tests/vm/xen}
+  cp -R src/linux src/xen "$root/echo/src/"
+  cp lab/random.ts "$root/echo/lab/"
+  cp -R tests/vm/xen/guest "$root/echo/tests/vm/xen/"
+  install -m 755 tests/vm/xen/guest/firebreak "$root/firebreak"
   cp dist/initramfs "$XEN/share/echo"
   truncate --size=%4 "$XEN/share/echo" # where an archive may start
   pack_initramfs "$root" >>"$XEN/share/echo"

@@ -1,12 +1,12 @@
 // The only entry of the program: finds the verb and lets it run.
 import { version } from "../package.json" with { type: "json" };
-import { appliance } from "./control/appliance.ts";
-import { check } from "./control/check.ts";
-import { explain } from "./control/explain.ts";
-import { readInputs } from "./control/manifest.ts";
-import { replay } from "./control/replay.ts";
-import { run } from "./control/run.ts";
-import { UsageError, type Verb } from "./control/verb.ts";
+import { appliance } from "./verbs/appliance.ts";
+import { check } from "./verbs/check.ts";
+import { explain } from "./verbs/explain.ts";
+import { readInputs } from "./verbs/manifest.ts";
+import { replay } from "./verbs/replay.ts";
+import { run } from "./verbs/run.ts";
+import { UsageError, type Verb } from "./verbs/verb.ts";
 
 const VERBS: ReadonlyMap<string, Verb> = new Map(Object.entries({ run, check, explain, replay, appliance }));
 

@@ -1,8 +1,8 @@
 // The README, and what it links to, is held against the program: configurations are good, every counter stands in its table.
 import { describe, expect, test } from "bun:test";
-import { parseConfig, parseDocument } from "../src/control/config.ts";
+import { ip } from "../lab/frames.ts";
+import { parseConfig, parseDocument } from "../src/config/config.ts";
 import { VERDICT_NAMES } from "../src/dataplane/verdict.ts";
-import { ip } from "./support/frames.ts";
 
 const QUBES = await Bun.file(`${import.meta.dir}/../docs/QUBES.md`).text();
 const README = await Bun.file(`${import.meta.dir}/../README.md`).text();

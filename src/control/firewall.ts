@@ -1,18 +1,18 @@
 // The running firewall: the interfaces it holds and the dataplane over them, kept in step with a configuration. Who reads
 // the configuration, and when, is the business of the verbs (run, appliance).
 
+import { formatAddress, formatMac, formatPrefix } from "../base/address.ts";
+import { MACHINE_CLOCK } from "../base/clock.ts";
+import { log } from "../base/log.ts";
+import type { Config } from "../config/config.ts";
 import type { Settings } from "../dataplane/settings.ts";
 import { requireNetworkCapabilities } from "../linux/capabilities.ts";
 import { listDevices, takeInterface } from "../linux/interfaces.ts";
-import { formatAddress, formatMac, formatPrefix } from "./address.ts";
-import { MACHINE_CLOCK } from "./clock.ts";
-import type { Config } from "./config.ts";
-import { Dataplane } from "./dataplane.ts";
+import { Dataplane } from "./dataplane-thread.ts";
 import { LiveRules, type ResolvedNames } from "./live-rules.ts";
-import { log } from "./log.ts";
 import { RefusalLog } from "./refusal-log.ts";
 import { makeSettings, type SettingsOptions } from "./settings.ts";
-import { type DataplaneState, describeState } from "./state.ts";
+import { type DataplaneState, describeState } from "./status.ts";
 
 /** The configuration does not fit this machine. */
 export class ConfigurationError extends Error {

@@ -1,7 +1,8 @@
 // How a flow of the dataplane's table is shown to people and programs.
-import { backDestination, FLOW, FLOW_WORDS } from "../dataplane/flows.ts";
+
+import { formatAddress } from "../base/address.ts";
+import { backDestination, FLOW, FLOW_WORDS } from "../dataplane/tables/flows.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";
-import { formatAddress } from "./address.ts";
 
 export interface FlowText {
   readonly protocol: string;

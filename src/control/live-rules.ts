@@ -1,12 +1,13 @@
 // Rules whose meaning changes while nobody changes them: names in them get other addresses, and rules expire. The clients
 // that it concerns get their rules compiled anew; everything else about them stays as the settings in force have it.
+
+import type { Clock } from "../base/clock.ts";
+import type { ClientConfig, Config } from "../config/config.ts";
 import type { ClientSettings, Settings } from "../dataplane/settings.ts";
-import type { Rule } from "../qubes/rules.ts";
-import type { Clock } from "./clock.ts";
-import type { ClientConfig, Config } from "./config.ts";
-import type { NameServers } from "./dns-lookup.ts";
-import { Resolver } from "./resolver.ts";
-import { compileRules, nextExpiry } from "./rule-matches.ts";
+import type { NameServers } from "../names/dns-lookup.ts";
+import { Resolver } from "../names/resolver.ts";
+import { compileRules, nextExpiry } from "../rules/compile.ts";
+import type { Rule } from "../rules/parse.ts";
 
 /** What is asked of the dataplane (dataplane.ts). */
 export interface RulesDataplane extends NameServers {

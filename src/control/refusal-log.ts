@@ -1,8 +1,9 @@
 // Refused packets of clients that ask for it, as lines of the log: the first one of each flow, then counts. Whatever clients
 // send, a second has ten lines at the most; the rest is counted, and no packet is left out of the counts.
-import { REFUSAL, REFUSAL_RECORDS, REFUSAL_WORDS, REFUSALS_TOTAL } from "../dataplane/refusals.ts";
+
+import type { Clock } from "../base/clock.ts";
 import type { ClientSettings } from "../dataplane/settings.ts";
-import type { Clock } from "./clock.ts";
+import { REFUSAL, REFUSAL_RECORDS, REFUSAL_WORDS, REFUSALS_TOTAL } from "../dataplane/tables/refusals.ts";
 import { packetText, ruleText } from "./flow-text.ts";
 
 /** ms between two looks at the records. */

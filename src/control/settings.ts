@@ -1,12 +1,13 @@
 // From the configuration and the devices of the machine to what the dataplane works with: interfaces by number, and rules
 // compiled.
+
+import { formatMac } from "../base/address.ts";
+import { quote } from "../base/quote.ts";
+import { type InterfaceUse, interfaceConflict } from "../config/checks.ts";
+import type { ClientConfig, Config, InterfaceReference, UplinkConfig } from "../config/config.ts";
+import type { ForwardConfig } from "../config/forwards.ts";
 import type { ClientSettings, ForwardSettings, InterfaceSettings, Settings } from "../dataplane/settings.ts";
-import { formatMac } from "./address.ts";
-import type { ClientConfig, Config, InterfaceReference, UplinkConfig } from "./config.ts";
-import { type InterfaceUse, interfaceConflict } from "./config-checks.ts";
-import type { ForwardConfig } from "./config-forwards.ts";
-import { quote } from "./quote.ts";
-import { type Circumstances, compileRules, IANA } from "./rule-matches.ts";
+import { type Circumstances, compileRules, IANA } from "../rules/compile.ts";
 
 /** A network interface that the machine has. */
 export interface Device {

@@ -1,7 +1,7 @@
 // What control tells the dataplane: one immutable value, posted whole and applied between two frames, so that each frame
 // is judged by the old settings or by the new ones. It survives structured cloning: no functions, no class instances.
 // Addresses are unsigned 32-bit numbers in host order, MAC addresses six bytes in wire order.
-import type { Ruleset } from "./ruleset.ts";
+import type { Ruleset } from "./rules/ruleset.ts";
 
 export interface Settings {
   /** An interface's number is its place here; everything else refers to interfaces by number. */

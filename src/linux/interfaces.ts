@@ -2,8 +2,8 @@
 // kept silent on those that are ours. By ioctl(2) and /proc, which follow the namespace; /sys need not.
 import { ptr } from "bun:ffi";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
-import { dropIngress } from "./ingress.ts";
 import { ENODEV, errno, libc, must, SystemError } from "./libc.ts";
+import { dropIngress } from "./nftables.ts";
 
 const AF_INET = 2; // linux/socket.h
 const SOCK_DGRAM = 2;

@@ -1,10 +1,10 @@
 // The rules of clients as QubesDB has them: below /qubes-firewall/ADDRESS/ a policy and numbered rules, which are in force
 // only from the write to /qubes-firewall/ADDRESS on. What can't be understood whole drops everything of that client.
 // In a database that is filled anew a client keeps its last rules until its own are written, or it is connected no more.
-import { parseAddress } from "../control/address.ts";
-import type { Policy } from "../control/config-values.ts";
-import { quote } from "../control/quote.ts";
-import { forFamily, parseRule, type Rule } from "./rules.ts";
+import { parseAddress } from "../base/address.ts";
+import { quote } from "../base/quote.ts";
+import type { Policy } from "../config/values.ts";
+import { forFamily, parseRule, type Rule } from "../rules/parse.ts";
 
 /** What of QubesDB is read here. */
 export interface Database {

@@ -1,6 +1,6 @@
 // Lets dom0 read in QubesDB what we support, by calling its service for that. Dom0 may refuse, give up in mid-call or go:
 // it is asked again until it has answered once, each time after a longer pause.
-import { type Clock, MACHINE_CLOCK } from "../control/clock.ts";
+import { type Clock, MACHINE_CLOCK } from "../base/clock.ts";
 import type { Answer } from "./qrexec.ts";
 
 /** Until dom0 is asked again, in ms: at first, and at most. */

@@ -1,6 +1,6 @@
 // What dom0's memory balancing wants to know: how much memory this domain uses (XenStore, memory/meminfo, in KiB).
 import { readFileSync } from "node:fs";
-import { type XenStore, XenStoreError } from "./xenstore.ts";
+import { type XenStore, XenStoreError } from "../xen/xenstore.ts";
 
 /** In ms. */
 const INTERVAL = 10_000;

@@ -1,7 +1,7 @@
 // What host names in rules resolve to, told in QubesDB as Qubes' Linux agent does it (qubes-core-agent-linux,
 // qubesagent/firewall.py, update_dns_info): /dns/CLIENT/NAME has the text that Python gives a set of prefixes. Who lets a
 // client see only the addresses that its rules know reads them there.
-import { formatAddress } from "../control/address.ts";
+import { formatAddress } from "../base/address.ts";
 import type { ResolvedNames } from "../control/live-rules.ts";
 import type { Database } from "./client-rules.ts";
 import { pathProblem, QDB_VALUE_LENGTH } from "./qubesdb-wire.ts";

@@ -1,6 +1,6 @@
 // Qrexec's messages (qubes-core-qrexec, libqrexec/qrexec.h; https://www.qubes-os.org/doc/qrexec-internals/): u32 type and
 // u32 length, little-endian, then the body. Texts in bodies end in NUL.
-import { ProtocolError } from "./byte-stream.ts";
+import { ProtocolError } from "../xen/byte-stream.ts";
 
 /** The vchan port on which a domain's agent serves dom0. */
 export const QREXEC_PORT = 512;

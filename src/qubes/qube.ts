@@ -1,13 +1,15 @@
 // The appliance as a qube: follows what QubesDB and XenStore say, and keeps the firewall in step with it. Whatever happens
 // there, the firewall goes on with the last configuration that was good, and everything is tried again.
 import { version } from "../../package.json" with { type: "json" };
-import { formatAddress, formatMac } from "../control/address.ts";
-import type { Config } from "../control/config.ts";
-import type { QubeOptions } from "../control/config-qubes.ts";
+import { formatAddress, formatMac } from "../base/address.ts";
+import { log } from "../base/log.ts";
+import type { Config } from "../config/config.ts";
+import type { QubeOptions } from "../config/qubes.ts";
 import { Firewall } from "../control/firewall.ts";
-import { log } from "../control/log.ts";
-import { stopAsked } from "../control/run.ts";
 import { listDevices } from "../linux/interfaces.ts";
+import { stopAsked } from "../verbs/run.ts";
+import { Xen } from "../xen/xen.ts";
+import type { XenStore } from "../xen/xenstore.ts";
 import { CommittedRules, type Database } from "./client-rules.ts";
 import { FeatureRequest } from "./feature-request.ts";
 import { reportMemory } from "./memory-report.ts";
@@ -19,8 +21,6 @@ import { QubesDb } from "./qubesdb.ts";
 import { QUBESDB_PORT } from "./qubesdb-wire.ts";
 import { makeServices } from "./services.ts";
 import { ClientVifs, readUplinkMac, UPLINK_ROOT, type Vif } from "./vif.ts";
-import { Xen } from "./xen.ts";
-import type { XenStore } from "./xenstore.ts";
 
 const DOM0 = 0;
 /** Until something that failed is tried again, in ms. */

@@ -1,6 +1,6 @@
 // QubesDB's messages, as they cross a vchan (qubes-core-qubesdb, include/qubesdb.h): a header of 72 bytes with the path in
 // it, then the value.
-import { ProtocolError } from "./byte-stream.ts";
+import { ProtocolError } from "../xen/byte-stream.ts";
 
 /** The vchan port on which dom0 serves each domain its database. */
 export const QUBESDB_PORT = 111;

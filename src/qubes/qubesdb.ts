@@ -1,8 +1,8 @@
 // QubesDB's client: a copy of the database that dom0 keeps for this domain, always in step, and the keys that we write
 // there. While dom0 is away the copy stays as it was; when it is back everything is read again. A daemon that was restarted is
 // filled key by key: the copy stays as it was until the last of the base keys is there.
-import { type Clock, MACHINE_CLOCK } from "../control/clock.ts";
-import { type ByteStream, Framer, ProtocolError, type StreamHandler } from "./byte-stream.ts";
+import { type Clock, MACHINE_CLOCK } from "../base/clock.ts";
+import { type ByteStream, Framer, ProtocolError, type StreamHandler } from "../xen/byte-stream.ts";
 import type { Database } from "./client-rules.ts";
 import { decodeQdb, encodeQdb, QDB, QDB_HEADER_LENGTH, type QdbMessage, qdbValueLength } from "./qubesdb-wire.ts";
 

@@ -1,8 +1,8 @@
 // Clients' interfaces as XenStore has them: netback, in our kernel, makes one for each directory backend/vif/DOMAIN/DEVICE
 // that dom0 makes for us, and goes on once we say that it is connected. Who is gone, we clear away: dom0 waits for that.
 // One watch for all of them, however many come and go.
-import { parseAddress } from "../control/address.ts";
-import type { XenStore } from "./xenstore.ts";
+import { parseAddress } from "../base/address.ts";
+import type { XenStore } from "../xen/xenstore.ts";
 
 const ROOT = "backend/vif";
 const VIF_PATH = /^backend\/vif\/([0-9]+)\/([0-9]+)(?:\/|$)/;

@@ -1,7 +1,7 @@
 // Rules that change by themselves: which clients get new rules when, as the dataplane sees it.
 import { beforeEach, describe, expect, test } from "bun:test";
-import { formatAddress } from "../../src/control/address.ts";
-import { type Config, parseConfig } from "../../src/control/config.ts";
+import { formatAddress } from "../../src/base/address.ts";
+import { type Config, parseConfig } from "../../src/config/config.ts";
 import { LiveRules, type RulesDataplane } from "../../src/control/live-rules.ts";
 import { configuredDevices, makeSettings } from "../../src/control/settings.ts";
 import type { ClientSettings, Settings } from "../../src/dataplane/settings.ts";

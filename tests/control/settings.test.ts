@@ -1,13 +1,13 @@
 // From the configuration to the dataplane's settings: devices found and numbered, rules as matches.
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
-import { type Config, parseConfig } from "../../src/control/config.ts";
+import { type Config, parseConfig } from "../../src/config/config.ts";
 import { configuredDevices, type Device, makeSettings, type SettingsOptions } from "../../src/control/settings.ts";
-import type { Match } from "../../src/dataplane/match.ts";
-import { compileRuleset } from "../../src/dataplane/ruleset.ts";
+import type { Match } from "../../src/dataplane/rules/match.ts";
+import { compileRuleset } from "../../src/dataplane/rules/ruleset.ts";
 
-const EXAMPLE = readFileSync(new URL("example.toml", import.meta.url), "utf8");
-const EVERYTHING = readFileSync(new URL("everything.toml", import.meta.url), "utf8");
+const EXAMPLE = readFileSync(new URL("../config/example.toml", import.meta.url), "utf8");
+const EVERYTHING = readFileSync(new URL("../config/everything.toml", import.meta.url), "utf8");
 
 const ETH0: Device = { name: "eth0", index: 2, mac: Uint8Array.of(2, 0, 0, 0, 0, 0x10), mtu: 1500 };
 const ETH1: Device = { name: "eth1", index: 3, mac: Uint8Array.of(2, 0, 0, 0, 0, 0x11), mtu: 9000 };

@@ -2,11 +2,11 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { checksum, ethernet, IPV4_TYPE, icmp, payload, tcp, udp } from "../support/frames.ts";
-import { Random } from "../support/random.ts";
-import { FirewallLab, peer, type State } from "./firewall-lab.ts";
-import { macOf, type Namespace, type Program } from "./namespaces.ts";
-import { CLIENT, SERVER, UPLINK } from "./places.ts";
+import { FirewallLab, peer, type State } from "../../lab/firewall-lab.ts";
+import { checksum, ethernet, IPV4_TYPE, icmp, payload, tcp, udp } from "../../lab/frames.ts";
+import { macOf, type Namespace, type Program } from "../../lab/namespaces.ts";
+import { CLIENT, SERVER, UPLINK } from "../../lab/places.ts";
+import { Random } from "../../lab/random.ts";
 
 const RANDOM_FRAMES = 1000;
 /** ms until all frames are accounted for. */

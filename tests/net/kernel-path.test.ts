@@ -1,11 +1,11 @@
 // The kernel path: it does what the careful way does, is told by nobody's offload header what it should not do, and forwards
 // nothing any more once rules, or the end of the firewall, say so.
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { ARP_TYPE, arp, ethernet, IPV4_TYPE, mac, payload, type TcpFields, tcp, udp } from "../support/frames.ts";
-import { BROADCAST } from "../support/lab.ts";
-import { completeChecksum, GSO, leaveChecksum, NEEDS_CSUM, vnet } from "../support/offload.ts";
-import { FirewallLab, firebreak, peer } from "./firewall-lab.ts";
-import { CLIENT, configuration, ROUTER, SERVER, UPLINK } from "./places.ts";
+import { FirewallLab, firebreak, peer } from "../../lab/firewall-lab.ts";
+import { ARP_TYPE, arp, ethernet, IPV4_TYPE, mac, payload, type TcpFields, tcp, udp } from "../../lab/frames.ts";
+import { completeChecksum, GSO, leaveChecksum, NEEDS_CSUM, vnet } from "../../lab/offload.ts";
+import { CLIENT, configuration, ROUTER, SERVER, UPLINK } from "../../lab/places.ts";
+import { BROADCAST } from "../../lab/router-lab.ts";
 import { plain, type WireFrame } from "./raw-links.ts";
 import { RawPeer } from "./raw-peer.ts";
 

@@ -1,10 +1,10 @@
 // The trial of the kernel path: programs and layouts with a fault in them do not pass it, and a firewall does without them.
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
+import { FirewallLab, firebreak, peer } from "../../lab/firewall-lab.ts";
+import { SERVER } from "../../lab/places.ts";
 import { readSkbLayout } from "../../src/linux/skb-layout.ts";
 import type { MUTANTS } from "../support/kernel-mutants.ts";
-import { FirewallLab, firebreak, peer } from "./firewall-lab.ts";
-import { SERVER } from "./places.ts";
 
 const PRELOAD = join(import.meta.dir, "../support/kernel-mutants.ts");
 

@@ -1,8 +1,8 @@
 // From start to stop: what the firewall needs, what it takes, what it gives back, and what it survives.
 import { afterAll, beforeAll, beforeEach, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
-import { FirewallLab, firebreak, peer } from "./firewall-lab.ts";
-import { CLIENT_GATEWAY, ROUTER, SERVER } from "./places.ts";
+import { FirewallLab, firebreak, peer } from "../../lab/firewall-lab.ts";
+import { CLIENT_GATEWAY, ROUTER, SERVER } from "../../lab/places.ts";
 
 const PING = "accept proto=icmp icmptype=8";
 const PORT = 9;

@@ -3,9 +3,9 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { FirewallLab, peer } from "./firewall-lab.ts";
-import type { Program } from "./namespaces.ts";
-import { ROUTER, serveDns } from "./places.ts";
+import { FirewallLab, peer } from "../../lab/firewall-lab.ts";
+import type { Program } from "../../lab/namespaces.ts";
+import { ROUTER, serveDns } from "../../lab/places.ts";
 
 /** Where the lying name server is. */
 const LIAR = "192.0.2.53";

@@ -2,9 +2,9 @@
 // alike, and what is delivered is the same to the last byte, but for what the table in docs/NAT.md lists.
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
+import { FirewallLab, peer } from "../../lab/firewall-lab.ts";
+import { CLIENT, CLIENT_GATEWAY, configuration, ROUTER, UPLINK } from "../../lab/places.ts";
 import { ENDS } from "./differential.ts";
-import { FirewallLab, peer } from "./firewall-lab.ts";
-import { CLIENT, CLIENT_GATEWAY, configuration, ROUTER, UPLINK } from "./places.ts";
 
 const CONVERSATIONS = 10_000;
 const SEED = 9;

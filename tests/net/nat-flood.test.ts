@@ -3,9 +3,9 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { FirewallLab, peer } from "./firewall-lab.ts";
-import { macOf, type Program } from "./namespaces.ts";
-import { becomeClient, CLIENT, configuration, GUEST, guestSection, SERVER, serveHttp } from "./places.ts";
+import { FirewallLab, peer } from "../../lab/firewall-lab.ts";
+import { macOf, type Program } from "../../lab/namespaces.ts";
+import { becomeClient, CLIENT, configuration, GUEST, guestSection, SERVER, serveHttp } from "../../lab/places.ts";
 
 const SYNS = 500_000;
 const CONNECTIONS = 50;

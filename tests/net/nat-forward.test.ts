@@ -1,8 +1,8 @@
 // Forwarded ports: from outside, for those who may, and from inside by the outside address (a hairpin).
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { FirewallLab, peer } from "./firewall-lab.ts";
-import type { Namespace } from "./namespaces.ts";
-import { becomeClient, configuration, GUEST, guestSection, ROUTER, SERVER, UPLINK } from "./places.ts";
+import { FirewallLab, peer } from "../../lab/firewall-lab.ts";
+import type { Namespace } from "../../lab/namespaces.ts";
+import { becomeClient, configuration, GUEST, guestSection, ROUTER, SERVER, UPLINK } from "../../lab/places.ts";
 
 /** An address in the internet that may use a port which others may not. */
 const FRIEND = "203.0.113.7";

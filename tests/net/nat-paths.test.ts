@@ -5,11 +5,11 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { ethernet, fragmented, IPV4_TYPE, payload, udp } from "../support/frames.ts";
-import { Random } from "../support/random.ts";
-import { FirewallLab, peer } from "./firewall-lab.ts";
-import { macOf, type Namespace, type Program } from "./namespaces.ts";
-import { CLIENT, CLIENT_GATEWAY, ROUTER, SERVER, serveHttp, UPLINK } from "./places.ts";
+import { FirewallLab, peer } from "../../lab/firewall-lab.ts";
+import { ethernet, fragmented, IPV4_TYPE, payload, udp } from "../../lab/frames.ts";
+import { macOf, type Namespace, type Program } from "../../lab/namespaces.ts";
+import { CLIENT, CLIENT_GATEWAY, ROUTER, SERVER, serveHttp, UPLINK } from "../../lab/places.ts";
+import { Random } from "../../lab/random.ts";
 
 const HOST = "203.0.113.2";
 const HOST_ROUTER = "203.0.113.1";

@@ -3,10 +3,10 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { payload } from "../support/frames.ts";
-import { FirewallLab } from "./firewall-lab.ts";
-import type { Outcome, Program } from "./namespaces.ts";
-import { CLIENT, ROUTER, SERVER, serveDns, UPLINK } from "./places.ts";
+import { FirewallLab } from "../../lab/firewall-lab.ts";
+import { payload } from "../../lab/frames.ts";
+import type { Outcome, Program } from "../../lab/namespaces.ts";
+import { CLIENT, ROUTER, SERVER, serveDns, UPLINK } from "../../lab/places.ts";
 
 /** curl(1), EXIT CODES. */
 const FTP_PORT_FAILED = 30;

@@ -1,9 +1,9 @@
 // Protocols without ports through the running firewall, as raw frames: GRE, ESP, SCTP and others, translated by address
 // alone; and what goes from client to client.
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { ethernet, IPV4_TYPE, icmp, ipv4, payload, tcp, toHex, udp } from "../support/frames.ts";
-import { FirewallLab } from "./firewall-lab.ts";
-import { CLIENT, CLIENT_GATEWAY, configuration, GUEST, guestSection, SERVER, UPLINK } from "./places.ts";
+import { FirewallLab } from "../../lab/firewall-lab.ts";
+import { ethernet, IPV4_TYPE, icmp, ipv4, payload, tcp, toHex, udp } from "../../lab/frames.ts";
+import { CLIENT, CLIENT_GATEWAY, configuration, GUEST, guestSection, SERVER, UPLINK } from "../../lab/places.ts";
 import { NO_OFFLOAD, plain, type WireFrame } from "./raw-links.ts";
 import { RawPeer } from "./raw-peer.ts";
 

@@ -3,8 +3,8 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { FirewallLab, firebreak, peer } from "./firewall-lab.ts";
-import { becomeClient, configuration, SERVER, UPLINK } from "./places.ts";
+import { FirewallLab, firebreak, peer } from "../../lab/firewall-lab.ts";
+import { becomeClient, configuration, SERVER, UPLINK } from "../../lab/places.ts";
 
 const RENDEZVOUS = 3478;
 const COUNT = 300;

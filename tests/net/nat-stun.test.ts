@@ -2,8 +2,8 @@
 // addresses and two ports at each.
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
-import { FirewallLab } from "./firewall-lab.ts";
-import { CLIENT, SERVER, UPLINK } from "./places.ts";
+import { FirewallLab } from "../../lab/firewall-lab.ts";
+import { CLIENT, SERVER, UPLINK } from "../../lab/places.ts";
 
 const COTURN = join(import.meta.dir, "../../dist/coturn/usr/bin");
 const OTHER_ADDRESS = "198.51.100.81";

@@ -1,8 +1,8 @@
 // What passes the firewall arrives as it was sent: every size, every protocol, with and without the kernel's offloads.
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { FirewallLab, peer } from "./firewall-lab.ts";
-import type { Namespace, Program } from "./namespaces.ts";
-import { SERVER } from "./places.ts";
+import { FirewallLab, peer } from "../../lab/firewall-lab.ts";
+import type { Namespace, Program } from "../../lab/namespaces.ts";
+import { SERVER } from "../../lab/places.ts";
 
 const ECHO = 7;
 const SINK = 9;

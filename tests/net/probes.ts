@@ -1,6 +1,6 @@
 // Packets that ask what a firewall makes of them, and what it made of them: let through, refused with an error, or dropped
 // in silence. A packet is known by its client (source address) and its number (IPv4 identification).
-import { ethernet, IPV4_TYPE, icmp, ipv4, tcp, udp } from "../support/frames.ts";
+import { ethernet, IPV4_TYPE, icmp, ipv4, tcp, udp } from "../../lab/frames.ts";
 
 /** Frames that are sent at a time; the last of them is one that comes through. */
 export const BATCH = 64;

@@ -3,9 +3,9 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { FirewallLab } from "./firewall-lab.ts";
-import type { Program } from "./namespaces.ts";
-import { CLIENT, CLIENT_GATEWAY, ROUTER, SERVER, serveDns, serveHttp, UPLINK } from "./places.ts";
+import { FirewallLab } from "../../lab/firewall-lab.ts";
+import type { Program } from "../../lab/namespaces.ts";
+import { CLIENT, CLIENT_GATEWAY, ROUTER, SERVER, serveDns, serveHttp, UPLINK } from "../../lab/places.ts";
 
 const FILE_LENGTH = 100 * 1024 * 1024;
 const HTTP = 80;

@@ -1,10 +1,10 @@
 // Xen and dom0 as a whole program of a qube sees them, for programs that tests start in a namespace: doubles of their
 // daemons, and what those do when clients' interfaces come and go.
-import type { QubeOptions } from "../../src/control/config-qubes.ts";
-import type { StreamHandler } from "../../src/qubes/byte-stream.ts";
+import type { QubeOptions } from "../../src/config/qubes.ts";
 import { Qube } from "../../src/qubes/qube.ts";
 import { QUBESDB_PORT } from "../../src/qubes/qubesdb-wire.ts";
-import { XenStore } from "../../src/qubes/xenstore.ts";
+import type { StreamHandler } from "../../src/xen/byte-stream.ts";
+import { XenStore } from "../../src/xen/xenstore.ts";
 import { QubesDbDouble } from "../support/qubesdb-double.ts";
 import { Switchboard } from "../support/vchans.ts";
 import { XenStoreDouble } from "../support/xenstore-double.ts";

@@ -1,8 +1,8 @@
 // A qube whose netvm is its client: the whole program with real interfaces, and doubles in place of Xen and dom0. Needs root.
 import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
-import { peer } from "./firewall-lab.ts";
-import { Lab, type Namespace, type Program } from "./namespaces.ts";
-import { becomeClient, CLIENT_GATEWAY, SERVER, serveDns, serveHttp } from "./places.ts";
+import { peer } from "../../lab/firewall-lab.ts";
+import { Lab, type Namespace, type Program } from "../../lab/namespaces.ts";
+import { becomeClient, CLIENT_GATEWAY, SERVER, serveDns, serveHttp } from "../../lab/places.ts";
 
 setDefaultTimeout(60_000);
 

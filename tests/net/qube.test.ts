@@ -1,9 +1,9 @@
 // The whole program of a qube with real interfaces, and doubles in place of Xen and dom0: clients come and go by hundreds.
 // Needs root.
 import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
-import { peer } from "./firewall-lab.ts";
-import { Lab, type Namespace } from "./namespaces.ts";
-import { becomeClient, becomeInternet, SERVER, serveHttp } from "./places.ts";
+import { peer } from "../../lab/firewall-lab.ts";
+import { Lab, type Namespace } from "../../lab/namespaces.ts";
+import { becomeClient, becomeInternet, SERVER, serveHttp } from "../../lab/places.ts";
 
 setDefaultTimeout(240_000);
 

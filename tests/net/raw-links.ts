@@ -1,7 +1,7 @@
 // Raw frames out of and into interfaces of the namespace that the program runs in: what a peer is made of that plays hosts
 // on several cables at once, and must see every frame that comes.
-import { NO_FRAME, PacketRing } from "../../src/dataplane/packet-ring.ts";
-import { PacketSockets } from "../../src/dataplane/packet-sockets.ts";
+import { NO_FRAME, PacketRing } from "../../src/dataplane/io/packet-ring.ts";
+import { PacketSockets } from "../../src/dataplane/io/packet-sockets.ts";
 import { VNET_LENGTH } from "../../src/dataplane/ring.ts";
 import { openEvent } from "../../src/linux/eventfd.ts";
 

@@ -1,6 +1,6 @@
 // Sends frames as they are out of interfaces of a namespace, and tells every frame that comes in there afterwards.
-import { peer } from "./firewall-lab.ts";
-import type { Namespace, Program } from "./namespaces.ts";
+import { peer } from "../../lab/firewall-lab.ts";
+import type { Namespace, Program } from "../../lab/namespaces.ts";
 import { fromJson, toJson, type WireFrame } from "./raw-links.ts";
 
 export class RawPeer {

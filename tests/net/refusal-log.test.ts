@@ -1,8 +1,8 @@
 // The log of refused packets, for real: a client's refused connection is named, and its flood doesn't flood the console.
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { FirewallLab, peer } from "./firewall-lab.ts";
-import { macOf } from "./namespaces.ts";
-import { CLIENT, configuration, SERVER } from "./places.ts";
+import { FirewallLab, peer } from "../../lab/firewall-lab.ts";
+import { macOf } from "../../lab/namespaces.ts";
+import { CLIENT, configuration, SERVER } from "../../lab/places.ts";
 
 const SYNS = 100_000;
 const FLOOD_MS = 5000;

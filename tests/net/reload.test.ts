@@ -1,8 +1,8 @@
 // SIGHUP under traffic: the new configuration is in force from one frame to the next, and a bad one changes nothing.
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { FirewallLab, peer } from "./firewall-lab.ts";
-import type { Namespace, Program } from "./namespaces.ts";
-import { SERVER, UPLINK } from "./places.ts";
+import { FirewallLab, peer } from "../../lab/firewall-lab.ts";
+import type { Namespace, Program } from "../../lab/namespaces.ts";
+import { SERVER, UPLINK } from "../../lab/places.ts";
 
 const PORT = 9;
 const OTHER_PORT = 10;

@@ -1,7 +1,7 @@
 // The AF_PACKET ring at its limits: frames that the kernel refuses, slots that run out, interfaces that go.
 import { afterAll, expect, test } from "bun:test";
-import { peer } from "./firewall-lab.ts";
-import { Lab } from "./namespaces.ts";
+import { peer } from "../../lab/firewall-lab.ts";
+import { Lab } from "../../lab/namespaces.ts";
 
 const lab = new Lab("ring");
 const namespace = lab.namespace("only");

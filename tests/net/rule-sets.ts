@@ -1,6 +1,7 @@
 // Rule sets as users of Qubes OS have them, made at random, and probes in and around what their rules are about.
-import { formatAddress, parseAddress } from "../../src/control/address.ts";
-import type { Random } from "../support/random.ts";
+
+import type { Random } from "../../lab/random.ts";
+import { formatAddress, parseAddress } from "../../src/base/address.ts";
 import type { Probe } from "./probes.ts";
 
 export interface RuleSet {

@@ -1,10 +1,10 @@
 // The keys that tell what host names in rules mean, in a QubesDB against the double of dom0's daemon.
 import { afterEach, expect, test } from "bun:test";
+import { ip } from "../../lab/frames.ts";
 import type { ResolvedNames } from "../../src/control/live-rules.ts";
 import { NameKeys } from "../../src/qubes/name-keys.ts";
 import { QubesDb } from "../../src/qubes/qubesdb.ts";
 import { QUBESDB_PORT } from "../../src/qubes/qubesdb-wire.ts";
-import { ip } from "../support/frames.ts";
 import { QubesDbDouble } from "../support/qubesdb-double.ts";
 import { Switchboard } from "../support/vchans.ts";
 

@@ -1,6 +1,7 @@
 // Qrexec's agent over vchans in plain memory, against a double of dom0's daemon.
 import { expect, test } from "bun:test";
-import { ProtocolError } from "../../src/qubes/byte-stream.ts";
+import { toHex } from "../../lab/frames.ts";
+import { Random } from "../../lab/random.ts";
 import { CALL_LIMIT, QrexecAgent, type QrexecChannels, type Service } from "../../src/qubes/qrexec.ts";
 import {
   decodeExec,
@@ -10,9 +11,8 @@ import {
   QREXEC,
   QREXEC_PORT,
 } from "../../src/qubes/qrexec-wire.ts";
-import { toHex } from "../support/frames.ts";
+import { ProtocolError } from "../../src/xen/byte-stream.ts";
 import { type CallResult, QrexecDouble } from "../support/qrexec-double.ts";
-import { Random } from "../support/random.ts";
 import { SimulatedClock } from "../support/simulated-clock.ts";
 import { Switchboard } from "../support/vchans.ts";
 

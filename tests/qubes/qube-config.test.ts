@@ -1,10 +1,10 @@
 // The configuration that QubesDB and interfaces come to: whole, and for everything that may be missing.
 import { describe, expect, test } from "bun:test";
+import { ip, mac } from "../../lab/frames.ts";
 import { makeSettings } from "../../src/control/settings.ts";
 import type { ClientRules } from "../../src/qubes/client-rules.ts";
 import { makeQubeConfig, type QubeState } from "../../src/qubes/qube-config.ts";
 import { databaseOf } from "../support/database.ts";
-import { ip, mac } from "../support/frames.ts";
 
 const NETWORK = {
   "/qubes-ip": "10.137.0.5",

@@ -1,6 +1,7 @@
 // QubesDB's codec and client, over a vchan in plain memory, against a double of dom0's daemon.
 import { afterEach, expect, test } from "bun:test";
-import { type ByteStream, Framer, ProtocolError, type StreamHandler } from "../../src/qubes/byte-stream.ts";
+import { toHex } from "../../lab/frames.ts";
+import { Random } from "../../lab/random.ts";
 import { QubesDb } from "../../src/qubes/qubesdb.ts";
 import {
   decodeQdb,
@@ -11,9 +12,8 @@ import {
   QUBESDB_PORT,
   qdbValueLength,
 } from "../../src/qubes/qubesdb-wire.ts";
-import { toHex } from "../support/frames.ts";
+import { type ByteStream, Framer, ProtocolError, type StreamHandler } from "../../src/xen/byte-stream.ts";
 import { QubesDbDouble } from "../support/qubesdb-double.ts";
-import { Random } from "../support/random.ts";
 import { Switchboard } from "../support/vchans.ts";
 
 function decode(bytes: Uint8Array): QdbMessage[] {

@@ -1,15 +1,15 @@
 // Dom0's daemon is restarted and filled key by key, as qubesd does it, at random moments, with random pauses, and dies again in
 // mid-sentence: what is in force is at each moment what was, or what will be, and soon what is.
 import { expect, test } from "bun:test";
-import type { Config } from "../../src/control/config.ts";
+import { ip } from "../../lab/frames.ts";
+import { Random } from "../../lab/random.ts";
+import type { Config } from "../../src/config/config.ts";
 import { type ClientRules, CommittedRules, type Database, readClientRules } from "../../src/qubes/client-rules.ts";
 import { makeQubeConfig } from "../../src/qubes/qube-config.ts";
 import { QubesDb } from "../../src/qubes/qubesdb.ts";
 import { QUBESDB_PORT } from "../../src/qubes/qubesdb-wire.ts";
 import { databaseOf } from "../support/database.ts";
-import { ip } from "../support/frames.ts";
 import { QubesDbDouble } from "../support/qubesdb-double.ts";
-import { Random } from "../support/random.ts";
 import { SimulatedClock } from "../support/simulated-clock.ts";
 import { Switchboard } from "../support/vchans.ts";
 

@@ -1,8 +1,8 @@
 // Clients' interfaces, against a double of XenStore in which the test plays dom0 and netback.
 import { expect, test } from "bun:test";
-import { formatAddress } from "../../src/control/address.ts";
+import { formatAddress } from "../../src/base/address.ts";
 import { ClientVifs, readUplinkMac } from "../../src/qubes/vif.ts";
-import { XenStore } from "../../src/qubes/xenstore.ts";
+import { XenStore } from "../../src/xen/xenstore.ts";
 import { XenStoreDouble } from "../support/xenstore-double.ts";
 
 async function start() {

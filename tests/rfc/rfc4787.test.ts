@@ -1,6 +1,6 @@
 // RFC 4787, "NAT Behavioral Requirements for Unicast UDP": a test or more for each requirement, by its name in docs/NAT.md.
 import { describe, expect, test } from "bun:test";
-import { ipv4, payload } from "../support/frames.ts";
+import { ipv4, payload } from "../../lab/frames.ts";
 import {
   dropped,
   forwarded,
@@ -13,7 +13,7 @@ import {
   shownTo,
   WORK_GATEWAY,
   WORK_HOST,
-} from "../support/lab.ts";
+} from "../../lab/router-lab.ts";
 import {
   configErrors,
   cut,

@@ -1,7 +1,6 @@
 // RFC 5382, "NAT Behavioral Requirements for TCP": a test or more for each requirement, by its name in docs/NAT.md.
 import { describe, expect, test } from "bun:test";
-import { Conversation, follow, HANDSHAKE } from "../support/conversation.ts";
-import { payload } from "../support/frames.ts";
+import { payload } from "../../lab/frames.ts";
 import {
   dropped,
   forwarded,
@@ -12,7 +11,8 @@ import {
   REMOTE_2,
   shownTo,
   WORK_HOST,
-} from "../support/lab.ts";
+} from "../../lab/router-lab.ts";
+import { Conversation, follow, HANDSHAKE } from "../support/conversation.ts";
 import { configErrors, HOP, icmpError, type NatOptions, natLab, segment, sentPort, TWO_HOPS } from "../support/nat.ts";
 
 const OPEN = { work: 'filtering = "endpoint-independent"' };

@@ -1,6 +1,6 @@
 // RFC 5508, "NAT Behavioral Requirements for ICMP": a test or more for each requirement, by its name in docs/NAT.md.
 import { describe, expect, test } from "bun:test";
-import { concat, ethernet, fromHex, IPV4_TYPE, icmp, ipv4, payload } from "../support/frames.ts";
+import { concat, ethernet, fromHex, IPV4_TYPE, icmp, ipv4, payload } from "../../lab/frames.ts";
 import {
   answered,
   dropped,
@@ -17,7 +17,7 @@ import {
   WORK,
   WORK_GATEWAY,
   WORK_HOST,
-} from "../support/lab.ts";
+} from "../../lab/router-lab.ts";
 import {
   configErrors,
   datagram,

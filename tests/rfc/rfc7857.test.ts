@@ -1,7 +1,6 @@
 // RFC 7857, "Updates to NAT Behavioral Requirements": a test or more for each requirement, by its name in docs/NAT.md.
 import { describe, expect, test } from "bun:test";
-import { Conversation, follow, HANDSHAKE, type Step } from "../support/conversation.ts";
-import { ipv4, payload } from "../support/frames.ts";
+import { ipv4, payload } from "../../lab/frames.ts";
 import {
   answered,
   dropped,
@@ -14,7 +13,8 @@ import {
   refused,
   WORK_GATEWAY,
   WORK_HOST,
-} from "../support/lab.ts";
+} from "../../lab/router-lab.ts";
+import { Conversation, follow, HANDSHAKE, type Step } from "../support/conversation.ts";
 import {
   configErrors,
   cut,

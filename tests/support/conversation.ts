@@ -1,8 +1,8 @@
 // A TCP connection between a client's host ("work" unless a test says another) and a remote one through the firewall: each
 // segment is sent from one end, and what arrives at the other is compared whole with what the end would have sent by itself.
 import { expect } from "bun:test";
-import { payload, type TcpFields, tcp, toHex } from "./frames.ts";
-import { frameTo, interfaceOf, type Lab, OUTSIDE, REMOTE, shown, WORK_HOST } from "./lab.ts";
+import { payload, type TcpFields, tcp, toHex } from "../../lab/frames.ts";
+import { frameTo, interfaceOf, type Lab, OUTSIDE, REMOTE, shown, WORK_HOST } from "../../lab/router-lab.ts";
 
 export type Segment = Partial<Omit<TcpFields, "source" | "destination">> & { readonly flags: string };
 

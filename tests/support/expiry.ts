@@ -1,6 +1,6 @@
 // How long flows live, as a test can tell: by letting the clock go on until the table is empty.
 import { expect } from "bun:test";
-import type { Lab } from "./lab.ts";
+import type { Lab } from "../../lab/router-lab.ts";
 
 /** Ends of flows may be this late, in seconds: clocks of whole seconds, and the wheel's step. */
 const LATENESS = 3;

@@ -1,10 +1,11 @@
 // Frames as nobody should send them, and the judge of what a router makes of them: whatever comes in, only sound frames
 // may go out, to whom they may go, and no byte of memory but the frame's own and the router's own may change.
+
+import { ARP_TYPE, checksum, IPV4_TYPE, ip, mac, toHex, wrongChecksums } from "../../lab/frames.ts";
+import type { Random } from "../../lab/random.ts";
+import { LAN, OUR_MAC, OUTSIDE, shown, UPLINK, WORK, WORK_HOST } from "../../lab/router-lab.ts";
 import type { MemoryRing, SentFrame } from "../../src/dataplane/memory-ring.ts";
 import { RESERVED_LENGTH, VNET_LENGTH } from "../../src/dataplane/ring.ts";
-import { ARP_TYPE, checksum, IPV4_TYPE, ip, mac, toHex, wrongChecksums } from "./frames.ts";
-import { LAN, OUR_MAC, OUTSIDE, shown, UPLINK, WORK, WORK_HOST } from "./lab.ts";
-import type { Random } from "./random.ts";
 
 const POISON = new Uint8Array(1 << 19).fill(0xee);
 const IP = 14;

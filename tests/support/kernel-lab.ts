@@ -2,17 +2,27 @@
 // only what they leave goes to the router, the careful way. Needs root, one CPU to itself (the programs leave each other notes
 // by CPU), and the interfaces that the settings number.
 import { toArrayBuffer } from "bun:ffi";
-import { ENTRY_STRIDE } from "../../src/dataplane/kernel-entries.ts";
-import { flowRecordsAt, KernelCounters, loadKernelPrograms, mapFlows } from "../../src/dataplane/kernel-loader.ts";
-import { CONTROL } from "../../src/dataplane/kernel-programs.ts";
+import { mac, payload, udp } from "../../lab/frames.ts";
+import { GSO, NEEDS_CSUM, NO_VNET } from "../../lab/offload.ts";
+import {
+  frameFrom,
+  Lab,
+  OUR_MAC,
+  type Outcome,
+  REMOTE,
+  SETTINGS,
+  shown,
+  WORK,
+  WORK_HOST,
+} from "../../lab/router-lab.ts";
+import { ENTRY_STRIDE } from "../../src/dataplane/kernel/entries.ts";
+import { flowRecordsAt, KernelCounters, loadKernelPrograms, mapFlows } from "../../src/dataplane/kernel/loader.ts";
+import { CONTROL } from "../../src/dataplane/kernel/programs.ts";
 import type { Settings } from "../../src/dataplane/settings.ts";
 import { interfaceIndex } from "../../src/linux/interfaces.ts";
 import { pointer } from "../../src/linux/libc.ts";
 import { readSkbLayout } from "../../src/linux/skb-layout.ts";
 import { runProgram } from "./bpf.ts";
-import { mac, payload, udp } from "./frames.ts";
-import { frameFrom, Lab, OUR_MAC, type Outcome, REMOTE, SETTINGS, shown, WORK, WORK_HOST } from "./lab.ts";
-import { GSO, NEEDS_CSUM, NO_VNET } from "./offload.ts";
 
 const TO_SOCKET = 0xffffffff;
 // linux/pkt_cls.h

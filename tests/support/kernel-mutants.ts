@@ -1,5 +1,5 @@
 // The kernel path's programs with a fault in them, for what finds faults out. Preloaded (bun --preload), it changes the source of
-// kernel-programs.ts as KERNEL_MUTANT says; `kernelMutant` does so for Bun.build.
+// kernel/programs.ts as KERNEL_MUTANT says; `kernelMutant` does so for Bun.build.
 import { type BunPlugin, plugin } from "bun";
 
 export interface Mutant {
@@ -59,7 +59,7 @@ export function kernelMutant({ from, to }: Mutant): BunPlugin {
   return {
     name: "kernel mutant",
     setup(build) {
-      build.onLoad({ filter: /\/src\/dataplane\/kernel-programs\.ts$/ }, async ({ path }) => {
+      build.onLoad({ filter: /\/src\/dataplane\/kernel\/programs\.ts$/ }, async ({ path }) => {
         const source = await Bun.file(path).text();
         const contents = source.replace(from, () => to);
         if (contents === source) throw new Error(`${path}: there is no ${from} to change`);

@@ -4,7 +4,7 @@ import { dlopen, FFIType, type Pointer, toArrayBuffer } from "bun:ffi";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { formatPage, GRANTS, layOut, PAGE, type Role, readOffer, ringPages, VchanEnd } from "../../src/qubes/vchan.ts";
+import { formatPage, GRANTS, layOut, PAGE, type Role, readOffer, ringPages, VchanEnd } from "../../src/xen/vchan.ts";
 
 const { ptr, i32, u32, u64 } = FFIType;
 const PAGES = 1024;

@@ -1,6 +1,6 @@
 // Name servers for tests of the resolver, in simulated time: each question is answered as the test says, or not at all.
 import { type Answer, decode, encode, RECURSION_DESIRED, TRUNCATED_RESPONSE } from "dns-packet";
-import type { NameServers } from "../../src/control/dns-lookup.ts";
+import type { NameServers } from "../../src/names/dns-lookup.ts";
 import type { SimulatedClock } from "./simulated-clock.ts";
 
 /** A question as a name server sees it. */

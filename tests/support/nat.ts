@@ -1,10 +1,11 @@
 // What tests of NAT need beside the lab: its configuration as the TOML that a user would write, with the usual values of
 // whatever that doesn't say; and packets whose ends are text: "10.137.0.10:5000 > 198.51.100.7:53".
-import { type Config, parseConfig } from "../../src/control/config.ts";
+
+import { type IcmpFields, type Ipv4Fields, icmp, mac, payload, type TcpFields, tcp, udp } from "../../lab/frames.ts";
+import { GATEWAY, LAN_GATEWAY, Lab, OUR_MAC, OUTSIDE, WORK_GATEWAY, WORK_HOST } from "../../lab/router-lab.ts";
+import { type Config, parseConfig } from "../../src/config/config.ts";
 import { configuredDevices, makeSettings } from "../../src/control/settings.ts";
 import type { Settings } from "../../src/dataplane/settings.ts";
-import { type IcmpFields, type Ipv4Fields, icmp, mac, payload, type TcpFields, tcp, udp } from "./frames.ts";
-import { GATEWAY, LAN_GATEWAY, Lab, OUR_MAC, OUTSIDE, WORK_GATEWAY, WORK_HOST } from "./lab.ts";
 
 /** What a test adds to the lab's configuration: lines of TOML in these tables, and sections behind them. */
 export interface NatOptions {

@@ -1,6 +1,6 @@
 // Dom0's qrexec daemon as far as one domain's agent sees it: greets, calls services there, and lets the domain call some.
 // It shares with the agent only the codec, and is held against the real daemon (tests/qubes/transcripts).
-import { type ByteStream, Framer, type StreamHandler } from "../../src/qubes/byte-stream.ts";
+
 import type { QrexecChannels } from "../../src/qubes/qrexec.ts";
 import {
   chunkLength,
@@ -16,6 +16,7 @@ import {
   textOf,
   VERSIONS,
 } from "../../src/qubes/qrexec-wire.ts";
+import { type ByteStream, Framer, type StreamHandler } from "../../src/xen/byte-stream.ts";
 
 export interface CallResult {
   readonly status: number;

@@ -1,6 +1,6 @@
 // Dom0's QubesDB daemon as far as one domain sees it: a database, told whole when asked for and change by change after. It
 // shares with the client only the codec, and is held against the real daemon (tests/qubes/transcripts).
-import { type ByteStream, Framer, type StreamHandler } from "../../src/qubes/byte-stream.ts";
+
 import {
   decodeQdb,
   encodeQdb,
@@ -9,6 +9,7 @@ import {
   type QdbMessage,
   qdbValueLength,
 } from "../../src/qubes/qubesdb-wire.ts";
+import { type ByteStream, Framer, type StreamHandler } from "../../src/xen/byte-stream.ts";
 
 /** What stands behind a path's end and in the padding: whatever whoever changed the database had in its memory. */
 const GARBAGE = 0xee;

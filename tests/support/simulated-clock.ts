@@ -1,5 +1,5 @@
 // A clock that only moves when a test moves it, and then as fast as the machine can.
-import type { Clock } from "../../src/control/clock.ts";
+import type { Clock } from "../../src/base/clock.ts";
 
 interface Timer {
   readonly at: number;

@@ -2,7 +2,7 @@
 // it (its README says how it was recorded).
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { fromHex } from "./frames.ts";
+import { fromHex } from "../../lab/frames.ts";
 
 const FOLDER = join(import.meta.dir, "../qubes/transcripts");
 

@@ -1,8 +1,9 @@
 // Two routers that must do the same with the same frames, in the same state, by different ways; and frames for them: talks by UDP
 // and TCP with much that is wrong or unusual, and settings, neighbours and a clock that change meanwhile.
 import { expect } from "bun:test";
-import type { Settings } from "../../src/dataplane/settings.ts";
-import { checksum, mac, payload, type TcpFields, tcp, type UdpFields, udp } from "./frames.ts";
+import { checksum, mac, payload, type TcpFields, tcp, type UdpFields, udp } from "../../lab/frames.ts";
+import { GSO, leaveChecksum, vnet } from "../../lab/offload.ts";
+import { Random } from "../../lab/random.ts";
 import {
   ANYTHING,
   frameFrom,
@@ -22,10 +23,9 @@ import {
   WORK_HOST,
   WORK_SETTINGS,
   withRules,
-} from "./lab.ts";
+} from "../../lab/router-lab.ts";
+import type { Settings } from "../../src/dataplane/settings.ts";
 import { sentPort } from "./nat.ts";
-import { GSO, leaveChecksum, vnet } from "./offload.ts";
-import { Random } from "./random.ts";
 
 const CLIENTS = [WORK_HOST, LAN_HOST, LAN_HOST_2];
 const REMOTES = [REMOTE, REMOTE_2, GATEWAY, NEIGHBOUR, OUTSIDE];

@@ -1,7 +1,7 @@
 // Vchans without Xen: both ends on one buffer in this program, signals as turns of the event loop.
-import type { ByteStream, StreamHandler } from "../../src/qubes/byte-stream.ts";
-import { formatPage, layOut, PAGE, ringPages, VchanEnd, type VchanMemory } from "../../src/qubes/vchan.ts";
-import { VchanStream } from "../../src/qubes/vchan-stream.ts";
+import type { ByteStream, StreamHandler } from "../../src/xen/byte-stream.ts";
+import { formatPage, layOut, PAGE, ringPages, VchanEnd, type VchanMemory } from "../../src/xen/vchan.ts";
+import { VchanStream } from "../../src/xen/vchan-stream.ts";
 
 /** @returns memory as a server that waits for its client has it */
 export function vchanMemory(leftOrder: number, rightOrder: number): VchanMemory {

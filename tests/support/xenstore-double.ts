@@ -1,6 +1,6 @@
 // XenStore's daemon as far as one domain sees it: a tree, watches, and transactions that fail when somebody else writes
 // meanwhile. It shares with the client only the codec. Paths are one domain's: relative, without a slash in front.
-import { type ByteStream, Framer, type StreamHandler } from "../../src/qubes/byte-stream.ts";
+import { type ByteStream, Framer, type StreamHandler } from "../../src/xen/byte-stream.ts";
 import {
   decodeXs,
   encodeXs,
@@ -9,7 +9,7 @@ import {
   XS_HEADER_LENGTH,
   type XsMessage,
   xsPayloadLength,
-} from "../../src/qubes/xenstore-wire.ts";
+} from "../../src/xen/xenstore-wire.ts";
 
 interface Watch {
   readonly path: string;

@@ -5,8 +5,9 @@ import { createHash, randomBytes } from "node:crypto";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { version } from "../../package.json" with { type: "json" };
-import { Lab, type Namespace } from "../net/namespaces.ts";
+import { Machine, type MachineOptions } from "../../lab/machine.ts";
+import { Lab, type Namespace } from "../../lab/namespaces.ts";
+import { overlay } from "../../lab/overlay.ts";
 import {
   becomeClient,
   becomeInternet,
@@ -17,9 +18,8 @@ import {
   serveDns,
   serveHttp,
   UPLINK,
-} from "../net/places.ts";
-import { Machine, type MachineOptions } from "./machine.ts";
-import { overlay } from "./overlay.ts";
+} from "../../lab/places.ts";
+import { version } from "../../package.json" with { type: "json" };
 
 /** A boot takes 5 s here, on a busy machine minutes; in ms. */
 setDefaultTimeout(400_000);

@@ -4,11 +4,11 @@ import { createHash, randomBytes } from "node:crypto";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Lab, type Namespace } from "../net/namespaces.ts";
-import { becomeClient, becomeInternet, configuration, SERVER, serveHttp } from "../net/places.ts";
+import { Machine } from "../../lab/machine.ts";
+import { Lab, type Namespace } from "../../lab/namespaces.ts";
+import { overlay } from "../../lab/overlay.ts";
+import { becomeClient, becomeInternet, configuration, SERVER, serveHttp } from "../../lab/places.ts";
 import { kernelMutant, MUTANTS } from "../support/kernel-mutants.ts";
-import { Machine } from "./machine.ts";
-import { overlay } from "./overlay.ts";
 
 setDefaultTimeout(240_000);
 
@@ -37,7 +37,7 @@ afterAll(async () => {
 /** @returns an executable of the firewall with the old trick in it */
 async function buildOldTrick(): Promise<Uint8Array> {
   const outfile = join(folder, "firebreak");
-  const entrypoints = ["src/main.ts", "src/dataplane/worker.ts", "src/linux/poll-thread.ts"].map((path) =>
+  const entrypoints = ["src/main.ts", "src/dataplane/io/worker.ts", "src/linux/poll-thread.ts"].map((path) =>
     join(ROOT, path),
   );
   const plugins = [kernelMutant(MUTANTS["old trick"])];

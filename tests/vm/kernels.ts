@@ -6,11 +6,11 @@ import { createHash, randomBytes } from "node:crypto";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { peer, readState, type State } from "../net/firewall-lab.ts";
-import { Lab, type Namespace } from "../net/namespaces.ts";
-import { becomeClient, becomeInternet, configuration, SERVER, serveHttp } from "../net/places.ts";
-import { Machine } from "./machine.ts";
-import { type OverlayFile, overlay } from "./overlay.ts";
+import { peer, readState, type State } from "../../lab/firewall-lab.ts";
+import { Machine } from "../../lab/machine.ts";
+import { Lab, type Namespace } from "../../lab/namespaces.ts";
+import { type OverlayFile, overlay } from "../../lab/overlay.ts";
+import { becomeClient, becomeInternet, configuration, SERVER, serveHttp } from "../../lab/places.ts";
 
 setDefaultTimeout(180_000);
 

@@ -3,9 +3,9 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Lab } from "../net/namespaces.ts";
-import { configuration } from "../net/places.ts";
-import { Machine } from "./machine.ts";
+import { Machine } from "../../lab/machine.ts";
+import { Lab } from "../../lab/namespaces.ts";
+import { configuration } from "../../lab/places.ts";
 
 const COUNT = Number(process.argv[2]);
 const LANES = 2;

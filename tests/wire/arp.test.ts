@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
+import { arp, ip, toHex } from "../../lab/frames.ts";
 import { ARP_REPLY, ARP_REQUEST, checkArp, writeArp } from "../../src/wire/arp.ts";
 import { FAULT } from "../../src/wire/fault.ts";
-import { arp, ip, toHex } from "../support/frames.ts";
 import { judgePrefixes, patched, place } from "../support/place.ts";
 
 const FIELDS = {

@@ -1,15 +1,15 @@
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { Glob } from "bun";
+import { wrongChecksums } from "../../lab/frames.ts";
+import { readCapture } from "../../src/verbs/pcap.ts";
 import { checkArp } from "../../src/wire/arp.ts";
 import { checkEthernet, ETHERTYPE } from "../../src/wire/ethernet.ts";
 import { FAULT_NAMES } from "../../src/wire/fault.ts";
 import { checkIcmp, checkIcmpSum } from "../../src/wire/icmp.ts";
 import { checkIpv4, headerLength, IPV4, PROTOCOL } from "../../src/wire/ipv4.ts";
-import { readCapture } from "../../src/wire/pcap.ts";
 import { checkTcp } from "../../src/wire/tcp.ts";
 import { checkUdp } from "../../src/wire/udp.ts";
-import { wrongChecksums } from "../support/frames.ts";
 import { place } from "../support/place.ts";
 
 const DIRECTORY = join(import.meta.dir, "../captures");

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
+import { checksum, fromHex, ip, payload, udp } from "../../lab/frames.ts";
 import { delta16, delta32, fold, pseudoHeaderSum, sum, updateChecksum } from "../../src/wire/checksum.ts";
 import { TTL_DELTA } from "../../src/wire/ipv4.ts";
-import { checksum, fromHex, ip, payload, udp } from "../support/frames.ts";
 import { place } from "../support/place.ts";
 
 /** Words where ones' complement has its corners, and two of no meaning. */

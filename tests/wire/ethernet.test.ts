@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
+import { mac, toHex } from "../../lab/frames.ts";
 import { isGroupMac, macHead, macTail, writeMac } from "../../src/wire/ethernet.ts";
-import { mac, toHex } from "../support/frames.ts";
 import { place } from "../support/place.ts";
 
 test("broadcast and multicast addresses are group addresses, others are not", () => {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { arp, concat, fromHex, icmp, ipv4, payload, tcp, udp } from "../../lab/frames.ts";
 import { checkArp } from "../../src/wire/arp.ts";
 import { checkEthernet } from "../../src/wire/ethernet.ts";
 import { FAULT, FAULT_NAMES } from "../../src/wire/fault.ts";
@@ -6,7 +7,6 @@ import { checkIcmp, checkIcmpSum } from "../../src/wire/icmp.ts";
 import { checkIpv4 } from "../../src/wire/ipv4.ts";
 import { checkTcp } from "../../src/wire/tcp.ts";
 import { checkUdp, checkUdpSum } from "../../src/wire/udp.ts";
-import { arp, concat, fromHex, icmp, ipv4, payload, tcp, udp } from "../support/frames.ts";
 import { patched, place } from "../support/place.ts";
 
 const ENDS = { source: "10.137.0.10", destination: "192.0.2.1" };

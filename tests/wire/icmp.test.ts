@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
+import { icmp, payload, toHex } from "../../lab/frames.ts";
 import { FAULT } from "../../src/wire/fault.ts";
 import { checkIcmp, checkIcmpSum, writeIcmpSum } from "../../src/wire/icmp.ts";
-import { icmp, payload, toHex } from "../support/frames.ts";
 import { patched, place } from "../support/place.ts";
 
 const ENDS = { source: "10.137.0.10", destination: "192.0.2.1" };

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
+import { concat, fromHex, ip, ipv4, payload, toHex } from "../../lab/frames.ts";
 import { FAULT, FAULT_NAMES } from "../../src/wire/fault.ts";
 import { checkIpv4, headerLength, writeIpv4 } from "../../src/wire/ipv4.ts";
-import { concat, fromHex, ip, ipv4, payload, toHex } from "../support/frames.ts";
 import { judgePrefixes, patched, place } from "../support/place.ts";
 
 const ENDS = { source: "10.137.0.10", destination: "192.0.2.1" };

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
+import { fromHex, payload, tcp } from "../../lab/frames.ts";
 import { FAULT, FAULT_NAMES } from "../../src/wire/fault.ts";
 import { checkTcp, tcpHeaderLength } from "../../src/wire/tcp.ts";
-import { fromHex, payload, tcp } from "../support/frames.ts";
 import { judgePrefixes, patched, place } from "../support/place.ts";
 
 const FIELDS = { source: "10.137.0.10", destination: "192.0.2.1", sourcePort: 40000, destinationPort: 443 };

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
+import { payload, udp } from "../../lab/frames.ts";
 import { FAULT } from "../../src/wire/fault.ts";
 import { checkUdp } from "../../src/wire/udp.ts";
-import { payload, udp } from "../support/frames.ts";
 import { judgePrefixes, patched, place } from "../support/place.ts";
 
 const FIELDS = { source: "10.137.0.10", destination: "192.0.2.1", sourcePort: 40000, destinationPort: 53 };

@@ -1,5 +1,5 @@
 // Random conversations of all protocols. The same seed gives the same ones.
-import type { Random } from "../../support/random.ts";
+import type { Random } from "../../../lab/random.ts";
 import { IcmpTalk, OtherTalk, UdpTalk } from "./datagrams.ts";
 import type { Conversation } from "./talk.ts";
 import { TcpTalk } from "./tcp.ts";

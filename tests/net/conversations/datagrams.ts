@@ -1,5 +1,5 @@
 // Random conversations by UDP, by ICMP queries, and by a protocol without ports.
-import { icmp, ipv4, payload, udp } from "../../support/frames.ts";
+import { icmp, ipv4, payload, udp } from "../../../lab/frames.ts";
 import { type Conversation, type Side, Talk } from "./talk.ts";
 
 const LARGEST = 1400;

@@ -1,9 +1,9 @@
 // What all random conversations between a client and hosts outside have: two ends, packets from both as honest ends would
 // send them and as strangers, broken ends and attackers do, and ICMP errors about them. Neither end hears what became of its
 // packets, so that one conversation can be held through several firewalls at once.
-import { fragmented, icmp } from "../../support/frames.ts";
-import type { Random } from "../../support/random.ts";
-import { CLIENT, ROUTER, UPLINK } from "../places.ts";
+import { fragmented, icmp } from "../../../lab/frames.ts";
+import { CLIENT, ROUTER, UPLINK } from "../../../lab/places.ts";
+import type { Random } from "../../../lab/random.ts";
 
 export type Side = "inside" | "outside";
 

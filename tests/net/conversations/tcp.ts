@@ -1,5 +1,5 @@
 // Random TCP connections: opened, used and closed in the ways that RFC 9293 allows, with oddities in between.
-import { payload, tcp } from "../../support/frames.ts";
+import { payload, tcp } from "../../../lab/frames.ts";
 import { type Conversation, FRAGMENT, other, type Side, Talk } from "./talk.ts";
 
 const LARGEST = 1400;

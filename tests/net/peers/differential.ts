@@ -1,12 +1,12 @@
 // differential.ts COUNT SEED: holds the same COUNT random conversations through two firewalls, and says where what comes out
 // of them differs. The ends of their cables are here: those of Firebreak are fb-in and fb-out, those of Linux nf-in and nf-out.
 
-import { checksum, describe, ethernet, IPV4_TYPE, payload, toHex, udp } from "../../support/frames.ts";
-import { Random } from "../../support/random.ts";
+import { checksum, describe, ethernet, IPV4_TYPE, payload, toHex, udp } from "../../../lab/frames.ts";
+import { CLIENT, UPLINK } from "../../../lab/places.ts";
+import { Random } from "../../../lab/random.ts";
 import { conversation } from "../conversations/conversation.ts";
 import { type Conversation, other, type Side, type Step } from "../conversations/talk.ts";
 import { ENDS } from "../differential.ts";
-import { CLIENT, UPLINK } from "../places.ts";
 import { plain, RawLinks } from "../raw-links.ts";
 
 const FIREWALLS = {

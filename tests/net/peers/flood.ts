@@ -1,10 +1,11 @@
 // flood.ts INTERFACE OUR-MAC THEIR-MAC SOURCE COUNT: sends SYNs from random ports of an address to random addresses, as fast
 // as it goes, until SIGTERM and at least COUNT; then says how many, and how many a second.
-import { PacketRing, RING_COUNTERS } from "../../../src/dataplane/packet-ring.ts";
-import { PacketSockets } from "../../../src/dataplane/packet-sockets.ts";
+
+import { ethernet, IPV4_TYPE, tcp } from "../../../lab/frames.ts";
+import { Random } from "../../../lab/random.ts";
+import { PacketRing, RING_COUNTERS } from "../../../src/dataplane/io/packet-ring.ts";
+import { PacketSockets } from "../../../src/dataplane/io/packet-sockets.ts";
 import { openEvent } from "../../../src/linux/eventfd.ts";
-import { ethernet, IPV4_TYPE, tcp } from "../../support/frames.ts";
-import { Random } from "../../support/random.ts";
 
 /** Frames between two looks whether it is time to stop. */
 const ROUND = 4096;

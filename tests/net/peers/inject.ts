@@ -1,8 +1,8 @@
 // inject.ts INTERFACE FILE: transmits frames as they are, one from each line of hex digits in FILE, slowly enough for
 // nobody's queue to overflow.
 import { readFileSync } from "node:fs";
-import { PacketRing, RING_COUNTERS } from "../../../src/dataplane/packet-ring.ts";
-import { PacketSockets } from "../../../src/dataplane/packet-sockets.ts";
+import { PacketRing, RING_COUNTERS } from "../../../src/dataplane/io/packet-ring.ts";
+import { PacketSockets } from "../../../src/dataplane/io/packet-sockets.ts";
 import { openEvent } from "../../../src/linux/eventfd.ts";
 
 const [name = "", file = ""] = process.argv.slice(2);

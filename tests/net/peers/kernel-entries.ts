@@ -1,8 +1,9 @@
-// kernel-entries.ts INTERFACE…: what the kernel's program makes of an entry that changes while it is read, half of it old and half new. Prints how many changes there were, and which of them went unnoticed.
-import { ENTRY_STRIDE } from "../../../src/dataplane/kernel-entries.ts";
-import { ENTRY, ENTRY_KEY, seal } from "../../../src/dataplane/kernel-programs.ts";
+// kernel/entries.ts INTERFACE…: what the kernel's program makes of an entry that changes while it is read, half of it old and half new. Prints how many changes there were, and which of them went unnoticed.
+
+import { WORK } from "../../../lab/router-lab.ts";
+import { ENTRY_STRIDE } from "../../../src/dataplane/kernel/entries.ts";
+import { ENTRY, ENTRY_KEY, seal } from "../../../src/dataplane/kernel/programs.ts";
 import { labWithFlow } from "../../support/kernel-lab.ts";
-import { WORK } from "../../support/lab.ts";
 
 const { lab, frame } = labWithFlow(process.argv.slice(2));
 

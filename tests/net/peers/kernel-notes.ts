@@ -1,9 +1,10 @@
 // kernel-notes.ts INTERFACE…: what the kernel path's second program makes of a frame that is not the one the first has left its
 // note about. Prints the fate of each, how many were counted as dropped, and when the flow is given back to the router for that.
-import { ENTRY_STRIDE } from "../../../src/dataplane/kernel-entries.ts";
-import { ENTRY } from "../../../src/dataplane/kernel-programs.ts";
+
+import { LAN, WORK } from "../../../lab/router-lab.ts";
+import { ENTRY_STRIDE } from "../../../src/dataplane/kernel/entries.ts";
+import { ENTRY } from "../../../src/dataplane/kernel/programs.ts";
 import { labWithFlow } from "../../support/kernel-lab.ts";
-import { LAN, WORK } from "../../support/lab.ts";
 
 const { lab, frame } = labWithFlow(process.argv.slice(2));
 const fates: Record<string, string> = {};

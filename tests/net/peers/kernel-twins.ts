@@ -1,7 +1,8 @@
 // kernel-twins.ts INTERFACE…: has the kernel path and the careful way forward the same frames, and prints how many; it ends with
 // the difference where they differ. The interfaces are those that the kernel is told the frames come in on.
+
+import { Lab } from "../../../lab/router-lab.ts";
 import { KernelLab, withInterfaces } from "../../support/kernel-lab.ts";
-import { Lab } from "../../support/lab.ts";
 import { converse, PINNED, Twins } from "../../support/twins.ts";
 
 const STEPS = 25_000;

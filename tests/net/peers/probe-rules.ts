@@ -2,8 +2,8 @@
 // because of them: a line "in HEX" or "out HEX" for each frame. FRAMES has frames in hex, one a line; the last of every
 // BATCH lines is known to come out of OUT, and until it has, no more are sent: so no queue overflows, and nothing is late.
 import { readFileSync, writeFileSync } from "node:fs";
-import { NO_FRAME, PacketRing } from "../../../src/dataplane/packet-ring.ts";
-import { PacketSockets } from "../../../src/dataplane/packet-sockets.ts";
+import { NO_FRAME, PacketRing } from "../../../src/dataplane/io/packet-ring.ts";
+import { PacketSockets } from "../../../src/dataplane/io/packet-sockets.ts";
 import { openEvent } from "../../../src/linux/eventfd.ts";
 import { BATCH } from "../probes.ts";
 

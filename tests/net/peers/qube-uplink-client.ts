@@ -1,7 +1,7 @@
 // qube-uplink-client.ts: the appliance as a qube whose netvm is its client 10.137.0.7, in the namespace that it is started in,
 // with doubles in place of Xen and dom0. Cables vif7.0 and vif8.0 lead to that client, vif1.0 to the client 10.137.0.9. It
 // says when a step is in force, with what QubesDB has of names, and goes on to the next on SIGUSR2.
-import { parseAddress } from "../../../src/control/address.ts";
+import { parseAddress } from "../../../src/base/address.ts";
 import { QubeDouble, sayAndWait, until } from "../qube-double.ts";
 
 /** As dom0 lists them: the netvm too is a client to it. */

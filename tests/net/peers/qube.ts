@@ -2,7 +2,7 @@
 // eth0 leads to the netvm; a cable vif1.0 to the client 10.137.0.9 is there. On SIGUSR2 other clients come and go, one after
 // the other, and then it says what was there before and after; on the next it ends.
 import { readdirSync, readFileSync } from "node:fs";
-import { formatMac } from "../../../src/control/address.ts";
+import { formatMac } from "../../../src/base/address.ts";
 import { listDevices } from "../../../src/linux/interfaces.ts";
 import { QubeDouble, sayAndWait, until } from "../qube-double.ts";
 

@@ -1,7 +1,7 @@
 // ring.ts CASE: two interfaces, a0 and b0, are the ends of one cable; what the ring does with it at its limits, as JSON.
 import { readFileSync } from "node:fs";
-import { NO_FRAME, PacketRing, RING_COUNTERS } from "../../../src/dataplane/packet-ring.ts";
-import { PacketSockets } from "../../../src/dataplane/packet-sockets.ts";
+import { NO_FRAME, PacketRing, RING_COUNTERS } from "../../../src/dataplane/io/packet-ring.ts";
+import { PacketSockets } from "../../../src/dataplane/io/packet-sockets.ts";
 import { VNET_LENGTH } from "../../../src/dataplane/ring.ts";
 import { openEvent, signalEvent } from "../../../src/linux/eventfd.ts";
 

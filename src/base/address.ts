@@ -1,0 +1,90 @@
+// Text of IPv4 and MAC addresses, at the edges only: inside the program an IPv4 address is an unsigned 32-bit number in
+// host order and a MAC address six bytes in wire order. One way of writing each is accepted, so that nobody has to
+// guess what 010.1.1.1 or 10.1 means.
+import { isIPv6 } from "node:net";
+import ipaddr from "ipaddr.js";
+import { maskOf } from "../dataplane/rules/ruleset.ts";
+
+export interface Prefix {
+  /** As it was written: bits behind the prefix may be set. */
+  readonly address: number;
+  /** Length, 0–32. */
+  readonly prefix: number;
+}
+
+/** Of IPv6. */
+export interface Prefix6 {
+  /** 16 bytes in wire order. */
+  readonly address: Uint8Array;
+  /** Length, 0–128. */
+  readonly prefix: number;
+}
+
+const MAC = /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i;
+const PREFIX_LENGTH = /^([0-9]|[12][0-9]|3[0-2])$/;
+const PREFIX6_LENGTH = /^([0-9]|[1-9][0-9]|1[01][0-9]|12[0-8])$/;
+
+/** @returns the address of four decimal parts without leading zeros, or undefined. */
+export function parseAddress(text: string): number | undefined {
+  if (!ipaddr.IPv4.isValidFourPartDecimal(text)) return undefined;
+  return ipaddr.IPv4.parse(text).octets.reduce((address, octet) => address * 256 + octet, 0);
+}
+
+export function formatAddress(address: number): string {
+  return new ipaddr.IPv4([address >>> 24, (address >>> 16) & 255, (address >>> 8) & 255, address & 255]).toString();
+}
+
+/** @returns what an address, a slash and a length of 0–32 say, or undefined. */
+export function parsePrefix(text: string): Prefix | undefined {
+  const slash = text.indexOf("/");
+  const address = parseAddress(text.slice(0, slash));
+  const length = text.slice(slash + 1);
+  if (slash < 0 || address === undefined || !PREFIX_LENGTH.test(length)) return undefined;
+  return { address, prefix: Number(length) };
+}
+
+export function formatPrefix({ address, prefix }: Prefix): string {
+  return `${formatAddress(address)}/${prefix}`;
+}
+
+/** @returns what an IPv6 address without a zone, a slash and a length of 0–128 say, or undefined. */
+export function parsePrefix6(text: string): Prefix6 | undefined {
+  const [address = "", length = "", ...more] = text.split("/");
+  if (more.length > 0 || !isIPv6(address) || address.includes("%") || !PREFIX6_LENGTH.test(length)) return undefined;
+  return { address: Uint8Array.from(ipaddr.IPv6.parse(address).toByteArray()), prefix: Number(length) };
+}
+
+/** @returns its text as RFC 5952 has it */
+export function formatPrefix6({ address, prefix }: Prefix6): string {
+  return `${new ipaddr.IPv6([...address]).toRFC5952String()}/${prefix}`;
+}
+
+/** @returns the prefix with all bits behind it zero. */
+export function networkOf6({ address, prefix }: Prefix6): Prefix6 {
+  const network = address.map((byte, i) => byte & (0xff00 >> Math.min(8, Math.max(0, prefix - i * 8))));
+  return { address: network, prefix };
+}
+
+/** @returns the first address of a prefix: all bits behind it are zero. */
+export function networkOf({ address, prefix }: Prefix): number {
+  return (address & maskOf(prefix)) >>> 0;
+}
+
+/** @returns the last address of a prefix: all bits behind it are one. */
+export function broadcastOf({ address, prefix }: Prefix): number {
+  return (address | ~maskOf(prefix)) >>> 0;
+}
+
+/** @returns whether two prefixes have an address in common. An address alone is a prefix of 32. */
+export function overlap(one: Prefix, other: Prefix): boolean {
+  return ((one.address ^ other.address) & maskOf(Math.min(one.prefix, other.prefix))) === 0;
+}
+
+/** @returns the six bytes of aa:bb:cc:dd:ee:ff, in either case, or undefined. */
+export function parseMac(text: string): Uint8Array | undefined {
+  return MAC.test(text) ? Uint8Array.from(text.split(":"), (byte) => Number.parseInt(byte, 16)) : undefined;
+}
+
+export function formatMac(mac: Uint8Array): string {
+  return Array.from(mac, (byte) => byte.toString(16).padStart(2, "0")).join(":");
+}

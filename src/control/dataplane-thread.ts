@@ -1,0 +1,222 @@
+// Control's handle on the dataplane's thread: starts it, posts commands, hears reports.
+import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
+import { log } from "../base/log.ts";
+import { type PacketSocket, PacketSockets } from "../dataplane/io/packet-sockets.ts";
+import type { Command, Report, Start } from "../dataplane/io/worker.ts";
+import {
+  flowRecordsAt,
+  KernelCounters,
+  type KernelPrograms,
+  loadKernelPrograms,
+  mapFlows,
+  unloadKernelPrograms,
+} from "../dataplane/kernel/loader.ts";
+import { tryKernelPath } from "../dataplane/kernel/trial.ts";
+import type { ClientSettings, Settings } from "../dataplane/settings.ts";
+import { openEvent, signalEvent } from "../linux/eventfd.ts";
+import { libc } from "../linux/libc.ts";
+import { readSkbLayout } from "../linux/skb-layout.ts";
+import { threadFile } from "../linux/thread-file.ts";
+import type { DataplaneState } from "./status.ts";
+
+/** How long a name server may take, in ms. */
+const ANSWER_TIMEOUT = 2000;
+
+interface Waiter {
+  resolve(report: Report): void;
+  reject(error: Error): void;
+}
+
+export class Dataplane {
+  /** Settles only when the thread dies without having been told to: rejects with what it said. */
+  readonly failed: Promise<never>;
+  /** Those who wait for a report, in the order of their commands. */
+  private readonly waiters: Waiter[] = [];
+  /** Lists of sockets that are in force, or will be once the dataplane has answered: the oldest, which is in force, first. */
+  private readonly lists: (readonly PacketSocket[])[] = [];
+  /**
+   * Sees a name server's answer to a client whose rules have host names, before the client does: what is posted to the
+   * dataplane in this call is in force when the client gets it.
+   */
+  onPassing: (client: number, answer: Uint8Array) => void = () => {};
+  /** Those who wait for a name server's answer. */
+  private readonly questions = new Map<number, (answer: Uint8Array) => void>();
+  private nextQuestion = 1;
+  private fail: (error: Error) => void = () => {};
+
+  private constructor(
+    private readonly worker: Worker,
+    private readonly port: MessagePort,
+    private readonly wake: number,
+    private readonly sockets: PacketSockets,
+    private readonly kernelPrograms: KernelPrograms | undefined,
+  ) {
+    this.failed = new Promise((_, reject) => {
+      this.fail = reject;
+    });
+    this.failed.catch(() => {}); // whoever does not ask is not told
+    port.on("message", (report: Report) => this.hear(report));
+    worker.on("error", (error) => this.die(error instanceof Error ? error : new Error(String(error))));
+    worker.on("exit", () => this.die(new Error("the dataplane's thread ended")));
+  }
+
+  /**
+   * @param settings whose interfaces are up
+   * @throws Error where an interface can't be opened
+   */
+  static async start(settings: Settings): Promise<{ dataplane: Dataplane; state: DataplaneState }> {
+    const { port1, port2 } = new MessageChannel();
+    const { maxFlows } = settings.nat;
+    const kernelPrograms = settings.nat.kernelPath ? loadKernelPath(maxFlows) : undefined;
+    const sockets = new PacketSockets(kernelPrograms);
+    const inForce = openSockets(sockets, settings, kernelPrograms);
+    const wake = openEvent();
+    const flows = mapFlows(maxFlows, kernelPrograms);
+    const start: Start = { settings, sockets: inForce, port: port2, wake, flows, kernelPrograms };
+    const dataplane = new Dataplane(
+      new Worker(threadFile("dataplane/io/worker"), { workerData: start, transferList: [port2] }),
+      port1,
+      wake,
+      sockets,
+      kernelPrograms,
+    );
+    dataplane.lists.push(inForce);
+    const report = await dataplane.answer();
+    if (report.type === "ready") {
+      const kernel = new KernelCounters(kernelPrograms);
+      return { dataplane, state: { ...report.state, flows: flowRecordsAt(flows, maxFlows), kernel } };
+    }
+    dataplane.end();
+    throw unexpected(report);
+  }
+
+  /**
+   * Puts new settings in force between two frames.
+   * @throws Error where they can't be: then the old ones stay in force
+   */
+  async apply(settings: Settings): Promise<void> {
+    const sockets = this.sockets.open(namesOf(settings));
+    this.lists.push(sockets);
+    const report = await this.command({ type: "apply", settings, sockets });
+    // Answers come in the order of commands, so the list that this one is about is the second oldest.
+    this.lists.splice(report.type === "applied" ? 0 : 1, 1);
+    this.sockets.keep(this.lists.flat());
+    if (report.type !== "applied") throw unexpected(report);
+  }
+
+  /** Gives one client other rules. @param client its number in the settings in force @param settings all else unchanged */
+  async setClient(client: number, settings: ClientSettings): Promise<void> {
+    const report = await this.command({ type: "client", client, settings });
+    if (report.type !== "applied") throw unexpected(report);
+  }
+
+  /**
+   * Sends a DNS message to a name server out of the uplink, from a random port.
+   * @param server uint32, host order
+   * @returns the answer that came from that server to that port
+   * @throws Error when none came in time
+   */
+  ask(server: number, question: Uint8Array): Promise<Uint8Array> {
+    const id = this.nextQuestion++;
+    this.post({ type: "ask", id, server, question });
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.questions.delete(id);
+        reject(new Error(`no answer in ${ANSWER_TIMEOUT} ms`));
+      }, ANSWER_TIMEOUT);
+      this.questions.set(id, (answer) => {
+        clearTimeout(timer);
+        resolve(answer);
+      });
+    });
+  }
+
+  /** Ends the thread, and with it all forwarding. */
+  async stop(): Promise<void> {
+    const report = await this.command({ type: "stop" });
+    if (report.type !== "stopped") throw unexpected(report);
+    this.end();
+  }
+
+  private command(command: Command): Promise<Report> {
+    this.post(command);
+    return this.answer();
+  }
+
+  private post(command: Command): void {
+    this.port.postMessage(command);
+    signalEvent(this.wake);
+  }
+
+  private answer(): Promise<Report> {
+    return new Promise((resolve, reject) => this.waiters.push({ resolve, reject }));
+  }
+
+  private hear(report: Report): void {
+    if (report.type === "failed") this.die(new Error(`the dataplane failed: ${report.reason}`));
+    else if (report.type === "answered") this.answered(report.id, report.answer);
+    else if (report.type === "passing") {
+      this.onPassing(report.client, report.answer);
+      this.post({ type: "release", id: report.id });
+    } else this.waiters.shift()?.resolve(report);
+  }
+
+  private answered(id: number, answer: Uint8Array): void {
+    this.questions.get(id)?.(answer);
+    this.questions.delete(id);
+  }
+
+  /** The first cause counts: what comes later follows from it. */
+  private die(error: Error): void {
+    this.fail(error);
+    for (const waiter of this.waiters.splice(0)) waiter.reject(error);
+  }
+
+  /**
+   * Closes what the thread was given, once it has said its last: it touches none of it any more, and ends by itself. Nobody waits
+   * for that: until its JavaScript engine has cleared itself away takes seconds where the machine is emulated.
+   */
+  private end(): void {
+    this.worker.removeAllListeners("exit");
+    this.worker.unref();
+    this.port.close();
+    this.sockets.keep([]);
+    if (this.kernelPrograms !== undefined) unloadKernelPrograms(this.kernelPrograms);
+    libc.close(this.wake);
+  }
+}
+
+/** @returns undefined where there is to be none: then all frames come to the dataplane's thread */
+function loadKernelPath(maxFlows: number): KernelPrograms | undefined {
+  const seed = crypto.getRandomValues(new Int32Array(1))[0];
+  try {
+    const layout = readSkbLayout();
+    tryKernelPath(seed, layout);
+    return loadKernelPrograms(maxFlows, seed, layout);
+  } catch (error) {
+    log(`kernel path: off, because ${error instanceof Error ? error.message : error}`);
+    return undefined;
+  }
+}
+
+/** The first sockets. @throws Error where an interface can't be opened; then nothing is left of the kernel path either */
+function openSockets(
+  sockets: PacketSockets,
+  settings: Settings,
+  programs: KernelPrograms | undefined,
+): readonly PacketSocket[] {
+  try {
+    return sockets.open(namesOf(settings));
+  } catch (error) {
+    if (programs !== undefined) unloadKernelPrograms(programs);
+    throw error;
+  }
+}
+
+function namesOf({ interfaces }: Settings): string[] {
+  return interfaces.map(({ name }) => name);
+}
+
+function unexpected(report: Report): Error {
+  return new Error(report.type === "refused" ? report.reason : `the dataplane answered ${report.type}`);
+}

@@ -1,0 +1,65 @@
+// What the dataplane is doing, for people to read: frames by what became of them, and the flows.
+
+import { RING_COUNTERS } from "../dataplane/io/packet-ring.ts";
+import type { SharedState } from "../dataplane/io/worker.ts";
+import type { KernelCounters } from "../dataplane/kernel/loader.ts";
+import type { Settings } from "../dataplane/settings.ts";
+import { FLOW, FLOW_WORDS } from "../dataplane/tables/flows.ts";
+import { tcpStateName } from "../dataplane/tables/tcp.ts";
+import { VERDICT, VERDICT_NAMES } from "../dataplane/verdict.ts";
+import { flowText, ruleText } from "./flow-text.ts";
+
+/** What control may read while the dataplane runs. */
+export interface DataplaneState extends SharedState {
+  /** The flow table's records. */
+  readonly flows: Int32Array;
+  /** Frames that took the kernel path. */
+  readonly kernel: Pick<KernelCounters, "forwarded" | "failed">;
+}
+
+/**
+ * @returns a line for each counter that is not zero, then one for each flow. Frames that took the kernel path are counted among
+ * all frames, and once more by themselves.
+ */
+export function describeState(state: DataplaneState, settings: Settings): string[] {
+  const flows = describeFlows(state.flows, settings);
+  const byKernel = new Float64Array(VERDICT_NAMES.length);
+  byKernel[VERDICT.FORWARDED] = state.kernel.forwarded;
+  byKernel[VERDICT.KERNEL] = state.kernel.failed;
+  const frames = state.verdicts.map((count, verdict) => count + byKernel[verdict]);
+  return [
+    ...describeCounters("ring", state.ring, RING_COUNTERS),
+    ...describeCounters("frames", frames, VERDICT_NAMES),
+    ...describeCounters("kernel path", byKernel, VERDICT_NAMES),
+    `flows: ${flows.length}`,
+    ...flows,
+  ];
+}
+
+function describeCounters(title: string, counters: Float64Array, names: readonly string[]): string[] {
+  return names.flatMap((name, i) => (counters[i] === 0 ? [] : [`${title}: ${counters[i]} ${name}`]));
+}
+
+/** Flows of the table's records. They may change while they are read: a line can be wrong, reading can't fail. */
+function describeFlows(words: Int32Array, settings: Settings): string[] {
+  const lines: string[] = [];
+  for (let flow = 0; flow < words.length / FLOW_WORDS; flow++) {
+    if (words[flow * FLOW_WORDS + FLOW.STATE] !== 0) lines.push(describeFlow(words, flow, settings));
+  }
+  return lines;
+}
+
+/** `flow: tcp 10.137.0.10:40000 to 192.0.2.1:80 as 192.0.2.254:40000, ESTABLISHED, client work, rule 1` */
+function describeFlow(words: Int32Array, flow: number, { clients, uplink }: Settings): string {
+  const { protocol, source, destination, mapped, reached } = flowText(words, flow, uplink.address);
+  const record = flow * FLOW_WORDS;
+  const clientRule = words[record + FLOW.CLIENT_RULE];
+  const client = clients[clientRule >>> 16]?.name ?? "?";
+  const parts = [
+    `flow: ${protocol} ${source} to ${destination} as ${mapped}${reached === undefined ? "" : ` at ${reached}`}`,
+    ...(protocol === "tcp" ? [tcpStateName(words[record + FLOW.STATE])] : []),
+    `client ${client}`,
+    ruleText(clientRule & 0xffff),
+  ];
+  return parts.join(", ");
+}

@@ -1,0 +1,108 @@
+// What the firewall itself says to hosts, beside ARP and ICMP errors: echo replies, and the RST that tells a client that
+// its TCP connection is gone.
+import { delta16, pseudoHeaderSum, sum, updateChecksum } from "../../wire/checksum.ts";
+import { ETHERNET, ETHERTYPE, macHead, macTail, writeMac } from "../../wire/ethernet.ts";
+import { checkIcmpSum, ICMP, ICMP_TYPE, UNREACHABLE_CODE, writeIcmpSum } from "../../wire/icmp.ts";
+import { IPV4, PROTOCOL, writeIpv4 } from "../../wire/ipv4.ts";
+import { ACK, RST, SYN, TCP, tcpHeaderLength, writeTcp } from "../../wire/tcp.ts";
+import { USABLE } from "../tables/neighbours.ts";
+import { VERDICT } from "../verdict.ts";
+import type { State } from "./state.ts";
+
+const TTL = 64;
+
+export class Answers {
+  constructor(private readonly state: State) {}
+
+  /** A client's packet to an address of ours that is no flow's: echo requests are answered, all else is refused. */
+  toFirewall(): number {
+    const { packet, errors } = this.state;
+    if (packet.protocol === PROTOCOL.ICMP) return this.echo(VERDICT.TO_FIREWALL);
+    errors.send(packet.iface, packet.at, ICMP_TYPE.UNREACHABLE, UNREACHABLE_CODE.HOST_PROHIBITED);
+    return VERDICT.TO_FIREWALL;
+  }
+
+  /** Answers a whole echo request to us in place (RFC 1122 section 3.2.2.6). @param otherwise verdict on anything else */
+  echo(otherwise: number): number {
+    const { view, topology, packet, ring } = this.state;
+    const { iface, at, ip, transport, length } = packet;
+    if (packet.protocol !== PROTOCOL.ICMP || view.getUint8(transport + ICMP.TYPE) !== ICMP_TYPE.ECHO) return otherwise;
+    if (packet.fragment !== 0) return VERDICT.FRAGMENT;
+    const fault = checkIcmpSum(view, transport, length);
+    if (fault !== 0) return VERDICT.MALFORMED + fault;
+    view.setInt32(ip + IPV4.SOURCE, packet.destination);
+    view.setInt32(ip + IPV4.DESTINATION, packet.source);
+    const ttl = view.getUint8(ip + IPV4.TTL);
+    const checksum = view.getUint16(ip + IPV4.CHECKSUM);
+    view.setUint8(ip + IPV4.TTL, TTL);
+    view.setUint16(ip + IPV4.CHECKSUM, updateChecksum(checksum, delta16(ttl << 8, TTL << 8)));
+    view.setUint8(transport + ICMP.TYPE, ICMP_TYPE.ECHO_REPLY);
+    writeIcmpSum(view, transport, length);
+    writeMac(view, at, macHead(view, at + ETHERNET.SOURCE), macTail(view, at + ETHERNET.SOURCE));
+    writeMac(view, at + ETHERNET.SOURCE, topology.macHead[iface], topology.macTail[iface]);
+    ring.send(iface, at, ETHERNET.HEADER_LENGTH + packet.total);
+    return VERDICT.ANSWERED;
+  }
+
+  /** Tells a client that its segment belongs to no connection, as its end would (RFC 9293 section 3.10.7.1). */
+  reset(): void {
+    const { view, packet, errors } = this.state;
+    const { at, transport, iface } = packet;
+    const flags = view.getUint8(transport + TCP.FLAGS);
+    if ((flags & RST) !== 0 || !errors.takeToken(iface, packet.source)) return;
+    const hasAck = (flags & ACK) !== 0;
+    const payload = packet.length - tcpHeaderLength(view, transport) + ((flags & SYN) >>> 1) + (flags & 1);
+    const sequence = hasAck ? view.getInt32(transport + TCP.ACKNOWLEDGMENT) : 0;
+    const acknowledgment = hasAck ? 0 : (view.getInt32(transport + TCP.SEQUENCE) + payload) | 0;
+
+    const ports = (packet.ports << 16) | (packet.ports >>> 16);
+    const out = this.headed(iface, macHead(view, at + ETHERNET.SOURCE), macTail(view, at + ETHERNET.SOURCE));
+    const bits = hasAck ? RST : RST | ACK;
+    this.sendTcp(iface, out, packet.destination, packet.source, ports, sequence, acknowledgment, bits);
+  }
+
+  /** Tells the client at one side of a TCP flow that its connection is cut: with the one RST that it will believe. */
+  cut(flow: number, side: number): void {
+    const { flows, neighbours, tcp } = this.state;
+    const hop = flows.hop(flow, side);
+    if (neighbours.state[hop] < USABLE) return;
+    const iface = neighbours.interfaceOf[hop];
+    const out = this.headed(iface, neighbours.head[hop], neighbours.tail[hop]);
+    const ports = flows.ports(flow, side);
+    const swapped = (ports << 16) | (ports >>> 16);
+    const sequence = tcp.expected(flow, side);
+    this.sendTcp(iface, out, flows.destination(flow, side), flows.source(flow, side), swapped, sequence, 0, RST);
+  }
+
+  /** @returns the offset of a new frame with its Ethernet header written */
+  private headed(iface: number, head: number, tail: number): number {
+    const { view, topology, ring } = this.state;
+    const out = ring.reserve();
+    writeMac(view, out, head, tail);
+    writeMac(view, out + ETHERNET.SOURCE, topology.macHead[iface], topology.macTail[iface]);
+    view.setUint16(out + ETHERNET.TYPE, ETHERTYPE.IPV4);
+    return out;
+  }
+
+  /** Completes a frame with a TCP segment without payload, and sends it. */
+  private sendTcp(
+    iface: number,
+    out: number,
+    source: number,
+    destination: number,
+    ports: number,
+    sequence: number,
+    acknowledgment: number,
+    flags: number,
+  ): void {
+    const { view, ring } = this.state;
+    const ip = out + ETHERNET.HEADER_LENGTH;
+    const tcp = ip + IPV4.HEADER_LENGTH;
+    const total = IPV4.HEADER_LENGTH + TCP.HEADER_LENGTH;
+    writeIpv4(view, ip, 0, total, TTL, PROTOCOL.TCP, source, destination);
+    writeTcp(view, tcp, ports, sequence, acknowledgment, flags, 0);
+    const pseudo = pseudoHeaderSum(source, destination, PROTOCOL.TCP, TCP.HEADER_LENGTH);
+    view.setUint16(tcp + TCP.CHECKSUM, ~sum(view, tcp, TCP.HEADER_LENGTH, pseudo) & 0xffff);
+    ring.send(iface, out, ETHERNET.HEADER_LENGTH + total);
+  }
+}

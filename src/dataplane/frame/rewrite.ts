@@ -1,0 +1,116 @@
+// The rewriting of a packet that leaves: addresses, ports, TTL, and checksums by what that changes in them (RFC 1624).
+// Nothing else of a packet changes.
+import { delta16, delta32, fold, updateChecksum } from "../../wire/checksum.ts";
+import { crc32c } from "../../wire/crc32c.ts";
+import { ICMP } from "../../wire/icmp.ts";
+import { IPV4, PROTOCOL, TTL_DELTA } from "../../wire/ipv4.ts";
+import { TCP } from "../../wire/tcp.ts";
+import { UDP } from "../../wire/udp.ts";
+import { isQuery, type Packet } from "../packet.ts";
+import type { FlowTable } from "../tables/flows.ts";
+import { checksumDone, checksumField, checksumStart, needsChecksum } from "./vnet.ts";
+
+/** Makes a packet from one side of a flow the inverse of what the other side sends. */
+export function rewrite(view: DataView, flows: FlowTable, flow: number, side: number, packet: Packet): void {
+  const addresses = rewriteHeader(view, flows, flow, side, packet);
+  const { protocol, transport, at } = packet;
+  const ports = portsTowards(flows, flow, side ^ 1);
+  if (protocol === PROTOCOL.TCP || protocol === PROTOCOL.UDP) {
+    rewritePorts(view, at, transport, protocol, packet.ports, ports, addresses);
+  } else if (protocol === PROTOCOL.ICMP) {
+    const before = view.getUint16(transport + ICMP.IDENTIFIER);
+    const after = isQuery(view.getUint8(transport + ICMP.TYPE)) ? ports >>> 16 : ports & 0xffff;
+    view.setUint16(transport + ICMP.IDENTIFIER, after);
+    // It covers no addresses.
+    const field = transport + ICMP.CHECKSUM;
+    view.setUint16(field, updateChecksum(view.getUint16(field), delta16(before, after)));
+  } else {
+    rewriteOther(view, packet, addresses);
+  }
+}
+
+/**
+ * The IPv4 header alone: all that changes in a later fragment.
+ * @returns the delta of the addresses, for what else covers them
+ */
+export function rewriteHeader(view: DataView, flows: FlowTable, flow: number, side: number, packet: Packet): number {
+  const { ip, source, destination } = packet;
+  const back = side ^ 1;
+  return rewriteAddresses(view, ip, source, destination, flows.destination(flow, back), flows.source(flow, back));
+}
+
+/** @returns the ports of packets that leave to a side: source << 16 | destination */
+export const portsTowards = (flows: FlowTable, flow: number, side: number): number => {
+  const ports = flows.ports(flow, side);
+  return (ports << 16) | (ports >>> 16);
+};
+
+/**
+ * Addresses, TTL, and the header's checksum.
+ * @param ip offset of the header
+ * @param source, destination what it says; toSource, toDestination what it is to say: int32, host order
+ * @returns the delta of the addresses, for what else covers them
+ */
+export const rewriteAddresses = (
+  view: DataView,
+  ip: number,
+  source: number,
+  destination: number,
+  toSource: number,
+  toDestination: number,
+): number => {
+  const addresses = delta32(source, toSource) + delta32(destination, toDestination);
+  view.setInt32(ip + IPV4.SOURCE, toSource);
+  view.setInt32(ip + IPV4.DESTINATION, toDestination);
+  view.setUint8(ip + IPV4.TTL, view.getUint8(ip + IPV4.TTL) - 1);
+  const field = ip + IPV4.CHECKSUM;
+  view.setUint16(field, updateChecksum(view.getUint16(field), addresses + TTL_DELTA));
+  return addresses;
+};
+
+/**
+ * Ports and checksum of TCP or UDP.
+ * @param at, transport offsets of the frame and of the transport header
+ * @param before, after the ports: source << 16 | destination
+ * @param addresses the delta that `rewriteAddresses` returned
+ */
+export const rewritePorts = (
+  view: DataView,
+  at: number,
+  transport: number,
+  protocol: number,
+  before: number,
+  after: number,
+  addresses: number,
+): void => {
+  view.setInt32(transport, after);
+  const isUdp = protocol === PROTOCOL.UDP;
+  const field = transport + (isUdp ? UDP.CHECKSUM : TCP.CHECKSUM);
+  if (isUdp && view.getUint16(field) === 0 && !needsChecksum(view, at)) return; // RFC 768: there is none
+  updateTransportChecksum(view, at, field, addresses, addresses + delta32(before, after));
+  if (isUdp && view.getUint16(field) === 0 && !needsChecksum(view, at)) view.setUint16(field, 0xffff);
+};
+
+/** @param addresses, delta what the rewriting adds to the sum: of the addresses, and of everything that it covers */
+const updateTransportChecksum = (view: DataView, at: number, field: number, addresses: number, delta: number): void => {
+  const before = view.getUint16(field);
+  // The sender may leave it to its interface: then the field holds the pseudo-header's sum, and the ports come later.
+  view.setUint16(field, needsChecksum(view, at) ? fold(before + addresses) : updateChecksum(before, delta));
+};
+
+/** Protocols without ports; some have a checksum over the addresses all the same, or one that is not the Internet's. */
+function rewriteOther(view: DataView, packet: Packet, addresses: number): void {
+  const { protocol, transport, length, at } = packet;
+  if (protocol === PROTOCOL.DCCP || protocol === PROTOCOL.UDP_LITE) {
+    // Both have it where UDP has (RFC 4340 section 5.1, RFC 3828 section 3.1).
+    if (length < UDP.HEADER_LENGTH) return;
+    updateTransportChecksum(view, at, transport + UDP.CHECKSUM, addresses, addresses);
+  } else if (protocol === PROTOCOL.SCTP && needsChecksum(view, at)) {
+    // An interface would put an Internet checksum there: SCTP's is a CRC (RFC 9260 section 6.8), so it is done here.
+    const field = checksumField(view, at);
+    const start = checksumStart(view, at);
+    view.setUint32(field, 0);
+    view.setUint32(field, crc32c(view, start, transport + length - start), true);
+    checksumDone(view, at);
+  }
+}

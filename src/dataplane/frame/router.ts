@@ -1,0 +1,515 @@
+// The way of a frame: most go straight through (fast-path.ts); the others are taken apart here with care: checks, flow
+// look-up, and on a hit the rewriting in place; on a miss admission decides whether there will be a flow. A pure machine:
+// frames in, frames out through the ring, a clock passed in. No allocation per frame, no exceptions; whatever is not
+// understood is dropped, and counted by its verdict.
+import { updateChecksum } from "../../wire/checksum.ts";
+import { checkEthernet, ETHERNET, ETHERTYPE, isGroupMac, macHead, macTail, writeMac } from "../../wire/ethernet.ts";
+import { ICMP_TYPE, UNREACHABLE_CODE } from "../../wire/icmp.ts";
+import { DONT_FRAGMENT, IPV4, PROTOCOL, TTL_DELTA } from "../../wire/ipv4.ts";
+import { clampMss, SYN, TCP, tcpHeaderLength } from "../../wire/tcp.ts";
+import { UDP } from "../../wire/udp.ts";
+import type { KernelPrograms } from "../kernel/loader.ts";
+import { KernelPath } from "../kernel/path.ts";
+import { isQuery, KIND, type Packet } from "../packet.ts";
+import type { Ring } from "../ring.ts";
+import type { ClientSettings, Settings } from "../settings.ts";
+import { FLOW, FLOW_STATE, FLOW_WORDS, type FlowTable, NO_FLOW } from "../tables/flows.ts";
+import { Fragments } from "../tables/fragments.ts";
+import { HeldAnswers } from "../tables/held-answers.ts";
+import { OURSELVES, USABLE } from "../tables/neighbours.ts";
+import { Refusals } from "../tables/refusals.ts";
+import { TRACK } from "../tables/tcp.ts";
+import { TIMEOUT } from "../tables/timeouts.ts";
+import { hasSameLayout, NOBODY } from "../topology.ts";
+import { VERDICT, VERDICT_NAMES } from "../verdict.ts";
+import { Admission } from "./admission.ts";
+import { Answers } from "./answers.ts";
+import { Endpoint } from "./endpoint.ts";
+import { type FastPath, makeFastPath } from "./fast-path.ts";
+import { IcmpRelay } from "./icmp-relay.ts";
+import { readmit } from "./readmission.ts";
+import { rewrite, rewriteHeader } from "./rewrite.ts";
+import { RuleChanges } from "./rule-changes.ts";
+import { split } from "./split.ts";
+import { DNS_PORT, State } from "./state.ts";
+import { hasSoundOffload, needsChecksum, segmentSize } from "./vnet.ts";
+
+/** Flows that one `advance` ends at most, so that no breath gets long. */
+const EXPIRE_AT_ONCE = 256;
+const TICK_MS = 1000;
+
+/** Bytes that a TCP packet has beside the segment that its MSS counts (RFC 9293 section 3.7.1). */
+const TCP_HEADERS = IPV4.HEADER_LENGTH + TCP.HEADER_LENGTH;
+
+/** What the router tells control of. */
+export interface ControlEvents {
+  /** The answer to a question of `ask`. */
+  answered(id: number, answer: Uint8Array): void;
+  /** A name server's answer to a client with `watchNames`: it is held until `releaseAnswer`, or for a second. */
+  passing(id: number, client: number, answer: Uint8Array): void;
+}
+
+/** What the router shares with the kernel. */
+export interface KernelSide {
+  /** Memory for the flow table's records, all zero. */
+  readonly flowRecords?: Int32Array;
+  /** What the kernel path consists of. */
+  readonly programs?: KernelPrograms | undefined;
+}
+
+export class Router {
+  /** Frames by verdict code, in shared memory: control reads them while the worker writes. */
+  readonly counters = new Float64Array(new SharedArrayBuffer(VERDICT_NAMES.length * 8));
+
+  /** Refused packets of clients that are to be logged, in shared memory. */
+  readonly refusals = new Refusals();
+
+  private readonly state: State;
+  private readonly changes: RuleChanges;
+  private readonly fastPath: FastPath;
+  private readonly kernelPath: KernelPath | undefined;
+  private readonly endpoint: Endpoint;
+  private readonly heldAnswers: HeldAnswers | undefined;
+  private readonly view: DataView;
+  private readonly packet: Packet;
+  private readonly admission: Admission;
+  private readonly relay: IcmpRelay;
+  private readonly fragments: Fragments;
+  /** The side of state.flow that the packet in hand came from. */
+  private side = 0;
+  private ticked = 0;
+
+  /**
+   * @param fillRandom overwrites all words with random ones
+   * @param control hears of DNS answers; without it, clients' answers are not held
+   * @param kernel what it shares with the kernel, where there is to be a kernel path
+   */
+  constructor(
+    private readonly ring: Ring,
+    settings: Settings,
+    fillRandom: (words: Uint32Array) => void,
+    control?: ControlEvents,
+    kernel: KernelSide = {},
+  ) {
+    this.state = new State(ring, settings, fillRandom, kernel.flowRecords);
+    this.view = ring.view;
+    this.packet = this.state.packet;
+    const answers = new Answers(this.state);
+    this.changes = new RuleChanges(this.state, answers);
+    this.endpoint = new Endpoint(this.state, (id, answer) => control?.answered(id, answer));
+    const admits = (flow: number) => this.changes.admits(flow);
+    this.heldAnswers = control && new HeldAnswers(ring, this.state.flows, control.passing, admits);
+    this.admission = new Admission(this.state, answers, this.endpoint, this.refusals);
+    this.relay = new IcmpRelay(this.state);
+    this.fragments = new Fragments(ring, this.state.flows);
+    this.fastPath = makeFastPath(this.state, this.changes);
+    if (kernel.programs !== undefined) {
+      const kernelPath = new KernelPath(this.state, this.changes, kernel.programs);
+      this.state.onEnd = (flow) => kernelPath.leave(flow);
+      this.state.neighbours.onChange = () => kernelPath.revoke();
+      this.kernelPath = kernelPath;
+    }
+  }
+
+  /** The flow table, in shared memory. */
+  get flows(): FlowTable {
+    return this.state.flows;
+  }
+
+  /** Of the last frame received: the rule that decided it (0: the policy), or -1 when none was asked. */
+  get lastRule(): number {
+    return this.state.rule;
+  }
+
+  /** Of the last frame received: its flow, or NO_FLOW. */
+  get lastFlow(): number {
+    return this.state.flow;
+  }
+
+  /**
+   * Has a flow take the kernel path from now on, if there is one and the flow is fit for it.
+   * @param flow what `lastFlow` was for a frame that has been transmitted since; it may have ended
+   * @param isClear whether no frames of an interface wait to be received, or none that are to be waited for: others would
+   * overtake them
+   */
+  enterKernelPath(flow: number, isClear: (iface: number) => boolean): void {
+    if (flow !== NO_FLOW) this.kernelPath?.enter(flow, isClear);
+  }
+
+  /** Whether there is work that does not wait for frames: `advance` is to be called again at once. */
+  get isBusy(): boolean {
+    return this.changes.isSweeping;
+  }
+
+  /** Moves the clock, and does what is due: ends flows, retries ARP. @param now ms, never going back */
+  advance(now: number): void {
+    const { state } = this;
+    state.setTime(now);
+    this.kernelPath?.setSecond(state.second);
+    this.changes.sweep();
+    this.heldAnswers?.expire(now);
+    if (now - this.ticked >= TICK_MS) {
+      this.ticked = now;
+      state.neighbours.tick(now);
+      state.mappings.expire(state.second, EXPIRE_AT_ONCE);
+      this.fragments.expire(now);
+      this.endpoint.expire();
+    }
+    for (let i = 0; i < EXPIRE_AT_ONCE; i++) {
+      const flow = state.wheel.expire(state.second);
+      if (flow < 0) return;
+      const deadline = state.flows.words[flow * FLOW_WORDS + FLOW.DEADLINE];
+      if (deadline > state.second) state.wheel.file(flow, deadline);
+      else state.end(flow);
+    }
+  }
+
+  /**
+   * Handles one frame, in place.
+   * @param iface number of the interface that it came in on
+   * @param at offset of the frame in the ring's memory, behind its virtio_net_hdr
+   * @param length bytes of the frame
+   * @returns a verdict code
+   */
+  receive(iface: number, at: number, length: number): number {
+    this.state.rule = -1;
+    if (!this.fastPath.forward(iface, at, length)) return this.receiveCarefully(iface, at, length);
+    this.counters[VERDICT.FORWARDED]++;
+    return VERDICT.FORWARDED;
+  }
+
+  /** What `receive` does, for frames of all kinds. */
+  receiveCarefully(iface: number, at: number, length: number): number {
+    this.state.rule = -1;
+    this.state.flow = NO_FLOW;
+    const verdict = this.ethernet(iface, at, length);
+    this.counters[verdict]++;
+    return verdict;
+  }
+
+  /** Reads ahead what `receive` will need for a batch of frames. @param count how many there are, at most READ_AHEAD */
+  readAhead(offsets: Int32Array, lengths: Int32Array, count: number): void {
+    this.fastPath.readAhead(offsets, lengths, count);
+  }
+
+  /**
+   * Puts new settings in force, between two frames. Flows that they still allow live on, all others end: at once where
+   * interfaces or addresses have changed, else each before its next packet.
+   */
+  apply(settings: Settings): void {
+    this.kernelPath?.revoke();
+    if (hasSameLayout(settings, this.state.topology.settings)) {
+      this.changes.adopt(settings);
+      return;
+    }
+    this.fragments.clear();
+    this.endpoint.clear();
+    this.heldAnswers?.clear();
+    this.state.apply(settings, (flow, before, renumber) => readmit(this.state, flow, before, renumber));
+    this.changes.restart();
+    this.fastPath.adopt();
+  }
+
+  /** Gives one client new rules, as `apply` would, but without a look at the other clients. */
+  setClient(client: number, settings: ClientSettings): void {
+    this.kernelPath?.revoke();
+    this.changes.setClient(client, settings);
+  }
+
+  /** Asks a name server; the answer comes to ControlEvents.answered, if one comes. @param server uint32, host order */
+  ask(id: number, server: number, question: Uint8Array): void {
+    this.endpoint.ask(id, server, question);
+  }
+
+  /** Lets go of a client's answer that ControlEvents.passing has shown. */
+  releaseAnswer(id: number): void {
+    this.heldAnswers?.release(id);
+  }
+
+  /** From now on the kernel forwards nothing either. */
+  close(): void {
+    this.kernelPath?.revoke();
+  }
+
+  private ethernet(iface: number, at: number, length: number): number {
+    const { view } = this;
+    const { topology, neighbours } = this.state;
+    const fault = checkEthernet(length);
+    if (fault !== 0) return VERDICT.MALFORMED + fault;
+    const type = view.getUint16(at + ETHERNET.TYPE);
+    if (isGroupMac(view, at)) {
+      // Of broadcasts only ARP's are for a router; IPv4 in a group frame is never forwarded (RFC 1812 section 5.3.4).
+      return type === ETHERTYPE.ARP ? neighbours.receive(iface, at, length) : VERDICT.NOT_TO_US;
+    }
+    const toUs = macHead(view, at) === topology.macHead[iface] && macTail(view, at) === topology.macTail[iface];
+    if (!toUs && !topology.settings.interfaces[iface].anyMac) return VERDICT.NOT_TO_US;
+    if (type === ETHERTYPE.ARP) return neighbours.receive(iface, at, length);
+    if (type !== ETHERTYPE.IPV4) return VERDICT.ETHERTYPE;
+    // A group is nobody's source address (IEEE 802.3 section 3.2.3): what we answered would go to all of it.
+    if (isGroupMac(view, at + ETHERNET.SOURCE)) return VERDICT.MAC_SPOOFED;
+    const malformed = this.packet.parse(view, iface, at, length);
+    if (malformed !== 0) return VERDICT.MALFORMED + malformed;
+    return hasSoundOffload(view, this.packet) ? this.route(false) : VERDICT.OFFLOAD;
+  }
+
+  /** @param looped whether the packet in hand is a client's own to our uplink address, turned round: a hairpin */
+  private route(looped: boolean): number {
+    const { kind, fragment } = this.packet;
+    if (kind === KIND.FLOW) return fragment === 0 ? this.whole(looped) : this.firstFragment(looped);
+    if (kind === KIND.ICMP_ERROR) return this.icmpError(looped);
+    return kind === KIND.LATER_FRAGMENT ? this.laterFragment(looped) : VERDICT.ICMP_TYPE;
+  }
+
+  private whole(looped: boolean): number {
+    const { packet, state } = this;
+    const hit = state.find(packet.source, packet.destination, packet.ports, packet.protocol, packet.iface);
+    if (hit !== NO_FLOW && this.isFromSide(hit & 1) && this.changes.admits(hit >>> 1)) {
+      return this.forward(hit >>> 1, hit & 1);
+    }
+    const verdict =
+      packet.iface === state.topology.uplink ? this.admission.fromUplink(looped) : this.admission.fromClient();
+    if (verdict !== VERDICT.FORWARDED) return verdict;
+    this.changes.stamp(state.flow);
+    return this.forward(state.flow, 0);
+  }
+
+  /**
+   * ICMP: queries come from side 0, replies from side 1. A query whose identifier happens to be a type's number looks, in
+   * the form of ports, like the other side's reply.
+   */
+  private isFromSide(side: number): boolean {
+    const { view, packet } = this;
+    return packet.protocol !== PROTOCOL.ICMP || isQuery(view.getUint8(packet.transport)) === (side === 0);
+  }
+
+  /** A packet of a known flow. */
+  private forward(flow: number, side: number): number {
+    const { view, packet, state } = this;
+    state.flow = flow;
+    this.side = side;
+    const obstacle = this.obstacle(flow, side);
+    if (obstacle !== 0) return obstacle;
+    const verdict = packet.protocol === PROTOCOL.TCP ? this.trackTcp(flow, side) : this.trackOther(flow, side);
+    if (verdict !== 0) return verdict;
+    rewrite(view, state.flows, flow, side, packet);
+    return this.transmit(flow, side);
+  }
+
+  /** What keeps a flow's packet, still as it came in, from going on: 0, or the verdict, after telling its sender. */
+  private obstacle(flow: number, side: number): number {
+    const { view, packet } = this;
+    const { flows, neighbours, errors, topology } = this.state;
+    const { iface, at, ip } = packet;
+    if (iface !== topology.uplink && neighbours.isImpostor(flows.hop(flow, side), at)) return VERDICT.MAC_SPOOFED;
+    if (view.getUint8(ip + IPV4.TTL) <= 1) {
+      errors.send(iface, at, ICMP_TYPE.TIME_EXCEEDED, 0);
+      return VERDICT.TTL;
+    }
+    const next = flows.hop(flow, side ^ 1);
+    const mtu = topology.mtu[neighbours.interfaceOf[next]];
+    if (packet.total > mtu && !this.canBeCut(mtu)) {
+      errors.send(iface, at, ICMP_TYPE.UNREACHABLE, UNREACHABLE_CODE.FRAGMENTATION_NEEDED, mtu);
+      return VERDICT.TOO_BIG;
+    }
+    if (neighbours.state[next] >= USABLE || neighbours.mayAnswer(next)) return 0;
+    errors.send(iface, at, ICMP_TYPE.UNREACHABLE, UNREACHABLE_CODE.HOST);
+    return VERDICT.UNRESOLVED;
+  }
+
+  /** Whether a packet larger than the MTU passes: as segments that the kernel makes of it, or as fragments that we make. */
+  private canBeCut(mtu: number): boolean {
+    const { view, packet } = this;
+    const segment = segmentSize(view, packet.at);
+    if (segment === 0) return (view.getUint16(packet.ip + IPV4.FRAGMENT) & DONT_FRAGMENT) === 0;
+    const transportHeader =
+      packet.protocol === PROTOCOL.TCP ? tcpHeaderLength(view, packet.transport) : UDP.HEADER_LENGTH;
+    return packet.transport - packet.ip + transportHeader + segment <= mtu;
+  }
+
+  /** Sends a rewritten packet to the side other than `side`. */
+  private transmit(flow: number, side: number): number {
+    const { view, packet, ring } = this;
+    const { flows, neighbours, topology } = this.state;
+    const { at } = packet;
+    const next = flows.hop(flow, side ^ 1);
+    if (next === OURSELVES) return this.hairpin(flow, side);
+    const egress = neighbours.interfaceOf[next];
+    writeMac(view, at + ETHERNET.SOURCE, topology.macHead[egress], topology.macTail[egress]);
+    const isKnown = neighbours.state[next] >= USABLE;
+    if (isKnown) writeMac(view, at, neighbours.head[next], neighbours.tail[next]);
+    const length = ETHERNET.HEADER_LENGTH + packet.total;
+    if (packet.total > topology.mtu[egress] && segmentSize(view, at) === 0) {
+      return this.transmitFragments(egress, next, isKnown);
+    }
+    if (!isKnown) return neighbours.queue(next, at, length, flow);
+    if (this.isHeld(flow, side, egress, length)) return VERDICT.ANSWER_HELD;
+    ring.send(egress, at, length);
+    return VERDICT.FORWARDED;
+  }
+
+  /** Whether the packet in hand, ready to be sent, waits until control has seen it: a name server's answer to a client. */
+  private isHeld(flow: number, side: number, egress: number, length: number): boolean {
+    const { packet, heldAnswers } = this;
+    const { flows, topology, now } = this.state;
+    if (heldAnswers === undefined || side !== 1 || packet.protocol !== PROTOCOL.UDP || packet.fragment !== 0)
+      return false;
+    if (packet.ports >>> 16 !== DNS_PORT || !topology.isNameServer(packet.source)) return false;
+    if (!topology.client(flows.client(flow)).watchNames || !flows.has(flow, FLOW_STATE.OUTBOUND)) return false;
+    return heldAnswers.hold(egress, packet.at, length, packet.transport, flow, now);
+  }
+
+  private transmitFragments(egress: number, next: number, isKnown: boolean): number {
+    const { ring } = this;
+    const { neighbours, topology } = this.state;
+    let verdict: number = VERDICT.FORWARDED;
+    split(ring, this.packet.at, topology.mtu[egress], (at, length) => {
+      if (isKnown) ring.send(egress, at, length);
+      else verdict = neighbours.queue(next, at, length, this.state.flow);
+    });
+    return verdict;
+  }
+
+  /** A packet to our own uplink address has become one from it: it comes in again, as if the uplink had sent it back. */
+  private hairpin(flow: number, side: number): number {
+    const { packet, state } = this;
+    const fault = packet.parse(this.view, state.topology.uplink, packet.at, ETHERNET.HEADER_LENGTH + packet.total);
+    const verdict = fault !== 0 ? VERDICT.MALFORMED + fault : this.route(true);
+    this.returnError();
+    state.flow = flow;
+    this.side = side;
+    return verdict;
+  }
+
+  /** An error about the second half of a hairpin goes the way of all errors: to our uplink address, and to its flow's client. */
+  private returnError(): void {
+    const { errors, topology } = this.state;
+    const length = errors.returnedLength;
+    errors.returnedLength = 0;
+    if (length !== 0 && this.packet.parse(this.view, topology.uplink, errors.returnedAt, length) === 0)
+      this.route(true);
+  }
+
+  /** @returns 0, or the verdict that drops the segment */
+  private trackTcp(flow: number, side: number): number {
+    const { view, packet, state } = this;
+    const timeout = state.timeouts.of(flow);
+    const wasAssured = state.flows.has(flow, FLOW_STATE.ASSURED);
+    const outcome = state.tcp.track(view, flow, side, packet.transport, packet.length);
+    if (outcome > 0) return outcome;
+    if (outcome === TRACK.PASS) state.refresh(flow, timeout);
+    if (state.flows.has(flow, FLOW_STATE.ASSURED) !== wasAssured) state.shares.move(flow);
+    if ((view.getUint8(packet.transport + TCP.FLAGS) & SYN) !== 0) this.clamp(flow, side);
+    return 0;
+  }
+
+  /** Lowers a SYN's MSS, where one of its interfaces asks for it. */
+  private clamp(flow: number, side: number): void {
+    const { view, packet } = this;
+    const { topology, flows, neighbours } = this.state;
+    const egress = neighbours.interfaceOf[flows.hop(flow, side ^ 1)];
+    const { interfaces } = topology.settings;
+    if (!interfaces[packet.iface].clampMss && !interfaces[egress].clampMss) return;
+    const mtu = Math.min(topology.mtu[packet.iface], topology.mtu[egress]);
+    const delta = clampMss(view, packet.transport, mtu - TCP_HEADERS);
+    const field = packet.transport + TCP.CHECKSUM;
+    if (delta !== 0 && !needsChecksum(view, packet.at)) {
+      view.setUint16(field, updateChecksum(view.getUint16(field), delta));
+    }
+  }
+
+  /** The first answer assures a flow. Of UDP only the client's packets keep it alive (RFC 4787 REQ-6). */
+  private trackOther(flow: number, side: number): number {
+    const { state, packet } = this;
+    const timeout = state.timeouts.of(flow);
+    const isFirstAnswer = side === 1 && !state.flows.has(flow, FLOW_STATE.ASSURED);
+    if (isFirstAnswer) {
+      state.flows.words[flow * FLOW_WORDS + FLOW.STATE] |= FLOW_STATE.ASSURED;
+      state.shares.move(flow);
+      if (packet.protocol === PROTOCOL.UDP) {
+        state.timeouts.set(flow, packet.ports >>> 16 === DNS_PORT ? TIMEOUT.DNS : TIMEOUT.UDP);
+      }
+    }
+    const fromUplink = packet.iface === state.topology.uplink;
+    if (isFirstAnswer || !fromUplink || packet.protocol !== PROTOCOL.UDP) state.refresh(flow, timeout);
+    return 0;
+  }
+
+  private icmpError(looped: boolean): number {
+    const { view, packet, state } = this;
+    const { ip } = packet;
+    if (!looped && this.owner() === SPOOFED) return VERDICT.SPOOFED;
+    const ttl = view.getUint8(ip + IPV4.TTL);
+    if (ttl <= 1) return VERDICT.TTL;
+    const verdict = this.relay.translate();
+    if (verdict !== VERDICT.FORWARDED) return verdict;
+    view.setUint8(ip + IPV4.TTL, ttl - 1);
+    const field = ip + IPV4.CHECKSUM;
+    view.setUint16(field, updateChecksum(view.getUint16(field), TTL_DELTA));
+    this.side = this.relay.side;
+    // About an error there is no error (RFC 1122 section 3.2.2): one that is too big is lost.
+    const mtu = state.topology.mtu[state.neighbours.interfaceOf[state.flows.hop(state.flow, this.side ^ 1)]];
+    if (packet.total > mtu && !this.canBeCut(mtu)) return VERDICT.TOO_BIG;
+    return this.transmit(state.flow, this.side);
+  }
+
+  private firstFragment(looped: boolean): number {
+    const { view, packet, fragments, state } = this;
+    const { iface, transport, protocol } = packet;
+    const owner = looped ? NOBODY : this.owner();
+    if (owner === SPOOFED) return VERDICT.SPOOFED;
+    const p = fragments.note(packet, owner, state.now);
+    if (p < 0) return -p;
+    const isTcp = protocol === PROTOCOL.TCP;
+    const sequence = isTcp ? (view.getInt32(transport + TCP.SEQUENCE) - tcpHeaderLength(view, transport)) | 0 : 0;
+    const verdict = this.whole(looped);
+    if (verdict !== VERDICT.FORWARDED && verdict !== VERDICT.QUEUED) {
+      fragments.condemn(p);
+      return verdict;
+    }
+    const { flow } = state;
+    const { side } = this;
+    fragments.settle(p, flow, side, sequence);
+    for (let length = fragments.take(p); length !== 0; length = fragments.take(p)) {
+      if (packet.parse(view, iface, fragments.takenAt, length) === 0) this.forwardLater(p, flow, side);
+    }
+    fragments.forgetIfWhole(p);
+    return verdict;
+  }
+
+  private laterFragment(looped: boolean): number {
+    const { packet, fragments, state } = this;
+    const owner = looped ? NOBODY : this.owner();
+    if (owner === SPOOFED) return VERDICT.SPOOFED;
+    const p = fragments.note(packet, owner, state.now);
+    if (p < 0) return -p;
+    if (fragments.isWaiting(p)) return fragments.hold(p, packet, ETHERNET.HEADER_LENGTH + packet.total);
+    const hit = fragments.flowOf(p);
+    if (hit === NO_FLOW || !this.changes.admits(hit >>> 1)) return VERDICT.FRAGMENT;
+    const verdict = this.forwardLater(p, hit >>> 1, hit & 1);
+    fragments.forgetIfWhole(p);
+    return verdict;
+  }
+
+  /** A fragment without transport header, of a packet whose flow is known. */
+  private forwardLater(p: number, flow: number, side: number): number {
+    const { view, packet, state } = this;
+    state.flow = flow;
+    this.side = side;
+    const obstacle = this.obstacle(flow, side);
+    if (obstacle !== 0) return obstacle;
+    if (packet.protocol === PROTOCOL.TCP) state.tcp.extend(flow, side, this.fragments.sequenceEnd(p, packet));
+    rewriteHeader(view, state.flows, flow, side, packet);
+    return this.transmit(flow, side);
+  }
+
+  /** @returns the client that sent the packet in hand, NOBODY for the uplink, or SPOOFED when neither can have */
+  private owner(): number {
+    const { topology } = this.state;
+    const { iface, source, at } = this.packet;
+    if (iface === topology.uplink) return topology.isUplinkHost(source) ? NOBODY : SPOOFED;
+    const client = topology.clientOn(iface, source);
+    return client === NOBODY || !topology.hasPinnedMac(this.view, client, at) ? SPOOFED : client;
+  }
+}
+
+const SPOOFED = -2;

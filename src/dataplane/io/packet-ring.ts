@@ -1,0 +1,371 @@
+// The appliance's ring: frames come and go through one AF_PACKET socket an interface. All memory of frames, receive rings
+// included, lies in one reserved stretch of addresses, so that one array covers it: a frame is changed where the kernel
+// put it and is transmitted from there, and its slot goes back to the kernel afterwards.
+// Per frame: plain loops, no allocation. What cannot be received or transmitted whole is dropped and counted.
+import { toArrayBuffer } from "bun:ffi";
+import { drainEvent } from "../../linux/eventfd.ts";
+import {
+  EAGAIN,
+  EINTR,
+  ENETDOWN,
+  ENOBUFS,
+  ENODEV,
+  ENXIO,
+  errno,
+  libc,
+  mapMemory,
+  pointer,
+  releaseAddresses,
+  reserveAddresses,
+  unmapToReservation,
+} from "../../linux/libc.ts";
+import {
+  MSG_DONTWAIT,
+  MSG_TRUNC,
+  mapPacketRing,
+  SLOT_CAPTURED,
+  SLOT_FRAME,
+  SLOT_LENGTH,
+  SLOT_STATUS,
+  TP_STATUS_COPY,
+  TP_STATUS_KERNEL,
+  TP_STATUS_VLAN_VALID,
+  takeDrops,
+  takeSocketError,
+} from "../../linux/packet-socket.ts";
+import { PollSet } from "../../linux/poll.ts";
+import { MAX_INTERFACES, RESERVED_LENGTH, type Ring, VNET_LENGTH } from "../ring.ts";
+import type { PacketSocket } from "./packet-sockets.ts";
+
+/** What `next` returns when there is no frame. */
+export const NO_FRAME = -1;
+
+// Frames by what became of them in the ring: places in `PacketRing.counters`, named by RING_COUNTERS.
+const RECEIVED = 0;
+const TRANSMITTED = 1;
+const RING_FULL = 2; // received: the slots were all in use
+const VLAN_TAGGED = 3; // received: belongs to a virtual LAN, which is none of ours
+const TRUNCATED = 4; // received: was not to be had whole
+const QUEUE_FULL = 5; // transmit: the device does not keep up
+const LINK_DOWN = 6; // transmit: the interface is down or gone
+const REFUSED = 7; // transmit: the kernel would not have this frame
+/** Names of the counters, in order. */
+export const RING_COUNTERS: readonly string[] = [
+  "received",
+  "transmitted",
+  "receive ring full",
+  "VLAN-tagged",
+  "truncated",
+  "transmit queue full",
+  "interface down",
+  "transmit refused",
+];
+
+/** Of each interface's receive ring. */
+export const RING_SHAPE = { slotSize: 2048, slots: 512 };
+const SLOT_MASK = RING_SHAPE.slots - 1;
+
+/** Frames queued for one interface before they are transmitted without waiting for the flush. */
+const QUEUE_LENGTH = 128;
+const MESSAGE_LENGTH = 64; // struct mmsghdr: at 16 the address of its vectors, at 24 how many
+const VECTOR_LENGTH = 16; // struct iovec: address, length
+
+// A frame longer than a slot (a TCP segment to be cut up later) is fetched into one of these.
+const LONG_LENGTH = 68 * 1024;
+const LONG_FRAMES = 16;
+
+const ORIGINATED_LENGTH = VNET_LENGTH + RESERVED_LENGTH;
+const ORIGINATED_FRAMES = 64;
+
+// A place in memory for each interface, which takes addresses but no memory before it is there: receive ring, then messages
+// and vectors of its transmit queue.
+const RECEIVE_LENGTH = RING_SHAPE.slotSize * RING_SHAPE.slots;
+const TRANSMIT_LENGTH = pages(QUEUE_LENGTH * (MESSAGE_LENGTH + VECTOR_LENGTH));
+const PLACE_LENGTH = RECEIVE_LENGTH + TRANSMIT_LENGTH;
+
+const LONG_AT = MAX_INTERFACES * PLACE_LENGTH;
+const ORIGINATED_AT = LONG_AT + LONG_FRAMES * LONG_LENGTH;
+const TOTAL_LENGTH = ORIGINATED_AT + pages(ORIGINATED_FRAMES * ORIGINATED_LENGTH);
+
+const VIRTIO_NET_HDR_F_NEEDS_CSUM = 1; // linux/virtio_net.h
+
+function pages(bytes: number): number {
+  return Math.ceil(bytes / 4096) * 4096;
+}
+
+/** One interface: its socket and how far its slots and its transmit queue are used. */
+class Port {
+  /** Slot that the next frame will be in. */
+  cursor = 0;
+  /** Slots before the cursor that are not given back yet. */
+  held = 0;
+  /** Frames in the transmit queue. */
+  queued = 0;
+
+  constructor(
+    readonly fd: number,
+    /** Offset of its place in memory: that of its receive ring. */
+    readonly place: number,
+  ) {}
+}
+
+export class PacketRing implements Ring {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  /** By RING_COUNTERS, in shared memory. */
+  readonly counters = new Float64Array(new SharedArrayBuffer(RING_COUNTERS.length * 8));
+  /** Length of the frame that `next` returned, in bytes. */
+  length = 0;
+
+  private readonly base: number;
+  private readonly baseLow: number;
+  private readonly baseHigh: number;
+  private readonly words: Int32Array;
+  private readonly freePlaces: number[] = [];
+  private ports: Port[] = [];
+  private poll: PollSet;
+  private readonly draining: Port[] = []; // with slots to give back
+  private readonly filling: Port[] = []; // with frames to transmit
+  private longFrames = 0; // in use since the last flush
+  private originated = 0;
+
+  /** @param wake an eventfd that ends `wait` */
+  constructor(private readonly wake: number) {
+    this.base = reserveAddresses(TOTAL_LENGTH);
+    this.baseLow = this.base % 2 ** 32;
+    this.baseHigh = Math.floor(this.base / 2 ** 32);
+    mapMemory(this.base + LONG_AT, TOTAL_LENGTH - LONG_AT);
+    const memory = toArrayBuffer(pointer(this.base), 0, TOTAL_LENGTH);
+    this.bytes = new Uint8Array(memory);
+    this.view = new DataView(memory);
+    this.words = new Int32Array(memory);
+    for (let i = MAX_INTERFACES - 1; i >= 0; i--) this.freePlaces.push(i * PLACE_LENGTH);
+    this.poll = new PollSet([wake]);
+  }
+
+  /** @returns how many interfaces there are: numbers from 0 */
+  get interfaces(): number {
+    return this.ports.length;
+  }
+
+  /**
+   * Changes which interfaces there are, between flushes. Those whose sockets stay lose nothing.
+   * @param sockets of the interfaces, in the order of their numbers; they stay the caller's, to be closed when they are not
+   * configured any more
+   * @throws where one's ring can't be had; then nothing has changed
+   */
+  configure(sockets: readonly PacketSocket[]): void {
+    const opened: Port[] = [];
+    const ports: Port[] = [];
+    try {
+      for (const { name, fd } of sockets) {
+        let port = this.ports.find((open) => open.fd === fd);
+        if (port === undefined) {
+          port = this.open(name, fd);
+          opened.push(port);
+        }
+        ports.push(port);
+      }
+    } catch (error) {
+      for (const port of opened) this.freePlace(port.place);
+      throw error;
+    }
+    const gone = this.ports.filter((port) => !ports.includes(port));
+    this.ports = ports;
+    this.poll = new PollSet([this.wake, ...ports.map((port) => port.fd)]);
+    for (const port of gone) this.freePlace(port.place);
+  }
+
+  /** Gives the memory back: `bytes` and `view` must not be touched any more. */
+  close(): void {
+    this.ports = [];
+    releaseAddresses(this.base, TOTAL_LENGTH);
+  }
+
+  /**
+   * Takes the next received frame of an interface. It stays in memory until `flush`.
+   * @returns the frame's offset, its length is in `length`; NO_FRAME when there is none, or none before the next flush
+   */
+  next(iface: number): number {
+    const port = this.ports[iface];
+    for (;;) {
+      const slot = port.place + port.cursor * RING_SHAPE.slotSize;
+      const status = Atomics.load(this.words, (slot + SLOT_STATUS) >> 2);
+      if (status === TP_STATUS_KERNEL || port.held === RING_SHAPE.slots) return NO_FRAME;
+      const long = (status & TP_STATUS_COPY) !== 0;
+      if (long && this.longFrames === LONG_FRAMES) return NO_FRAME;
+
+      if (port.held++ === 0) this.draining.push(port);
+      port.cursor = (port.cursor + 1) & SLOT_MASK;
+      const at = long ? this.fetch(port, slot) : this.inSlot(slot);
+      if (at === NO_FRAME) this.counters[TRUNCATED]++;
+      else if ((status & TP_STATUS_VLAN_VALID) !== 0) this.counters[VLAN_TAGGED]++;
+      else return at;
+    }
+  }
+
+  /** @returns whether all frames that have arrived on an interface have been taken */
+  isDrained(iface: number): boolean {
+    const { place, cursor } = this.ports[iface];
+    const slot = place + cursor * RING_SHAPE.slotSize;
+    return Atomics.load(this.words, (slot + SLOT_STATUS) >> 2) === TP_STATUS_KERNEL;
+  }
+
+  reserve(): number {
+    if (this.originated === ORIGINATED_FRAMES) {
+      this.transmitAll();
+      this.originated = 0;
+    }
+    const header = ORIGINATED_AT + this.originated++ * ORIGINATED_LENGTH;
+    this.bytes.fill(0, header, header + VNET_LENGTH);
+    return header + VNET_LENGTH;
+  }
+
+  send(iface: number, at: number, length: number): void {
+    const port = this.ports[iface];
+    if (port.queued === QUEUE_LENGTH) this.transmit(port);
+    if (port.queued === 0) this.filling.push(port);
+    // What the receiving interface said of the checksum (DATA_VALID) is not for the transmitting one.
+    this.bytes[at - VNET_LENGTH] &= VIRTIO_NET_HDR_F_NEEDS_CSUM;
+    const vector = vectorOf(port.place, port.queued++);
+    this.setAddress(vector, at - VNET_LENGTH);
+    this.words[(vector >> 2) + 2] = length + VNET_LENGTH;
+  }
+
+  /** Transmits what is queued and gives the received frames' slots back to the kernel. */
+  flush(): void {
+    this.transmitAll();
+    for (let i = 0; i < this.draining.length; i++) this.giveBack(this.draining[i]);
+    this.draining.length = 0;
+    this.longFrames = 0;
+    this.originated = 0;
+  }
+
+  /**
+   * Sleeps until a frame or the wake event arrives.
+   * @param timeout ms, at most
+   * @returns whether the wake event was signalled; it is cleared
+   */
+  wait(timeout: number): boolean {
+    if (this.poll.wait(timeout) === 0) return false;
+    for (let i = 0; i < this.ports.length; i++) {
+      // An interface that went down leaves an error to be fetched, once; it receives again when it is up again.
+      if (this.poll.failed(i + 1)) takeSocketError(this.ports[i].fd);
+    }
+    if (!this.poll.readable(0)) return false;
+    drainEvent(this.wake);
+    return true;
+  }
+
+  /** Brings the counter of what the kernel dropped for want of slots up to date: a system call for each interface. */
+  countDrops(): void {
+    for (const port of this.ports) this.counters[RING_FULL] += takeDrops(port.fd);
+  }
+
+  private inSlot(slot: number): number {
+    this.length = this.words[(slot + SLOT_LENGTH) >> 2];
+    if (this.length !== this.words[(slot + SLOT_CAPTURED) >> 2]) return NO_FRAME;
+    return slot + this.view.getUint16(slot + SLOT_FRAME, true);
+  }
+
+  /** Fetches the frame that did not fit its slot. The socket queues such frames in the order of their slots. */
+  private fetch(port: Port, slot: number): number {
+    const header = LONG_AT + this.longFrames * LONG_LENGTH;
+    const address = pointer(this.base + header);
+    let received = libc.recv(port.fd, address, LONG_LENGTH, MSG_DONTWAIT | MSG_TRUNC);
+    // An error that was pending on the socket is told first, once; the frame is still there.
+    if (received < 0) received = libc.recv(port.fd, address, LONG_LENGTH, MSG_DONTWAIT | MSG_TRUNC);
+    this.length = received - VNET_LENGTH;
+    if (this.length !== this.words[(slot + SLOT_LENGTH) >> 2] || received > LONG_LENGTH) return NO_FRAME;
+    this.longFrames++;
+    return header + VNET_LENGTH;
+  }
+
+  private giveBack(port: Port): void {
+    this.counters[RECEIVED] += port.held;
+    for (; port.held > 0; port.held--) {
+      const slot = port.place + ((port.cursor - port.held) & SLOT_MASK) * RING_SHAPE.slotSize;
+      Atomics.store(this.words, (slot + SLOT_STATUS) >> 2, TP_STATUS_KERNEL);
+    }
+  }
+
+  private transmitAll(): void {
+    for (let i = 0; i < this.filling.length; i++) this.transmit(this.filling[i]);
+    this.filling.length = 0;
+  }
+
+  private transmit(port: Port): void {
+    let done = 0;
+    while (done < port.queued) {
+      const message = this.base + port.place + RECEIVE_LENGTH + done * MESSAGE_LENGTH;
+      const sent = libc.sendmmsg(port.fd, pointer(message), port.queued - done, MSG_DONTWAIT);
+      if (sent > 0) {
+        this.counters[TRANSMITTED] += sent;
+        done += sent;
+      } else {
+        done += this.giveUp(errno(), port.queued - done);
+      }
+    }
+    port.queued = 0;
+  }
+
+  /**
+   * Counts what the first of `waiting` frames could not be transmitted for.
+   * @returns how many frames to pass over: a fault may be the frame's own or the same for all that wait
+   */
+  private giveUp(error: number, waiting: number): number {
+    switch (error) {
+      case EINTR:
+        return 0;
+      case EAGAIN: // as many bytes as the socket may have wait for the device already
+        this.counters[QUEUE_FULL] += waiting;
+        return waiting;
+      case ENOBUFS: // the device's queue had no room for this frame
+        this.counters[QUEUE_FULL]++;
+        return 1;
+      case ENETDOWN:
+      case ENXIO:
+      case ENODEV:
+        this.counters[LINK_DOWN] += waiting;
+        return waiting;
+      default: // EINVAL, EMSGSIZE: the frame is not one for this interface
+        this.counters[REFUSED]++;
+        return 1;
+    }
+  }
+
+  private open(name: string, fd: number): Port {
+    const place = this.freePlaces.pop();
+    if (place === undefined) throw new Error(`${name}: no more than ${MAX_INTERFACES} interfaces at a time`);
+    try {
+      mapMemory(this.base + place + RECEIVE_LENGTH, TRANSMIT_LENGTH);
+      for (let i = 0; i < QUEUE_LENGTH; i++) {
+        const message = place + RECEIVE_LENGTH + i * MESSAGE_LENGTH;
+        this.setAddress(message + 16, vectorOf(place, i));
+        this.words[(message + 24) >> 2] = 1;
+      }
+      mapPacketRing(fd, this.base + place, RING_SHAPE);
+      return new Port(fd, place);
+    } catch (error) {
+      this.freePlace(place);
+      throw error;
+    }
+  }
+
+  private freePlace(place: number): void {
+    unmapToReservation(this.base + place, PLACE_LENGTH);
+    this.freePlaces.push(place);
+  }
+
+  /** Writes the address of the byte at offset `target` as the 64-bit pointer at offset `at`. */
+  private setAddress(at: number, target: number): void {
+    const low = this.baseLow + target;
+    this.words[at >> 2] = low;
+    this.words[(at >> 2) + 1] = low >= 2 ** 32 ? this.baseHigh + 1 : this.baseHigh;
+  }
+}
+
+/** Where the vector of a queue's i-th message is. */
+function vectorOf(place: number, i: number): number {
+  return place + RECEIVE_LENGTH + QUEUE_LENGTH * MESSAGE_LENGTH + i * VECTOR_LENGTH;
+}

@@ -1,0 +1,226 @@
+// The dataplane's thread: takes frames from the ring, lets the router handle them, transmits. It sleeps only in poll(2) and
+// waits for nobody; what control wants of it, it looks up between two breaths, woken by an eventfd.
+// An error here ends the thread, and with it the program: nothing is forwarded that was not judged.
+import { type MessagePort, receiveMessageOnPort, workerData } from "node:worker_threads";
+import { READ_AHEAD } from "../frame/fast-path.ts";
+import { Router } from "../frame/router.ts";
+import { flowRecordsAt, type KernelPrograms } from "../kernel/loader.ts";
+import { MAX_INTERFACES } from "../ring.ts";
+import type { ClientSettings, Settings } from "../settings.ts";
+import { NO_FRAME, PacketRing, RING_SHAPE } from "./packet-ring.ts";
+import type { PacketSocket } from "./packet-sockets.ts";
+
+/** What the thread is started with. */
+export interface Start {
+  readonly settings: Settings;
+  /** Of the settings' interfaces, in their order: control's, which closes them once they are not in force any more. */
+  readonly sockets: readonly PacketSocket[];
+  /** Commands come here, reports go out. */
+  readonly port: MessagePort;
+  /** An eventfd, signalled when there is a command. */
+  readonly wake: number;
+  /** Address of memory for the flow table's records. */
+  readonly flows: number;
+  /** What the kernel path consists of, where there is one. */
+  readonly kernelPrograms: KernelPrograms | undefined;
+}
+
+/**
+ * The first three are answered by one report each: `apply` by applied or refused (then nothing changed), `client` by
+ * applied, `stop` by stopped.
+ */
+export type Command =
+  | { readonly type: "apply"; readonly settings: Settings; readonly sockets: readonly PacketSocket[] }
+  /** New rules for one client, at its number in the settings in force; all else about it is as it was. */
+  | { readonly type: "client"; readonly client: number; readonly settings: ClientSettings }
+  | { readonly type: "stop" }
+  /** A DNS message for a name server (uint32, host order); its answer, if one comes, is reported as `answered`. */
+  | { readonly type: "ask"; readonly id: number; readonly server: number; readonly question: Uint8Array }
+  /** Lets go of an answer that `passing` has shown. */
+  | { readonly type: "release"; readonly id: number };
+
+/** The first report is ready or refused. The last is stopped, or at any time failed. */
+export type Report =
+  | { readonly type: "ready"; readonly state: SharedState }
+  | { readonly type: "applied" }
+  | { readonly type: "refused"; readonly reason: string }
+  | { readonly type: "stopped" }
+  | { readonly type: "failed"; readonly reason: string }
+  | { readonly type: "answered"; readonly id: number; readonly answer: Uint8Array }
+  /** A name server's answer to a client with `watchNames`, held until `release` or for a second. */
+  | { readonly type: "passing"; readonly id: number; readonly client: number; readonly answer: Uint8Array };
+
+/** What control may read while the dataplane runs: all of it in shared memory. */
+export interface SharedState {
+  /** Frames by verdict code. */
+  readonly verdicts: Float64Array;
+  /** Frames by RING_COUNTERS. */
+  readonly ring: Float64Array;
+  /** Refused packets of clients that are to be logged: refusals.ts. */
+  readonly refusals: Int32Array;
+}
+
+/** Frames taken from one interface before the others have their turn. */
+const BATCH = READ_AHEAD;
+
+/**
+ * How long the thread looks for frames before it sleeps, in ms, while they come so quickly that a sleep and its end would
+ * take longer than the wait. When they don't, it sleeps at once.
+ */
+const SPIN = 0.025;
+
+/** Breaths under load between two looks for commands. */
+const LOOK_UP = 64;
+
+/**
+ * Breaths in a row that leave frames behind on an interface, after which its flows take the kernel path all the same: a full
+ * ring is emptied in half as many, so this one fills as quickly as it is emptied. What is overtaken then is as little as can be,
+ * what has come during one breath; to wait for more would be to keep a bulk transfer on the slower path for ever.
+ */
+const PATIENCE = (2 * RING_SHAPE.slots) / BATCH;
+
+/** Commands after which their memory is collected, in 2 ms: nobody else does it in a thread that never leaves its loop. */
+const COLLECT_AFTER = 64;
+
+/** Longest sleep, in ms: how late the router's timers may be when there is no traffic. */
+const LONGEST_SLEEP = 100;
+
+/** ms between two readings of the kernel's count of drops. */
+const DROP_INTERVAL = 1000;
+
+const { settings, sockets, port, wake, flows, kernelPrograms } = workerData as Start;
+
+function report(message: Report): void {
+  port.postMessage(message);
+}
+
+/** Offsets, lengths and flows of the frames in hand. */
+const offsets = new Int32Array(BATCH);
+const lengths = new Int32Array(BATCH);
+const flowNumbers = new Int32Array(BATCH);
+
+/** By interface: breaths in a row that left frames behind. */
+const crowded = new Int32Array(MAX_INTERFACES);
+
+/** Takes frames that have arrived on one interface, all of them before the first is handled. @returns how many */
+function breathe(ring: PacketRing, router: Router, iface: number, isClear: (iface: number) => boolean): number {
+  let frames = 0;
+  for (let at = ring.next(iface); at !== NO_FRAME; at = ring.next(iface)) {
+    offsets[frames] = at;
+    lengths[frames] = ring.length;
+    if (++frames === BATCH) break;
+  }
+  router.readAhead(offsets, lengths, frames);
+  for (let i = 0; i < frames; i++) {
+    router.receive(iface, offsets[i], lengths[i]);
+    flowNumbers[i] = router.lastFlow;
+  }
+  ring.flush();
+  crowded[iface] = ring.isDrained(iface) ? 0 : crowded[iface] + 1;
+  for (let i = 0; i < frames; i++) router.enterKernelPath(flowNumbers[i], isClear);
+  return frames;
+}
+
+let commands = 0;
+
+/** Does what control asks. @returns whether to go on */
+function obey(ring: PacketRing, router: Router): boolean {
+  for (;;) {
+    const received: { message: Command } | undefined = receiveMessageOnPort(port);
+    if (received === undefined) return true;
+    const command = received.message;
+    if (command.type === "stop") return false;
+    if (++commands % COLLECT_AFTER === 0) Bun.gc(true);
+    if (command.type === "apply") apply(ring, router, command.settings, command.sockets);
+    else if (command.type === "ask") router.ask(command.id, command.server, command.question);
+    else if (command.type === "release") router.releaseAnswer(command.id);
+    else {
+      router.setClient(command.client, command.settings);
+      report({ type: "applied" });
+    }
+  }
+}
+
+function apply(ring: PacketRing, router: Router, settings: Settings, sockets: readonly PacketSocket[]): void {
+  try {
+    ring.configure(sockets);
+  } catch (error) {
+    report({ type: "refused", reason: messageOf(error) });
+    return;
+  }
+  router.apply(settings);
+  report({ type: "applied" });
+}
+
+function forward(ring: PacketRing, router: Router): void {
+  const isClear = (iface: number) => crowded[iface] > PATIENCE || ring.isDrained(iface);
+  let busy = 0;
+  let spin = 0;
+  let lastFrame = 0;
+  let dropsCounted = 0;
+  for (;;) {
+    const now = performance.now();
+    router.advance(now);
+    let frames = 0;
+    for (let iface = 0; iface < ring.interfaces; iface++) frames += breathe(ring, router, iface, isClear);
+    if (now - dropsCounted >= DROP_INTERVAL) {
+      ring.countDrops();
+      dropsCounted = now;
+    }
+    if (frames > 0) {
+      lastFrame = now;
+      if (++busy < LOOK_UP) continue;
+    } else if (now - lastFrame < spin) {
+      continue;
+    }
+    const woken = ring.wait(frames > 0 || router.isBusy ? 0 : LONGEST_SLEEP);
+    if (frames === 0) spin = performance.now() - now < SPIN ? SPIN : 0;
+    busy = 0;
+    if (woken && !obey(ring, router)) return;
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** The ring over the first settings' interfaces, or undefined after reporting why it can't be had. */
+function openRing(): PacketRing | undefined {
+  try {
+    const ring = new PacketRing(wake);
+    ring.configure(sockets);
+    return ring;
+  } catch (error) {
+    report({ type: "refused", reason: messageOf(error) });
+    return undefined;
+  }
+}
+
+function run(): void {
+  const ring = openRing();
+  if (ring === undefined) return;
+  const events = {
+    answered: (id: number, answer: Uint8Array) => report({ type: "answered", id, answer }),
+    passing: (id: number, client: number, answer: Uint8Array) => report({ type: "passing", id, client, answer }),
+  };
+  const router = new Router(ring, settings, (words) => crypto.getRandomValues(words), events, {
+    flowRecords: flowRecordsAt(flows, settings.nat.maxFlows),
+    programs: kernelPrograms,
+  });
+  const { counters: verdicts, refusals } = router;
+  report({ type: "ready", state: { verdicts, ring: ring.counters, refusals: refusals.words } });
+  try {
+    forward(ring, router);
+  } finally {
+    router.close();
+  }
+  ring.close();
+  report({ type: "stopped" });
+}
+
+try {
+  run();
+} catch (error) {
+  report({ type: "failed", reason: (error instanceof Error && error.stack) || String(error) });
+}
+port.close();

@@ -1,0 +1,73 @@
+// The table of the kernel path: for packets of one side of a flow, what is to be done with them. It is memory that the kernel's
+// program reads while this thread writes, without a lock: every entry has a seal, so what is read half old and half new is no
+// entry. Entries stand side by side by flow and side; an index by what packets carry has room for four at each of its places,
+// and an entry that finds no room there does not hold.
+import { ENTRY, hashKey, INDEX_WAYS, NUMBER_MASK, TAG_SHIFT } from "./programs.ts";
+
+/** Bytes from one entry to the next: two cache lines. */
+export const ENTRY_STRIDE = 128;
+
+export class KernelEntries {
+  private readonly mask: number;
+
+  /**
+   * @param words the entries' memory, ENTRY_STRIDE bytes each
+   * @param index memory of a power of two of places, INDEX_WAYS numbers each
+   * @param seed of the hash, as the program has it
+   */
+  constructor(
+    private readonly words: Int32Array,
+    private readonly index: Int32Array,
+    private readonly seed: number,
+  ) {
+    this.mask = index.length / INDEX_WAYS - 1;
+  }
+
+  /**
+   * Puts a sealed entry in, in place of the one with its number.
+   * @param number of the flow and its side; what has been put under it before had the same key, or has been removed
+   * @param generation the one that holds
+   * @returns whether there was room
+   */
+  put(number: number, entry: DataView, generation: number): boolean {
+    const at = (number * ENTRY_STRIDE) >> 2;
+    for (let i = 0; i < ENTRY.LENGTH / 4; i++) this.words[at + i] = entry.getInt32(4 * i, true);
+    this.words.fill(0, at + ENTRY.LOST / 4, at + ENTRY.LOST / 4 + 2);
+    const hash = hashKey(this.seed, entry);
+    const way = this.wayFor(number, hash, generation);
+    if (way < 0) return false;
+    this.index[way] = ((hash >>> TAG_SHIFT) << TAG_SHIFT) | (number + 1);
+    return true;
+  }
+
+  /** Takes an entry out. @param entry of which only the key is looked at: its key */
+  remove(number: number, entry: DataView): void {
+    this.words[(number * ENTRY_STRIDE + ENTRY.GENERATION) >> 2] = 0;
+    const first = this.firstWay(hashKey(this.seed, entry));
+    for (let way = first; way < first + INDEX_WAYS; way++) if (this.numberAt(way) === number) this.index[way] = 0;
+  }
+
+  /** @returns where in the index the entry is or may be: where there is none, or one that does not hold; -1 without room */
+  private wayFor(number: number, hash: number, generation: number): number {
+    const first = this.firstWay(hash);
+    let room = -1;
+    for (let way = first; way < first + INDEX_WAYS; way++) {
+      if (this.numberAt(way) === number) return way;
+      if (room < 0 && !this.holds(this.numberAt(way), generation)) room = way;
+    }
+    return room;
+  }
+
+  private holds(number: number, generation: number): boolean {
+    return number >= 0 && this.words[(number * ENTRY_STRIDE + ENTRY.GENERATION) >> 2] === generation;
+  }
+
+  /** @returns number of an entry, or -1 */
+  private numberAt(way: number): number {
+    return (this.index[way] & NUMBER_MASK) - 1;
+  }
+
+  private firstWay(hash: number): number {
+    return (hash & this.mask) * INDEX_WAYS;
+  }
+}

@@ -1,0 +1,215 @@
+// Which flows take the kernel path: open ones are entered, in both directions, with the first of their frames that comes to
+// this thread, with all that the programs of kernel/programs.ts need to know. When anything that such an entry was made of
+// changes, none holds any more, at once, and flows are entered anew. The flows' records are the same memory for the programs as
+// for this thread: TCP's state and the deadline go on there, whoever handles a packet.
+import { toArrayBuffer } from "bun:ffi";
+import { pointer } from "../../linux/libc.ts";
+import { ETHERNET, writeMac } from "../../wire/ethernet.ts";
+import { PROTOCOL } from "../../wire/ipv4.ts";
+import { portsTowards } from "../frame/rewrite.ts";
+import type { RuleChanges } from "../frame/rule-changes.ts";
+import { DNS_PORT, type State } from "../frame/state.ts";
+import { FLOW, FLOW_STATE, FLOW_WORDS } from "../tables/flows.ts";
+import { OURSELVES, PINNED, USABLE } from "../tables/neighbours.ts";
+import { BOTH_SYNS_AGREED, ENDING, SIDE_WORDS } from "../tables/tcp.ts";
+import { TIMEOUT_MASK } from "../tables/timeouts.ts";
+import type { KernelEntries } from "./entries.ts";
+import { entriesOf, type KernelPrograms } from "./loader.ts";
+import { CONTROL, ENTRY, ENTRY_KEY, ENTRY_REWRITE, seal } from "./programs.ts";
+
+const SIDES = [0, 1] as const;
+
+export class KernelPath {
+  private readonly control: Int32Array;
+  private readonly entries: KernelEntries;
+  /** The one in hand. */
+  private readonly entry = new DataView(new ArrayBuffer(ENTRY.LENGTH));
+  // By flow and side, 2 * flow + side, of those that are entered:
+  /** The kernel's number of the interface that it is on. */
+  private readonly ingress: Int32Array;
+  /** The generation that it was entered in last, or 0; and the bits of its flow's STATE that it was entered for. */
+  private readonly entered: Int32Array;
+  private readonly enteredState: Int32Array;
+
+  constructor(
+    private readonly state: State,
+    private readonly changes: RuleChanges,
+    programs: KernelPrograms,
+  ) {
+    const { flows, control } = programs;
+    this.control = new Int32Array(toArrayBuffer(pointer(control), 0, CONTROL.LENGTH));
+    this.entries = entriesOf(programs);
+    this.ingress = new Int32Array(2 * flows);
+    this.entered = new Int32Array(2 * flows);
+    this.enteredState = new Int32Array(2 * flows);
+    this.revoke(); // 0 is no generation
+  }
+
+  /** From now on no entry holds. */
+  revoke(): void {
+    Atomics.add(this.control, CONTROL.GENERATION >> 2, 1);
+  }
+
+  /** Moves the clock of the flows' deadlines. @param second whole seconds, as State has it */
+  setSecond(second: number): void {
+    this.control[CONTROL.SECOND >> 2] = second;
+  }
+
+  /**
+   * Enters a flow, as far as it is not, and its packets may go this way as things are. They are not to overtake those that wait
+   * on their interface: a side enters when none do.
+   * @param isClear whether no frames of an interface wait, or none that are to be waited for
+   */
+  enter(flow: number, isClear: (iface: number) => boolean): void {
+    if (2 * flow >= this.entered.length || !this.mayEnter(flow)) return;
+    for (const side of SIDES) this.enterSide(flow, side, isClear);
+  }
+
+  private enterSide(flow: number, side: number, isClear: (iface: number) => boolean): void {
+    const { topology, neighbours, flows } = this.state;
+    const protocol = flows.protocol(flow);
+    const stateWord = flows.words[flow * FLOW_WORDS + FLOW.STATE];
+    const needed = neededState(protocol, side);
+    if (this.isEntered(flow, side) || (stateWord & needed.mask) !== needed.value) return;
+    const iface = neighbours.interfaceOf[flows.hop(flow, side)];
+    if (!isClear(iface)) return;
+    const number = 2 * flow + side;
+    this.entered[number] = this.control[CONTROL.GENERATION >> 2];
+    this.enteredState[number] = stateWord & ENTERED_STATE;
+    this.ingress[number] = topology.settings.interfaces[iface].index; // a flow stays on its interfaces while it lives
+    this.writeKey(flow, side);
+    this.writeEntry(flow, side);
+    this.entries.put(number, this.entry, this.entered[number]); // where there is no room for one, its packets come here
+    if (!isClear(iface)) this.leaveSide(flow, side); // one has come meanwhile
+  }
+
+  private isEntered(flow: number, side: number): boolean {
+    const number = 2 * flow + side;
+    if (this.entered[number] !== this.control[CONTROL.GENERATION >> 2]) return false;
+    return this.enteredState[number] === (this.state.flows.words[flow * FLOW_WORDS + FLOW.STATE] & ENTERED_STATE);
+  }
+
+  /** Forgets a flow that ends. */
+  leave(flow: number): void {
+    if (2 * flow >= this.entered.length) return;
+    for (const side of SIDES) if (this.entered[2 * flow + side] !== 0) this.leaveSide(flow, side);
+  }
+
+  private leaveSide(flow: number, side: number): void {
+    this.writeKey(flow, side);
+    this.entries.remove(2 * flow + side, this.entry);
+    this.entered[2 * flow + side] = 0;
+  }
+
+  /** What fast-path.ts asks of a flow, as far as it is the same for all its packets. */
+  private mayEnter(flow: number): boolean {
+    const { flows, neighbours, topology } = this.state;
+    if (!topology.settings.nat.kernelPath) return false;
+    for (const side of SIDES) {
+      const hop = flows.hop(flow, side);
+      if (hop === OURSELVES || neighbours.state[hop] < USABLE) return false;
+    }
+    const protocol = flows.protocol(flow);
+    if (protocol !== PROTOCOL.TCP && (protocol !== PROTOCOL.UDP || this.isDns(flow))) return false;
+    return flows.used(flow) && this.changes.isJudged(flow);
+  }
+
+  /** Name servers' answers may be held; and such a flow is over when it has begun. */
+  private isDns(flow: number): boolean {
+    const { flows } = this.state;
+    for (const side of SIDES) {
+      const ports = flows.ports(flow, side);
+      if (ports >>> 16 === DNS_PORT || (ports & 0xffff) === DNS_PORT) return true;
+    }
+    return false;
+  }
+
+  private writeKey(flow: number, side: number): void {
+    const { entry } = this;
+    const { flows } = this.state;
+    const key = ENTRY.KEY;
+    entry.setInt32(key + ENTRY_KEY.SOURCE, flows.source(flow, side));
+    entry.setInt32(key + ENTRY_KEY.DESTINATION, flows.destination(flow, side));
+    entry.setInt32(key + ENTRY_KEY.PORTS, flows.ports(flow, side));
+    entry.setInt32(key + ENTRY_KEY.PLACE, flows.protocol(flow) | (this.ingress[2 * flow + side] << 8), true);
+  }
+
+  private writeEntry(flow: number, side: number): void {
+    const { entry } = this;
+    const { flows, neighbours, timeouts, topology } = this.state;
+    const { words } = flows;
+    const record = flow * FLOW_WORDS;
+    const hop = flows.hop(flow, side);
+    const iface = neighbours.interfaceOf[hop];
+    const egress = neighbours.interfaceOf[flows.hop(flow, side ^ 1)];
+    const protocol = flows.protocol(flow);
+    const needed = neededState(protocol, side);
+    const stateWord = words[record + FLOW.STATE];
+    // Of UDP only the client's packets keep a flow alive (RFC 4787 REQ-6).
+    const keepsAlive = protocol === PROTOCOL.TCP || iface !== topology.uplink;
+    entry.setInt32(ENTRY.GENERATION, this.control[CONTROL.GENERATION >> 2], true);
+    entry.setInt32(ENTRY.FLOW, flow, true);
+    entry.setInt32(ENTRY.SIDE, side * SIDE_WORDS * 4, true);
+    entry.setInt32(ENTRY.TIMEOUT, keepsAlive ? timeouts.of(flow) : 0, true);
+    // A flow that has another timeout by now is to get that one.
+    entry.setInt32(ENTRY.STATE_MASK, needed.mask | TIMEOUT_MASK, true);
+    entry.setInt32(ENTRY.STATE, needed.value | (stateWord & TIMEOUT_MASK), true);
+    entry.setInt32(ENTRY.FLOW_SOURCE, words[record + FLOW.SOURCE], true);
+    entry.setInt32(ENTRY.FLOW_PORTS, words[record + FLOW.PORTS], true);
+    entry.setInt32(ENTRY.FLOW_BACK_PORTS, words[record + FLOW.BACK_PORTS], true);
+    entry.setInt32(ENTRY.MTU, topology.mtu[egress], true);
+    writeMac(entry, ENTRY.OUR_MAC, topology.macHead[iface], topology.macTail[iface]);
+    const isPinned = iface !== topology.uplink && neighbours.state[hop] === PINNED;
+    writeMac(entry, ENTRY.PINNED_MAC, neighbours.head[hop], neighbours.tail[hop]);
+    entry.setInt32(ENTRY.PINNED, isPinned ? 1 : 0, true);
+    this.writeRewrite(flow, side, egress);
+    seal(entry);
+  }
+
+  private writeRewrite(flow: number, side: number, egress: number): void {
+    const { entry } = this;
+    const { flows, neighbours, topology } = this.state;
+    const back = side ^ 1;
+    const next = flows.hop(flow, back);
+    const source = flows.destination(flow, back);
+    const destination = flows.source(flow, back);
+    const ports = portsTowards(flows, flow, back);
+    const addresses =
+      wireDelta(flows.source(flow, side), source) + wireDelta(flows.destination(flow, side), destination);
+    entry.setInt32(ENTRY_REWRITE.EGRESS, topology.settings.interfaces[egress].index, true);
+    writeMac(entry, ENTRY_REWRITE.MACS, neighbours.head[next], neighbours.tail[next]);
+    writeMac(entry, ENTRY_REWRITE.MACS + ETHERNET.SOURCE, topology.macHead[egress], topology.macTail[egress]);
+    entry.setInt32(ENTRY_REWRITE.SOURCE, source);
+    entry.setInt32(ENTRY_REWRITE.DESTINATION, destination);
+    entry.setInt32(ENTRY_REWRITE.PORTS, ports);
+    entry.setInt32(ENTRY_REWRITE.ADDRESS_DELTA, addresses, true);
+    entry.setInt32(ENTRY_REWRITE.PORT_DELTA, wireDelta(flows.ports(flow, side), ports), true);
+    entry.setInt32(ENTRY_REWRITE.HEADER_DELTA, addresses + TTL_WIRE_DELTA, true);
+  }
+}
+
+/** @returns what STATE must be, in which bits, for packets from a side to change nothing in it: what fast-path.ts asks of it */
+function neededState(protocol: number, side: number): { readonly mask: number; readonly value: number } {
+  if (protocol === PROTOCOL.TCP) return OPEN_TCP;
+  return side === 0 ? USED : ASSURED;
+}
+
+const OPEN_TCP = { mask: ENDING | FLOW_STATE.USED, value: BOTH_SYNS_AGREED | FLOW_STATE.USED };
+const USED = { mask: FLOW_STATE.USED, value: FLOW_STATE.USED };
+/** The first answer of UDP makes it that. */
+const ASSURED = { mask: FLOW_STATE.ASSURED | FLOW_STATE.USED, value: FLOW_STATE.ASSURED | FLOW_STATE.USED };
+
+/** What else an entry depends on. */
+const ENTERED_STATE = ENDING | FLOW_STATE.ASSURED | FLOW_STATE.USED | TIMEOUT_MASK;
+
+/** One less in a packet's TTL, likewise: the protocol beside it stays. */
+const TTL_WIRE_DELTA = 0xfffe;
+
+/** As delta32 of wire/checksum.ts, of words read in this machine's order where they stand in network order. */
+function wireDelta(before: number, after: number): number {
+  return swapped(~before >>> 16) + swapped(~before & 0xffff) + swapped(after >>> 16) + swapped(after & 0xffff);
+}
+
+function swapped(word: number): number {
+  return ((word & 0xff) << 8) | (word >>> 8);
+}

@@ -1,0 +1,96 @@
+// The frames that the kernel path is tried with (kernel/trial.ts): of a UDP and of a TCP flow between a client and a server, with
+// an offload header where their sender leaves work to its interface, or lies about it.
+import { fold, pseudoHeaderSum, sum } from "../../wire/checksum.ts";
+import { ETHERNET, ETHERTYPE } from "../../wire/ethernet.ts";
+import { IPV4, PROTOCOL, writeIpv4 } from "../../wire/ipv4.ts";
+import { TCP, writeTcp } from "../../wire/tcp.ts";
+import { UDP } from "../../wire/udp.ts";
+import { type Offload, offloadHeader } from "../frame/vnet.ts";
+
+export interface TrialFrame {
+  readonly bytes: Uint8Array;
+  readonly vnet: Uint8Array;
+}
+
+/** One end of a flow as a frame of it says. */
+export interface End {
+  readonly mac: Uint8Array;
+  readonly address: number;
+  readonly port: number;
+}
+
+/** What is said by a frame's TCP header. */
+export interface Segment {
+  readonly sequence: number;
+  readonly acknowledgment: number;
+  readonly flags: number;
+}
+
+/** How a frame of a flow is sent. */
+export interface Kind {
+  readonly what: string;
+  readonly protocol: number;
+  /** Bytes of payload. */
+  readonly payload: number;
+  /** Of UDP: none is sent. Left to the interface, at the right place or another one, as bytes from where it should be. */
+  readonly checksum: "whole" | "none" | "left" | { readonly left: Offload["checksum"] };
+  readonly segment?: number;
+  readonly padding?: number;
+  /** Whether it is to take the kernel path; otherwise it is to come to the socket as it was sent. */
+  readonly isTaken: boolean;
+}
+
+const TRANSPORT = ETHERNET.HEADER_LENGTH + IPV4.HEADER_LENGTH;
+const FIRST_PORT = { left: { start: TRANSPORT, offset: 0 } };
+const LATER = { left: { start: TRANSPORT + 2, offset: UDP.CHECKSUM } };
+const NEXT_TO_IT = { left: { start: TRANSPORT, offset: 14 } };
+const { TCP: T, UDP: U } = PROTOCOL;
+
+export const KINDS: readonly Kind[] = [
+  { what: "UDP", protocol: U, payload: 99, checksum: "whole", isTaken: true },
+  { what: "UDP without payload", protocol: U, payload: 0, checksum: "whole", isTaken: true },
+  { what: "UDP without checksum", protocol: U, payload: 99, checksum: "none", isTaken: true },
+  { what: "UDP with its checksum left to the interface", protocol: U, payload: 99, checksum: "left", isTaken: true },
+  { what: "padded UDP", protocol: U, payload: 1, checksum: "whole", padding: 17, isTaken: true },
+  { what: "padded UDP with its checksum left", protocol: U, payload: 1, checksum: "left", padding: 17, isTaken: true },
+  { what: "UDP that leaves its ports as checksum", protocol: U, payload: 99, checksum: FIRST_PORT, isTaken: false },
+  { what: "UDP whose checksum is left to begin later", protocol: U, payload: 99, checksum: LATER, isTaken: false },
+  { what: "TCP", protocol: T, payload: 1460, checksum: "whole", isTaken: true },
+  { what: "padded TCP", protocol: T, payload: 0, checksum: "whole", padding: 6, isTaken: true },
+  { what: "TCP with its checksum left to the interface", protocol: T, payload: 1460, checksum: "left", isTaken: true },
+  { what: "padded TCP with its checksum left", protocol: T, payload: 0, checksum: "left", padding: 6, isTaken: true },
+  { what: "TCP to be cut", protocol: T, payload: 3500, checksum: "left", segment: 1000, isTaken: true },
+  { what: "padded TCP to be cut", protocol: T, payload: 3500, checksum: "left", segment: 1000, padding: 9, isTaken: false },
+  { what: "TCP that leaves its ports as checksum", protocol: T, payload: 1460, checksum: FIRST_PORT, isTaken: false },
+  { what: "TCP that leaves its window as checksum", protocol: T, payload: 1460, checksum: NEXT_TO_IT, isTaken: false },
+]; // biome-ignore format: a table
+
+/** A frame of that kind. @param segment of TCP */
+export function trialFrame(kind: Kind, from: End, to: End, segment: Segment): TrialFrame {
+  const { protocol, payload, checksum, padding = 0 } = kind;
+  const isTcp = protocol === PROTOCOL.TCP;
+  const length = (isTcp ? TCP.HEADER_LENGTH : UDP.HEADER_LENGTH) + payload;
+  const bytes = new Uint8Array(TRANSPORT + length + padding);
+  const view = new DataView(bytes.buffer);
+  bytes.set(to.mac, ETHERNET.DESTINATION);
+  bytes.set(from.mac, ETHERNET.SOURCE);
+  view.setUint16(ETHERNET.TYPE, ETHERTYPE.IPV4);
+  const total = IPV4.HEADER_LENGTH + length;
+  writeIpv4(view, ETHERNET.HEADER_LENGTH, 0, total, 64, protocol, from.address, to.address);
+  const ports = (from.port << 16) | to.port;
+  if (isTcp) {
+    writeTcp(view, TRANSPORT, ports, segment.sequence, segment.acknowledgment, segment.flags, 65535);
+  } else {
+    view.setInt32(TRANSPORT, ports);
+    view.setUint16(TRANSPORT + UDP.LENGTH, length);
+  }
+  for (let i = TRANSPORT + length - payload; i < bytes.length; i++) bytes[i] = i * 7;
+
+  const place = { start: TRANSPORT, offset: isTcp ? TCP.CHECKSUM : UDP.CHECKSUM };
+  const field = place.start + place.offset;
+  const pseudo = pseudoHeaderSum(from.address, to.address, protocol, length);
+  if (checksum === "whole") view.setUint16(field, ~sum(view, TRANSPORT, length, pseudo) & 0xffff || 0xffff);
+  else if (checksum !== "none") view.setUint16(field, fold(pseudo));
+  const left = checksum === "left" ? place : typeof checksum === "object" ? checksum.left : undefined;
+  return { bytes, vnet: offloadHeader({ checksum: left, segment: kind.segment }) };
+}

@@ -1,0 +1,237 @@
+// The kernel path on trial, before it is used: what this kernel makes of the programs is not for us to know, so frames of every
+// kind go through them, and what comes out is held against what the router makes of the same frames, byte for byte. It is
+// done on the loopback interface of a network of its own: there a frame that is sent comes in again, with its offload header.
+import { ptr } from "bun:ffi";
+import { bringUp, interfaceIndex } from "../../linux/interfaces.ts";
+import { libc, must } from "../../linux/libc.ts";
+import { inNewNetwork } from "../../linux/network-namespace.ts";
+import { MSG_DONTWAIT, openPacketSocket } from "../../linux/packet-socket.ts";
+import { PollSet } from "../../linux/poll.ts";
+import type { SkbLayout } from "../../linux/skb-layout.ts";
+import { attachAtIngress } from "../../linux/tc.ts";
+import { ETHERNET } from "../../wire/ethernet.ts";
+import { IPV4, PROTOCOL } from "../../wire/ipv4.ts";
+import { ACK, SYN } from "../../wire/tcp.ts";
+import { Router } from "../frame/router.ts";
+import { readOffload } from "../frame/vnet.ts";
+import { MemoryRing, type SentFrame } from "../memory-ring.ts";
+import { VNET_LENGTH } from "../ring.ts";
+import { compileRuleset } from "../rules/ruleset.ts";
+import type { Settings } from "../settings.ts";
+import { flowRecordsAt, type KernelPrograms, loadKernelPrograms, mapFlows, unloadKernelPrograms } from "./loader.ts";
+import { type End, KINDS, type Kind, type Segment, type TrialFrame, trialFrame } from "./trial-frames.ts";
+
+const FLOWS = 16;
+
+const LOOPBACK = "lo";
+const UPLINK = 0;
+const CLIENT = 1;
+
+/** Documentation's addresses (RFC 5737) and MAC addresses of nobody's. */
+const CLIENT_END: End = { mac: Uint8Array.of(2, 0, 0, 0, 1, 1), address: 0xc0000202, port: 40_000 };
+const SERVER_END: End = { mac: Uint8Array.of(2, 0, 0, 0, 1, 0), address: 0xcb007107, port: 5000 };
+const OUTSIDE = 0xc6336402;
+const OUR_MACS = [Uint8Array.of(2, 0, 0, 0, 0, 0), Uint8Array.of(2, 0, 0, 0, 0, 1)] as const;
+
+/** ms that a frame may take to come back: on a busy machine the kernel may put it off. */
+const PATIENCE = 2000;
+
+const START = 1000;
+const SEQUENCE = 1000;
+const ACKNOWLEDGMENT = 70_000;
+const SYN_FRAME: Kind = { what: "", protocol: PROTOCOL.TCP, payload: 0, checksum: "whole", isTaken: false };
+
+/**
+ * Loads programs as they will be used, but for the size of their maps, and tries them.
+ * @param seed, layout as loadKernelPrograms takes them
+ * @throws Error that says what the kernel does wrong, or why that can't be found out
+ */
+export function tryKernelPath(seed: number, layout: SkbLayout): void {
+  const programs = loadKernelPrograms(FLOWS, seed, layout);
+  try {
+    inNewNetwork(() => onLoopback(programs, (socket, index) => new Trial(socket, index, programs).run()));
+  } finally {
+    unloadKernelPrograms(programs);
+  }
+  Bun.gc(true); // some megabytes, which a small machine needs for what comes next
+}
+
+/** @param use gets a socket that has the filter, and the interface's number, while the forwarder is there */
+function onLoopback(programs: KernelPrograms, use: (socket: number, index: number) => void): void {
+  const putDown = bringUp(LOOPBACK);
+  try {
+    const index = interfaceIndex(LOOPBACK);
+    const detach = attachAtIngress(index, programs.forwarder);
+    try {
+      const socket = openPacketSocket(index, undefined, programs.filter);
+      try {
+        use(socket, index);
+      } finally {
+        libc.close(socket);
+      }
+    } finally {
+      detach();
+    }
+  } finally {
+    putDown();
+  }
+}
+
+class Trial {
+  private readonly ring = new MemoryRing();
+  private readonly router: Router;
+  private readonly poll: PollSet;
+  private readonly received = new Uint8Array(VNET_LENGTH + 8192);
+  /** By protocol: our end outside, as the server sees the client. */
+  private readonly outside = new Map<number, End>();
+
+  constructor(
+    private readonly socket: number,
+    index: number,
+    programs: KernelPrograms,
+  ) {
+    this.poll = new PollSet([socket]);
+    const flowRecords = flowRecordsAt(mapFlows(FLOWS, programs), FLOWS);
+    const fillRandom = (words: Uint32Array) => words.fill(0x5eed);
+    this.router = new Router(this.ring, settingsOn(index), fillRandom, undefined, { programs, flowRecords });
+    this.router.advance(START);
+    for (const protocol of [PROTOCOL.UDP, PROTOCOL.TCP]) this.open(protocol);
+  }
+
+  run(): void {
+    for (const kind of KINDS) this.try(kind);
+  }
+
+  /** Opens the flow of a protocol, as its ends would, and has it take the kernel path. */
+  private open(protocol: number): void {
+    const kind = { ...SYN_FRAME, protocol };
+    const [{ bytes }] = this.route(CLIENT, this.there(kind, { sequence: SEQUENCE, acknowledgment: 0, flags: SYN }));
+    const port = new DataView(bytes.buffer).getUint16(ETHERNET.HEADER_LENGTH + IPV4.HEADER_LENGTH);
+    this.outside.set(protocol, { mac: OUR_MACS[UPLINK], address: OUTSIDE, port });
+    const answer = { sequence: ACKNOWLEDGMENT, acknowledgment: SEQUENCE + 1, flags: SYN | ACK };
+    this.route(UPLINK, this.back(kind, answer));
+    this.route(CLIENT, this.there(kind));
+    this.router.enterKernelPath(this.router.lastFlow, () => true);
+  }
+
+  /** @throws Error where a frame of that kind, either way, does not fare as it should */
+  private try(kind: Kind): void {
+    this.tryFrame(kind, CLIENT, this.there(kind));
+    this.tryFrame(kind, UPLINK, this.back(kind));
+  }
+
+  private there(kind: Kind, segment: Segment = NEXT): TrialFrame {
+    return trialFrame(kind, CLIENT_END, { ...SERVER_END, mac: OUR_MACS[CLIENT] }, segment);
+  }
+
+  private back(kind: Kind, segment: Segment = NEXT_BACK): TrialFrame {
+    const outside = this.outside.get(kind.protocol);
+    if (outside === undefined) throw new Error("the router does not forward");
+    return trialFrame(kind, SERVER_END, outside, segment);
+  }
+
+  private tryFrame({ what, isTaken }: Kind, iface: number, frame: TrialFrame): void {
+    const whose = `${what}, from the ${iface === CLIENT ? "client" : "uplink"}`;
+    this.send(whose, frame);
+    const got = this.receive();
+    if (got === undefined) throw new Error(`${whose}: the kernel lost the frame`);
+    const [should = frame] = isTaken ? this.route(iface, frame) : [];
+    if (isSame(got, should)) return;
+    if (isTaken && isSame(got, frame)) throw new Error(`${whose}: the frame did not take it`);
+    throw new Error(`${whose}: the kernel made something else of the frame`);
+  }
+
+  /** Has the router forward a frame the careful way. @returns what it sent */
+  private route(iface: number, { bytes, vnet }: TrialFrame): SentFrame[] {
+    this.router.receiveCarefully(iface, this.ring.put(bytes, vnet), bytes.length);
+    const sent = this.ring.takeSent();
+    if (sent.length === 0) throw new Error("the router does not forward");
+    return sent;
+  }
+
+  private send(whose: string, { bytes, vnet }: TrialFrame): void {
+    const message = new Uint8Array(VNET_LENGTH + bytes.length);
+    message.set(vnet);
+    message.set(bytes, VNET_LENGTH);
+    must(libc.write(this.socket, ptr(message), message.length), `${whose}: write`);
+  }
+
+  /** @returns the next frame of ours that comes to the socket; undefined when there is none for long */
+  private receive(): TrialFrame | undefined {
+    const { received } = this;
+    const deadline = performance.now() + PATIENCE;
+    for (let left = PATIENCE; left > 0; left = deadline - performance.now()) {
+      if (this.poll.wait(Math.ceil(left)) === 0) continue;
+      const length = libc.recv(this.socket, ptr(received), received.length, MSG_DONTWAIT);
+      const frame = { vnet: received.slice(0, VNET_LENGTH), bytes: received.slice(VNET_LENGTH, length) };
+      if (length > VNET_LENGTH && isOurs(frame)) return frame;
+    }
+    return undefined;
+  }
+}
+
+const NEXT: Segment = { sequence: SEQUENCE + 1, acknowledgment: ACKNOWLEDGMENT + 1, flags: ACK };
+const NEXT_BACK: Segment = { sequence: ACKNOWLEDGMENT + 1, acknowledgment: SEQUENCE + 1, flags: ACK };
+
+/** Where there are no network namespaces, others may be using the interface. */
+function isOurs({ bytes }: TrialFrame): boolean {
+  return [CLIENT_END, SERVER_END].some(({ mac }) =>
+    [ETHERNET.DESTINATION, ETHERNET.SOURCE].some((at) => Bun.deepEquals(bytes.slice(at, at + mac.length), mac)),
+  );
+}
+
+function isSame(one: TrialFrame, other: TrialFrame): boolean {
+  const [oneOffload, otherOffload] = [one, other].map(({ vnet }) => readOffload(new DataView(vnet.buffer)));
+  return Bun.deepEquals(one.bytes, other.bytes) && Bun.deepEquals(oneOffload, otherOffload);
+}
+
+/** Both interfaces are the one that there is. */
+function settingsOn(index: number): Settings {
+  const iface = { name: LOOPBACK, index, anyMac: false, mtu: 1500, clampMss: false };
+  const seconds = 300;
+  return {
+    interfaces: OUR_MACS.map((mac) => ({ ...iface, mac })),
+    uplink: {
+      iface: UPLINK,
+      address: OUTSIDE,
+      prefix: 24,
+      gateway: OUTSIDE - 1,
+      gatewayMac: SERVER_END.mac,
+      dns: [],
+    },
+    clients: [
+      {
+        name: "client",
+        iface: CLIENT,
+        network: CLIENT_END.address,
+        prefix: 32,
+        gateway: CLIENT_END.address - 1,
+        mac: CLIENT_END.mac,
+        ruleset: compileRuleset([], true),
+        reach: [],
+        openFilter: false,
+        limits: { flows: FLOWS, mappings: FLOWS, flowsPerSecond: FLOWS },
+        refuse: "drop",
+        log: false,
+        watchNames: false,
+      },
+    ],
+    forwards: [],
+    redirects: [],
+    nat: {
+      maxFlows: FLOWS,
+      resetUnknown: false,
+      kernelPath: true,
+      timeouts: {
+        udpNew: seconds,
+        udp: seconds,
+        dns: seconds,
+        tcpEstablished: seconds,
+        tcpOpening: seconds,
+        tcpClosing: seconds,
+        icmp: seconds,
+        other: seconds,
+      },
+    },
+  };
+}

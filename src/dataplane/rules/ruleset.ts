@@ -1,0 +1,84 @@
+// Rules in the form that the dataplane evaluates, without allocation: one Int32Array, walked from the first match to the
+// last where it is short, else searched (rules/index.ts). Who wrote the rules, and in which language, is control's business.
+import { PROTOCOL as IANA } from "../../wire/ipv4.ts";
+import { buildIndex, findFirst, type RuleIndex } from "./index.ts";
+import { ANY_ICMP_TYPE, ANY_PROTOCOL, type Match } from "./match.ts";
+import { NO_MATCH } from "./steps.ts";
+
+/** Immutable, and survives structured cloning. */
+export interface Ruleset {
+  /** What happens when nothing matches. */
+  readonly accept: boolean;
+  /** STRIDE words a match. */
+  readonly matches: Int32Array;
+  /** Where there are many matches; null where walking them is faster. */
+  readonly index: RuleIndex | null;
+}
+
+const STRIDE = 6;
+const RULE = 0; // the user's number << 1 | accept
+const ADDRESS = 1;
+const MASK = 2;
+const PROTOCOL = 3;
+const PORTS = 4; // low << 16 | high
+const ICMP_TYPE = 5;
+
+/** Longest list that is walked: from here on a search is faster (bench/rules.ts). */
+const WALKED = 12;
+
+/** A ruleset that accepts nothing: what a client gets whose rules are in error. */
+export const DROP_ALL: Ruleset = { accept: false, matches: new Int32Array(0), index: null };
+
+/** @returns the network mask of a prefix of 0–32 bits, as the int32 with those bits. */
+export function maskOf(prefix: number): number {
+  return prefix === 0 ? 0 : -1 << (32 - prefix);
+}
+
+/** @param accept the policy: what happens when no match does */
+export function compileRuleset(matches: readonly Match[], accept: boolean): Ruleset {
+  const words = new Int32Array(matches.length * STRIDE);
+  for (const [i, match] of matches.entries()) {
+    const mask = maskOf(match.prefix);
+    words.set(
+      [
+        (match.rule << 1) | Number(match.accept),
+        match.address & mask,
+        mask,
+        match.protocol,
+        (match.portLow << 16) | match.portHigh,
+        match.icmpType,
+      ],
+      i * STRIDE,
+    );
+  }
+  return { accept, matches: words, index: matches.length > WALKED ? buildIndex(matches) : null };
+}
+
+/**
+ * The first match decides.
+ * @param destination address, host order
+ * @param selector destination port of TCP and UDP (0–65535), type of ICMP (0–255); of no other protocol
+ * @returns rule << 1 | accepted, where the rule is the user's number from 1, or 0 for the policy
+ */
+export function judge(ruleset: Ruleset, protocol: number, destination: number, selector: number): number {
+  if (ruleset.index === null) return walk(ruleset, protocol, destination, selector);
+  const first = findFirst(ruleset.index, protocol, destination, selector);
+  return first === NO_MATCH ? Number(ruleset.accept) : ruleset.matches[first * STRIDE + RULE];
+}
+
+/** As `judge`, whether there is an index or not. */
+export function walk(ruleset: Ruleset, protocol: number, destination: number, selector: number): number {
+  const words = ruleset.matches;
+  for (let at = 0; at < words.length; at += STRIDE) {
+    if (((destination ^ words[at + ADDRESS]) & words[at + MASK]) !== 0) continue;
+    if (words[at + PROTOCOL] !== ANY_PROTOCOL && words[at + PROTOCOL] !== protocol) continue;
+    if (protocol === IANA.TCP || protocol === IANA.UDP) {
+      const ports = words[at + PORTS];
+      if (selector < ports >>> 16 || selector > (ports & 0xffff)) continue;
+    } else if (protocol === IANA.ICMP) {
+      if (words[at + ICMP_TYPE] !== ANY_ICMP_TYPE && words[at + ICMP_TYPE] !== selector) continue;
+    }
+    return words[at + RULE];
+  }
+  return Number(ruleset.accept);
+}

@@ -1,0 +1,319 @@
+// TCP connections as seen from between their ends (RFC 9293, RFC 5382): handshake, windows, FINs and RSTs of both sides.
+// What lies outside the windows that the ends offered each other was not sent by them: it must not pass, close or refresh
+// a flow (RFC 5961's reasoning; the bounds are those of van Rooij, "Real Stateful TCP Packet Filtering in IP Filter").
+import { ACK, FIN, RST, SYN, TCP, tcpHeaderLength, windowScale } from "../../wire/tcp.ts";
+import { VERDICT } from "../verdict.ts";
+import { FLOW, FLOW_STATE, FLOW_WORDS, type FlowTable } from "./flows.ts";
+import { type FlowTimeouts, TIMEOUT } from "./timeouts.ts";
+
+/** Outcomes of `track` beside verdicts that drop. */
+export const TRACK = { PASS: 0, PASS_UNREFRESHED: -1 } as const;
+
+/** Words of one side of a connection, behind FLOW.TCP. */
+export const SIDE_WORDS = 2;
+/** One past the highest sequence number it has sent, SYN and FIN counted. */
+export const END = 0;
+/** The highest acknowledgment that it has sent. Before its first one: the other side's initial sequence number. */
+export const ACKED = 1;
+/** Of both sides, 16 bits each: the largest window offered, as it stands in the header after the handshake. */
+export const WINDOWS = FLOW.TCP + 2 * SIDE_WORDS;
+
+/** Bits of a flow's STATE, by side. */
+const SHIFT = FLOW_STATE.TCP_SHIFT;
+const SYN_SEEN = [1 << SHIFT, 2 << SHIFT];
+const SYN_ACKED = [4 << SHIFT, 8 << SHIFT];
+const FIN_SEEN = [16 << SHIFT, 32 << SHIFT];
+const FIN_ACKED = [64 << SHIFT, 128 << SHIFT];
+const RESET = 256 << SHIFT;
+const SCALE_OFFERED = 512 << SHIFT;
+const BOTH_SYNS_SEEN = SYN_SEEN[0] | SYN_SEEN[1];
+const BOTH_SYNS_ACKED = SYN_ACKED[0] | SYN_ACKED[1];
+export const BOTH_SYNS_AGREED = BOTH_SYNS_SEEN | BOTH_SYNS_ACKED;
+const BOTH_FINS_SEEN = FIN_SEEN[0] | FIN_SEEN[1];
+const BOTH_FINS_ACKED = FIN_ACKED[0] | FIN_ACKED[1];
+/** Four bits of each side: its window's scale. */
+export const SCALE_SHIFT = 16;
+export const SCALE_BITS = 4;
+/** What is looked at to see that a connection is open and nothing ends it. */
+export const ENDING = BOTH_SYNS_AGREED | BOTH_FINS_SEEN | RESET;
+/** A RST was seen, and data after it: either it was not believed, or the data was under way already. */
+const DOUBTFUL = 1 << 31;
+const ALL = 0x00ffffc0 | DOUBTFUL;
+
+/**
+ * Bytes that a segment which begins in the window can reach beyond it. How far an end may lag behind the highest number seen
+ * of the other allows for that, or one such segment of somebody else's would lock out the ends themselves.
+ */
+export const OVERREACH = 66_000;
+
+export class TcpTracker {
+  private readonly words: Int32Array;
+  /** The same memory: one side's window is written without the other's, which the kernel path may be writing. */
+  private readonly halves: Uint16Array;
+
+  constructor(
+    private readonly flows: FlowTable,
+    private readonly timeouts: FlowTimeouts,
+  ) {
+    const { words } = flows;
+    this.words = words;
+    this.halves = new Uint16Array(words.buffer, words.byteOffset, 2 * words.length);
+  }
+
+  /** @returns whether both ends have agreed to the connection, and at least one has not ended it (RFC 5382 section 5) */
+  isEstablished(flow: number): boolean {
+    const state = this.flows.words[flow * FLOW_WORDS + FLOW.STATE];
+    const isOpen = (state & BOTH_SYNS_ACKED) === BOTH_SYNS_ACKED;
+    return isOpen && (state & BOTH_FINS_SEEN) !== BOTH_FINS_SEEN && (state & RESET) === 0;
+  }
+
+  /**
+   * Follows one segment of a flow.
+   * @param side the side that it comes from
+   * @param at offset of its checked TCP header
+   * @param length bytes of header and payload
+   * @returns a member of TRACK, or the verdict that drops it
+   */
+  track(view: DataView, flow: number, side: number, at: number, length: number): number {
+    const flags = view.getUint8(at + TCP.FLAGS);
+    if ((flags & (SYN | RST)) !== 0) {
+      return (flags & RST) !== 0 ? this.reset(view, flow, side, at) : this.synchronize(view, flow, side, at, length);
+    }
+    return this.segment(view, flow, side, at, length);
+  }
+
+  /**
+   * Whether a segment changes nothing but what has been sent and acknowledged, so that `follow` does for it what `track` would: of
+   * a connection that both ends have agreed to and neither has begun to end, itself neither SYN nor FIN nor RST.
+   * @param at offset of its header, not checked yet
+   * @param length bytes of header and payload
+   */
+  isPlain(view: DataView, flow: number, at: number, length: number): boolean {
+    const header = tcpHeaderLength(view, at);
+    if (header < TCP.HEADER_LENGTH || header > length) return false;
+    if ((view.getUint8(at + TCP.FLAGS) & (FIN | SYN | RST | ACK)) !== ACK) return false;
+    return (this.words[flow * FLOW_WORDS + FLOW.STATE] & ENDING) === BOTH_SYNS_AGREED;
+  }
+
+  /** Everything after the handshake. Its ACK bit is set: checkTcp lets no other pass. */
+  private segment(view: DataView, flow: number, side: number, at: number, length: number): number {
+    const words = this.words;
+    const state = words[flow * FLOW_WORDS + FLOW.STATE];
+    const s = sideAt(flow, side);
+    const r = sideAt(flow, side ^ 1);
+    const flags = view.getUint8(at + TCP.FLAGS);
+    const fin = flags & FIN;
+    const sequence = view.getInt32(at + TCP.SEQUENCE);
+    const acknowledgment = view.getInt32(at + TCP.ACKNOWLEDGMENT);
+    const payload = length - tcpHeaderLength(view, at);
+    const end = (sequence + payload + fin) | 0;
+    if ((state & BOTH_SYNS_SEEN) !== BOTH_SYNS_SEEN) {
+      // An end that has the connection from before challenges the SYN of one that lost it (RFC 9293 section 3.5.1).
+      return side === 1 && end === sequence ? TRACK.PASS_UNREFRESHED : VERDICT.TCP_STATE;
+    }
+    const other = side ^ 1;
+    // The first acknowledgment must cover the other side's SYN.
+    const isFirst = (state & SYN_ACKED[other]) === 0;
+    if (isFirst && ((acknowledgment - words[s + ACKED]) | 0) <= 0) return VERDICT.TCP_WINDOW;
+    if (!this.follow(view, flow, side, at, end)) return VERDICT.TCP_WINDOW;
+    let after = isFirst ? state | SYN_ACKED[other] : state;
+    if (fin !== 0) after |= FIN_SEEN[side];
+    if (payload > 0 && (after & RESET) !== 0) after = (after & ~RESET) | DOUBTFUL; // RFC 7857 section 2
+    if ((state & FIN_SEEN[other]) !== 0 && acknowledgment === words[r + END]) after |= FIN_ACKED[other];
+    if (after !== state) this.enter(flow, after);
+    return TRACK.PASS;
+  }
+
+  /**
+   * Notes a segment, if it lies within what the ends have offered each other.
+   * @param at offset of its header
+   * @param end the sequence number behind its last byte, its FIN counted
+   * @returns whether it does; if not, nothing has changed
+   */
+  follow(view: DataView, flow: number, side: number, at: number, end: number): boolean {
+    const sequence = view.getInt32(at + TCP.SEQUENCE);
+    const acknowledgment = view.getInt32(at + TCP.ACKNOWLEDGMENT);
+    if (!this.isOffered(flow, side, sequence, end) || !this.mayHaveSent(flow, side ^ 1, acknowledgment)) return false;
+    this.note(flow, side, end, acknowledgment, view.getUint16(at + TCP.WINDOW));
+    return true;
+  }
+
+  /** Notes what a side has sent, acknowledged and offered. */
+  private note(flow: number, side: number, end: number, acknowledgment: number, window: number): void {
+    const words = this.words;
+    const s = sideAt(flow, side);
+    if (((end - words[s + END]) | 0) > 0) words[s + END] = end;
+    if (((acknowledgment - words[s + ACKED]) | 0) > 0) words[s + ACKED] = acknowledgment;
+    if (window > this.rawWindow(flow, side)) this.setRawWindow(flow, side, window);
+  }
+
+  /** @returns whether what a side sends begins and ends within a window of what the other side has acknowledged */
+  private isOffered(flow: number, side: number, sequence: number, end: number): boolean {
+    const acknowledged = this.words[sideAt(flow, side ^ 1) + ACKED];
+    const window = this.window(flow, side ^ 1) + 1;
+    return ((sequence - acknowledged) | 0) <= window && ((end - acknowledged) | 0) >= -window;
+  }
+
+  /** SYN and SYN-ACK. */
+  private synchronize(view: DataView, flow: number, side: number, at: number, length: number): number {
+    const state = this.flows.words[flow * FLOW_WORDS + FLOW.STATE];
+    const other = side ^ 1;
+    const words = this.words;
+    const s = sideAt(flow, side);
+    const r = sideAt(flow, other);
+    const end = (view.getInt32(at + TCP.SEQUENCE) + length - tcpHeaderLength(view, at) + 1) | 0;
+    const again = (state & SYN_SEEN[side]) !== 0 && end === words[s + END];
+    if ((view.getUint8(at + TCP.FLAGS) & ACK) !== 0) {
+      if ((state & SYN_SEEN[other]) === 0) return VERDICT.TCP_STATE;
+      const acknowledgment = view.getInt32(at + TCP.ACKNOWLEDGMENT);
+      if (((acknowledgment - words[r + END]) | 0) > 0) return VERDICT.TCP_WINDOW;
+      if ((state & SYN_SEEN[side]) === 0) {
+        if (((acknowledgment - words[s + ACKED]) | 0) <= 0) return VERDICT.TCP_WINDOW;
+        this.open(view, flow, side, at, end, state | SYN_ACKED[other]);
+        words[s + ACKED] = acknowledgment;
+        return TRACK.PASS;
+      }
+      if (!again) return VERDICT.TCP_WINDOW;
+      if ((state & SYN_ACKED[other]) === 0) this.enter(flow, state | SYN_ACKED[other]); // simultaneous open
+      return TRACK.PASS;
+    }
+    // Whether both FINs are acknowledged is not asked: somebody else's segments may have hidden it.
+    const closed = (state & (RESET | DOUBTFUL)) !== 0 || (state & BOTH_FINS_SEEN) === BOTH_FINS_SEEN;
+    if (again && !closed && (state & SYN_ACKED[side]) === 0) return TRACK.PASS;
+    if (side === 0 && (closed || (state & SYN_SEEN[1]) === 0)) {
+      // A new connection, or a new one with the same ports.
+      this.open(view, flow, 0, at, end, state & ~(ALL | FLOW_STATE.ASSURED));
+      return TRACK.PASS;
+    }
+    if (side === 1 && (state & SYN_SEEN[1]) === 0) {
+      this.open(view, flow, 1, at, end, state); // simultaneous open (RFC 5382 REQ-2)
+      return TRACK.PASS;
+    }
+    // Into a living connection: its end will challenge it (RFC 5961 section 4). From outside it is not even let through.
+    return side === 0 && !closed ? TRACK.PASS_UNREFRESHED : VERDICT.TCP_WINDOW;
+  }
+
+  /** Notes the first SYN of a side. */
+  private open(view: DataView, flow: number, side: number, at: number, end: number, state: number): void {
+    const words = this.words;
+    const s = sideAt(flow, side);
+    const r = sideAt(flow, side ^ 1);
+    const other = side ^ 1;
+    const otherSeen = (state & SYN_SEEN[other]) !== 0;
+    words[s + END] = end;
+    words[r + ACKED] = view.getInt32(at + TCP.SEQUENCE);
+    // Windows are scaled only if both SYNs say so (RFC 7323 section 2.2); those of SYNs themselves never are.
+    const scale = windowScale(view, at);
+    const raw = Math.max(view.getUint16(at + TCP.WINDOW), 1);
+    let after = (state | SYN_SEEN[side]) & ~((15 << scaleShift(side)) | (otherSeen ? 0 : SCALE_OFFERED));
+    if (scale >= 0 && (!otherSeen || (state & SCALE_OFFERED) !== 0)) {
+      after |= SCALE_OFFERED | (scale << scaleShift(side));
+      this.setRawWindow(flow, side, ((raw - 1) >>> scale) + 1);
+    } else {
+      this.setRawWindow(flow, side, raw);
+      if (otherSeen) {
+        const theirScale = (state >>> scaleShift(other)) & 15;
+        this.setRawWindow(flow, other, Math.min(this.rawWindow(flow, other) << theirScale, 0xffff));
+        after &= ~(15 << scaleShift(other));
+      }
+    }
+    this.enter(flow, after);
+  }
+
+  /** A RST ends the connection only with the one sequence number that its receiver would believe (RFC 5961 section 3). */
+  private reset(view: DataView, flow: number, side: number, at: number): number {
+    const state = this.flows.words[flow * FLOW_WORDS + FLOW.STATE];
+    const other = side ^ 1;
+    const words = this.words;
+    const s = sideAt(flow, side);
+    const r = sideAt(flow, other);
+    const sequence = view.getInt32(at + TCP.SEQUENCE);
+    if ((state & SYN_SEEN[side]) === 0) {
+      // The refusal of a SYN: it acknowledges what the SYN sent (RFC 9293 section 3.10.7.3).
+      const acknowledgment = view.getInt32(at + TCP.ACKNOWLEDGMENT);
+      if ((view.getUint8(at + TCP.FLAGS) & ACK) === 0 || (state & SYN_SEEN[other]) === 0) return VERDICT.TCP_WINDOW;
+      if (((acknowledgment - words[r + END]) | 0) > 0) return VERDICT.TCP_WINDOW;
+      if (((acknowledgment - words[s + ACKED]) | 0) <= 0) return VERDICT.TCP_WINDOW;
+    } else if (sequence !== words[s + END] && sequence !== words[r + ACKED]) {
+      if ((state & SYN_SEEN[other]) === 0) return TRACK.PASS_UNREFRESHED; // the answer to a challenge
+      const ahead = (sequence - words[r + ACKED]) | 0;
+      return ahead >= 0 && ahead <= this.window(flow, other) ? TRACK.PASS_UNREFRESHED : VERDICT.TCP_WINDOW;
+    }
+    this.enter(flow, state | RESET);
+    // A client's RST that only answers what comes in keeps nothing alive (RFC 7857 section 7.1), nor does a second one.
+    const client = (state & FLOW_STATE.INBOUND) === 0 ? 0 : 1;
+    const isRefusal = side === client && (state & BOTH_SYNS_ACKED) !== BOTH_SYNS_ACKED;
+    return isRefusal || (state & RESET) !== 0 ? TRACK.PASS_UNREFRESHED : TRACK.PASS;
+  }
+
+  private enter(flow: number, state: number): void {
+    const at = flow * FLOW_WORDS;
+    const words = this.flows.words;
+    const closed = (state & RESET) !== 0 || (state & BOTH_FINS_ACKED) === BOTH_FINS_ACKED;
+    const assured = (state & BOTH_SYNS_ACKED) === BOTH_SYNS_ACKED && !closed;
+    words[at + FLOW.STATE] = assured ? state | FLOW_STATE.ASSURED : state & ~FLOW_STATE.ASSURED;
+    const isOpening = (state & BOTH_SYNS_ACKED) !== BOTH_SYNS_ACKED && !closed;
+    const unestablished = isOpening ? TIMEOUT.TCP_OPENING : TIMEOUT.TCP_CLOSING;
+    this.timeouts.set(flow, this.isEstablished(flow) ? TIMEOUT.TCP_ESTABLISHED : unestablished);
+  }
+
+  /** @returns whether a side can have sent this sequence number of late: what an ICMP error quotes must be (RFC 5927) */
+  mayHaveSent(flow: number, side: number, sequence: number): boolean {
+    const behind = (this.words[sideAt(flow, side) + END] - sequence) | 0;
+    return behind >= 0 && behind <= this.window(flow, side ^ 1) + OVERREACH;
+  }
+
+  /**
+   * @returns the one sequence number with which a RST to a side is believed (RFC 5961 section 3): what it waits for when all
+   * that was sent to it has come, of which it may have acknowledged less
+   */
+  expected(flow: number, side: number): number {
+    return this.words[sideAt(flow, side ^ 1) + END];
+  }
+
+  /**
+   * Counts the payload of a later fragment, which `track` could not see.
+   * @param end the sequence number behind its last byte
+   */
+  extend(flow: number, side: number, end: number): void {
+    const s = sideAt(flow, side);
+    const acknowledged = this.words[sideAt(flow, side ^ 1) + ACKED];
+    const isBeyond = ((end - this.words[s + END]) | 0) > 0;
+    if (isBeyond && ((end - acknowledged) | 0) <= this.window(flow, side ^ 1)) this.words[s + END] = end;
+  }
+
+  /** @returns the largest window that a side has offered, in bytes; at least 1, since probes pass a closed one */
+  private window(flow: number, side: number): number {
+    // Not by rawWindow: a call deeper it is not inlined any more (fast-path.ts), which takes a third of the packet's time.
+    const at = flow * FLOW_WORDS;
+    const raw = this.halves[2 * (at + WINDOWS) + side];
+    return raw << ((this.words[at + FLOW.STATE] >>> scaleShift(side)) & 15);
+  }
+
+  private rawWindow(flow: number, side: number): number {
+    return this.halves[2 * (flow * FLOW_WORDS + WINDOWS) + side];
+  }
+
+  private setRawWindow(flow: number, side: number, window: number): void {
+    this.halves[2 * (flow * FLOW_WORDS + WINDOWS) + side] = window;
+  }
+}
+
+/** @returns where in STATE the scale of a side's window is */
+const scaleShift = (side: number): number => SCALE_SHIFT + side * SCALE_BITS;
+
+/** @returns the first word of a side's part of a flow's record */
+const sideAt = (flow: number, side: number): number => flow * FLOW_WORDS + FLOW.TCP + side * SIDE_WORDS;
+
+/**
+ * @param state the STATE word of a TCP flow
+ * @returns the name of the connection's state, in RFC 9293's terms as far as they fit between the ends
+ */
+export function tcpStateName(state: number): string {
+  if ((state & RESET) !== 0) return "RESET";
+  if ((state & BOTH_FINS_ACKED) === BOTH_FINS_ACKED) return "TIME-WAIT";
+  if ((state & BOTH_FINS_SEEN) === BOTH_FINS_SEEN) return "CLOSING";
+  if ((state & BOTH_FINS_SEEN) !== 0) return "FIN-WAIT";
+  if ((state & BOTH_SYNS_ACKED) === BOTH_SYNS_ACKED) return "ESTABLISHED";
+  return (state & SYN_SEEN[1]) !== 0 ? "SYN-RECEIVED" : "SYN-SENT";
+}

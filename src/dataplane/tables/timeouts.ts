@@ -1,0 +1,44 @@
+// How long flows live without traffic: each has the number of one of the settings' timeouts in its STATE, so that new
+// settings hold for old flows too.
+
+import type { Timeouts } from "../settings.ts";
+import { FLOW, FLOW_STATE, FLOW_WORDS, type FlowTable } from "./flows.ts";
+
+/** Numbers of the timeouts, three bits. */
+export const TIMEOUT = {
+  UDP_NEW: 0,
+  UDP: 1,
+  DNS: 2,
+  TCP_ESTABLISHED: 3,
+  TCP_OPENING: 4,
+  TCP_CLOSING: 5,
+  ICMP: 6,
+  OTHER: 7,
+} as const;
+
+const SHIFT = FLOW_STATE.TIMEOUT_SHIFT;
+/** The bits of STATE that they take. */
+export const TIMEOUT_MASK = 7 << SHIFT;
+
+export class FlowTimeouts {
+  /** Seconds, by number. */
+  private readonly seconds = new Int32Array(8);
+
+  constructor(private readonly flows: FlowTable) {}
+
+  apply(timeouts: Timeouts): void {
+    const { udpNew, udp, dns, tcpEstablished, tcpOpening, tcpClosing, icmp, other } = timeouts;
+    this.seconds.set([udpNew, udp, dns, tcpEstablished, tcpOpening, tcpClosing, icmp, other]);
+  }
+
+  /** @returns seconds that this flow lives without traffic */
+  of(flow: number): number {
+    return this.seconds[(this.flows.words[flow * FLOW_WORDS + FLOW.STATE] >>> SHIFT) & 7];
+  }
+
+  /** @param timeout one of TIMEOUT */
+  set(flow: number, timeout: number): void {
+    const at = flow * FLOW_WORDS + FLOW.STATE;
+    this.flows.words[at] = (this.flows.words[at] & ~TIMEOUT_MASK) | (timeout << SHIFT);
+  }
+}

@@ -1,0 +1,107 @@
+// What rules mean to frames: each becomes the matches that the dataplane looks for. That depends on more than their text,
+// and has to be done anew when the time or a name's addresses have changed.
+
+import { overlap, type Prefix } from "../base/address.ts";
+import type { Policy } from "../config/values.ts";
+import { ANY_ICMP_TYPE, ANY_PROTOCOL, type Match } from "../dataplane/rules/match.ts";
+import { compileRuleset, DROP_ALL, type Ruleset } from "../dataplane/rules/ruleset.ts";
+import { PROTOCOL } from "../wire/ipv4.ts";
+import { type PortRange, parseRules, type Rule } from "./parse.ts";
+
+/** What rules mean depends on this, beside their text. */
+export interface Circumstances {
+  /** What specialtarget=dns means: addresses as unsigned 32-bit numbers in host order. */
+  readonly dns: readonly number[];
+  /** Unix time in seconds. */
+  readonly now: number;
+  /** The IPv4 addresses that a host name has now, as far as they are known: with none, its rules match nothing. */
+  readonly addressesOf: (name: string) => readonly number[];
+}
+
+export const IANA = { tcp: PROTOCOL.TCP, udp: PROTOCOL.UDP, icmp: PROTOCOL.ICMP } as const;
+
+export const DNS_PORT = 53;
+const ALL_PORTS: PortRange = { low: 0, high: 65535 };
+const ANYWHERE: Prefix = { address: 0, prefix: 0 };
+
+/**
+ * The rules of an IPv4 client from their texts. It fails closed: with any error, everything is dropped.
+ * @returns the ruleset, and what is wrong with the texts
+ */
+export function compileTexts(
+  texts: Iterable<string>,
+  policy: Policy,
+  circumstances: Circumstances,
+): { readonly ruleset: Ruleset; readonly errors: readonly string[] } {
+  const result = parseRules(texts, 4);
+  if ("errors" in result) return { ruleset: DROP_ALL, errors: result.errors };
+  return { ruleset: compileRules(result.rules, policy, circumstances), errors: [] };
+}
+
+/** @param policy what happens when no rule matches */
+export function compileRules(rules: readonly Rule[], policy: Policy, circumstances: Circumstances): Ruleset {
+  const matches = rules.flatMap((rule, i) => matchesOf(rule, i + 1, circumstances));
+  return compileRuleset(matches, policy === "accept");
+}
+
+/**
+ * @param number the rule's, from 1
+ * @returns what the rule matches, which may be nothing
+ */
+export function matchesOf(rule: Rule, number: number, circumstances: Circumstances): Match[] {
+  if (isExpired(rule, circumstances.now)) return [];
+  const destinations = destinationsOf(rule, circumstances);
+  const { dstports = ALL_PORTS } = rule;
+  if (rule.specialtarget !== "dns") return cross(rule, number, destinations, dstports);
+  const isDns = rule.dstports === undefined || (dstports.low === DNS_PORT && dstports.high === DNS_PORT);
+  if (!isDns) return [];
+  const servers = circumstances.dns.map((address) => ({ address, prefix: 32 }));
+  const meant = servers.filter((server) => destinations.some((destination) => overlap(server, destination)));
+  return cross(rule, number, meant, { low: DNS_PORT, high: DNS_PORT });
+}
+
+/** @param now Unix time in seconds */
+export function isExpired({ expire }: Rule, now: number): boolean {
+  return expire !== undefined && expire <= now;
+}
+
+/**
+ * When rules have to be compiled anew because one of them expires.
+ * @param now Unix time in seconds
+ * @returns Unix time in seconds, later than now; undefined when none expires any more
+ */
+export function nextExpiry(rules: Iterable<Rule>, now: number): number | undefined {
+  let next: number | undefined;
+  for (const { expire } of rules) {
+    if (expire !== undefined && expire > now && (next === undefined || expire < next)) next = expire;
+  }
+  return next;
+}
+
+function destinationsOf({ dst4, dst6, dsthost }: Rule, { addressesOf }: Circumstances): readonly Prefix[] {
+  if (dst6 !== undefined) return [];
+  if (dsthost === undefined) return [dst4 ?? ANYWHERE];
+  return Array.from(new Set(addressesOf(dsthost)), (address) => ({ address, prefix: 32 }));
+}
+
+/** One match for each destination and protocol. */
+function cross(rule: Rule, number: number, destinations: readonly Prefix[], ports: PortRange): Match[] {
+  return destinations.flatMap((destination) =>
+    protocolsOf(rule).map((protocol) => ({
+      rule: number,
+      accept: rule.action === "accept",
+      ...destination,
+      protocol,
+      portLow: ports.low,
+      portHigh: ports.high,
+      icmpType: rule.icmptype ?? ANY_ICMP_TYPE,
+    })),
+  );
+}
+
+/** Ports without a protocol mean both TCP and UDP, as the Linux agent of Qubes OS has it. */
+function protocolsOf(rule: Rule): readonly number[] {
+  if (rule.proto !== undefined) return [IANA[rule.proto]];
+  const hasPorts = rule.dstports !== undefined || rule.specialtarget === "dns";
+  return hasPorts ? [IANA.tcp, IANA.udp] : [ANY_PROTOCOL];
+}

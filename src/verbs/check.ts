@@ -1,0 +1,157 @@
+// `firebreak check FILE`: shows the configuration as it was understood, or all of its errors.
+import { parseArgs } from "node:util";
+import { formatAddress, formatMac, formatPrefix } from "../base/address.ts";
+import { formatDuration } from "../base/duration.ts";
+import { type ClientConfig, type Config, readDocument, type UplinkConfig } from "../config/config.ts";
+import type { ForwardConfig } from "../config/forwards.ts";
+import { TIMEOUTS } from "../config/nat.ts";
+import type { QubeOptions } from "../config/qubes.ts";
+import type { NatSettings, Redirect, Timeouts } from "../dataplane/settings.ts";
+import { isExpired, matchesOf } from "../rules/compile.ts";
+import { formatPorts, formatRule, type Rule } from "../rules/parse.ts";
+import { UsageError, type Verb } from "./verb.ts";
+
+export const check: Verb = {
+  summary: "print a configuration as understood, or all of its errors",
+  help: `Usage: firebreak check FILE
+
+Reads the configuration FILE and prints it as understood. If anything is wrong with it,
+prints each error on standard error as FILE:LINE: where: what is wrong (how to write it).
+No root, and none of the interfaces, is needed.
+
+Exit status: 0 the configuration is good, 2 it is not.
+`,
+  async run(args) {
+    const { positionals } = parseArgs({ args: [...args], allowPositionals: true, options: {} });
+    const [file, ...more] = positionals;
+    if (file === undefined || more.length > 0) throw new UsageError("takes one FILE");
+    const result = await readDocument(file);
+    if ("errors" in result) {
+      process.stderr.write(`${result.errors.join("\n")}\n`);
+      return 2;
+    }
+    process.stdout.write("qube" in result ? formatQube(result.qube) : formatConfig(result.config));
+    return 0;
+  },
+};
+
+/** @returns the configuration for people to read: defaults filled in, rules in Qubes' own form. */
+export function formatConfig(config: Config): string {
+  return [
+    formatUplink(config),
+    ...config.clients.map((client) => formatClient(client, config)),
+    ...config.forwards.map((forward, i) => formatForward(forward, i + 1, config)),
+    formatDns(config.redirects),
+    formatNat(config.nat),
+    formatTimeouts(config.nat.timeouts),
+  ].join("\n");
+}
+
+function formatQube({ uplinkClient, address, dns }: QubeOptions): string {
+  return formatSection("qubes", [
+    ["uplink_client", formatAddress(uplinkClient)],
+    ["address", formatAddress(address)],
+    ["dns", formatServers(dns)],
+  ]);
+}
+
+function formatUplink(config: Config): string {
+  const { uplink } = config;
+  return formatSection("uplink", [
+    ["interface", uplink.interface?.text ?? "none"],
+    ["own_mac", formatOwnMac(uplink.ownMac)],
+    ["address", formatPrefix(uplink)],
+    ["gateway", formatAddress(uplink.gateway)],
+    ["gateway_mac", uplink.gatewayMac ? formatMac(uplink.gatewayMac) : "asked for by ARP"],
+    ["dns", formatServers(uplink.dns)],
+    ["clamp_mss", formatClampMss(uplink, config)],
+  ]);
+}
+
+function formatClient(client: ClientConfig, config: Config): string {
+  return formatSection(`client "${client.name}"`, [
+    ["interface", client.interface.text],
+    ["own_mac", formatOwnMac(client.ownMac)],
+    client.prefix === 32
+      ? ["address", formatAddress(client.network)]
+      : ["network", formatPrefix({ address: client.network, prefix: client.prefix })],
+    ["mac", client.mac ? formatMac(client.mac) : "any"],
+    ["gateway", formatAddress(client.gateway)],
+    ["clamp_mss", formatClampMss(client, config)],
+    ["max_flows", String(client.limits.flows)],
+    ["max_mappings", String(client.limits.mappings)],
+    ["flows_per_second", String(client.limits.flowsPerSecond)],
+    ["filtering", client.filtering],
+    ["reach", client.reach.map((number) => config.clients[number]?.name).join(", ") || "none"],
+    ...client.rules.map((rule, i): [string, string] => [
+      `rule ${i + 1}`,
+      formatNumberedRule(rule, i + 1, config.uplink.dns),
+    ]),
+    ["policy", client.policy],
+    ["refuse", client.refuse],
+    ["log", String(client.log)],
+  ]);
+}
+
+function formatForward(
+  { proto, ports, to, toPorts, from }: ForwardConfig,
+  number: number,
+  { clients }: Config,
+): string {
+  return formatSection(`forward ${number}`, [
+    ["proto", proto],
+    ["port", formatPorts(ports)],
+    ["to", `${formatAddress(to.address)}  (client "${clients[to.client]?.name}")`],
+    ["to_port", formatPorts(toPorts)],
+    ["from", from.map(formatPrefix).join(", ") || "anyone"],
+  ]);
+}
+
+function formatDns(redirects: readonly Redirect[]): string {
+  const lines = redirects.map(({ from, to }) => `${formatAddress(from)} to ${formatAddress(to)}`);
+  return formatSection(
+    "dns",
+    (lines.length > 0 ? lines : ["none"]).map((line) => ["redirect", line]),
+  );
+}
+
+function formatNat({ maxFlows, resetUnknown, kernelPath }: NatSettings): string {
+  return formatSection("nat", [
+    ["max_flows", String(maxFlows)],
+    ["reset", String(resetUnknown)],
+    ["kernel_path", String(kernelPath)],
+  ]);
+}
+
+function formatTimeouts(timeouts: Timeouts): string {
+  const fields = Object.keys(TIMEOUTS) as (keyof Timeouts)[];
+  return formatSection(
+    "nat.timeouts",
+    fields.map((field) => [TIMEOUTS[field].key, formatDuration(timeouts[field])]),
+  );
+}
+
+/** Whether a name has addresses isn't known before the firewall runs. */
+function formatNumberedRule(rule: Rule, number: number, dns: readonly number[]): string {
+  const now = Date.now() / 1000;
+  if (isExpired(rule, now)) return `${formatRule(rule)}  (expired)`;
+  const matches = matchesOf(rule, number, { dns, now, addressesOf: () => dns });
+  return formatRule(rule) + (matches.length === 0 ? "  (matches nothing)" : "");
+}
+
+function formatServers(dns: readonly number[]): string {
+  return dns.map(formatAddress).join(", ") || "none";
+}
+
+function formatOwnMac(mac: Uint8Array | undefined): string {
+  return mac ? formatMac(mac) : "the interface's";
+}
+
+/** All who use an interface have what one of them asks for. */
+function formatClampMss({ interface: own }: UplinkConfig | ClientConfig, { uplink, clients }: Config): string {
+  return String([uplink, ...clients].some((use) => use.clampMss === true && use.interface?.text === own?.text));
+}
+
+function formatSection(title: string, lines: readonly (readonly [string, string])[]): string {
+  return [title, ...lines.map(([key, value]) => `  ${key.padEnd(16)}  ${value}`), ""].join("\n");
+}

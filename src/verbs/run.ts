@@ -1,0 +1,90 @@
+// `firebreak run --config FILE`: the firewall on any Linux host, in the network namespace that it is started in.
+import { parseArgs } from "node:util";
+import { version } from "../../package.json" with { type: "json" };
+import { log } from "../base/log.ts";
+import { type Config, readConfig } from "../config/config.ts";
+import { ConfigurationError, Firewall } from "../control/firewall.ts";
+import { UsageError, type Verb } from "./verb.ts";
+
+export const run: Verb = {
+  summary: "forward between this machine's interfaces as a configuration says",
+  help: `Usage: firebreak run --config FILE
+
+Forwards between the interfaces that the configuration FILE names, in the network namespace
+that it is started in, until SIGTERM or SIGINT. The kernel must have no IPv4 address on them.
+SIGHUP reads FILE again: flows that the new rules allow live on; when FILE has errors it says so
+and the old configuration stays in force. SIGUSR1 prints counters and flows.
+Needs root, or the capabilities CAP_NET_RAW and CAP_NET_ADMIN; open flows are faster
+with CAP_BPF too, where Linux is 6.1 or newer.
+
+Exit status: 0 stopped by a signal, 1 failed, 2 the configuration is not good.
+`,
+  async run(args) {
+    const started = performance.now();
+    const { values } = parseArgs({ args: [...args], options: { config: { type: "string" } } });
+    if (values.config === undefined) throw new UsageError("needs --config FILE");
+    const file = values.config;
+    try {
+      const firewall = await Firewall.start(await read(file));
+      log(`firebreak ${version}`);
+      for (const line of firewall.describeInterfaces()) log(line);
+      const stopped = untilStopped(firewall, () => read(file)); // who is told that it is ready may send signals
+      log(`ready in ${Math.round(performance.now() - started)} ms`);
+      await stopped;
+      return 0;
+    } catch (error) {
+      complain(error);
+      return error instanceof ConfigurationError ? 2 : 1;
+    }
+  },
+};
+
+async function read(file: string): Promise<Config> {
+  const result = await readConfig(file);
+  if ("errors" in result) throw new ConfigurationError(result.errors);
+  return result.config;
+}
+
+/**
+ * Serves signals until one asks to stop, then stops the firewall.
+ * @param readAgain the configuration as it is now
+ * @throws when the dataplane died
+ */
+export async function untilStopped(firewall: Firewall, readAgain: () => Promise<Config>): Promise<void> {
+  let changes = Promise.resolve();
+  process.on("SIGHUP", () => {
+    changes = changes.then(() => reload(firewall, readAgain));
+  });
+  process.on("SIGUSR1", () => firewall.describeState().forEach(log));
+  await Promise.race([stopAsked(), firewall.failed]);
+  await changes;
+  await firewall.stop();
+  log("stopped");
+}
+
+/** Settles when a signal asks the program to stop. */
+export function stopAsked(): Promise<void> {
+  return new Promise((resolve) => {
+    for (const signal of ["SIGTERM", "SIGINT"]) process.on(signal, () => resolve());
+  });
+}
+
+/** The new configuration is in force afterwards, or, with its errors printed, the old one. */
+async function reload(firewall: Firewall, readAgain: () => Promise<Config>): Promise<void> {
+  try {
+    await firewall.apply(await readAgain());
+    log("configuration reloaded");
+  } catch (error) {
+    complain(error);
+    log("configuration not reloaded: the old one stays in force");
+  }
+}
+
+function complain(error: unknown): void {
+  const lines = error instanceof ConfigurationError ? error.errors : [`firebreak: ${messageOf(error)}`];
+  process.stderr.write(`${lines.join("\n")}\n`);
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,71 @@
+// The dataplane's thread as control sees it. These settings have no interfaces, so no root is needed.
+import { expect, test } from "bun:test";
+import { Dataplane } from "../../src/control/dataplane-thread.ts";
+import { RING_COUNTERS } from "../../src/dataplane/io/packet-ring.ts";
+import type { Settings } from "../../src/dataplane/settings.ts";
+import { FLOW_WORDS } from "../../src/dataplane/tables/flows.ts";
+import { VERDICT_NAMES } from "../../src/dataplane/verdict.ts";
+
+const SETTINGS: Settings = {
+  interfaces: [],
+  uplink: {
+    iface: 0,
+    address: 0xc0000201,
+    prefix: 24,
+    dns: [],
+    gateway: 0xc0000202,
+    gatewayMac: Uint8Array.of(2, 0, 0, 0, 0, 1),
+  },
+  clients: [],
+  forwards: [],
+  redirects: [],
+  nat: {
+    maxFlows: 1024,
+    resetUnknown: false,
+    kernelPath: true,
+    timeouts: { udpNew: 1, udp: 1, dns: 1, tcpEstablished: 1, tcpOpening: 1, tcpClosing: 1, icmp: 1, other: 1 },
+  },
+};
+
+const NOWHERE: Settings = {
+  ...SETTINGS,
+  interfaces: [{ name: "nowhere", index: 1, mac: new Uint8Array(6), anyMac: false, mtu: 1500, clampMss: false }],
+};
+
+/** Settings with a hole in them, as only a mistake of ours could make them. */
+const BROKEN = { ...SETTINGS, uplink: undefined } as unknown as Settings;
+
+test("it starts, takes new settings, shares its state, and stops", async () => {
+  const { dataplane, state } = await Dataplane.start(SETTINGS);
+  await dataplane.apply({ ...SETTINGS, uplink: { ...SETTINGS.uplink, prefix: 16 } });
+  expect(state.verdicts).toHaveLength(VERDICT_NAMES.length);
+  expect(state.ring).toHaveLength(RING_COUNTERS.length);
+  expect(state.flows).toHaveLength(SETTINGS.nat.maxFlows * FLOW_WORDS);
+  for (const shared of [state.verdicts, state.ring, state.refusals])
+    expect(shared.buffer).toBeInstanceOf(SharedArrayBuffer);
+  await dataplane.stop();
+});
+
+test("settings whose interface can't be opened are refused, and it goes on with the old ones", async () => {
+  const { dataplane } = await Dataplane.start(SETTINGS);
+  const answers = await Promise.allSettled([dataplane.apply(NOWHERE), dataplane.apply(SETTINGS)]);
+  expect(answers).toEqual([
+    { status: "rejected", reason: new Error("nowhere: there is no such interface") },
+    { status: "fulfilled", value: undefined },
+  ]);
+  await dataplane.stop();
+});
+
+test("it does not start on settings whose interface can't be opened", async () => {
+  await expect(Dataplane.start(NOWHERE)).rejects.toThrow("nowhere: there is no such interface");
+});
+
+test("an exception in the thread reaches control, with where it was thrown, and whoever waits for an answer", async () => {
+  const { dataplane } = await Dataplane.start(SETTINGS);
+  await expect(dataplane.apply(BROKEN)).rejects.toThrow(/^the dataplane failed: TypeError: /);
+  await expect(dataplane.failed).rejects.toThrow(/dataplane\/topology\.ts:\d+/);
+});
+
+test("so does one while it starts", async () => {
+  await expect(Dataplane.start(BROKEN)).rejects.toThrow(/^the dataplane failed: TypeError: /);
+});

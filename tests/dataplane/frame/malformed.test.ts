@@ -1,0 +1,316 @@
+import { describe, expect, test } from "bun:test";
+import {
+  ARP_TYPE,
+  arp,
+  concat,
+  ethernet,
+  fromHex,
+  icmp,
+  ip,
+  ipv4,
+  mac,
+  payload,
+  tcp,
+  udp,
+} from "../../../lab/frames.ts";
+import { Random } from "../../../lab/random.ts";
+import {
+  BROADCAST,
+  frameFrom,
+  GATEWAY,
+  HOST_MAC,
+  interfaceOf,
+  LAN_GATEWAY,
+  LAN_HOST,
+  LAN_SETTINGS,
+  Lab,
+  OUR_MAC,
+  OUTSIDE,
+  REMOTE,
+  SETTINGS,
+  UPLINK_SETTINGS,
+  WORK_GATEWAY,
+  WORK_HOST,
+  WORK_SETTINGS,
+} from "../../../lab/router-lab.ts";
+import type { Settings } from "../../../src/dataplane/settings.ts";
+import { VERDICT_NAMES } from "../../../src/dataplane/verdict.ts";
+import { checkMemory, checkSent, mutate, repairHeader } from "../../support/hostile.ts";
+import { patched } from "../../support/place.ts";
+
+interface Sample {
+  readonly iface: number;
+  readonly frame: Uint8Array;
+}
+
+function sample(host: string, packet: Uint8Array): Sample {
+  return { iface: interfaceOf(host), frame: frameFrom(host, packet) };
+}
+
+function arpSample(host: string, target: string): Sample {
+  const senderMac = HOST_MAC[host];
+  const packet = arp({ operation: "request", senderMac, senderIp: host, targetIp: target });
+  return { iface: interfaceOf(host), frame: ethernet(senderMac, BROADCAST, ARP_TYPE, packet) };
+}
+
+const UP = { source: WORK_HOST, destination: REMOTE, sourcePort: 4000, destinationPort: 5000 };
+const DOWN = { source: REMOTE, destination: OUTSIDE, sourcePort: 5000, destinationPort: 4000 };
+const LAN_UP = { source: LAN_HOST, destination: REMOTE, sourcePort: 4001, destinationPort: 80 };
+const LAN_DOWN = { source: REMOTE, destination: OUTSIDE, sourcePort: 80, destinationPort: 4001 };
+const PING = { source: WORK_HOST, destination: REMOTE, type: 8, rest: 0x00210001 };
+/** What an error from the network quotes: a packet of ours. */
+const QUOTED = udp({ ...UP, source: OUTSIDE, ttl: 1 }, payload(20)).subarray(0, 28);
+
+/** Sound frames that are forwarded or answered, in an order that makes their flows. */
+const SAMPLES: readonly Sample[] = [
+  arpSample(WORK_HOST, WORK_GATEWAY),
+  arpSample(LAN_HOST, LAN_GATEWAY),
+  arpSample(GATEWAY, OUTSIDE),
+  sample(WORK_HOST, udp(UP, payload(32))),
+  sample(REMOTE, udp(DOWN, payload(40))),
+  sample(WORK_HOST, udp({ ...UP, options: fromHex("94040000 07070400000000 00") }, payload(32))),
+  sample(LAN_HOST, tcp({ ...LAN_UP, flags: "S", sequence: 100, tcpOptions: fromHex("020405b4 01030307") })),
+  sample(REMOTE, tcp({ ...LAN_DOWN, flags: "S.", sequence: 900, acknowledgment: 101 })),
+  sample(LAN_HOST, tcp({ ...LAN_UP, flags: "P.", sequence: 101, acknowledgment: 901 }, payload(50))),
+  sample(REMOTE, tcp({ ...LAN_DOWN, flags: ".", sequence: 901, acknowledgment: 151 })),
+  sample(WORK_HOST, icmp(PING, payload(32))),
+  sample(REMOTE, icmp({ ...PING, source: REMOTE, destination: OUTSIDE, type: 0 }, payload(32))),
+  sample(WORK_HOST, icmp({ source: WORK_HOST, destination: WORK_GATEWAY, type: 8 }, payload(32))),
+  sample(REMOTE, icmp({ source: "203.0.113.1", destination: OUTSIDE, type: 11 }, QUOTED)),
+];
+
+/** Sound frames of rarer kinds, which need not all pass. */
+const MORE_SAMPLES: readonly Sample[] = [
+  sample(LAN_HOST, tcp({ ...LAN_UP, destination: LAN_GATEWAY, flags: "S" })),
+  sample(LAN_HOST, tcp({ ...LAN_UP, sourcePort: 99, flags: "." })),
+  sample(WORK_HOST, udp({ ...UP, ttl: 1 }, payload(3))),
+  sample(WORK_HOST, udp({ ...UP, destination: LAN_HOST }, payload(3))),
+  sample(WORK_HOST, udp({ ...UP, destination: OUTSIDE, destinationPort: 8443 }, payload(3))),
+  sample(REMOTE, udp({ ...DOWN, destinationPort: 8443 }, payload(3))),
+  sample(WORK_HOST, udp({ ...UP, fragment: 0 }, payload(1473))),
+  sample(WORK_HOST, ipv4({ ...UP, fragment: 0x2000, identification: 7 }, 17, udp(UP, payload(100)).subarray(20, 84))),
+  sample(WORK_HOST, ipv4({ ...UP, fragment: 0x0008, identification: 7 }, 17, udp(UP, payload(100)).subarray(84))),
+  sample(REMOTE, ipv4({ ...DOWN, fragment: 0x2008, identification: 9 }, 17, payload(64))),
+  sample(LAN_HOST, ipv4({ ...LAN_UP, fragment: 0x2000, identification: 8 }, 6, payload(24))),
+  sample(WORK_HOST, ipv4(UP, 47, payload(40))),
+  sample(REMOTE, ipv4(DOWN, 47, payload(40))),
+  sample(WORK_HOST, ipv4(UP, 132, payload(40))),
+  sample(WORK_HOST, ipv4(UP, 33, payload(12))),
+  sample(LAN_HOST, icmp({ source: LAN_HOST, destination: REMOTE, type: 13 }, payload(12))),
+  sample(
+    LAN_HOST,
+    icmp(
+      { source: LAN_HOST, destination: REMOTE, type: 3, code: 3 },
+      tcp({ ...LAN_DOWN, destination: LAN_HOST, flags: "." }),
+    ),
+  ),
+];
+
+/** Everything that makes the dataplane think: forwards, open mappings, reach, pinned addresses, few flows. */
+const BUSY: Settings = {
+  ...SETTINGS,
+  uplink: { ...UPLINK_SETTINGS, gatewayMac: mac(HOST_MAC[GATEWAY]) },
+  clients: [
+    { ...WORK_SETTINGS, mac: mac(HOST_MAC[WORK_HOST]), openFilter: true },
+    { ...LAN_SETTINGS, reach: [0] },
+  ],
+  forwards: [{ protocol: 17, portLow: 8443, portHigh: 8443, client: 1, to: ip(LAN_HOST), toPort: 443, from: [] }],
+  nat: { ...SETTINGS.nat, maxFlows: 48 },
+};
+
+/** A lab in which all samples' flows are there. */
+function labWithFlows(settings: Settings = SETTINGS): Lab {
+  const lab = new Lab({ settings });
+  for (const { iface, frame } of SAMPLES) expect(lab.receive(iface, frame).verdict).toMatch(/forwarded|answered/);
+  return lab;
+}
+
+describe("a truncated frame", () => {
+  test("is dropped as malformed at every length, and nothing is sent", () => {
+    const lab = labWithFlows();
+    for (const { iface, frame } of SAMPLES) {
+      for (let length = 0; length < frame.length; length++) {
+        const { verdict, sent } = lab.receive(iface, frame.subarray(0, length));
+        expect(verdict).toStartWith("dropped: malformed ");
+        expect(sent).toEqual([]);
+      }
+    }
+  });
+
+  test("whose total length says so is dropped when the transport header is not whole", () => {
+    const lab = labWithFlows();
+    for (const { iface, frame } of SAMPLES.slice(3)) {
+      const header = (frame[14] & 15) * 4;
+      const least = { 1: 8, 6: 20, 17: 8 }[frame[23]] ?? 0;
+      for (let length = 0; length < least; length++) {
+        const total = header + length;
+        const cut = patched(frame.subarray(0, 14 + total), 16, total >>> 8, total & 255);
+        repairHeader(cut);
+        const { verdict, sent } = lab.receive(iface, cut);
+        expect(verdict).toStartWith("dropped: malformed ");
+        expect(sent).toEqual([]);
+      }
+    }
+  });
+});
+
+describe("a lying length", () => {
+  test("of the IPv4 header is found out, each of them", () => {
+    const lab = labWithFlows();
+    for (const { iface, frame } of SAMPLES.slice(3)) {
+      const words = frame[14] & 15;
+      for (let lie = 0; lie < 16; lie++) {
+        if (lie === words) continue;
+        const { sent } = lab.receive(iface, patched(frame, 14, 0x40 | lie));
+        expect(sent).toEqual([]);
+      }
+    }
+  });
+
+  test("of the whole packet is found out, when it is more than there is", () => {
+    const lab = labWithFlows();
+    for (const { iface, frame } of SAMPLES.slice(3)) {
+      for (const total of [frame.length - 13, frame.length, 1500, 9000, 65535]) {
+        const lie = patched(frame, 16, total >>> 8, total & 255);
+        repairHeader(lie);
+        expect(lab.receive(iface, lie)).toEqual({ verdict: "dropped: malformed ipv4: total length", sent: [] });
+      }
+    }
+  });
+
+  test("of a UDP datagram is found out, each that is too short or too long", () => {
+    const lab = labWithFlows();
+    const { iface, frame } = SAMPLES[3];
+    for (const length of [0, 1, 7, frame.length - 33, 1500, 65535]) {
+      expect(lab.receive(iface, patched(frame, 38, length >>> 8, length & 255))).toEqual({
+        verdict: "dropped: malformed udp: length",
+        sent: [],
+      });
+    }
+  });
+
+  test("of the TCP header is found out", () => {
+    const lab = labWithFlows();
+    const { iface, frame } = SAMPLES[9];
+    for (const words of [0, 1, 4, 6, 15]) {
+      expect(lab.receive(iface, patched(frame, 46, words << 4))).toEqual({
+        verdict: "dropped: malformed tcp: data offset",
+        sent: [],
+      });
+    }
+  });
+});
+
+test("TCP flags that no end would send together are malformed", () => {
+  const lab = labWithFlows();
+  lab.verifiesChecksums = false;
+  const { iface, frame } = SAMPLES[8];
+  for (let flags = 0; flags < 256; flags++) {
+    const [fin, syn, rst, ack] = [1, 2, 4, 16].map((bit) => (flags & bit) !== 0);
+    const isSound = syn ? !fin && !rst : rst ? !fin : ack;
+    const { verdict } = lab.receive(iface, patched(frame, 47, flags));
+    if (isSound) expect(verdict).not.toStartWith("dropped: malformed");
+    else expect(verdict).toBe("dropped: malformed tcp: flags");
+    if (rst) lab.receive(SAMPLES[6].iface, SAMPLES[6].frame);
+  }
+});
+
+/** Gives the router hostile frames, and judges each of its doings. @returns how many were forwarded */
+function bombard(lab: Lab, frames: number, next: () => Sample, random: Random): number {
+  const { ring, router } = lab;
+  const before = router.counters.reduce((a, b) => a + b);
+  let forwarded = 0;
+  for (let i = 0; i < frames; i++) {
+    const { iface, frame } = next();
+    const at = ring.put(frame);
+    const verdict = VERDICT_NAMES[router.receive(iface, at, frame.length)];
+    if (verdict === undefined) throw new Error("a verdict without a name");
+    checkMemory(ring, at, frame.length, i % 1000 === 0);
+    const sent = ring.takeSent();
+    if (verdict.startsWith("dropped: malformed") && sent.length > 0) throw new Error(`${verdict}, but sent`);
+    for (const one of sent) checkSent(one, frame, verdict);
+    if (verdict === "forwarded") forwarded++;
+    if (random.chance(0.001)) {
+      lab.now += random.below(5000);
+      router.advance(lab.now);
+      for (const one of ring.takeSent()) checkSent(one, frame, "time");
+    }
+  }
+  expect(router.counters.reduce((a, b) => a + b) - before).toBe(frames);
+  return forwarded;
+}
+
+describe("the router does no harm, whatever it is given:", () => {
+  test("100 000 frames of random bytes", () => {
+    const random = new Random(21);
+    const lab = labWithFlows(BUSY);
+    const next = () => {
+      const iface = random.below(3);
+      const frame = Uint8Array.from({ length: random.below(random.pick([16, 60, 120])) }, () => random.below(256));
+      // Most of them get past the first checks.
+      if (random.chance(0.9)) frame.set(mac(OUR_MAC[iface]).subarray(0, frame.length));
+      if (frame.length >= 14 && random.chance(0.9)) frame.set([8, random.chance(0.9) ? 0 : 6], 12);
+      if (frame.length >= 34 && random.chance(0.9)) {
+        frame[14] = 0x45 + (random.chance(0.2) ? random.below(4) : 0);
+        frame.set([0, 20 + random.below(frame.length - 33)], 16);
+        frame[20] &= random.pick([0, 0x20, 0xff]);
+        frame[23] = random.pick([1, 6, 17, random.below(256)]);
+        if (random.chance(0.7)) frame.set([192, 168, 1, 20], 26);
+        repairHeader(frame);
+      }
+      return { iface, frame };
+    };
+    bombard(lab, 100_000, next, random);
+  });
+
+  test("100 000 sound frames, mutated", () => {
+    const random = new Random(22);
+    const lab = labWithFlows(BUSY);
+    const all = [...SAMPLES, ...MORE_SAMPLES];
+    const next = () => {
+      const { iface, frame } = random.pick(all);
+      if (random.chance(0.1)) return { iface, frame };
+      return { iface: random.chance(0.97) ? iface : random.below(3), frame: mutate(frame, random) };
+    };
+    const forwarded = bombard(lab, 100_000, next, random);
+    expect(forwarded).toBeGreaterThan(5000);
+  });
+
+  test("frames of every length up to 400, all bytes alike", () => {
+    const lab = labWithFlows(BUSY);
+    const random = new Random(23);
+    for (const byte of [0, 1, 0x45, 0xff]) {
+      for (let length = 0; length <= 400; length++) {
+        const plain = new Uint8Array(length).fill(byte);
+        bombard(lab, 1, () => ({ iface: 1, frame: plain }), random);
+        const frame = concat(mac(OUR_MAC[1]), plain);
+        if (frame.length >= 14) frame.set([8, 0], 12);
+        bombard(lab, 1, () => ({ iface: 1, frame }), random);
+      }
+    }
+  });
+
+  test("20 000 sound frames with offload headers of random bytes", () => {
+    const random = new Random(24);
+    const lab = labWithFlows(BUSY);
+    const all = [...SAMPLES.slice(3), ...MORE_SAMPLES];
+    for (let i = 0; i < 20_000; i++) {
+      const { iface, frame } = random.pick(all);
+      const vnet = Uint8Array.from({ length: 10 }, () => random.below(random.chance(0.5) ? 4 : 256));
+      vnet[7] &= random.pick([0, 1, 0xff]);
+      vnet[9] &= random.pick([0, 1, 0xff]);
+      const at = lab.ring.put(frame, vnet);
+      const verdict = VERDICT_NAMES[lab.router.receive(iface, at, frame.length)];
+      checkMemory(lab.ring, at, frame.length, true);
+      for (const sent of lab.ring.takeSent()) {
+        // What the kernel is asked to complete must be the transport checksum's place, or it would write elsewhere.
+        if ((sent.vnet[0] & 1) === 0) continue;
+        const place = [sent.vnet[6] + sent.vnet[7] * 256, sent.vnet[8] + sent.vnet[9] * 256];
+        const wanted = { 6: 16, 17: 6, 33: 6, 136: 6 }[sent.bytes[23]];
+        if (place[0] !== 14 + (sent.bytes[14] & 15) * 4 || place[1] !== wanted) {
+          throw new Error(`${verdict}: checksum asked for at ${place} of protocol ${sent.bytes[23]}`);
+        }
+      }
+    }
+  });
+});

@@ -1,0 +1,70 @@
+import { expect, test } from "bun:test";
+import { ENTRY_STRIDE, KernelEntries } from "../../../src/dataplane/kernel/entries.ts";
+import { ENTRY, ENTRY_KEY, hashKey, INDEX_WAYS, NUMBER_MASK, seal } from "../../../src/dataplane/kernel/programs.ts";
+
+const CAPACITY = 16;
+const PLACES = 8;
+const SEED = 42;
+
+/** A sealed entry whose key is a number, in a generation. */
+function entryOf(key: number, generation: number, timeout = 0): DataView {
+  const entry = new DataView(new ArrayBuffer(ENTRY.LENGTH));
+  entry.setInt32(ENTRY.KEY + ENTRY_KEY.PORTS, key);
+  entry.setInt32(ENTRY.GENERATION, generation, true);
+  entry.setInt32(ENTRY.TIMEOUT, timeout, true);
+  seal(entry);
+  return entry;
+}
+
+/** A table, and what is found in it: of a key, the timeouts of entries of a generation. */
+function table() {
+  const words = new Int32Array((CAPACITY * ENTRY_STRIDE) / 4);
+  const view = new DataView(words.buffer);
+  const index = new Int32Array(PLACES * INDEX_WAYS);
+  const find = (key: number, generation: number) => {
+    const place = placeOf(key);
+    return Array.from(index.subarray(place * INDEX_WAYS, (place + 1) * INDEX_WAYS))
+      .filter((number) => number !== 0)
+      .map((number) => ((number & NUMBER_MASK) - 1) * ENTRY_STRIDE)
+      .filter((at) => view.getInt32(at + ENTRY.KEY + ENTRY_KEY.PORTS) === key)
+      .filter((at) => view.getInt32(at + ENTRY.GENERATION, true) === generation)
+      .map((at) => view.getInt32(at + ENTRY.TIMEOUT, true));
+  };
+  return { entries: new KernelEntries(words, index, SEED), find };
+}
+
+function placeOf(key: number): number {
+  return hashKey(SEED, entryOf(key, 1)) & (PLACES - 1);
+}
+
+/** Keys that have the same place in the index. */
+function rivals(count: number): number[] {
+  return Array.from({ length: 1000 }, (_, key) => key)
+    .filter((key) => placeOf(key) === placeOf(0))
+    .slice(0, count);
+}
+
+test("an entry takes the place of the one before it, and goes when it is removed", () => {
+  const { entries, find } = table();
+  expect(entries.put(3, entryOf(7, 1, 30), 1)).toBe(true);
+  expect(entries.put(3, entryOf(7, 1, 300), 1)).toBe(true);
+  expect(find(7, 1)).toEqual([300]);
+  entries.remove(3, entryOf(7, 1));
+  expect([find(7, 1), find(7, 0)]).toEqual([[], []]);
+  expect(entries.put(3, entryOf(8, 1, 5), 1)).toBe(true);
+  expect([find(7, 1), find(8, 1)]).toEqual([[], [5]]);
+});
+
+test("four have room at one place, and a fifth when the generation of one is over, or one is removed", () => {
+  const keys = rivals(5);
+  const { entries, find } = table();
+  const put = (number: number, generation: number) =>
+    entries.put(number, entryOf(keys[number] ?? 0, generation), generation);
+  expect([0, 1, 2, 3, 4].map((number) => put(number, 1))).toEqual([true, true, true, true, false]);
+  expect(keys.map((key) => find(key, 1))).toEqual([[0], [0], [0], [0], []]);
+  expect([1, 2, 3, 4, 0].map((number) => put(number, 2))).toEqual([true, true, true, true, false]);
+  expect(keys.map((key) => find(key, 2))).toEqual([[], [0], [0], [0], [0]]);
+  entries.remove(1, entryOf(keys[1] ?? 0, 2));
+  expect(put(0, 2)).toBe(true);
+  expect(keys.map((key) => find(key, 2))).toEqual([[0], [], [0], [0], [0]]);
+});

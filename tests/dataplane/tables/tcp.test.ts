@@ -1,0 +1,372 @@
+import { describe, expect, test } from "bun:test";
+import { fromHex, payload } from "../../../lab/frames.ts";
+import { Lab } from "../../../lab/router-lab.ts";
+import { Conversation, type Segment } from "../../support/conversation.ts";
+import { expectToLive } from "../../support/expiry.ts";
+
+const FORWARDED = "forwarded";
+const WINDOW = "dropped: TCP outside the window";
+const NO_CONNECTION = "dropped: TCP without a connection";
+
+const SCALE_7 = { tcpOptions: fromHex("020405b4 01030307") };
+
+const TRANSITORY = 240;
+const ESTABLISHED = 7440;
+
+/** An established connection. */
+function established(segment: Partial<Segment> = {}): Conversation {
+  const talk = new Conversation(new Lab());
+  expect(talk.open(segment)).toEqual([FORWARDED, FORWARDED, FORWARDED]);
+  return talk;
+}
+
+describe("a TCP handshake", () => {
+  test("passes, and data both ways after it", () => {
+    const talk = established();
+    expect(talk.client({ flags: "P.", sequence: 1001, acknowledgment: 5001 }, payload(500))).toBe(FORWARDED);
+    expect(talk.remote({ flags: ".", sequence: 5001, acknowledgment: 1501 })).toBe(FORWARDED);
+    expect(talk.remote({ flags: "P.", sequence: 5001, acknowledgment: 1501 }, payload(1460))).toBe(FORWARDED);
+    expect(talk.client({ flags: ".", sequence: 1501, acknowledgment: 6461 })).toBe(FORWARDED);
+  });
+
+  test("passes over the end of the sequence numbers", () => {
+    const talk = new Conversation(new Lab());
+    expect(talk.client({ flags: "S", sequence: 0xffffffff })).toBe(FORWARDED);
+    expect(talk.remote({ flags: "S.", sequence: 0xfffffff0, acknowledgment: 0 })).toBe(FORWARDED);
+    expect(talk.client({ flags: ".", sequence: 0, acknowledgment: 0xfffffff1 })).toBe(FORWARDED);
+    expect(talk.remote({ flags: "P.", sequence: 0xfffffff1, acknowledgment: 0 }, payload(100))).toBe(FORWARDED);
+    expect(talk.client({ flags: ".", sequence: 0, acknowledgment: 85 })).toBe(FORWARDED);
+    expect(talk.remote({ flags: "P.", sequence: 85, acknowledgment: 0 }, payload(100))).toBe(FORWARDED);
+  });
+
+  test("may be repeated in each of its segments", () => {
+    const talk = new Conversation(new Lab());
+    const syn: Segment = { flags: "S", sequence: 1000, ...SCALE_7 };
+    const synAck: Segment = { flags: "S.", sequence: 5000, acknowledgment: 1001, ...SCALE_7 };
+    const ack: Segment = { flags: ".", sequence: 1001, acknowledgment: 5001 };
+    expect([talk.client(syn), talk.client(syn)]).toEqual([FORWARDED, FORWARDED]);
+    expect([talk.remote(synAck), talk.remote(synAck)]).toEqual([FORWARDED, FORWARDED]);
+    expect(talk.client(syn)).toBe(FORWARDED);
+    expect(talk.remote(synAck)).toBe(FORWARDED);
+    expect([talk.client(ack), talk.client(ack)]).toEqual([FORWARDED, FORWARDED]);
+    expect(talk.remote(synAck)).toBe(FORWARDED);
+    expect(talk.client(ack)).toBe(FORWARDED);
+    expectToLive(talk.lab, ESTABLISHED);
+  });
+
+  test("may begin anew with another sequence number before it is answered", () => {
+    const talk = new Conversation(new Lab());
+    expect(talk.client({ flags: "S", sequence: 1000 })).toBe(FORWARDED);
+    expect(talk.client({ flags: "S", sequence: 999_000 })).toBe(FORWARDED);
+    expect(talk.remote({ flags: "S.", sequence: 5000, acknowledgment: 1001 })).toBe(WINDOW);
+    expect(talk.remote({ flags: "S.", sequence: 5000, acknowledgment: 999_001 })).toBe(FORWARDED);
+    expect(talk.client({ flags: ".", sequence: 999_001, acknowledgment: 5001 })).toBe(FORWARDED);
+  });
+
+  test("is not continued by a blind SYN-ACK, or by data before it", () => {
+    const talk = new Conversation(new Lab());
+    talk.client({ flags: "S", sequence: 1000 });
+    expect(talk.remote({ flags: "S.", sequence: 5000, acknowledgment: 1000 })).toBe(WINDOW);
+    expect(talk.remote({ flags: "S.", sequence: 5000, acknowledgment: 1002 })).toBe(WINDOW);
+    expect(talk.remote({ flags: "S.", sequence: 5000, acknowledgment: 0x80000000 })).toBe(WINDOW);
+    expect(talk.remote({ flags: "P.", sequence: 5001, acknowledgment: 1001 }, payload(5))).toBe(NO_CONNECTION);
+    expect(talk.client({ flags: ".", sequence: 1001, acknowledgment: 5001 })).toBe(NO_CONNECTION);
+    expect(talk.remote({ flags: "S.", sequence: 5000, acknowledgment: 1001 })).toBe(FORWARDED);
+    expect(talk.client({ flags: ".", sequence: 1001, acknowledgment: 5000 })).toBe(WINDOW);
+    expect(talk.client({ flags: ".", sequence: 1001, acknowledgment: 5001 })).toBe(FORWARDED);
+  });
+
+  test("may open from both ends at once (RFC 5382 REQ-2)", () => {
+    const talk = new Conversation(new Lab());
+    expect(talk.client({ flags: "S", sequence: 1000, ...SCALE_7 })).toBe(FORWARDED);
+    expect(talk.remote({ flags: "S", sequence: 5000, ...SCALE_7 })).toBe(FORWARDED);
+    expect(talk.client({ flags: "S.", sequence: 1000, acknowledgment: 5001, ...SCALE_7 })).toBe(FORWARDED);
+    expect(talk.remote({ flags: "S.", sequence: 5000, acknowledgment: 1001, ...SCALE_7 })).toBe(FORWARDED);
+    expect(talk.client({ flags: "P.", sequence: 1001, acknowledgment: 5001, window: 500 }, payload(9))).toBe(FORWARDED);
+    expect(talk.remote({ flags: "P.", sequence: 5001, acknowledgment: 1010, window: 500 }, payload(9))).toBe(FORWARDED);
+    expectToLive(talk.lab, ESTABLISHED);
+  });
+
+  test("may carry data in its SYN", () => {
+    const talk = new Conversation(new Lab());
+    expect(talk.client({ flags: "S", sequence: 1000 }, payload(100))).toBe(FORWARDED);
+    expect(talk.remote({ flags: "S.", sequence: 5000, acknowledgment: 1101 })).toBe(FORWARDED);
+    expect(talk.client({ flags: "P.", sequence: 1101, acknowledgment: 5001 }, payload(100))).toBe(FORWARDED);
+  });
+
+  test("may carry data in its SYN that the other end does not want yet", () => {
+    const talk = new Conversation(new Lab());
+    expect(talk.client({ flags: "S", sequence: 1000 }, payload(100))).toBe(FORWARDED);
+    expect(talk.remote({ flags: "S.", sequence: 5000, acknowledgment: 1001 })).toBe(FORWARDED);
+    expect(talk.client({ flags: "P.", sequence: 1001, acknowledgment: 5001 }, payload(100))).toBe(FORWARDED);
+  });
+});
+
+describe("TCP windows", () => {
+  test("are scaled when both ends offer it", () => {
+    const talk = established({ ...SCALE_7, window: 500 });
+    talk.client({ flags: ".", sequence: 1001, acknowledgment: 5001, window: 1000 }); // 128 000 bytes
+    expect(talk.remote({ flags: "P.", sequence: 5001 + 127_000, acknowledgment: 1001 }, payload(1000))).toBe(FORWARDED);
+    expect(talk.remote({ flags: "P.", sequence: 5001 + 128_002, acknowledgment: 1001 }, payload(1))).toBe(WINDOW);
+  });
+
+  test("are not scaled when one end does not offer it", () => {
+    for (const [clients, remotes] of [
+      [SCALE_7, {}],
+      [{}, SCALE_7],
+    ]) {
+      const talk = new Conversation(new Lab());
+      talk.client({ flags: "S", sequence: 1000, window: 1000, ...clients });
+      talk.remote({ flags: "S.", sequence: 5000, acknowledgment: 1001, window: 1000, ...remotes });
+      talk.client({ flags: ".", sequence: 1001, acknowledgment: 5001, window: 1000 });
+      expect(talk.remote({ flags: "P.", sequence: 5001 + 1026, acknowledgment: 1001 }, payload(1))).toBe(WINDOW);
+      expect(talk.client({ flags: "P.", sequence: 1001 + 1026, acknowledgment: 5001 }, payload(1))).toBe(WINDOW);
+      expect(talk.remote({ flags: "P.", sequence: 5001, acknowledgment: 1001 }, payload(1000))).toBe(FORWARDED);
+    }
+  });
+
+  test("of a SYN itself are never scaled", () => {
+    const talk = new Conversation(new Lab());
+    talk.client({ flags: "S", sequence: 1000, window: 500, ...SCALE_7 });
+    talk.remote({ flags: "S.", sequence: 5000, acknowledgment: 1001, window: 500, ...SCALE_7 });
+    expect(talk.remote({ flags: "P.", sequence: 5001 + 514, acknowledgment: 1001 }, payload(1))).toBe(WINDOW);
+    expect(talk.remote({ flags: "P.", sequence: 5001, acknowledgment: 1001 }, payload(500))).toBe(FORWARDED);
+  });
+
+  test("of zero let probes through, again and again", () => {
+    const talk = established();
+    talk.client({ flags: "P.", sequence: 1001, acknowledgment: 5001 }, payload(100));
+    expect(talk.remote({ flags: ".", sequence: 5001, acknowledgment: 1101, window: 0 })).toBe(FORWARDED);
+    for (let i = 0; i < 5; i++) {
+      expect(talk.client({ flags: ".", sequence: 1101, acknowledgment: 5001 }, payload(1))).toBe(FORWARDED);
+      expect(talk.remote({ flags: ".", sequence: 5001, acknowledgment: 1101, window: 0 })).toBe(FORWARDED);
+      expect(talk.client({ flags: ".", sequence: 1100, acknowledgment: 5001 })).toBe(FORWARDED);
+    }
+    expect(talk.remote({ flags: ".", sequence: 5001, acknowledgment: 1101, window: 8000 })).toBe(FORWARDED);
+    expect(talk.client({ flags: "P.", sequence: 1101, acknowledgment: 5001 }, payload(1460))).toBe(FORWARDED);
+  });
+
+  test("let keep-alives through, with a byte of rubbish and without", () => {
+    const talk = established();
+    expect(talk.client({ flags: ".", sequence: 1000, acknowledgment: 5001 })).toBe(FORWARDED);
+    expect(talk.client({ flags: ".", sequence: 1000, acknowledgment: 5001 }, payload(1))).toBe(FORWARDED);
+    expect(talk.remote({ flags: ".", sequence: 5000, acknowledgment: 1001 })).toBe(FORWARDED);
+    expect(talk.remote({ flags: ".", sequence: 5000, acknowledgment: 1001 }, payload(1))).toBe(FORWARDED);
+  });
+
+  test("let repeated and reordered data through", () => {
+    const talk = established();
+    const data = (sequence: number) => talk.client({ flags: ".", sequence, acknowledgment: 5001 }, payload(1460));
+    expect([data(1001), data(1001), data(5381), data(2461), data(3921), data(1001)]).toEqual(
+      new Array(6).fill(FORWARDED),
+    );
+    expect(talk.remote({ flags: ".", sequence: 5001, acknowledgment: 6841 })).toBe(FORWARDED);
+    expect(talk.remote({ flags: ".", sequence: 5001, acknowledgment: 2461 })).toBe(FORWARDED);
+    expect(data(1001)).toBe(FORWARDED);
+  });
+
+  test("keep blind segments out, which then neither refresh nor close", () => {
+    const talk = established();
+    for (let second = 0; second < TRANSITORY; second += 60) {
+      talk.lab.wait(60_000);
+      for (const [sequence, acknowledgment] of [
+        [5001 + 70_000, 1001],
+        [5001 - 70_000, 1001],
+        [0x85000000, 1001],
+        [5001, 1002],
+        [5001, 1001 - 132_000],
+        [5001, 0x80000000],
+      ]) {
+        for (const flags of [".", "P.", "F."]) {
+          const segment = { flags, sequence: sequence >>> 0, acknowledgment: acknowledgment >>> 0 };
+          expect(talk.remote(segment, payload(10))).toBe(WINDOW);
+        }
+      }
+    }
+    expect(talk.client({ flags: "P.", sequence: 1001, acknowledgment: 5001 }, payload(10))).toBe(FORWARDED);
+    expect(talk.remote({ flags: "P.", sequence: 5001, acknowledgment: 1011 }, payload(10))).toBe(FORWARDED);
+    expectToLive(talk.lab, ESTABLISHED);
+  });
+
+  test("count what blind segments did not refresh", () => {
+    const talk = established();
+    for (let minute = 0; minute < 120; minute++) {
+      talk.lab.leap(60_000);
+      expect(talk.remote({ flags: "P.", sequence: 900_000, acknowledgment: 1001 }, payload(10))).toBe(WINDOW);
+    }
+    expectToLive(talk.lab, ESTABLISHED - 7200);
+  });
+});
+
+describe("a RST", () => {
+  test("with the expected sequence number closes the connection", () => {
+    for (const end of ["client", "remote"] as const) {
+      const talk = established();
+      const rst = end === "client" ? { sequence: 1001 } : { sequence: 5001 };
+      expect(talk[end]({ flags: "R", ...rst })).toBe(FORWARDED);
+      expectToLive(talk.lab, TRANSITORY);
+    }
+  });
+
+  test("with ACK closes too", () => {
+    const talk = established();
+    expect(talk.remote({ flags: "R.", sequence: 5001, acknowledgment: 1001 })).toBe(FORWARDED);
+    expectToLive(talk.lab, TRANSITORY);
+  });
+
+  test("elsewhere in the window passes for the other end to challenge, and does not close (RFC 5961)", () => {
+    const talk = established();
+    expect(talk.remote({ flags: "R", sequence: 5002 })).toBe(FORWARDED);
+    expect(talk.remote({ flags: "R", sequence: 5001 + 60_000 })).toBe(FORWARDED);
+    expectToLive(talk.lab, ESTABLISHED);
+  });
+
+  test("outside the window is dropped", () => {
+    const talk = established();
+    for (const sequence of [5000, 5001 + 70_000, 0, 0xf0000000]) {
+      expect(talk.remote({ flags: "R", sequence })).toBe(WINDOW);
+    }
+    expectToLive(talk.lab, ESTABLISHED);
+  });
+
+  test("in answer to a SYN refuses it, when it acknowledges it", () => {
+    const talk = new Conversation(new Lab());
+    talk.client({ flags: "S", sequence: 1000 });
+    expect(talk.remote({ flags: "R", sequence: 0 })).toBe(WINDOW);
+    expect(talk.remote({ flags: "R.", sequence: 0, acknowledgment: 1000 })).toBe(WINDOW);
+    expect(talk.remote({ flags: "R.", sequence: 0, acknowledgment: 1002 })).toBe(WINDOW);
+    expect(talk.remote({ flags: "R.", sequence: 0, acknowledgment: 1001 })).toBe(FORWARDED);
+    expectToLive(talk.lab, TRANSITORY);
+  });
+
+  test("after a refusal leaves the ports to a new connection", () => {
+    const talk = new Conversation(new Lab());
+    talk.client({ flags: "S", sequence: 1000 });
+    talk.remote({ flags: "R.", sequence: 0, acknowledgment: 1001 });
+    expect(talk.open({ sequence: 70_000, acknowledgment: 70_001 })[0]).toBe(FORWARDED);
+  });
+
+  test("after a refusal lets the same SYN try again, and the connection is as good as others", () => {
+    const talk = new Conversation(new Lab());
+    talk.client({ flags: "S", sequence: 1000 });
+    talk.remote({ flags: "R.", sequence: 0, acknowledgment: 1001 });
+    expect(talk.open()).toEqual([FORWARDED, FORWARDED, FORWARDED]);
+    expectToLive(talk.lab, ESTABLISHED);
+  });
+
+  test("of a client that forgot a connection ends it, and its next SYN opens the new one", () => {
+    const talk = established();
+    expect(talk.client({ flags: "S", sequence: 77_000 })).toBe(FORWARDED);
+    expect(talk.remote({ flags: ".", sequence: 5001, acknowledgment: 1001 })).toBe(FORWARDED);
+    expect(talk.client({ flags: "R", sequence: 1001 })).toBe(FORWARDED);
+    expect(talk.client({ flags: "S", sequence: 77_000 })).toBe(FORWARDED);
+    expect(talk.remote({ flags: "S.", sequence: 900, acknowledgment: 77_001 })).toBe(FORWARDED);
+    expect(talk.client({ flags: ".", sequence: 77_001, acknowledgment: 901 })).toBe(FORWARDED);
+    expectToLive(talk.lab, ESTABLISHED);
+  });
+});
+
+test("data after a RST leaves the ports to a new connection all the same: it may only have been under way", () => {
+  const talk = established();
+  expect(talk.remote({ flags: "R.", sequence: 5001, acknowledgment: 1001 })).toBe(FORWARDED);
+  expect(talk.client({ flags: "P.", sequence: 1001, acknowledgment: 5001 }, payload(100))).toBe(FORWARDED);
+  expect(talk.client({ flags: "S", sequence: 77_000 })).toBe(FORWARDED);
+  expect(talk.remote({ flags: "S.", sequence: 900, acknowledgment: 77_001 })).toBe(FORWARDED);
+  expect(talk.client({ flags: ".", sequence: 77_001, acknowledgment: 901 })).toBe(FORWARDED);
+  expect(talk.client({ flags: "S", sequence: 88_000 })).toBe(FORWARDED);
+  expect(talk.remote({ flags: "S.", sequence: 900, acknowledgment: 88_001 })).toBe(WINDOW);
+});
+
+test("a segment that reaches beyond the window does not lock the ends out", () => {
+  for (const [culprit, victim] of [
+    ["remote", "client"],
+    ["client", "remote"],
+  ] as const) {
+    const talk = established();
+    const own = culprit === "remote" ? 5001 : 1001;
+    const others = culprit === "remote" ? 1001 : 5001;
+    const injected = { flags: ".", sequence: own + 65_535, acknowledgment: others };
+    expect(talk[culprit](injected, payload(1400))).toBe(FORWARDED);
+    expect(talk[victim]({ flags: ".", sequence: others, acknowledgment: own })).toBe(FORWARDED);
+    expect(talk[culprit]({ flags: "P.", sequence: own, acknowledgment: others }, payload(100))).toBe(FORWARDED);
+    expect(talk[victim]({ flags: ".", sequence: others, acknowledgment: own + 100 })).toBe(FORWARDED);
+    expect(talk[culprit]({ flags: "F.", sequence: own + 100, acknowledgment: others })).toBe(FORWARDED);
+    expect(talk[victim]({ flags: "F.", sequence: others, acknowledgment: own + 101 })).toBe(FORWARDED);
+    expect(talk[culprit]({ flags: ".", sequence: own + 101, acknowledgment: others + 1 })).toBe(FORWARDED);
+    expect(talk.open({ sequence: 70_000, acknowledgment: 70_001 })[1]).toBe(FORWARDED);
+  }
+});
+
+describe("a FIN", () => {
+  test("from each end closes the connection; until both are acknowledged data passes", () => {
+    const talk = established();
+    expect(talk.client({ flags: "F.", sequence: 1001, acknowledgment: 5001 })).toBe(FORWARDED);
+    expect(talk.remote({ flags: ".", sequence: 5001, acknowledgment: 1002 })).toBe(FORWARDED);
+    expect(talk.remote({ flags: "P.", sequence: 5001, acknowledgment: 1002 }, payload(1000))).toBe(FORWARDED);
+    expect(talk.client({ flags: ".", sequence: 1002, acknowledgment: 6001 })).toBe(FORWARDED);
+    expect(talk.remote({ flags: "F.", sequence: 6001, acknowledgment: 1002 })).toBe(FORWARDED);
+    expect(talk.client({ flags: ".", sequence: 1002, acknowledgment: 6002 })).toBe(FORWARDED);
+    expect(talk.remote({ flags: "F.", sequence: 6001, acknowledgment: 1002 })).toBe(FORWARDED); // its last ACK was lost
+    expect(talk.client({ flags: ".", sequence: 1002, acknowledgment: 6002 })).toBe(FORWARDED);
+    expectToLive(talk.lab, TRANSITORY);
+  });
+
+  test("of both ends at once closes as well", () => {
+    const talk = established();
+    expect(talk.client({ flags: "F.", sequence: 1001, acknowledgment: 5001 })).toBe(FORWARDED);
+    expect(talk.remote({ flags: "F.", sequence: 5001, acknowledgment: 1001 })).toBe(FORWARDED);
+    expect(talk.client({ flags: ".", sequence: 1002, acknowledgment: 5002 })).toBe(FORWARDED);
+    expect(talk.remote({ flags: ".", sequence: 5002, acknowledgment: 1002 })).toBe(FORWARDED);
+    expectToLive(talk.lab, TRANSITORY);
+  });
+
+  test("leaves the ports to a new connection of the client's once both are acknowledged", () => {
+    const talk = established();
+    talk.client({ flags: "F.", sequence: 1001, acknowledgment: 5001 });
+    talk.remote({ flags: "F.", sequence: 5001, acknowledgment: 1002 });
+    talk.client({ flags: ".", sequence: 1002, acknowledgment: 5002 });
+    expect(talk.remote({ flags: "S", sequence: 99 })).toBe(WINDOW);
+    const syn = { flags: "S", sequence: 0x70000000, ...SCALE_7 };
+    expect(talk.client(syn)).toBe(FORWARDED);
+    expect(talk.remote({ flags: "P.", sequence: 5002, acknowledgment: 1002 }, payload(1))).toBe(NO_CONNECTION);
+    expect(talk.remote({ flags: "S.", sequence: 0x10000000, acknowledgment: 0x70000001 })).toBe(FORWARDED);
+    expect(talk.client({ flags: ".", sequence: 0x70000001, acknowledgment: 0x10000001 })).toBe(FORWARDED);
+    expect(talk.client({ flags: "P.", sequence: 0x70000001, acknowledgment: 0x10000001 }, payload(9))).toBe(FORWARDED);
+    expectToLive(talk.lab, ESTABLISHED);
+  });
+});
+
+describe("a SYN", () => {
+  test("from outside into a living connection is dropped", () => {
+    const talk = established();
+    expect(talk.remote({ flags: "S", sequence: 5001 })).toBe(WINDOW);
+    expect(talk.remote({ flags: "S.", sequence: 5001, acknowledgment: 1001 })).toBe(WINDOW);
+    expect(talk.remote({ flags: "P.", sequence: 5001, acknowledgment: 1001 }, payload(3))).toBe(FORWARDED);
+  });
+
+  test("from the client into a living connection passes for the remote to challenge, and refreshes nothing", () => {
+    const talk = established();
+    talk.lab.wait(60_000);
+    expect(talk.client({ flags: "S", sequence: 123_456 })).toBe(FORWARDED);
+    expect(talk.remote({ flags: "P.", sequence: 5001, acknowledgment: 1001 }, payload(3))).toBe(FORWARDED);
+  });
+});
+
+test("a connection that is only half open lives four minutes", () => {
+  const asked = new Conversation(new Lab());
+  asked.client({ flags: "S", sequence: 1000 });
+  expectToLive(asked.lab, TRANSITORY);
+  const answered = new Conversation(new Lab());
+  answered.client({ flags: "S", sequence: 1000 });
+  answered.remote({ flags: "S.", sequence: 5000, acknowledgment: 1001 });
+  expectToLive(answered.lab, TRANSITORY);
+});
+
+test("an established connection lives two hours and four minutes after its last segment", () => {
+  const talk = established();
+  for (let hour = 0; hour < 5; hour++) {
+    talk.lab.leap(3_600_000);
+    expect(talk.client({ flags: ".", sequence: 1000, acknowledgment: 5001 })).toBe(FORWARDED);
+  }
+  expectToLive(talk.lab, ESTABLISHED);
+});

@@ -1,0 +1,673 @@
+// The addresses of names over time, in simulated time: what is asked when, what is in force, and what is believed.
+import { beforeEach, describe, expect, test } from "bun:test";
+import type { Answer } from "dns-packet";
+import { formatAddress, parseAddress } from "../../src/base/address.ts";
+import { BACK_OFF, GRACE, PACE, Resolver, TTL } from "../../src/names/resolver.ts";
+import {
+  type Answerer,
+  alias,
+  FakeNameServers,
+  hosts,
+  PATIENCE,
+  readQuestion,
+  reply,
+} from "../support/name-servers.ts";
+import { SimulatedClock } from "../support/simulated-clock.ts";
+
+const FIRST = 0x0a8b0101;
+const SECOND = 0x0a8b0102;
+const MINUTE = 60_000;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+
+let clock: SimulatedClock;
+let servers: FakeNameServers;
+let resolver: Resolver;
+let changes: string[][];
+let lines: string[];
+
+beforeEach(() => {
+  clock = new SimulatedClock();
+  servers = new FakeNameServers(clock, () => undefined);
+  changes = [];
+  lines = [];
+  resolver = new Resolver(servers, clock, {
+    changed: (names) => changes.push([...names].sort()),
+    say: (line) => lines.push(line),
+  });
+  resolver.setServers([FIRST]);
+});
+
+/** Has the resolver know these names, all of them in the rules of "work". */
+function use(...names: string[]): void {
+  resolver.setNames(new Map(names.map((name) => [name, new Set(["work"])])));
+}
+
+function inForce(name: string, client?: string): string[] {
+  return resolver.addressesOf(name, client).map(formatAddress);
+}
+
+/** Every question is answered with these records. */
+function always(...answers: Answer[]): Answerer {
+  return (asked) => reply(asked, answers);
+}
+
+describe("a name that resolves", () => {
+  test("has its addresses, once the answer is there", async () => {
+    servers.answer = always(...hosts("www.example", ["192.0.2.8", "192.0.2.7", "192.0.2.8"]));
+    use("www.example");
+    expect(inForce("www.example")).toEqual([]);
+    await clock.advance(100);
+    expect(inForce("www.example")).toEqual(["192.0.2.7", "192.0.2.8"]);
+    expect(resolver.addressesOf("WWW.Example.")).toEqual([0xc0000207, 0xc0000208]);
+    expect(changes).toEqual([["www.example"]]);
+    expect(lines).toEqual([]);
+  });
+
+  test("is asked for once, however it is written and whoever uses it", async () => {
+    servers.answer = always(...hosts("www.example", ["192.0.2.7"]));
+    const clients = new Set(["work", "personal", "untrusted"]);
+    resolver.setNames(new Map([["www.Example", clients]]));
+    resolver.setNames(new Map([["WWW.EXAMPLE", clients]]));
+    resolver.setNames(new Map([["www.example.", new Set(["work"])]]));
+    await clock.advance(1000);
+    expect(servers.asked).toHaveLength(1);
+  });
+
+  test("is asked for again before its TTL ends, and no change is reported where there is none", async () => {
+    servers.answer = always(...hosts("www.example", ["192.0.2.7"], 100));
+    use("www.example");
+    await clock.advance(HOUR);
+    const times = servers.times("www.example");
+    for (let i = 1; i < times.length; i++) {
+      expect(times[i] - times[i - 1]).toBeGreaterThanOrEqual(75_000);
+      expect(times[i] - times[i - 1]).toBeLessThan(91_000);
+    }
+    expect(times.length).toBeGreaterThan(38);
+    expect(changes).toEqual([["www.example"]]);
+  });
+
+  test.each([
+    ["0 s", 0, TTL.least],
+    ["1 s", 1, TTL.least],
+    ["a week", 7 * 24 * 3600, TTL.most],
+    ["a negative number of seconds", 0xfffffff0, TTL.least],
+  ])("with a TTL of %s is asked for neither too often nor too rarely", async (_, ttl, used) => {
+    servers.answer = always(...hosts("www.example", ["192.0.2.7"], ttl));
+    use("www.example");
+    await clock.advance(used * 100);
+    expect(servers.asked.length).toBeGreaterThan(100);
+    expect(servers.asked.length).toBeLessThan(135);
+  });
+
+  test("keeps an address for a time of grace after it was last seen, and no longer", async () => {
+    servers.answer = always(...hosts("www.example", ["192.0.2.7"], 60));
+    use("www.example");
+    await clock.advance(1000);
+    servers.answer = always(...hosts("www.example", ["192.0.2.8"], 60));
+    await clock.advance(MINUTE);
+    expect(inForce("www.example")).toEqual(["192.0.2.7", "192.0.2.8"]);
+    await clock.advance(GRACE.usual - 2000);
+    expect(inForce("www.example")).toEqual(["192.0.2.7", "192.0.2.8"]);
+    await clock.advance(2000);
+    expect(inForce("www.example")).toEqual(["192.0.2.8"]);
+    expect(changes).toEqual([["www.example"], ["www.example"], ["www.example"]]);
+  });
+
+  test("with a different one of 30 addresses in every answer (round robin) soon has them all, and then does not flap", async () => {
+    const all = Array.from({ length: 30 }, (_, i) => `192.0.2.${i + 1}`);
+    let turn = 0;
+    servers.answer = (asked) => reply(asked, hosts("www.example", [all[turn++ % all.length]], 1));
+    use("www.example");
+    await clock.advance(31 * TTL.least);
+    expect(inForce("www.example")).toEqual(all);
+    changes.length = 0;
+    await clock.advance(HOUR);
+    expect(inForce("www.example")).toEqual(all);
+    expect(changes).toEqual([]);
+  });
+
+  test("whose servers invent a new address for every answer has a bounded number of them", async () => {
+    let next = 0x0b000000;
+    servers.answer = (asked) => {
+      const made = Array.from({ length: 60 }, () => formatAddress(next++));
+      return reply(asked, hosts("www.example", made, 1));
+    };
+    use("www.example");
+    await clock.advance(MINUTE);
+    expect(inForce("www.example")).toHaveLength(256);
+    expect(resolver.addressesOf("www.example")).toContain(next - 1);
+  });
+
+  test("is forgotten with its addresses when no rule has it any more, even while it is being asked for", async () => {
+    servers.answer = always(...hosts("www.example", ["192.0.2.7"]));
+    use("www.example");
+    await clock.advance(1000);
+    use("other.example");
+    use();
+    expect(inForce("www.example")).toEqual([]);
+    await clock.advance(DAY);
+    expect(servers.asked.map(({ name }) => name)).toEqual(["www.example", "other.example"]);
+    expect(clock.pending).toBe(0);
+    expect(changes).toEqual([["www.example"]]);
+  });
+
+  test("changes together with others are reported together", async () => {
+    const waiting: (() => void)[] = [];
+    const held = new Resolver(
+      { ask: (_, question) => new Promise((resolve) => waiting.push(() => resolve(answerTo(question)))) },
+      clock,
+      { changed: (names) => changes.push([...names].sort()), say() {} },
+    );
+    held.setServers([FIRST]);
+    held.setNames(
+      new Map([
+        ["b.example", new Set()],
+        ["a.example", new Set()],
+      ]),
+    );
+    for (const resolve of waiting) resolve();
+    await clock.advance(0);
+    expect(changes).toEqual([["a.example", "b.example"]]);
+  });
+});
+
+describe("a name that does not resolve", () => {
+  test("is said so once, asked for ever more slowly, and said so again when it does", async () => {
+    servers.answer = (asked) => reply(asked, [], { rcode: 3 });
+    use("www.example");
+    await clock.advance(HOUR);
+    const times = servers.times("www.example");
+    for (const [i, time] of times.slice(1).entries()) {
+      const usual = Math.min(BACK_OFF.first * 2 ** i, BACK_OFF.longest);
+      expect(Math.abs(time - times[i] - 20 - usual)).toBeLessThanOrEqual(usual * BACK_OFF.jitter);
+    }
+    expect(times.length).toBeGreaterThan(16);
+    expect(lines).toEqual([
+      'name "www.example" does not resolve, its rules match nothing until it does: there is no such name (NXDOMAIN)',
+    ]);
+    servers.answer = always(...hosts("www.example", ["192.0.2.7"]));
+    await clock.advance(BACK_OFF.longest * 1.25 + 1000);
+    expect(inForce("www.example")).toEqual(["192.0.2.7"]);
+    expect(lines.slice(1)).toEqual(['name "www.example" resolves now']);
+  });
+
+  test.each([
+    ["has no address", always(), "it has no IPv4 address"],
+    ["has other records", always({ type: "TXT", name: "www.example", data: "192.0.2.7" }), "it has no IPv4 address"],
+    ["is refused", (asked) => reply(asked, [], { rcode: 5 }), "10.139.1.1: REFUSED"],
+    ["gets an unknown error", (asked) => reply(asked, [], { rcode: 11 }), "10.139.1.1: error 11"],
+    ["gets no answer", () => undefined, "10.139.1.1: no answer"],
+    [
+      "gets an empty truncated answer",
+      (asked) => reply(asked, [], { truncated: true }),
+      "10.139.1.1: its answer is too long",
+    ],
+  ] as [string, Answerer, string][])("because it %s: the reason is said", async (_, answer, reason) => {
+    servers.answer = answer;
+    use("www.example");
+    await clock.advance(5000);
+    expect(lines).toEqual([`name "www.example" does not resolve, its rules match nothing until it does: ${reason}`]);
+    expect(inForce("www.example")).toEqual([]);
+    expect(changes).toEqual([]);
+  });
+
+  test.each([
+    "a..example",
+    ".",
+    "",
+    `${"x".repeat(64)}.example`,
+    `${"x.".repeat(127)}example`,
+    "a b.example",
+    "ä.example",
+  ])("because it can't be one (%s): nobody is asked", async (name) => {
+    use(name);
+    await clock.advance(MINUTE);
+    expect(servers.asked).toEqual([]);
+    expect(lines[0]).toEndWith("it is not a host name");
+  });
+
+  test("leaves the others alone", async () => {
+    servers.answer = (asked) =>
+      asked.name === "gone.example" ? reply(asked, [], { rcode: 3 }) : reply(asked, hosts(asked.name, ["192.0.2.7"]));
+    use("gone.example", "www.example");
+    await clock.advance(1000);
+    expect(inForce("www.example")).toEqual(["192.0.2.7"]);
+    expect(inForce("gone.example")).toEqual([]);
+  });
+
+  test("any more keeps its addresses for the time of grace if a server says so", async () => {
+    servers.answer = always(...hosts("www.example", ["192.0.2.7"], 60));
+    use("www.example");
+    await clock.advance(1000);
+    servers.answer = (asked) => reply(asked, [], { rcode: 3 });
+    await clock.advance(MINUTE + GRACE.usual - 2000);
+    expect(inForce("www.example")).toEqual(["192.0.2.7"]);
+    expect(lines).toEqual([]);
+    await clock.advance(2000);
+    expect(inForce("www.example")).toEqual([]);
+    expect(lines).toHaveLength(1);
+    expect(changes).toHaveLength(2);
+  });
+
+  test("any more because nobody answers keeps its addresses for a day longer", async () => {
+    servers.answer = always(...hosts("www.example", ["192.0.2.7"], 60));
+    use("www.example");
+    await clock.advance(1000);
+    servers.answer = () => undefined;
+    await clock.advance(DAY);
+    expect(inForce("www.example")).toEqual(["192.0.2.7"]);
+    await clock.advance(MINUTE + GRACE.usual);
+    expect(inForce("www.example")).toEqual([]);
+    expect(lines).toHaveLength(1);
+  });
+});
+
+describe("name servers", () => {
+  test("are asked one after the other until one answers, and that one first from then on", async () => {
+    resolver.setServers([FIRST, SECOND]);
+    servers.answer = (asked) => (asked.server === FIRST ? undefined : reply(asked, hosts(asked.name, ["192.0.2.7"])));
+    use("www.example");
+    await clock.advance(PATIENCE + 100);
+    expect(inForce("www.example")).toEqual(["192.0.2.7"]);
+    use("www.example", "other.example");
+    await clock.advance(100);
+    expect(servers.asked.map(({ server }) => server)).toEqual([FIRST, SECOND, SECOND]);
+  });
+
+  test("that say that there is no such name are believed: no other is asked", async () => {
+    resolver.setServers([FIRST, SECOND]);
+    servers.answer = (asked) => reply(asked, [], { rcode: 3 });
+    use("www.example");
+    await clock.advance(500);
+    expect(servers.asked).toHaveLength(1);
+  });
+
+  test("that all fail are named with what is wrong with each", async () => {
+    resolver.setServers([FIRST, SECOND]);
+    servers.answer = (asked) => (asked.server === FIRST ? undefined : reply(asked, [], { rcode: 2 }));
+    use("www.example");
+    await clock.advance(3000);
+    expect(lines[0]).toEndWith(": 10.139.1.1: no answer; 10.139.1.2: SERVFAIL");
+  });
+
+  test("that are new are asked at once for what does not resolve, and not for what does", async () => {
+    servers.answer = (asked) =>
+      asked.name === "good.example" ? reply(asked, hosts(asked.name, ["192.0.2.7"], 9000)) : undefined;
+    use("good.example", "bad.example");
+    await clock.advance(10 * MINUTE);
+    const before = servers.asked.length;
+    servers.answer = (asked) => reply(asked, hosts(asked.name, ["192.0.2.8"]));
+    resolver.setServers([FIRST]);
+    await clock.advance(100);
+    expect(servers.asked).toHaveLength(before);
+    resolver.setServers([SECOND]);
+    await clock.advance(100);
+    expect(servers.asked.slice(before).map(({ name, server }) => [name, server])).toEqual([["bad.example", SECOND]]);
+    expect(inForce("bad.example")).toEqual(["192.0.2.8"]);
+  });
+
+  test("that there are none of: said", async () => {
+    resolver.setServers([]);
+    use("www.example");
+    await clock.advance(100);
+    expect(lines[0]).toEndWith(": there is no name server");
+  });
+});
+
+describe("questions", () => {
+  test("have random numbers and random capitals, and ask for recursion and EDNS0 of 1232 bytes", async () => {
+    servers.answer = always(...hosts("www.example-of-a-longer-name.example", ["192.0.2.7"], 1));
+    use("www.example-of-a-longer-name.example");
+    await clock.advance(200 * TTL.least);
+    const { asked } = servers;
+    expect(new Set(asked.map(({ id }) => id)).size).toBeGreaterThan(asked.length * 0.95);
+    expect(new Set(asked.map(({ written }) => written)).size).toBe(asked.length);
+    expect(new Set(asked.map(({ payloadSize }) => payloadSize))).toEqual(new Set([1232]));
+    const [{ id, written, message }] = asked;
+    const labels = written.split(".").map((label) => Buffer.concat([Buffer.of(label.length), Buffer.from(label)]));
+    expect(Buffer.from(message).toString("hex")).toBe(
+      Buffer.concat([
+        Buffer.of(id >> 8, id & 255),
+        Buffer.from("01000001000000000001", "hex"),
+        ...labels,
+        Buffer.from("0000010001", "hex"),
+        Buffer.from("00002904d0000000000000", "hex"),
+      ]).toString("hex"),
+    );
+  });
+
+  test.each([
+    ["FORMERR with the question", (asked) => reply(asked, [], { rcode: 1 })],
+    ["FORMERR without it", (asked) => Uint8Array.of(asked.id >> 8, asked.id, 0x81, 0x81, 0, 0, 0, 0, 0, 0, 0, 0)],
+    ["NOTIMP", (asked) => reply(asked, [], { rcode: 4 })],
+  ] as [string, Answerer][])(
+    "are asked without EDNS0 from a server that says %s to it, from then on",
+    async (_, refuse) => {
+      servers.answer = (asked) =>
+        asked.payloadSize === undefined
+          ? reply(asked, hosts(asked.name, ["192.0.2.7"]))
+          : (refuse(asked) ?? new Uint8Array());
+      use("www.example");
+      await clock.advance(1000);
+      use("www.example", "other.example");
+      await clock.advance(1000);
+      expect(inForce("other.example")).toEqual(["192.0.2.7"]);
+      expect(servers.asked.map(({ payloadSize }) => payloadSize)).toEqual([1232, undefined, undefined]);
+    },
+  );
+
+  test("whose answer is truncated are asked again for 1452 bytes", async () => {
+    const some = ["192.0.2.1", "192.0.2.2"];
+    servers.answer = (asked) =>
+      asked.payloadSize === 1452
+        ? reply(asked, hosts(asked.name, [...some, "192.0.2.3"]))
+        : reply(asked, hosts(asked.name, some), { truncated: true });
+    use("www.example");
+    await clock.advance(100);
+    expect(inForce("www.example")).toEqual([...some, "192.0.2.3"]);
+    expect(lines).toEqual([]);
+  });
+
+  test.each([
+    [
+      "an answer that is truncated as well",
+      (asked) => reply(asked, hosts(asked.name, ["192.0.2.1", "192.0.2.2"]), { truncated: true }),
+    ],
+    ["none", () => undefined],
+  ] as [string, Answerer][])("that get %s then have what there is, and that is said once", async (_, larger) => {
+    servers.answer = (asked) =>
+      asked.payloadSize === 1452
+        ? larger(asked)
+        : reply(asked, hosts(asked.name, ["192.0.2.1", "192.0.2.2"], 10), { truncated: true });
+    use("www.example");
+    await clock.advance(HOUR);
+    expect(inForce("www.example")).toEqual(["192.0.2.1", "192.0.2.2"]);
+    expect(lines).toEqual(['name "www.example" has more addresses than an answer holds: its rules know of 2']);
+  });
+});
+
+describe("aliases", () => {
+  const chain = Array.from({ length: 20 }, (_, i) => alias(`n${i}.example`, `n${i + 1}.example`));
+
+  test("are followed within the answer, whatever the order and the case", async () => {
+    servers.answer = always(
+      ...hosts("N3.example", ["192.0.2.7"]),
+      chain[2],
+      alias("N0.Example", "N1.EXAMPLE"),
+      chain[1],
+    );
+    use("n0.example");
+    await clock.advance(100);
+    expect(inForce("n0.example")).toEqual(["192.0.2.7"]);
+    expect(servers.asked).toHaveLength(1);
+  });
+
+  test("give the smallest TTL of the chain", async () => {
+    servers.answer = always(alias("n0.example", "n1.example", 20), ...hosts("n1.example", ["192.0.2.7"], 3000));
+    use("n0.example");
+    await clock.advance(MINUTE);
+    expect(servers.asked.length).toBeGreaterThanOrEqual(3);
+  });
+
+  test("whose end the answer does not have are followed by asking", async () => {
+    servers.answer = (asked) => {
+      if (asked.name === "n0.example") return reply(asked, [chain[0], chain[1]]);
+      return asked.name === "n2.example" ? reply(asked, [chain[2], ...hosts("n3.example", ["192.0.2.7"])]) : undefined;
+    };
+    use("n0.example");
+    await clock.advance(100);
+    expect(inForce("n0.example")).toEqual(["192.0.2.7"]);
+    expect(servers.asked.map(({ name }) => name)).toEqual(["n0.example", "n2.example"]);
+  });
+
+  test.each([
+    ["eight", 8, ["192.0.2.7"]],
+    ["nine", 9, []],
+  ])("of %s links: the bound", async (_, length, addresses) => {
+    servers.answer = always(...chain.slice(0, length), ...hosts(`n${length}.example`, ["192.0.2.7"]));
+    use("n0.example");
+    await clock.advance(100);
+    expect(inForce("n0.example")).toEqual(addresses);
+    servers.answer = (asked) => {
+      const link = chain.slice(0, length).find(({ name }) => name === asked.name);
+      return reply(asked, link ? [link] : hosts(asked.name, ["192.0.2.7"]));
+    };
+    use("other.example");
+    use("n0.example");
+    await clock.advance(500);
+    expect(inForce("n0.example")).toEqual(addresses);
+  });
+
+  test.each([
+    ["in one answer", always(alias("n0.example", "n1.example"), alias("n1.example", "n0.example"))],
+    ["to itself", always(alias("n0.example", "n0.example"))],
+    [
+      "over several answers",
+      (asked) => reply(asked, [asked.name === "n0.example" ? chain[0] : alias("n1.example", "n0.example")]),
+    ],
+  ] as [string, Answerer][])("in circles, %s, end", async (_, answer) => {
+    servers.answer = answer;
+    use("n0.example");
+    await clock.advance(500);
+    expect(servers.asked.length).toBeLessThanOrEqual(2);
+    expect(lines[0]).toEndWith("its aliases (CNAME) go in circles, or on and on");
+  });
+
+  test("to where there is no such name: it does not resolve", async () => {
+    servers.answer = (asked) => reply(asked, [chain[0]], { rcode: 3 });
+    use("n0.example");
+    await clock.advance(100);
+    expect(lines[0]).toEndWith("there is no such name (NXDOMAIN)");
+  });
+});
+
+describe("an answer is not believed", () => {
+  const [good] = hosts("www.example", ["192.0.2.7"]);
+
+  async function expectRefused(answer: Answerer, reason?: string): Promise<void> {
+    servers.answer = answer;
+    use("www.example");
+    await clock.advance(5000);
+    expect(inForce("www.example")).toEqual([]);
+    expect(changes).toEqual([]);
+    if (reason !== undefined) expect(lines[0]).toEndWith(`: 10.139.1.1: its answer is not accepted: ${reason}`);
+  }
+
+  /** A good answer with one of its bytes changed. */
+  function spoiled(at: number, change: (byte: number) => number): Answerer {
+    return (asked) => {
+      const message = Uint8Array.from(reply(asked, [good]));
+      message[at] = change(message[at]);
+      return message;
+    };
+  }
+
+  test.each([
+    ["with another number", spoiled(0, (byte) => byte ^ 1), "it has another number than the question"],
+    [
+      "with a number that differs in the second byte",
+      spoiled(1, (byte) => byte ^ 128),
+      "it has another number than the question",
+    ],
+    ["that is a question", spoiled(2, (byte) => byte & 0x7f), "it is a question itself"],
+    ["to an inverse query", spoiled(2, (byte) => byte | 0x08), "it is none to a standard query"],
+    ["about another name", spoiled(13, () => 0x78), "it repeats another question"],
+    ["in other capitals", spoiled(13, (byte) => byte ^ 0x20), "it repeats another question"],
+    ["about another type", spoiled(26, () => 28), "it is not about IPv4 addresses"],
+    ["about another class", spoiled(28, () => 3), "it is not about IPv4 addresses"],
+    ["without a question", spoiled(5, () => 0), "there is not one question"],
+    ["with two questions", spoiled(5, () => 2), "there is not one question"],
+    ["with fewer records than it says", spoiled(7, () => 2), "a record is malformed"],
+    ["with more records than it says", spoiled(7, () => 0), "there are bytes behind the last record"],
+    ["whose address is longer than four bytes", spoiled(51, () => 5), "a record is truncated"],
+    ["whose address is shorter than four bytes", spoiled(51, () => 3), "a record's data is malformed"],
+  ] as [string, Answerer, string][])("%s", (_, answer, reason) => expectRefused(answer, reason));
+
+  test("whose records are another's", () => expectRefused(always(...hosts("bad.example", ["192.0.2.7"]))));
+
+  test("whose records are of another class", () => expectRefused(always({ ...good, class: "CH" } as Answer)));
+
+  test("whose records are of a class with multicast DNS's bit", () =>
+    expectRefused(always({ ...good, flush: true } as Answer)));
+
+  test("with addresses only in other sections", () =>
+    expectRefused((asked) => reply(asked, [], { authorities: [good], additionals: [good] })));
+
+  test("with addresses of names that the chain has left behind", () =>
+    expectRefused((asked) =>
+      asked.name === "www.example" ? reply(asked, [alias("www.example", "end.example"), good]) : reply(asked, [good]),
+    ));
+
+  test("with addresses, and the error that there is no such name", () =>
+    expectRefused((asked) => reply(asked, [good], { rcode: 3 })));
+
+  test("of nothing, or longer than was asked for", async () => {
+    await expectRefused(() => new Uint8Array(0), "the header is truncated");
+    lines = [];
+    use();
+    await expectRefused((asked) => reply(asked, hosts("www.example", Array(300).fill("192.0.2.7"))), "it is too long");
+  });
+});
+
+/** An answer to a question, with one address. */
+function answerTo(message: Uint8Array): Uint8Array {
+  const asked = readQuestion(FIRST, 0, message);
+  return reply(asked, hosts(asked.name, ["192.0.2.7"]));
+}
+
+/** An answer to a client: as it asked, in its own capitals, with any number. */
+function passingBy(name: string, addresses: string[], ttl = 60, records = hosts(name, addresses, ttl)): Uint8Array {
+  const message = new Uint8Array();
+  return reply({ server: FIRST, at: 0, id: 4711, written: name, name, payloadSize: undefined, message }, records);
+}
+
+describe("an answer that passes by", () => {
+  beforeEach(async () => {
+    servers.answer = always(...hosts("www.example", ["192.0.2.7"], 3000));
+    resolver.setNames(
+      new Map([
+        ["www.example", new Set(["work", "personal"])],
+        ["other.example", new Set(["personal"])],
+      ]),
+    );
+    await clock.advance(100);
+    changes = [];
+  });
+
+  test("adds its addresses at once, for that client", async () => {
+    expect(resolver.observe("work", passingBy("WWW.example", ["192.0.2.8"]))).toBe(true);
+    expect(inForce("www.example", "work")).toEqual(["192.0.2.7", "192.0.2.8"]);
+    expect(inForce("www.example", "personal")).toEqual(["192.0.2.7"]);
+    expect(inForce("www.example")).toEqual(["192.0.2.7"]);
+    await clock.advance(0);
+    expect(changes).toEqual([]);
+  });
+
+  test("with addresses that are known changes nothing but their time", async () => {
+    expect(resolver.observe("work", passingBy("www.example", ["192.0.2.7"]))).toBe(false);
+    expect(resolver.observe("work", passingBy("www.example", ["192.0.2.8"]))).toBe(true);
+    await clock.advance(5 * MINUTE);
+    expect(resolver.observe("work", passingBy("www.example", ["192.0.2.8"]))).toBe(false);
+    await clock.advance(5 * MINUTE);
+    expect(inForce("www.example", "work")).toEqual(["192.0.2.7", "192.0.2.8"]);
+    await clock.advance(2 * MINUTE);
+    expect(inForce("www.example", "work")).toEqual(["192.0.2.7"]);
+    expect(changes).toEqual([["www.example"]]);
+  });
+
+  test("follows aliases within it", () => {
+    const records = [alias("www.example", "cdn.example"), ...hosts("cdn.example", ["192.0.2.9"])];
+    expect(resolver.observe("work", passingBy("www.example", [], 60, records))).toBe(true);
+    expect(inForce("www.example", "work")).toEqual(["192.0.2.7", "192.0.2.9"]);
+  });
+
+  test("about a name that is not in the client's rules means nothing, even if it is in another's", () => {
+    expect(resolver.observe("work", passingBy("other.example", ["192.0.2.8"]))).toBe(false);
+    expect(resolver.observe("work", passingBy("no.example", ["192.0.2.8"]))).toBe(false);
+    expect(inForce("other.example", "work")).toEqual([]);
+  });
+
+  test("is read with the same care as one to us", () => {
+    const good = passingBy("www.example", ["192.0.2.8"]);
+    const refused = [
+      good.subarray(0, 20),
+      Uint8Array.from([...good, 0]),
+      good.with(2, good[2] & 0x7f),
+      good.with(3, (good[3] & 0xf0) | 3),
+      good.with(26, 28),
+      passingBy("www.example", [], 60, hosts("bad.example", ["192.0.2.8"])),
+      passingBy("www.example", [], 60, [alias("www.example", "www.example")]),
+      new Uint8Array(),
+    ];
+    expect(refused.map((message) => resolver.observe("work", message))).toEqual(refused.map(() => false));
+    expect(inForce("www.example", "work")).toEqual(["192.0.2.7"]);
+  });
+
+  test("is forgotten when the client's rules have the name no more", () => {
+    resolver.observe("work", passingBy("www.example", ["192.0.2.8"]));
+    resolver.setNames(new Map([["www.example", new Set(["personal"])]]));
+    resolver.setNames(new Map([["www.example", new Set(["work"])]]));
+    expect(inForce("www.example", "work")).toEqual(["192.0.2.7"]);
+  });
+
+  test("by the thousand leaves a bounded number of addresses", () => {
+    for (let i = 0; i < 5000; i++) resolver.observe("work", passingBy("www.example", [formatAddress(0x0b000000 + i)]));
+    expect(inForce("www.example", "work").length).toBeLessThanOrEqual(257);
+  });
+});
+
+describe("storms", () => {
+  const NAMES = Array.from({ length: 2000 }, (_, i) => `n${i}.example`);
+
+  test("of new names are spread over time, and all are asked for", async () => {
+    servers.answer = (asked) => reply(asked, hosts(asked.name, ["192.0.2.7"], 3600));
+    use(...NAMES);
+    for (let second = 0; second < 10; second++) {
+      const before = servers.asked.length;
+      await clock.advance(1000);
+      expect(servers.asked.length - before).toBeLessThanOrEqual(PACE.atOnce + 1000 / PACE.spacing);
+    }
+    expect(servers.asked).toHaveLength(NAMES.length);
+    expect(servers.mostUnderWay).toBeLessThanOrEqual(PACE.atOnce);
+    expect(NAMES.flatMap((name) => inForce(name))).toHaveLength(NAMES.length);
+  });
+
+  test("of names whose servers are dead keep few questions under way, and slow down", async () => {
+    resolver.setServers([FIRST, SECOND]);
+    use(...NAMES.slice(0, 200));
+    await clock.advance(HOUR);
+    expect(servers.mostUnderWay).toBeLessThanOrEqual(PACE.atOnce);
+    const before = servers.asked.length;
+    await clock.advance(HOUR);
+    expect((servers.asked.length - before) / 200).toBeLessThan(2 * 17);
+  });
+
+  test("of refreshes don't come together: what was asked at once is asked apart later", async () => {
+    servers.answer = (asked) => reply(asked, hosts(asked.name, ["192.0.2.7"], 3600));
+    use(...NAMES.slice(0, 32));
+    await clock.advance(6 * HOUR);
+    const late = servers.asked.slice(-32).map(({ at }) => at);
+    expect(Math.max(...late) - Math.min(...late)).toBeGreaterThan(5 * MINUTE);
+  });
+
+  test("end with stop: nothing is asked and no timer goes on", async () => {
+    servers.answer = (asked) => reply(asked, hosts(asked.name, ["192.0.2.7"], 1));
+    use(...NAMES);
+    await clock.advance(1000);
+    resolver.stop();
+    await clock.advance(PATIENCE);
+    const before = servers.asked.length;
+    await clock.advance(HOUR);
+    expect(servers.asked).toHaveLength(before);
+    expect(clock.pending).toBe(0);
+  });
+});
+
+test("addresses are numbers as the dataplane has them", async () => {
+  servers.answer = always(...hosts("www.example", ["255.255.255.255", "0.0.0.1", "128.0.0.0"]));
+  use("www.example");
+  await clock.advance(100);
+  expect(resolver.addressesOf("www.example")).toEqual([1, 0x80000000, 0xffffffff]);
+  expect(parseAddress("128.0.0.0")).toBe(0x80000000);
+});

@@ -1,0 +1,138 @@
+// What rules become: matches, as the time and the addresses of names have it, and nothing at all where they are in error.
+import { describe, expect, test } from "bun:test";
+import type { Match } from "../../src/dataplane/rules/match.ts";
+import { compileRuleset, DROP_ALL } from "../../src/dataplane/rules/ruleset.ts";
+import { type Circumstances, compileTexts, matchesOf, nextExpiry } from "../../src/rules/compile.ts";
+import { parseRule, type Rule } from "../../src/rules/parse.ts";
+
+const SERVERS = [0x0a8b0101, 0x0a8b0102];
+const NAMES = new Map([
+  ["www.example.org", [0xc0000250, 0xc0000251, 0xc0000250]],
+  ["dns.example.org", [0xc0000250, 0x0a8b0102]],
+]);
+const NOW: Circumstances = { dns: SERVERS, now: 1700000000, addressesOf: (name) => NAMES.get(name) ?? [] };
+
+const ANY: Match = {
+  rule: 7,
+  accept: true,
+  address: 0,
+  prefix: 0,
+  protocol: 0,
+  portLow: 0,
+  portHigh: 65535,
+  icmpType: -1,
+};
+
+function ruleOf(text: string): Rule {
+  const result = parseRule(text);
+  if (!result.ok) throw new Error(result.error);
+  return result.rule;
+}
+
+function matches(text: string, circumstances: Partial<Circumstances> = {}): Match[] {
+  return matchesOf(ruleOf(text), 7, { ...NOW, ...circumstances });
+}
+
+describe("a rule's matches", () => {
+  test("of an action alone: everything", () => {
+    expect(matches("action=accept")).toEqual([ANY]);
+    expect(matches("action=drop")).toEqual([{ ...ANY, accept: false }]);
+    expect(matches("action=drop comment=of no matter")).toEqual([{ ...ANY, accept: false }]);
+  });
+
+  test("of a destination, protocol, ports or ICMP type: one", () => {
+    expect(matches("action=accept dst4=192.0.2.9/28")).toEqual([{ ...ANY, address: 0xc0000200, prefix: 28 }]);
+    expect(matches("action=accept proto=tcp")).toEqual([{ ...ANY, protocol: 6 }]);
+    expect(matches("action=accept proto=udp dstports=5-9")).toEqual([
+      { ...ANY, protocol: 17, portLow: 5, portHigh: 9 },
+    ]);
+    expect(matches("action=accept proto=icmp icmptype=8")).toEqual([{ ...ANY, protocol: 1, icmpType: 8 }]);
+  });
+
+  test("of ports without a protocol: TCP and UDP", () => {
+    expect(matches("action=accept dstports=443")).toEqual([
+      { ...ANY, protocol: 6, portLow: 443, portHigh: 443 },
+      { ...ANY, protocol: 17, portLow: 443, portHigh: 443 },
+    ]);
+  });
+
+  test("of specialtarget=dns: port 53 of each server, by the protocols and the destination asked for", () => {
+    const both = SERVERS.flatMap((address) =>
+      [6, 17].map((protocol) => ({ ...ANY, address, prefix: 32, protocol, portLow: 53, portHigh: 53 })),
+    );
+    expect(matches("action=accept specialtarget=dns")).toEqual(both);
+    expect(matches("action=accept specialtarget=dns dstports=53-53")).toEqual(both);
+    expect(matches("action=accept specialtarget=dns proto=udp dst4=10.139.1.2")).toEqual(both.slice(3));
+    expect(matches("action=accept specialtarget=dns proto=udp dsthost=dns.example.org")).toEqual(both.slice(3));
+  });
+
+  test("of specialtarget=dns with another port, another destination or no server: none", () => {
+    for (const more of ["dstports=54", "dstports=53-54", "dst4=10.0.0.0/24", "dsthost=www.example.org"]) {
+      expect(matches(`action=accept specialtarget=dns ${more}`)).toEqual([]);
+    }
+    expect(matches("action=accept specialtarget=dns", { dns: [] })).toEqual([]);
+  });
+
+  test("of a host name: one for each of its addresses and protocols, and none as long as it has no address", () => {
+    const [one, other] = [0xc0000250, 0xc0000251].map((address) => ({ ...ANY, address, prefix: 32, portLow: 80 }));
+    expect(matches("action=accept dsthost=WWW.example.org. dstports=80-65535")).toEqual([
+      { ...one, protocol: 6 },
+      { ...one, protocol: 17 },
+      { ...other, protocol: 6 },
+      { ...other, protocol: 17 },
+    ]);
+    expect(matches("action=accept dsthost=example.org")).toEqual([]);
+    expect(matches("action=drop dsthost=example.org")).toEqual([]);
+  });
+
+  test("of an IPv6 destination: none", () => {
+    expect(matches("action=accept dst6=::/0")).toEqual([]);
+  });
+
+  test("end when the rule expires", () => {
+    expect(matches("action=accept expire=1700000000", { now: 1699999999.999 })).toEqual([ANY]);
+    expect(matches("action=accept expire=1700000000", { now: 1700000000 })).toEqual([]);
+    expect(matches("action=drop expire=0")).toEqual([]);
+  });
+});
+
+test("the next expiry is the earliest that is still to come", () => {
+  const rules = [30, 10, 20, undefined].map((expire) => ruleOf(`action=drop${expire ? ` expire=${expire}` : ""}`));
+  expect([0, 9.9, 10, 15, 29.5, 30, 31].map((now) => nextExpiry(rules, now))).toEqual([
+    10,
+    10,
+    20,
+    20,
+    30,
+    undefined,
+    undefined,
+  ]);
+  expect(nextExpiry([], 0)).toBeUndefined();
+});
+
+describe("the rules of a client", () => {
+  test("become its ruleset", () => {
+    const texts = ["action=accept dst4=192.0.2.9/28", "action=drop expire=1", "action=drop"];
+    expect(compileTexts(texts, "accept", NOW)).toEqual({
+      ruleset: compileRuleset(
+        [
+          { ...ANY, rule: 1, address: 0xc0000200, prefix: 28 },
+          { ...ANY, rule: 3, accept: false },
+        ],
+        true,
+      ),
+      errors: [],
+    });
+  });
+
+  test("drop everything when one is in error, whatever the others and the policy are", () => {
+    const texts = ["action=accept", "action=acept", "action=accept dst6=::1", "action=drop"];
+    expect(compileTexts(texts, "accept", NOW)).toEqual({
+      ruleset: DROP_ALL,
+      errors: [
+        'rule 2: action "acept" is not an action (write accept or drop)',
+        "rule 3: dst6 is not for a client with an IPv4 address (write dst4, or leave the rule out)",
+      ],
+    });
+  });
+});

@@ -1,0 +1,357 @@
+// `firebreak explain`: what it says of rules and packets, and that it is what the dataplane does.
+import { describe, expect, test } from "bun:test";
+import { fileURLToPath } from "node:url";
+import { ip } from "../../lab/frames.ts";
+import { Random } from "../../lab/random.ts";
+import { randomMatches, randomPacket } from "../../lab/rulesets.ts";
+import { type Config, parseConfig } from "../../src/config/config.ts";
+import { ANY_ICMP_TYPE, type Match } from "../../src/dataplane/rules/match.ts";
+import { judge } from "../../src/dataplane/rules/ruleset.ts";
+import { type Circumstances, compileRules } from "../../src/rules/compile.ts";
+import { type Asked, mismatch } from "../../src/rules/mismatch.ts";
+import { parseRule, type Rule } from "../../src/rules/parse.ts";
+import { explainPacket, type Names } from "../../src/verbs/explain.ts";
+
+const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
+const EXAMPLE = fileURLToPath(new URL("../config/example.toml", import.meta.url));
+
+const CONFIG = `
+[uplink]
+interface = "eth1"
+address = "192.0.2.254/24"
+gateway = "192.0.2.1"
+dns = ["192.0.2.53"]
+
+[[client]]
+name = "work"
+interface = "eth0"
+address = "10.137.0.10"
+gateway = "10.137.0.1"
+mac = "02:00:00:00:00:0a"
+rules = [
+  "action=drop dsthost=bad.example",
+  "action=accept proto=udp dst4=10.139.1.1 dstports=53",
+  "action=accept proto=tcp expire=1700000000",
+  "action=accept proto=tcp dstports=8443",
+  "action=accept dst4=10.137.0.11",
+]
+reach = ["game"]
+
+[[client]]
+name = "game"
+interface = "eth2"
+address = "10.137.0.11"
+gateway = "10.137.0.1"
+refuse = "reset"
+
+[[client]]
+name = "lan"
+interface = "eth3"
+network = "192.168.1.0/24"
+gateway = "192.168.1.1"
+refuse = "drop"
+
+[[forward]]
+proto = "tcp"
+port = 8443
+to = "lan-host"
+from = ["203.0.113.0/24"]
+
+[dns]
+redirect = { "10.139.1.1" = "192.0.2.53" }
+`.replace("lan-host", "192.168.1.10");
+
+const [WORK, GAME, LAN] = [0, 1, 2];
+const [ICMP, TCP, UDP] = [1, 6, 17];
+const NOW = 1_700_000_000;
+
+function configOf(text: string): Config {
+  const result = parseConfig(text, "firewall.toml");
+  if ("errors" in result) throw new Error(result.errors.join("\n"));
+  return result.config;
+}
+
+/** The last line: the verdict. */
+function verdictOn(client: number, protocol: number, destination: string, selector = 0, config = CONFIG): string {
+  const asked = { protocol, destination: ip(destination), selector };
+  return linesOf(configOf(config), client, asked).at(-1) ?? "";
+}
+
+function linesOf(config: Config, client: number, asked: Asked, now = NOW, names: Names = new Map()): string[] {
+  const explanation = explainPacket(config, client, asked, now, names);
+  if ("errors" in explanation) throw new Error(explanation.errors.join("\n"));
+  return explanation.lines;
+}
+
+function firebreak(...args: string[]) {
+  const { exitCode, stdout, stderr } = Bun.spawnSync([process.execPath, MAIN, ...args]);
+  return { exitCode, stdout: stdout.toString(), stderr: stderr.toString() };
+}
+
+function explainExample(...args: string[]) {
+  return firebreak("explain", "--config", EXAMPLE, ...args);
+}
+
+describe("explain", () => {
+  test("prints each rule with match or its first predicate that fails, and the verdict", () => {
+    expect(explainExample("--client", "work", "tcp", "93.184.216.34:443")).toEqual({
+      exitCode: 0,
+      stderr: "",
+      stdout: `rule 1: action=accept proto=tcp dstports=443: match
+rule 2: action=accept dst4=192.0.2.0/28 proto=udp dstports=53: no: destination is not in 192.0.2.0/28
+rule 3: action=accept proto=icmp icmptype=8: no: protocol is not icmp
+accepted by rule 1
+`,
+    });
+    expect(explainExample("--client", "work", "icmp", "192.0.2.3", "13")).toEqual({
+      exitCode: 0,
+      stderr: "",
+      stdout: `rule 1: action=accept proto=tcp dstports=443: no: protocol is not tcp
+rule 2: action=accept dst4=192.0.2.0/28 proto=udp dstports=53: no: protocol is not udp
+rule 3: action=accept proto=icmp icmptype=8: no: ICMP type is not 8
+refused by policy, answered with ICMP "administratively prohibited"
+`,
+    });
+  });
+
+  test("takes packets of every kind", () => {
+    const last = (...packet: string[]) =>
+      explainExample("--client", "work", ...packet)
+        .stdout.trimEnd()
+        .split("\n")
+        .at(-1);
+    expect(last("udp", "192.0.2.3:53")).toBe("accepted by rule 2");
+    expect(last("icmp", "8.8.8.8")).toBe("accepted by rule 3");
+    expect(last("icmp", "8.8.8.8", "8")).toBe("accepted by rule 3");
+    expect(last("proto", "47", "8.8.8.8")).toBe('refused by policy, answered with ICMP "administratively prohibited"');
+    expect(last("tcp", "10.137.0.1:22")).toBe(
+      'dropped: to the firewall itself, answered with ICMP "host administratively prohibited"; no rule is asked',
+    );
+  });
+
+  test("takes addresses of host names, and says which rules come too late", () => {
+    const asked = { protocol: TCP, destination: ip("198.51.100.7"), selector: 8443 };
+    const names = new Map([["bad.example", [ip("198.51.100.6"), ip("198.51.100.7")]]]);
+    expect(linesOf(configOf(CONFIG), WORK, asked, NOW, names)).toEqual([
+      "rule 1: action=drop dsthost=bad.example: match",
+      "rule 2: action=accept dst4=10.139.1.1/32 proto=udp dstports=53: no: destination is not 10.139.1.1",
+      "rule 3: action=accept proto=tcp expire=1700000000: no: it expired at 2023-11-14T22:13:20Z",
+      "rule 4: action=accept proto=tcp dstports=8443: match, but rule 1 comes first",
+      "rule 5: action=accept dst4=10.137.0.11/32: no: destination is not 10.137.0.11",
+      'refused by rule 1, answered with ICMP "administratively prohibited"',
+    ]);
+    expect(linesOf(configOf(CONFIG), WORK, asked, NOW - 1)).toEqual([
+      "rule 1: action=drop dsthost=bad.example: no: bad.example has no address here, so that the rule matches nothing",
+      "rule 2: action=accept dst4=10.139.1.1/32 proto=udp dstports=53: no: destination is not 10.139.1.1",
+      "rule 3: action=accept proto=tcp expire=1700000000: match",
+      "rule 4: action=accept proto=tcp dstports=8443: match, but rule 3 comes first",
+      "rule 5: action=accept dst4=10.137.0.11/32: no: destination is not 10.137.0.11",
+      "accepted by rule 3",
+    ]);
+  });
+
+  test("says what becomes of packets that come to no rule", () => {
+    const asked = "; no rule is asked";
+    expect(verdictOn(WORK, ICMP, "10.137.0.1", 8)).toBe(`answered with an echo reply${asked}`);
+    expect(verdictOn(LAN, TCP, "192.0.2.254", 80)).toBe(
+      `dropped: to the firewall itself, answered with ICMP "host administratively prohibited"${asked}`,
+    );
+    expect(verdictOn(GAME, UDP, "10.137.0.10", 5)).toBe(`dropped: to another client, not answered${asked}`);
+    for (const nowhere of ["127.0.0.1", "224.0.0.1", "255.255.255.255", "169.254.1.1", "192.0.2.255", "0.0.0.0"]) {
+      expect(verdictOn(WORK, UDP, nowhere, 5)).toBe(`dropped: destination not routable, not answered${asked}`);
+    }
+    expect(verdictOn(WORK, ICMP, "8.8.8.8", 0)).toBe(`dropped: unsolicited, not answered${asked}`);
+    expect(verdictOn(WORK, ICMP, "8.8.8.8", 3)).toBe(
+      `dropped: ICMP error that belongs to no flow, not answered${asked}`,
+    );
+    expect(verdictOn(WORK, ICMP, "8.8.8.8", 5)).toBe(`dropped: ICMP type not handled, not answered${asked}`);
+  });
+
+  test("says how a refused packet is answered", () => {
+    expect(verdictOn(GAME, TCP, "8.8.8.8", 80)).toBe("refused by policy, answered with RST");
+    expect(verdictOn(GAME, UDP, "8.8.8.8", 80)).toBe(
+      'refused by policy, answered with ICMP "administratively prohibited"',
+    );
+    expect(verdictOn(LAN, TCP, "8.8.8.8", 80)).toBe("refused by policy, not answered");
+  });
+
+  test("says where else an accepted packet goes, and what else becomes of it", () => {
+    expect(verdictOn(WORK, UDP, "10.139.1.1", 53)).toBe("accepted by rule 2, and sent to 192.0.2.53:53 instead");
+    expect(verdictOn(WORK, UDP, "10.137.0.11", 9)).toBe("accepted by rule 5");
+    // To a forwarded port of our own address, from one who may not use it; and from one who may.
+    const hairpin = verdictOn(WORK, TCP, "192.0.2.254", 8443);
+    expect(hairpin).toBe(
+      'dropped: to the firewall itself, answered with ICMP "host administratively prohibited"; no rule is asked',
+    );
+    const open = CONFIG.replace(/from = .*\n/, "");
+    expect(verdictOn(WORK, TCP, "192.0.2.254", 8443, open)).toBe("accepted by rule 4");
+  });
+});
+
+const BASE = ["--client", "work"];
+const PACKET = "a packet is tcp ADDRESS:PORT, udp ADDRESS:PORT, icmp ADDRESS [TYPE] or proto NUMBER ADDRESS";
+const USAGE: [string[], string][] = [
+  [[], "needs --client NAME"],
+  [BASE, PACKET],
+  [[...BASE, "tcp"], PACKET],
+  [[...BASE, "sctp", "1.2.3.4:5"], PACKET],
+  [[...BASE, "tcp", "1.2.3.4:5", "6"], PACKET],
+  [[...BASE, "icmp", "1.2.3.4", "5", "6"], PACKET],
+  [[...BASE, "proto", "47"], PACKET],
+  [[...BASE, "proto", "17", "1.2.3.4"], `protocol 17 is udp: ${PACKET}`],
+  [[...BASE, "proto", "256", "1.2.3.4"], '"256" is not an IP protocol, 0 to 255'],
+  [[...BASE, "tcp", "1.2.3.4"], '"" is not a port, 0 to 65535'],
+  [[...BASE, "tcp", "1.2.3.4:http"], '"http" is not a port, 0 to 65535'],
+  [[...BASE, "udp", "1.2.3.4:65536"], '"65536" is not a port, 0 to 65535'],
+  [[...BASE, "udp", "2001:db8::1"], '"2001:db8::1" is not ADDRESS:PORT'],
+  [[...BASE, "udp", "www.example.org:53"], '"www.example.org" is not an IPv4 address'],
+  [[...BASE, "icmp", "1.2.3.4", "256"], '"256" is not an ICMP type, 0 to 255'],
+  [["--client", "home", "icmp", "1.2.3.4"], '--client "home" names no client (write one of these: work, lan)'],
+  [
+    [...BASE, "--resolve", "a.example=1.2.3.4", "icmp", "1.2.3.4"],
+    '--resolve "a.example=1.2.3.4": client work has no rule with that host',
+  ],
+];
+
+describe("explain refuses", () => {
+  test.each(USAGE)("the arguments %j", (args, error) => {
+    const stderr = `firebreak: explain: ${error} (see firebreak explain --help)\n`;
+    expect(explainExample(...args)).toEqual({ exitCode: 2, stdout: "", stderr });
+  });
+
+  test("to go without a configuration, or with a bad one", () => {
+    expect(firebreak("explain", "--client", "work", "icmp", "1.2.3.4")).toEqual({
+      exitCode: 2,
+      stdout: "",
+      stderr: "firebreak: explain: needs --config FILE (see firebreak explain --help)\n",
+    });
+    expect(firebreak("explain", "--config", "/nonexistent", "--client", "work", "icmp", "1.2.3.4")).toEqual({
+      exitCode: 2,
+      stdout: "",
+      stderr: "/nonexistent: can't be read: ENOENT: no such file or directory\n",
+    });
+  });
+});
+
+const CIRCUMSTANCES: Circumstances = {
+  dns: [ip("10.139.1.1"), ip("10.139.1.2")],
+  now: NOW,
+  addressesOf: (name) => (name === "www.example" ? [ip("192.0.2.80"), ip("192.0.2.81")] : []),
+};
+
+/** A rule without its action, a packet, and what keeps them from matching. */
+const REASONS: [string, Asked, string | undefined][] = [
+  ["", packet(47, "1.2.3.4"), undefined],
+  ["dst6=::1", packet(TCP, "1.2.3.4", 80), "destination is not an IPv6 address"],
+  ["dst4=1.2.3.0/30", packet(TCP, "1.2.3.4", 80), "destination is not in 1.2.3.0/30"],
+  ["dst4=1.2.3.4/30", packet(TCP, "1.2.3.7", 80), undefined],
+  ["dst4=1.2.3.5", packet(TCP, "1.2.3.4", 80), "destination is not 1.2.3.5"],
+  ["dsthost=www.example", packet(TCP, "192.0.2.81", 80), undefined],
+  [
+    "dsthost=www.example",
+    packet(TCP, "1.2.3.4", 80),
+    "destination is no address of www.example, which has 192.0.2.80, 192.0.2.81",
+  ],
+  [
+    "dsthost=mail.example",
+    packet(TCP, "1.2.3.4", 80),
+    "mail.example has no address here, so that the rule matches nothing",
+  ],
+  ["specialtarget=dns", packet(UDP, "10.139.1.2", 53), undefined],
+  [
+    "specialtarget=dns",
+    packet(UDP, "10.139.1.3", 53),
+    "destination is no name server of the uplink, which has 10.139.1.1, 10.139.1.2",
+  ],
+  ["specialtarget=dns", packet(TCP, "10.139.1.1", 54), "port is not 53"],
+  ["specialtarget=dns", packet(ICMP, "10.139.1.1", 8), "protocol is neither tcp nor udp"],
+  ["specialtarget=dns proto=udp", packet(TCP, "10.139.1.1", 53), "protocol is not udp"],
+  [
+    "specialtarget=dns dstports=53-54",
+    packet(TCP, "10.139.1.1", 53),
+    "dstports is not port 53 alone, so that the rule matches nothing",
+  ],
+  ["proto=tcp", packet(TCP, "1.2.3.4", 0), undefined],
+  ["proto=tcp", packet(UDP, "1.2.3.4", 80), "protocol is not tcp"],
+  ["dstports=80-81", packet(UDP, "1.2.3.4", 81), undefined],
+  ["dstports=80-81", packet(UDP, "1.2.3.4", 82), "port is not in 80-81"],
+  ["dstports=80", packet(TCP, "1.2.3.4", 81), "port is not 80"],
+  ["dstports=80", packet(132, "1.2.3.4"), "protocol is neither tcp nor udp"],
+  ["proto=icmp", packet(ICMP, "1.2.3.4", 13), undefined],
+  ["proto=icmp icmptype=8", packet(ICMP, "1.2.3.4", 13), "ICMP type is not 8"],
+  ["expire=1700000001", packet(ICMP, "1.2.3.4", 13), undefined],
+  ["dst4=9.9.9.9 expire=0", packet(ICMP, "1.2.3.4", 13), "it expired at 1970-01-01T00:00:00Z"],
+];
+
+function packet(protocol: number, destination: string, selector = 0): Asked {
+  return { protocol, destination: ip(destination), selector };
+}
+
+test.each(REASONS)("a rule with %j and the packet %j", (text, asked, reason) => {
+  const result = parseRule(`action=accept ${text}`.trimEnd());
+  if (!result.ok) throw new Error(result.error);
+  expect(mismatch(result.rule, asked, CIRCUMSTANCES)).toBe(reason);
+});
+
+/** The match as a rule, or one that says more or less of it. */
+function ruleLike(match: Match, random: Random): Rule {
+  const proto = ([ICMP, TCP, UDP] as const).indexOf(match.protocol);
+  const { portLow: low, portHigh: high, icmpType } = match;
+  const hasPorts = proto > 0 && !(low === 0 && high === 65535);
+  const isDns = proto !== 0 && random.chance(0.1);
+  const target = random.chance(0.1) ? { dsthost: random.pick(["www.example", "mail.example"]) } : undefined;
+  const leavesProtoOut = (hasPorts || isDns) && random.chance(0.2);
+  return {
+    action: match.accept ? "accept" : "drop",
+    ...(target ?? (random.chance(0.9) && { dst4: { address: match.address, prefix: match.prefix } })),
+    ...(proto >= 0 && !leavesProtoOut && { proto: (["icmp", "tcp", "udp"] as const)[proto] }),
+    ...(isDns && { specialtarget: "dns" as const }),
+    ...(hasPorts && { dstports: { low, high } }),
+    ...(icmpType !== ANY_ICMP_TYPE && { icmptype: icmpType }),
+    ...(random.chance(0.1) && { expire: NOW + random.pick([-1, 0, 1]) }),
+  };
+}
+
+test("what is said of random rules and packets is what the rules' compiled form says", () => {
+  const random = new Random(11);
+  const seen = new Set<number>();
+  for (let round = 0; round < 2000; round++) {
+    const matches = randomMatches(random, 1 + random.below(20), random.pick([0, 8, 24]));
+    const rules = matches.map((match) => ruleLike(match, random));
+    const policy = random.pick(["accept", "drop"] as const);
+    const ruleset = compileRules(rules, policy, CIRCUMSTANCES);
+    for (let i = 0; i < 20; i++) {
+      const { protocol, destination, selector } = randomPacket(random, matches);
+      const near = random.pick([destination >>> 0, destination >>> 0, ip("10.139.1.1"), ip("192.0.2.80")]);
+      const asked = { protocol, destination: near, selector: random.chance(0.1) ? 53 : selector };
+      const first = rules.findIndex((rule) => mismatch(rule, asked, CIRCUMSTANCES) === undefined);
+      const accepts = (rules[first]?.action ?? policy) === "accept";
+      expect((first + 1) * 2 + Number(accepts)).toBe(judge(ruleset, protocol, near | 0, asked.selector));
+      seen.add(first);
+    }
+  }
+  expect(seen.size).toBeGreaterThan(10);
+});
+
+test("the verdict printed is that of the first rule that is said to match", () => {
+  const random = new Random(12);
+  const config = configOf(CONFIG);
+  let verdicts = 0;
+  for (let round = 0; round < 150; round++) {
+    const matches = randomMatches(random, 1 + random.below(8), random.pick([0, 8]));
+    const rules = matches.map((match) => ruleLike(match, random));
+    const policy = random.pick(["accept", "drop"] as const);
+    const changed = { ...config, clients: config.clients.with(GAME, { ...config.clients[GAME], rules, policy }) };
+    const { protocol, destination, selector } = randomPacket(random, matches);
+    const asked = { protocol, destination: destination >>> 0, selector };
+    const lines = linesOf(changed, GAME, asked);
+    const verdict = lines.pop() ?? "";
+    if (verdict.endsWith("; no rule is asked")) continue;
+    verdicts++;
+    const first = lines.findIndex((line) => line.endsWith(": match"));
+    const action = rules[first]?.action ?? policy;
+    const by = first < 0 ? "policy" : `rule ${first + 1}`;
+    expect(verdict).toStartWith(`${action === "accept" ? "accepted" : "refused"} by ${by}`);
+  }
+  expect(verdicts).toBeGreaterThan(75);
+});

@@ -1,0 +1,155 @@
+// Vchans from their keys in XenStore to their end: whatever ends the wait or the channel, nothing of it is left.
+import { beforeEach, expect, test } from "bun:test";
+import type { SharedPages } from "../../src/xen/grants.ts";
+import { formatPage, GRANTS, layOut, PAGE, VchanEnd } from "../../src/xen/vchan.ts";
+import { Xen } from "../../src/xen/xen.ts";
+import { XenStore } from "../../src/xen/xenstore.ts";
+import { XenStoreDouble } from "../support/xenstore-double.ts";
+
+const DOM0 = 0;
+const KEYS = "data/vchan/0/513";
+const OFFER = "/local/domain/0/data/vchan/5/513";
+const CALLED_OFF = "called off";
+
+/** The machine's pages, by grant reference, and its event channels. */
+class Machine {
+  readonly memory = new Uint8Array(64 * PAGE);
+  private pages = 1;
+  private ports = 0;
+  readonly fired = new Map<number, () => void>();
+  held = 0;
+
+  map(_: number, references: readonly number[]): SharedPages {
+    const [first = 0] = references;
+    return this.share(first, references.length);
+  }
+
+  grant(_: number, count: number): { pages: SharedPages; references: number[] } {
+    const first = this.pages;
+    this.pages += count;
+    return { pages: this.share(first, count), references: Array.from({ length: count }, (__, i) => first + i) };
+  }
+
+  bindUnbound(_: number, fired: () => void): number {
+    this.fired.set(++this.ports, fired);
+    return this.ports;
+  }
+
+  bindInterdomain(domain: number, _: number, fired: () => void): number {
+    return this.bindUnbound(domain, fired);
+  }
+
+  notify(): void {}
+
+  unbind(port: number): void {
+    this.fired.delete(port);
+  }
+
+  private share(first: number, count: number): SharedPages {
+    this.held++;
+    const bytes = this.memory.subarray(first * PAGE, (first + count) * PAGE);
+    return { bytes, clearAtEnd: () => {}, release: () => this.held-- };
+  }
+}
+
+let store: XenStoreDouble;
+let machine: Machine;
+let xen: Xen;
+let reasons: string[];
+let end: AbortController;
+
+const handler = { received: () => {}, closed: (reason: string) => reasons.push(reason) };
+
+beforeEach(() => {
+  store = new XenStoreDouble();
+  store.put("domid", "5");
+  machine = new Machine();
+  const client = new XenStore(store.connect, (error) => {
+    throw error;
+  });
+  xen = new Xen(client, machine, machine);
+  reasons = [];
+  end = new AbortController();
+});
+
+async function settle(): Promise<void> {
+  for (let turn = 0; turn < 40; turn++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+function left(): unknown {
+  const keys = [`${KEYS}/ring-ref`, `${KEYS}/event-channel`, KEYS].filter((path) => store.get(path) !== undefined);
+  return { keys, pages: machine.held, ports: machine.fired.size, watches: store.watched };
+}
+
+const NOTHING = { keys: [], pages: 0, ports: 0, watches: 0 };
+
+/** Dom0 serves the port: it has the pages from 32 on. */
+function offer(): Uint8Array {
+  const page = machine.memory.subarray(32 * PAGE, 33 * PAGE);
+  formatPage(page, 12, 12);
+  new DataView(page.buffer, page.byteOffset).setUint32(GRANTS, 33, true);
+  new DataView(page.buffer, page.byteOffset).setUint32(GRANTS + 4, 34, true);
+  store.put(`${OFFER}/ring-ref`, "32");
+  store.put(`${OFFER}/event-channel`, "7");
+  return page;
+}
+
+test("a channel that we serve has its keys until its client has come", async () => {
+  await xen.serve(DOM0, 513, handler, end.signal);
+  expect([store.get(`${KEYS}/ring-ref`), store.get(`${KEYS}/event-channel`)]).toEqual(["1", "1"]);
+  const memory = layOut(machine.memory.subarray(PAGE, 2 * PAGE), 12, 12, machine.memory.subarray(2 * PAGE, 4 * PAGE));
+  new VchanEnd(memory, "client", () => machine.fired.get(1)?.());
+  await settle();
+  expect(left()).toEqual({ keys: [], pages: 1, ports: 1, watches: 0 });
+  end.abort(new Error(CALLED_OFF));
+  expect([reasons, left(), machine.memory[PAGE + 21]]).toEqual([[CALLED_OFF], NOTHING, 0]);
+});
+
+test("a channel that nobody comes to leaves nothing when it is called off", async () => {
+  await xen.serve(DOM0, 513, handler, end.signal);
+  end.abort(new Error(CALLED_OFF));
+  await settle();
+  expect([reasons, left()]).toEqual([[CALLED_OFF], NOTHING]);
+});
+
+test("nor does one that is called off while its keys are being written", async () => {
+  for (const turns of [0, 1, 2, 3, 4, 5, 6]) {
+    const signal = new AbortController();
+    const serving = xen.serve(DOM0, 513, handler, signal.signal);
+    for (let turn = 0; turn < turns; turn++) await new Promise((resolve) => setImmediate(resolve));
+    signal.abort(new Error(CALLED_OFF));
+    await serving;
+    await settle();
+    expect(left()).toEqual(NOTHING);
+  }
+});
+
+test("a wait for a server ends when it is called off, and nothing is left of it", async () => {
+  const outcome = xen.connect(DOM0, 513, handler, end.signal).catch(String);
+  await settle();
+  expect(left()).toEqual({ ...NOTHING, watches: 1 });
+  end.abort(new Error(CALLED_OFF));
+  expect(await outcome).toBe(`Error: ${CALLED_OFF}`);
+  await settle();
+  expect([reasons, left()]).toEqual([[], NOTHING]);
+  offer();
+  await settle();
+  expect(left()).toEqual(NOTHING);
+});
+
+test("a wait that is called off before it began, too", async () => {
+  offer();
+  end.abort(new Error(CALLED_OFF));
+  expect(await xen.connect(DOM0, 513, handler, end.signal).catch(String)).toBe(`Error: ${CALLED_OFF}`);
+  await settle();
+  expect(left()).toEqual(NOTHING);
+});
+
+test("a channel that we are the client of ends when it is called off: the server sees us gone", async () => {
+  const page = offer();
+  await xen.connect(DOM0, 513, handler, end.signal);
+  await settle();
+  expect([page[20], left()]).toEqual([1, { keys: [], pages: 2, ports: 1, watches: 0 }]);
+  end.abort(new Error(CALLED_OFF));
+  expect([page[20], reasons, left()]).toEqual([0, [CALLED_OFF], NOTHING]);
+});
