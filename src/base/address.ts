@@ -1,9 +1,10 @@
 // Text of IPv4 and MAC addresses, at the edges only: inside the program an IPv4 address is an unsigned 32-bit number in
 // host order and a MAC address six bytes in wire order. One way of writing each is accepted, so that nobody has to
 // guess what 010.1.1.1 or 10.1 means.
+
 import { isIPv6 } from "node:net";
 import ipaddr from "ipaddr.js";
-import { maskOf } from "../dataplane/rules/ruleset.ts";
+import { maskOf } from "../wire/ipv4.ts";
 
 export interface Prefix {
   /** As it was written: bits behind the prefix may be set. */

@@ -10,8 +10,9 @@ import {
   type Prefix,
 } from "../base/address.ts";
 import { quote } from "../base/quote.ts";
-import type { ClientDraft, UplinkDraft } from "./config.ts";
+import type { ClientDraft } from "./clients.ts";
 import type { Table } from "./toml-table.ts";
+import type { UplinkDraft } from "./uplink.ts";
 
 /** How one part of the configuration uses an interface. */
 export interface InterfaceUse {

@@ -4,8 +4,9 @@ import { overlap, type Prefix } from "../base/address.ts";
 import { quote } from "../base/quote.ts";
 import type { Redirect } from "../dataplane/settings.ts";
 import { edgeOf } from "./checks.ts";
-import type { ClientDraft, UplinkDraft } from "./config.ts";
+import type { ClientDraft } from "./clients.ts";
 import { bad, isTable, type Reading, type Report, show, Table, type TomlTable, type TomlValue } from "./toml-table.ts";
+import type { UplinkDraft } from "./uplink.ts";
 import { readHost, readTable } from "./values.ts";
 
 /** Packets to link-local addresses are not routed (RFC 3927 section 2.7). */

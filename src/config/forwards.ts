@@ -3,7 +3,7 @@
 import { formatPrefix, overlap, type Prefix, parseAddress } from "../base/address.ts";
 import { formatPorts, type PortRange } from "../rules/parse.ts";
 import { edgeOf } from "./checks.ts";
-import type { ClientDraft } from "./config.ts";
+import type { ClientDraft } from "./clients.ts";
 import { bad, good, type Reading, type Table, type TomlValue } from "./toml-table.ts";
 import { integerReader, readPorts, readSource, readTransport, type Transport } from "./values.ts";
 

@@ -3,10 +3,8 @@
 
 import { formatPrefix, networkOf, overlap, type Prefix, parseAddress, parseMac, parsePrefix } from "../base/address.ts";
 import type { ClientSettings } from "../dataplane/settings.ts";
-import { type PortRange, parsePorts } from "../rules/parse.ts";
+import { type Policy, type PortRange, parsePorts } from "../rules/parse.ts";
 import { bad, good, isTable, type Reading, type TomlTable, type TomlValue } from "./toml-table.ts";
-
-export type Policy = "accept" | "drop";
 
 /** Who may send to a mapping: those it was used with, or anyone (RFC 4787 section 5). */
 export type Filtering = "address-and-port-dependent" | "endpoint-independent";

@@ -1,8 +1,9 @@
 // Control's handle on the dataplane's thread: starts it, posts commands, hears reports.
+
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import { log } from "../base/log.ts";
 import { type PacketSocket, PacketSockets } from "../dataplane/io/packet-sockets.ts";
-import type { Command, Report, Start } from "../dataplane/io/worker.ts";
+import type { Command, Report, Start } from "../dataplane/io/protocol.ts";
 import {
   flowRecordsAt,
   KernelCounters,

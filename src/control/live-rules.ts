@@ -2,7 +2,8 @@
 // that it concerns get their rules compiled anew; everything else about them stays as the settings in force have it.
 
 import type { Clock } from "../base/clock.ts";
-import type { ClientConfig, Config } from "../config/config.ts";
+import type { ClientConfig } from "../config/clients.ts";
+import type { Config } from "../config/config.ts";
 import type { ClientSettings, Settings } from "../dataplane/settings.ts";
 import type { NameServers } from "../names/dns-lookup.ts";
 import { Resolver } from "../names/resolver.ts";

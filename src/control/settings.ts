@@ -4,8 +4,10 @@
 import { formatMac } from "../base/address.ts";
 import { quote } from "../base/quote.ts";
 import { type InterfaceUse, interfaceConflict } from "../config/checks.ts";
-import type { ClientConfig, Config, InterfaceReference, UplinkConfig } from "../config/config.ts";
+import type { ClientConfig } from "../config/clients.ts";
+import type { Config } from "../config/config.ts";
 import type { ForwardConfig } from "../config/forwards.ts";
+import type { InterfaceReference, UplinkConfig } from "../config/uplink.ts";
 import type { ClientSettings, ForwardSettings, InterfaceSettings, Settings } from "../dataplane/settings.ts";
 import { type Circumstances, compileRules, IANA } from "../rules/compile.ts";
 

@@ -1,7 +1,7 @@
 // What the dataplane is doing, for people to read: frames by what became of them, and the flows.
 
 import { RING_COUNTERS } from "../dataplane/io/packet-ring.ts";
-import type { SharedState } from "../dataplane/io/worker.ts";
+import type { SharedState } from "../dataplane/io/protocol.ts";
 import type { KernelCounters } from "../dataplane/kernel/loader.ts";
 import type { Settings } from "../dataplane/settings.ts";
 import { FLOW, FLOW_WORDS } from "../dataplane/tables/flows.ts";

@@ -1,7 +1,8 @@
 // Who is where: the settings' interfaces, clients and our own addresses, laid out for look-ups without allocation.
 // Its clients' rules may change; anything else that is new makes a new one. Addresses go in and come out as int32 in host order.
+
 import { ETHERNET, macHead, macTail } from "../wire/ethernet.ts";
-import { maskOf } from "./rules/ruleset.ts";
+import { maskOf } from "../wire/ipv4.ts";
 import type { ClientSettings, Settings } from "./settings.ts";
 
 export const NOBODY = -1;

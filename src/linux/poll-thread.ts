@@ -1,21 +1,9 @@
 // A thread that waits in poll(2) for descriptors that Bun's event loop can't wait for: devices. It only says which have
 // something to read; whoever asked reads, without blocking, and asks again.
-import { type MessagePort, receiveMessageOnPort, workerData } from "node:worker_threads";
+import { receiveMessageOnPort, workerData } from "node:worker_threads";
 import { drainEvent } from "./eventfd.ts";
 import { PollSet } from "./poll.ts";
-import { STOP } from "./poller.ts";
-
-/** What the thread is started with. */
-export interface PollStart {
-  readonly descriptors: readonly number[];
-  /**
-   * Places of readable descriptors go out; each is looked at again when its place comes back. STOP ends the thread, which
-   * says it back.
-   */
-  readonly port: MessagePort;
-  /** An eventfd, signalled when there is a message. */
-  readonly wake: number;
-}
+import { type PollStart, STOP } from "./poller.ts";
 
 const FOREVER = -1;
 

@@ -3,11 +3,22 @@
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import { openEvent, signalEvent } from "./eventfd.ts";
 import { libc } from "./libc.ts";
-import type { PollStart } from "./poll-thread.ts";
 import { threadFile } from "./thread-file.ts";
 
 /** The message that ends the thread, and its last answer. */
 export const STOP = -1;
+
+/** What the thread is started with. */
+export interface PollStart {
+  readonly descriptors: readonly number[];
+  /**
+   * Places of readable descriptors go out; each is looked at again when its place comes back. STOP ends the thread, which
+   * says it back.
+   */
+  readonly port: MessagePort;
+  /** An eventfd, signalled when there is a message. */
+  readonly wake: number;
+}
 
 export interface Polled {
   readonly fd: number;

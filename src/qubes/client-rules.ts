@@ -3,8 +3,7 @@
 // In a database that is filled anew a client keeps its last rules until its own are written, or it is connected no more.
 import { parseAddress } from "../base/address.ts";
 import { quote } from "../base/quote.ts";
-import type { Policy } from "../config/values.ts";
-import { forFamily, parseRule, type Rule } from "../rules/parse.ts";
+import { forFamily, type Policy, parseRule, type Rule } from "../rules/parse.ts";
 
 /** What of QubesDB is read here. */
 export interface Database {

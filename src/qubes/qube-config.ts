@@ -1,17 +1,14 @@
 // The firewall's configuration as a qube: what QubesDB, the clients' interfaces and the uplink's come to at one moment. A
 // pure function of these; who watches them is qube.ts's business. The keys: https://www.qubes-os.org/doc/vm-interface/
+
 import { formatAddress, parseAddress } from "../base/address.ts";
 import { quote } from "../base/quote.ts";
-import {
-  type ClientConfig,
-  type Config,
-  type InterfaceReference,
-  type UplinkConfig,
-  usualLimits,
-} from "../config/config.ts";
+import { type ClientConfig, usualLimits } from "../config/clients.ts";
+import type { Config } from "../config/config.ts";
 import { readNat } from "../config/nat.ts";
 import type { QubeOptions } from "../config/qubes.ts";
 import { Report } from "../config/toml-table.ts";
+import type { InterfaceReference, UplinkConfig } from "../config/uplink.ts";
 import { type ClientRules, type Database, DROP_EVERYTHING } from "./client-rules.ts";
 
 /** A client's interface that is there to be used. */

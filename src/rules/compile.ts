@@ -2,11 +2,10 @@
 // and has to be done anew when the time or a name's addresses have changed.
 
 import { overlap, type Prefix } from "../base/address.ts";
-import type { Policy } from "../config/values.ts";
 import { ANY_ICMP_TYPE, ANY_PROTOCOL, type Match } from "../dataplane/rules/match.ts";
 import { compileRuleset, DROP_ALL, type Ruleset } from "../dataplane/rules/ruleset.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";
-import { type PortRange, parseRules, type Rule } from "./parse.ts";
+import { type Policy, type PortRange, parseRules, type Rule } from "./parse.ts";
 
 /** What rules mean depends on this, beside their text. */
 export interface Circumstances {

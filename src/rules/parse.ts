@@ -14,6 +14,9 @@ import {
 } from "../base/address.ts";
 import { quote } from "../base/quote.ts";
 
+/** What happens to packets that no rule matches. */
+export type Policy = "accept" | "drop";
+
 export interface PortRange {
   /** Both ends included, 0–65535. */
   readonly low: number;

@@ -7,11 +7,11 @@ import { formatMac } from "../base/address.ts";
 import { log } from "../base/log.ts";
 import { type Config, parseDocumentBytes, unlessQube } from "../config/config.ts";
 import { ConfigurationError, Firewall } from "../control/firewall.ts";
+import { stopAsked, untilStopped } from "../control/signals.ts";
 import { listDevices } from "../linux/interfaces.ts";
 import { libc } from "../linux/libc.ts";
 import { runQube } from "../qubes/qube.ts";
 import { XENBUS } from "../xen/xenbus.ts";
-import { stopAsked, untilStopped } from "./run.ts";
 import { UsageError, type Verb } from "./verb.ts";
 
 export interface FoundConfiguration {

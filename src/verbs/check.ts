@@ -1,11 +1,14 @@
 // `firebreak check FILE`: shows the configuration as it was understood, or all of its errors.
+
 import { parseArgs } from "node:util";
 import { formatAddress, formatMac, formatPrefix } from "../base/address.ts";
 import { formatDuration } from "../base/duration.ts";
-import { type ClientConfig, type Config, readDocument, type UplinkConfig } from "../config/config.ts";
+import type { ClientConfig } from "../config/clients.ts";
+import { type Config, readDocument } from "../config/config.ts";
 import type { ForwardConfig } from "../config/forwards.ts";
 import { TIMEOUTS } from "../config/nat.ts";
 import type { QubeOptions } from "../config/qubes.ts";
+import type { UplinkConfig } from "../config/uplink.ts";
 import type { NatSettings, Redirect, Timeouts } from "../dataplane/settings.ts";
 import { isExpired, matchesOf } from "../rules/compile.ts";
 import { formatPorts, formatRule, type Rule } from "../rules/parse.ts";

@@ -1,8 +1,10 @@
 // `firebreak explain`: what becomes of a packet that a client would send, and why.
+
 import { parseArgs } from "node:util";
 import { parseAddress } from "../base/address.ts";
 import { quote } from "../base/quote.ts";
-import { type ClientConfig, type Config, readConfig } from "../config/config.ts";
+import type { ClientConfig } from "../config/clients.ts";
+import { type Config, readConfig } from "../config/config.ts";
 import { ruleText } from "../control/flow-text.ts";
 import { configuredDevices, makeSettings } from "../control/settings.ts";
 import { VERDICT, VERDICT_NAMES } from "../dataplane/verdict.ts";

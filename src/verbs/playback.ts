@@ -4,12 +4,11 @@
 import { type FlowText, flowText } from "../control/flow-text.ts";
 import { Router } from "../dataplane/frame/router.ts";
 import { MemoryRing } from "../dataplane/memory-ring.ts";
-import { maskOf } from "../dataplane/rules/ruleset.ts";
 import type { Settings } from "../dataplane/settings.ts";
 import { FLOW, FLOW_WORDS } from "../dataplane/tables/flows.ts";
 import { VERDICT_NAMES } from "../dataplane/verdict.ts";
 import { ETHERNET } from "../wire/ethernet.ts";
-import { IPV4 } from "../wire/ipv4.ts";
+import { IPV4, maskOf } from "../wire/ipv4.ts";
 import type { CapturedFrame } from "./pcap.ts";
 
 /** Frames that came in on one interface, in the order in which they did. */

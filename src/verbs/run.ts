@@ -4,6 +4,7 @@ import { version } from "../../package.json" with { type: "json" };
 import { log } from "../base/log.ts";
 import { type Config, readConfig } from "../config/config.ts";
 import { ConfigurationError, Firewall } from "../control/firewall.ts";
+import { complain, untilStopped } from "../control/signals.ts";
 import { UsageError, type Verb } from "./verb.ts";
 
 export const run: Verb = {
@@ -43,48 +44,4 @@ async function read(file: string): Promise<Config> {
   const result = await readConfig(file);
   if ("errors" in result) throw new ConfigurationError(result.errors);
   return result.config;
-}
-
-/**
- * Serves signals until one asks to stop, then stops the firewall.
- * @param readAgain the configuration as it is now
- * @throws when the dataplane died
- */
-export async function untilStopped(firewall: Firewall, readAgain: () => Promise<Config>): Promise<void> {
-  let changes = Promise.resolve();
-  process.on("SIGHUP", () => {
-    changes = changes.then(() => reload(firewall, readAgain));
-  });
-  process.on("SIGUSR1", () => firewall.describeState().forEach(log));
-  await Promise.race([stopAsked(), firewall.failed]);
-  await changes;
-  await firewall.stop();
-  log("stopped");
-}
-
-/** Settles when a signal asks the program to stop. */
-export function stopAsked(): Promise<void> {
-  return new Promise((resolve) => {
-    for (const signal of ["SIGTERM", "SIGINT"]) process.on(signal, () => resolve());
-  });
-}
-
-/** The new configuration is in force afterwards, or, with its errors printed, the old one. */
-async function reload(firewall: Firewall, readAgain: () => Promise<Config>): Promise<void> {
-  try {
-    await firewall.apply(await readAgain());
-    log("configuration reloaded");
-  } catch (error) {
-    complain(error);
-    log("configuration not reloaded: the old one stays in force");
-  }
-}
-
-function complain(error: unknown): void {
-  const lines = error instanceof ConfigurationError ? error.errors : [`firebreak: ${messageOf(error)}`];
-  process.stderr.write(`${lines.join("\n")}\n`);
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

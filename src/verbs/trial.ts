@@ -4,12 +4,11 @@
 import { flowText } from "../control/flow-text.ts";
 import { Router } from "../dataplane/frame/router.ts";
 import { MemoryRing } from "../dataplane/memory-ring.ts";
-import { maskOf } from "../dataplane/rules/ruleset.ts";
 import type { ClientSettings, Settings } from "../dataplane/settings.ts";
 import type { Asked } from "../rules/mismatch.ts";
 import { ETHERNET, ETHERTYPE } from "../wire/ethernet.ts";
 import { ICMP, ICMP_TYPE, UNREACHABLE_CODE, writeIcmpSum } from "../wire/icmp.ts";
-import { IPV4, PROTOCOL, writeIpv4 } from "../wire/ipv4.ts";
+import { IPV4, maskOf, PROTOCOL, writeIpv4 } from "../wire/ipv4.ts";
 import { SYN, TCP, writeTcp } from "../wire/tcp.ts";
 import { UDP } from "../wire/udp.ts";
 

@@ -131,3 +131,8 @@ export function writeIpv4(
   view.setInt32(at + IPV4.DESTINATION, destination);
   view.setUint16(at + IPV4.CHECKSUM, ~sum(view, at, IPV4.HEADER_LENGTH) & 0xffff);
 }
+
+/** @returns the network mask of a prefix of 0–32 bits, as the int32 with those bits. */
+export function maskOf(prefix: number): number {
+  return prefix === 0 ? 0 : -1 << (32 - prefix);
+}

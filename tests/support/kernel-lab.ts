@@ -17,6 +17,7 @@ import {
 } from "../../lab/router-lab.ts";
 import { ENTRY_STRIDE } from "../../src/dataplane/kernel/entries.ts";
 import { flowRecordsAt, KernelCounters, loadKernelPrograms, mapFlows } from "../../src/dataplane/kernel/loader.ts";
+import { KernelPath } from "../../src/dataplane/kernel/path.ts";
 import { CONTROL } from "../../src/dataplane/kernel/programs.ts";
 import type { Settings } from "../../src/dataplane/settings.ts";
 import { interfaceIndex } from "../../src/linux/interfaces.ts";
@@ -51,7 +52,11 @@ export class KernelLab extends Lab {
   ) {
     const { maxFlows } = settings.nat;
     const flowRecords = flowRecordsAt(mapFlows(maxFlows, programs), maxFlows);
-    super({ settings, careful: true, kernel: { programs, flowRecords } });
+    super({
+      settings,
+      careful: true,
+      kernel: { makePath: (state, changes) => new KernelPath(state, changes, programs), flowRecords },
+    });
     this.control = new DataView(toArrayBuffer(pointer(programs.control), 0, CONTROL.LENGTH));
     this.entries = new Uint8Array(toArrayBuffer(pointer(programs.entries), 0, 2 * programs.flows * ENTRY_STRIDE));
     this.counters = new KernelCounters(programs);

@@ -1,9 +1,9 @@
 // The slow path: whether a packet that belongs to no flow gets one. From clients, rules decide; from the uplink, only
 // forwarded ports and mappings that are open to anyone do; everything else is answered or dropped here.
 import { ICMP_TYPE, UNREACHABLE_CODE } from "../../wire/icmp.ts";
-import { IPV4, PROTOCOL } from "../../wire/ipv4.ts";
+import { IPV4, maskOf, PROTOCOL } from "../../wire/ipv4.ts";
 import { ACK, RST, SYN, TCP } from "../../wire/tcp.ts";
-import { judge, maskOf } from "../rules/ruleset.ts";
+import { judge } from "../rules/ruleset.ts";
 import type { ForwardSettings } from "../settings.ts";
 import { FLOW_STATE, NO_FLOW, NO_MAPPING } from "../tables/flows.ts";
 import type { Refusals } from "../tables/refusals.ts";

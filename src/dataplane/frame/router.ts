@@ -8,8 +8,6 @@ import { ICMP_TYPE, UNREACHABLE_CODE } from "../../wire/icmp.ts";
 import { DONT_FRAGMENT, IPV4, PROTOCOL, TTL_DELTA } from "../../wire/ipv4.ts";
 import { clampMss, SYN, TCP, tcpHeaderLength } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
-import type { KernelPrograms } from "../kernel/loader.ts";
-import { KernelPath } from "../kernel/path.ts";
 import { isQuery, KIND, type Packet } from "../packet.ts";
 import type { Ring } from "../ring.ts";
 import type { ClientSettings, Settings } from "../settings.ts";
@@ -49,12 +47,24 @@ export interface ControlEvents {
   passing(id: number, client: number, answer: Uint8Array): void;
 }
 
+/** What the router asks of a kernel path (kernel/path.ts). It knows no more of it: tests and replay have none. */
+export interface KernelPath {
+  /** Has a flow's frames forwarded in the kernel from now on, as far as it is fit for that. As Router.enterKernelPath. */
+  enter(flow: number, isClear: (iface: number) => boolean): void;
+  /** A flow ends. */
+  leave(flow: number): void;
+  /** From now on no flow's frames are forwarded there. */
+  revoke(): void;
+  /** @param second whole seconds of the clock, as State has it */
+  setSecond(second: number): void;
+}
+
 /** What the router shares with the kernel. */
 export interface KernelSide {
   /** Memory for the flow table's records, all zero. */
   readonly flowRecords?: Int32Array;
-  /** What the kernel path consists of. */
-  readonly programs?: KernelPrograms | undefined;
+  /** Makes the kernel path, where there is to be one, over the router's tables. */
+  readonly makePath?: ((state: State, changes: RuleChanges) => KernelPath) | undefined;
 }
 
 export class Router {
@@ -103,8 +113,8 @@ export class Router {
     this.relay = new IcmpRelay(this.state);
     this.fragments = new Fragments(ring, this.state.flows);
     this.fastPath = makeFastPath(this.state, this.changes);
-    if (kernel.programs !== undefined) {
-      const kernelPath = new KernelPath(this.state, this.changes, kernel.programs);
+    const kernelPath = kernel.makePath?.(this.state, this.changes);
+    if (kernelPath !== undefined) {
       this.state.onEnd = (flow) => kernelPath.leave(flow);
       this.state.neighbours.onChange = () => kernelPath.revoke();
       this.kernelPath = kernelPath;

@@ -35,7 +35,7 @@ import {
 } from "../../linux/packet-socket.ts";
 import { PollSet } from "../../linux/poll.ts";
 import { MAX_INTERFACES, RESERVED_LENGTH, type Ring, VNET_LENGTH } from "../ring.ts";
-import type { PacketSocket } from "./packet-sockets.ts";
+import { type PacketSocket, RING_SHAPE } from "./packet-sockets.ts";
 
 /** What `next` returns when there is no frame. */
 export const NO_FRAME = -1;
@@ -61,8 +61,6 @@ export const RING_COUNTERS: readonly string[] = [
   "transmit refused",
 ];
 
-/** Of each interface's receive ring. */
-export const RING_SHAPE = { slotSize: 2048, slots: 512 };
 const SLOT_MASK = RING_SHAPE.slots - 1;
 
 /** Frames queued for one interface before they are transmitted without waiting for the flush. */

@@ -6,7 +6,9 @@ import { libc, SystemError } from "../../linux/libc.ts";
 import { openPacketSocket } from "../../linux/packet-socket.ts";
 import { attachAtIngress } from "../../linux/tc.ts";
 import type { KernelPrograms } from "../kernel/loader.ts";
-import { RING_SHAPE } from "./packet-ring.ts";
+
+/** Of each interface's receive ring. */
+export const RING_SHAPE = { slotSize: 2048, slots: 512 };
 
 /** An open socket whose slots fill, mapped or not. Two threads of one process know it by its descriptor. */
 export interface PacketSocket {

@@ -7,6 +7,7 @@ import { pointer } from "../../linux/libc.ts";
 import { ETHERNET, writeMac } from "../../wire/ethernet.ts";
 import { PROTOCOL } from "../../wire/ipv4.ts";
 import { portsTowards } from "../frame/rewrite.ts";
+import type { KernelPath as RouterKernelPath } from "../frame/router.ts";
 import type { RuleChanges } from "../frame/rule-changes.ts";
 import { DNS_PORT, type State } from "../frame/state.ts";
 import { FLOW, FLOW_STATE, FLOW_WORDS } from "../tables/flows.ts";
@@ -19,7 +20,7 @@ import { CONTROL, ENTRY, ENTRY_KEY, ENTRY_REWRITE, seal } from "./programs.ts";
 
 const SIDES = [0, 1] as const;
 
-export class KernelPath {
+export class KernelPath implements RouterKernelPath {
   private readonly control: Int32Array;
   private readonly entries: KernelEntries;
   /** The one in hand. */

@@ -1,6 +1,6 @@
 // Rules in the form that the dataplane evaluates, without allocation: one Int32Array, walked from the first match to the
 // last where it is short, else searched (rules/index.ts). Who wrote the rules, and in which language, is control's business.
-import { PROTOCOL as IANA } from "../../wire/ipv4.ts";
+import { PROTOCOL as IANA, maskOf } from "../../wire/ipv4.ts";
 import { buildIndex, findFirst, type RuleIndex } from "./index.ts";
 import { ANY_ICMP_TYPE, ANY_PROTOCOL, type Match } from "./match.ts";
 import { NO_MATCH } from "./steps.ts";
@@ -28,11 +28,6 @@ const WALKED = 12;
 
 /** A ruleset that accepts nothing: what a client gets whose rules are in error. */
 export const DROP_ALL: Ruleset = { accept: false, matches: new Int32Array(0), index: null };
-
-/** @returns the network mask of a prefix of 0–32 bits, as the int32 with those bits. */
-export function maskOf(prefix: number): number {
-  return prefix === 0 ? 0 : -1 << (32 - prefix);
-}
 
 /** @param accept the policy: what happens when no match does */
 export function compileRuleset(matches: readonly Match[], accept: boolean): Ruleset {

@@ -1,0 +1,154 @@
+// The sections [[client]] of the configuration: one host, or a network of many, behind an interface, with its rules and limits.
+import type { ClientLimits } from "../dataplane/settings.ts";
+import { forFamily, makeRule, type Policy, parseRule, type Rule, type RuleResult } from "../rules/parse.ts";
+import { bad, good, isTable, type Reading, show, type Table, type TomlValue } from "./toml-table.ts";
+import { type InterfaceReference, readReference } from "./uplink.ts";
+import {
+  type Filtering,
+  integerReader,
+  type Refusal,
+  readBoolean,
+  readClientName,
+  readFiltering,
+  readHost,
+  readMac,
+  readNetwork,
+  readPolicy,
+  readRefusal,
+} from "./values.ts";
+
+export interface ClientConfig {
+  readonly name: string;
+  readonly interface: InterfaceReference;
+  /** One host's address with prefix 32, or the network of many hosts. */
+  readonly network: number;
+  readonly prefix: number;
+  readonly gateway: number;
+  readonly ownMac: Uint8Array | undefined;
+  readonly mac: Uint8Array | undefined;
+  readonly policy: Policy;
+  readonly rules: readonly Rule[];
+  /** The places of the clients that it may open flows to. */
+  readonly reach: readonly number[];
+  readonly filtering: Filtering;
+  readonly limits: ClientLimits;
+  readonly refuse: Refusal;
+  /** Whether refused packets are logged. */
+  readonly log: boolean;
+  /** As the uplink's. */
+  readonly clampMss: boolean | undefined;
+}
+
+/** What could be read of a table; the rest is reported. */
+export type ClientDraft = ReturnType<typeof readClient>;
+
+/** Mappings and flows per second of one client. The first are no more than there are ports; with others, half of them. */
+const MAPPINGS = { most: 196608, alone: 49152, shared: 32768 };
+const FLOWS_PER_SECOND = { most: 1000000, usual: 20000 };
+const RULES_EXAMPLE = '["action=accept proto=tcp dstports=443"]';
+
+/**
+ * @param number its place among the clients
+ * @param names what each client has as its name
+ * @param maxFlows of all clients together
+ */
+export function readClient(table: Table, number: number, names: readonly (TomlValue | undefined)[], maxFlows: number) {
+  const name = table.required("name", readClientName, '"work"');
+  if (name !== undefined) table.where = `client ${show(name)}`;
+  const address = table.optional("address", readHost, '"10.137.0.10"');
+  const network = table.optional("network", readNetwork, '"192.168.1.0/24"');
+  if (table.has("address") === table.has("network")) {
+    const problem = table.has("network") ? "there are both address and network" : "address is missing";
+    table.problem(
+      "network",
+      `${problem} (write address = "10.137.0.10" for one host or network = "192.168.1.0/24" for many)`,
+    );
+  }
+  const draft = {
+    table,
+    name,
+    interface: readReference(table),
+    hosts: address === undefined ? network : { address, prefix: 32 },
+    gateway: table.required("gateway", readHost, '"10.137.0.1"'),
+    ownMac: table.optional("own_mac", readMac, '"02:00:00:00:00:01"'),
+    mac: table.optional("mac", readMac, '"02:00:00:00:00:02"'),
+    policy: table.optional("policy", readPolicy, '"drop"') ?? "drop",
+    rules: table.elements("rules", RULES_EXAMPLE).flatMap((value, i) => readRule(table, value, i)),
+    reach: table.each("reach", otherClientReader(number, names), `[${show(anotherThan(number, names))}]`),
+    filtering: table.optional("filtering", readFiltering, '"endpoint-independent"') ?? "address-and-port-dependent",
+    limits: readLimits(table, names.length === 1, maxFlows),
+    refuse: table.optional("refuse", readRefusal, '"reset"') ?? "icmp",
+    log: table.optional("log", readBoolean, "true") ?? false,
+    clampMss: table.optional("clamp_mss", readBoolean, "true"),
+  };
+  table.finish();
+  return draft;
+}
+
+function otherClientReader(
+  own: number,
+  names: readonly (TomlValue | undefined)[],
+): (value: TomlValue) => Reading<number> {
+  return (value) => {
+    const number = names.indexOf(value);
+    if (number < 0) return bad("names no client");
+    return number === own ? bad("is this client itself") : good(number);
+  };
+}
+
+function anotherThan(own: number, names: readonly (TomlValue | undefined)[]): TomlValue {
+  return names.find((name, i) => i !== own && typeof name === "string") ?? "other";
+}
+
+function readLimits(table: Table, alone: boolean, maxFlows: number): ClientLimits {
+  const usual = usualLimits(alone, maxFlows);
+  const read = (key: string, most: number, standard: number) =>
+    table.optional(key, integerReader(1, most), String(standard)) ?? standard;
+  return {
+    flows: read("max_flows", maxFlows, usual.flows),
+    mappings: read("max_mappings", MAPPINGS.most, usual.mappings),
+    flowsPerSecond: read("flows_per_second", FLOWS_PER_SECOND.most, usual.flowsPerSecond),
+  };
+}
+
+/**
+ * One client alone may have everything, one among others half of it.
+ * @param alone whether there is no other client
+ * @param maxFlows of all clients together
+ */
+export function usualLimits(alone: boolean, maxFlows: number): ClientLimits {
+  return {
+    flows: alone ? maxFlows : maxFlows >>> 1,
+    mappings: alone ? MAPPINGS.alone : MAPPINGS.shared,
+    flowsPerSecond: FLOWS_PER_SECOND.usual,
+  };
+}
+
+function readRule(table: Table, value: TomlValue, index: number): Rule[] {
+  const result = forFamily(typeof value === "string" ? parseRule(value) : makeTableRule(value), 4);
+  if (result.ok) return [result.rule];
+  table.problem(["rules", index], `rule ${index + 1}: ${result.error}`);
+  return [];
+}
+
+/** @param value a rule's keys and values as a table: the values are text, or integers where the text is a number. */
+function makeTableRule(value: TomlValue): RuleResult {
+  if (!isTable(value)) {
+    const error = `${show(value)} is no rule (write "action=accept proto=tcp" or { action = "accept", proto = "tcp" })`;
+    return { ok: false, error };
+  }
+  const pairs: [string, string][] = [];
+  for (const [key, part] of Object.entries(value)) {
+    if (typeof part !== "string" && typeof part !== "bigint") {
+      return { ok: false, error: `${show(key)} is ${show(part)}, which is not text (write it in quotes)` };
+    }
+    pairs.push([key, String(part)]);
+  }
+  return makeRule(pairs);
+}
+
+export function finishClient(client: ClientDraft): ClientConfig[] {
+  const { table: _, name, interface: reference, hosts, gateway, ...rest } = client;
+  if (name === undefined || reference === undefined || hosts === undefined || gateway === undefined) return [];
+  return [{ name, interface: reference, network: hosts.address, prefix: hosts.prefix, gateway, ...rest }];
+}
