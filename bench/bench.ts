@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import type { Benchmark, Build } from "./benchmark.ts";
+import { drawChart } from "./chart.ts";
 import { core, flows } from "./core.ts";
 import { cps } from "./cps.ts";
 import { busyAtRest } from "./cpu.ts";
@@ -40,8 +41,10 @@ async function main(args: readonly string[]): Promise<void> {
       json: { type: "boolean", default: false },
       rounds: { type: "string", default: String(LEAST_ROUNDS) },
       build: { type: "string", multiple: true, default: [] },
+      chart: { type: "boolean", default: false },
     },
   });
+  if (values.chart) return void process.stdout.write(drawChart(positionals));
   const rounds = Number(values.rounds);
   if (!Number.isInteger(rounds) || rounds < 1) throw new UsageError("--rounds wants a number of rounds");
   const builds = [{ name: FIREBREAK, executable: "dist/firebreak" }, ...values.build.map(parseBuild)];
