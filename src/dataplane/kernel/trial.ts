@@ -1,6 +1,7 @@
 // The kernel path on trial, before it is used: what this kernel makes of the programs is not for us to know, so frames of every
 // kind go through them, and what comes out is held against what the router makes of the same frames, byte for byte. It is
 // done on the loopback interface of a network of its own: there a frame that is sent comes in again, with its offload header.
+
 import { ptr } from "bun:ffi";
 import { bringUp, interfaceIndex } from "../../linux/interfaces.ts";
 import { libc, must } from "../../linux/libc.ts";
@@ -19,6 +20,7 @@ import { VNET_LENGTH } from "../ring.ts";
 import { compileRuleset } from "../rules/ruleset.ts";
 import type { Settings } from "../settings.ts";
 import { flowRecordsAt, type KernelPrograms, loadKernelPrograms, mapFlows, unloadKernelPrograms } from "./loader.ts";
+import { KernelPath } from "./path.ts";
 import { type End, KINDS, type Kind, type Segment, type TrialFrame, trialFrame } from "./trial-frames.ts";
 
 const FLOWS = 16;
@@ -93,7 +95,10 @@ class Trial {
     this.poll = new PollSet([socket]);
     const flowRecords = flowRecordsAt(mapFlows(FLOWS, programs), FLOWS);
     const fillRandom = (words: Uint32Array) => words.fill(0x5eed);
-    this.router = new Router(this.ring, settingsOn(index), fillRandom, undefined, { programs, flowRecords });
+    this.router = new Router(this.ring, settingsOn(index), fillRandom, undefined, {
+      makePath: (state, changes) => new KernelPath(state, changes, programs),
+      flowRecords,
+    });
     this.router.advance(START);
     for (const protocol of [PROTOCOL.UDP, PROTOCOL.TCP]) this.open(protocol);
   }
