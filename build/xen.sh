@@ -127,8 +127,8 @@ build_client() {
 build_echo() {
   local root=$XEN/root
   rm -rf "$root"
-  mkdir -p "$root"/echo/{src,tests/support,tests/xen}
-  cp -R src/linux src/qubes "$root/echo/src/"
+  mkdir -p "$root"/echo/tests/{support,xen}
+  cp -R src "$root/echo/"
   cp tests/support/random.ts "$root/echo/tests/support/"
   cp -R tests/xen/guest "$root/echo/tests/xen/"
   install -m 755 tests/xen/guest/firebreak "$root/firebreak"
