@@ -127,8 +127,8 @@ build_client() {
 build_echo() {
   local root=$XEN/root
   rm -rf "$root"
-  mkdir -p "$root"/echo/{src,lab,tests/vm/xen}
-  cp -R src/base src/linux src/xen "$root/echo/src/"
+  mkdir -p "$root"/echo/{lab,tests/vm/xen}
+  cp -R src "$root/echo/"
   cp lab/random.ts "$root/echo/lab/"
   cp -R tests/vm/xen/guest "$root/echo/tests/vm/xen/"
   install -m 755 tests/vm/xen/guest/firebreak "$root/firebreak"

@@ -89,6 +89,8 @@ function conversation(
 ): { handler: StreamHandler; begin: (stream: ByteStream) => void } {
   const greeting = new Greeting();
   let stream: ByteStream | undefined;
+  /** What came before the stream was given: the peer may be quicker than whoever opened it. */
+  const early: Uint8Array[] = [];
   let ended = false;
   const end = (reason: string) => {
     if (ended) return;
@@ -104,6 +106,10 @@ function conversation(
   const handler: StreamHandler = {
     received(bytes) {
       if (ended) return;
+      if (stream === undefined) {
+        early.push(bytes);
+        return;
+      }
       try {
         framer.push(bytes);
       } catch (error) {
@@ -117,6 +123,7 @@ function conversation(
   const begin = (opened: ByteStream) => {
     stream = opened;
     opened.send(encodeNumber(QREXEC.HELLO, VERSIONS.most));
+    for (const bytes of early.splice(0)) handler.received(bytes);
   };
   return { handler, begin };
 }

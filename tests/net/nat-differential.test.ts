@@ -8,7 +8,7 @@ import { ENDS } from "./differential.ts";
 
 const CONVERSATIONS = 10_000;
 const SEED = 9;
-const PATIENCE = 120_000;
+const PATIENCE = 600_000;
 
 const lab = new FirewallLab("differential");
 const linux = lab.namespace("linux");

@@ -96,7 +96,7 @@ async function endure(keys: string): Promise<string[]> {
 }
 
 test("a flood of SYNs is held to the client's share of new flows", async () => {
-  expect(await endure("")).toEqual(["dropped: client opens flows too fast"]);
+  expect(await endure("flows_per_second = 500")).toEqual(["dropped: client opens flows too fast"]);
 }, 120_000);
 
 test("one that may open any number a second has its share of the table, and its own flows go first", async () => {

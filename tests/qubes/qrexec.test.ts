@@ -241,3 +241,20 @@ test("mutated messages never do more than end the channel", () => {
 test("a command shorter than its numbers is a protocol error", () => {
   expect(() => decodeExec(new Uint8Array(8))).toThrow(ProtocolError);
 });
+
+test("a dom0 that greets before the agent has its channel is greeted back, and what is called then is not lost", () => {
+  const sent: string[] = [];
+  const channels: QrexecChannels = { connect: () => Promise.reject(), serve: () => Promise.reject() };
+  const agent = new QrexecAgent(
+    SERVICES,
+    channels,
+    () => void agent.call("dom0", "qubes.FeaturesRequest").catch(() => {}),
+    () => {},
+    new SimulatedClock(),
+  );
+  agent.handler.received(encodeNumber(QREXEC.HELLO, 3));
+  expect(sent).toEqual([]);
+  agent.start({ send: (bytes) => sent.push(toHex(bytes)), close: () => {} });
+  const trigger = encodeTrigger(3, "dom0", "qubes.FeaturesRequest", "firebreak-1");
+  expect(sent).toEqual([toHex(encodeNumber(QREXEC.HELLO, 3)), toHex(trigger)]);
+});

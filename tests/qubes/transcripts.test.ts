@@ -1,6 +1,6 @@
 // What Qubes OS's own daemons said is said again to QubesDB's client and to qrexec's agent, byte for byte: they answer as they
 // did then. The doubles of the daemons, put in their place, say what the daemons said. Cut at any byte, all is whole again.
-import { afterEach, expect, test } from "bun:test";
+import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
 import { QrexecAgent, type QrexecChannels, type Service } from "../../src/qubes/qrexec.ts";
 import {
   decodeQrexec,
@@ -26,6 +26,8 @@ import { Framer } from "../../src/xen/byte-stream.ts";
 import { QrexecDouble } from "../support/qrexec-double.ts";
 import { QubesDbDouble } from "../support/qubesdb-double.ts";
 import { readTranscript, said, type TranscriptEvent } from "../support/transcripts.ts";
+
+setDefaultTimeout(60_000);
 
 const CONTROL = QREXEC_PORT;
 
