@@ -12,7 +12,6 @@ import {
   mapFlows,
   unloadKernelPrograms,
 } from "../dataplane/kernel/loader.ts";
-import { tryKernelPath } from "../dataplane/kernel/trial.ts";
 import type { ClientSettings, Settings } from "../dataplane/settings.ts";
 import { openEvent, signalEvent } from "../linux/eventfd.ts";
 import { libc } from "../linux/libc.ts";
@@ -155,6 +154,7 @@ export class Dataplane {
 
   private hear(report: Report): void {
     if (report.type === "failed") this.die(new Error(`the dataplane failed: ${report.reason}`));
+    else if (report.type === "kernelPathOff") sayKernelPathIsOff(report.reason);
     else if (report.type === "answered") this.answered(report.id, report.answer);
     else if (report.type === "passing") {
       this.onPassing(report.client, report.answer);
@@ -191,13 +191,15 @@ export class Dataplane {
 function loadKernelPath(maxFlows: number): KernelPrograms | undefined {
   const seed = crypto.getRandomValues(new Int32Array(1))[0];
   try {
-    const layout = readSkbLayout();
-    tryKernelPath(seed, layout);
-    return loadKernelPrograms(maxFlows, seed, layout);
+    return loadKernelPrograms(maxFlows, seed, readSkbLayout());
   } catch (error) {
-    log(`kernel path: off, because ${error instanceof Error ? error.message : error}`);
+    sayKernelPathIsOff(error instanceof Error ? error.message : String(error));
     return undefined;
   }
+}
+
+function sayKernelPathIsOff(reason: string): void {
+  log(`kernel path: off, because ${reason}`);
 }
 
 /** The first sockets. @throws Error where an interface can't be opened; then nothing is left of the kernel path either */

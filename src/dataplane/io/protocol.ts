@@ -34,9 +34,11 @@ export type Command =
   /** Lets go of an answer that `passing` has shown. */
   | { readonly type: "release"; readonly id: number };
 
-/** The first report is ready or refused. The last is stopped, or at any time failed. */
+/** The first report is ready or refused, but for kernelPathOff. The last is stopped, or at any time failed. */
 export type Report =
   | { readonly type: "ready"; readonly state: SharedState }
+  /** The programs do not do what the router does, or that could not be found out: they are not used. */
+  | { readonly type: "kernelPathOff"; readonly reason: string }
   | { readonly type: "applied" }
   | { readonly type: "refused"; readonly reason: string }
   | { readonly type: "stopped" }

@@ -5,8 +5,9 @@
 import { receiveMessageOnPort, workerData } from "node:worker_threads";
 import { READ_AHEAD } from "../frame/fast-path.ts";
 import { Router } from "../frame/router.ts";
-import { flowRecordsAt } from "../kernel/loader.ts";
+import { flowRecordsAt, type KernelPrograms } from "../kernel/loader.ts";
 import { KernelPath } from "../kernel/path.ts";
+import { tryKernelPath } from "../kernel/trial.ts";
 import { MAX_INTERFACES } from "../ring.ts";
 import type { Settings } from "../settings.ts";
 import { NO_FRAME, PacketRing } from "./packet-ring.ts";
@@ -149,16 +150,29 @@ function openRing(): PacketRing | undefined {
   }
 }
 
+/** @returns the kernel path's programs, if they do on this kernel what the router does. Here, for this thread has the router's code. */
+function triedPrograms(): KernelPrograms | undefined {
+  if (kernelPrograms === undefined) return undefined;
+  try {
+    tryKernelPath(kernelPrograms.maps.seed, kernelPrograms.layout);
+    return kernelPrograms;
+  } catch (error) {
+    report({ type: "kernelPathOff", reason: messageOf(error) });
+    return undefined;
+  }
+}
+
 function run(): void {
   const ring = openRing();
   if (ring === undefined) return;
+  const programs = triedPrograms();
   const events = {
     answered: (id: number, answer: Uint8Array) => report({ type: "answered", id, answer }),
     passing: (id: number, client: number, answer: Uint8Array) => report({ type: "passing", id, client, answer }),
   };
   const router = new Router(ring, settings, (words) => crypto.getRandomValues(words), events, {
     flowRecords: flowRecordsAt(flows, settings.nat.maxFlows),
-    makePath: kernelPrograms && ((state, changes) => new KernelPath(state, changes, kernelPrograms)),
+    makePath: programs && ((state, changes) => new KernelPath(state, changes, programs)),
   });
   const { counters: verdicts, refusals } = router;
   report({ type: "ready", state: { verdicts, ring: ring.counters, refusals: refusals.words } });

@@ -23,6 +23,8 @@ export interface KernelPrograms {
   /** Descriptors of the programs: of the filter of packet sockets, and of the one at ingress. */
   readonly filter: number;
   readonly forwarder: number;
+  /** Of this kernel's struct sk_buff: what the programs were made for. */
+  readonly layout: SkbLayout;
   /** Flows that the map of flows has room for. */
   readonly flows: number;
   /** Addresses of these maps in this program's memory. */
@@ -70,6 +72,7 @@ export function loadKernelPrograms(maxFlows: number, seed: number, layout: SkbLa
       maps,
       filter: opening(loadProgram("filter", PROGRAM_TYPE.SOCKET_FILTER, socketFilter(maps, layout))),
       forwarder: opening(loadProgram("forwarder", PROGRAM_TYPE.SCHED_CLS, forwarder(maps))),
+      layout,
       flows,
       control: mapOnce(maps.control, CONTROL.LENGTH),
       entries: mapOnce(maps.entries, entries * ENTRY_STRIDE),
