@@ -28,6 +28,12 @@ const ORDER = 12;
 type Events = Pick<EventChannels, "bindInterdomain" | "bindUnbound" | "notify" | "unbind">;
 type Pages = Pick<Grants, "map" | "grant">;
 
+/** How to reach a server: as its keys have it. */
+interface Offer {
+  readonly reference: number;
+  readonly channel: number;
+}
+
 export class Xen {
   constructor(
     readonly store: XenStore,
@@ -59,21 +65,42 @@ export class Xen {
    */
   async connect(domain: number, port: number, handler: StreamHandler, signal?: AbortSignal): Promise<ByteStream> {
     const own = await this.store.read("domid");
-    const { reference, channel } = await this.offer(`/local/domain/${domain}/data/vchan/${own}/${port}`, signal);
+    const path = `/local/domain/${domain}/data/vchan/${own}/${port}`;
+    for (;;) {
+      const stream = await this.follow(domain, path, await this.offer(path, signal), handler);
+      if (stream !== undefined) return until(signal, stream);
+    }
+  }
+
+  /**
+   * @returns our end, or undefined where the server has given up meanwhile. Its grants and its event channel may be another
+   *   server's by then, so nothing is written before the keys have been seen to stand.
+   */
+  private async follow(
+    domain: number,
+    path: string,
+    offer: Offer,
+    handler: StreamHandler,
+  ): Promise<VchanStream | undefined> {
     const held: SharedPages[] = [];
     try {
-      const first = this.grants.map(domain, [reference]);
+      const first = this.grants.map(domain, [offer.reference]);
       held.push(first);
       const { leftOrder, rightOrder, grants } = readOffer(first.bytes);
       const rings = grants.length > 0 ? this.grants.map(domain, grants) : undefined;
       if (rings !== undefined) held.push(rings);
       const memory = layOut(first.bytes, leftOrder, rightOrder, rings?.bytes ?? new Uint8Array(0));
-      const link = new Link(this.events, (fired) => this.events.bindInterdomain(domain, channel, fired));
-      return until(signal, link.open("client", memory, handler, held));
+      if (Bun.deepEquals(await this.readOffer(path), offer)) {
+        const link = new Link(this.events, (fired) => this.events.bindInterdomain(domain, offer.channel, fired));
+        return link.open("client", memory, handler, held);
+      }
     } catch (error) {
       for (const pages of held) pages.release();
-      throw error;
+      if (Bun.deepEquals(await this.readOffer(path), offer)) throw error;
+      return undefined;
     }
+    for (const pages of held) pages.release();
+    return undefined;
   }
 
   /**
@@ -122,16 +149,13 @@ export class Xen {
   }
 
   /** Waits until a server has published how to reach it. */
-  private async offer(path: string, signal?: AbortSignal): Promise<{ reference: number; channel: number }> {
-    const found = Promise.withResolvers<{ reference: number; channel: number }>();
+  private async offer(path: string, signal?: AbortSignal): Promise<Offer> {
+    const found = Promise.withResolvers<Offer>();
     found.promise.catch(() => {}); // where the watch fails first
     onAbort(signal, found.reject);
     const look = async () => {
-      const [reference, channel] = await Promise.all([
-        this.readIfAllowed(`${path}/ring-ref`),
-        this.readIfAllowed(`${path}/event-channel`),
-      ]);
-      if (reference && channel) found.resolve({ reference: Number(reference), channel: Number(channel) });
+      const offer = await this.readOffer(path);
+      if (offer !== undefined) found.resolve(offer);
     };
     const remove = await this.store.watch(`${path}/event-channel`, () => look().catch(found.reject));
     try {
@@ -139,6 +163,14 @@ export class Xen {
     } finally {
       await remove();
     }
+  }
+
+  private async readOffer(path: string): Promise<Offer | undefined> {
+    const [reference, channel] = await Promise.all([
+      this.readIfAllowed(`${path}/ring-ref`),
+      this.readIfAllowed(`${path}/event-channel`),
+    ]);
+    return reference && channel ? { reference: Number(reference), channel: Number(channel) } : undefined;
   }
 
   /** A key that is there may not be readable yet. */

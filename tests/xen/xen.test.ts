@@ -18,8 +18,10 @@ class Machine {
   private ports = 0;
   readonly fired = new Map<number, () => void>();
   held = 0;
+  mapping: () => void = () => {};
 
   map(_: number, references: readonly number[]): SharedPages {
+    this.mapping();
     const [first = 0] = references;
     return this.share(first, references.length);
   }
@@ -152,4 +154,37 @@ test("a channel that we are the client of ends when it is called off: the server
   expect([page[20], left()]).toEqual([1, { keys: [], pages: 2, ports: 1, watches: 0 }]);
   end.abort(new Error(CALLED_OFF));
   expect([page[20], reasons, left()]).toEqual([0, [CALLED_OFF], NOTHING]);
+});
+
+test("a server that gives up while it is being followed is not connected to: its page may be another's by then", async () => {
+  const page = offer();
+  machine.mapping = () => {
+    machine.mapping = () => {};
+    for (const key of ["ring-ref", "event-channel"]) store.remove(`${OFFER}/${key}`);
+  };
+  const connected = xen.connect(DOM0, 513, handler, end.signal);
+  await settle();
+  expect([page[20], left()]).toEqual([2, { ...NOTHING, watches: 1 }]);
+  offer();
+  await connected;
+  expect([page[20], left()]).toEqual([1, { keys: [], pages: 2, ports: 1, watches: 0 }]);
+});
+
+test("nor does one whose grants are gone end the wait; one that stands and can't be mapped does", async () => {
+  offer();
+  const refuse = () => {
+    throw new Error("no such grant");
+  };
+  machine.mapping = () => {
+    for (const key of ["ring-ref", "event-channel"]) store.remove(`${OFFER}/${key}`);
+    machine.mapping = refuse;
+    refuse();
+  };
+  const connected = xen.connect(DOM0, 513, handler, end.signal).catch(String);
+  await settle();
+  expect(left()).toEqual({ ...NOTHING, watches: 1 });
+  offer();
+  expect(await connected).toBe("Error: no such grant");
+  await settle();
+  expect(left()).toEqual(NOTHING);
 });
