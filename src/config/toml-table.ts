@@ -1,34 +1,28 @@
 // Reading a TOML document strictly: each key is taken with what it must be, what nobody took is unknown, and every
 // problem is kept with its line, so that a user sees all of them at once. What the keys mean is config.ts's business.
-import { parse, TomlDate, TomlError, type TomlTable, type TomlValue } from "smol-toml";
 import { quote } from "../base/quote.ts";
-import { lineOf, type Path, type Place, tomlPlaces } from "./toml-places.ts";
+import { isTable, type Path, parseToml, type TomlDocument, TomlError, type TomlTable, type TomlValue } from "./toml.ts";
 
-export type { TomlTable, TomlValue };
+export { isTable, type TomlTable, type TomlValue };
 
 /** A value, or what is wrong with it: the end of a sentence that begins with the key and the value. */
 export type Reading<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly problem: string };
 
-/** Deeper than any configuration, and far from the end of the stack. */
-const MAX_DEPTH = 32;
-
-/** A document's problems, each with its place. */
+/** A document's problems, each with its line. */
 export class Report {
   private readonly problems: { readonly line: number; readonly text: string }[] = [];
-  private places: Place = { line: 1, children: new Map() };
+  private document: TomlDocument | undefined;
 
   constructor(readonly file: string) {}
 
   /** @returns the document's top table, or undefined after reporting why it is no TOML. */
   parse(text: string): TomlTable | undefined {
     try {
-      const table = parse(text, { integersAsBigInt: true, maxDepth: MAX_DEPTH });
-      this.places = tomlPlaces(text);
-      return table;
+      this.document = parseToml(text);
+      return this.document.values;
     } catch (error) {
       if (!(error instanceof TomlError)) throw error;
-      const what = (error.message.split("\n")[0] ?? "").replace("Invalid TOML document: ", "");
-      this.problems.push({ line: error.line, text: `column ${error.column}: not TOML: ${what}` });
+      this.problems.push({ line: error.line, text: `column ${error.column}: not TOML: ${error.message}` });
       return undefined;
     }
   }
@@ -39,7 +33,7 @@ export class Report {
   }
 
   line(path: Path): number {
-    return lineOf(this.places, path);
+    return this.document?.lineOf(path) ?? 1;
   }
 
   /** @returns `file:line: where: what is wrong (how to write it)`, by line. */
@@ -124,16 +118,12 @@ export function bad(problem: string): { readonly ok: false; readonly problem: st
   return { ok: false, problem };
 }
 
-export function isTable(value: TomlValue | undefined): value is TomlTable {
-  return typeof value === "object" && Object.getPrototypeOf(value) === null;
-}
-
 /** @returns a value as an error shows it: short, and in one line. */
 export function show(value: TomlValue): string {
   if (typeof value === "string") return quote(value);
   if (Array.isArray(value)) return "[…]";
   if (isTable(value)) return "{…}";
-  return value instanceof TomlDate ? value.toISOString() : String(value);
+  return String(value);
 }
 
 function readArray(value: TomlValue): Reading<TomlValue[]> {
