@@ -94,7 +94,7 @@ function deviceOf(name: string): Device | undefined {
 }
 
 /** @returns the IPv4 addresses that the kernel itself has on an interface, as text. */
-export function kernelAddresses(name: string): string[] {
+function kernelAddresses(name: string): string[] {
   const capacity = 256 * REQUEST_LENGTH;
   const requests = new Uint8Array(capacity);
   const conf = new DataView(new ArrayBuffer(16)); // struct ifconf: i32 length, then the address of the requests

@@ -28,7 +28,7 @@ export const libc = dlopen("libc.so.6", {
 }).symbols;
 
 /** Error numbers that the program tells apart (asm-generic/errno.h). */
-export const { EAGAIN, EBUSY, EINTR, EPERM, EACCES, EADDRNOTAVAIL, ENETDOWN, ENODEV, ENXIO, ENOBUFS } = constants.errno;
+export const { EAGAIN, EINTR, EACCES, ENETDOWN, ENODEV, ENXIO, ENOBUFS } = constants.errno;
 
 const ERROR_NAMES = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
 

@@ -17,7 +17,7 @@ const HOUR = 60 * MINUTE;
 export const TTL = { least: 5 * SECOND, most: HOUR };
 
 /** What part of the TTL goes by before a name is looked up again: from `least` to `most`, so that names spread out. */
-export const REFRESH = { least: 0.75, most: 0.9 };
+const REFRESH = { least: 0.75, most: 0.9 };
 
 /** How long an address stays in force behind its TTL. */
 export const GRACE: Grace = { usual: 5 * MINUTE, unanswered: 24 * HOUR };

@@ -3,9 +3,9 @@
 
 import { overlap, type Prefix } from "../base/address.ts";
 import { ANY_ICMP_TYPE, ANY_PROTOCOL, type Match } from "../dataplane/rules/match.ts";
-import { compileRuleset, DROP_ALL, type Ruleset } from "../dataplane/rules/ruleset.ts";
+import { compileRuleset, type Ruleset } from "../dataplane/rules/ruleset.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";
-import { type Policy, type PortRange, parseRules, type Rule } from "./parse.ts";
+import type { Policy, PortRange, Rule } from "./parse.ts";
 
 /** What rules mean depends on this, beside their text. */
 export interface Circumstances {
@@ -22,20 +22,6 @@ export const IANA = { tcp: PROTOCOL.TCP, udp: PROTOCOL.UDP, icmp: PROTOCOL.ICMP 
 export const DNS_PORT = 53;
 const ALL_PORTS: PortRange = { low: 0, high: 65535 };
 const ANYWHERE: Prefix = { address: 0, prefix: 0 };
-
-/**
- * The rules of an IPv4 client from their texts. It fails closed: with any error, everything is dropped.
- * @returns the ruleset, and what is wrong with the texts
- */
-export function compileTexts(
-  texts: Iterable<string>,
-  policy: Policy,
-  circumstances: Circumstances,
-): { readonly ruleset: Ruleset; readonly errors: readonly string[] } {
-  const result = parseRules(texts, 4);
-  if ("errors" in result) return { ruleset: DROP_ALL, errors: result.errors };
-  return { ruleset: compileRules(result.rules, policy, circumstances), errors: [] };
-}
 
 /** @param policy what happens when no rule matches */
 export function compileRules(rules: readonly Rule[], policy: Policy, circumstances: Circumstances): Ruleset {

@@ -104,23 +104,6 @@ export function parseRule(text: string): RuleResult {
   return makeRule(pairs);
 }
 
-/**
- * All rules of one client, or what is wrong with them: then everything from that client is to be dropped.
- * @param texts in their order
- * @param family of the client's address
- */
-export function parseRules(texts: Iterable<string>, family: Family): { rules: Rule[] } | { errors: string[] } {
-  const rules: Rule[] = [];
-  const errors: string[] = [];
-  for (const text of texts) {
-    const number = rules.length + errors.length + 1;
-    const result = forFamily(parseRule(text), family);
-    if (result.ok) rules.push(result.rule);
-    else errors.push(`rule ${number}: ${result.error}`);
-  }
-  return errors.length > 0 ? { errors } : { rules };
-}
-
 /** @returns the rule, or an error where it can't be one of a client with an address of this family */
 export function forFamily(result: RuleResult, family: Family): RuleResult {
   const foreign = family === 4 ? "dst6" : "dst4";

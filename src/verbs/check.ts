@@ -39,7 +39,7 @@ Exit status: 0 the configuration is good, 2 it is not.
 };
 
 /** @returns the configuration for people to read: defaults filled in, rules in Qubes' own form. */
-export function formatConfig(config: Config): string {
+function formatConfig(config: Config): string {
   return [
     formatUplink(config),
     ...config.clients.map((client) => formatClient(client, config)),

@@ -8,8 +8,6 @@ export const ETHERNET = { DESTINATION: 0, SOURCE: 6, TYPE: 12, HEADER_LENGTH: 14
 /** IANA "Ethernet Numbers". */
 export const ETHERTYPE = { IPV4: 0x0800, ARP: 0x0806 } as const;
 
-export const MAC_LENGTH = 6;
-
 /** @param length bytes of the frame */
 export function checkEthernet(length: number): number {
   return length < ETHERNET.HEADER_LENGTH ? FAULT.ETHERNET_TRUNCATED : FAULT.NONE;

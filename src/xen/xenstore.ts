@@ -56,10 +56,6 @@ abstract class Access {
     await this.request(XS.WRITE, `${path}\0${value}`);
   }
 
-  async mkdir(path: string): Promise<void> {
-    await this.request(XS.MKDIR, `${path}\0`);
-  }
-
   /** Removes a path with all that is below; one that is not there is removed already. */
   async rm(path: string): Promise<void> {
     await orMissing(this.request(XS.RM, `${path}\0`));
@@ -84,8 +80,6 @@ async function orMissing<T>(asked: Promise<T>): Promise<T | undefined> {
     throw error;
   }
 }
-
-export type { Access as XenStoreAccess };
 
 interface Asked {
   /** Its number, which the answer repeats. */

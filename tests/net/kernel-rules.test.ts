@@ -14,7 +14,8 @@ import { configuredDevices, makeSettings } from "../../src/control/settings.ts";
 import { Router } from "../../src/dataplane/frame/router.ts";
 import { MemoryRing } from "../../src/dataplane/memory-ring.ts";
 import type { Settings } from "../../src/dataplane/settings.ts";
-import { type Circumstances, compileTexts } from "../../src/rules/compile.ts";
+import { type Database, readClientRules } from "../../src/qubes/client-rules.ts";
+import { type Circumstances, compileRules } from "../../src/rules/compile.ts";
 import { agentChain, agentTables, REFUSE_ALL, RuleError } from "./linux-agent.ts";
 import { answerOf, BATCH, CLIENT_MAC, FIREWALL_MAC, type Outcome, type Probe, probeFrame } from "./probes.ts";
 import { DNS, NAMES, type RuleSet, randomProbe, randomRuleSet } from "./rule-sets.ts";
@@ -329,6 +330,12 @@ function numberOf(address: string): number {
   return parseAddress(address) ?? 0;
 }
 
+/** QubesDB with the rules of one client, as dom0 writes them. */
+function databaseOf({ texts, policy }: RuleSet): Database {
+  const rules = texts.map((text, i) => [String(i).padStart(4, "0"), text] as [string, string]);
+  return { get: () => policy, below: () => [["policy", policy], ...rules] };
+}
+
 /** Our dataplane, whose settings change from one client's to the next one's. */
 class Ours {
   private readonly settings = ourSettings();
@@ -339,8 +346,9 @@ class Ours {
     for (let i = 0; i < words.length; i++) words[i] = this.random.next();
   });
 
-  ask({ client, texts, policy, frames }: Case): Outcome[] {
-    const { ruleset } = compileTexts(texts, policy, CIRCUMSTANCES);
+  ask({ client, frames, ...rulesOf }: Case): Outcome[] {
+    const { rules, policy } = readClientRules(databaseOf(rulesOf), client);
+    const ruleset = compileRules(rules, policy, CIRCUMSTANCES);
     const [asking, ...others] = this.settings.clients;
     this.router.apply({ ...this.settings, clients: [{ ...asking, network: numberOf(client), ruleset }, ...others] });
     return frames.map((frame) => this.askOne(frame));

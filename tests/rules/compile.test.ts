@@ -1,8 +1,8 @@
-// What rules become: matches, as the time and the addresses of names have it, and nothing at all where they are in error.
+// What rules become: matches, as the time and the addresses of names have it.
 import { describe, expect, test } from "bun:test";
 import type { Match } from "../../src/dataplane/rules/match.ts";
-import { compileRuleset, DROP_ALL } from "../../src/dataplane/rules/ruleset.ts";
-import { type Circumstances, compileTexts, matchesOf, nextExpiry } from "../../src/rules/compile.ts";
+import { compileRuleset } from "../../src/dataplane/rules/ruleset.ts";
+import { type Circumstances, compileRules, matchesOf, nextExpiry } from "../../src/rules/compile.ts";
 import { parseRule, type Rule } from "../../src/rules/parse.ts";
 
 const SERVERS = [0x0a8b0101, 0x0a8b0102];
@@ -110,29 +110,12 @@ test("the next expiry is the earliest that is still to come", () => {
   expect(nextExpiry([], 0)).toBeUndefined();
 });
 
-describe("the rules of a client", () => {
-  test("become its ruleset", () => {
-    const texts = ["action=accept dst4=192.0.2.9/28", "action=drop expire=1", "action=drop"];
-    expect(compileTexts(texts, "accept", NOW)).toEqual({
-      ruleset: compileRuleset(
-        [
-          { ...ANY, rule: 1, address: 0xc0000200, prefix: 28 },
-          { ...ANY, rule: 3, accept: false },
-        ],
-        true,
-      ),
-      errors: [],
-    });
-  });
-
-  test("drop everything when one is in error, whatever the others and the policy are", () => {
-    const texts = ["action=accept", "action=acept", "action=accept dst6=::1", "action=drop"];
-    expect(compileTexts(texts, "accept", NOW)).toEqual({
-      ruleset: DROP_ALL,
-      errors: [
-        'rule 2: action "acept" is not an action (write accept or drop)',
-        "rule 3: dst6 is not for a client with an IPv4 address (write dst4, or leave the rule out)",
-      ],
-    });
-  });
+test("the rules of a client become its ruleset", () => {
+  const rules = ["action=accept dst4=192.0.2.9/28", "action=drop expire=1", "action=drop"].map(ruleOf);
+  const kept: Match[] = [
+    { ...ANY, rule: 1, address: 0xc0000200, prefix: 28 },
+    { ...ANY, rule: 3, accept: false },
+  ];
+  expect(compileRules(rules, "accept", NOW)).toEqual(compileRuleset(kept, true));
+  expect(compileRules(rules, "drop", NOW)).toEqual(compileRuleset(kept, false));
 });

@@ -1,6 +1,6 @@
 // Qubes' rule language: what it gives, what it refuses and how it says so.
 import { describe, expect, test } from "bun:test";
-import { forFamily, formatRule, makeRule, parseRule, parseRules, type Rule } from "../../src/rules/parse.ts";
+import { forFamily, formatRule, makeRule, parseRule, type Rule } from "../../src/rules/parse.ts";
 
 /** @returns 16 bytes, of which these are the first */
 function v6(...first: readonly number[]): Uint8Array {
@@ -239,17 +239,5 @@ describe("a rule", () => {
     ] as const) {
       expect(forFamily(rule, family)).toEqual({ ok: false, error });
     }
-  });
-});
-
-describe("the rules of a client", () => {
-  test("are all there, or else all that is wrong with them is", () => {
-    expect(parseRules([], 4)).toEqual({ rules: [] });
-    expect(parseRules(["action=accept proto=tcp", "action=drop"], 4)).toEqual({
-      rules: [{ action: "accept", proto: "tcp" }, { action: "drop" }],
-    });
-    expect(parseRules(["action=accept", "", "action=drop", "drop"], 6)).toEqual({
-      errors: ["rule 2: is empty (write action=accept or action=drop, then what it is for)", `rule 4: "drop" ${PAIR}`],
-    });
   });
 });

@@ -22,7 +22,7 @@ test("values are written, read, listed and removed", async () => {
   const { store } = connect();
   await store.write("a/b/c", "one");
   await store.write("a/b/d", "");
-  await store.mkdir("a/e");
+  await store.write("a/e", "");
   expect(await store.read("a/b/c")).toBe("one");
   expect(await store.read("a/b/d")).toBe("");
   expect(await store.directory("a")).toEqual(["b", "e"]);

@@ -26,9 +26,6 @@ const ICMP_TYPE = 5;
 /** Longest list that is walked: from here on a search is faster (bench/rules.ts). */
 const WALKED = 12;
 
-/** A ruleset that accepts nothing: what a client gets whose rules are in error. */
-export const DROP_ALL: Ruleset = { accept: false, matches: new Int32Array(0), index: null };
-
 /** @param accept the policy: what happens when no match does */
 export function compileRuleset(matches: readonly Match[], accept: boolean): Ruleset {
   const words = new Int32Array(matches.length * STRIDE);

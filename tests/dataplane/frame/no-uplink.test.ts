@@ -16,7 +16,7 @@ import {
   WORK_HOST,
   WORK_SETTINGS,
 } from "../../../lab/router-lab.ts";
-import { DROP_ALL } from "../../../src/dataplane/rules/ruleset.ts";
+import { compileRuleset } from "../../../src/dataplane/rules/ruleset.ts";
 import type { Settings } from "../../../src/dataplane/settings.ts";
 
 /** "work" stays on interface 1, and "lan" has the number that was the uplink's. */
@@ -25,8 +25,8 @@ const NO_UPLINK: Settings = {
   interfaces: [INTERFACES[LAN], INTERFACES[WORK]],
   uplink: { iface: 2, address: 0, prefix: 32, gateway: 0, dns: [], gatewayMac: mac("fe:ff:ff:ff:ff:ff") },
   clients: [
-    { ...WORK_SETTINGS, ruleset: DROP_ALL },
-    { ...LAN_SETTINGS, iface: UPLINK, ruleset: DROP_ALL },
+    { ...WORK_SETTINGS, ruleset: compileRuleset([], false) },
+    { ...LAN_SETTINGS, iface: UPLINK, ruleset: compileRuleset([], false) },
   ],
 };
 
