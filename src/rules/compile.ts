@@ -36,13 +36,16 @@ export function compileRules(rules: readonly Rule[], policy: Policy, circumstanc
 export function matchesOf(rule: Rule, number: number, circumstances: Circumstances): Match[] {
   if (isExpired(rule, circumstances.now)) return [];
   const destinations = destinationsOf(rule, circumstances);
-  const { dstports = ALL_PORTS } = rule;
-  if (rule.specialtarget !== "dns") return cross(rule, number, destinations, dstports);
-  const isDns = rule.dstports === undefined || (dstports.low === DNS_PORT && dstports.high === DNS_PORT);
-  if (!isDns) return [];
+  if (rule.specialtarget !== "dns") return cross(rule, number, destinations, rule.dstports ?? ALL_PORTS);
+  if (excludesDns(rule)) return [];
   const servers = circumstances.dns.map((address) => ({ address, prefix: 32 }));
   const meant = servers.filter((server) => destinations.some((destination) => overlap(server, destination)));
   return cross(rule, number, meant, { low: DNS_PORT, high: DNS_PORT });
+}
+
+/** @returns whether a rule's ports are others than the one of DNS, which specialtarget=dns means */
+export function excludesDns({ dstports }: Rule): boolean {
+  return dstports !== undefined && (dstports.low !== DNS_PORT || dstports.high !== DNS_PORT);
 }
 
 /** @param now Unix time in seconds */
@@ -63,7 +66,8 @@ export function nextExpiry(rules: Iterable<Rule>, now: number): number | undefin
   return next;
 }
 
-function destinationsOf({ dst4, dst6, dsthost }: Rule, { addressesOf }: Circumstances): readonly Prefix[] {
+/** @returns the prefixes that a rule names as destination, in whatever way */
+export function destinationsOf({ dst4, dst6, dsthost }: Rule, { addressesOf }: Circumstances): readonly Prefix[] {
   if (dst6 !== undefined) return [];
   if (dsthost === undefined) return [dst4 ?? ANYWHERE];
   return Array.from(new Set(addressesOf(dsthost)), (address) => ({ address, prefix: 32 }));

@@ -1,10 +1,13 @@
 // Rules that change by themselves: which clients get new rules when, as the dataplane sees it.
 import { beforeEach, describe, expect, test } from "bun:test";
+import { ip } from "../../lab/frames.ts";
 import { formatAddress } from "../../src/base/address.ts";
 import { type Config, parseConfig } from "../../src/config/config.ts";
 import { LiveRules, type RulesDataplane } from "../../src/control/live-rules.ts";
 import { configuredDevices, makeSettings } from "../../src/control/settings.ts";
+import { judge } from "../../src/dataplane/rules/ruleset.ts";
 import type { ClientSettings, Settings } from "../../src/dataplane/settings.ts";
+import { PROTOCOL } from "../../src/wire/ipv4.ts";
 import { FakeNameServers, hosts, readQuestion, reply } from "../support/name-servers.ts";
 import { EPOCH, SimulatedClock } from "../support/simulated-clock.ts";
 
@@ -26,9 +29,11 @@ class FakeDataplane implements RulesDataplane {
   }
 }
 
+/** `work: 192.0.2.1 192.0.2.3`: which addresses of the network that all are from the rules accept */
 function describeRules({ name, ruleset }: ClientSettings): string {
-  const addresses = Array.from(ruleset.matches).filter((_, i) => i % 6 === 1);
-  return `${name}: ${addresses.map((address) => formatAddress(address >>> 0)).join(" ")}`;
+  const addresses = Array.from({ length: 256 }, (_, host) => ip("192.0.2.0") + host);
+  const accepted = addresses.filter((address) => judge(ruleset, PROTOCOL.TCP, address | 0, 80) & 1);
+  return `${name}: ${accepted.map(formatAddress).join(" ")}`;
 }
 
 let clock: SimulatedClock;

@@ -2,8 +2,8 @@
 // end; each piece has, for each kind of protocol, maps from port (or ICMP type, or protocol number) to the first match.
 // A map covers what prefixes around its own say too, as far as that is short; what is longer is one map that all the
 // prefixes inside share: so a look-up is a few binary searches, and memory grows with the number of matches only.
-import type { Match } from "./match.ts";
-import { KINDS, keyOf, kindOf, merge, NO_MATCH, type Steps, stepsOf } from "./steps.ts";
+import { KINDS, keyOf, kindOf, type Match } from "./match.ts";
+import { merge, NO_MATCH, type Steps, stepsOf } from "./steps.ts";
 
 /** Immutable, and survives structured cloning. A match is known by its place in the list. */
 export interface RuleIndex {

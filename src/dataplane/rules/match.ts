@@ -1,5 +1,7 @@
-// What a rule says of a packet, in numbers: one conjunction of predicates. How many of them are looked through quickly is
-// ruleset.ts's business.
+// What a rule says of a packet, in numbers: one conjunction of predicates, about the destination and about one number more.
+// Which number that is depends on the protocol: a port, an ICMP type, or the protocol itself. Walking a list of matches
+// (ruleset.ts), searching it (index.ts, steps.ts) and explaining it (rules/mismatch.ts) all ask here.
+import { PROTOCOL } from "../../wire/ipv4.ts";
 
 /** IP protocol in a match that says nothing of it. */
 export const ANY_PROTOCOL = 0;
@@ -21,4 +23,43 @@ export interface Match {
   readonly portHigh: number;
   /** ICMP type, or ANY_ICMP_TYPE. Looked at for ICMP only. */
   readonly icmpType: number;
+}
+
+/** Kinds of protocols, by what a packet's key is: */
+export const KINDS = 4;
+const TCP_KIND = 0; // the destination port
+const UDP_KIND = 1; // the destination port
+export const ICMP_KIND = 2; // the type
+export const OTHER_KIND = 3; // the protocol's number
+
+/** Keys are below this: ports are the largest. */
+export const KEYS = 65536;
+
+/** Keys, both ends included. */
+export interface KeyRange {
+  readonly low: number;
+  readonly high: number;
+}
+
+const EVERY_KEY: KeyRange = { low: 0, high: KEYS - 1 };
+
+/** @returns the kind of an IANA protocol number, below KINDS */
+export function kindOf(protocol: number): number {
+  if (protocol === PROTOCOL.TCP) return TCP_KIND;
+  if (protocol === PROTOCOL.UDP) return UDP_KIND;
+  return protocol === PROTOCOL.ICMP ? ICMP_KIND : OTHER_KIND;
+}
+
+/** @returns a packet's key. @param selector as `judge` takes it */
+export function keyOf(kind: number, protocol: number, selector: number): number {
+  return kind === OTHER_KIND ? protocol : selector;
+}
+
+/** @returns the keys of packets of this kind that a match is about; undefined when it is about none of the kind */
+export function keysOf(match: Match, kind: number): KeyRange | undefined {
+  const { protocol, portLow, portHigh, icmpType } = match;
+  if (protocol !== ANY_PROTOCOL && kindOf(protocol) !== kind) return undefined;
+  if (kind === OTHER_KIND) return protocol === ANY_PROTOCOL ? EVERY_KEY : { low: protocol, high: protocol };
+  if (kind === ICMP_KIND) return icmpType === ANY_ICMP_TYPE ? EVERY_KEY : { low: icmpType, high: icmpType };
+  return portLow > portHigh ? undefined : { low: portLow, high: portHigh };
 }

@@ -1,8 +1,8 @@
 // Rules in the form that the dataplane evaluates, without allocation: one Int32Array, walked from the first match to the
 // last where it is short, else searched (rules/index.ts). Who wrote the rules, and in which language, is control's business.
-import { PROTOCOL as IANA, maskOf } from "../../wire/ipv4.ts";
+import { maskOf } from "../../wire/ipv4.ts";
 import { buildIndex, findFirst, type RuleIndex } from "./index.ts";
-import { ANY_ICMP_TYPE, ANY_PROTOCOL, type Match } from "./match.ts";
+import { type KeyRange, KINDS, keyOf, keysOf, kindOf, type Match } from "./match.ts";
 import { NO_MATCH } from "./steps.ts";
 
 /** Immutable, and survives structured cloning. */
@@ -15,13 +15,14 @@ export interface Ruleset {
   readonly index: RuleIndex | null;
 }
 
-const STRIDE = 6;
 const RULE = 0; // the user's number << 1 | accept
 const ADDRESS = 1;
 const MASK = 2;
-const PROTOCOL = 3;
-const PORTS = 4; // low << 16 | high
-const ICMP_TYPE = 5;
+const KEYS = 3; // by kind: the first key << 16 | the last one
+const STRIDE = KEYS + KINDS;
+
+/** Keys of a kind that a match is not about: no key is in it. */
+const NO_KEYS: KeyRange = { low: 1, high: 0 };
 
 /** Longest list that is walked: from here on a search is faster (bench/rules.ts). */
 const WALKED = 12;
@@ -31,17 +32,12 @@ export function compileRuleset(matches: readonly Match[], accept: boolean): Rule
   const words = new Int32Array(matches.length * STRIDE);
   for (const [i, match] of matches.entries()) {
     const mask = maskOf(match.prefix);
-    words.set(
-      [
-        (match.rule << 1) | Number(match.accept),
-        match.address & mask,
-        mask,
-        match.protocol,
-        (match.portLow << 16) | match.portHigh,
-        match.icmpType,
-      ],
-      i * STRIDE,
-    );
+    const at = i * STRIDE;
+    words.set([(match.rule << 1) | Number(match.accept), match.address & mask, mask], at);
+    for (let kind = 0; kind < KINDS; kind++) {
+      const { low, high } = keysOf(match, kind) ?? NO_KEYS;
+      words[at + KEYS + kind] = (low << 16) | high;
+    }
   }
   return { accept, matches: words, index: matches.length > WALKED ? buildIndex(matches) : null };
 }
@@ -61,16 +57,12 @@ export function judge(ruleset: Ruleset, protocol: number, destination: number, s
 /** As `judge`, whether there is an index or not. */
 export function walk(ruleset: Ruleset, protocol: number, destination: number, selector: number): number {
   const words = ruleset.matches;
+  const kind = kindOf(protocol);
+  const key = keyOf(kind, protocol, selector);
   for (let at = 0; at < words.length; at += STRIDE) {
     if (((destination ^ words[at + ADDRESS]) & words[at + MASK]) !== 0) continue;
-    if (words[at + PROTOCOL] !== ANY_PROTOCOL && words[at + PROTOCOL] !== protocol) continue;
-    if (protocol === IANA.TCP || protocol === IANA.UDP) {
-      const ports = words[at + PORTS];
-      if (selector < ports >>> 16 || selector > (ports & 0xffff)) continue;
-    } else if (protocol === IANA.ICMP) {
-      if (words[at + ICMP_TYPE] !== ANY_ICMP_TYPE && words[at + ICMP_TYPE] !== selector) continue;
-    }
-    return words[at + RULE];
+    const keys = words[at + KEYS + kind];
+    if (key >= keys >>> 16 && key <= (keys & 0xffff)) return words[at + RULE];
   }
   return Number(ruleset.accept);
 }

@@ -1,36 +1,14 @@
 // What a list of matches says of packets to one destination, as a function from one number (a port, an ICMP type or a
 // protocol) to the first match, for each kind of protocol: steps, because rules speak of ranges.
-import { PROTOCOL } from "../../wire/ipv4.ts";
-import { ANY_ICMP_TYPE, ANY_PROTOCOL, type Match } from "./match.ts";
+import { KEYS, keysOf, type Match } from "./match.ts";
 
 /** No match: later than any. */
 export const NO_MATCH = 0x7fffffff;
-
-export const KINDS = 4;
-const TCP_KIND = 0; // by destination port
-const UDP_KIND = 1; // by destination port
-const ICMP_KIND = 2; // by type
-const OTHER_KIND = 3; // by protocol number
-
-/** Keys are below this: ports are the largest. */
-const KEYS = 65536;
 
 /** A function of a key, in steps: from lows[i] on, the first match is firsts[i]. lows[0] is 0. */
 export interface Steps {
   readonly lows: readonly number[];
   readonly firsts: readonly number[];
-}
-
-/** @returns the kind of an IANA protocol number, below KINDS */
-export function kindOf(protocol: number): number {
-  if (protocol === PROTOCOL.TCP) return TCP_KIND;
-  if (protocol === PROTOCOL.UDP) return UDP_KIND;
-  return protocol === PROTOCOL.ICMP ? ICMP_KIND : OTHER_KIND;
-}
-
-/** @returns the number that a packet's first match depends on. @param selector as `judge` takes it */
-export function keyOf(kind: number, protocol: number, selector: number): number {
-  return kind === OTHER_KIND ? protocol : selector;
 }
 
 /** @returns the earlier match of both at every key */
@@ -53,7 +31,7 @@ export function merge(one: Steps, other: Steps): Steps {
  */
 export function stepsOf(places: readonly number[], matches: readonly Match[], kind: number): Steps | undefined {
   const ranges = places.flatMap((place) => {
-    const range = rangeOf(matches[place], kind);
+    const range = keysOf(matches[place], kind);
     return range === undefined ? [] : [{ ...range, place }];
   });
   if (ranges.length === 0) return undefined;
@@ -72,19 +50,6 @@ export function stepsOf(places: readonly number[], matches: readonly Match[], ki
   const steps = new StepsBuilder();
   for (const [step, low] of cuts.entries()) steps.add(low, firsts[step]);
   return steps;
-}
-
-/** @returns the keys that a match is about, both ends included; undefined when it is about none of this kind */
-function rangeOf(match: Match, kind: number): { readonly low: number; readonly high: number } | undefined {
-  const { protocol } = match;
-  const isAny = protocol === ANY_PROTOCOL;
-  if (!isAny && kindOf(protocol) !== kind) return undefined;
-  if (kind === OTHER_KIND) return isAny ? { low: 0, high: KEYS - 1 } : { low: protocol, high: protocol };
-  if (kind === ICMP_KIND) {
-    const { icmpType } = match;
-    return icmpType === ANY_ICMP_TYPE ? { low: 0, high: KEYS - 1 } : { low: icmpType, high: icmpType };
-  }
-  return match.portLow > match.portHigh ? undefined : { low: match.portLow, high: match.portHigh };
 }
 
 /** Steps in the making: equal neighbours become one. */
