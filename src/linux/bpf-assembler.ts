@@ -27,6 +27,9 @@ export type Operand = Register | number;
 export type Size = 1 | 2 | 4 | 8;
 
 const CLASS = { LD: 0, LDX: 1, ST: 2, STX: 3, ALU: 4, JMP: 5, JMP32: 6, ALU64: 7 } as const;
+const CLASS_BITS = 0x07;
+/** Where constants become numbers of 64 bits. */
+const SIGN_EXTENDING: readonly number[] = [CLASS.ALU64, CLASS.JMP, CLASS.ST];
 const SIZES = { 1: 0x10, 2: 0x08, 4: 0x00, 8: 0x18 } as const;
 const MODE_MEM = 0x60;
 const MODE_IMM = 0x00;
@@ -158,8 +161,7 @@ export class Assembler {
     for (const { at, label } of this.jumps) {
       const target = this.labels.get(label);
       if (target === undefined) throw new Error(`label ${label}: there is none`);
-      const jump = this.instructions[at];
-      if (jump !== undefined) jump.offset = target - at - 1;
+      this.instructions[at].offset = inRange(target - at - 1, -0x8000, 0x7fff, `distance to label ${label}`);
     }
     const view = new DataView(new ArrayBuffer(this.instructions.length * INSTRUCTION_LENGTH));
     for (const [i, { code, to, from, offset, constant }] of this.instructions.entries()) {
@@ -189,7 +191,16 @@ export class Assembler {
   }
 
   private add(code: number, to: number, from: number, offset: number, constant: number): this {
+    inRange(offset, -0x8000, 0x7fff, "offset");
+    // On 64 bits a constant is sign-extended: one with the highest bit set would become another number.
+    inRange(constant, -0x80000000, SIGN_EXTENDING.includes(code & CLASS_BITS) ? 0x7fffffff : 0xffffffff, "constant");
     this.instructions.push({ code, to, from, offset, constant });
     return this;
   }
+}
+
+/** @throws RangeError for a number that an instruction has no room for */
+function inRange(value: number, least: number, most: number, what: string): number {
+  if (Number.isInteger(value) && value >= least && value <= most) return value;
+  throw new RangeError(`bpf: ${what} ${value} is not from ${least} to ${most}`);
 }

@@ -336,9 +336,9 @@ function findEntry(a: Assembler, maps: Maps): void {
   a.label("entry found").do("move", R9, R7).do("add", R9, NOTE.ENTRY);
 
   const sums = [R1, R2, R3, R4] as const;
-  for (const [i, sum] of sums.entries()) a.do("move", sum, SEAL_BEGINNINGS[i] ?? 0);
+  for (const [i, sum] of sums.entries()) a.do("move", sum, SEAL_BEGINNINGS[i]);
   for (let i = 0; i < ENTRY.SEAL / 4; i++) {
-    const sum = sums[i & 3] ?? R1;
+    const sum = sums[i & 3];
     a.load(4, R5, R0, 4 * i)
       .store(4, R9, 4 * i, R5)
       .do32("mul", sum, SEAL_FACTOR)
