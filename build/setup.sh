@@ -12,7 +12,7 @@ PACKAGES=(
   qemu-system-x86 # run, demo, test
   bind9-dnsutils curl dnsmasq-base ethtool iperf3 iproute2 iputils-ping tcpdump # demo and test: real clients and servers
   wireshark-common # test: editcap
-  bpftool # test: a second reader of BTF
+  bpftool llvm # test: what BPF instructions mean to others
   iputils-tracepath netbase nftables python3-pyftpdlib traceroute # test (netbase: the names of ports, which nft knows)
   kmod # test: depmod, for dom0's kernel
   libxen-dev # test: libxenvchan, the other end of a vchan
