@@ -1,7 +1,7 @@
 // Why a rule does not match a packet, in words. Whether it does is asked of what the rule was compiled to; here each failure
 // gets its sentence.
 import { formatAddress, formatPrefix, overlap } from "../base/address.ts";
-import { ICMP_KIND, type KeyRange, keyOf, keysOf, kindOf, OTHER_KIND } from "../dataplane/rules/match.ts";
+import { ICMP_KIND, type KeyRange, keyOf, keysOf, kindOf } from "../dataplane/rules/match.ts";
 import { type Circumstances, DNS_PORT, destinationsOf, excludesDns, isExpired, matchesOf } from "./compile.ts";
 import { formatPorts, type Rule } from "./parse.ts";
 
@@ -27,7 +27,7 @@ export function mismatch(rule: Rule, asked: Asked, circumstances: Circumstances)
   const key = keyOf(kind, asked.protocol, asked.selector);
   const keys = matches.flatMap((match) => keysOf(match, kind) ?? []);
   if (keys.some(({ low, high }) => low <= key && key <= high)) return undefined;
-  return keys.length === 0 || kind === OTHER_KIND ? wrongProtocol(rule) : wrongKey(kind, keys[0]);
+  return keys.length === 0 ? wrongProtocol(rule) : wrongKey(kind, keys[0]);
 }
 
 function expiry({ expire = 0 }: Rule): string {

@@ -30,7 +30,7 @@ export const KINDS = 4;
 const TCP_KIND = 0; // the destination port
 const UDP_KIND = 1; // the destination port
 export const ICMP_KIND = 2; // the type
-export const OTHER_KIND = 3; // the protocol's number
+const OTHER_KIND = 3; // the protocol's number
 
 /** Keys are below this: ports are the largest. */
 export const KEYS = 65536;
@@ -61,5 +61,5 @@ export function keysOf(match: Match, kind: number): KeyRange | undefined {
   if (protocol !== ANY_PROTOCOL && kindOf(protocol) !== kind) return undefined;
   if (kind === OTHER_KIND) return protocol === ANY_PROTOCOL ? EVERY_KEY : { low: protocol, high: protocol };
   if (kind === ICMP_KIND) return icmpType === ANY_ICMP_TYPE ? EVERY_KEY : { low: icmpType, high: icmpType };
-  return portLow > portHigh ? undefined : { low: portLow, high: portHigh };
+  return { low: portLow, high: portHigh };
 }
