@@ -4,10 +4,7 @@ import { ptr } from "bun:ffi";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { ENODEV, errno, libc, must, SystemError } from "./libc.ts";
 import { dropIngress } from "./nftables.ts";
-
-const AF_INET = 2; // linux/socket.h
-const SOCK_DGRAM = 2;
-const SOCK_CLOEXEC = 0x80000;
+import { openIoctlSocket, SOCKADDR } from "./socket.ts";
 
 // linux/sockios.h
 const SIOCGIFCONF = 0x8912;
@@ -38,7 +35,7 @@ export interface Device {
 class MissingInterface extends Error {}
 
 function withSocket<T>(use: (fd: number) => T): T {
-  const fd = must(libc.socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket AF_INET");
+  const fd = openIoctlSocket();
   try {
     return use(fd);
   } finally {
@@ -84,7 +81,7 @@ function deviceOf(name: string): Device | undefined {
   try {
     const address = request(SIOCGIFHWADDR, "SIOCGIFHWADDR", name); // struct sockaddr
     if (address.getUint16(VALUE, true) !== ARPHRD_ETHER) return undefined;
-    const mac = new Uint8Array(address.buffer.slice(VALUE + 2, VALUE + 8));
+    const mac = new Uint8Array(address.buffer.slice(VALUE + SOCKADDR.MAC, VALUE + SOCKADDR.MAC + 6));
     const mtu = request(SIOCGIFMTU, "SIOCGIFMTU", name).getInt32(VALUE, true);
     return { name, index: interfaceIndex(name), mac, mtu };
   } catch (error) {
@@ -105,7 +102,8 @@ function kernelAddresses(name: string): string[] {
   for (let at = 0; at < conf.getInt32(0, true); at += REQUEST_LENGTH) {
     const label = new TextDecoder().decode(requests.subarray(at, at + NAME_LENGTH)).replace(/\0.*/s, "");
     if (label.split(":")[0] !== name) continue; // an address may be labelled "eth0:1"
-    addresses.push(requests.subarray(at + VALUE + 4, at + VALUE + 8).join(".")); // struct sockaddr_in
+    const address = at + VALUE + SOCKADDR.IPV4;
+    addresses.push(requests.subarray(address, address + 4).join("."));
   }
   return addresses;
 }

@@ -2,11 +2,7 @@
 // in the machine's order; inside, each family has its own.
 import { ptr } from "bun:ffi";
 import { EAGAIN, errno, libc, must, SystemError } from "./libc.ts";
-import { MSG_DONTWAIT } from "./packet-socket.ts";
-
-const AF_NETLINK = 16; // linux/socket.h
-const SOCK_RAW = 3;
-const SOCK_CLOEXEC = 0x80000;
+import { MSG_DONTWAIT } from "./socket.ts";
 
 // linux/netlink.h
 const NLMSG_ERROR = 2;
@@ -17,11 +13,6 @@ export const NLM_F_CREATE = 0x400;
 export const NLA_F_NESTED = 0x8000;
 const MESSAGE_HEADER = 16; // struct nlmsghdr: u32 length, u16 type, u16 flags, u32 sequence, u32 port
 const ATTRIBUTE_HEADER = 4; // struct nlattr: u16 length, u16 type
-
-/** @param family NETLINK_…, of linux/netlink.h @returns a socket's descriptor @throws SystemError */
-export function openNetlink(family: number): number {
-  return must(libc.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, family), "socket AF_NETLINK");
-}
 
 /**
  * Sends messages, of which those with NLM_F_ACK are answered.

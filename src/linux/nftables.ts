@@ -3,9 +3,8 @@
 // are none of its business, which is also a third of the CPU time that a small packet takes.
 // Messages are those of linux/netfilter/nf_tables.h over netlink, numbers in them big-endian.
 import { cString, SystemError } from "./libc.ts";
-import { attribute, concat, message, NLA_F_NESTED, NLM_F_ACK, NLM_F_CREATE, openNetlink, request } from "./netlink.ts";
-
-const NETLINK_NETFILTER = 12; // linux/netlink.h
+import { attribute, concat, message, NLA_F_NESTED, NLM_F_ACK, NLM_F_CREATE, request } from "./netlink.ts";
+import { NETLINK_NETFILTER, openNetlinkSocket } from "./socket.ts";
 
 const NFNL_SUBSYS_NFTABLES = 10; // linux/netfilter/nfnetlink.h
 const NFNL_MSG_BATCH_BEGIN = 0x10;
@@ -70,7 +69,7 @@ type Change = readonly [type: number, ...attributes: Uint8Array[]];
 
 /** Makes all of the changes, or none. @throws SystemError */
 function change(changes: readonly Change[]): void {
-  connection ??= openNetlink(NETLINK_NETFILTER);
+  connection ??= openNetlinkSocket(NETLINK_NETFILTER);
   const batch = concat(
     message(NFNL_MSG_BATCH_BEGIN, 0, header(0, NFNL_SUBSYS_NFTABLES)),
     ...changes.map(([type, ...attributes]) =>

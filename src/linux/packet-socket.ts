@@ -1,20 +1,19 @@
 // packet(7): one socket that receives every frame of one interface into a ring of slots in shared memory, and transmits.
 // Constants and structures are those of linux/if_packet.h.
-import { ptr } from "bun:ffi";
-import { libc, mapFile, must } from "./libc.ts";
+import { libc, mapFile } from "./libc.ts";
+import {
+  bindToInterface,
+  getOption,
+  openRawPacketSocket,
+  SO_ATTACH_BPF,
+  SO_ERROR,
+  SO_RCVBUFFORCE,
+  SO_SNDBUFFORCE,
+  SOL_PACKET,
+  SOL_SOCKET,
+  setOption,
+} from "./socket.ts";
 
-const AF_PACKET = 17; // linux/socket.h
-const SOCK_RAW = 3;
-const SOCK_CLOEXEC = 0x80000;
-const ETH_P_ALL = 0x0003; // linux/if_ether.h
-
-const SOL_SOCKET = 1; // asm-generic/socket.h
-const SO_ERROR = 4;
-const SO_SNDBUFFORCE = 32;
-const SO_RCVBUFFORCE = 33;
-const SO_ATTACH_BPF = 50;
-
-const SOL_PACKET = 263;
 const PACKET_ADD_MEMBERSHIP = 1;
 const PACKET_RX_RING = 5;
 const PACKET_STATISTICS = 6;
@@ -36,10 +35,6 @@ export const SLOT_LENGTH = 4; // u32: bytes the frame has
 export const SLOT_CAPTURED = 8; // u32: bytes of it that are in the slot
 export const SLOT_FRAME = 12; // u16: where in the slot it begins
 
-/** recv(2), sendmmsg(2): MSG_TRUNC tells a frame's whole length. */
-export const MSG_TRUNC = 0x20;
-export const MSG_DONTWAIT = 0x40;
-
 /** A receive ring. `slotSize` is a multiple of 16, `slotSize * slots` one of BLOCK_SIZE, and both are powers of two. */
 export interface RingShape {
   readonly slotSize: number;
@@ -54,18 +49,6 @@ const BLOCK_SIZE = 32 * 1024; // contiguous memory that the kernel is asked for 
  */
 const SOCKET_BUFFER = 4 * 1024 * 1024;
 
-function setOption(fd: number, level: number, name: number, value: Uint32Array, what: string): void {
-  must(libc.setsockopt(fd, level, name, ptr(value), value.byteLength), what);
-}
-
-function socketAddress(ifindex: number): DataView<ArrayBuffer> {
-  const address = new DataView(new ArrayBuffer(20)); // struct sockaddr_ll
-  address.setUint16(0, AF_PACKET, true);
-  address.setUint16(2, ETH_P_ALL); // network order
-  address.setInt32(4, ifindex, true);
-  return address;
-}
-
 /**
  * Opens the socket and binds it: from then on its slots fill, in a ring that is to be mapped. The kernel takes its time.
  * Frames have a virtio_net_hdr before them, in slots and in both directions of the socket: segmentation and checksum
@@ -76,8 +59,7 @@ function socketAddress(ifindex: number): DataView<ArrayBuffer> {
  * @throws SystemError, with nothing left open
  */
 export function openPacketSocket(ifindex: number, shape?: RingShape, filter?: number): number {
-  // Protocol 0: no frame arrives before bind().
-  const fd = must(libc.socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0), "socket AF_PACKET");
+  const fd = openRawPacketSocket();
   try {
     const on = Uint32Array.of(1);
     setOption(fd, SOL_PACKET, PACKET_VERSION, Uint32Array.of(TPACKET_V2), "PACKET_VERSION");
@@ -95,8 +77,7 @@ export function openPacketSocket(ifindex: number, shape?: RingShape, filter?: nu
       setOption(fd, SOL_PACKET, PACKET_RX_RING, request, "PACKET_RX_RING");
     }
 
-    const link = socketAddress(ifindex);
-    must(libc.bind(fd, ptr(link), link.byteLength), `bind to interface ${ifindex}`);
+    bindToInterface(fd, ifindex);
     // struct packet_mreq: index, type, address length, address
     const membership = Uint32Array.of(ifindex, PACKET_MR_PROMISC, 0, 0);
     setOption(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, membership, "PACKET_MR_PROMISC");
@@ -119,24 +100,19 @@ function ringLength({ slotSize, slots }: RingShape): number {
   return slotSize * slots;
 }
 
-const result = new Uint32Array(2);
-const resultLength = new Uint32Array(1);
-
-function getOption(fd: number, level: number, name: number, length: number): void {
-  resultLength[0] = length;
-  libc.getsockopt(fd, level, name, ptr(result), ptr(resultLength));
-}
+const error = new Uint32Array(1);
+const statistics = new Uint32Array(2); // struct tpacket_stats: packets, drops
 
 /** Takes the socket's pending error (ENETDOWN once its interface is down or gone), which poll(2) reports until then. */
 export function takeSocketError(fd: number): number {
-  result[0] = 0;
-  getOption(fd, SOL_SOCKET, SO_ERROR, 4);
-  return result[0];
+  error[0] = 0;
+  getOption(fd, SOL_SOCKET, SO_ERROR, error);
+  return error[0];
 }
 
 /** @returns frames that found the ring full since the last call. */
 export function takeDrops(fd: number): number {
-  result[1] = 0;
-  getOption(fd, SOL_PACKET, PACKET_STATISTICS, 8); // struct tpacket_stats: packets, drops
-  return result[1];
+  statistics[1] = 0;
+  getOption(fd, SOL_PACKET, PACKET_STATISTICS, statistics);
+  return statistics[1];
 }

@@ -1,19 +1,8 @@
 // A BPF program at the ingress of an interface, by traffic control (tc-bpf(8)): it sees each frame after packet sockets and before
 // all else. Messages are those of linux/rtnetlink.h and linux/pkt_sched.h, numbers in them in the machine's order.
 import { cString, libc, SystemError } from "./libc.ts";
-import {
-  attribute,
-  concat,
-  message,
-  NLA_F_NESTED,
-  NLM_F_ACK,
-  NLM_F_CREATE,
-  NLM_F_EXCL,
-  openNetlink,
-  request,
-} from "./netlink.ts";
-
-const NETLINK_ROUTE = 0; // linux/netlink.h
+import { attribute, concat, message, NLA_F_NESTED, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, request } from "./netlink.ts";
+import { NETLINK_ROUTE, openNetlinkSocket } from "./socket.ts";
 
 const RTM_NEWQDISC = 36;
 const RTM_DELQDISC = 37;
@@ -93,7 +82,7 @@ function ignoreMissing(undo: () => void): void {
 
 /** By a socket of its own: that is for good in the network namespace that it was opened in. */
 function ask(type: number, flags: number, header: Uint8Array, ...attributes: Uint8Array[]): void {
-  const connection = openNetlink(NETLINK_ROUTE);
+  const connection = openNetlinkSocket(NETLINK_ROUTE);
   try {
     request(connection, "traffic control", message(type, NLM_F_ACK | flags, header, ...attributes));
   } finally {

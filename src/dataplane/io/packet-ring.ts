@@ -20,8 +20,6 @@ import {
   unmapToReservation,
 } from "../../linux/libc.ts";
 import {
-  MSG_DONTWAIT,
-  MSG_TRUNC,
   mapPacketRing,
   SLOT_CAPTURED,
   SLOT_FRAME,
@@ -34,6 +32,7 @@ import {
   takeSocketError,
 } from "../../linux/packet-socket.ts";
 import { PollSet } from "../../linux/poll.ts";
+import { MSG_DONTWAIT, MSG_TRUNC } from "../../linux/socket.ts";
 import { MAX_INTERFACES, RESERVED_LENGTH, type Ring, VNET_LENGTH } from "../ring.ts";
 import { type PacketSocket, RING_SHAPE } from "./packet-sockets.ts";
 

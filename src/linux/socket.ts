@@ -1,0 +1,72 @@
+// socket(2): families, types and options that the program uses, each once (linux/socket.h, linux/netlink.h, linux/if_packet.h,
+// asm-generic/socket.h), and how a socket is opened and asked.
+import { ptr } from "bun:ffi";
+import { libc, must } from "./libc.ts";
+
+const AF_INET = 2;
+const AF_NETLINK = 16;
+const AF_PACKET = 17;
+
+const SOCK_DGRAM = 2;
+const SOCK_RAW = 3;
+const SOCK_CLOEXEC = 0x80000;
+
+/** Families of netlink sockets. */
+export const NETLINK_ROUTE = 0;
+export const NETLINK_NETFILTER = 12;
+
+/** Levels of options. */
+export const SOL_SOCKET = 1;
+export const SOL_PACKET = 263;
+
+export const SO_ERROR = 4;
+export const SO_SNDBUFFORCE = 32;
+export const SO_RCVBUFFORCE = 33;
+export const SO_ATTACH_BPF = 50;
+
+/** recv(2), sendmmsg(2): with MSG_TRUNC the result is a frame's whole length. */
+export const MSG_TRUNC = 0x20;
+export const MSG_DONTWAIT = 0x40;
+
+const ETH_P_ALL = 0x0003; // linux/if_ether.h
+const SOCKADDR_LL_LENGTH = 20;
+
+/** Offsets in struct sockaddr of what follows the family: of IPv4 (sockaddr_in) and of Ethernet as ioctl(2) gives it. */
+export const SOCKADDR = { IPV4: 4, MAC: 2 } as const;
+
+/** @returns a descriptor @throws SystemError */
+export function openIoctlSocket(): number {
+  return must(libc.socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket AF_INET");
+}
+
+/** @param family NETLINK_… @returns a descriptor @throws SystemError */
+export function openNetlinkSocket(family: number): number {
+  return must(libc.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, family), "socket AF_NETLINK");
+}
+
+/** No frame comes to it before it is bound. @returns a descriptor @throws SystemError */
+export function openRawPacketSocket(): number {
+  return must(libc.socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0), "socket AF_PACKET");
+}
+
+/** From then on it gets all frames of one interface. @throws SystemError */
+export function bindToInterface(fd: number, ifindex: number): void {
+  const address = new DataView(new ArrayBuffer(SOCKADDR_LL_LENGTH)); // struct sockaddr_ll
+  address.setUint16(0, AF_PACKET, true);
+  address.setUint16(2, ETH_P_ALL); // network order
+  address.setInt32(4, ifindex, true);
+  must(libc.bind(fd, ptr(address), address.byteLength), `bind to interface ${ifindex}`);
+}
+
+/** @param what names the option in the error @throws SystemError */
+export function setOption(fd: number, level: number, name: number, value: Uint32Array, what: string): void {
+  must(libc.setsockopt(fd, level, name, ptr(value), value.byteLength), what);
+}
+
+const length = new Uint32Array(1);
+
+/** @param result what the option is written to; left alone when the kernel says nothing */
+export function getOption(fd: number, level: number, name: number, result: Uint32Array): void {
+  length[0] = result.byteLength;
+  libc.getsockopt(fd, level, name, ptr(result), ptr(length));
+}
