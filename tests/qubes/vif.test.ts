@@ -17,15 +17,16 @@ async function start() {
     () => changes++,
     (problem) => troubles.push(problem),
   );
-  /** Waits until all that was said has been taken in. */
-  const settle = async () => {
-    for (let seen = -1; seen !== double.requests; ) {
-      seen = double.requests;
-      await Bun.sleep(3);
-    }
-  };
-  await settle();
-  return { double, store, vifs, troubles, settle, changes: () => changes };
+  await settled(double);
+  return { double, store, vifs, troubles, settle: () => settled(double), changes: () => changes };
+}
+
+/** Waits until all that was said has been taken in. */
+async function settled(double: XenStoreDouble): Promise<void> {
+  for (let seen = -1; seen !== double.requests; ) {
+    seen = double.requests;
+    await Bun.sleep(3);
+  }
 }
 
 /** What libxl writes for a client, and netback answers. */
@@ -77,7 +78,7 @@ test("clients that are there before us are found, announced or not", async () =>
     () => {},
     () => {},
   );
-  await Bun.sleep(20);
+  await settled(double);
   expect(shown(vifs)).toEqual(["vif3.0 10.137.0.9", "vif4.0 10.137.0.10"]);
   expect(vifs.unannounced().map(({ name }) => name)).toEqual(["vif3.0"]);
 });
