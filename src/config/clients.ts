@@ -28,7 +28,7 @@ export interface ClientConfig {
   readonly mac: Uint8Array | undefined;
   readonly policy: Policy;
   readonly rules: readonly Rule[];
-  /** The places of the clients that it may open flows to. */
+  /** Indexes of the clients that it may open flows to. */
   readonly reach: readonly number[];
   readonly filtering: Filtering;
   readonly limits: ClientLimits;
@@ -48,7 +48,7 @@ const FLOWS_PER_SECOND = { most: 1000000, usual: 20000 };
 const RULES_EXAMPLE = '["action=accept proto=tcp dstports=443"]';
 
 /**
- * @param number its place among the clients
+ * @param number its index among the clients
  * @param names what each client has as its name
  * @param maxFlows of all clients together
  */

@@ -1,4 +1,4 @@
-// The section [dns] of the configuration: name servers that clients were told of, and those that they reach instead.
+// The section [dns] of the configuration: name servers that clients are configured with, and those that they reach instead.
 
 import { overlap, type Prefix } from "../base/address.ts";
 import { quote } from "../base/quote.ts";
@@ -30,19 +30,19 @@ export function readDns(
   const pairs = Object.entries(table.optional("redirect", readTable, EXAMPLE) ?? {});
   table.finish();
   return pairs.flatMap(([key, value]) =>
-    readRedirect(table, key, value, (address) => placeOf(address, uplink, clients)),
+    readRedirect(table, key, value, (address) => notBehindUplink(address, uplink, clients)),
   );
 }
 
-/** @param place says what makes an address none of a server behind the uplink, or undefined */
+/** @param problemOf says why an address can't be that of a server behind the uplink, or undefined */
 function readRedirect(
   table: Table,
   key: string,
   value: TomlValue,
-  place: (address: number) => string | undefined,
+  problemOf: (address: number) => string | undefined,
 ): Redirect[] {
-  const from = readServer(key, place);
-  const to = readServer(value, place);
+  const from = readServer(key, problemOf);
+  const to = readServer(value, problemOf);
   const problem = (what: string) => table.problem(["redirect", key], `redirect ${what} (write redirect = ${EXAMPLE})`);
   if (!from.ok) problem(`from ${quote(key)} ${from.problem}`);
   if (!to.ok) problem(`to ${show(value)} ${to.problem}`);
@@ -50,14 +50,15 @@ function readRedirect(
 }
 
 /** Both ends of a redirect are addresses that packets from clients are routed to the uplink for. */
-function readServer(value: TomlValue, place: (address: number) => string | undefined): Reading<number> {
+function readServer(value: TomlValue, problemOf: (address: number) => string | undefined): Reading<number> {
   const host = readHost(value);
   if (!host.ok) return host;
-  const problem = place(host.value);
+  const problem = problemOf(host.value);
   return problem === undefined ? host : bad(problem);
 }
 
-function placeOf(
+/** @returns why an address can't be that of a server behind the uplink, or undefined */
+function notBehindUplink(
   address: number,
   uplink: UplinkDraft | undefined,
   clients: readonly ClientDraft[],

@@ -20,7 +20,7 @@ export interface ForwardConfig {
 
 /** A client's host. */
 export interface Target {
-  /** The client's place in the configuration. */
+  /** The client's index in the configuration. */
   readonly client: number;
   readonly address: number;
 }

@@ -15,7 +15,7 @@ export interface UplinkConfig {
   readonly gatewayMac: Uint8Array | undefined;
   /** Whether to lower the MSS on its interface; one of the interface's users who says so is enough. */
   readonly clampMss: boolean | undefined;
-  /** Addresses of clients that may come, which only Qubes OS tells. */
+  /** Addresses of clients that may come later; only Qubes OS knows them. */
   readonly inside?: readonly number[];
 }
 

@@ -28,7 +28,7 @@ interface Waiter {
 }
 
 export class Dataplane {
-  /** Settles only when the thread dies without having been told to: rejects with what it said. */
+  /** Rejects when the thread ends although nobody stopped it, with the reason that it gave. Never resolves. */
   readonly failed: Promise<never>;
   /** Those who wait for a report, in the order of their commands. */
   private readonly waiters: Waiter[] = [];
@@ -54,7 +54,7 @@ export class Dataplane {
     this.failed = new Promise((_, reject) => {
       this.fail = reject;
     });
-    this.failed.catch(() => {}); // whoever does not ask is not told
+    this.failed.catch(() => {}); // nobody has to wait for it
     port.on("message", (report: Report) => this.hear(report));
     worker.on("error", (error) => this.die(error instanceof Error ? error : new Error(String(error))));
     worker.on("exit", () => this.die(new Error("the dataplane's thread ended")));

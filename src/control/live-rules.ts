@@ -10,7 +10,7 @@ import { Resolver } from "../names/resolver.ts";
 import { compileRules, nextExpiry } from "../rules/compile.ts";
 import type { Rule } from "../rules/parse.ts";
 
-/** What is asked of the dataplane (dataplane.ts). */
+/** What is asked of the dataplane (dataplane-thread.ts). */
 export interface RulesDataplane extends NameServers {
   setClient(client: number, settings: ClientSettings): Promise<void>;
   onPassing: (client: number, answer: Uint8Array) => void;
@@ -127,7 +127,7 @@ export class LiveRules {
       now: this.clock.unixTime(),
       addressesOf: (host) => this.addressesOf(host, name),
     });
-    // That the dataplane died is told by itself.
+    // A dataplane that died is reported by itself (Dataplane.failed).
     this.dataplane.setClient(number, { ...settings.clients[number], ruleset }).catch(() => {});
     this.events.updated();
   }

@@ -21,7 +21,7 @@ interface Flow {
   /** Its packets that have been looked at. */
   count: number;
   isShown: boolean;
-  /** Packets to be told of in its next line, and since when they come, in ms. */
+  /** Packets that its next line counts, and since when they come, in ms. */
   more: number;
   since: number;
 }
@@ -31,9 +31,9 @@ export class RefusalLog {
   private cancel: (() => void) | undefined;
   /** By record. */
   private readonly flows = new Map<number, Flow>();
-  /** Packets noted by the dataplane, and those of them that lines have told of. */
+  /** Packets recorded by the dataplane, and those of them that printed lines count. */
   private noted = 0;
-  private told = 0;
+  private reported = 0;
   /** When lines were printed in the last second, and when the last of them that counts the rest. */
   private printed: number[] = [];
   private counted = Number.NEGATIVE_INFINITY;
@@ -71,7 +71,7 @@ export class RefusalLog {
     this.noted += (Atomics.load(this.words, REFUSALS_TOTAL) - this.noted) >>> 0;
     this.readRecords(now);
     const flows = Array.from(this.flows.values()).sort((one, other) => one.serial - other.serial);
-    for (const flow of flows) this.tell(flow, now);
+    for (const flow of flows) this.printFlow(flow, now);
     this.countRest(flows, now);
   }
 
@@ -94,7 +94,7 @@ export class RefusalLog {
   }
 
   /** Prints a flow's line, if one is due and there is room for it. */
-  private tell(flow: Flow, now: number): void {
+  private printFlow(flow: Flow, now: number): void {
     if (flow.more === 0) return;
     const hasRoom = this.printed.length < MOST_LINES - 1;
     if (!flow.isShown) {
@@ -107,9 +107,9 @@ export class RefusalLog {
     }
   }
 
-  /** Prints how many packets no line has told of, nor will. */
+  /** Prints how many packets are in no line, and will be in none. */
   private countRest(flows: readonly Flow[], now: number): void {
-    const rest = this.noted - this.told - flows.reduce((sum, { more }) => sum + more, 0);
+    const rest = this.noted - this.reported - flows.reduce((sum, { more }) => sum + more, 0);
     if (rest <= 0 || now - this.counted < SECOND_MS) return;
     this.say(`… and ${rest} more refused packets not shown`, rest, now);
     this.counted = now;
@@ -117,7 +117,7 @@ export class RefusalLog {
 
   private say(line: string, packets: number, now: number): void {
     this.print(line);
-    this.told += packets;
+    this.reported += packets;
     this.printed.push(now);
   }
 

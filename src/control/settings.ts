@@ -44,23 +44,23 @@ export function makeSettings(
   devices: readonly Device[],
   { anyMac = false, now = Date.now() / 1000, addressesOf = () => [] }: SettingsOptions = {},
 ): SettingsResult {
-  const places = new Interfaces(devices, anyMac);
+  const interfaces = new Interfaces(devices, anyMac);
   const uplinkReference = config.uplink.interface;
-  const uplink = uplinkReference && places.number(uplinkReference, config.uplink, true);
+  const uplink = uplinkReference && interfaces.number(uplinkReference, config.uplink, true);
   const clients = config.clients.map((client) =>
-    compileClient(client, places.number(client.interface, client, false), {
+    compileClient(client, interfaces.number(client.interface, client, false), {
       dns: config.uplink.dns,
       now,
       addressesOf: (name) => addressesOf(name, client.name),
     }),
   );
-  if (places.errors.length > 0) return { errors: places.errors };
+  if (interfaces.errors.length > 0) return { errors: interfaces.errors };
   const { address, prefix, gateway, gatewayMac, dns, inside } = config.uplink;
   return {
     settings: {
-      interfaces: places.interfaces,
+      interfaces: interfaces.list,
       uplink: {
-        iface: uplink ?? places.interfaces.length,
+        iface: uplink ?? interfaces.list.length,
         address,
         prefix,
         gateway,
@@ -110,7 +110,7 @@ function compileForward({ proto, ports, to, toPorts, from }: ForwardConfig): For
 
 /** Numbers the devices that the configuration refers to, in the order of their first mention. */
 class Interfaces {
-  readonly interfaces: InterfaceSettings[] = [];
+  readonly list: InterfaceSettings[] = [];
   readonly errors: string[] = [];
   private readonly uses: InterfaceUse[] = [];
 
@@ -127,18 +127,19 @@ class Interfaces {
     const conflict = interfaceConflict(use, this.uses);
     if (conflict !== undefined) this.errors.push(`${reference.place}: ${conflict}`);
     this.uses.push(use);
-    return this.place(device, use);
+    return this.add(device, use);
   }
 
-  private place({ name, index, mac, mtu }: Device, { ownMac, clampMss = false }: InterfaceUse): number {
-    const known = this.interfaces.findIndex((other) => other.name === name);
-    const before = this.interfaces[known];
+  /** @returns the number of a device's interface, which is in the list from now on */
+  private add({ name, index, mac, mtu }: Device, { ownMac, clampMss = false }: InterfaceUse): number {
+    const known = this.list.findIndex((other) => other.name === name);
+    const before = this.list[known];
     if (before === undefined) {
       const anyMac = this.anyMac && ownMac === undefined;
-      return this.interfaces.push({ name, index, mac: ownMac ?? mac, anyMac, mtu, clampMss }) - 1;
+      return this.list.push({ name, index, mac: ownMac ?? mac, anyMac, mtu, clampMss }) - 1;
     }
     const ours = ownMac && { mac: ownMac, anyMac: false };
-    this.interfaces[known] = { ...before, ...ours, clampMss: before.clampMss || clampMss };
+    this.list[known] = { ...before, ...ours, clampMss: before.clampMss || clampMss };
     return known;
   }
 

@@ -27,7 +27,7 @@ export const libc = dlopen("libc.so.6", {
   __errno_location: { args: [], returns: "ptr" },
 }).symbols;
 
-/** Error numbers that the program tells apart (asm-generic/errno.h). */
+/** Error numbers that the program treats differently (asm-generic/errno.h). */
 export const { EAGAIN, EINTR, EACCES, ENETDOWN, ENODEV, ENXIO, ENOBUFS } = constants.errno;
 
 const ERROR_NAMES = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
@@ -96,7 +96,7 @@ export function mapFile(address: number, length: number, fd: number): void {
   mmap(address, length, PROT_READ_WRITE, MAP_SHARED | MAP_FIXED, fd);
 }
 
-/** Memory that a device gives out, shared, from a place in its file on. @returns its address */
+/** Memory that a device gives out, shared, from an offset in its file on. @returns its address */
 export function mapDevice(fd: number, offset: number, length: number): number {
   return mmap(0, length, PROT_READ_WRITE, MAP_SHARED, fd, offset);
 }

@@ -10,13 +10,13 @@ const FOREVER = -1;
 function run({ descriptors, port, wake }: PollStart): void {
   const asked = new Set(descriptors.keys());
   for (;;) {
-    const places = [...asked];
-    const set = new PollSet([wake, ...places.map((place) => descriptors[place] ?? wake)]);
+    const indexes = [...asked];
+    const set = new PollSet([wake, ...indexes.map((index) => descriptors[index])]);
     set.wait(FOREVER);
-    for (const [i, place] of places.entries()) {
+    for (const [i, index] of indexes.entries()) {
       if (!set.readable(i + 1) && !set.failed(i + 1)) continue;
-      asked.delete(place);
-      port.postMessage(place);
+      asked.delete(index);
+      port.postMessage(index);
     }
     if (!set.readable(0)) continue;
     drainEvent(wake);

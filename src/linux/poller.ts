@@ -12,8 +12,8 @@ export const STOP = -1;
 export interface PollStart {
   readonly descriptors: readonly number[];
   /**
-   * Places of readable descriptors go out; each is looked at again when its place comes back. STOP ends the thread, which
-   * says it back.
+   * Carries indexes of descriptors. The thread sends those that are readable, and waits for each again when its index comes
+   * back. STOP ends the thread, which answers STOP.
    */
   readonly port: MessagePort;
   /** An eventfd, signalled when there is a message. */
@@ -43,7 +43,7 @@ export class Poller {
     this.worker.on("error", (error) => fail(error instanceof Error ? error : new Error(String(error))));
     this.worker.on("exit", () => this.ended.resolve());
     this.port = port1;
-    this.port.on("message", (place: number) => this.hear(place));
+    this.port.on("message", (index: number) => this.hear(index));
   }
 
   /**
@@ -51,23 +51,23 @@ export class Poller {
    * would take seconds where the machine is emulated.
    */
   async stop(): Promise<void> {
-    this.tell(STOP);
+    this.send(STOP);
     await this.ended.promise;
     this.worker.unref();
     this.port.close();
     libc.close(this.wake);
   }
 
-  private hear(place: number): void {
-    if (place === STOP) {
+  private hear(index: number): void {
+    if (index === STOP) {
       this.ended.resolve();
       return;
     }
-    this.polled[place]?.ready();
-    this.tell(place);
+    this.polled[index]?.ready();
+    this.send(index);
   }
 
-  private tell(message: number): void {
+  private send(message: number): void {
     this.port.postMessage(message);
     signalEvent(this.wake);
   }

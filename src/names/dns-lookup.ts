@@ -46,7 +46,7 @@ const RCODE_NAMES = ["", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"]
 
 export class Lookup {
   private servers: readonly number[] = [];
-  /** Place of the server that answered last: it is asked first. */
+  /** Index of the server that answered last: it is asked first. */
   private preferred = 0;
   /** Servers that don't know EDNS0. */
   private readonly withoutEdns = new Set<number>();
@@ -66,13 +66,13 @@ export class Lookup {
     if (servers.length === 0) return failed("there is no name server");
     const reasons: string[] = [];
     for (let i = 0; i < servers.length; i++) {
-      const place = (preferred + i) % servers.length;
-      const outcome = await this.askServer(servers[place], name);
+      const index = (preferred + i) % servers.length;
+      const outcome = await this.askServer(servers[index], name);
       if (outcome.type !== "failed") {
-        if (servers === this.servers) this.preferred = place;
+        if (servers === this.servers) this.preferred = index;
         return outcome;
       }
-      reasons.push(`${formatAddress(servers[place])}: ${outcome.reason}`);
+      reasons.push(`${formatAddress(servers[index])}: ${outcome.reason}`);
     }
     return failed(reasons.join("; "));
   }

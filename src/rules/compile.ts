@@ -1,5 +1,5 @@
-// What rules mean to frames: each becomes the matches that the dataplane looks for. That depends on more than their text,
-// and has to be done anew when the time or a name's addresses have changed.
+// Compiles rules: each becomes the matches that the dataplane compares packets with. The result depends on more than the
+// rules' text, so they are compiled again when a rule expires or a name's addresses change.
 
 import { overlap, type Prefix } from "../base/address.ts";
 import { ANY_ICMP_TYPE, ANY_PROTOCOL, type Match } from "../dataplane/rules/match.ts";
@@ -7,7 +7,7 @@ import { compileRuleset, type Ruleset } from "../dataplane/rules/ruleset.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";
 import type { Policy, PortRange, Rule } from "./parse.ts";
 
-/** What rules mean depends on this, beside their text. */
+/** What the compiled form depends on beside the text of the rules. */
 export interface Circumstances {
   /** What specialtarget=dns means: addresses as unsigned 32-bit numbers in host order. */
   readonly dns: readonly number[];

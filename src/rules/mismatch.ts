@@ -1,5 +1,5 @@
-// Why a rule does not match a packet, in words. Whether it does is asked of what the rule was compiled to; here each failure
-// gets its sentence.
+// Says why a rule does not match a packet. The compiled rule decides whether it matches; this file only finds the sentence
+// for the first predicate that fails.
 import { formatAddress, formatPrefix, overlap } from "../base/address.ts";
 import { ICMP_KIND, type KeyRange, keyOf, keysOf, kindOf } from "../dataplane/rules/match.ts";
 import { type Circumstances, DNS_PORT, destinationsOf, excludesDns, isExpired, matchesOf } from "./compile.ts";

@@ -1,7 +1,7 @@
 // The rule language of Qubes OS 4.x (https://www.qubes-os.org/doc/vm-interface/, "Firewall rules"): one rule from its
 // text to a plain value and back. It fails closed: what the grammar does not give is an error, and its caller drops
-// everything. What rules mean to frames is control/rule-matches.ts's business, and docs/RULES.md says where the Linux
-// agent reads them differently.
+// everything. compile.ts turns rules into what the dataplane matches, and docs/RULES.md says where the Linux agent
+// reads them differently.
 import {
   formatPrefix,
   formatPrefix6,
@@ -51,7 +51,7 @@ const MAX_BYTES = 3072;
 
 const NUMBER = /^(0|[1-9][0-9]{0,11})$/;
 const PORTS = /^([^-]+)(?:-([^-]+))?$/;
-/** The last second of the year 9999, as far as dom0's clock can tell. */
+/** The last second of the year 9999, the last that dom0 can write. */
 const LAST_SECOND = 253402300799;
 
 /** Letters, digits, hyphens inside (RFC 1123 section 2.1) and, as users of DNS do, underscores. */

@@ -1,6 +1,6 @@
 // Capture files: reading classic pcap (draft-ietf-opsawg-pcap) and pcapng (draft-ietf-opsawg-pcapng), writing classic
-// pcap. Bytes in, bytes out: who reads and writes the files is control's business. A file that can't be read throws a
-// CaptureError that names the place in it and the remedy.
+// pcap. Bytes in, bytes out: the verbs read and write the files. A file that can't be read throws a
+// CaptureError that names the byte and the remedy.
 
 export interface CapturedFrame {
   /** When the frame was captured: Unix time in whole seconds, and the nanoseconds past them. */
@@ -14,7 +14,7 @@ export interface CapturedFrame {
 
 export interface Capture {
   readonly frames: readonly CapturedFrame[];
-  /** Finest time that the file can tell. */
+  /** Resolution of its timestamps. */
   readonly resolution: Resolution;
 }
 
@@ -80,7 +80,7 @@ function readRecords(file: Uint8Array, view: DataView, littleEndian: boolean, ma
       CUT_SHORT,
     );
   }
-  // The upper half tells of frame check sequences behind the frames, which pass for padding.
+  // The upper half says whether frames end in a frame check sequence, which passes for padding.
   checkLinkType(view.getUint32(20, littleEndian) & 0xffff, 20);
   const nanosecondsPerTick = magic === MAGIC_NS ? 1 : 1000;
   const frames: CapturedFrame[] = [];
@@ -118,8 +118,8 @@ function checkLinkType(type: number, offset: number): void {
 }
 
 /**
- * @param captured, original the lengths that a record tells, in bytes
- * @param offset where it tells them
+ * @param captured, original the lengths that a record states, in bytes
+ * @param offset where it states them
  * @param left bytes that there are for the frame
  */
 function checkFrameLength(captured: number, original: number, offset: number, left: number): void {
@@ -130,7 +130,7 @@ function checkFrameLength(captured: number, original: number, offset: number, le
     throw new CaptureError(offset, `a record has ${captured} bytes of a frame that had ${original}`, DAMAGED);
   }
   if (captured > left) {
-    throw new CaptureError(offset, `a record tells of ${captured} bytes, there are ${left}`, CUT_SHORT);
+    throw new CaptureError(offset, `a record announces ${captured} bytes, there are ${left}`, CUT_SHORT);
   }
 }
 
@@ -196,14 +196,14 @@ function readPcapng(file: Uint8Array, view: DataView): Capture {
   return { frames, resolution };
 }
 
-/** @returns bytes of the whole block at `at`: told twice, a multiple of 4, within the file, enough for its type */
+/** @returns bytes of the whole block at `at`: stated twice, a multiple of 4, within the file, enough for its type */
 function blockLength(view: DataView, at: number, type: number, littleEndian: boolean): number {
   const length = view.getUint32(at + 4, littleEndian);
   if (length % 4 !== 0 || length < (SHORTEST_BLOCK.get(type) ?? BLOCK_OVERHEAD)) {
     throw new CaptureError(at + 4, `a block of type ${type} can't have ${length} bytes`, DAMAGED);
   }
   if (length > view.byteLength - at) {
-    throw new CaptureError(at + 4, `a block tells of ${length} bytes, there are ${view.byteLength - at}`, CUT_SHORT);
+    throw new CaptureError(at + 4, `a block announces ${length} bytes, there are ${view.byteLength - at}`, CUT_SHORT);
   }
   if (view.getUint32(at + length - 4, littleEndian) !== length) {
     throw new CaptureError(at + length - 4, "a block's two lengths differ", DAMAGED);
@@ -254,7 +254,7 @@ function readEnhancedPacket(
   };
 }
 
-/** A simple packet block tells no time: it has that of the frame before it. */
+/** A simple packet block has no timestamp: it gets that of the frame before it. */
 function readSimplePacket(
   file: Uint8Array,
   view: DataView,

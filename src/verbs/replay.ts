@@ -167,7 +167,7 @@ function formatJson(frame: FrameVerdict, resolution: Resolution): string {
   });
 }
 
-/** @returns seconds with all the digits that the captures can tell */
+/** @returns seconds with as many digits as the captures' timestamps have */
 function formatMoment({ seconds, nanoseconds }: Moment, resolution: Resolution): string {
   const digits = String(nanoseconds).padStart(9, "0");
   return `${seconds}.${resolution === "ns" ? digits : digits.slice(0, 6)}`;

@@ -29,7 +29,7 @@ Exit status: 0 stopped by a signal, 1 failed, 2 the configuration is not good.
       const firewall = await Firewall.start(await read(file));
       log(`firebreak ${version}`);
       for (const line of firewall.describeInterfaces()) log(line);
-      const stopped = untilStopped(firewall, () => read(file)); // who is told that it is ready may send signals
+      const stopped = untilStopped(firewall, () => read(file)); // whoever reads "ready" may send signals at once
       log(`ready in ${Math.round(performance.now() - started)} ms`);
       await stopped;
       return 0;

@@ -85,7 +85,7 @@ describe("classic pcap", () => {
       if (left === 0) return "read";
       if (left < 16) return `byte ${at}: a record header has 16 bytes, the file ${left} more (${CUT_SHORT})`;
       const captured = at === first ? 60 : 30;
-      return `byte ${at + 8}: a record tells of ${captured} bytes, there are ${left - 16} (${CUT_SHORT})`;
+      return `byte ${at + 8}: a record announces ${captured} bytes, there are ${left - 16} (${CUT_SHORT})`;
     });
     expect(told).toEqual(expected);
   });
@@ -94,7 +94,7 @@ describe("classic pcap", () => {
     const broken = (fraction: number, captured: number, original: number) =>
       refusal(concat(header, record(fraction, captured, original, true, payload(60))));
     expect([broken(0, 61, 61), broken(0, 0x7fffffff, 0x7fffffff), broken(0, 60, 59), broken(1e6, 60, 60)]).toEqual([
-      `byte 32: a record tells of 61 bytes, there are 60 (${CUT_SHORT})`,
+      `byte 32: a record announces 61 bytes, there are 60 (${CUT_SHORT})`,
       `byte 32: a frame of 2147483647 bytes is longer than any (262144) (${DAMAGED})`,
       `byte 32: a record has 60 bytes of a frame that had 59 (${DAMAGED})`,
       `byte 28: a record's time has a second or more behind the point (${DAMAGED})`,
@@ -216,7 +216,7 @@ describe("pcapng", () => {
     for (const message of told.filter((message) => message !== "read")) {
       expect(message).toMatch(/^byte \d+: .* \(the file is (cut short|damaged): .*\)$/);
     }
-    expect(told.at(-1)).toBe(`byte 64: a block tells of 92 bytes, there are 91 (${CUT_SHORT})`);
+    expect(told.at(-1)).toBe(`byte 64: a block announces 92 bytes, there are 91 (${CUT_SHORT})`);
   });
 
   test("that lies says where", () => {
@@ -242,7 +242,7 @@ describe("pcapng", () => {
       `byte 44: an option is longer than its block (${DAMAGED})`,
       `byte 68: no block before describes interface 1 (${DAMAGED})`,
       `byte 80: a record has 61 bytes of a frame that had 60 (${DAMAGED})`,
-      `byte 80: a record tells of 200 bytes, there are 60 (${CUT_SHORT})`,
+      `byte 80: a record announces 200 bytes, there are 60 (${CUT_SHORT})`,
       `byte 64: a block of type 6 can't have 28 bytes (${DAMAGED})`,
     ]);
   });

@@ -502,7 +502,7 @@ describe("what can't be done", () => {
     await Bun.write(short, (await Bun.file(SYN).bytes()).subarray(0, 80));
     expect(await refused(TALK, [`eth0=${SYN}`, `eth0=${short}`])).toEqual([
       1,
-      "firebreak: replay: DIR/short.pcap: byte 32: a record tells of 78 bytes, there are 40 " +
+      "firebreak: replay: DIR/short.pcap: byte 32: a record announces 78 bytes, there are 40 " +
         "(the file is cut short: copy or capture it anew, or keep the whole records with `editcap FILE NEW`)\n",
     ]);
     expect(await refused(TALK, ["eth0=nowhere.pcap"])).toEqual([

@@ -1,6 +1,6 @@
 // What a rule says of a packet, in numbers: one conjunction of predicates, about the destination and about one number more.
 // Which number that is depends on the protocol: a port, an ICMP type, or the protocol itself. Walking a list of matches
-// (ruleset.ts), searching it (index.ts, steps.ts) and explaining it (rules/mismatch.ts) all ask here.
+// (ruleset.ts), searching it (index.ts, steps.ts) and explaining why a rule does not match (src/rules/mismatch.ts) all ask here.
 import { PROTOCOL } from "../../wire/ipv4.ts";
 
 /** IP protocol in a match that says nothing of it. */

@@ -1,5 +1,6 @@
 // Rules in the form that the dataplane evaluates, without allocation: one Int32Array, walked from the first match to the
-// last where it is short, else searched (rules/index.ts). Who wrote the rules, and in which language, is control's business.
+// last where it is short, else searched (rules/index.ts). The language that rules are
+// written in is src/rules' business.
 import { maskOf } from "../../wire/ipv4.ts";
 import { buildIndex, findFirst, type RuleIndex } from "./index.ts";
 import { type KeyRange, KINDS, keyOf, keysOf, kindOf, type Match } from "./match.ts";
