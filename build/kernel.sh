@@ -49,7 +49,18 @@ fetch_kernel_source() {
 }
 
 build_kernel() {
+  local lock
   [ ! -e "$KERNEL/vmlinuz" ] || return 0
+  exec {lock}>"$KERNEL/lock"
+  if ! flock --nonblock "$lock"; then
+    say "build: waiting for another checkout, which builds the same kernel"
+    flock "$lock"
+  fi
+  [ -e "$KERNEL/vmlinuz" ] || compile_kernel
+  exec {lock}>&-
+}
+
+compile_kernel() {
   say "build: the kernel; once, for some minutes"
   local tree=$KERNEL/tree
   rm -rf "$tree"
@@ -85,7 +96,7 @@ write_layout() {
   local tree=$1 object=net/core/skb-layout.o bytes=$1/skb-layout.bin size
   cp "$KERNEL_LAYOUT" "$tree/net/core/skb-layout.c"
   echo "obj-y += skb-layout.o" >>"$tree/net/core/Makefile"
-  make_kernel "$tree" "$object" >/dev/null && objcopy -O binary --only-section=.skb_layout "$tree/$object" "$bytes" ||
+  { make_kernel "$tree" "$object" >/dev/null && objcopy -O binary --only-section=.skb_layout "$tree/$object" "$bytes"; } ||
     die "$KERNEL_LAYOUT could not be compiled" "see $KERNEL/log"
   size=$(stat --format=%s "$bytes")
   od --address-radix=n --output-duplicates --format=u1 --width=1 "$bytes" | awk -v size=$((size / 5)) '
