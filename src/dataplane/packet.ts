@@ -1,7 +1,7 @@
 // One IPv4 packet while it is being handled: what its headers say, read once and checked. One object serves all packets,
 // so that none is allocated and functions need not pass a dozen numbers on.
 import { ETHERNET } from "../wire/ethernet.ts";
-import { FAULT } from "../wire/fault.ts";
+import { FAULT, type Fault } from "../wire/fault.ts";
 import { checkIcmp, ICMP, ICMP_TYPE } from "../wire/icmp.ts";
 import { checkIpv4, FRAGMENT_OFFSET, headerLength, IPV4, MORE_FRAGMENTS, PROTOCOL } from "../wire/ipv4.ts";
 import { checkTcp } from "../wire/tcp.ts";
@@ -48,7 +48,7 @@ export class Packet {
    * @param length bytes of the frame
    * @returns a FAULT number, 0 when all is well
    */
-  parse(view: DataView, iface: number, at: number, length: number): number {
+  parse(view: DataView, iface: number, at: number, length: number): Fault {
     const ip = at + ETHERNET.HEADER_LENGTH;
     const fault = checkIpv4(view, ip, length - ETHERNET.HEADER_LENGTH);
     if (fault !== 0) return fault;
@@ -76,7 +76,7 @@ export class Packet {
     return this.transport - this.ip + this.length;
   }
 
-  private parseTransport(view: DataView): number {
+  private parseTransport(view: DataView): Fault {
     const at = this.transport;
     if (this.protocol === PROTOCOL.TCP) {
       const fault = checkTcp(view, at, this.length);
@@ -104,7 +104,7 @@ export class Packet {
   }
 
   /** All fragments but the last end on a boundary of 8 (RFC 791 section 3.2). */
-  private checkFragment(): number {
+  private checkFragment(): Fault {
     const offset = (this.fragment & FRAGMENT_OFFSET) * 8;
     const isLast = (this.fragment & MORE_FRAGMENTS) === 0;
     if (this.length === 0) return FAULT.IPV4_FRAGMENT;

@@ -1,91 +1,65 @@
 // What became of a frame: a number for the hot path and for counters, a name for people. Every dropped frame has exactly
-// one reason, and every reason is a counter.
-import { FAULT_NAMES } from "../wire/fault.ts";
+// one reason, and every reason is a counter. This table is the only place that says which verdicts there are: their numbers
+// follow from their order, and README.md explains them in the same order.
+import { FAULT_NAMES, type Fault } from "../wire/fault.ts";
 
-const NAMES = [
-  "forwarded",
-  "answered",
-  "queued for ARP",
-  "held until the first fragment comes",
-  "held until the rules know its names",
-  "taken by the firewall's resolver",
-  "ARP taken",
-  "dropped: not to our MAC address",
-  "dropped: EtherType not handled",
-  "dropped: ARP not for us",
-  "dropped: ARP spoofed",
-  "dropped: source address spoofed",
-  "dropped: source MAC address spoofed",
-  "dropped: destination not routable",
-  "dropped: to another client",
-  "dropped: to the firewall itself",
-  "dropped: refused by rules",
-  "dropped: unsolicited",
-  "dropped: TTL exceeded",
-  "dropped: larger than the egress MTU",
-  "dropped: TCP without a connection",
-  "dropped: TCP outside the window",
-  "dropped: ICMP error that belongs to no flow",
-  "dropped: ICMP type not handled",
-  "dropped: fragment of a dropped packet",
-  "dropped: fragments overlap",
-  "dropped: too many fragments held",
-  "dropped: flow table full",
-  "dropped: neighbour table full",
-  "dropped: no free port",
-  "dropped: client has its share of flows",
-  "dropped: client has its share of mappings",
-  "dropped: client opens flows too fast",
-  "dropped: next hop does not answer ARP",
-  "dropped: ARP queue full",
-  "dropped: offload header that lies",
-  "dropped: the kernel could not forward it",
+declare const brand: unique symbol;
+
+/** A verdict's number. 0 is FORWARDED: functions that judge a packet return it for "nothing is against it". */
+export type Verdict = number & { readonly [brand]: "Verdict" };
+
+const TABLE = [
+  ["FORWARDED", "forwarded"],
+  ["ANSWERED", "answered"],
+  ["QUEUED", "queued for ARP"],
+  ["HELD", "held until the first fragment comes"],
+  ["ANSWER_HELD", "held until the rules know its names"],
+  ["TAKEN", "taken by the firewall's resolver"],
+  ["ARP_TAKEN", "ARP taken"],
+  ["NOT_TO_US", "dropped: not to our MAC address"],
+  ["ETHERTYPE", "dropped: EtherType not handled"],
+  ["ARP_NOT_FOR_US", "dropped: ARP not for us"],
+  ["ARP_SPOOFED", "dropped: ARP spoofed"],
+  ["SPOOFED", "dropped: source address spoofed"],
+  ["MAC_SPOOFED", "dropped: source MAC address spoofed"],
+  ["UNROUTABLE", "dropped: destination not routable"],
+  ["CLIENT_TO_CLIENT", "dropped: to another client"],
+  ["TO_FIREWALL", "dropped: to the firewall itself"],
+  ["REFUSED", "dropped: refused by rules"],
+  ["UNSOLICITED", "dropped: unsolicited"],
+  ["TTL", "dropped: TTL exceeded"],
+  ["TOO_BIG", "dropped: larger than the egress MTU"],
+  ["TCP_STATE", "dropped: TCP without a connection"],
+  ["TCP_WINDOW", "dropped: TCP outside the window"],
+  ["ICMP_ORPHAN", "dropped: ICMP error that belongs to no flow"],
+  ["ICMP_TYPE", "dropped: ICMP type not handled"],
+  ["FRAGMENT", "dropped: fragment of a dropped packet"],
+  ["FRAGMENT_OVERLAP", "dropped: fragments overlap"],
+  ["FRAGMENT_LIMIT", "dropped: too many fragments held"],
+  ["TABLE_FULL", "dropped: flow table full"],
+  ["NEIGHBOURS_FULL", "dropped: neighbour table full"],
+  ["NO_PORT", "dropped: no free port"],
+  ["CLIENT_FLOWS", "dropped: client has its share of flows"],
+  ["CLIENT_MAPPINGS", "dropped: client has its share of mappings"],
+  ["CLIENT_RATE", "dropped: client opens flows too fast"],
+  ["UNRESOLVED", "dropped: next hop does not answer ARP"],
+  ["ARP_QUEUE_FULL", "dropped: ARP queue full"],
+  ["OFFLOAD", "dropped: offload header that lies"],
+  ["KERNEL", "dropped: the kernel could not forward it"],
 ] as const;
 
-/** Verdict codes. A malformed frame's code is VERDICT.MALFORMED plus its FAULT number. */
-export const VERDICT = {
-  FORWARDED: 0,
-  ANSWERED: 1,
-  QUEUED: 2,
-  HELD: 3,
-  ANSWER_HELD: 4,
-  TAKEN: 5,
-  ARP_TAKEN: 6,
-  NOT_TO_US: 7,
-  ETHERTYPE: 8,
-  ARP_NOT_FOR_US: 9,
-  ARP_SPOOFED: 10,
-  SPOOFED: 11,
-  MAC_SPOOFED: 12,
-  UNROUTABLE: 13,
-  CLIENT_TO_CLIENT: 14,
-  TO_FIREWALL: 15,
-  REFUSED: 16,
-  UNSOLICITED: 17,
-  TTL: 18,
-  TOO_BIG: 19,
-  TCP_STATE: 20,
-  TCP_WINDOW: 21,
-  ICMP_ORPHAN: 22,
-  ICMP_TYPE: 23,
-  FRAGMENT: 24,
-  FRAGMENT_OVERLAP: 25,
-  FRAGMENT_LIMIT: 26,
-  TABLE_FULL: 27,
-  NEIGHBOURS_FULL: 28,
-  NO_PORT: 29,
-  CLIENT_FLOWS: 30,
-  CLIENT_MAPPINGS: 31,
-  CLIENT_RATE: 32,
-  UNRESOLVED: 33,
-  ARP_QUEUE_FULL: 34,
-  OFFLOAD: 35,
-  KERNEL: 36,
-  MALFORMED: 36,
-} as const;
+type Key = (typeof TABLE)[number][0];
 
-/** Names by verdict code: what counters, replay and logs show. */
+/** The numbers, by the names that code uses. */
+export const VERDICT = Object.fromEntries(TABLE.map(([key], number) => [key, number])) as Readonly<
+  Record<Key, Verdict>
+>;
+
+/** The names, by number: what counters, replay and logs show. Behind those of the table stands one for each fault. */
 export const VERDICT_NAMES: readonly string[] = [
-  ...NAMES,
+  ...TABLE.map(([, name]) => name),
   ...FAULT_NAMES.slice(1).map((fault) => `dropped: malformed ${fault}`),
 ];
+
+/** @param fault not FAULT.NONE @returns the verdict on a frame that fails a check of its format */
+export const malformed = (fault: Fault): Verdict => (TABLE.length + fault - 1) as Verdict;

@@ -1,6 +1,6 @@
 // ARP for IPv4 over Ethernet (RFC 826): offsets from the first byte behind the Ethernet header, check, and writing.
 import { ETHERTYPE, writeMac } from "./ethernet.ts";
-import { FAULT } from "./fault.ts";
+import { FAULT, type Fault } from "./fault.ts";
 
 export const ARP = {
   HARDWARE: 0,
@@ -21,7 +21,7 @@ export const ARP_REPLY = 2;
 const HARDWARE_ETHERNET = 1;
 
 /** @param length bytes from `at` to the frame's end; more than 28 is padding */
-export function checkArp(view: DataView, at: number, length: number): number {
+export function checkArp(view: DataView, at: number, length: number): Fault {
   if (length < ARP.LENGTH) return FAULT.ARP_TRUNCATED;
   if (
     view.getUint16(at + ARP.HARDWARE) !== HARDWARE_ETHERNET ||

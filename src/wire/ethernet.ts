@@ -1,6 +1,6 @@
 // Ethernet II frames (IEEE 802.3, RFC 894): offsets of the fields, and MAC addresses in place. A VLAN-tagged frame is
 // simply one of an EtherType that nobody here handles.
-import { FAULT } from "./fault.ts";
+import { FAULT, type Fault } from "./fault.ts";
 
 /** Offsets from the frame's first byte. */
 export const ETHERNET = { DESTINATION: 0, SOURCE: 6, TYPE: 12, HEADER_LENGTH: 14 } as const;
@@ -9,7 +9,7 @@ export const ETHERNET = { DESTINATION: 0, SOURCE: 6, TYPE: 12, HEADER_LENGTH: 14
 export const ETHERTYPE = { IPV4: 0x0800, ARP: 0x0806 } as const;
 
 /** @param length bytes of the frame */
-export function checkEthernet(length: number): number {
+export function checkEthernet(length: number): Fault {
   return length < ETHERNET.HEADER_LENGTH ? FAULT.ETHERNET_TRUNCATED : FAULT.NONE;
 }
 

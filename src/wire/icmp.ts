@@ -1,6 +1,6 @@
 // ICMP (RFC 792): offsets from the message's first byte, its types, and its checksum, which covers the message alone.
 import { sum } from "./checksum.ts";
-import { FAULT } from "./fault.ts";
+import { FAULT, type Fault } from "./fault.ts";
 
 export const ICMP = {
   TYPE: 0,
@@ -36,12 +36,12 @@ export const UNREACHABLE_CODE = {
 } as const;
 
 /** @param length bytes of the IPv4 payload */
-export function checkIcmp(length: number): number {
+export function checkIcmp(length: number): Fault {
   return length < ICMP.HEADER_LENGTH ? FAULT.ICMP_TRUNCATED : FAULT.NONE;
 }
 
 /** The checksum of a whole message of `length` bytes must be right where we act on what it says (RFC 1122 3.2.2). */
-export function checkIcmpSum(view: DataView, at: number, length: number): number {
+export function checkIcmpSum(view: DataView, at: number, length: number): Fault {
   return sum(view, at, length) === 0xffff ? FAULT.NONE : FAULT.ICMP_CHECKSUM;
 }
 

@@ -1,7 +1,7 @@
 // IPv4 (RFC 791): offsets from the header's first byte, the check of a header against the bytes there are, and writing
 // the plain header of packets that we originate.
 import { fold, sum } from "./checksum.ts";
-import { FAULT } from "./fault.ts";
+import { FAULT, type Fault } from "./fault.ts";
 
 export const IPV4 = {
   VERSION_LENGTH: 0,
@@ -37,7 +37,7 @@ const OPTION_STRICT_SOURCE_ROUTE = 137;
  * @param at offset of the header
  * @param length bytes from there to the end of the frame; what is past the total length is padding
  */
-export function checkIpv4(view: DataView, at: number, length: number): number {
+export function checkIpv4(view: DataView, at: number, length: number): Fault {
   if (length < IPV4.HEADER_LENGTH) return FAULT.IPV4_TRUNCATED;
   const first = view.getUint8(at);
   if (first >>> 4 !== 4) return FAULT.IPV4_VERSION;
@@ -70,7 +70,7 @@ export function checkIpv4(view: DataView, at: number, length: number): number {
  * while its payload may be cut short.
  * @param length bytes from the header to the end of the error
  */
-export function checkQuotedIpv4(view: DataView, at: number, length: number): number {
+export function checkQuotedIpv4(view: DataView, at: number, length: number): Fault {
   if (length < IPV4.HEADER_LENGTH) return FAULT.IPV4_TRUNCATED;
   const first = view.getUint8(at);
   if (first >>> 4 !== 4) return FAULT.IPV4_VERSION;
@@ -81,7 +81,7 @@ export function checkQuotedIpv4(view: DataView, at: number, length: number): num
 }
 
 /** Options must be well formed, and none a source route (RFC 7126 section 4.3 and 4.4 advise to drop these). */
-function checkOptions(view: DataView, at: number, end: number): number {
+function checkOptions(view: DataView, at: number, end: number): Fault {
   while (at < end) {
     const kind = view.getUint8(at);
     if (kind === OPTION_END) return FAULT.NONE;

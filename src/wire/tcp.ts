@@ -1,6 +1,6 @@
 // TCP (RFC 9293): offsets from the header's first byte, the check of its lengths and flags, and its options.
 import { delta16 } from "./checksum.ts";
-import { FAULT } from "./fault.ts";
+import { FAULT, type Fault } from "./fault.ts";
 
 export const TCP = {
   SOURCE_PORT: 0,
@@ -21,7 +21,7 @@ export const RST = 4;
 export const ACK = 16;
 
 /** @param length bytes of the IPv4 payload */
-export function checkTcp(view: DataView, at: number, length: number): number {
+export function checkTcp(view: DataView, at: number, length: number): Fault {
   if (length < TCP.HEADER_LENGTH) return FAULT.TCP_TRUNCATED;
   const dataOffset = tcpHeaderLength(view, at);
   if (dataOffset < TCP.HEADER_LENGTH || dataOffset > length) return FAULT.TCP_DATA_OFFSET;

@@ -1,6 +1,6 @@
 // UDP (RFC 768): offsets from the header's first byte, and the check of its length.
 import { sum } from "./checksum.ts";
-import { FAULT } from "./fault.ts";
+import { FAULT, type Fault } from "./fault.ts";
 
 export const UDP = { SOURCE_PORT: 0, DESTINATION_PORT: 2, LENGTH: 4, CHECKSUM: 6, HEADER_LENGTH: 8 } as const;
 
@@ -9,7 +9,7 @@ export const UDP = { SOURCE_PORT: 0, DESTINATION_PORT: 2, LENGTH: 4, CHECKSUM: 6
  * @param length bytes of the IPv4 payload
  * @param longest what the UDP length may say at most: more than `length` in the first of several fragments
  */
-export function checkUdp(view: DataView, at: number, length: number, longest = length): number {
+export function checkUdp(view: DataView, at: number, length: number, longest = length): Fault {
   if (length < UDP.HEADER_LENGTH) return FAULT.UDP_TRUNCATED;
   const said = view.getUint16(at + UDP.LENGTH);
   return said < UDP.HEADER_LENGTH || said > longest ? FAULT.UDP_LENGTH : FAULT.NONE;
@@ -20,7 +20,7 @@ export function checkUdp(view: DataView, at: number, length: number, longest = l
  * @param pseudo the pseudo-header's sum
  * @param length the UDP length
  */
-export function checkUdpSum(view: DataView, at: number, length: number, pseudo: number): number {
+export function checkUdpSum(view: DataView, at: number, length: number, pseudo: number): Fault {
   if (view.getUint16(at + UDP.CHECKSUM) === 0) return FAULT.NONE;
   return sum(view, at, length, pseudo) === 0xffff ? FAULT.NONE : FAULT.UDP_CHECKSUM;
 }

@@ -6,7 +6,7 @@ import { checkIcmpSum, ICMP, ICMP_TYPE, UNREACHABLE_CODE, writeIcmpSum } from ".
 import { IPV4, PROTOCOL, writeIpv4 } from "../../wire/ipv4.ts";
 import { ACK, RST, SYN, TCP, tcpHeaderLength, writeTcp } from "../../wire/tcp.ts";
 import { USABLE } from "../tables/neighbours.ts";
-import { VERDICT } from "../verdict.ts";
+import { malformed, VERDICT } from "../verdict.ts";
 import type { State } from "./state.ts";
 
 const TTL = 64;
@@ -29,7 +29,7 @@ export class Answers {
     if (packet.protocol !== PROTOCOL.ICMP || view.getUint8(transport + ICMP.TYPE) !== ICMP_TYPE.ECHO) return otherwise;
     if (packet.fragment !== 0) return VERDICT.FRAGMENT;
     const fault = checkIcmpSum(view, transport, length);
-    if (fault !== 0) return VERDICT.MALFORMED + fault;
+    if (fault !== 0) return malformed(fault);
     view.setInt32(ip + IPV4.SOURCE, packet.destination);
     view.setInt32(ip + IPV4.DESTINATION, packet.source);
     const ttl = view.getUint8(ip + IPV4.TTL);

@@ -8,7 +8,7 @@ import { checkUdpSum, UDP } from "../../wire/udp.ts";
 import { RESERVED_LENGTH } from "../ring.ts";
 import { NO_FLOW, NO_MAPPING } from "../tables/flows.ts";
 import { NO_NEIGHBOUR, USABLE } from "../tables/neighbours.ts";
-import { VERDICT } from "../verdict.ts";
+import { malformed, VERDICT } from "../verdict.ts";
 import { DNS_PORT, type State } from "./state.ts";
 import { needsChecksum } from "./vnet.ts";
 
@@ -82,7 +82,7 @@ export class Endpoint {
     const length = view.getUint16(packet.transport + UDP.LENGTH);
     const pseudo = pseudoHeaderSum(packet.source, topology.uplinkAddress, PROTOCOL.UDP, length);
     const fault = needsChecksum(view, packet.at) ? FAULT.NONE : checkUdpSum(view, packet.transport, length, pseudo);
-    if (fault !== 0) return VERDICT.MALFORMED + fault;
+    if (fault !== 0) return malformed(fault);
     const start = packet.transport + UDP.HEADER_LENGTH;
     // Who only guessed the port does not use the question up.
     if (length < UDP.HEADER_LENGTH + 2 || view.getUint16(start) !== question.dnsId) return otherwise;

@@ -8,7 +8,7 @@ import { TCP } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
 import { icmpPorts, isQuery, NO_PORTS } from "../packet.ts";
 import { NO_FLOW } from "../tables/flows.ts";
-import { VERDICT } from "../verdict.ts";
+import { malformed, VERDICT } from "../verdict.ts";
 import type { State } from "./state.ts";
 
 /** Bytes of the quoted packet's payload that an error must have (RFC 792), and that name its ports. */
@@ -31,7 +31,7 @@ export class IcmpRelay {
     const length = packet.length - ICMP.HEADER_LENGTH;
     if (packet.fragment !== 0) return VERDICT.FRAGMENT;
     const fault = checkIcmpSum(view, message, packet.length) || checkQuotedIpv4(view, quoted, length);
-    if (fault !== 0) return VERDICT.MALFORMED + fault;
+    if (fault !== 0) return malformed(fault);
     const sender = view.getInt32(quoted + IPV4.SOURCE);
     const transport = quoted + headerLength(view, quoted);
     const quotedLength = quoted + length - transport;

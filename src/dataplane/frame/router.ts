@@ -19,7 +19,7 @@ import { Refusals } from "../tables/refusals.ts";
 import { TRACK } from "../tables/tcp.ts";
 import { TIMEOUT } from "../tables/timeouts.ts";
 import { hasSameLayout, NOBODY } from "../topology.ts";
-import { VERDICT, VERDICT_NAMES } from "../verdict.ts";
+import { malformed, VERDICT, VERDICT_NAMES } from "../verdict.ts";
 import { Admission } from "./admission.ts";
 import { Answers } from "./answers.ts";
 import { Endpoint } from "./endpoint.ts";
@@ -245,7 +245,7 @@ export class Router {
     const { view } = this;
     const { topology, neighbours } = this.state;
     const fault = checkEthernet(length);
-    if (fault !== 0) return VERDICT.MALFORMED + fault;
+    if (fault !== 0) return malformed(fault);
     const type = view.getUint16(at + ETHERNET.TYPE);
     if (isGroupMac(view, at)) {
       // Of broadcasts only ARP's are for a router; IPv4 in a group frame is never forwarded (RFC 1812 section 5.3.4).
@@ -257,8 +257,8 @@ export class Router {
     if (type !== ETHERTYPE.IPV4) return VERDICT.ETHERTYPE;
     // A group is nobody's source address (IEEE 802.3 section 3.2.3): what we answered would go to all of it.
     if (isGroupMac(view, at + ETHERNET.SOURCE)) return VERDICT.MAC_SPOOFED;
-    const malformed = this.packet.parse(view, iface, at, length);
-    if (malformed !== 0) return VERDICT.MALFORMED + malformed;
+    const defect = this.packet.parse(view, iface, at, length);
+    if (defect !== 0) return malformed(defect);
     return hasSoundOffload(view, this.packet) ? this.route(false) : VERDICT.OFFLOAD;
   }
 
@@ -383,7 +383,7 @@ export class Router {
   private hairpin(flow: number, side: number): number {
     const { packet, state } = this;
     const fault = packet.parse(this.view, state.topology.uplink, packet.at, ETHERNET.HEADER_LENGTH + packet.total);
-    const verdict = fault !== 0 ? VERDICT.MALFORMED + fault : this.route(true);
+    const verdict = fault !== 0 ? malformed(fault) : this.route(true);
     this.returnError();
     state.flow = flow;
     this.side = side;

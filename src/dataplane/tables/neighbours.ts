@@ -4,7 +4,7 @@ import { ARP, ARP_REPLY, ARP_REQUEST, checkArp, writeArp } from "../../wire/arp.
 import { ETHERNET, ETHERTYPE, macHead, macTail, writeMac } from "../../wire/ethernet.ts";
 import { RESERVED_LENGTH, type Ring, VNET_LENGTH } from "../ring.ts";
 import { NOBODY, type PinnedMac, type Topology } from "../topology.ts";
-import { VERDICT } from "../verdict.ts";
+import { malformed, VERDICT } from "../verdict.ts";
 import { MAX_NEIGHBOURS, NO_FLOW } from "./flows.ts";
 
 const CAPACITY = MAX_NEIGHBOURS;
@@ -134,7 +134,7 @@ export class NeighbourTable {
     const view = this.ring.view;
     const arp = at + ETHERNET.HEADER_LENGTH;
     const fault = checkArp(view, arp, length - ETHERNET.HEADER_LENGTH);
-    if (fault !== 0) return VERDICT.MALFORMED + fault;
+    if (fault !== 0) return malformed(fault);
     const sender = view.getInt32(arp + ARP.SENDER_IP);
     const target = view.getInt32(arp + ARP.TARGET_IP);
     if (!this.isGenuine(iface, at, sender)) return VERDICT.ARP_SPOOFED;

@@ -1,0 +1,29 @@
+// The table of verdicts: each has a number, a name and a counter of its own. README.md is held against it by readme.test.ts.
+import { describe, expect, test } from "bun:test";
+import { malformed, VERDICT, VERDICT_NAMES } from "../../src/dataplane/verdict.ts";
+import { FAULT, FAULT_NAMES } from "../../src/wire/fault.ts";
+
+const KEYS = Object.keys(VERDICT);
+const FAULTS = Object.entries(FAULT).filter(([key]) => key !== "NONE");
+
+describe("verdicts", () => {
+  test("have numbers of their own, those of faults included, and every number has a name", () => {
+    const numbers = [...Object.values(VERDICT), ...FAULTS.map(([, fault]) => malformed(fault))];
+    expect(numbers.map(Number)).toEqual(VERDICT_NAMES.map((_, number) => number));
+  });
+
+  test("have names of their own", () => {
+    expect(new Set(VERDICT_NAMES).size).toBe(KEYS.length + FAULTS.length);
+  });
+
+  test("begin with the one that lets a packet pass", () => {
+    expect(KEYS[0]).toBe("FORWARDED");
+    expect(VERDICT_NAMES[0]).toBe("forwarded");
+  });
+
+  test("on malformed frames are named by the fault", () => {
+    for (const [, fault] of FAULTS) {
+      expect(VERDICT_NAMES[malformed(fault)]).toBe(`dropped: malformed ${FAULT_NAMES[fault]}`);
+    }
+  });
+});
