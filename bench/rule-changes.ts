@@ -8,7 +8,8 @@ import { Router } from "../src/dataplane/frame/router.ts";
 import { MemoryRing } from "../src/dataplane/memory-ring.ts";
 import { compileRuleset } from "../src/dataplane/rules/ruleset.ts";
 import type { ClientSettings, Settings } from "../src/dataplane/settings.ts";
-import { FLOW_STATE } from "../src/dataplane/tables/flows.ts";
+import { FLOW_STATE } from "../src/dataplane/tables/flow-state.ts";
+import type { Flow } from "../src/dataplane/types.ts";
 import { VERDICT } from "../src/dataplane/verdict.ts";
 
 const FLOWS = 50_000;
@@ -72,7 +73,8 @@ function manyFlows(): string {
   const bench = new Bench(settingsFor(1, 65536));
   for (let i = 0; i < FLOWS; i++) bench.send(0, ip("198.18.0.0") + ((i & 1) << 16) + (i >> 1), 1024 + (i % 50_000));
   if (bench.router.flows.size !== FLOWS) throw new Error(`${bench.router.flows.size} flows instead of ${FLOWS}`);
-  for (let flow = 0; flow < FLOWS; flow++) bench.router.flows.words[flow * 16 + 6] |= FLOW_STATE.ASSURED;
+  const { flows } = bench.router;
+  for (let flow = 0 as Flow; flow < FLOWS; flow++) flows.setState(flow, flows.state(flow) | FLOW_STATE.ASSURED);
   const start = performance.now();
   bench.router.setClient(0, { ...bench.settings.clients[0], ruleset: HALF });
   let longest = performance.now() - start;

@@ -6,6 +6,7 @@ import { MemoryRing, type SentFrame } from "../src/dataplane/memory-ring.ts";
 import { ANY_ICMP_TYPE, type Match } from "../src/dataplane/rules/match.ts";
 import { compileRuleset } from "../src/dataplane/rules/ruleset.ts";
 import type { ClientSettings, InterfaceSettings, Settings, UplinkSettings } from "../src/dataplane/settings.ts";
+import { NO_FLOW } from "../src/dataplane/types.ts";
 import { VERDICT_NAMES } from "../src/dataplane/verdict.ts";
 import { ARP_TYPE, arp, ethernet, IPV4_TYPE, ip, mac, toHex, wrongChecksums } from "./frames.ts";
 import { completeChecksum } from "./offload.ts";
@@ -153,7 +154,7 @@ export class Lab {
   now: number;
   /** Of the frame last put in: the number of the rule that decided it, and its flow. */
   rule = -1;
-  flow = -1;
+  flow = NO_FLOW;
   /** The frames last sent, as they were. */
   last: readonly SentFrame[] = [];
   /** Switched off by tests that send wrong checksums on purpose. */
@@ -179,7 +180,7 @@ export class Lab {
     const at = this.ring.put(frame, vnet);
     const { router } = this;
     const { length } = frame;
-    const code = this.isCareful ? router.receiveCarefully(iface, at, length) : router.receive(iface, at, length);
+    const code = this.isCareful ? router.receiveSlowly(iface, at, length) : router.receive(iface, at, length);
     const verdict = VERDICT_NAMES[code];
     this.rule = this.router.lastRule;
     this.flow = this.router.lastFlow;

@@ -1,8 +1,10 @@
 // How a flow of the dataplane's table is shown to people and programs.
 
 import { formatAddress } from "../base/address.ts";
-import { backDestination, FLOW, FLOW_WORDS } from "../dataplane/tables/flows.ts";
+import type { FlowRecords } from "../dataplane/tables/flow-records.ts";
+import type { Flow } from "../dataplane/types.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";
+import { destinationPort, sourcePort } from "../wire/ports.ts";
 
 export interface FlowText {
   readonly protocol: string;
@@ -15,24 +17,19 @@ export interface FlowText {
   readonly reached?: string;
 }
 
-/**
- * @param words the flow table's records
- * @param flow number of a record in use
- * @param external the firewall's uplink address
- */
-export function flowText(words: Int32Array, flow: number, external: number): FlowText {
-  const at = flow * FLOW_WORDS;
-  const protocol = words[at + FLOW.PLACES] & 0xff;
-  const ports = words[at + FLOW.PORTS];
-  const backPorts = words[at + FLOW.BACK_PORTS];
+/** @param flow number of a record in use */
+export function flowText(records: FlowRecords, flow: Flow): FlowText {
+  const protocol = records.protocol(flow);
+  const ports = records.ports(flow, 0);
+  const backPorts = records.ports(flow, 1);
   const formats = FORMATS.get(protocol) ?? WITHOUT_PORTS;
-  const destination = formats.responder(words[at + FLOW.DESTINATION], ports & 0xffff);
-  const reached = formats.responder(words[at + FLOW.BACK_SOURCE], backPorts >>> 16);
+  const destination = formats.responder(records.destination(flow, 0), destinationPort(ports));
+  const reached = formats.responder(records.source(flow, 1), sourcePort(backPorts));
   return {
     protocol: formats.name ?? String(protocol),
-    source: formats.originator(words[at + FLOW.SOURCE], ports >>> 16),
+    source: formats.originator(records.source(flow, 0), sourcePort(ports)),
     destination,
-    mapped: formats.originator(backDestination(words, at, external), backPorts & 0xffff),
+    mapped: formats.originator(records.destination(flow, 1), destinationPort(backPorts)),
     ...(reached !== destination && { reached }),
   };
 }

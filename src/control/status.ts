@@ -4,9 +4,11 @@ import { RING_COUNTERS } from "../dataplane/io/packet-ring.ts";
 import type { SharedState } from "../dataplane/io/protocol.ts";
 import type { KernelCounters } from "../dataplane/kernel/loader.ts";
 import type { Settings } from "../dataplane/settings.ts";
-import { FLOW, FLOW_WORDS } from "../dataplane/tables/flows.ts";
+import { FLOW_WORDS, FlowRecords } from "../dataplane/tables/flow-records.ts";
 import { tcpStateName } from "../dataplane/tables/tcp.ts";
+import type { Flow } from "../dataplane/types.ts";
 import { VERDICT, VERDICT_NAMES } from "../dataplane/verdict.ts";
+import { toAddress } from "../wire/ipv4.ts";
 import { flowText, ruleText } from "./flow-text.ts";
 
 /** What control may read while the dataplane runs. */
@@ -42,24 +44,23 @@ function describeCounters(title: string, counters: Float64Array, names: readonly
 
 /** Flows of the table's records. They may change while they are read: a line can be wrong, reading can't fail. */
 function describeFlows(words: Int32Array, settings: Settings): string[] {
+  const records = new FlowRecords(words, toAddress(settings.uplink.address));
   const lines: string[] = [];
-  for (let flow = 0; flow < words.length / FLOW_WORDS; flow++) {
-    if (words[flow * FLOW_WORDS + FLOW.STATE] !== 0) lines.push(describeFlow(words, flow, settings));
+  for (let flow = 0 as Flow; flow < words.length / FLOW_WORDS; flow++) {
+    if (records.isUsed(flow)) lines.push(describeFlow(records, flow, settings));
   }
   return lines;
 }
 
 /** `flow: tcp 10.137.0.10:40000 to 192.0.2.1:80 as 192.0.2.254:40000, ESTABLISHED, client work, rule 1` */
-function describeFlow(words: Int32Array, flow: number, { clients, uplink }: Settings): string {
-  const { protocol, source, destination, mapped, reached } = flowText(words, flow, uplink.address);
-  const record = flow * FLOW_WORDS;
-  const clientRule = words[record + FLOW.CLIENT_RULE];
-  const client = clients[clientRule >>> 16]?.name ?? "?";
+function describeFlow(records: FlowRecords, flow: Flow, { clients }: Settings): string {
+  const { protocol, source, destination, mapped, reached } = flowText(records, flow);
+  const client = clients[records.client(flow)]?.name ?? "?";
   const parts = [
     `flow: ${protocol} ${source} to ${destination} as ${mapped}${reached === undefined ? "" : ` at ${reached}`}`,
-    ...(protocol === "tcp" ? [tcpStateName(words[record + FLOW.STATE])] : []),
+    ...(protocol === "tcp" ? [tcpStateName(records.state(flow))] : []),
     `client ${client}`,
-    ruleText(clientRule & 0xffff),
+    ruleText(records.rule(flow)),
   ];
   return parts.join(", ");
 }

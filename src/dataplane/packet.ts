@@ -3,9 +3,20 @@
 import { ETHERNET } from "../wire/ethernet.ts";
 import { FAULT, type Fault } from "../wire/fault.ts";
 import { checkIcmp, ICMP, ICMP_TYPE } from "../wire/icmp.ts";
-import { checkIpv4, FRAGMENT_OFFSET, headerLength, IPV4, MORE_FRAGMENTS, PROTOCOL } from "../wire/ipv4.ts";
+import {
+  type Address,
+  checkIpv4,
+  FRAGMENT_OFFSET,
+  headerLength,
+  IPV4,
+  MORE_FRAGMENTS,
+  PROTOCOL,
+  readAddress,
+} from "../wire/ipv4.ts";
+import { joinPorts, type Port, type Ports } from "../wire/ports.ts";
 import { checkTcp } from "../wire/tcp.ts";
 import { checkUdp } from "../wire/udp.ts";
+import type { Iface } from "./types.ts";
 
 /** What the packet carries, as far as a router cares. */
 export const KIND = {
@@ -22,11 +33,11 @@ export const KIND = {
 /** Longest payload of an IPv4 packet. */
 const LONGEST = 65535 - IPV4.HEADER_LENGTH;
 
-export const NO_PORTS = 0;
+export const NO_PORTS = 0 as Ports;
 
 export class Packet {
   /** Number of the interface that it came in on, or that it is taken to have come in on. */
-  iface = 0;
+  iface = 0 as Iface;
   /** Offset of its frame, of its IPv4 header, and of its payload: the transport header. */
   at = 0;
   ip = 0;
@@ -35,10 +46,9 @@ export class Packet {
   length = 0;
   kind: number = KIND.FLOW;
   protocol = 0;
-  /** Addresses as int32, host order. */
-  source = 0;
-  destination = 0;
-  /** Source port << 16 | destination port; `icmpPorts` of ICMP; NO_PORTS of protocols without ports. */
+  source = 0 as Address;
+  destination = 0 as Address;
+  /** `icmpPorts` of ICMP; NO_PORTS of protocols without ports. */
   ports = NO_PORTS;
   /** More-fragments bit and offset (in units of 8 bytes) of a fragment; 0 for a whole packet. */
   fragment = 0;
@@ -48,7 +58,7 @@ export class Packet {
    * @param length bytes of the frame
    * @returns a FAULT number, 0 when all is well
    */
-  parse(view: DataView, iface: number, at: number, length: number): Fault {
+  parse(view: DataView, iface: Iface, at: number, length: number): Fault {
     const ip = at + ETHERNET.HEADER_LENGTH;
     const fault = checkIpv4(view, ip, length - ETHERNET.HEADER_LENGTH);
     if (fault !== 0) return fault;
@@ -59,8 +69,8 @@ export class Packet {
     this.transport = ip + header;
     this.length = view.getUint16(ip + IPV4.TOTAL_LENGTH) - header;
     this.protocol = view.getUint8(ip + IPV4.PROTOCOL);
-    this.source = view.getInt32(ip + IPV4.SOURCE);
-    this.destination = view.getInt32(ip + IPV4.DESTINATION);
+    this.source = readAddress(view, ip + IPV4.SOURCE);
+    this.destination = readAddress(view, ip + IPV4.DESTINATION);
     this.fragment = view.getUint16(ip + IPV4.FRAGMENT) & (MORE_FRAGMENTS | FRAGMENT_OFFSET);
     this.kind = KIND.FLOW;
     this.ports = NO_PORTS;
@@ -81,12 +91,12 @@ export class Packet {
     if (this.protocol === PROTOCOL.TCP) {
       const fault = checkTcp(view, at, this.length);
       if (fault !== 0) return fault;
-      this.ports = view.getInt32(at);
+      this.ports = view.getInt32(at) as Ports;
     } else if (this.protocol === PROTOCOL.UDP) {
       // A first fragment carries the length of the whole datagram.
       const fault = checkUdp(view, at, this.length, this.fragment === 0 ? this.length : LONGEST);
       if (fault !== 0) return fault;
-      this.ports = view.getInt32(at);
+      this.ports = view.getInt32(at) as Ports;
     } else if (this.protocol === PROTOCOL.ICMP) {
       const fault = checkIcmp(this.length);
       if (fault !== 0) return fault;
@@ -125,17 +135,17 @@ export function isQuery(type: number): boolean {
 /**
  * ICMP queries in the form of ports: the asker's identifier as its port, the query's type as the answerer's, so that rules
  * and flows treat them as they treat UDP.
- * @returns source << 16 | destination, or NO_PORTS for messages that are neither query nor reply
+ * @returns them, or NO_PORTS for messages that are neither query nor reply
  */
-export function icmpPorts(type: number, identifier: number): number {
+export function icmpPorts(type: number, identifier: number): Ports {
   switch (type) {
     case ICMP_TYPE.ECHO:
     case ICMP_TYPE.TIMESTAMP:
-      return (identifier << 16) | type;
+      return joinPorts(identifier as Port, type as Port);
     case ICMP_TYPE.ECHO_REPLY:
-      return (ICMP_TYPE.ECHO << 16) | identifier;
+      return joinPorts(ICMP_TYPE.ECHO as number as Port, identifier as Port);
     case ICMP_TYPE.TIMESTAMP_REPLY:
-      return (ICMP_TYPE.TIMESTAMP << 16) | identifier;
+      return joinPorts(ICMP_TYPE.TIMESTAMP as number as Port, identifier as Port);
     default:
       return NO_PORTS;
   }

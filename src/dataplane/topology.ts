@@ -1,72 +1,79 @@
 // Who is where: the settings' interfaces, clients and our own addresses, laid out for look-ups without allocation.
-// Its clients' rules may change; anything else that is new makes a new one. Addresses go in and come out as int32 in host order.
+// Its clients' rules may change; anything else that is new makes a new one.
 
 import { ETHERNET, macHead, macTail } from "../wire/ethernet.ts";
-import { maskOf } from "../wire/ipv4.ts";
+import { type Address, maskOf, toAddress } from "../wire/ipv4.ts";
 import type { ClientSettings, Settings } from "./settings.ts";
-
-export const NOBODY = -1;
+import { type Client, type Column, column, type Iface, NOBODY } from "./types.ts";
 
 export class Topology {
   /** Our MAC addresses, the clients' pinned ones, and the gateway's, in the two parts that frames are compared by. */
-  readonly macHead: Int32Array;
-  readonly macTail: Int32Array;
+  readonly macHead: Column<Iface>;
+  readonly macTail: Column<Iface>;
   readonly pinned: readonly (PinnedMac | undefined)[];
   readonly gatewayMac: PinnedMac | undefined;
-  readonly mtu: Int32Array;
+  readonly mtu: Column<Iface>;
 
-  readonly uplink: number;
-  readonly uplinkAddress: number;
-  readonly gateway: number;
+  readonly uplink: Iface;
+  readonly uplinkAddress: Address;
+  readonly gateway: Address;
   private readonly uplinkNetwork: number;
   private readonly uplinkMask: number;
-  private readonly inside: ReadonlySet<number>;
+  private readonly inside: ReadonlySet<Address>;
 
   /** By client number. */
-  readonly clientInterface: Int32Array;
-  readonly clientNetwork: Int32Array;
-  readonly clientMask: Int32Array;
-  readonly clientGateway: Int32Array;
+  readonly clientInterface: Column<Client, Iface>;
+  readonly clientMask: Column<Client>;
+  readonly clientGateway: Column<Client, Address>;
+  private readonly clientNetwork: Int32Array;
+  private readonly masks: Int32Array;
+  private readonly gateways: Int32Array;
 
   constructor(public settings: Settings) {
     const { interfaces, uplink, clients } = settings;
     const macs = interfaces.map((iface) => pinnedMac(iface.mac));
-    this.macHead = Int32Array.from(macs, (mac) => mac.head);
-    this.macTail = Int32Array.from(macs, (mac) => mac.tail);
-    this.mtu = Int32Array.from(interfaces, (iface) => iface.mtu);
+    this.macHead = column(Int32Array.from(macs, (mac) => mac.head));
+    this.macTail = column(Int32Array.from(macs, (mac) => mac.tail));
+    this.mtu = column(Int32Array.from(interfaces, (iface) => iface.mtu));
     this.pinned = clients.map((client) => client.mac && pinnedMac(client.mac));
     this.gatewayMac = uplink.gatewayMac && pinnedMac(uplink.gatewayMac);
-    this.uplink = uplink.iface;
-    this.uplinkAddress = uplink.address | 0;
-    this.gateway = uplink.gateway | 0;
+    this.uplink = uplink.iface as Iface;
+    this.uplinkAddress = toAddress(uplink.address);
+    this.gateway = toAddress(uplink.gateway);
     this.uplinkMask = maskOf(uplink.prefix);
     this.uplinkNetwork = uplink.address & this.uplinkMask;
-    this.inside = new Set(uplink.inside?.map((address) => address | 0));
-    this.clientInterface = Int32Array.from(clients, (client) => client.iface);
-    this.clientMask = Int32Array.from(clients, (client) => maskOf(client.prefix));
+    this.inside = new Set(uplink.inside?.map(toAddress));
+    this.clientInterface = column(Int32Array.from(clients, (client) => client.iface));
+    this.masks = Int32Array.from(clients, (client) => maskOf(client.prefix));
+    this.clientMask = column(this.masks);
     this.clientNetwork = Int32Array.from(clients, (client) => client.network & maskOf(client.prefix));
-    this.clientGateway = Int32Array.from(clients, (client) => client.gateway);
+    this.gateways = Int32Array.from(clients, (client) => client.gateway);
+    this.clientGateway = column(this.gateways);
   }
 
   /** Takes settings that differ from these in nothing that was laid out here: `hasSameLayout` says so. */
-  adopt(settings: Settings): void {
+  replaceRules(settings: Settings): void {
     this.settings = settings;
   }
 
-  client(client: number): ClientSettings {
+  get clientCount(): number {
+    return this.clientNetwork.length;
+  }
+
+  client(client: Client): ClientSettings {
     return this.settings.clients[client];
   }
 
   /** @returns the client that has this address, on whichever interface, or NOBODY */
-  clientOf(address: number): number {
+  clientOf(address: Address): Client {
     for (let client = 0; client < this.clientNetwork.length; client++) {
-      if ((address & this.clientMask[client]) === this.clientNetwork[client]) return client;
+      if ((address & this.masks[client]) === this.clientNetwork[client]) return client as Client;
     }
     return NOBODY;
   }
 
   /** @returns the client that may use this source address on this interface, or NOBODY; never for an address of ours */
-  clientOn(iface: number, address: number): number {
+  clientOn(iface: Iface, address: Address): Client {
     const client = this.clientOf(address);
     if (client === NOBODY || this.clientInterface[client] !== iface) return NOBODY;
     const mask = this.clientMask[client];
@@ -79,64 +86,64 @@ export class Topology {
   }
 
   /** @returns the client that tells what kind of hosts are on an interface: a network if there is one, or NOBODY */
-  firstOn(iface: number): number {
-    const first = this.clientInterface.indexOf(iface);
-    const network = this.clientInterface.findIndex((other, i) => other === iface && this.clientMask[i] !== -1);
-    return network === NOBODY ? first : network;
+  firstOn(iface: Iface): Client {
+    const { clients } = this.settings;
+    const network = clients.findIndex((client) => client.iface === iface && client.prefix !== 32);
+    return (network >= 0 ? network : clients.findIndex((client) => client.iface === iface)) as Client;
   }
 
   /** @returns whether the address is the firewall's own: the uplink's, or a gateway as some client sees it */
-  isOwn(address: number): boolean {
-    return address === this.uplinkAddress || this.clientGateway.includes(address);
+  isOwn(address: Address): boolean {
+    return address === this.uplinkAddress || this.gateways.includes(address);
   }
 
   /** @returns whether a host with this address can be behind the uplink: it is neither a client's nor ours, nor impossible */
-  isUplinkHost(address: number): boolean {
+  isUplinkHost(address: Address): boolean {
     return this.mayBeOutside(address) && !this.isOwn(address) && !isMartian(address);
   }
 
   /** @returns whether an address is not a client's, nor that of one that may come */
-  mayBeOutside(address: number): boolean {
+  mayBeOutside(address: Address): boolean {
     return this.clientOf(address) === NOBODY && !this.inside.has(address);
   }
 
   /** @returns whether a frame's source MAC address is the client's, if only one is accepted from it */
-  hasPinnedMac(view: DataView, client: number, at: number): boolean {
+  hasPinnedMac(view: DataView, client: Client, at: number): boolean {
     const pin = this.pinned[client];
     if (pin === undefined) return true;
     return macHead(view, at + ETHERNET.SOURCE) === pin.head && macTail(view, at + ETHERNET.SOURCE) === pin.tail;
   }
 
   /** @returns whether hosts of this address are reached on the uplink without the gateway */
-  isOnUplinkLink(address: number): boolean {
+  isOnUplinkLink(address: Address): boolean {
     return (address & this.uplinkMask) === this.uplinkNetwork;
   }
 
   /** @returns the address that a frame to `destination` out of the uplink is handed to */
-  uplinkNextHop(destination: number): number {
+  uplinkNextHop(destination: Address): Address {
     return this.isOnUplinkLink(destination) ? destination : this.gateway;
   }
 
   /** @returns our address as hosts on that interface see it, who have (or ask from) the address `peer` */
-  ownAddressFor(iface: number, peer: number): number {
+  ownAddressFor(iface: Iface, peer: Address): Address {
     if (iface === this.uplink) return this.uplinkAddress;
     const client = this.clientOf(peer);
     return client === NOBODY ? this.uplinkAddress : this.clientGateway[client];
   }
 
   /** @returns where DNS to this address goes: there, or where it is redirected to */
-  redirected(address: number): number {
-    for (const { from, to } of this.settings.redirects) if ((from | 0) === address) return to | 0;
+  redirected(address: Address): Address {
+    for (const { from, to } of this.settings.redirects) if (toAddress(from) === address) return toAddress(to);
     return address;
   }
 
   /** @returns whether an address is one of the configured name servers */
-  isNameServer(address: number): boolean {
+  isNameServer(address: Address): boolean {
     return this.settings.uplink.dns.includes(address >>> 0);
   }
 
   /** @returns whether packets to this destination can be routed to the uplink at all: unicast, and not to be kept local */
-  isRoutable(destination: number): boolean {
+  isRoutable(destination: Address): boolean {
     if (isMartian(destination)) return false;
     if (destination >>> 16 === 0xa9fe) return false; // link-local: RFC 3927 section 2.7
     if (this.inside.has(destination)) return false; // the uplink is not told what was meant for a client
@@ -144,7 +151,7 @@ export class Topology {
   }
 
   /** The uplink network's first and last address; a /31 or /32 has none (RFC 3021). */
-  private isUplinkBroadcast(address: number): boolean {
+  private isUplinkBroadcast(address: Address): boolean {
     if (!this.isOnUplinkLink(address) || this.settings.uplink.prefix >= 31) return false;
     const host = address & ~this.uplinkMask;
     return host === 0 || host === ~this.uplinkMask;
@@ -152,7 +159,7 @@ export class Topology {
 }
 
 /** @returns whether no host can send from this address: loopback, multicast, reserved, "this network" (RFC 6890) */
-export function isMartian(address: number): boolean {
+export function isMartian(address: Address): boolean {
   const top = address >>> 24;
   return top === 0 || top === 127 || top >= 224;
 }
@@ -173,15 +180,9 @@ export function hasSameLayout(a: Settings, b: Settings): boolean {
 }
 
 function layoutOf({ interfaces, uplink, clients, forwards, redirects }: Settings): string {
-  const places = clients.map(({ name, iface, network, prefix, gateway, mac, reach, openFilter }) => {
+  const sites = clients.map(({ name, iface, network, prefix, gateway, mac, reach, openFilter }) => {
     return [name, iface, network, prefix, gateway, mac?.join(":"), reach, openFilter];
   });
   const devices = interfaces.map((iface) => ({ ...iface, mac: iface.mac.join(":") }));
-  return JSON.stringify([
-    devices,
-    { ...uplink, gatewayMac: uplink.gatewayMac?.join(":") },
-    places,
-    forwards,
-    redirects,
-  ]);
+  return JSON.stringify([devices, { ...uplink, gatewayMac: uplink.gatewayMac?.join(":") }, sites, forwards, redirects]);
 }

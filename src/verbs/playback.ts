@@ -5,7 +5,7 @@ import { type FlowText, flowText } from "../control/flow-text.ts";
 import { Router } from "../dataplane/frame/router.ts";
 import { MemoryRing } from "../dataplane/memory-ring.ts";
 import type { Settings } from "../dataplane/settings.ts";
-import { FLOW, FLOW_WORDS } from "../dataplane/tables/flows.ts";
+import type { Flow } from "../dataplane/types.ts";
 import { VERDICT_NAMES } from "../dataplane/verdict.ts";
 import { ETHERNET } from "../wire/ethernet.ts";
 import { IPV4, maskOf } from "../wire/ipv4.ts";
@@ -103,7 +103,7 @@ class Player {
       captured: frame.bytes.length,
       verdict: VERDICT_NAMES[verdict],
       rule: this.rule(iface, frame.bytes, flow),
-      flow: flow === undefined ? undefined : flowText(this.router.flows.words, flow, this.settings.uplink.address),
+      flow: flow === undefined ? undefined : flowText(this.router.flows, flow),
       sent: this.collect(this.latest),
     };
   }
@@ -131,17 +131,16 @@ class Player {
   }
 
   /** The flow of the last frame, unless that frame ended it. */
-  private flow(): number | undefined {
+  private flow(): Flow | undefined {
     const { lastFlow, flows } = this.router;
-    return lastFlow >= 0 && flows.used(lastFlow) ? lastFlow : undefined;
+    return lastFlow >= 0 && flows.isUsed(lastFlow) ? lastFlow : undefined;
   }
 
   /** The rule asked for the last frame, or the one that once accepted its flow. */
-  private rule(iface: number, frame: Uint8Array, flow: number | undefined): FrameVerdict["rule"] {
+  private rule(iface: number, frame: Uint8Array, flow: Flow | undefined): FrameVerdict["rule"] {
     const { lastRule, flows } = this.router;
     if (flow !== undefined) {
-      const word = flows.words[flow * FLOW_WORDS + FLOW.CLIENT_RULE];
-      return { number: word & 0xffff, client: this.settings.clients[word >>> 16].name };
+      return { number: flows.rule(flow), client: this.settings.clients[flows.client(flow)].name };
     }
     return lastRule < 0 ? undefined : { number: lastRule, client: this.clientOf(iface, frame) };
   }

@@ -8,7 +8,7 @@ import type { ClientSettings, Settings } from "../dataplane/settings.ts";
 import type { Asked } from "../rules/mismatch.ts";
 import { ETHERNET, ETHERTYPE } from "../wire/ethernet.ts";
 import { ICMP, ICMP_TYPE, UNREACHABLE_CODE, writeIcmpSum } from "../wire/icmp.ts";
-import { IPV4, maskOf, PROTOCOL, writeIpv4 } from "../wire/ipv4.ts";
+import { DEFAULT_TTL, IPV4, maskOf, PROTOCOL, writeIpv4 } from "../wire/ipv4.ts";
 import { SYN, TCP, writeTcp } from "../wire/tcp.ts";
 import { UDP } from "../wire/udp.ts";
 
@@ -26,7 +26,6 @@ export interface Outcome {
 /** Nobody's: a client's where none is configured. */
 const SOME_MAC = Uint8Array.of(2, 0, 0, 0, 0, 1);
 const SOME_PORT = 49152;
-const TTL = 64;
 const START_MS = 1000;
 /** Flows of the trial's table: a small one. */
 const CAPACITY = 1024;
@@ -50,12 +49,12 @@ export function tryPacket(settings: Settings, client: number, asked: Asked): Out
   const verdict = router.receive(iface, ring.put(frame), frame.length);
   const sent = ring.takeSent().filter((other) => other.iface === iface);
   const { lastFlow, lastRule, flows } = router;
-  const hasFlow = lastFlow >= 0 && flows.used(lastFlow);
+  const hasFlow = lastFlow >= 0 && flows.isUsed(lastFlow);
   return {
     verdict,
     rule: lastRule,
     answer: sent.map(({ bytes }) => answerOf(bytes)).find((answer) => answer !== undefined),
-    reached: hasFlow ? flowText(flows.words, lastFlow, settings.uplink.address).reached : undefined,
+    reached: hasFlow ? flowText(flows, lastFlow).reached : undefined,
   };
 }
 
@@ -82,7 +81,7 @@ function frameOf({ interfaces }: Settings, client: ClientSettings, asked: Asked)
   view.setUint16(ETHERNET.TYPE, ETHERTYPE.IPV4);
   const total = IPV4.HEADER_LENGTH + length;
   const source = hostOf(client);
-  writeIpv4(view, ETHERNET.HEADER_LENGTH, 0, total, TTL, protocol, source, destination);
+  writeIpv4(view, ETHERNET.HEADER_LENGTH, 0, total, DEFAULT_TTL, protocol, source, destination);
   const ports = (SOME_PORT << 16) | selector;
   if (protocol === PROTOCOL.TCP) {
     writeTcp(view, HEADERS, ports, 0, 0, SYN, 65535);
@@ -93,7 +92,7 @@ function frameOf({ interfaces }: Settings, client: ClientSettings, asked: Asked)
     view.setUint8(HEADERS + ICMP.TYPE, selector);
     // Errors quote a packet: here one that nobody sent.
     const quoted = HEADERS + ICMP.HEADER_LENGTH;
-    writeIpv4(view, quoted, 0, IPV4.HEADER_LENGTH + UDP.HEADER_LENGTH, TTL, PROTOCOL.UDP, destination, source);
+    writeIpv4(view, quoted, 0, IPV4.HEADER_LENGTH + UDP.HEADER_LENGTH, DEFAULT_TTL, PROTOCOL.UDP, destination, source);
     writeIcmpSum(view, HEADERS, length);
   }
   return frame;

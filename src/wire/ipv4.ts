@@ -3,6 +3,16 @@
 import { fold, sum } from "./checksum.ts";
 import { FAULT, type Fault } from "./fault.ts";
 
+declare const brand: unique symbol;
+
+/** An IPv4 address as int32 in host order: two of them are compared whole. Settings and texts have uint32. */
+export type Address = number & { readonly [brand]: "Address" };
+
+/** @param value int32 or uint32, host order */
+export const toAddress = (value: number): Address => (value | 0) as Address;
+
+export const readAddress = (view: DataView, at: number): Address => view.getInt32(at) as Address;
+
 export const IPV4 = {
   VERSION_LENGTH: 0,
   TOS: 1,
@@ -19,6 +29,9 @@ export const IPV4 = {
 
 /** IANA "Assigned Internet Protocol Numbers". */
 export const PROTOCOL = { ICMP: 1, TCP: 6, UDP: 17, DCCP: 33, SCTP: 132, UDP_LITE: 136 } as const;
+
+/** TTL of packets that we originate (IANA "IP Time To Live Parameter"). */
+export const DEFAULT_TTL = 64;
 
 /** Bits of the word at IPV4.FRAGMENT. */
 export const DONT_FRAGMENT = 0x4000;

@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { Dataplane } from "../../src/control/dataplane-thread.ts";
 import { RING_COUNTERS } from "../../src/dataplane/io/packet-ring.ts";
 import type { Settings } from "../../src/dataplane/settings.ts";
-import { FLOW_WORDS } from "../../src/dataplane/tables/flows.ts";
+import { FLOW_WORDS } from "../../src/dataplane/tables/flow-records.ts";
 import { VERDICT_NAMES } from "../../src/dataplane/verdict.ts";
 
 const SETTINGS: Settings = {

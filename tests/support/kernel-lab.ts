@@ -20,9 +20,12 @@ import { flowRecordsAt, KernelCounters, loadKernelPrograms, mapFlows } from "../
 import { KernelPath } from "../../src/dataplane/kernel/path.ts";
 import { CONTROL } from "../../src/dataplane/kernel/programs.ts";
 import type { Settings } from "../../src/dataplane/settings.ts";
+import { type Flow, flowOf, NO_FLOW, NO_FLOW_SIDE } from "../../src/dataplane/types.ts";
 import { interfaceIndex } from "../../src/linux/interfaces.ts";
 import { pointer } from "../../src/linux/libc.ts";
 import { readSkbLayout } from "../../src/linux/skb-layout.ts";
+import { readAddress } from "../../src/wire/ipv4.ts";
+import type { Ports } from "../../src/wire/ports.ts";
 import { runProgram } from "./bpf.ts";
 
 const TO_SOCKET = 0xffffffff;
@@ -129,9 +132,12 @@ export class KernelLab extends Lab {
     return this.settings.interfaces[iface].index;
   }
 
-  private flowOf(frame: Uint8Array): number {
+  private flowOf(frame: Uint8Array): Flow {
     const view = new DataView(frame.buffer, frame.byteOffset);
-    return this.router.flows.find(view.getInt32(26), view.getInt32(30), view.getInt32(34), view.getUint8(23)) >> 1;
+    const ports = view.getInt32(34) as Ports;
+    const protocol = view.getUint8(23);
+    const found = this.router.flows.find(readAddress(view, 26), readAddress(view, 30), ports, protocol);
+    return found === NO_FLOW_SIDE ? NO_FLOW : flowOf(found);
   }
 }
 

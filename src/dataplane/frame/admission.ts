@@ -1,20 +1,58 @@
-// The slow path: whether a packet that belongs to no flow gets one. From clients, rules decide; from the uplink, only
+// Admission: whether a packet that belongs to no flow gets one. From clients, rules decide; from the uplink, only
 // forwarded ports and mappings that are open to anyone do; everything else is answered or dropped here.
 import { ICMP_TYPE, UNREACHABLE_CODE } from "../../wire/icmp.ts";
-import { IPV4, maskOf, PROTOCOL } from "../../wire/ipv4.ts";
+import { type Address, IPV4, maskOf, PROTOCOL, toAddress } from "../../wire/ipv4.ts";
+import {
+  DNS_PORT,
+  destinationPort,
+  joinPorts,
+  type Port,
+  type Ports,
+  sourcePort,
+  swapPorts,
+} from "../../wire/ports.ts";
 import { ACK, RST, SYN, TCP } from "../../wire/tcp.ts";
 import { judge } from "../rules/ruleset.ts";
 import type { ForwardSettings } from "../settings.ts";
-import { FLOW_STATE, NO_FLOW, NO_MAPPING } from "../tables/flows.ts";
+import type { FlowFields } from "../tables/flow-records.ts";
+import { FLOW_STATE } from "../tables/flow-state.ts";
 import type { Refusals } from "../tables/refusals.ts";
 import { TIMEOUT } from "../tables/timeouts.ts";
-import { NOBODY } from "../topology.ts";
-import { VERDICT } from "../verdict.ts";
+import {
+  type Client,
+  type Iface,
+  type Mapping,
+  NO_FLOW,
+  NO_FLOW_SIDE,
+  NO_MAPPING,
+  NO_NEIGHBOUR,
+  NOBODY,
+} from "../types.ts";
+import { VERDICT, type Verdict } from "../verdict.ts";
 import type { Answers } from "./answers.ts";
 import type { Endpoint } from "./endpoint.ts";
-import { DNS_PORT, type State } from "./state.ts";
+import type { State } from "./state.ts";
+
+/** What a new flow is made of; one object serves all, so that none is allocated for each. */
+class NewFlow implements FlowFields {
+  client = NOBODY;
+  rule = 0;
+  kind = 0;
+  isMapped = false;
+  protocol = 0;
+  source = 0 as Address;
+  destination = 0 as Address;
+  ports = 0 as Ports;
+  backSource = 0 as Address;
+  backPorts = 0 as Ports;
+  timeout = 0;
+}
 
 export class Admission {
+  /** The flow that the last packet opened: to be read after VERDICT.FORWARDED. */
+  opened = NO_FLOW;
+  private readonly newFlow = new NewFlow();
+
   constructor(
     private readonly state: State,
     private readonly answers: Answers,
@@ -22,8 +60,8 @@ export class Admission {
     private readonly refusals: Refusals,
   ) {}
 
-  /** @returns VERDICT.FORWARDED when the packet in hand now has a flow (state.flow), or what became of it instead */
-  fromClient(): number {
+  /** @returns VERDICT.FORWARDED when the packet in hand has opened a flow (`opened`), or what became of it instead */
+  fromClient(): Verdict {
     const { packet, topology } = this.state;
     const { source, destination, protocol } = packet;
     const client = topology.clientOn(packet.iface, source);
@@ -42,17 +80,18 @@ export class Admission {
       if (topology.settings.nat.resetUnknown) this.answers.reset();
       return VERDICT.TCP_STATE;
     }
-    const judgement = judge(topology.client(client).ruleset, protocol, destination, packet.ports & 0xffff);
-    this.state.rule = judgement >> 1;
-    if ((judgement & 1) === 0) return this.refuse(client);
-    if (this.hasNoHopLeft()) return VERDICT.TTL;
-    const verdict = peer === NOBODY ? this.translated(client) : this.direct(client, peer);
+    const judgement = judge(topology.client(client).ruleset, protocol, destination, destinationPort(packet.ports));
+    const rule = judgement >> 1;
+    this.state.lastRule = rule;
+    if ((judgement & 1) === 0) return this.refuse(client, rule);
+    if (this.isTtlExceeded()) return VERDICT.TTL;
+    const verdict = peer === NOBODY ? this.translated(client, rule) : this.direct(client, peer, rule);
     if (verdict !== VERDICT.FORWARDED) this.prohibit(); // RFC 5508 REQ-8: also for want of room
     return verdict;
   }
 
   /** @param looped whether the packet is a client's own, sent to our uplink address: a hairpin */
-  fromUplink(looped: boolean): number {
+  fromUplink(looped: boolean): Verdict {
     const { packet, topology, mappings } = this.state;
     const { source, destination, protocol } = packet;
     if (!looped && !topology.isUplinkHost(source)) return VERDICT.SPOOFED;
@@ -62,10 +101,12 @@ export class Admission {
     if (this.isOpening()) {
       const forward = this.forwardFor(source);
       if (forward !== undefined) {
-        const port = forward.toPort + (packet.ports & 0xffff) - forward.portLow;
-        return this.inbound(forward.client, forward.to | 0, port, NO_MAPPING);
+        const port = (forward.toPort + destinationPort(packet.ports) - forward.portLow) as Port;
+        return this.inbound(forward.client as Client, toAddress(forward.to), port, NO_MAPPING);
       }
-      const mapping = isReachedByPort(protocol) ? mappings.findExternal(protocol, packet.ports & 0xffff) : NO_MAPPING;
+      const mapping = isReachedByPort(protocol)
+        ? mappings.findExternal(protocol, destinationPort(packet.ports))
+        : NO_MAPPING;
       if (mapping !== NO_MAPPING) {
         const client = topology.clientOf(mappings.address(mapping));
         if (client !== NOBODY && topology.client(client).openFilter) {
@@ -77,8 +118,8 @@ export class Admission {
   }
 
   /** A packet that the rules refuse is answered as its client's settings say, and noted if they ask for it. */
-  private refuse(client: number): number {
-    const { packet, topology, rule } = this.state;
+  private refuse(client: Client, rule: number): Verdict {
+    const { packet, topology } = this.state;
     const { refuse, log } = topology.client(client);
     const { protocol, source, destination, ports } = packet;
     if (log) this.refusals.note(client, rule, protocol, source, destination, ports);
@@ -92,10 +133,10 @@ export class Admission {
     errors.send(packet.iface, packet.at, ICMP_TYPE.UNREACHABLE, UNREACHABLE_CODE.ADMIN_PROHIBITED);
   }
 
-  /** The forward that the packet in hand, sent to our uplink address, falls under. @param source int32, host order */
-  forwardFor(source: number): ForwardSettings | undefined {
+  /** The forward that the packet in hand, sent to our uplink address, falls under. */
+  forwardFor(source: Address): ForwardSettings | undefined {
     const { packet, topology } = this.state;
-    const port = packet.ports & 0xffff;
+    const port = destinationPort(packet.ports);
     for (const forward of topology.settings.forwards) {
       if (matchesForward(forward, packet.protocol, port, source)) return forward;
     }
@@ -107,7 +148,7 @@ export class Admission {
     const { packet, topology, mappings } = this.state;
     if (packet.destination !== topology.uplinkAddress || !isReachedByPort(packet.protocol)) return false;
     if (this.forwardFor(packet.destination) !== undefined) return true;
-    return mappings.findExternal(packet.protocol, packet.ports & 0xffff) !== NO_MAPPING;
+    return mappings.findExternal(packet.protocol, destinationPort(packet.ports)) !== NO_MAPPING;
   }
 
   /** Whether the packet may be a flow's first: not a reply, and of TCP nothing but a SYN. */
@@ -122,7 +163,7 @@ export class Admission {
   }
 
   /** Before a flow is made for it: a packet that ends here must not make one. */
-  private hasNoHopLeft(): boolean {
+  private isTtlExceeded(): boolean {
     const { packet, view, errors } = this.state;
     if (view.getUint8(packet.ip + IPV4.TTL) > 1) return false;
     errors.send(packet.iface, packet.at, ICMP_TYPE.TIME_EXCEEDED, 0);
@@ -130,106 +171,117 @@ export class Admission {
   }
 
   /** A client's flow to the uplink, with our address as its source. */
-  private translated(client: number): number {
-    const { packet, topology, mappings, newFlow } = this.state;
+  private translated(client: Client, rule: number): Verdict {
+    const { packet, topology, mappings } = this.state;
     const { protocol, ports, iface } = packet;
     const refused = this.makeRoom(client);
-    if (refused !== 0) return refused;
-    let externalPort = 0;
-    newFlow.mapping = NO_MAPPING;
+    if (refused !== VERDICT.FORWARDED) return refused;
+    let externalPort = 0 as Port;
+    let mapping = NO_MAPPING;
     if (hasPorts(protocol)) {
-      newFlow.mapping = this.mappingFor(client);
-      if (newFlow.mapping === NO_MAPPING) {
-        return this.state.shares.hasAllMappings(client) ? VERDICT.CLIENT_MAPPINGS : VERDICT.NO_PORT;
+      mapping = this.mappingFor(client);
+      if (mapping === NO_MAPPING) {
+        return this.state.quotas.hasAllMappings(client) ? VERDICT.CLIENT_MAPPINGS : VERDICT.NO_PORT;
       }
-      externalPort = mappings.externalPort(newFlow.mapping);
+      externalPort = mappings.externalPort(mapping);
     }
     const remote = this.remote();
-    const backPorts = (ports << 16) | externalPort;
-    if (this.state.flows.find(remote, topology.uplinkAddress, backPorts, protocol) !== NO_FLOW) {
+    const backPorts = joinPorts(destinationPort(ports), externalPort);
+    if (this.state.flows.find(remote, topology.uplinkAddress, backPorts, protocol) !== NO_FLOW_SIDE) {
       return VERDICT.NO_PORT; // without ports, two clients can't talk to one remote
     }
-    this.describe(client, FLOW_STATE.OUTBOUND, iface, topology.uplink, this.state.rule);
-    return this.open(remote, backPorts);
+    const newFlow = this.describe(client, rule, FLOW_STATE.OUTBOUND, remote, backPorts);
+    return this.open(newFlow, iface, topology.uplink, mapping);
   }
 
   /** Where the packet in hand is sent on to: its destination, or for DNS what that is redirected to. */
-  private remote(): number {
+  private remote(): Address {
     const { packet, topology } = this.state;
     const { protocol, destination } = packet;
-    const isDns = (packet.ports & 0xffff) === DNS_PORT && (protocol === PROTOCOL.UDP || protocol === PROTOCOL.TCP);
+    const isDns =
+      destinationPort(packet.ports) === DNS_PORT && (protocol === PROTOCOL.UDP || protocol === PROTOCOL.TCP);
     return isDns ? topology.redirected(destination) : destination;
   }
 
   /** A flow between two clients: nothing is translated. */
-  private direct(client: number, peer: number): number {
-    const { packet, topology, newFlow } = this.state;
+  private direct(client: Client, peer: Client, rule: number): Verdict {
+    const { packet, topology } = this.state;
     const { destination, ports, iface } = packet;
     const refused = this.makeRoom(client);
-    if (refused !== 0) return refused;
-    newFlow.mapping = NO_MAPPING;
-    this.describe(client, FLOW_STATE.DIRECT, iface, topology.clientInterface[peer], this.state.rule);
-    return this.open(destination, (ports << 16) | (ports >>> 16));
+    if (refused !== VERDICT.FORWARDED) return refused;
+    const newFlow = this.describe(client, rule, FLOW_STATE.DIRECT, destination, swapPorts(ports));
+    return this.open(newFlow, iface, topology.clientInterface[peer], NO_MAPPING);
   }
 
   /** A flow from the uplink to a client's address and port. It counts as the client's. */
-  private inbound(client: number, address: number, port: number, mapping: number): number {
-    const { packet, topology, newFlow } = this.state;
-    if (this.hasNoHopLeft()) return VERDICT.TTL;
+  private inbound(client: Client, address: Address, port: Port, mapping: Mapping): Verdict {
+    const { packet, topology } = this.state;
+    if (this.isTtlExceeded()) return VERDICT.TTL;
     const refused = this.makeRoom(client);
-    if (refused !== 0) return refused;
-    newFlow.mapping = mapping;
-    this.describe(client, FLOW_STATE.INBOUND, topology.uplink, topology.clientInterface[client], 0);
-    return this.open(address, (port << 16) | (packet.ports >>> 16));
+    if (refused !== VERDICT.FORWARDED) return refused;
+    const newFlow = this.describe(client, 0, FLOW_STATE.INBOUND, address, joinPorts(port, sourcePort(packet.ports)));
+    return this.open(newFlow, topology.uplink, topology.clientInterface[client], mapping);
   }
 
-  private describe(client: number, kind: number, iface: number, backIface: number, rule: number): void {
-    const { newFlow, packet } = this.state;
+  /** Says what the flow that the packet in hand opens is made of. @param backSource, backPorts what answers carry */
+  private describe(client: Client, rule: number, kind: number, backSource: Address, backPorts: Ports): NewFlow {
+    const { newFlow } = this;
+    const { packet } = this.state;
     newFlow.client = client;
     newFlow.rule = rule;
     newFlow.kind = kind;
-    newFlow.iface = iface;
-    newFlow.backIface = backIface;
     newFlow.protocol = packet.protocol;
-    newFlow.timeout = firstTimeout(packet.protocol);
-  }
-
-  /** @param backSource, backPorts what answers carry when they arrive */
-  private open(backSource: number, backPorts: number): number {
-    const { newFlow, packet } = this.state;
     newFlow.source = packet.source;
     newFlow.destination = packet.destination;
     newFlow.ports = packet.ports;
     newFlow.backSource = backSource;
     newFlow.backPorts = backPorts;
-    return this.state.open();
+    newFlow.timeout = firstTimeout(packet.protocol);
+    return newFlow;
+  }
+
+  /** Opens a flow between two interfaces. @returns as `fromClient` */
+  private open(newFlow: NewFlow, iface: Iface, backIface: Iface, mapping: Mapping): Verdict {
+    const { state } = this;
+    const { neighbours } = state;
+    newFlow.isMapped = mapping !== NO_MAPPING;
+    const from = state.hold(iface, newFlow.source);
+    const to = state.hold(backIface, newFlow.backSource);
+    const areHeld = from !== NO_NEIGHBOUR && to !== NO_NEIGHBOUR;
+    this.opened = areHeld ? state.open(newFlow, mapping, from, to) : NO_FLOW;
+    if (this.opened !== NO_FLOW) return VERDICT.FORWARDED;
+    if (from !== NO_NEIGHBOUR) neighbours.release(from);
+    if (to !== NO_NEIGHBOUR) neighbours.release(to);
+    if (mapping !== NO_MAPPING) state.mappings.dropUnused(mapping);
+    return areHeld ? VERDICT.TABLE_FULL : VERDICT.NEIGHBOURS_FULL;
   }
 
   /** The mapping that the packet's source address and port has, or gets now; NO_MAPPING when none is to be had. */
-  private mappingFor(client: number): number {
-    const { packet, mappings, shares } = this.state;
+  private mappingFor(client: Client): Mapping {
+    const { packet, mappings, quotas } = this.state;
     const { protocol, source } = packet;
-    const port = packet.ports >>> 16;
+    const port = sourcePort(packet.ports);
     const known = mappings.find(protocol, source, port);
     if (known !== NO_MAPPING && mappings.isUsed(known)) return known;
-    if (shares.hasAllMappings(client)) this.evict(client, client);
-    if (shares.hasAllMappings(client)) return NO_MAPPING; // it had others of its flows, or none that may go
+    if (quotas.hasAllMappings(client)) this.evict(client, client);
+    if (quotas.hasAllMappings(client)) return NO_MAPPING; // it had others of its flows, or none that may go
     return known !== NO_MAPPING ? known : mappings.allocate(protocol, source, port);
   }
 
-  /** Sees to it that the client's new flow has a place. @returns 0, or the verdict that refuses it */
-  private makeRoom(client: number): number {
-    const { shares, flows, now } = this.state;
-    const tooFast = shares.take(client, now);
-    if (tooFast !== 0) return tooFast;
-    if (shares.hasAllFlows(client) && !this.evict(client, client)) return VERDICT.CLIENT_FLOWS;
-    if (flows.size < flows.capacity) return 0;
-    return this.evict(shares.greediest(), client) || this.evict(client, client) ? 0 : VERDICT.TABLE_FULL;
+  /** Makes room for a client's new flow. @returns VERDICT.FORWARDED, or the verdict that refuses it */
+  private makeRoom(client: Client): Verdict {
+    const { quotas, flows, now } = this.state;
+    const tooFast = quotas.take(client, now);
+    if (tooFast !== VERDICT.FORWARDED) return tooFast;
+    if (quotas.hasAllFlows(client) && !this.evict(client, client)) return VERDICT.CLIENT_FLOWS;
+    if (flows.size < flows.capacity) return VERDICT.FORWARDED;
+    const hasRoom = this.evict(quotas.greediest(), client) || this.evict(client, client);
+    return hasRoom ? VERDICT.FORWARDED : VERDICT.TABLE_FULL;
   }
 
   /** Ends a flow of `owner` in favour of `client`. @returns whether there was one that may go */
-  private evict(owner: number, client: number): boolean {
-    const victim = this.state.shares.victim(owner, owner === client, this.state.second);
+  private evict(owner: Client, client: Client): boolean {
+    const victim = this.state.quotas.victim(owner, owner === client, this.state.second);
     if (victim === NO_FLOW) return false;
     this.state.end(victim);
     return true;
@@ -242,8 +294,8 @@ function firstTimeout(protocol: number): number {
   return protocol === PROTOCOL.ICMP ? TIMEOUT.ICMP : TIMEOUT.OTHER;
 }
 
-/** @param port destination port @param source int32, host order */
-export function matchesForward(forward: ForwardSettings, protocol: number, port: number, source: number): boolean {
+/** @param port the destination port of a packet to our uplink address @param source where it comes from */
+export function matchesForward(forward: ForwardSettings, protocol: number, port: Port, source: Address): boolean {
   if (forward.protocol !== protocol || port < forward.portLow || port > forward.portHigh) return false;
   if (forward.from.length === 0) return true;
   for (const { address, prefix } of forward.from) if (((source ^ address) & maskOf(prefix)) === 0) return true;

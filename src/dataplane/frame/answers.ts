@@ -1,21 +1,22 @@
 // What the firewall itself says to hosts, beside ARP and ICMP errors: echo replies, and the RST that tells a client that
 // its TCP connection is gone.
 import { delta16, pseudoHeaderSum, sum, updateChecksum } from "../../wire/checksum.ts";
-import { ETHERNET, ETHERTYPE, macHead, macTail, writeMac } from "../../wire/ethernet.ts";
+import { ETHERNET, macHead, macTail, writeMac } from "../../wire/ethernet.ts";
 import { checkIcmpSum, ICMP, ICMP_TYPE, UNREACHABLE_CODE, writeIcmpSum } from "../../wire/icmp.ts";
-import { IPV4, PROTOCOL, writeIpv4 } from "../../wire/ipv4.ts";
+import { type Address, DEFAULT_TTL, IPV4, PROTOCOL } from "../../wire/ipv4.ts";
+import { type Ports, swapPorts } from "../../wire/ports.ts";
 import { ACK, RST, SYN, TCP, tcpHeaderLength, writeTcp } from "../../wire/tcp.ts";
+import { beginPacket, PAYLOAD_AT } from "../own-frames.ts";
 import { USABLE } from "../tables/neighbours.ts";
-import { malformed, VERDICT } from "../verdict.ts";
+import type { Flow, Iface, Side } from "../types.ts";
+import { malformed, VERDICT, type Verdict } from "../verdict.ts";
 import type { State } from "./state.ts";
-
-const TTL = 64;
 
 export class Answers {
   constructor(private readonly state: State) {}
 
   /** A client's packet to an address of ours that is no flow's: echo requests are answered, all else is refused. */
-  toFirewall(): number {
+  toFirewall(): Verdict {
     const { packet, errors } = this.state;
     if (packet.protocol === PROTOCOL.ICMP) return this.echo(VERDICT.TO_FIREWALL);
     errors.send(packet.iface, packet.at, ICMP_TYPE.UNREACHABLE, UNREACHABLE_CODE.HOST_PROHIBITED);
@@ -23,7 +24,7 @@ export class Answers {
   }
 
   /** Answers a whole echo request to us in place (RFC 1122 section 3.2.2.6). @param otherwise verdict on anything else */
-  echo(otherwise: number): number {
+  echo(otherwise: Verdict): Verdict {
     const { view, topology, packet, ring } = this.state;
     const { iface, at, ip, transport, length } = packet;
     if (packet.protocol !== PROTOCOL.ICMP || view.getUint8(transport + ICMP.TYPE) !== ICMP_TYPE.ECHO) return otherwise;
@@ -34,8 +35,8 @@ export class Answers {
     view.setInt32(ip + IPV4.DESTINATION, packet.source);
     const ttl = view.getUint8(ip + IPV4.TTL);
     const checksum = view.getUint16(ip + IPV4.CHECKSUM);
-    view.setUint8(ip + IPV4.TTL, TTL);
-    view.setUint16(ip + IPV4.CHECKSUM, updateChecksum(checksum, delta16(ttl << 8, TTL << 8)));
+    view.setUint8(ip + IPV4.TTL, DEFAULT_TTL);
+    view.setUint16(ip + IPV4.CHECKSUM, updateChecksum(checksum, delta16(ttl << 8, DEFAULT_TTL << 8)));
     view.setUint8(transport + ICMP.TYPE, ICMP_TYPE.ECHO_REPLY);
     writeIcmpSum(view, transport, length);
     writeMac(view, at, macHead(view, at + ETHERNET.SOURCE), macTail(view, at + ETHERNET.SOURCE));
@@ -54,55 +55,48 @@ export class Answers {
     const payload = packet.length - tcpHeaderLength(view, transport) + ((flags & SYN) >>> 1) + (flags & 1);
     const sequence = hasAck ? view.getInt32(transport + TCP.ACKNOWLEDGMENT) : 0;
     const acknowledgment = hasAck ? 0 : (view.getInt32(transport + TCP.SEQUENCE) + payload) | 0;
-
-    const ports = (packet.ports << 16) | (packet.ports >>> 16);
-    const out = this.headed(iface, macHead(view, at + ETHERNET.SOURCE), macTail(view, at + ETHERNET.SOURCE));
     const bits = hasAck ? RST : RST | ACK;
-    this.sendTcp(iface, out, packet.destination, packet.source, ports, sequence, acknowledgment, bits);
+    const head = macHead(view, at + ETHERNET.SOURCE);
+    const tail = macTail(view, at + ETHERNET.SOURCE);
+    const out = this.begin(iface, head, tail, packet.destination, packet.source);
+    this.sendTcp(iface, out, swapPorts(packet.ports), sequence, acknowledgment, bits);
   }
 
   /** Tells the client at one side of a TCP flow that its connection is cut: with the one RST that it will believe. */
-  cut(flow: number, side: number): void {
+  cut(flow: Flow, side: Side): void {
     const { flows, neighbours, tcp } = this.state;
-    const hop = flows.hop(flow, side);
-    if (neighbours.state[hop] < USABLE) return;
-    const iface = neighbours.interfaceOf[hop];
-    const out = this.headed(iface, neighbours.head[hop], neighbours.tail[hop]);
-    const ports = flows.ports(flow, side);
-    const swapped = (ports << 16) | (ports >>> 16);
-    const sequence = tcp.expected(flow, side);
-    this.sendTcp(iface, out, flows.destination(flow, side), flows.source(flow, side), swapped, sequence, 0, RST);
+    const neighbour = flows.neighbour(flow, side);
+    if (neighbours.state[neighbour] < USABLE) return;
+    const iface = neighbours.interfaceOf[neighbour];
+    const head = neighbours.head[neighbour];
+    const tail = neighbours.tail[neighbour];
+    const out = this.begin(iface, head, tail, flows.destination(flow, side), flows.source(flow, side));
+    this.sendTcp(iface, out, swapPorts(flows.ports(flow, side)), tcp.expected(flow, side), 0, RST);
   }
 
-  /** @returns the offset of a new frame with its Ethernet header written */
-  private headed(iface: number, head: number, tail: number): number {
-    const { view, topology, ring } = this.state;
-    const out = ring.reserve();
-    writeMac(view, out, head, tail);
-    writeMac(view, out + ETHERNET.SOURCE, topology.macHead[iface], topology.macTail[iface]);
-    view.setUint16(out + ETHERNET.TYPE, ETHERTYPE.IPV4);
-    return out;
+  /** @returns the offset of a new frame, complete up to its TCP header */
+  private begin(iface: Iface, head: number, tail: number, source: Address, destination: Address): number {
+    const { topology, ring } = this.state;
+    const length = TCP.HEADER_LENGTH;
+    return beginPacket(ring, topology, iface, head, tail, 0, PROTOCOL.TCP, source, destination, length);
   }
 
   /** Completes a frame with a TCP segment without payload, and sends it. */
   private sendTcp(
-    iface: number,
+    iface: Iface,
     out: number,
-    source: number,
-    destination: number,
-    ports: number,
+    ports: Ports,
     sequence: number,
     acknowledgment: number,
     flags: number,
   ): void {
     const { view, ring } = this.state;
     const ip = out + ETHERNET.HEADER_LENGTH;
-    const tcp = ip + IPV4.HEADER_LENGTH;
-    const total = IPV4.HEADER_LENGTH + TCP.HEADER_LENGTH;
-    writeIpv4(view, ip, 0, total, TTL, PROTOCOL.TCP, source, destination);
+    const tcp = out + PAYLOAD_AT;
     writeTcp(view, tcp, ports, sequence, acknowledgment, flags, 0);
-    const pseudo = pseudoHeaderSum(source, destination, PROTOCOL.TCP, TCP.HEADER_LENGTH);
+    const source = view.getInt32(ip + IPV4.SOURCE);
+    const pseudo = pseudoHeaderSum(source, view.getInt32(ip + IPV4.DESTINATION), PROTOCOL.TCP, TCP.HEADER_LENGTH);
     view.setUint16(tcp + TCP.CHECKSUM, ~sum(view, tcp, TCP.HEADER_LENGTH, pseudo) & 0xffff);
-    ring.send(iface, out, ETHERNET.HEADER_LENGTH + total);
+    ring.send(iface, out, PAYLOAD_AT + TCP.HEADER_LENGTH);
   }
 }

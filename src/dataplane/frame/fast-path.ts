@@ -1,23 +1,25 @@
 // The way of most packets, straight through: TCP and UDP without IP options, whole, of a flow that is open and goes on as it
-// is, between neighbours that are known. All else is left as it came, for the router's careful way, which does the same to
+// is, between neighbours that are known. All else is left as it came, for the slow path (router.ts), which does the same to
 // these.
 //
 // A closure, for speed: a thread has one, so what it closes over is constant to the compiler, and so is what that holds and
 // nobody writes to twice (hence useDefineForClassFields in tsconfig.json: else every field is). Looked up anew for each
-// packet, the tables' places in memory take twice the time that the packet itself does. It stays so fast only while all that
+// packet, the tables' addresses take twice the time that the packet itself does. It stays so fast only while all that
 // it calls is inlined: small functions, at most five deep, and constants, since a function declaration is looked up at every
 // call.
 import { fold } from "../../wire/checksum.ts";
 import { ETHERNET, ETHERTYPE, isGroupMac, macHead, macTail, writeMac } from "../../wire/ethernet.ts";
-import { FRAGMENT_OFFSET, IPV4, MORE_FRAGMENTS, PROTOCOL } from "../../wire/ipv4.ts";
+import { FRAGMENT_OFFSET, IPV4, MORE_FRAGMENTS, PROTOCOL, readAddress } from "../../wire/ipv4.ts";
+import { DNS_PORT, type Ports, sourcePort } from "../../wire/ports.ts";
 import { TCP, tcpHeaderLength } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
 import { MAX_INTERFACES } from "../ring.ts";
-import { FLOW_STATE, NO_FLOW } from "../tables/flows.ts";
+import { FLOW_STATE } from "../tables/flow-state.ts";
 import { OURSELVES, USABLE } from "../tables/neighbours.ts";
+import { column, flowOf, type Iface, NO_FLOW_SIDE, otherSide, sideOf } from "../types.ts";
 import { portsTowards, rewriteAddresses, rewritePorts } from "./rewrite.ts";
 import type { RuleChanges } from "./rule-changes.ts";
-import { DNS_PORT, type State } from "./state.ts";
+import type { State } from "./state.ts";
 import { isPlainOffload, segmentSize } from "./vnet.ts";
 
 /** Bytes of the shortest frame that is handled here or read ahead. */
@@ -35,7 +37,7 @@ export interface FastPath {
    * @param iface, at, length as Router.receive has them
    * @returns whether it was forwarded; if not, nothing has changed
    */
-  forward(iface: number, at: number, length: number): boolean;
+  forward(iface: Iface, at: number, length: number): boolean;
 
   /**
    * Reads ahead what `forward` will need of the flow table for a batch of frames, in two passes: so their cache misses
@@ -45,30 +47,32 @@ export interface FastPath {
    */
   readAhead(offsets: Int32Array, lengths: Int32Array, count: number): void;
 
-  /** Takes over what the state's topology says of interfaces. */
-  adopt(): void;
+  /** Reads anew what the state's topology says of interfaces. */
+  readTopology(): void;
 }
 
 export function makeFastPath(state: State, changes: RuleChanges): FastPath {
   const { view, ring, flows, neighbours, tcp, timeouts } = state;
   const { interfaceOf } = neighbours;
   /** By interface. */
-  const ourHead = new Int32Array(MAX_INTERFACES);
-  const ourTail = new Int32Array(MAX_INTERFACES);
-  const mtu = new Int32Array(MAX_INTERFACES);
-  let uplink = 0;
+  const ourHead = column<Iface>(new Int32Array(MAX_INTERFACES));
+  const ourTail = column<Iface>(new Int32Array(MAX_INTERFACES));
+  const mtu = column<Iface>(new Int32Array(MAX_INTERFACES));
+  let uplink = 0 as Iface;
 
   const entries = new Int32Array(READ_AHEAD);
 
-  function adopt(): void {
+  function readTopology(): void {
     const { topology } = state;
-    ourHead.set(topology.macHead);
-    ourTail.set(topology.macTail);
-    mtu.set(topology.mtu);
+    for (let iface = 0 as Iface; iface < topology.mtu.length; iface++) {
+      ourHead[iface] = topology.macHead[iface];
+      ourTail[iface] = topology.macTail[iface];
+      mtu[iface] = topology.mtu[iface];
+    }
     uplink = topology.uplink;
   }
 
-  function forward(iface: number, at: number, length: number): boolean {
+  function forward(iface: Iface, at: number, length: number): boolean {
     if (length < SHORTEST) return false;
     if (macHead(view, at) !== ourHead[iface] || macTail(view, at) !== ourTail[iface]) return false;
     if (isGroupMac(view, at + ETHERNET.SOURCE)) return false;
@@ -79,8 +83,8 @@ export function makeFastPath(state: State, changes: RuleChanges): FastPath {
     const total = view.getUint16(ip + IPV4.TOTAL_LENGTH);
     const idToOffset = view.getInt32(ip + IPV4.IDENTIFICATION);
     const ttlToChecksum = view.getInt32(ip + IPV4.TTL);
-    const source = view.getInt32(ip + IPV4.SOURCE);
-    const destination = view.getInt32(ip + IPV4.DESTINATION);
+    const source = readAddress(view, ip + IPV4.SOURCE);
+    const destination = readAddress(view, ip + IPV4.DESTINATION);
     if (typeToTos >>> 8 !== PLAIN_IPV4 || (idToOffset & (MORE_FRAGMENTS | FRAGMENT_OFFSET)) !== 0) return false;
     if (total > length - ETHERNET.HEADER_LENGTH) return false;
     const sum =
@@ -104,14 +108,15 @@ export function makeFastPath(state: State, changes: RuleChanges): FastPath {
     if (!isPlainOffload(view, at, isTcp)) return false;
 
     // An open flow, its packet where and as it must be.
-    const ports = view.getInt32(transport);
+    const ports = view.getInt32(transport) as Ports;
     const hash = flows.hash(source, destination, ports, protocol);
-    const hit = flows.findHashed(hash, source, destination, ports, protocol);
-    if (hit === NO_FLOW) return false;
-    const flow = hit >>> 1;
-    const side = hit & 1;
-    const from = flows.hop(flow, side);
-    const next = flows.hop(flow, side ^ 1);
+    const found = flows.findHashed(hash, source, destination, ports, protocol);
+    if (found === NO_FLOW_SIDE) return false;
+    const flow = flowOf(found);
+    const side = sideOf(found);
+    const back = otherSide(side);
+    const from = flows.neighbour(flow, side);
+    const next = flows.neighbour(flow, back);
     if (interfaceOf[from] !== iface || (iface !== uplink && neighbours.isImpostor(from, at))) return false;
     if (next === OURSELVES || neighbours.state[next] < USABLE || !changes.isJudged(flow)) return false;
     const egress = interfaceOf[next];
@@ -121,20 +126,19 @@ export function makeFastPath(state: State, changes: RuleChanges): FastPath {
       if (segment === 0 || IPV4.HEADER_LENGTH + tcpHeaderLength(view, transport) + segment > mtu[egress]) return false;
     }
 
-    // What it changes in the flow comes last: nothing sends it the careful way after that.
+    // What it changes in the flow comes last: nothing sends it the slow path after that.
     if (isTcp) {
       if (!tcp.isPlain(view, flow, transport, payload)) return false;
       const end = (view.getInt32(transport + TCP.SEQUENCE) + payload - tcpHeaderLength(view, transport)) | 0;
       if (!tcp.follow(view, flow, side, transport, end)) return false;
     } else if (side === 1) {
       // The first answer changes the flow; one of a name server's may be held.
-      if (!flows.has(flow, FLOW_STATE.ASSURED) || ports >>> 16 === DNS_PORT) return false;
+      if (!flows.hasState(flow, FLOW_STATE.ASSURED) || sourcePort(ports) === DNS_PORT) return false;
     }
     // Of UDP only the client's packets keep a flow alive (RFC 4787 REQ-6).
     if (isTcp || iface !== uplink) state.refresh(flow, timeouts.of(flow));
 
     // From here on it is sent.
-    const back = side ^ 1;
     const addresses = rewriteAddresses(
       view,
       ip,
@@ -146,16 +150,21 @@ export function makeFastPath(state: State, changes: RuleChanges): FastPath {
     rewritePorts(view, at, transport, protocol, ports, portsTowards(flows, flow, back), addresses);
     writeMac(view, at, neighbours.head[next], neighbours.tail[next]);
     writeMac(view, at + ETHERNET.SOURCE, ourHead[egress], ourTail[egress]);
-    state.flow = flow;
+    state.lastFlow = flow;
     ring.send(egress, at, ETHERNET.HEADER_LENGTH + total);
     return true;
   }
 
   /** @param ip offset of the IPv4 header of a plain TCP or UDP packet */
   function hashAt(ip: number): number {
-    const source = view.getInt32(ip + IPV4.SOURCE);
-    const destination = view.getInt32(ip + IPV4.DESTINATION);
-    return flows.hash(source, destination, view.getInt32(ip + IPV4.HEADER_LENGTH), view.getUint8(ip + IPV4.PROTOCOL));
+    const source = readAddress(view, ip + IPV4.SOURCE);
+    const destination = readAddress(view, ip + IPV4.DESTINATION);
+    return flows.hash(
+      source,
+      destination,
+      view.getInt32(ip + IPV4.HEADER_LENGTH) as Ports,
+      view.getUint8(ip + IPV4.PROTOCOL),
+    );
   }
 
   function readAhead(offsets: Int32Array, lengths: Int32Array, count: number): void {
@@ -166,6 +175,6 @@ export function makeFastPath(state: State, changes: RuleChanges): FastPath {
     for (let i = 0; i < count; i++) entries[i] = flows.readRecord(entries[i]);
   }
 
-  adopt();
-  return { forward, readAhead, adopt };
+  readTopology();
+  return { forward, readAhead, readTopology };
 }

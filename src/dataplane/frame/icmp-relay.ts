@@ -2,74 +2,74 @@
 // is turned into what its sender sent, the error's own addresses into what that sender may see. Errors that belong to no
 // flow go nowhere.
 import { delta32, updateChecksum } from "../../wire/checksum.ts";
+import { FAULT } from "../../wire/fault.ts";
 import { checkIcmpSum, ICMP, writeIcmpSum } from "../../wire/icmp.ts";
-import { checkQuotedIpv4, FRAGMENT_OFFSET, headerLength, IPV4, PROTOCOL } from "../../wire/ipv4.ts";
+import { checkQuotedIpv4, FRAGMENT_OFFSET, headerLength, IPV4, PROTOCOL, readAddress } from "../../wire/ipv4.ts";
+import { destinationPort, type Ports, sourcePort, swapPorts } from "../../wire/ports.ts";
 import { TCP } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
 import { icmpPorts, isQuery, NO_PORTS } from "../packet.ts";
-import { NO_FLOW } from "../tables/flows.ts";
-import { malformed, VERDICT } from "../verdict.ts";
+import { type FlowSide, flowOf, NO_FLOW_SIDE, otherSide, sideOf } from "../types.ts";
+import { malformed, VERDICT, type Verdict } from "../verdict.ts";
 import type { State } from "./state.ts";
 
 /** Bytes of the quoted packet's payload that an error must have (RFC 792), and that name its ports. */
 const LEAST_QUOTED = 8;
 
 export class IcmpRelay {
-  /** The side of state.flow that the error in hand came from. */
-  side = 0;
-
   constructor(private readonly state: State) {}
 
-  /**
-   * Translates the error in hand, all but its TTL.
-   * @returns VERDICT.FORWARDED with state.flow and `side` set, or the verdict that drops it
-   */
-  translate(): number {
+  /** @returns VERDICT.FORWARDED, or the verdict on an error that says nothing to be trusted: a fragment, a wrong checksum */
+  check(): Verdict {
     const { view, packet } = this.state;
-    const message = packet.transport;
-    const quoted = message + ICMP.HEADER_LENGTH;
-    const length = packet.length - ICMP.HEADER_LENGTH;
     if (packet.fragment !== 0) return VERDICT.FRAGMENT;
-    const fault = checkIcmpSum(view, message, packet.length) || checkQuotedIpv4(view, quoted, length);
-    if (fault !== 0) return malformed(fault);
-    const sender = view.getInt32(quoted + IPV4.SOURCE);
+    const quoted = packet.transport + ICMP.HEADER_LENGTH;
+    const fault =
+      checkIcmpSum(view, packet.transport, packet.length) ||
+      checkQuotedIpv4(view, quoted, packet.length - ICMP.HEADER_LENGTH);
+    return fault === FAULT.NONE ? VERDICT.FORWARDED : malformed(fault);
+  }
+
+  /** @returns the flow that the error in hand, checked, is about, and the side that it comes from; or NO_FLOW_SIDE */
+  find(): FlowSide {
+    const { view, packet, tcp } = this.state;
+    const quoted = packet.transport + ICMP.HEADER_LENGTH;
+    const sender = readAddress(view, quoted + IPV4.SOURCE);
     const transport = quoted + headerLength(view, quoted);
-    const quotedLength = quoted + length - transport;
     const isLater = (view.getUint16(quoted + IPV4.FRAGMENT) & FRAGMENT_OFFSET) !== 0;
-    if (sender !== packet.destination || isLater || quotedLength < LEAST_QUOTED) return VERDICT.ICMP_ORPHAN;
+    if (sender !== packet.destination || isLater) return NO_FLOW_SIDE;
+    if (packet.transport + packet.length - transport < LEAST_QUOTED) return NO_FLOW_SIDE;
     const protocol = view.getUint8(quoted + IPV4.PROTOCOL);
     const ports = quotedPorts(view, transport, protocol);
-    if (protocol === PROTOCOL.ICMP && ports === NO_PORTS) return VERDICT.ICMP_ORPHAN;
+    if (protocol === PROTOCOL.ICMP && ports === NO_PORTS) return NO_FLOW_SIDE;
     // The quoted packet left where the error comes in: turned round, it is a packet of the flow's side there.
-    const receiver = view.getInt32(quoted + IPV4.DESTINATION);
-    const hit = this.state.find(receiver, sender, (ports << 16) | (ports >>> 16), protocol, packet.iface);
-    if (hit === NO_FLOW) return VERDICT.ICMP_ORPHAN;
-    const flow = hit >>> 1;
-    const side = hit & 1;
+    const receiver = readAddress(view, quoted + IPV4.DESTINATION);
+    const found = this.state.find(receiver, sender, swapPorts(ports), protocol, packet.iface);
+    if (found === NO_FLOW_SIDE || protocol !== PROTOCOL.TCP) return found;
     const sequence = view.getInt32(transport + TCP.SEQUENCE);
-    if (protocol === PROTOCOL.TCP && !this.state.tcp.mayHaveSent(flow, side ^ 1, sequence)) return VERDICT.ICMP_ORPHAN;
-    this.state.flow = flow;
-    this.side = side;
-    this.rewriteQuoted(flow, side, quoted, transport, quotedLength, protocol);
-    this.rewriteOuter(flow, side);
-    writeIcmpSum(view, message, packet.length);
-    return VERDICT.FORWARDED;
+    return tcp.mayHaveSent(flowOf(found), otherSide(sideOf(found)), sequence) ? found : NO_FLOW_SIDE;
+  }
+
+  /** Translates the error in hand, all but its TTL. @param from the flow that it is about, and the side that it comes from */
+  rewrite(from: FlowSide): void {
+    const { view, packet } = this.state;
+    this.rewriteQuoted(from, packet.transport + ICMP.HEADER_LENGTH);
+    this.rewriteOuter(from);
+    writeIcmpSum(view, packet.transport, packet.length);
   }
 
   /** The quoted packet becomes what the other side sent: addresses, ports, and both of its checksums. */
-  private rewriteQuoted(
-    flow: number,
-    side: number,
-    quoted: number,
-    transport: number,
-    length: number,
-    protocol: number,
-  ): void {
-    const { view, flows } = this.state;
-    const ports = flows.ports(flow, side ^ 1);
+  private rewriteQuoted(from: FlowSide, quoted: number): void {
+    const { view, flows, packet } = this.state;
+    const flow = flowOf(from);
+    const back = otherSide(sideOf(from));
+    const protocol = view.getUint8(quoted + IPV4.PROTOCOL);
+    const transport = quoted + headerLength(view, quoted);
+    const length = packet.transport + packet.length - transport;
+    const ports = flows.ports(flow, back);
     const addresses =
-      replace32(view, quoted + IPV4.SOURCE, flows.source(flow, side ^ 1)) +
-      replace32(view, quoted + IPV4.DESTINATION, flows.destination(flow, side ^ 1));
+      replace32(view, quoted + IPV4.SOURCE, flows.source(flow, back)) +
+      replace32(view, quoted + IPV4.DESTINATION, flows.destination(flow, back));
     const header = quoted + IPV4.CHECKSUM;
     view.setUint16(header, updateChecksum(view.getUint16(header), addresses));
     if (protocol === PROTOCOL.TCP) {
@@ -82,7 +82,7 @@ export class IcmpRelay {
       const checksum = view.getUint16(field);
       if (checksum !== 0) view.setUint16(field, updateChecksum(checksum, delta) || 0xffff);
     } else if (protocol === PROTOCOL.ICMP) {
-      const identifier = isQuery(view.getUint8(transport)) ? ports >>> 16 : ports & 0xffff;
+      const identifier = isQuery(view.getUint8(transport)) ? sourcePort(ports) : destinationPort(ports);
       const before = view.getUint16(transport + ICMP.IDENTIFIER);
       view.setUint16(transport + ICMP.IDENTIFIER, identifier);
       const field = transport + ICMP.CHECKSUM;
@@ -94,23 +94,26 @@ export class IcmpRelay {
    * The error goes to who sent the quoted packet. Its source stays when it is a router's, unless that router is inside and
    * the error leaves: no inside address may show there (RFC 5508 REQ-5).
    */
-  private rewriteOuter(flow: number, side: number): void {
+  private rewriteOuter(from: FlowSide): void {
     const { view, flows, packet, neighbours, topology } = this.state;
+    const flow = flowOf(from);
+    const side = sideOf(from);
+    const back = otherSide(side);
     const isHost = packet.source === flows.source(flow, side);
-    const egress = neighbours.interfaceOf[flows.hop(flow, side ^ 1)];
+    const egress = neighbours.interfaceOf[flows.neighbour(flow, back)];
     const leaves = packet.iface !== topology.uplink && egress === topology.uplink;
-    const source = isHost || leaves ? flows.destination(flow, side ^ 1) : packet.source;
+    const source = isHost || leaves ? flows.destination(flow, back) : packet.source;
     const delta =
       replace32(view, packet.ip + IPV4.SOURCE, source) +
-      replace32(view, packet.ip + IPV4.DESTINATION, flows.source(flow, side ^ 1));
+      replace32(view, packet.ip + IPV4.DESTINATION, flows.source(flow, back));
     const field = packet.ip + IPV4.CHECKSUM;
     view.setUint16(field, updateChecksum(view.getUint16(field), delta));
   }
 }
 
 /** @returns the ports word of a quoted packet, as Packet reads it */
-function quotedPorts(view: DataView, at: number, protocol: number): number {
-  if (protocol === PROTOCOL.TCP || protocol === PROTOCOL.UDP) return view.getInt32(at);
+function quotedPorts(view: DataView, at: number, protocol: number): Ports {
+  if (protocol === PROTOCOL.TCP || protocol === PROTOCOL.UDP) return view.getInt32(at) as Ports;
   if (protocol !== PROTOCOL.ICMP) return NO_PORTS;
   return icmpPorts(view.getUint8(at + ICMP.TYPE), view.getUint16(at + ICMP.IDENTIFIER));
 }

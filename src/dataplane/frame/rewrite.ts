@@ -3,23 +3,25 @@
 import { delta16, delta32, fold, updateChecksum } from "../../wire/checksum.ts";
 import { crc32c } from "../../wire/crc32c.ts";
 import { ICMP } from "../../wire/icmp.ts";
-import { IPV4, PROTOCOL, TTL_DELTA } from "../../wire/ipv4.ts";
+import { type Address, IPV4, PROTOCOL, TTL_DELTA } from "../../wire/ipv4.ts";
+import { destinationPort, type Ports, sourcePort, swapPorts } from "../../wire/ports.ts";
 import { TCP } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
 import { isQuery, type Packet } from "../packet.ts";
 import type { FlowTable } from "../tables/flows.ts";
+import { type Flow, otherSide, type Side } from "../types.ts";
 import { checksumDone, checksumField, checksumStart, needsChecksum } from "./vnet.ts";
 
 /** Makes a packet from one side of a flow the inverse of what the other side sends. */
-export function rewrite(view: DataView, flows: FlowTable, flow: number, side: number, packet: Packet): void {
+export function rewrite(view: DataView, flows: FlowTable, flow: Flow, side: Side, packet: Packet): void {
   const addresses = rewriteHeader(view, flows, flow, side, packet);
   const { protocol, transport, at } = packet;
-  const ports = portsTowards(flows, flow, side ^ 1);
+  const ports = portsTowards(flows, flow, otherSide(side));
   if (protocol === PROTOCOL.TCP || protocol === PROTOCOL.UDP) {
     rewritePorts(view, at, transport, protocol, packet.ports, ports, addresses);
   } else if (protocol === PROTOCOL.ICMP) {
     const before = view.getUint16(transport + ICMP.IDENTIFIER);
-    const after = isQuery(view.getUint8(transport + ICMP.TYPE)) ? ports >>> 16 : ports & 0xffff;
+    const after = isQuery(view.getUint8(transport + ICMP.TYPE)) ? sourcePort(ports) : destinationPort(ports);
     view.setUint16(transport + ICMP.IDENTIFIER, after);
     // It covers no addresses.
     const field = transport + ICMP.CHECKSUM;
@@ -33,31 +35,28 @@ export function rewrite(view: DataView, flows: FlowTable, flow: number, side: nu
  * The IPv4 header alone: all that changes in a later fragment.
  * @returns the delta of the addresses, for what else covers them
  */
-export function rewriteHeader(view: DataView, flows: FlowTable, flow: number, side: number, packet: Packet): number {
+export function rewriteHeader(view: DataView, flows: FlowTable, flow: Flow, side: Side, packet: Packet): number {
   const { ip, source, destination } = packet;
-  const back = side ^ 1;
+  const back = otherSide(side);
   return rewriteAddresses(view, ip, source, destination, flows.destination(flow, back), flows.source(flow, back));
 }
 
-/** @returns the ports of packets that leave to a side: source << 16 | destination */
-export const portsTowards = (flows: FlowTable, flow: number, side: number): number => {
-  const ports = flows.ports(flow, side);
-  return (ports << 16) | (ports >>> 16);
-};
+/** @returns the ports of packets that leave to a side */
+export const portsTowards = (flows: FlowTable, flow: Flow, side: Side): Ports => swapPorts(flows.ports(flow, side));
 
 /**
  * Addresses, TTL, and the header's checksum.
  * @param ip offset of the header
- * @param source, destination what it says; toSource, toDestination what it is to say: int32, host order
+ * @param source, destination what it says; toSource, toDestination what it is to say
  * @returns the delta of the addresses, for what else covers them
  */
 export const rewriteAddresses = (
   view: DataView,
   ip: number,
-  source: number,
-  destination: number,
-  toSource: number,
-  toDestination: number,
+  source: Address,
+  destination: Address,
+  toSource: Address,
+  toDestination: Address,
 ): number => {
   const addresses = delta32(source, toSource) + delta32(destination, toDestination);
   view.setInt32(ip + IPV4.SOURCE, toSource);
@@ -71,7 +70,7 @@ export const rewriteAddresses = (
 /**
  * Ports and checksum of TCP or UDP.
  * @param at, transport offsets of the frame and of the transport header
- * @param before, after the ports: source << 16 | destination
+ * @param before, after the ports
  * @param addresses the delta that `rewriteAddresses` returned
  */
 export const rewritePorts = (
@@ -79,8 +78,8 @@ export const rewritePorts = (
   at: number,
   transport: number,
   protocol: number,
-  before: number,
-  after: number,
+  before: Ports,
+  after: Ports,
   addresses: number,
 ): void => {
   view.setInt32(transport, after);

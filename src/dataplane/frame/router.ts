@@ -1,25 +1,43 @@
-// The way of a frame: most go straight through (fast-path.ts); the others are taken apart here with care: checks, flow
+// The way of a frame: most go the fast path (fast-path.ts); the others go the slow path, which is here: checks, flow
 // look-up, and on a hit the rewriting in place; on a miss admission decides whether there will be a flow. A pure machine:
 // frames in, frames out through the ring, a clock passed in. No allocation per frame, no exceptions; whatever is not
 // understood is dropped, and counted by its verdict.
 import { updateChecksum } from "../../wire/checksum.ts";
 import { checkEthernet, ETHERNET, ETHERTYPE, isGroupMac, macHead, macTail, writeMac } from "../../wire/ethernet.ts";
+import { FAULT } from "../../wire/fault.ts";
 import { ICMP_TYPE, UNREACHABLE_CODE } from "../../wire/icmp.ts";
-import { DONT_FRAGMENT, IPV4, PROTOCOL, TTL_DELTA } from "../../wire/ipv4.ts";
+import { DONT_FRAGMENT, IPV4, PROTOCOL, TTL_DELTA, toAddress } from "../../wire/ipv4.ts";
+import { DNS_PORT, sourcePort } from "../../wire/ports.ts";
 import { clampMss, SYN, TCP, tcpHeaderLength } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
 import { isQuery, KIND, type Packet } from "../packet.ts";
 import type { Ring } from "../ring.ts";
 import type { ClientSettings, Settings } from "../settings.ts";
-import { FLOW, FLOW_STATE, FLOW_WORDS, type FlowTable, NO_FLOW } from "../tables/flows.ts";
-import { Fragments } from "../tables/fragments.ts";
+import { FLOW_STATE } from "../tables/flow-state.ts";
+import type { FlowTable } from "../tables/flows.ts";
+import { type Fragmented, Fragments, NOT_FRAGMENTED } from "../tables/fragments.ts";
 import { HeldAnswers } from "../tables/held-answers.ts";
 import { OURSELVES, USABLE } from "../tables/neighbours.ts";
+import { NO_SLOT } from "../tables/parked.ts";
 import { Refusals } from "../tables/refusals.ts";
 import { TRACK } from "../tables/tcp.ts";
 import { TIMEOUT } from "../tables/timeouts.ts";
-import { hasSameLayout, NOBODY } from "../topology.ts";
-import { malformed, VERDICT, VERDICT_NAMES } from "../verdict.ts";
+import { hasSameLayout } from "../topology.ts";
+import {
+  type Client,
+  type Flow,
+  type FlowSide,
+  flowOf,
+  type Iface,
+  type Neighbour,
+  NO_FLOW,
+  NO_FLOW_SIDE,
+  NOBODY,
+  otherSide,
+  type Side,
+  sideOf,
+} from "../types.ts";
+import { malformed, VERDICT, VERDICT_NAMES, type Verdict } from "../verdict.ts";
 import { Admission } from "./admission.ts";
 import { Answers } from "./answers.ts";
 import { Endpoint } from "./endpoint.ts";
@@ -29,10 +47,10 @@ import { readmit } from "./readmission.ts";
 import { rewrite, rewriteHeader } from "./rewrite.ts";
 import { RuleChanges } from "./rule-changes.ts";
 import { split } from "./split.ts";
-import { DNS_PORT, State } from "./state.ts";
+import { State } from "./state.ts";
 import { hasSoundOffload, needsChecksum, segmentSize } from "./vnet.ts";
 
-/** Flows that one `advance` ends at most, so that no breath gets long. */
+/** Flows that one `advance` ends at most, so that no batch has to wait long. */
 const EXPIRE_AT_ONCE = 256;
 const TICK_MS = 1000;
 
@@ -44,15 +62,15 @@ export interface ControlEvents {
   /** The answer to a question of `ask`. */
   answered(id: number, answer: Uint8Array): void;
   /** A name server's answer to a client with `watchNames`: it is held until `releaseAnswer`, or for a second. */
-  passing(id: number, client: number, answer: Uint8Array): void;
+  passing(id: number, client: Client, answer: Uint8Array): void;
 }
 
 /** What the router asks of a kernel path (kernel/path.ts). It knows no more of it: tests and replay have none. */
 export interface KernelPath {
   /** Has a flow's frames forwarded in the kernel from now on, as far as it is fit for that. As Router.enterKernelPath. */
-  enter(flow: number, isClear: (iface: number) => boolean): void;
+  enter(flow: Flow, isClear: (iface: Iface) => boolean): void;
   /** A flow ends. */
-  leave(flow: number): void;
+  leave(flow: Flow): void;
   /** From now on no flow's frames are forwarded there. */
   revoke(): void;
   /** @param second whole seconds of the clock, as State has it */
@@ -85,8 +103,6 @@ export class Router {
   private readonly admission: Admission;
   private readonly relay: IcmpRelay;
   private readonly fragments: Fragments;
-  /** The side of state.flow that the packet in hand came from. */
-  private side = 0;
   private ticked = 0;
 
   /**
@@ -107,7 +123,7 @@ export class Router {
     const answers = new Answers(this.state);
     this.changes = new RuleChanges(this.state, answers);
     this.endpoint = new Endpoint(this.state, (id, answer) => control?.answered(id, answer));
-    const admits = (flow: number) => this.changes.admits(flow);
+    const admits = (flow: Flow) => this.changes.admits(flow);
     this.heldAnswers = control && new HeldAnswers(ring, this.state.flows, control.passing, admits);
     this.admission = new Admission(this.state, answers, this.endpoint, this.refusals);
     this.relay = new IcmpRelay(this.state);
@@ -128,12 +144,12 @@ export class Router {
 
   /** Of the last frame received: the rule that decided it (0: the policy), or -1 when none was asked. */
   get lastRule(): number {
-    return this.state.rule;
+    return this.state.lastRule;
   }
 
   /** Of the last frame received: its flow, or NO_FLOW. */
-  get lastFlow(): number {
-    return this.state.flow;
+  get lastFlow(): Flow {
+    return this.state.lastFlow;
   }
 
   /**
@@ -142,7 +158,7 @@ export class Router {
    * @param isClear whether no frames of an interface wait to be received, or none that are to be waited for: others would
    * overtake them
    */
-  enterKernelPath(flow: number, isClear: (iface: number) => boolean): void {
+  enterKernelPath(flow: Flow, isClear: (iface: Iface) => boolean): void {
     if (flow !== NO_FLOW) this.kernelPath?.enter(flow, isClear);
   }
 
@@ -167,8 +183,8 @@ export class Router {
     }
     for (let i = 0; i < EXPIRE_AT_ONCE; i++) {
       const flow = state.wheel.expire(state.second);
-      if (flow < 0) return;
-      const deadline = state.flows.words[flow * FLOW_WORDS + FLOW.DEADLINE];
+      if (flow === NO_FLOW) return;
+      const deadline = state.flows.deadline(flow);
       if (deadline > state.second) state.wheel.file(flow, deadline);
       else state.end(flow);
     }
@@ -179,20 +195,19 @@ export class Router {
    * @param iface number of the interface that it came in on
    * @param at offset of the frame in the ring's memory, behind its virtio_net_hdr
    * @param length bytes of the frame
-   * @returns a verdict code
    */
-  receive(iface: number, at: number, length: number): number {
-    this.state.rule = -1;
-    if (!this.fastPath.forward(iface, at, length)) return this.receiveCarefully(iface, at, length);
+  receive(iface: number, at: number, length: number): Verdict {
+    this.state.lastRule = -1;
+    if (!this.fastPath.forward(iface as Iface, at, length)) return this.receiveSlowly(iface, at, length);
     this.counters[VERDICT.FORWARDED]++;
     return VERDICT.FORWARDED;
   }
 
-  /** What `receive` does, for frames of all kinds. */
-  receiveCarefully(iface: number, at: number, length: number): number {
-    this.state.rule = -1;
-    this.state.flow = NO_FLOW;
-    const verdict = this.ethernet(iface, at, length);
+  /** The slow path: what `receive` does, for frames of all kinds. */
+  receiveSlowly(iface: number, at: number, length: number): Verdict {
+    this.state.lastRule = -1;
+    this.state.lastFlow = NO_FLOW;
+    const verdict = this.ethernet(iface as Iface, at, length);
     this.counters[verdict]++;
     return verdict;
   }
@@ -209,7 +224,7 @@ export class Router {
   apply(settings: Settings): void {
     this.kernelPath?.revoke();
     if (hasSameLayout(settings, this.state.topology.settings)) {
-      this.changes.adopt(settings);
+      this.changes.replaceRules(settings);
       return;
     }
     this.fragments.clear();
@@ -217,18 +232,18 @@ export class Router {
     this.heldAnswers?.clear();
     this.state.apply(settings, (flow, before, renumber) => readmit(this.state, flow, before, renumber));
     this.changes.restart();
-    this.fastPath.adopt();
+    this.fastPath.readTopology();
   }
 
   /** Gives one client new rules, as `apply` would, but without a look at the other clients. */
   setClient(client: number, settings: ClientSettings): void {
     this.kernelPath?.revoke();
-    this.changes.setClient(client, settings);
+    this.changes.setClient(client as Client, settings);
   }
 
   /** Asks a name server; the answer comes to ControlEvents.answered, if one comes. @param server uint32, host order */
   ask(id: number, server: number, question: Uint8Array): void {
-    this.endpoint.ask(id, server, question);
+    this.endpoint.ask(id, toAddress(server), question);
   }
 
   /** Lets go of a client's answer that ControlEvents.passing has shown. */
@@ -241,7 +256,7 @@ export class Router {
     this.kernelPath?.revoke();
   }
 
-  private ethernet(iface: number, at: number, length: number): number {
+  private ethernet(iface: Iface, at: number, length: number): Verdict {
     const { view } = this;
     const { topology, neighbours } = this.state;
     const fault = checkEthernet(length);
@@ -263,24 +278,30 @@ export class Router {
   }
 
   /** @param looped whether the packet in hand is a client's own to our uplink address, turned round: a hairpin */
-  private route(looped: boolean): number {
+  private route(looped: boolean): Verdict {
     const { kind, fragment } = this.packet;
-    if (kind === KIND.FLOW) return fragment === 0 ? this.whole(looped) : this.firstFragment(looped);
+    if (kind === KIND.FLOW)
+      return fragment === 0 ? this.flowPacket(looped, NOT_FRAGMENTED) : this.firstFragment(looped);
     if (kind === KIND.ICMP_ERROR) return this.icmpError(looped);
     return kind === KIND.LATER_FRAGMENT ? this.laterFragment(looped) : VERDICT.ICMP_TYPE;
   }
 
-  private whole(looped: boolean): number {
+  /**
+   * A packet that can belong to a flow: of the flow it fits, or of one that it opens, if admission lets it.
+   * @param fragmented the packet that the one in hand is the first fragment of, or NOT_FRAGMENTED
+   */
+  private flowPacket(looped: boolean, fragmented: Fragmented): Verdict {
     const { packet, state } = this;
-    const hit = state.find(packet.source, packet.destination, packet.ports, packet.protocol, packet.iface);
-    if (hit !== NO_FLOW && this.isFromSide(hit & 1) && this.changes.admits(hit >>> 1)) {
-      return this.forward(hit >>> 1, hit & 1);
+    const found = state.find(packet.source, packet.destination, packet.ports, packet.protocol, packet.iface);
+    if (found !== NO_FLOW_SIDE && this.isFromSide(sideOf(found)) && this.changes.admits(flowOf(found))) {
+      return this.forward(flowOf(found), sideOf(found), fragmented);
     }
-    const verdict =
-      packet.iface === state.topology.uplink ? this.admission.fromUplink(looped) : this.admission.fromClient();
+    const { admission } = this;
+    const verdict = packet.iface === state.topology.uplink ? admission.fromUplink(looped) : admission.fromClient();
     if (verdict !== VERDICT.FORWARDED) return verdict;
-    this.changes.stamp(state.flow);
-    return this.forward(state.flow, 0);
+    const flow = admission.opened;
+    this.changes.stamp(flow);
+    return this.forward(flow, 0, fragmented);
   }
 
   /**
@@ -293,35 +314,42 @@ export class Router {
   }
 
   /** A packet of a known flow. */
-  private forward(flow: number, side: number): number {
+  private forward(flow: Flow, side: Side, fragmented: Fragmented): Verdict {
     const { view, packet, state } = this;
-    state.flow = flow;
-    this.side = side;
+    state.lastFlow = flow;
     const obstacle = this.obstacle(flow, side);
-    if (obstacle !== 0) return obstacle;
-    const verdict = packet.protocol === PROTOCOL.TCP ? this.trackTcp(flow, side) : this.trackOther(flow, side);
-    if (verdict !== 0) return verdict;
+    if (obstacle !== VERDICT.FORWARDED) return obstacle;
+    if (packet.protocol !== PROTOCOL.TCP) {
+      this.trackOther(flow, side);
+    } else {
+      const verdict = this.trackTcp(flow, side);
+      if (verdict !== VERDICT.FORWARDED) return verdict;
+    }
+    if (fragmented !== NOT_FRAGMENTED) this.settle(fragmented, flow, side);
     rewrite(view, state.flows, flow, side, packet);
     return this.transmit(flow, side);
   }
 
-  /** What keeps a flow's packet, still as it came in, from going on: 0, or the verdict, after telling its sender. */
-  private obstacle(flow: number, side: number): number {
+  /**
+   * Looks for what keeps a flow's packet, still as it came in, from going on.
+   * @returns VERDICT.FORWARDED if nothing does, or the verdict that drops it, after telling its sender
+   */
+  private obstacle(flow: Flow, side: Side): Verdict {
     const { view, packet } = this;
     const { flows, neighbours, errors, topology } = this.state;
     const { iface, at, ip } = packet;
-    if (iface !== topology.uplink && neighbours.isImpostor(flows.hop(flow, side), at)) return VERDICT.MAC_SPOOFED;
+    if (iface !== topology.uplink && neighbours.isImpostor(flows.neighbour(flow, side), at)) return VERDICT.MAC_SPOOFED;
     if (view.getUint8(ip + IPV4.TTL) <= 1) {
       errors.send(iface, at, ICMP_TYPE.TIME_EXCEEDED, 0);
       return VERDICT.TTL;
     }
-    const next = flows.hop(flow, side ^ 1);
+    const next = flows.neighbour(flow, otherSide(side));
     const mtu = topology.mtu[neighbours.interfaceOf[next]];
     if (packet.total > mtu && !this.canBeCut(mtu)) {
       errors.send(iface, at, ICMP_TYPE.UNREACHABLE, UNREACHABLE_CODE.FRAGMENTATION_NEEDED, mtu);
       return VERDICT.TOO_BIG;
     }
-    if (neighbours.state[next] >= USABLE || neighbours.mayAnswer(next)) return 0;
+    if (neighbours.state[next] >= USABLE || neighbours.mayAnswer(next)) return VERDICT.FORWARDED;
     errors.send(iface, at, ICMP_TYPE.UNREACHABLE, UNREACHABLE_CODE.HOST);
     return VERDICT.UNRESOLVED;
   }
@@ -337,19 +365,19 @@ export class Router {
   }
 
   /** Sends a rewritten packet to the side other than `side`. */
-  private transmit(flow: number, side: number): number {
+  private transmit(flow: Flow, side: Side): Verdict {
     const { view, packet, ring } = this;
     const { flows, neighbours, topology } = this.state;
     const { at } = packet;
-    const next = flows.hop(flow, side ^ 1);
-    if (next === OURSELVES) return this.hairpin(flow, side);
+    const next = flows.neighbour(flow, otherSide(side));
+    if (next === OURSELVES) return this.hairpin(flow);
     const egress = neighbours.interfaceOf[next];
     writeMac(view, at + ETHERNET.SOURCE, topology.macHead[egress], topology.macTail[egress]);
     const isKnown = neighbours.state[next] >= USABLE;
     if (isKnown) writeMac(view, at, neighbours.head[next], neighbours.tail[next]);
     const length = ETHERNET.HEADER_LENGTH + packet.total;
     if (packet.total > topology.mtu[egress] && segmentSize(view, at) === 0) {
-      return this.transmitFragments(egress, next, isKnown);
+      return this.transmitFragments(flow, egress, next, isKnown);
     }
     if (!isKnown) return neighbours.queue(next, at, length, flow);
     if (this.isHeld(flow, side, egress, length)) return VERDICT.ANSWER_HELD;
@@ -358,35 +386,34 @@ export class Router {
   }
 
   /** Whether the packet in hand, ready to be sent, waits until control has seen it: a name server's answer to a client. */
-  private isHeld(flow: number, side: number, egress: number, length: number): boolean {
+  private isHeld(flow: Flow, side: Side, egress: Iface, length: number): boolean {
     const { packet, heldAnswers } = this;
     const { flows, topology, now } = this.state;
     if (heldAnswers === undefined || side !== 1 || packet.protocol !== PROTOCOL.UDP || packet.fragment !== 0)
       return false;
-    if (packet.ports >>> 16 !== DNS_PORT || !topology.isNameServer(packet.source)) return false;
-    if (!topology.client(flows.client(flow)).watchNames || !flows.has(flow, FLOW_STATE.OUTBOUND)) return false;
+    if (sourcePort(packet.ports) !== DNS_PORT || !topology.isNameServer(packet.source)) return false;
+    if (!topology.client(flows.client(flow)).watchNames || !flows.hasState(flow, FLOW_STATE.OUTBOUND)) return false;
     return heldAnswers.hold(egress, packet.at, length, packet.transport, flow, now);
   }
 
-  private transmitFragments(egress: number, next: number, isKnown: boolean): number {
+  private transmitFragments(flow: Flow, egress: Iface, next: Neighbour, isKnown: boolean): Verdict {
     const { ring } = this;
     const { neighbours, topology } = this.state;
-    let verdict: number = VERDICT.FORWARDED;
+    let verdict = VERDICT.FORWARDED;
     split(ring, this.packet.at, topology.mtu[egress], (at, length) => {
       if (isKnown) ring.send(egress, at, length);
-      else verdict = neighbours.queue(next, at, length, this.state.flow);
+      else verdict = neighbours.queue(next, at, length, flow);
     });
     return verdict;
   }
 
   /** A packet to our own uplink address has become one from it: it comes in again, as if the uplink had sent it back. */
-  private hairpin(flow: number, side: number): number {
+  private hairpin(flow: Flow): Verdict {
     const { packet, state } = this;
     const fault = packet.parse(this.view, state.topology.uplink, packet.at, ETHERNET.HEADER_LENGTH + packet.total);
     const verdict = fault !== 0 ? malformed(fault) : this.route(true);
     this.returnError();
-    state.flow = flow;
-    this.side = side;
+    state.lastFlow = flow;
     return verdict;
   }
 
@@ -399,24 +426,24 @@ export class Router {
       this.route(true);
   }
 
-  /** @returns 0, or the verdict that drops the segment */
-  private trackTcp(flow: number, side: number): number {
+  /** @returns VERDICT.FORWARDED, or the verdict that drops the segment */
+  private trackTcp(flow: Flow, side: Side): Verdict {
     const { view, packet, state } = this;
     const timeout = state.timeouts.of(flow);
-    const wasAssured = state.flows.has(flow, FLOW_STATE.ASSURED);
-    const outcome = state.tcp.track(view, flow, side, packet.transport, packet.length);
-    if (outcome > 0) return outcome;
-    if (outcome === TRACK.PASS) state.refresh(flow, timeout);
-    if (state.flows.has(flow, FLOW_STATE.ASSURED) !== wasAssured) state.shares.move(flow);
+    const wasAssured = state.flows.hasState(flow, FLOW_STATE.ASSURED);
+    const tracked = state.tcp.track(view, flow, side, packet.transport, packet.length);
+    if (tracked === TRACK.PASS) state.refresh(flow, timeout);
+    else if (tracked !== TRACK.PASS_UNREFRESHED) return tracked;
+    if (state.flows.hasState(flow, FLOW_STATE.ASSURED) !== wasAssured) state.quotas.move(flow);
     if ((view.getUint8(packet.transport + TCP.FLAGS) & SYN) !== 0) this.clamp(flow, side);
-    return 0;
+    return VERDICT.FORWARDED;
   }
 
   /** Lowers a SYN's MSS, where one of its interfaces asks for it. */
-  private clamp(flow: number, side: number): void {
+  private clamp(flow: Flow, side: Side): void {
     const { view, packet } = this;
     const { topology, flows, neighbours } = this.state;
-    const egress = neighbours.interfaceOf[flows.hop(flow, side ^ 1)];
+    const egress = neighbours.interfaceOf[flows.neighbour(flow, otherSide(side))];
     const { interfaces } = topology.settings;
     if (!interfaces[packet.iface].clampMss && !interfaces[egress].clampMss) return;
     const mtu = Math.min(topology.mtu[packet.iface], topology.mtu[egress]);
@@ -428,92 +455,114 @@ export class Router {
   }
 
   /** The first answer assures a flow. Of UDP only the client's packets keep it alive (RFC 4787 REQ-6). */
-  private trackOther(flow: number, side: number): number {
+  private trackOther(flow: Flow, side: Side): void {
     const { state, packet } = this;
     const timeout = state.timeouts.of(flow);
-    const isFirstAnswer = side === 1 && !state.flows.has(flow, FLOW_STATE.ASSURED);
+    const isFirstAnswer = side === 1 && !state.flows.hasState(flow, FLOW_STATE.ASSURED);
     if (isFirstAnswer) {
-      state.flows.words[flow * FLOW_WORDS + FLOW.STATE] |= FLOW_STATE.ASSURED;
-      state.shares.move(flow);
+      state.flows.setState(flow, state.flows.state(flow) | FLOW_STATE.ASSURED);
+      state.quotas.move(flow);
       if (packet.protocol === PROTOCOL.UDP) {
-        state.timeouts.set(flow, packet.ports >>> 16 === DNS_PORT ? TIMEOUT.DNS : TIMEOUT.UDP);
+        state.flows.setTimeout(flow, sourcePort(packet.ports) === DNS_PORT ? TIMEOUT.DNS : TIMEOUT.UDP);
       }
     }
     const fromUplink = packet.iface === state.topology.uplink;
     if (isFirstAnswer || !fromUplink || packet.protocol !== PROTOCOL.UDP) state.refresh(flow, timeout);
-    return 0;
   }
 
-  private icmpError(looped: boolean): number {
-    const { view, packet, state } = this;
+  private icmpError(looped: boolean): Verdict {
+    const { view, packet, state, relay } = this;
     const { ip } = packet;
     if (!looped && this.owner() === SPOOFED) return VERDICT.SPOOFED;
     const ttl = view.getUint8(ip + IPV4.TTL);
     if (ttl <= 1) return VERDICT.TTL;
-    const verdict = this.relay.translate();
+    const verdict = relay.check();
     if (verdict !== VERDICT.FORWARDED) return verdict;
+    const from = relay.find();
+    if (from === NO_FLOW_SIDE) return VERDICT.ICMP_ORPHAN;
+    const flow = flowOf(from);
+    const side = sideOf(from);
+    state.lastFlow = flow;
+    relay.rewrite(from);
     view.setUint8(ip + IPV4.TTL, ttl - 1);
     const field = ip + IPV4.CHECKSUM;
     view.setUint16(field, updateChecksum(view.getUint16(field), TTL_DELTA));
-    this.side = this.relay.side;
     // About an error there is no error (RFC 1122 section 3.2.2): one that is too big is lost.
-    const mtu = state.topology.mtu[state.neighbours.interfaceOf[state.flows.hop(state.flow, this.side ^ 1)]];
+    const mtu = state.topology.mtu[state.neighbours.interfaceOf[state.flows.neighbour(flow, otherSide(side))]];
     if (packet.total > mtu && !this.canBeCut(mtu)) return VERDICT.TOO_BIG;
-    return this.transmit(state.flow, this.side);
+    return this.transmit(flow, side);
   }
 
-  private firstFragment(looped: boolean): number {
-    const { view, packet, fragments, state } = this;
-    const { iface, transport, protocol } = packet;
+  private firstFragment(looped: boolean): Verdict {
+    const { packet, fragments, state } = this;
+    const { iface } = packet;
     const owner = looped ? NOBODY : this.owner();
     if (owner === SPOOFED) return VERDICT.SPOOFED;
-    const p = fragments.note(packet, owner, state.now);
-    if (p < 0) return -p;
-    const isTcp = protocol === PROTOCOL.TCP;
-    const sequence = isTcp ? (view.getInt32(transport + TCP.SEQUENCE) - tcpHeaderLength(view, transport)) | 0 : 0;
-    const verdict = this.whole(looped);
-    if (verdict !== VERDICT.FORWARDED && verdict !== VERDICT.QUEUED) {
-      fragments.condemn(p);
-      return verdict;
-    }
-    const { flow } = state;
-    const { side } = this;
-    fragments.settle(p, flow, side, sequence);
-    for (let length = fragments.take(p); length !== 0; length = fragments.take(p)) {
-      if (packet.parse(view, iface, fragments.takenAt, length) === 0) this.forwardLater(p, flow, side);
-    }
-    fragments.forgetIfWhole(p);
+    const fragmented = fragments.packetOf(packet, owner, state.now);
+    const refused = fragments.mark(fragmented, packet);
+    if (refused !== VERDICT.FORWARDED) return refused;
+    const verdict = this.flowPacket(looped, fragmented);
+    if (verdict === VERDICT.FORWARDED || verdict === VERDICT.QUEUED) this.forwardHeld(fragmented, iface);
+    else fragments.condemn(fragmented);
     return verdict;
   }
 
-  private laterFragment(looped: boolean): number {
+  /** Notes which flow a packet belongs to whose first fragment, still as it came in, is in hand. */
+  private settle(fragmented: Fragmented, flow: Flow, side: Side): void {
+    const { view, packet } = this;
+    const at = packet.transport;
+    const isTcp = packet.protocol === PROTOCOL.TCP;
+    const sequence = isTcp ? (view.getInt32(at + TCP.SEQUENCE) - tcpHeaderLength(view, at)) | 0 : 0;
+    this.fragments.settle(fragmented, flow, side, sequence);
+  }
+
+  /** Forwards the fragments of a packet that came before its first one. @param iface where they came in */
+  private forwardHeld(fragmented: Fragmented, iface: Iface): void {
+    const { view, packet, fragments } = this;
+    const { held } = fragments;
+    for (let slot = held.oldest(fragmented); slot !== NO_SLOT; slot = held.oldest(fragmented)) {
+      const length = held.length(slot);
+      const fault = packet.parse(view, iface, held.take(slot), length);
+      const from = fragments.flowSideOf(fragmented);
+      if (fault === FAULT.NONE && from !== NO_FLOW_SIDE) this.forwardLater(fragmented, from);
+    }
+    fragments.forgetIfWhole(fragmented);
+  }
+
+  private laterFragment(looped: boolean): Verdict {
     const { packet, fragments, state } = this;
     const owner = looped ? NOBODY : this.owner();
     if (owner === SPOOFED) return VERDICT.SPOOFED;
-    const p = fragments.note(packet, owner, state.now);
-    if (p < 0) return -p;
-    if (fragments.isWaiting(p)) return fragments.hold(p, packet, ETHERNET.HEADER_LENGTH + packet.total);
-    const hit = fragments.flowOf(p);
-    if (hit === NO_FLOW || !this.changes.admits(hit >>> 1)) return VERDICT.FRAGMENT;
-    const verdict = this.forwardLater(p, hit >>> 1, hit & 1);
-    fragments.forgetIfWhole(p);
+    const fragmented = fragments.packetOf(packet, owner, state.now);
+    const refused = fragments.mark(fragmented, packet);
+    if (refused !== VERDICT.FORWARDED) return refused;
+    if (fragments.isWaiting(fragmented)) {
+      return fragments.hold(fragmented, packet, ETHERNET.HEADER_LENGTH + packet.total);
+    }
+    const from = fragments.flowSideOf(fragmented);
+    if (from === NO_FLOW_SIDE || !this.changes.admits(flowOf(from))) return VERDICT.FRAGMENT;
+    const verdict = this.forwardLater(fragmented, from);
+    fragments.forgetIfWhole(fragmented);
     return verdict;
   }
 
   /** A fragment without transport header, of a packet whose flow is known. */
-  private forwardLater(p: number, flow: number, side: number): number {
+  private forwardLater(fragmented: Fragmented, from: FlowSide): Verdict {
     const { view, packet, state } = this;
-    state.flow = flow;
-    this.side = side;
+    const flow = flowOf(from);
+    const side = sideOf(from);
+    state.lastFlow = flow;
     const obstacle = this.obstacle(flow, side);
-    if (obstacle !== 0) return obstacle;
-    if (packet.protocol === PROTOCOL.TCP) state.tcp.extend(flow, side, this.fragments.sequenceEnd(p, packet));
+    if (obstacle !== VERDICT.FORWARDED) return obstacle;
+    if (packet.protocol === PROTOCOL.TCP) {
+      state.tcp.extend(flow, side, this.fragments.sequenceEnd(fragmented, packet));
+    }
     rewriteHeader(view, state.flows, flow, side, packet);
     return this.transmit(flow, side);
   }
 
   /** @returns the client that sent the packet in hand, NOBODY for the uplink, or SPOOFED when neither can have */
-  private owner(): number {
+  private owner(): Client {
     const { topology } = this.state;
     const { iface, source, at } = this.packet;
     if (iface === topology.uplink) return topology.isUplinkHost(source) ? NOBODY : SPOOFED;
@@ -522,4 +571,4 @@ export class Router {
   }
 }
 
-const SPOOFED = -2;
+const SPOOFED = -2 as Client;

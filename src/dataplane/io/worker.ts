@@ -10,6 +10,7 @@ import { KernelPath } from "../kernel/path.ts";
 import { tryKernelPath } from "../kernel/trial.ts";
 import { MAX_INTERFACES } from "../ring.ts";
 import type { Settings } from "../settings.ts";
+import { column, type Flow, type Iface } from "../types.ts";
 import { NO_FRAME, PacketRing } from "./packet-ring.ts";
 import { type PacketSocket, RING_SHAPE } from "./packet-sockets.ts";
 import type { Command, Report, Start } from "./protocol.ts";
@@ -51,13 +52,13 @@ function report(message: Report): void {
 /** Offsets, lengths and flows of the frames in hand. */
 const offsets = new Int32Array(BATCH);
 const lengths = new Int32Array(BATCH);
-const flowNumbers = new Int32Array(BATCH);
+const flowNumbers = column<number, Flow>(new Int32Array(BATCH));
 
 /** By interface: breaths in a row that left frames behind. */
 const crowded = new Int32Array(MAX_INTERFACES);
 
 /** Takes frames that have arrived on one interface, all of them before the first is handled. @returns how many */
-function breathe(ring: PacketRing, router: Router, iface: number, isClear: (iface: number) => boolean): number {
+function breathe(ring: PacketRing, router: Router, iface: number, isClear: (iface: Iface) => boolean): number {
   let frames = 0;
   for (let at = ring.next(iface); at !== NO_FRAME; at = ring.next(iface)) {
     offsets[frames] = at;

@@ -6,7 +6,7 @@ import { BPF_F_MMAPABLE, createMap, loadProgram, MAP_TYPE, PROGRAM_TYPE } from "
 import { requireKernelReads } from "../../linux/capabilities.ts";
 import { libc, mapFile, mapMemory, pointer, reserveAddresses } from "../../linux/libc.ts";
 import type { SkbLayout } from "../../linux/skb-layout.ts";
-import { FLOW_WORDS } from "../tables/flows.ts";
+import { FLOW_WORDS } from "../tables/flow-records.ts";
 import { ENTRY_STRIDE, KernelEntries } from "./entries.ts";
 import { CONTROL, COUNTERS, forwarder, INDEX_STRIDE, type Maps, NOTE_LENGTH, socketFilter } from "./programs.ts";
 

@@ -6,19 +6,20 @@ import { toArrayBuffer } from "bun:ffi";
 import { pointer } from "../../linux/libc.ts";
 import { ETHERNET, writeMac } from "../../wire/ethernet.ts";
 import { PROTOCOL } from "../../wire/ipv4.ts";
+import { DNS_PORT, destinationPort, sourcePort } from "../../wire/ports.ts";
 import { portsTowards } from "../frame/rewrite.ts";
 import type { KernelPath as RouterKernelPath } from "../frame/router.ts";
 import type { RuleChanges } from "../frame/rule-changes.ts";
-import { DNS_PORT, type State } from "../frame/state.ts";
-import { FLOW, FLOW_STATE, FLOW_WORDS } from "../tables/flows.ts";
+import type { State } from "../frame/state.ts";
+import { BOTH_SYNS_AGREED, ENDING, FLOW_STATE, TIMEOUT_MASK } from "../tables/flow-state.ts";
 import { OURSELVES, PINNED, USABLE } from "../tables/neighbours.ts";
-import { BOTH_SYNS_AGREED, ENDING, SIDE_WORDS } from "../tables/tcp.ts";
-import { TIMEOUT_MASK } from "../tables/timeouts.ts";
+import { SIDE_WORDS } from "../tables/tcp.ts";
+import { type Flow, type Iface, otherSide, type Side } from "../types.ts";
 import type { KernelEntries } from "./entries.ts";
 import { entriesOf, type KernelPrograms } from "./loader.ts";
 import { CONTROL, ENTRY, ENTRY_KEY, ENTRY_REWRITE, seal } from "./programs.ts";
 
-const SIDES = [0, 1] as const;
+const SIDES: readonly Side[] = [0, 1];
 
 export class KernelPath implements RouterKernelPath {
   private readonly control: Int32Array;
@@ -61,18 +62,18 @@ export class KernelPath implements RouterKernelPath {
    * on their interface: a side enters when none do.
    * @param isClear whether no frames of an interface wait, or none that are to be waited for
    */
-  enter(flow: number, isClear: (iface: number) => boolean): void {
+  enter(flow: Flow, isClear: (iface: Iface) => boolean): void {
     if (2 * flow >= this.entered.length || !this.mayEnter(flow)) return;
     for (const side of SIDES) this.enterSide(flow, side, isClear);
   }
 
-  private enterSide(flow: number, side: number, isClear: (iface: number) => boolean): void {
+  private enterSide(flow: Flow, side: Side, isClear: (iface: Iface) => boolean): void {
     const { topology, neighbours, flows } = this.state;
     const protocol = flows.protocol(flow);
-    const stateWord = flows.words[flow * FLOW_WORDS + FLOW.STATE];
+    const stateWord = flows.state(flow);
     const needed = neededState(protocol, side);
     if (this.isEntered(flow, side) || (stateWord & needed.mask) !== needed.value) return;
-    const iface = neighbours.interfaceOf[flows.hop(flow, side)];
+    const iface = neighbours.interfaceOf[flows.neighbour(flow, side)];
     if (!isClear(iface)) return;
     const number = 2 * flow + side;
     this.entered[number] = this.control[CONTROL.GENERATION >> 2];
@@ -84,48 +85,48 @@ export class KernelPath implements RouterKernelPath {
     if (!isClear(iface)) this.leaveSide(flow, side); // one has come meanwhile
   }
 
-  private isEntered(flow: number, side: number): boolean {
+  private isEntered(flow: Flow, side: Side): boolean {
     const number = 2 * flow + side;
     if (this.entered[number] !== this.control[CONTROL.GENERATION >> 2]) return false;
-    return this.enteredState[number] === (this.state.flows.words[flow * FLOW_WORDS + FLOW.STATE] & ENTERED_STATE);
+    return this.enteredState[number] === (this.state.flows.state(flow) & ENTERED_STATE);
   }
 
   /** Forgets a flow that ends. */
-  leave(flow: number): void {
+  leave(flow: Flow): void {
     if (2 * flow >= this.entered.length) return;
     for (const side of SIDES) if (this.entered[2 * flow + side] !== 0) this.leaveSide(flow, side);
   }
 
-  private leaveSide(flow: number, side: number): void {
+  private leaveSide(flow: Flow, side: Side): void {
     this.writeKey(flow, side);
     this.entries.remove(2 * flow + side, this.entry);
     this.entered[2 * flow + side] = 0;
   }
 
   /** What fast-path.ts asks of a flow, as far as it is the same for all its packets. */
-  private mayEnter(flow: number): boolean {
+  private mayEnter(flow: Flow): boolean {
     const { flows, neighbours, topology } = this.state;
     if (!topology.settings.nat.kernelPath) return false;
     for (const side of SIDES) {
-      const hop = flows.hop(flow, side);
-      if (hop === OURSELVES || neighbours.state[hop] < USABLE) return false;
+      const neighbour = flows.neighbour(flow, side);
+      if (neighbour === OURSELVES || neighbours.state[neighbour] < USABLE) return false;
     }
     const protocol = flows.protocol(flow);
     if (protocol !== PROTOCOL.TCP && (protocol !== PROTOCOL.UDP || this.isDns(flow))) return false;
-    return flows.used(flow) && this.changes.isJudged(flow);
+    return flows.isUsed(flow) && this.changes.isJudged(flow);
   }
 
   /** Name servers' answers may be held; and such a flow is over when it has begun. */
-  private isDns(flow: number): boolean {
+  private isDns(flow: Flow): boolean {
     const { flows } = this.state;
     for (const side of SIDES) {
       const ports = flows.ports(flow, side);
-      if (ports >>> 16 === DNS_PORT || (ports & 0xffff) === DNS_PORT) return true;
+      if (sourcePort(ports) === DNS_PORT || destinationPort(ports) === DNS_PORT) return true;
     }
     return false;
   }
 
-  private writeKey(flow: number, side: number): void {
+  private writeKey(flow: Flow, side: Side): void {
     const { entry } = this;
     const { flows } = this.state;
     const key = ENTRY.KEY;
@@ -135,17 +136,15 @@ export class KernelPath implements RouterKernelPath {
     entry.setInt32(key + ENTRY_KEY.PLACE, flows.protocol(flow) | (this.ingress[2 * flow + side] << 8), true);
   }
 
-  private writeEntry(flow: number, side: number): void {
+  private writeEntry(flow: Flow, side: Side): void {
     const { entry } = this;
     const { flows, neighbours, timeouts, topology } = this.state;
-    const { words } = flows;
-    const record = flow * FLOW_WORDS;
-    const hop = flows.hop(flow, side);
-    const iface = neighbours.interfaceOf[hop];
-    const egress = neighbours.interfaceOf[flows.hop(flow, side ^ 1)];
+    const neighbour = flows.neighbour(flow, side);
+    const iface = neighbours.interfaceOf[neighbour];
+    const egress = neighbours.interfaceOf[flows.neighbour(flow, otherSide(side))];
     const protocol = flows.protocol(flow);
     const needed = neededState(protocol, side);
-    const stateWord = words[record + FLOW.STATE];
+    const stateWord = flows.state(flow);
     // Of UDP only the client's packets keep a flow alive (RFC 4787 REQ-6).
     const keepsAlive = protocol === PROTOCOL.TCP || iface !== topology.uplink;
     entry.setInt32(ENTRY.GENERATION, this.control[CONTROL.GENERATION >> 2], true);
@@ -155,23 +154,23 @@ export class KernelPath implements RouterKernelPath {
     // A flow that has another timeout by now is to get that one.
     entry.setInt32(ENTRY.STATE_MASK, needed.mask | TIMEOUT_MASK, true);
     entry.setInt32(ENTRY.STATE, needed.value | (stateWord & TIMEOUT_MASK), true);
-    entry.setInt32(ENTRY.FLOW_SOURCE, words[record + FLOW.SOURCE], true);
-    entry.setInt32(ENTRY.FLOW_PORTS, words[record + FLOW.PORTS], true);
-    entry.setInt32(ENTRY.FLOW_BACK_PORTS, words[record + FLOW.BACK_PORTS], true);
+    entry.setInt32(ENTRY.FLOW_SOURCE, flows.source(flow, 0), true);
+    entry.setInt32(ENTRY.FLOW_PORTS, flows.ports(flow, 0), true);
+    entry.setInt32(ENTRY.FLOW_BACK_PORTS, flows.ports(flow, 1), true);
     entry.setInt32(ENTRY.MTU, topology.mtu[egress], true);
     writeMac(entry, ENTRY.OUR_MAC, topology.macHead[iface], topology.macTail[iface]);
-    const isPinned = iface !== topology.uplink && neighbours.state[hop] === PINNED;
-    writeMac(entry, ENTRY.PINNED_MAC, neighbours.head[hop], neighbours.tail[hop]);
+    const isPinned = iface !== topology.uplink && neighbours.state[neighbour] === PINNED;
+    writeMac(entry, ENTRY.PINNED_MAC, neighbours.head[neighbour], neighbours.tail[neighbour]);
     entry.setInt32(ENTRY.PINNED, isPinned ? 1 : 0, true);
     this.writeRewrite(flow, side, egress);
     seal(entry);
   }
 
-  private writeRewrite(flow: number, side: number, egress: number): void {
+  private writeRewrite(flow: Flow, side: Side, egress: Iface): void {
     const { entry } = this;
     const { flows, neighbours, topology } = this.state;
-    const back = side ^ 1;
-    const next = flows.hop(flow, back);
+    const back = otherSide(side);
+    const next = flows.neighbour(flow, back);
     const source = flows.destination(flow, back);
     const destination = flows.source(flow, back);
     const ports = portsTowards(flows, flow, back);

@@ -12,8 +12,9 @@ import { ETHERNET, ETHERTYPE } from "../../wire/ethernet.ts";
 import { FRAGMENT_OFFSET, IPV4, MORE_FRAGMENTS, PROTOCOL } from "../../wire/ipv4.ts";
 import { ACK, FIN, RST, SYN, TCP } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
-import { FLOW } from "../tables/flows.ts";
-import { ACKED, END, OVERREACH, SCALE_BITS, SCALE_SHIFT, SIDE_WORDS, WINDOWS } from "../tables/tcp.ts";
+import { FLOW } from "../tables/flow-records.ts";
+import { SCALE_BITS, SCALE_SHIFT } from "../tables/flow-state.ts";
+import { ACKED, END, OVERREACH, SIDE_WORDS, WINDOWS } from "../tables/tcp.ts";
 
 /** Descriptors of the maps that the programs use. */
 export interface Maps {

@@ -3,9 +3,11 @@
 // their packet (RFC 5722's reasoning: nobody sends them but to slip something past a firewall).
 import { FRAGMENT_OFFSET, IPV4, MORE_FRAGMENTS } from "../../wire/ipv4.ts";
 import type { Packet } from "../packet.ts";
-import { RESERVED_LENGTH, type Ring, VNET_LENGTH } from "../ring.ts";
-import { VERDICT } from "../verdict.ts";
-import { type FlowTable, NO_FLOW } from "./flows.ts";
+import type { Ring } from "../ring.ts";
+import { type Client, type Flow, type FlowSide, flowOf, flowSide, NO_FLOW, NO_FLOW_SIDE, type Side } from "../types.ts";
+import { VERDICT, type Verdict } from "../verdict.ts";
+import type { FlowTable } from "./flows.ts";
+import { NO_SLOT, ParkedFrames } from "./parked.ts";
 
 /** Fragmented packets that are followed at a time: of all senders, and of one client or of the whole uplink. */
 const PACKETS = 128;
@@ -18,8 +20,12 @@ const LIFE_MS = 15_000;
 
 /** 8-byte blocks of the largest packet, one bit each. */
 const BITMAP_WORDS = 8192 / 32;
-const SLOT_LENGTH = VNET_LENGTH + RESERVED_LENGTH;
-const NONE = -1;
+
+declare const brand: unique symbol;
+/** The number of a fragmented packet that is followed. */
+export type Fragmented = number & { readonly [brand]: "Fragmented" };
+/** A packet that is none. */
+export const NOT_FRAGMENTED = -1 as Fragmented;
 
 /** What is known of a packet. */
 const UNUSED = 0;
@@ -39,10 +45,9 @@ export class Fragments {
   /** The order in which they came. */
   private readonly order = new Float64Array(PACKETS);
   private arrivals = 0;
-  /** Its flow << 1 | side, and who the flow's other end was: a flow's number may come to name another flow. */
-  private readonly hit = new Int32Array(PACKETS);
-  private readonly farSource = new Int32Array(PACKETS);
-  private readonly farPorts = new Int32Array(PACKETS);
+  /** Its flow and side, and the flow's birth. */
+  private readonly flowSide = new Int32Array(PACKETS);
+  private readonly birth = new Int32Array(PACKETS);
   /** TCP: the sequence number of the payload's first byte, less the header's length. */
   private readonly sequence = new Int32Array(PACKETS);
   /** The blocks seen, how many, where the last of them ends, and how many there will be (0: the last fragment has not come). */
@@ -51,122 +56,115 @@ export class Fragments {
   private readonly reach = new Int32Array(PACKETS);
   private readonly end = new Int32Array(PACKETS);
 
-  private readonly held = new Uint8Array(HELD * SLOT_LENGTH);
-  private readonly heldLength = new Int32Array(HELD);
-  private readonly heldFor = new Int32Array(HELD).fill(NONE);
-  private heldCount = 0;
+  /** Fragments that wait for the first one of their packet, whose number they wait for. */
+  readonly held: ParkedFrames;
 
   constructor(
     private readonly ring: Ring,
     private readonly flows: FlowTable,
-  ) {}
-
-  /**
-   * Notes the fragment in hand.
-   * @param owner whose share it takes: a client's number, or -1 for the uplink
-   * @param now ms
-   * @returns the number of its packet, or minus the verdict that drops it
-   */
-  note(packet: Packet, owner: number, now: number): number {
-    const name = (packet.protocol << 16) | this.ring.view.getUint16(packet.ip + IPV4.IDENTIFICATION);
-    let p = this.find(packet, name, now);
-    if (p === NONE) p = this.follow(packet, name, owner, now);
-    if (this.state[p] === CONDEMNED) return -VERDICT.FRAGMENT;
-    return this.mark(p, packet);
+  ) {
+    this.held = new ParkedFrames(ring, flows, HELD, HELD_PER_OWNER);
   }
 
-  /** @returns the flow << 1 | side of a noted packet, or NO_FLOW while (or if) it is not known */
-  flowOf(p: number): number {
-    if (this.state[p] !== KNOWN) return NO_FLOW;
-    const hit = this.hit[p];
-    const flow = hit >>> 1;
-    const far = (hit & 1) ^ 1;
-    const isSame =
-      this.flows.source(flow, far) === this.farSource[p] && this.flows.ports(flow, far) === this.farPorts[p];
-    return isSame && this.flows.used(flow) ? hit : NO_FLOW;
+  /**
+   * The packet that the fragment in hand is of; one not known yet is followed from now on.
+   * @param owner whose quota it counts in: a client, or NOBODY for the uplink
+   * @param now ms
+   */
+  packetOf(packet: Packet, owner: Client, now: number): Fragmented {
+    const name = (packet.protocol << 16) | this.ring.view.getUint16(packet.ip + IPV4.IDENTIFICATION);
+    const p = this.find(packet, name, now);
+    return p === NOT_FRAGMENTED ? this.follow(packet, name, owner, now) : p;
+  }
+
+  /**
+   * Marks the blocks of the fragment in hand as seen.
+   * @returns VERDICT.FORWARDED, or the verdict on one that says anything twice, or is of a packet that is condemned
+   */
+  mark(p: Fragmented, packet: Packet): Verdict {
+    if (this.state[p] === CONDEMNED) return VERDICT.FRAGMENT;
+    const first = packet.fragment & FRAGMENT_OFFSET;
+    const count = (packet.length + 7) >> 3;
+    const isLast = (packet.fragment & MORE_FRAGMENTS) === 0;
+    const end = first + count;
+    let fresh = 0;
+    let again = 0;
+    for (let block = first; block < end; block = (block | 31) + 1) {
+      const word = p * BITMAP_WORDS + (block >>> 5);
+      const blocks = (-1 << (block & 31)) & (-1 >>> Math.max(0, (block | 31) + 1 - end));
+      fresh |= blocks & ~this.seen[word];
+      again |= blocks & this.seen[word];
+      this.seen[word] |= blocks;
+    }
+    if (fresh === 0) return VERDICT.FRAGMENT; // a duplicate, from the network: the first one counts
+    this.blocks[p] += count;
+    this.reach[p] = Math.max(this.reach[p], end);
+    if (isLast && this.end[p] === 0) this.end[p] = end;
+    const isBeyond = this.end[p] !== 0 && this.reach[p] > this.end[p];
+    if (again !== 0 || isBeyond || (isLast && this.end[p] !== end)) {
+      this.condemn(p);
+      return VERDICT.FRAGMENT_OVERLAP;
+    }
+    return VERDICT.FORWARDED;
+  }
+
+  /** @returns the flow and side of a packet, or NO_FLOW_SIDE while they are not known, or when the flow has ended */
+  flowSideOf(p: Fragmented): FlowSide {
+    const known = this.flowSide[p] as FlowSide;
+    return this.state[p] === KNOWN && this.flows.isAlive(flowOf(known), this.birth[p]) ? known : NO_FLOW_SIDE;
   }
 
   /** @returns whether the first fragment has not come yet */
-  isWaiting(p: number): boolean {
+  isWaiting(p: Fragmented): boolean {
     return this.state[p] === WAITING;
   }
 
   /** The first fragment has passed: its packet belongs to this flow. @param sequence of TCP, less the header's length */
-  settle(p: number, flow: number, side: number, sequence: number): void {
+  settle(p: Fragmented, flow: Flow, side: Side, sequence: number): void {
     this.state[p] = KNOWN;
-    this.hit[p] = (flow << 1) | side;
-    this.farSource[p] = this.flows.source(flow, side ^ 1);
-    this.farPorts[p] = this.flows.ports(flow, side ^ 1);
+    this.flowSide[p] = flowSide(flow, side);
+    this.birth[p] = this.flows.birth(flow);
     this.sequence[p] = sequence;
   }
 
   /** Nothing more of this packet passes. */
-  condemn(p: number): void {
+  condemn(p: Fragmented): void {
     this.state[p] = CONDEMNED;
-    this.drop(p);
+    this.held.drop(p);
   }
 
   /** @returns the TCP sequence number behind the last byte of a later fragment */
-  sequenceEnd(p: number, packet: Packet): number {
+  sequenceEnd(p: Fragmented, packet: Packet): number {
     const offset = (packet.fragment & FRAGMENT_OFFSET) * 8;
     return (this.sequence[p] + offset + packet.length) | 0;
   }
 
   /** Forgets a packet when all of its fragments have come. */
-  forgetIfWhole(p: number): void {
+  forgetIfWhole(p: Fragmented): void {
     if (this.end[p] !== 0 && this.blocks[p] === this.end[p]) this.forget(p);
   }
 
   /** Keeps a copy of the fragment in hand until its packet's flow is known. @returns the verdict */
-  hold(p: number, packet: Packet, length: number): number {
-    let free = NONE;
-    let owned = 0;
-    for (let i = 0; i < HELD; i++) {
-      if (this.heldFor[i] === NONE) free = i;
-      else if (this.owner[this.heldFor[i]] === this.owner[p]) owned++;
-    }
-    if (free === NONE || owned >= HELD_PER_OWNER || length > RESERVED_LENGTH) {
-      this.condemn(p);
-      return VERDICT.FRAGMENT_LIMIT;
-    }
-    const from = packet.at - VNET_LENGTH;
-    this.held.set(this.ring.bytes.subarray(from, packet.at + length), free * SLOT_LENGTH);
-    this.heldLength[free] = length;
-    this.heldFor[free] = p;
-    this.heldCount++;
-    return VERDICT.HELD;
+  hold(p: Fragmented, packet: Packet, length: number): Verdict {
+    if (this.held.park(p, this.owner[p], packet.at, length, NO_FLOW) !== NO_SLOT) return VERDICT.HELD;
+    this.condemn(p);
+    return VERDICT.FRAGMENT_LIMIT;
   }
-
-  /**
-   * Takes one held fragment of a packet, copied to where it can be sent from.
-   * @returns its length, at the offset that `takenAt` says, or 0 when there is none
-   */
-  take(p: number): number {
-    const slot = this.heldCount === 0 ? NONE : this.heldFor.indexOf(p);
-    if (slot === NONE) return 0;
-    const length = this.heldLength[slot];
-    this.takenAt = this.ring.reserve();
-    const from = slot * SLOT_LENGTH;
-    this.ring.bytes.set(this.held.subarray(from, from + VNET_LENGTH + length), this.takenAt - VNET_LENGTH);
-    this.release(slot);
-    return length;
-  }
-  takenAt = 0;
 
   /** Forgets what is too old. @param now ms */
   expire(now: number): void {
-    for (let p = 0; p < PACKETS; p++) {
+    for (let p = 0 as Fragmented; p < PACKETS; p++) {
       if (this.state[p] !== UNUSED && now - this.born[p] >= LIFE_MS) this.forget(p);
     }
   }
 
   /** Forgets everything: interfaces are numbered anew. */
   clear(): void {
-    for (let p = 0; p < PACKETS; p++) this.forget(p);
+    for (let p = 0 as Fragmented; p < PACKETS; p++) this.forget(p);
   }
 
-  private find(packet: Packet, name: number, now: number): number {
-    for (let p = 0; p < PACKETS; p++) {
+  private find(packet: Packet, name: number, now: number): Fragmented {
+    for (let p = 0 as Fragmented; p < PACKETS; p++) {
       if (
         this.state[p] !== UNUSED &&
         this.name[p] === name &&
@@ -176,19 +174,19 @@ export class Fragments {
       ) {
         if (now - this.born[p] < LIFE_MS) return p;
         this.forget(p);
-        return NONE;
+        return NOT_FRAGMENTED;
       }
     }
-    return NONE;
+    return NOT_FRAGMENTED;
   }
 
-  /** A place for a new packet: an owner who has his share loses his oldest; when all are taken, the oldest of all goes. */
-  private follow(packet: Packet, name: number, owner: number, now: number): number {
-    let free = NONE;
-    let oldest = 0;
-    let oldestOwn = NONE;
+  /** Begins to follow a packet: an owner with its quota loses its oldest one; when all are taken, the oldest of all goes. */
+  private follow(packet: Packet, name: number, owner: Client, now: number): Fragmented {
+    let free = NOT_FRAGMENTED;
+    let oldest = 0 as Fragmented;
+    let oldestOwn = NOT_FRAGMENTED;
     let owned = 0;
-    for (let p = 0; p < PACKETS; p++) {
+    for (let p = 0 as Fragmented; p < PACKETS; p++) {
       if (this.state[p] === UNUSED) {
         free = p;
         continue;
@@ -196,9 +194,9 @@ export class Fragments {
       if (this.order[p] < this.order[oldest]) oldest = p;
       if (this.owner[p] !== owner) continue;
       owned++;
-      if (oldestOwn === NONE || this.order[p] < this.order[oldestOwn]) oldestOwn = p;
+      if (oldestOwn === NOT_FRAGMENTED || this.order[p] < this.order[oldestOwn]) oldestOwn = p;
     }
-    if (owned >= PACKETS_PER_OWNER || free === NONE) {
+    if (owned >= PACKETS_PER_OWNER || free === NOT_FRAGMENTED) {
       free = owned >= PACKETS_PER_OWNER ? oldestOwn : oldest;
       this.forget(free);
     }
@@ -217,45 +215,8 @@ export class Fragments {
     return free;
   }
 
-  /** Marks the blocks of a fragment as seen. @returns p, or minus the verdict on a fragment that says anything twice */
-  private mark(p: number, packet: Packet): number {
-    const first = packet.fragment & FRAGMENT_OFFSET;
-    const count = (packet.length + 7) >> 3;
-    const isLast = (packet.fragment & MORE_FRAGMENTS) === 0;
-    const end = first + count;
-    let fresh = 0;
-    let again = 0;
-    for (let block = first; block < end; block = (block | 31) + 1) {
-      const word = p * BITMAP_WORDS + (block >>> 5);
-      const blocks = (-1 << (block & 31)) & (-1 >>> Math.max(0, (block | 31) + 1 - end));
-      fresh |= blocks & ~this.seen[word];
-      again |= blocks & this.seen[word];
-      this.seen[word] |= blocks;
-    }
-    if (fresh === 0) return -VERDICT.FRAGMENT; // a duplicate, from the network: the first one counts
-    this.blocks[p] += count;
-    this.reach[p] = Math.max(this.reach[p], end);
-    if (isLast && this.end[p] === 0) this.end[p] = end;
-    const isBeyond = this.end[p] !== 0 && this.reach[p] > this.end[p];
-    if (again !== 0 || isBeyond || (isLast && this.end[p] !== end)) {
-      this.condemn(p);
-      return -VERDICT.FRAGMENT_OVERLAP;
-    }
-    return p;
-  }
-
-  private forget(p: number): void {
+  private forget(p: Fragmented): void {
     this.state[p] = UNUSED;
-    this.drop(p);
-  }
-
-  private drop(p: number): void {
-    if (this.heldCount === 0) return;
-    for (let i = 0; i < HELD; i++) if (this.heldFor[i] === p) this.release(i);
-  }
-
-  private release(slot: number): void {
-    this.heldFor[slot] = NONE;
-    this.heldCount--;
+    this.held.drop(p);
   }
 }

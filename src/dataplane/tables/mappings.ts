@@ -3,8 +3,10 @@
 // one external address, so address pooling is "paired" by itself (REQ-2); no external port serves two mappings, so there is
 // no port overloading (REQ-3).
 
+import { type Address, PROTOCOL } from "../../wire/ipv4.ts";
+import type { Port } from "../../wire/ports.ts";
 import type { RandomPool } from "../random.ts";
-import { NO_MAPPING } from "./flows.ts";
+import { type Mapping, NO_MAPPING } from "../types.ts";
 
 const PORTS = 65536;
 /** Where the ports begin that a mapping may get when its own is taken: low ones (RFC 4787 REQ-3a), others (RFC 6056 3.2). */
@@ -15,7 +17,7 @@ const MAPPING_WORDS = 8;
 const ADDRESS = 0;
 /** internal port << 16 | external port */
 const PORT_PAIR = 1;
-const PROTOCOL = 2;
+const IP_PROTOCOL = 2;
 /** Flows that use it; 0 of one that lingers, or is free. */
 const FLOWS = 3;
 /** Next in the chain of the same hash; of a free one, how many numbers after its own the next free one is, less one. */
@@ -28,6 +30,7 @@ const YOUNGER = 5;
 const OLDER = 6;
 const RELEASED = 7;
 
+/** The end of a chain; and no port. */
 const NONE = -1;
 
 /** More cannot be in use: both TCP and UDP have 64512 ports, and ICMP leaves much of its own. */
@@ -40,15 +43,15 @@ export class MappingTable {
   private readonly heads: Int32Array;
   private readonly capacity: number;
   /** The first that is free; `capacity` when there is none. All are in memory of zeros, which is not written to before use. */
-  private free = 0;
+  private free = 0 as Mapping;
   /** By protocol class and external port: mapping + 1, or 0. */
   private readonly external = new Int32Array(3 * PORTS);
   private reserved: readonly PortRange[] = [];
   /** By protocol class: 1 when a search found no free port, and none has come free since. */
   private readonly exhausted = new Uint8Array(3);
 
-  private oldest = NONE;
-  private youngest = NONE;
+  private oldest = NO_MAPPING;
+  private youngest = NO_MAPPING;
 
   /**
    * @param flows capacity of the flow table
@@ -65,30 +68,31 @@ export class MappingTable {
   }
 
   /** @returns the mapping of a client's address and port (or ICMP identifier), or NO_MAPPING when it has none */
-  find(protocol: number, address: number, port: number): number {
-    for (let m = this.heads[this.hash(protocol, address, port)]; m !== NONE; m = this.words[m * MAPPING_WORDS + NEXT]) {
+  find(protocol: number, address: Address, port: Port): Mapping {
+    for (let m = this.heads[this.hash(protocol, address, port)]; m !== NONE; ) {
       const at = m * MAPPING_WORDS;
       if (
         this.words[at + ADDRESS] === address &&
         this.words[at + PORT_PAIR] >>> 16 === port &&
-        this.words[at + PROTOCOL] === protocol
+        this.words[at + IP_PROTOCOL] === protocol
       ) {
-        return m;
+        return m as Mapping;
       }
+      m = this.words[at + NEXT];
     }
-    return NONE;
+    return NO_MAPPING;
   }
 
   /** @returns the mapping that owns an external port, or NO_MAPPING */
-  findExternal(protocol: number, port: number): number {
-    return this.external[classOf(protocol) * PORTS + port] - 1;
+  findExternal(protocol: number, port: Port): Mapping {
+    return (this.external[classOf(protocol) * PORTS + port] - 1) as Mapping;
   }
 
   /**
    * A new mapping, without flows as yet: `retain` it.
    * @returns its number, or NO_MAPPING when all ports (or all records) are taken
    */
-  allocate(protocol: number, address: number, port: number): number {
+  allocate(protocol: number, address: Address, port: Port): Mapping {
     if (this.free === this.capacity && !this.dropOldest()) return NO_MAPPING;
     const chosen = this.choosePort(protocol, port);
     const external = chosen === NONE ? this.lingeringPort(protocol) : chosen;
@@ -96,10 +100,10 @@ export class MappingTable {
     const mapping = this.free;
     const at = mapping * MAPPING_WORDS;
     const head = this.hash(protocol, address, port);
-    this.free = mapping + 1 + this.words[at + NEXT];
+    this.free = (mapping + 1 + this.words[at + NEXT]) as Mapping;
     this.words[at + ADDRESS] = address;
     this.words[at + PORT_PAIR] = (port << 16) | external;
-    this.words[at + PROTOCOL] = protocol;
+    this.words[at + IP_PROTOCOL] = protocol;
     this.words[at + FLOWS] = 0;
     this.words[at + NEXT] = this.heads[head];
     this.heads[head] = mapping;
@@ -110,12 +114,12 @@ export class MappingTable {
   }
 
   /** @returns whether flows use it: it does not just linger */
-  isUsed(mapping: number): boolean {
+  isUsed(mapping: Mapping): boolean {
     return this.words[mapping * MAPPING_WORDS + FLOWS] > 0;
   }
 
   /** Counts one more flow. @returns whether it is the first */
-  retain(mapping: number): boolean {
+  retain(mapping: Mapping): boolean {
     const isFirst = this.words[mapping * MAPPING_WORDS + FLOWS]++ === 0;
     if (isFirst) this.unlinger(mapping);
     return isFirst;
@@ -127,7 +131,7 @@ export class MappingTable {
    * @param second the clock
    * @returns whether this was the last
    */
-  release(mapping: number, lingers: boolean, second: number): boolean {
+  release(mapping: Mapping, lingers: boolean, second: number): boolean {
     const at = mapping * MAPPING_WORDS;
     if (lingers) this.words[at + RELEASED] = second;
     if (--this.words[at + FLOWS] > 0) return false;
@@ -137,22 +141,22 @@ export class MappingTable {
   }
 
   /** Ends a mapping that no flow came to use. */
-  dropUnused(mapping: number): void {
+  dropUnused(mapping: Mapping): void {
     if (!this.isUsed(mapping)) this.drop(mapping);
   }
 
   /** Ends mappings that have lingered long enough, up to `most`. @param second the clock */
   expire(second: number, most: number): void {
-    for (let i = 0; i < most && this.oldest !== NONE; i++) {
+    for (let i = 0; i < most && this.oldest !== NO_MAPPING; i++) {
       if (second - this.words[this.oldest * MAPPING_WORDS + RELEASED] < LINGER_SECONDS) return;
       this.dropOldest();
     }
   }
 
   /** The settings have changed: ends mappings that linger. @param stays says of a client's address whether its may stay */
-  retire(stays: (address: number) => boolean): void {
-    for (let mapping = this.oldest; mapping !== NONE; ) {
-      const younger = this.words[mapping * MAPPING_WORDS + YOUNGER];
+  retire(stays: (address: Address) => boolean): void {
+    for (let mapping = this.oldest; mapping !== NO_MAPPING; ) {
+      const younger = this.words[mapping * MAPPING_WORDS + YOUNGER] as Mapping;
       if (!stays(this.address(mapping))) this.drop(mapping);
       mapping = younger;
     }
@@ -164,62 +168,63 @@ export class MappingTable {
     this.exhausted.fill(0);
   }
 
-  externalPort(mapping: number): number {
-    return this.words[mapping * MAPPING_WORDS + PORT_PAIR] & 0xffff;
+  externalPort(mapping: Mapping): Port {
+    return (this.words[mapping * MAPPING_WORDS + PORT_PAIR] & 0xffff) as Port;
   }
 
-  internalPort(mapping: number): number {
-    return this.words[mapping * MAPPING_WORDS + PORT_PAIR] >>> 16;
+  internalPort(mapping: Mapping): Port {
+    return (this.words[mapping * MAPPING_WORDS + PORT_PAIR] >>> 16) as Port;
   }
 
-  /** @returns the client's address, int32 in host order */
-  address(mapping: number): number {
-    return this.words[mapping * MAPPING_WORDS + ADDRESS];
+  /** @returns the client's address */
+  address(mapping: Mapping): Address {
+    return this.words[mapping * MAPPING_WORDS + ADDRESS] as Address;
   }
 
   /** Calls back with the client's address of every mapping that flows use. */
-  forEach(visit: (address: number) => void): void {
+  forEach(visit: (address: Address) => void): void {
     for (const owner of this.external) {
-      if (owner !== 0 && this.isUsed(owner - 1)) visit(this.address(owner - 1));
+      const mapping = (owner - 1) as Mapping;
+      if (owner !== 0 && this.isUsed(mapping)) visit(this.address(mapping));
     }
   }
 
-  private linger(mapping: number): void {
+  private linger(mapping: Mapping): void {
     const at = mapping * MAPPING_WORDS;
-    this.words[at + YOUNGER] = NONE;
+    this.words[at + YOUNGER] = NO_MAPPING;
     this.words[at + OLDER] = this.youngest;
-    if (this.youngest === NONE) this.oldest = mapping;
+    if (this.youngest === NO_MAPPING) this.oldest = mapping;
     else this.words[this.youngest * MAPPING_WORDS + YOUNGER] = mapping;
     this.youngest = mapping;
   }
 
-  private unlinger(mapping: number): void {
+  private unlinger(mapping: Mapping): void {
     const at = mapping * MAPPING_WORDS;
-    const younger = this.words[at + YOUNGER];
-    const older = this.words[at + OLDER];
-    if (younger === NONE) this.youngest = older;
+    const younger = this.words[at + YOUNGER] as Mapping;
+    const older = this.words[at + OLDER] as Mapping;
+    if (younger === NO_MAPPING) this.youngest = older;
     else this.words[younger * MAPPING_WORDS + OLDER] = older;
-    if (older === NONE) this.oldest = younger;
+    if (older === NO_MAPPING) this.oldest = younger;
     else this.words[older * MAPPING_WORDS + YOUNGER] = younger;
   }
 
   private dropOldest(): boolean {
-    if (this.oldest === NONE) return false;
+    if (this.oldest === NO_MAPPING) return false;
     this.drop(this.oldest);
     return true;
   }
 
-  private drop(mapping: number): void {
+  private drop(mapping: Mapping): void {
     this.unlinger(mapping);
     this.remove(mapping);
   }
 
-  private remove(mapping: number): void {
+  private remove(mapping: Mapping): void {
     const at = mapping * MAPPING_WORDS;
     const words = this.words;
-    this.external[classOf(words[at + PROTOCOL]) * PORTS + this.externalPort(mapping)] = 0;
-    this.exhausted[classOf(words[at + PROTOCOL])] = 0;
-    const head = this.hash(words[at + PROTOCOL], words[at + ADDRESS], this.internalPort(mapping));
+    this.external[classOf(words[at + IP_PROTOCOL]) * PORTS + this.externalPort(mapping)] = 0;
+    this.exhausted[classOf(words[at + IP_PROTOCOL])] = 0;
+    const head = this.hash(words[at + IP_PROTOCOL], this.address(mapping), this.internalPort(mapping));
     if (this.heads[head] === mapping) {
       this.heads[head] = words[at + NEXT];
     } else {
@@ -232,7 +237,7 @@ export class MappingTable {
   }
 
   /** The client's own port where it is free; else a random one of its range (RFC 4787 REQ-3a), else a high one. */
-  private choosePort(protocol: number, port: number): number {
+  private choosePort(protocol: number, port: Port): number {
     if (port !== 0 && this.isFree(protocol, port)) return port;
     const low = port < FIRST_PORT ? this.randomPort(protocol, port, FIRST_LOW_PORT, FIRST_PORT) : NONE;
     if (low !== NONE || this.exhausted[classOf(protocol)] === 1) return low;
@@ -243,9 +248,9 @@ export class MappingTable {
 
   /** Ends the mapping of the protocol that has lingered longest. @returns its port, or NONE when none lingers */
   private lingeringPort(protocol: number): number {
-    for (let mapping = this.oldest; mapping !== NONE; ) {
-      const younger = this.words[mapping * MAPPING_WORDS + YOUNGER];
-      if (this.words[mapping * MAPPING_WORDS + PROTOCOL] === protocol) {
+    for (let mapping = this.oldest; mapping !== NO_MAPPING; ) {
+      const younger = this.words[mapping * MAPPING_WORDS + YOUNGER] as Mapping;
+      if (this.words[mapping * MAPPING_WORDS + IP_PROTOCOL] === protocol) {
         const port = this.externalPort(mapping);
         this.drop(mapping);
         if (this.isFree(protocol, port)) return port;
@@ -277,7 +282,7 @@ export class MappingTable {
     return true;
   }
 
-  private hash(protocol: number, address: number, port: number): number {
+  private hash(protocol: number, address: Address, port: Port): number {
     let h = Math.imul(this.seed ^ address, 0xcc9e2d51);
     h = Math.imul(h ^ (h >>> 15) ^ ((port << 8) | protocol), 0x85ebca6b);
     return (h ^ (h >>> 13)) & (this.heads.length - 1);
@@ -293,5 +298,6 @@ export interface PortRange {
 
 /** Protocols with ports of their own: ICMP's identifiers, TCP's and UDP's ports. */
 function classOf(protocol: number): number {
-  return protocol === 6 ? 1 : protocol === 17 ? 2 : 0;
+  if (protocol === PROTOCOL.TCP) return 1;
+  return protocol === PROTOCOL.UDP ? 2 : 0;
 }

@@ -2,17 +2,28 @@
 // and the first packets to a neighbour, which wait for its answer. Asks with retries, confirms what is in use, forgets the rest.
 import { ARP, ARP_REPLY, ARP_REQUEST, checkArp, writeArp } from "../../wire/arp.ts";
 import { ETHERNET, ETHERTYPE, macHead, macTail, writeMac } from "../../wire/ethernet.ts";
-import { RESERVED_LENGTH, type Ring, VNET_LENGTH } from "../ring.ts";
-import { NOBODY, type PinnedMac, type Topology } from "../topology.ts";
-import { malformed, VERDICT } from "../verdict.ts";
-import { MAX_NEIGHBOURS, NO_FLOW } from "./flows.ts";
+import { type Address, readAddress } from "../../wire/ipv4.ts";
+import { beginFrame } from "../own-frames.ts";
+import { type Ring, VNET_LENGTH } from "../ring.ts";
+import type { PinnedMac, Topology } from "../topology.ts";
+import { column, type Flow, type Iface, type Neighbour, NO_NEIGHBOUR, NOBODY } from "../types.ts";
+import { malformed, VERDICT, type Verdict } from "../verdict.ts";
+import { MAX_NEIGHBOURS } from "./flow-records.ts";
+import type { FlowTable } from "./flows.ts";
+import { NO_SLOT, ParkedFrames } from "./parked.ts";
 
 const CAPACITY = MAX_NEIGHBOURS;
 const BUCKETS = 1024;
-const NONE = -1;
-export const NO_NEIGHBOUR = NONE;
+/** The end of a chain. */
+const NONE = NO_NEIGHBOUR;
 /** The neighbour on the uplink that we are ourselves: what is handed to it comes in again, a hairpin. */
-export const OURSELVES = 0;
+export const OURSELVES = 0 as Neighbour;
+
+/** The first number that is given out. */
+const FIRST = (OURSELVES + 1) as Neighbour;
+
+/** In place of the new number of an interface that is gone. */
+const GONE = -1;
 
 /** States; from USABLE up the MAC address is known. */
 const FREE = 0;
@@ -23,6 +34,10 @@ const REACHABLE = 3;
 const PROBING = 4;
 export const PINNED = 5;
 
+/** ff:ff:ff:ff:ff:ff. */
+const BROADCAST_HEAD = -1;
+const BROADCAST_TAIL = 0xffff;
+
 const RETRY_MS = 1000; // RFC 1122 2.3.2.1: at most one request a second and destination
 const INCOMPLETE_TRIES = 3;
 const PROBE_TRIES = 5;
@@ -31,44 +46,46 @@ const FORGET_AFTER_MS = 300_000;
 const FORGET_FAILED_AFTER_MS = 10_000;
 
 const WAITING_FRAMES = 128;
-const SLOT_LENGTH = VNET_LENGTH + RESERVED_LENGTH;
 const WAITING_PER_NEIGHBOUR = 8;
 
 export class NeighbourTable {
   /** By neighbour number: read by the router for each frame. */
-  readonly state = new Uint8Array(CAPACITY);
-  readonly head = new Int32Array(CAPACITY);
-  readonly tail = new Int32Array(CAPACITY);
+  readonly state = column<Neighbour>(new Uint8Array(CAPACITY));
+  readonly head = column<Neighbour>(new Int32Array(CAPACITY));
+  readonly tail = column<Neighbour>(new Int32Array(CAPACITY));
 
   /** The interface that it is on. */
-  readonly interfaceOf = new Int32Array(CAPACITY);
+  readonly interfaceOf = column<Neighbour, Iface>(new Int32Array(CAPACITY));
 
   /** Called when a neighbour who was USABLE is not as it was any more: no packet goes to where it was. */
   onChange: () => void = () => {};
 
-  private readonly address = new Int32Array(CAPACITY);
-  /** Flows (and the gateway's place) that hold a number; it stays the same neighbour while any do. */
-  private readonly holds = new Int32Array(CAPACITY);
-  private readonly tries = new Uint8Array(CAPACITY);
+  private readonly address = column<Neighbour, Address>(new Int32Array(CAPACITY));
+  /** Flows (and who else keeps the gateway known) that hold a number; it stays the same neighbour while any do. */
+  private readonly holds = column<Neighbour>(new Int32Array(CAPACITY));
+  private readonly tries = column<Neighbour>(new Uint8Array(CAPACITY));
   /** When the state was entered or confirmed, or last asked for: ms of the clock. */
-  private readonly since = new Float64Array(CAPACITY);
-  private readonly asked = new Float64Array(CAPACITY);
-  private readonly chain = new Int32Array(CAPACITY);
+  private readonly since = column<Neighbour>(new Float64Array(CAPACITY));
+  private readonly asked = column<Neighbour>(new Float64Array(CAPACITY));
+  private readonly chain = column<Neighbour, Neighbour>(new Int32Array(CAPACITY));
   private readonly buckets = new Int32Array(BUCKETS).fill(NONE);
-  private free = OURSELVES + 1;
+  private free = FIRST;
   /** Where the last search for a neighbour that nobody holds ended. */
   private hand = OURSELVES;
-  /** Numbers below this have been in use. */
-  private highest = OURSELVES + 1;
+  /** All numbers that have ever been in use are below this. */
+  private end: number = FIRST;
 
-  private readonly waiting = new WaitingFrames();
+  /** Frames that wait for a MAC address: each for a neighbour, which has a quota of them. */
+  private readonly waiting: ParkedFrames;
   private now = 0;
 
   constructor(
     private readonly ring: Ring,
     private topology: Topology,
+    flows: FlowTable,
   ) {
-    for (let n = this.free; n < CAPACITY; n++) this.chain[n] = n + 1 < CAPACITY ? n + 1 : NONE;
+    this.waiting = new ParkedFrames(ring, flows, WAITING_FRAMES, WAITING_PER_NEIGHBOUR);
+    for (let n = this.free; n < CAPACITY; n++) this.chain[n] = n + 1 < CAPACITY ? ((n + 1) as Neighbour) : NONE;
     this.state[OURSELVES] = PINNED;
     this.interfaceOf[OURSELVES] = topology.uplink;
   }
@@ -77,7 +94,7 @@ export class NeighbourTable {
    * The neighbour with this address; one not known yet is asked for at once.
    * @returns its number, held until `release`, or NO_NEIGHBOUR when the table is full
    */
-  hold(iface: number, address: number): number {
+  hold(iface: Iface, address: Address): Neighbour {
     let n = this.find(iface, address);
     if (n === NONE) n = this.create(iface, address);
     if (n !== NONE) this.holds[n]++;
@@ -85,12 +102,12 @@ export class NeighbourTable {
   }
 
   /** @returns OURSELVES, held like the neighbours */
-  holdOurselves(): number {
+  holdOurselves(): Neighbour {
     this.holds[OURSELVES]++;
     return OURSELVES;
   }
 
-  release(n: number): void {
+  release(n: Neighbour): void {
     this.holds[n]--;
   }
 
@@ -98,13 +115,13 @@ export class NeighbourTable {
    * @returns whether an answer may still come from a neighbour that is not USABLE: one that has failed is asked again when
    * its time has come
    */
-  mayAnswer(n: number): boolean {
+  mayAnswer(n: Neighbour): boolean {
     if (this.state[n] === FAILED && this.now - this.since[n] >= RETRY_MS) this.ask(n, INCOMPLETE);
     return this.state[n] !== FAILED;
   }
 
   /** @returns whether a frame's source MAC address is not that of a neighbour who is pinned to his */
-  isImpostor(n: number, at: number): boolean {
+  isImpostor(n: Neighbour, at: number): boolean {
     if (this.state[n] !== PINNED) return false;
     const source = at + ETHERNET.SOURCE;
     return macHead(this.ring.view, source) !== this.head[n] || macTail(this.ring.view, source) !== this.tail[n];
@@ -114,29 +131,24 @@ export class NeighbourTable {
    * Keeps a copy of a frame, complete but for its destination MAC address, until the neighbour answers.
    * @param flow that it belongs to: the frame does not outlive it
    */
-  queue(n: number, at: number, length: number, flow: number): number {
+  queue(n: Neighbour, at: number, length: number, flow: Flow): Verdict {
     if (!this.mayAnswer(n)) return VERDICT.UNRESOLVED;
-    return this.waiting.put(this.ring, n, at, length, flow) ? VERDICT.QUEUED : VERDICT.ARP_QUEUE_FULL;
-  }
-
-  /** Drops the frames of a flow that ends. */
-  dropFlow(flow: number): void {
-    this.waiting.dropFlow(flow);
+    return this.waiting.park(n, n, at, length, flow) === NO_SLOT ? VERDICT.ARP_QUEUE_FULL : VERDICT.QUEUED;
   }
 
   /** Calls back with the flow of each frame that waits; the call may end flows. */
-  forEachWaiting(visit: (flow: number) => void): void {
-    this.waiting.forEach(visit);
+  forEachWaiting(visit: (flow: Flow) => void): void {
+    this.waiting.forEachFlow(visit);
   }
 
   /** Handles an ARP packet: answers requests that are ours to answer, in place, and learns what was asked for. */
-  receive(iface: number, at: number, length: number): number {
+  receive(iface: Iface, at: number, length: number): Verdict {
     const view = this.ring.view;
     const arp = at + ETHERNET.HEADER_LENGTH;
     const fault = checkArp(view, arp, length - ETHERNET.HEADER_LENGTH);
     if (fault !== 0) return malformed(fault);
-    const sender = view.getInt32(arp + ARP.SENDER_IP);
-    const target = view.getInt32(arp + ARP.TARGET_IP);
+    const sender = readAddress(view, arp + ARP.SENDER_IP);
+    const target = readAddress(view, arp + ARP.TARGET_IP);
     if (!this.isGenuine(iface, at, sender)) return VERDICT.ARP_SPOOFED;
     const isReply = view.getUint16(arp + ARP.OPERATION) === ARP_REPLY;
     const asksUs = !isReply && this.answersFor(iface, sender, target);
@@ -153,7 +165,7 @@ export class NeighbourTable {
   /** Retries, confirms and forgets. @param now ms of the clock; to be called about once a second */
   tick(now: number): void {
     this.now = now;
-    for (let n = OURSELVES + 1; n < this.highest; n++) {
+    for (let n = FIRST; n < this.end; n++) {
       const state = this.state[n];
       if (state === FREE || state === PINNED) continue;
       const age = now - this.since[n];
@@ -180,12 +192,12 @@ export class NeighbourTable {
   apply(topology: Topology, renumber: Int32Array): void {
     this.topology = topology;
     this.interfaceOf[OURSELVES] = topology.uplink;
-    const kept: number[] = [];
-    for (let n = OURSELVES + 1; n < this.highest; n++) {
+    const kept: Neighbour[] = [];
+    for (let n = FIRST; n < this.end; n++) {
       if (this.state[n] === FREE) continue;
-      const iface = renumber[this.interfaceOf[n]] ?? NONE; // without an uplink, its gateway was on no interface
+      const iface = (renumber[this.interfaceOf[n]] ?? GONE) as Iface; // without an uplink, its gateway was on no interface
       this.unchain(n);
-      if (iface === NONE) {
+      if (iface === GONE) {
         this.waiting.drop(n);
         this.discard(n);
       } else {
@@ -202,7 +214,7 @@ export class NeighbourTable {
   }
 
   /** A sender must be who the settings say is on that interface; 0 is a probe of one's own address (RFC 5227). */
-  private isGenuine(iface: number, at: number, sender: number): boolean {
+  private isGenuine(iface: Iface, at: number, sender: Address): boolean {
     const view = this.ring.view;
     const senderMac = at + ETHERNET.HEADER_LENGTH + ARP.SENDER_MAC;
     const head = macHead(view, senderMac);
@@ -225,7 +237,7 @@ export class NeighbourTable {
    * On the uplink we answer for our address, to hosts of a network for their gateway. A point-to-point client may believe
    * in any netmask, so it gets an answer for every address but the clients' own on that interface (Qubes' convention).
    */
-  private answersFor(iface: number, sender: number, target: number): boolean {
+  private answersFor(iface: Iface, sender: Address, target: Address): boolean {
     const topology = this.topology;
     if (iface === topology.uplink) return target === topology.uplinkAddress;
     const asker = sender === 0 ? topology.firstOn(iface) : topology.clientOn(iface, sender);
@@ -234,7 +246,7 @@ export class NeighbourTable {
     return target !== sender && topology.clientOn(iface, target) === NOBODY;
   }
 
-  private answer(iface: number, at: number, target: number, sender: number): void {
+  private answer(iface: Iface, at: number, target: Address, sender: Address): void {
     const view = this.ring.view;
     const arp = at + ETHERNET.HEADER_LENGTH;
     const head = macHead(view, arp + ARP.SENDER_MAC);
@@ -249,7 +261,7 @@ export class NeighbourTable {
   }
 
   /** Broadcasts a request for a neighbour, and enters the state that waits for the answer. */
-  private ask(n: number, state: number): void {
+  private ask(n: Neighbour, state: number): void {
     if (this.state[n] !== state) {
       this.state[n] = state;
       this.since[n] = this.now;
@@ -261,16 +273,13 @@ export class NeighbourTable {
     const iface = this.interfaceOf[n];
     const head = this.topology.macHead[iface];
     const tail = this.topology.macTail[iface];
-    const at = this.ring.reserve();
-    writeMac(view, at + ETHERNET.DESTINATION, -1, 0xffff);
-    writeMac(view, at + ETHERNET.SOURCE, head, tail);
-    view.setUint16(at + ETHERNET.TYPE, ETHERTYPE.ARP);
+    const at = beginFrame(this.ring, this.topology, iface, BROADCAST_HEAD, BROADCAST_TAIL, ETHERTYPE.ARP);
     const own = this.topology.ownAddressFor(iface, this.address[n]);
     writeArp(view, at + ETHERNET.HEADER_LENGTH, ARP_REQUEST, head, tail, own, 0, 0, this.address[n]);
     this.ring.send(iface, at, ETHERNET.HEADER_LENGTH + ARP.LENGTH);
   }
 
-  private retry(n: number): void {
+  private retry(n: Neighbour): void {
     const probing = this.state[n] === PROBING;
     if (this.tries[n] < (probing ? PROBE_TRIES : INCOMPLETE_TRIES)) this.ask(n, this.state[n]);
     else if (probing) {
@@ -284,7 +293,7 @@ export class NeighbourTable {
   }
 
   /** Notes a neighbour's MAC address, and sends what waited for it. */
-  private learn(n: number, head: number, tail: number, state = REACHABLE): void {
+  private learn(n: Neighbour, head: number, tail: number, state = REACHABLE): void {
     if (this.state[n] === PINNED && state !== PINNED) return;
     const isElsewhere = this.state[n] >= USABLE && (this.head[n] !== head || this.tail[n] !== tail);
     this.state[n] = state;
@@ -292,22 +301,32 @@ export class NeighbourTable {
     this.head[n] = head;
     this.tail[n] = tail;
     if (isElsewhere) this.onChange();
-    this.waiting.release(this.ring, n, this.interfaceOf[n], head, tail);
+    this.sendWaiting(n);
   }
 
-  private create(iface: number, address: number): number {
+  /** Sends what waited for a neighbour, oldest first. */
+  private sendWaiting(n: Neighbour): void {
+    for (let slot = this.waiting.oldest(n); slot !== NO_SLOT; slot = this.waiting.oldest(n)) {
+      const length = this.waiting.length(slot);
+      const at = this.waiting.take(slot);
+      writeMac(this.ring.view, at + ETHERNET.DESTINATION, this.head[n], this.tail[n]);
+      this.ring.send(this.interfaceOf[n], at, length);
+    }
+  }
+
+  private create(iface: Iface, address: Address): Neighbour {
     const n = this.add(iface, address);
     if (n !== NONE && this.state[n] !== PINNED) this.ask(n, INCOMPLETE);
     return n;
   }
 
   /** A number for a neighbour not known yet, whose MAC address is pinned or still to be learnt; NONE when all are in use. */
-  private add(iface: number, address: number): number {
+  private add(iface: Iface, address: Address): Neighbour {
     if (this.free === NONE) this.reclaim();
     const n = this.free;
     if (n === NONE) return NONE;
     this.free = this.chain[n];
-    this.highest = Math.max(this.highest, n + 1);
+    this.end = Math.max(this.end, n + 1);
     this.interfaceOf[n] = iface;
     this.address[n] = address;
     this.holds[n] = 0;
@@ -320,7 +339,7 @@ export class NeighbourTable {
   /** Frees a neighbour that nobody holds, if there is one: those who only asked must not keep out those who send. */
   private reclaim(): void {
     for (let i = 0; i < CAPACITY; i++) {
-      this.hand = (this.hand + 1) % CAPACITY;
+      this.hand = ((this.hand + 1) % CAPACITY) as Neighbour;
       if (this.hand !== OURSELVES && this.holds[this.hand] === 0) {
         this.remove(this.hand);
         return;
@@ -328,113 +347,49 @@ export class NeighbourTable {
     }
   }
 
-  private pinFor(iface: number, address: number): PinnedMac | undefined {
+  private pinFor(iface: Iface, address: Address): PinnedMac | undefined {
     if (iface === this.topology.uplink) return address === this.topology.gateway ? this.topology.gatewayMac : undefined;
     const client = this.topology.clientOn(iface, address);
     return client === NOBODY ? undefined : this.topology.pinned[client];
   }
 
-  private find(iface: number, address: number): number {
-    let n = this.buckets[bucketOf(iface, address)];
+  private find(iface: Iface, address: Address): Neighbour {
+    let n = this.buckets[bucketOf(iface, address)] as Neighbour;
     while (n !== NONE && (this.interfaceOf[n] !== iface || this.address[n] !== address)) n = this.chain[n];
     return n;
   }
 
-  private enchain(n: number): void {
+  private enchain(n: Neighbour): void {
     const bucket = bucketOf(this.interfaceOf[n], this.address[n]);
-    this.chain[n] = this.buckets[bucket];
+    this.chain[n] = this.buckets[bucket] as Neighbour;
     this.buckets[bucket] = n;
   }
 
-  private unchain(n: number): void {
+  private unchain(n: Neighbour): void {
     const bucket = bucketOf(this.interfaceOf[n], this.address[n]);
     if (this.buckets[bucket] === n) {
       this.buckets[bucket] = this.chain[n];
       return;
     }
-    let before = this.buckets[bucket];
+    let before = this.buckets[bucket] as Neighbour;
     while (this.chain[before] !== n) before = this.chain[before];
     this.chain[before] = this.chain[n];
   }
 
-  private remove(n: number): void {
+  private remove(n: Neighbour): void {
     this.waiting.drop(n);
     this.unchain(n);
     this.discard(n);
   }
 
-  private discard(n: number): void {
+  private discard(n: Neighbour): void {
     this.state[n] = FREE;
     this.chain[n] = this.free;
     this.free = n;
   }
 }
 
-function bucketOf(iface: number, address: number): number {
+function bucketOf(iface: Iface, address: Address): number {
   const h = Math.imul(address ^ Math.imul(iface, 0x9e3779b1), 0x85ebca6b);
   return (h ^ (h >>> 15)) & (BUCKETS - 1);
-}
-
-/** Copies of frames that wait for a MAC address: a fixed pool, a short queue for each neighbour. */
-class WaitingFrames {
-  private readonly bytes = new Uint8Array(WAITING_FRAMES * SLOT_LENGTH);
-  private readonly lengths = new Int32Array(WAITING_FRAMES);
-  /** The neighbour that each slot waits for, or NONE; and the order in which they came. */
-  private readonly neighbour = new Int32Array(WAITING_FRAMES).fill(NONE);
-  private readonly order = new Float64Array(WAITING_FRAMES);
-  private readonly flow = new Int32Array(WAITING_FRAMES);
-  private arrivals = 0;
-
-  put(ring: Ring, n: number, at: number, length: number, flow: number): boolean {
-    if (length > RESERVED_LENGTH) return false;
-    let slot = NONE;
-    let queued = 0;
-    for (let i = 0; i < WAITING_FRAMES; i++) {
-      if (this.neighbour[i] === n) queued++;
-      else if (this.neighbour[i] === NONE) slot = i;
-    }
-    if (slot === NONE || queued >= WAITING_PER_NEIGHBOUR) return false;
-    this.bytes.set(ring.bytes.subarray(at - VNET_LENGTH, at + length), slot * SLOT_LENGTH);
-    this.lengths[slot] = length;
-    this.neighbour[slot] = n;
-    this.flow[slot] = flow;
-    this.order[slot] = this.arrivals++;
-    return true;
-  }
-
-  /** Sends what waited for this neighbour, oldest first. */
-  release(ring: Ring, n: number, iface: number, head: number, tail: number): void {
-    for (let slot = this.oldest(n); slot !== NONE; slot = this.oldest(n)) {
-      const at = ring.reserve();
-      const from = slot * SLOT_LENGTH;
-      ring.bytes.set(this.bytes.subarray(from, from + VNET_LENGTH + this.lengths[slot]), at - VNET_LENGTH);
-      writeMac(ring.view, at + ETHERNET.DESTINATION, head, tail);
-      ring.send(iface, at, this.lengths[slot]);
-      this.neighbour[slot] = NONE;
-    }
-  }
-
-  drop(n: number): void {
-    for (let i = 0; i < WAITING_FRAMES; i++) if (this.neighbour[i] === n) this.neighbour[i] = NONE;
-  }
-
-  forEach(visit: (flow: number) => void): void {
-    for (let i = 0; i < WAITING_FRAMES; i++) {
-      if (this.neighbour[i] !== NONE && this.flow[i] !== NO_FLOW) visit(this.flow[i]);
-    }
-  }
-
-  dropFlow(flow: number): void {
-    for (let i = 0; i < WAITING_FRAMES; i++) {
-      if (this.neighbour[i] !== NONE && this.flow[i] === flow) this.neighbour[i] = NONE;
-    }
-  }
-
-  private oldest(n: number): number {
-    let oldest = NONE;
-    for (let i = 0; i < WAITING_FRAMES; i++) {
-      if (this.neighbour[i] === n && (oldest === NONE || this.order[i] < this.order[oldest])) oldest = i;
-    }
-    return oldest;
-  }
 }

@@ -4,27 +4,29 @@
 
 import type { ClientLimits, ClientSettings } from "../settings.ts";
 import type { Topology } from "../topology.ts";
-import { VERDICT } from "../verdict.ts";
-import { FLOW, FLOW_STATE, FLOW_WORDS, type FlowTable, NO_FLOW } from "./flows.ts";
+import { type Client, type Flow, NO_FLOW } from "../types.ts";
+import { VERDICT, type Verdict } from "../verdict.ts";
+import { FLOW_STATE } from "./flow-state.ts";
+import type { FlowTable } from "./flows.ts";
 import type { MappingTable } from "./mappings.ts";
 import type { TcpTracker } from "./tcp.ts";
 import type { FlowTimeouts } from "./timeouts.ts";
+import { TokenBuckets } from "./token-buckets.ts";
 
-const NONE = -1;
+const NONE = NO_FLOW;
 /** Seconds without traffic after which a flow may be given up for a new one. */
 const IDLE_SECONDS = 60;
 /** Assured flows that one search for an idle one looks at. */
 const SEARCH = 32;
 
-export class Shares {
+export class Quotas {
   private limits: readonly ClientLimits[] = [];
   /** By client. */
   private flowCount = new Int32Array(0);
   private mappingCount = new Int32Array(0);
-  private tokens = new Float64Array(0);
-  private filled = new Float64Array(0);
+  private readonly rates = new TokenBuckets();
 
-  /** Lists, by client * 2 + (assured ? 1 : 0): the oldest; by flow: its neighbours in its list, which is circular. */
+  /** Lists, by client * 2 + (assured ? 1 : 0): the oldest; by flow: those before and behind it in its list, which is circular. */
   private heads = new Int32Array(0);
   private readonly next: Int32Array;
   private readonly previous: Int32Array;
@@ -38,16 +40,15 @@ export class Shares {
     this.previous = new Int32Array(flows.capacity);
   }
 
-  /** Takes new settings, and counts anew: clients may have other numbers, flows other clients. @param now ms */
-  apply(topology: Topology, mappings: MappingTable, now: number): void {
+  /** Takes new settings, and counts anew: clients may have other numbers, flows other clients. */
+  apply(topology: Topology, mappings: MappingTable): void {
     const clients = topology.settings.clients;
     this.setLimits(clients);
     this.flowCount = new Int32Array(clients.length);
     this.mappingCount = new Int32Array(clients.length);
-    this.tokens = Float64Array.from(this.limits, ({ flowsPerSecond }) => flowsPerSecond);
-    this.filled = new Float64Array(clients.length).fill(now);
+    this.rates.reset(clients.length);
     this.heads = new Int32Array(clients.length * 2).fill(NONE);
-    for (let flow = 0; flow < this.flows.end; flow++) if (this.flows.used(flow)) this.add(flow);
+    this.flows.forEachFlow((flow) => this.add(flow));
     mappings.forEach((address) => {
       this.mappingCount[topology.clientOf(address)]++;
     });
@@ -61,56 +62,53 @@ export class Shares {
   /**
    * Whether a client may open a flow now; it is counted as one of this second's.
    * @param now ms
-   * @returns 0, or the verdict that refuses it
+   * @returns VERDICT.FORWARDED, or the verdict that refuses it
    */
-  take(client: number, now: number): number {
+  take(client: Client, now: number): Verdict {
     const rate = this.limits[client].flowsPerSecond;
-    const tokens = Math.min(rate, this.tokens[client] + ((now - this.filled[client]) / 1000) * rate);
-    this.filled[client] = now;
-    this.tokens[client] = Math.max(tokens - 1, 0);
-    return tokens >= 1 ? 0 : VERDICT.CLIENT_RATE;
+    return this.rates.take(client, rate, rate, now) ? VERDICT.FORWARDED : VERDICT.CLIENT_RATE;
   }
 
   /** @returns whether the client has all the flows that it may have */
-  hasAllFlows(client: number): boolean {
+  hasAllFlows(client: Client): boolean {
     return this.flowCount[client] >= this.limits[client].flows;
   }
 
   /** @returns whether the client has all the mappings that it may have */
-  hasAllMappings(client: number): boolean {
+  hasAllMappings(client: Client): boolean {
     return this.mappingCount[client] >= this.limits[client].mappings;
   }
 
-  mapped(client: number): void {
+  mapped(client: Client): void {
     this.mappingCount[client]++;
   }
 
-  unmapped(client: number): void {
+  unmapped(client: Client): void {
     this.mappingCount[client]--;
   }
 
   /** Counts a filled-in flow, and enters it in its list. */
-  add(flow: number): void {
+  add(flow: Flow): void {
     this.flowCount[this.flows.client(flow)]++;
     this.append(flow);
   }
 
   /** To be called when a flow's ASSURED bit has changed. */
-  move(flow: number): void {
+  move(flow: Flow): void {
     this.unlink(flow);
     this.append(flow);
   }
 
-  remove(flow: number): void {
+  remove(flow: Flow): void {
     this.flowCount[this.flows.client(flow)]--;
     this.unlink(flow);
   }
 
   /** @returns the client with the most flows */
-  greediest(): number {
-    let greediest = 0;
+  greediest(): Client {
+    let greediest = 0 as Client;
     for (let client = 1; client < this.flowCount.length; client++) {
-      if (this.flowCount[client] > this.flowCount[greediest]) greediest = client;
+      if (this.flowCount[client] > this.flowCount[greediest]) greediest = client as Client;
     }
     return greediest;
   }
@@ -119,15 +117,15 @@ export class Shares {
    * The flow of a client that is to go for a new one.
    * @param forItself whether the new flow is the same client's: then an idle established connection may go too
    * @param second the clock
-   * @returns its number, or NO_FLOW when none may go
+   * @returns it, or NO_FLOW when none may go
    */
-  victim(client: number, forItself: boolean, second: number): number {
-    const expendable = this.heads[client * 2];
+  victim(client: Client, forItself: boolean, second: number): Flow {
+    const expendable = this.heads[client * 2] as Flow;
     if (expendable !== NONE) return expendable;
     const assured = client * 2 + 1;
     for (let i = 0; i < SEARCH && this.heads[assured] !== NONE; i++) {
-      const flow = this.heads[assured];
-      const last = this.flows.words[flow * FLOW_WORDS + FLOW.DEADLINE] - this.timeouts.of(flow);
+      const flow = this.heads[assured] as Flow;
+      const last = this.flows.deadline(flow) - this.timeouts.of(flow);
       const may = forItself || !this.tcp.isEstablished(flow);
       if (may && second - last >= IDLE_SECONDS) return flow;
       this.heads[assured] = this.next[flow]; // the next search goes on behind it
@@ -135,8 +133,8 @@ export class Shares {
     return NO_FLOW;
   }
 
-  private append(flow: number): void {
-    const list = this.flows.client(flow) * 2 + (this.flows.has(flow, FLOW_STATE.ASSURED) ? 1 : 0);
+  private append(flow: Flow): void {
+    const list = this.flows.client(flow) * 2 + (this.flows.hasState(flow, FLOW_STATE.ASSURED) ? 1 : 0);
     const head = this.heads[list];
     if (head === NONE) {
       this.heads[list] = flow;
@@ -151,7 +149,7 @@ export class Shares {
     this.previous[head] = flow;
   }
 
-  private unlink(flow: number): void {
+  private unlink(flow: Flow): void {
     const next = this.next[flow];
     const previous = this.previous[flow];
     this.next[previous] = next;

@@ -2,12 +2,39 @@
 // What lies outside the windows that the ends offered each other was not sent by them: it must not pass, close or refresh
 // a flow (RFC 5961's reasoning; the bounds are those of van Rooij, "Real Stateful TCP Packet Filtering in IP Filter").
 import { ACK, FIN, RST, SYN, TCP, tcpHeaderLength, windowScale } from "../../wire/tcp.ts";
-import { VERDICT } from "../verdict.ts";
-import { FLOW, FLOW_STATE, FLOW_WORDS, type FlowTable } from "./flows.ts";
-import { type FlowTimeouts, TIMEOUT } from "./timeouts.ts";
+import { type Flow, otherSide, type Side } from "../types.ts";
+import { VERDICT, type Verdict } from "../verdict.ts";
+import { FLOW, FLOW_WORDS } from "./flow-records.ts";
+import {
+  BOTH_FINS_ACKED,
+  BOTH_FINS_SEEN,
+  BOTH_SYNS_ACKED,
+  BOTH_SYNS_AGREED,
+  BOTH_SYNS_SEEN,
+  DOUBTFUL,
+  ENDING,
+  FIN_ACKED,
+  FIN_SEEN,
+  FLOW_STATE,
+  RESET,
+  SCALE_OFFERED,
+  SYN_ACKED,
+  SYN_SEEN,
+  TCP_BITS,
+  windowScaleOf,
+  withWindowScale,
+} from "./flow-state.ts";
+import type { FlowTable } from "./flows.ts";
+import { TIMEOUT } from "./timeouts.ts";
 
-/** Outcomes of `track` beside verdicts that drop. */
-export const TRACK = { PASS: 0, PASS_UNREFRESHED: -1 } as const;
+/** What becomes of a segment: one of TRACK, which let it pass, or the verdict that drops it. */
+export type Tracked = Verdict | (typeof TRACK)[keyof typeof TRACK];
+export const TRACK = {
+  /** And it keeps the flow alive. */
+  PASS: 0,
+  /** It may be somebody else's, or means nothing: the flow's deadline stays. */
+  PASS_UNREFRESHED: -1,
+} as const;
 
 /** Words of one side of a connection, behind FLOW.TCP. */
 export const SIDE_WORDS = 2;
@@ -17,28 +44,6 @@ export const END = 0;
 export const ACKED = 1;
 /** Of both sides, 16 bits each: the largest window offered, as it stands in the header after the handshake. */
 export const WINDOWS = FLOW.TCP + 2 * SIDE_WORDS;
-
-/** Bits of a flow's STATE, by side. */
-const SHIFT = FLOW_STATE.TCP_SHIFT;
-const SYN_SEEN = [1 << SHIFT, 2 << SHIFT];
-const SYN_ACKED = [4 << SHIFT, 8 << SHIFT];
-const FIN_SEEN = [16 << SHIFT, 32 << SHIFT];
-const FIN_ACKED = [64 << SHIFT, 128 << SHIFT];
-const RESET = 256 << SHIFT;
-const SCALE_OFFERED = 512 << SHIFT;
-const BOTH_SYNS_SEEN = SYN_SEEN[0] | SYN_SEEN[1];
-const BOTH_SYNS_ACKED = SYN_ACKED[0] | SYN_ACKED[1];
-export const BOTH_SYNS_AGREED = BOTH_SYNS_SEEN | BOTH_SYNS_ACKED;
-const BOTH_FINS_SEEN = FIN_SEEN[0] | FIN_SEEN[1];
-const BOTH_FINS_ACKED = FIN_ACKED[0] | FIN_ACKED[1];
-/** Four bits of each side: its window's scale. */
-export const SCALE_SHIFT = 16;
-export const SCALE_BITS = 4;
-/** What is looked at to see that a connection is open and nothing ends it. */
-export const ENDING = BOTH_SYNS_AGREED | BOTH_FINS_SEEN | RESET;
-/** A RST was seen, and data after it: either it was not believed, or the data was under way already. */
-const DOUBTFUL = 1 << 31;
-const ALL = 0x00ffffc0 | DOUBTFUL;
 
 /**
  * Bytes that a segment which begins in the window can reach beyond it. How far an end may lag behind the highest number seen
@@ -51,18 +56,15 @@ export class TcpTracker {
   /** The same memory: one side's window is written without the other's, which the kernel path may be writing. */
   private readonly halves: Uint16Array;
 
-  constructor(
-    private readonly flows: FlowTable,
-    private readonly timeouts: FlowTimeouts,
-  ) {
+  constructor(private readonly flows: FlowTable) {
     const { words } = flows;
     this.words = words;
     this.halves = new Uint16Array(words.buffer, words.byteOffset, 2 * words.length);
   }
 
   /** @returns whether both ends have agreed to the connection, and at least one has not ended it (RFC 5382 section 5) */
-  isEstablished(flow: number): boolean {
-    const state = this.flows.words[flow * FLOW_WORDS + FLOW.STATE];
+  isEstablished(flow: Flow): boolean {
+    const state = this.flows.state(flow);
     const isOpen = (state & BOTH_SYNS_ACKED) === BOTH_SYNS_ACKED;
     return isOpen && (state & BOTH_FINS_SEEN) !== BOTH_FINS_SEEN && (state & RESET) === 0;
   }
@@ -72,9 +74,9 @@ export class TcpTracker {
    * @param side the side that it comes from
    * @param at offset of its checked TCP header
    * @param length bytes of header and payload
-   * @returns a member of TRACK, or the verdict that drops it
+   * @returns what becomes of it
    */
-  track(view: DataView, flow: number, side: number, at: number, length: number): number {
+  track(view: DataView, flow: Flow, side: Side, at: number, length: number): Tracked {
     const flags = view.getUint8(at + TCP.FLAGS);
     if ((flags & (SYN | RST)) !== 0) {
       return (flags & RST) !== 0 ? this.reset(view, flow, side, at) : this.synchronize(view, flow, side, at, length);
@@ -88,19 +90,19 @@ export class TcpTracker {
    * @param at offset of its header, not checked yet
    * @param length bytes of header and payload
    */
-  isPlain(view: DataView, flow: number, at: number, length: number): boolean {
+  isPlain(view: DataView, flow: Flow, at: number, length: number): boolean {
     const header = tcpHeaderLength(view, at);
     if (header < TCP.HEADER_LENGTH || header > length) return false;
     if ((view.getUint8(at + TCP.FLAGS) & (FIN | SYN | RST | ACK)) !== ACK) return false;
-    return (this.words[flow * FLOW_WORDS + FLOW.STATE] & ENDING) === BOTH_SYNS_AGREED;
+    return (this.flows.state(flow) & ENDING) === BOTH_SYNS_AGREED;
   }
 
   /** Everything after the handshake. Its ACK bit is set: checkTcp lets no other pass. */
-  private segment(view: DataView, flow: number, side: number, at: number, length: number): number {
+  private segment(view: DataView, flow: Flow, side: Side, at: number, length: number): Tracked {
     const words = this.words;
-    const state = words[flow * FLOW_WORDS + FLOW.STATE];
+    const state = this.flows.state(flow);
     const s = sideAt(flow, side);
-    const r = sideAt(flow, side ^ 1);
+    const r = sideAt(flow, otherSide(side));
     const flags = view.getUint8(at + TCP.FLAGS);
     const fin = flags & FIN;
     const sequence = view.getInt32(at + TCP.SEQUENCE);
@@ -111,7 +113,7 @@ export class TcpTracker {
       // An end that has the connection from before challenges the SYN of one that lost it (RFC 9293 section 3.5.1).
       return side === 1 && end === sequence ? TRACK.PASS_UNREFRESHED : VERDICT.TCP_STATE;
     }
-    const other = side ^ 1;
+    const other = otherSide(side);
     // The first acknowledgment must cover the other side's SYN.
     const isFirst = (state & SYN_ACKED[other]) === 0;
     if (isFirst && ((acknowledgment - words[s + ACKED]) | 0) <= 0) return VERDICT.TCP_WINDOW;
@@ -130,16 +132,17 @@ export class TcpTracker {
    * @param end the sequence number behind its last byte, its FIN counted
    * @returns whether it does; if not, nothing has changed
    */
-  follow(view: DataView, flow: number, side: number, at: number, end: number): boolean {
+  follow(view: DataView, flow: Flow, side: Side, at: number, end: number): boolean {
     const sequence = view.getInt32(at + TCP.SEQUENCE);
     const acknowledgment = view.getInt32(at + TCP.ACKNOWLEDGMENT);
-    if (!this.isOffered(flow, side, sequence, end) || !this.mayHaveSent(flow, side ^ 1, acknowledgment)) return false;
+    if (!this.isOffered(flow, side, sequence, end) || !this.mayHaveSent(flow, otherSide(side), acknowledgment))
+      return false;
     this.note(flow, side, end, acknowledgment, view.getUint16(at + TCP.WINDOW));
     return true;
   }
 
   /** Notes what a side has sent, acknowledged and offered. */
-  private note(flow: number, side: number, end: number, acknowledgment: number, window: number): void {
+  private note(flow: Flow, side: Side, end: number, acknowledgment: number, window: number): void {
     const words = this.words;
     const s = sideAt(flow, side);
     if (((end - words[s + END]) | 0) > 0) words[s + END] = end;
@@ -148,16 +151,16 @@ export class TcpTracker {
   }
 
   /** @returns whether what a side sends begins and ends within a window of what the other side has acknowledged */
-  private isOffered(flow: number, side: number, sequence: number, end: number): boolean {
-    const acknowledged = this.words[sideAt(flow, side ^ 1) + ACKED];
-    const window = this.window(flow, side ^ 1) + 1;
+  private isOffered(flow: Flow, side: Side, sequence: number, end: number): boolean {
+    const acknowledged = this.words[sideAt(flow, otherSide(side)) + ACKED];
+    const window = this.window(flow, otherSide(side)) + 1;
     return ((sequence - acknowledged) | 0) <= window && ((end - acknowledged) | 0) >= -window;
   }
 
   /** SYN and SYN-ACK. */
-  private synchronize(view: DataView, flow: number, side: number, at: number, length: number): number {
-    const state = this.flows.words[flow * FLOW_WORDS + FLOW.STATE];
-    const other = side ^ 1;
+  private synchronize(view: DataView, flow: Flow, side: Side, at: number, length: number): Tracked {
+    const state = this.flows.state(flow);
+    const other = otherSide(side);
     const words = this.words;
     const s = sideAt(flow, side);
     const r = sideAt(flow, other);
@@ -182,7 +185,7 @@ export class TcpTracker {
     if (again && !closed && (state & SYN_ACKED[side]) === 0) return TRACK.PASS;
     if (side === 0 && (closed || (state & SYN_SEEN[1]) === 0)) {
       // A new connection, or a new one with the same ports.
-      this.open(view, flow, 0, at, end, state & ~(ALL | FLOW_STATE.ASSURED));
+      this.open(view, flow, 0, at, end, state & ~(TCP_BITS | FLOW_STATE.ASSURED));
       return TRACK.PASS;
     }
     if (side === 1 && (state & SYN_SEEN[1]) === 0) {
@@ -194,36 +197,37 @@ export class TcpTracker {
   }
 
   /** Notes the first SYN of a side. */
-  private open(view: DataView, flow: number, side: number, at: number, end: number, state: number): void {
+  private open(view: DataView, flow: Flow, side: Side, at: number, end: number, state: number): void {
     const words = this.words;
     const s = sideAt(flow, side);
-    const r = sideAt(flow, side ^ 1);
-    const other = side ^ 1;
+    const r = sideAt(flow, otherSide(side));
+    const other = otherSide(side);
     const otherSeen = (state & SYN_SEEN[other]) !== 0;
     words[s + END] = end;
     words[r + ACKED] = view.getInt32(at + TCP.SEQUENCE);
     // Windows are scaled only if both SYNs say so (RFC 7323 section 2.2); those of SYNs themselves never are.
     const scale = windowScale(view, at);
     const raw = Math.max(view.getUint16(at + TCP.WINDOW), 1);
-    let after = (state | SYN_SEEN[side]) & ~((15 << scaleShift(side)) | (otherSeen ? 0 : SCALE_OFFERED));
+    let after = withWindowScale(state | SYN_SEEN[side], side, 0);
+    if (!otherSeen) after &= ~SCALE_OFFERED;
     if (scale >= 0 && (!otherSeen || (state & SCALE_OFFERED) !== 0)) {
-      after |= SCALE_OFFERED | (scale << scaleShift(side));
+      after = withWindowScale(after | SCALE_OFFERED, side, scale);
       this.setRawWindow(flow, side, ((raw - 1) >>> scale) + 1);
     } else {
       this.setRawWindow(flow, side, raw);
       if (otherSeen) {
-        const theirScale = (state >>> scaleShift(other)) & 15;
+        const theirScale = windowScaleOf(state, other);
         this.setRawWindow(flow, other, Math.min(this.rawWindow(flow, other) << theirScale, 0xffff));
-        after &= ~(15 << scaleShift(other));
+        after = withWindowScale(after, other, 0);
       }
     }
     this.enter(flow, after);
   }
 
   /** A RST ends the connection only with the one sequence number that its receiver would believe (RFC 5961 section 3). */
-  private reset(view: DataView, flow: number, side: number, at: number): number {
-    const state = this.flows.words[flow * FLOW_WORDS + FLOW.STATE];
-    const other = side ^ 1;
+  private reset(view: DataView, flow: Flow, side: Side, at: number): Tracked {
+    const state = this.flows.state(flow);
+    const other = otherSide(side);
     const words = this.words;
     const s = sideAt(flow, side);
     const r = sideAt(flow, other);
@@ -246,64 +250,58 @@ export class TcpTracker {
     return isRefusal || (state & RESET) !== 0 ? TRACK.PASS_UNREFRESHED : TRACK.PASS;
   }
 
-  private enter(flow: number, state: number): void {
-    const at = flow * FLOW_WORDS;
-    const words = this.flows.words;
+  private enter(flow: Flow, state: number): void {
     const closed = (state & RESET) !== 0 || (state & BOTH_FINS_ACKED) === BOTH_FINS_ACKED;
     const assured = (state & BOTH_SYNS_ACKED) === BOTH_SYNS_ACKED && !closed;
-    words[at + FLOW.STATE] = assured ? state | FLOW_STATE.ASSURED : state & ~FLOW_STATE.ASSURED;
+    this.flows.setState(flow, assured ? state | FLOW_STATE.ASSURED : state & ~FLOW_STATE.ASSURED);
     const isOpening = (state & BOTH_SYNS_ACKED) !== BOTH_SYNS_ACKED && !closed;
     const unestablished = isOpening ? TIMEOUT.TCP_OPENING : TIMEOUT.TCP_CLOSING;
-    this.timeouts.set(flow, this.isEstablished(flow) ? TIMEOUT.TCP_ESTABLISHED : unestablished);
+    this.flows.setTimeout(flow, this.isEstablished(flow) ? TIMEOUT.TCP_ESTABLISHED : unestablished);
   }
 
   /** @returns whether a side can have sent this sequence number of late: what an ICMP error quotes must be (RFC 5927) */
-  mayHaveSent(flow: number, side: number, sequence: number): boolean {
+  mayHaveSent(flow: Flow, side: Side, sequence: number): boolean {
     const behind = (this.words[sideAt(flow, side) + END] - sequence) | 0;
-    return behind >= 0 && behind <= this.window(flow, side ^ 1) + OVERREACH;
+    return behind >= 0 && behind <= this.window(flow, otherSide(side)) + OVERREACH;
   }
 
   /**
    * @returns the one sequence number with which a RST to a side is believed (RFC 5961 section 3): what it waits for when all
    * that was sent to it has come, of which it may have acknowledged less
    */
-  expected(flow: number, side: number): number {
-    return this.words[sideAt(flow, side ^ 1) + END];
+  expected(flow: Flow, side: Side): number {
+    return this.words[sideAt(flow, otherSide(side)) + END];
   }
 
   /**
    * Counts the payload of a later fragment, which `track` could not see.
    * @param end the sequence number behind its last byte
    */
-  extend(flow: number, side: number, end: number): void {
+  extend(flow: Flow, side: Side, end: number): void {
     const s = sideAt(flow, side);
-    const acknowledged = this.words[sideAt(flow, side ^ 1) + ACKED];
+    const acknowledged = this.words[sideAt(flow, otherSide(side)) + ACKED];
     const isBeyond = ((end - this.words[s + END]) | 0) > 0;
-    if (isBeyond && ((end - acknowledged) | 0) <= this.window(flow, side ^ 1)) this.words[s + END] = end;
+    if (isBeyond && ((end - acknowledged) | 0) <= this.window(flow, otherSide(side))) this.words[s + END] = end;
   }
 
   /** @returns the largest window that a side has offered, in bytes; at least 1, since probes pass a closed one */
-  private window(flow: number, side: number): number {
+  private window(flow: Flow, side: Side): number {
     // Not by rawWindow: a call deeper it is not inlined any more (fast-path.ts), which takes a third of the packet's time.
-    const at = flow * FLOW_WORDS;
-    const raw = this.halves[2 * (at + WINDOWS) + side];
-    return raw << ((this.words[at + FLOW.STATE] >>> scaleShift(side)) & 15);
+    const raw = this.halves[2 * (flow * FLOW_WORDS + WINDOWS) + side];
+    return raw << windowScaleOf(this.words[flow * FLOW_WORDS + FLOW.STATE], side);
   }
 
-  private rawWindow(flow: number, side: number): number {
+  private rawWindow(flow: Flow, side: Side): number {
     return this.halves[2 * (flow * FLOW_WORDS + WINDOWS) + side];
   }
 
-  private setRawWindow(flow: number, side: number, window: number): void {
+  private setRawWindow(flow: Flow, side: Side, window: number): void {
     this.halves[2 * (flow * FLOW_WORDS + WINDOWS) + side] = window;
   }
 }
 
-/** @returns where in STATE the scale of a side's window is */
-const scaleShift = (side: number): number => SCALE_SHIFT + side * SCALE_BITS;
-
 /** @returns the first word of a side's part of a flow's record */
-const sideAt = (flow: number, side: number): number => flow * FLOW_WORDS + FLOW.TCP + side * SIDE_WORDS;
+const sideAt = (flow: Flow, side: Side): number => flow * FLOW_WORDS + FLOW.TCP + side * SIDE_WORDS;
 
 /**
  * @param state the STATE word of a TCP flow

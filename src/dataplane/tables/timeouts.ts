@@ -2,9 +2,10 @@
 // settings hold for old flows too.
 
 import type { Timeouts } from "../settings.ts";
-import { FLOW, FLOW_STATE, FLOW_WORDS, type FlowTable } from "./flows.ts";
+import type { Flow } from "../types.ts";
+import type { FlowTable } from "./flows.ts";
 
-/** Numbers of the timeouts, three bits. */
+/** Numbers of the timeouts. */
 export const TIMEOUT = {
   UDP_NEW: 0,
   UDP: 1,
@@ -15,10 +16,6 @@ export const TIMEOUT = {
   ICMP: 6,
   OTHER: 7,
 } as const;
-
-const SHIFT = FLOW_STATE.TIMEOUT_SHIFT;
-/** The bits of STATE that they take. */
-export const TIMEOUT_MASK = 7 << SHIFT;
 
 export class FlowTimeouts {
   /** Seconds, by number. */
@@ -32,13 +29,7 @@ export class FlowTimeouts {
   }
 
   /** @returns seconds that this flow lives without traffic */
-  of(flow: number): number {
-    return this.seconds[(this.flows.words[flow * FLOW_WORDS + FLOW.STATE] >>> SHIFT) & 7];
-  }
-
-  /** @param timeout one of TIMEOUT */
-  set(flow: number, timeout: number): void {
-    const at = flow * FLOW_WORDS + FLOW.STATE;
-    this.flows.words[at] = (this.flows.words[at] & ~TIMEOUT_MASK) | (timeout << SHIFT);
+  of(flow: Flow): number {
+    return this.seconds[this.flows.timeout(flow)];
   }
 }

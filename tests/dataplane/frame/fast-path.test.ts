@@ -7,10 +7,10 @@ import { converse, PINNED, Twins } from "../../support/twins.ts";
 test("does with every frame what the careful way does", () => {
   const fast = new Lab({ settings: PINNED });
   let carefully = 0;
-  const receiveCarefully = fast.router.receiveCarefully.bind(fast.router);
-  fast.router.receiveCarefully = (...frame) => {
+  const receiveSlowly = fast.router.receiveSlowly.bind(fast.router);
+  fast.router.receiveSlowly = (...frame) => {
     carefully++;
-    return receiveCarefully(...frame);
+    return receiveSlowly(...frame);
   };
   const twins = new Twins(fast, new Lab({ settings: PINNED, careful: true }));
   const forwarded = converse(twins, 25_000);

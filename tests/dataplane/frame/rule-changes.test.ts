@@ -26,7 +26,6 @@ import {
 import type { Match } from "../../../src/dataplane/rules/match.ts";
 import { compileRuleset } from "../../../src/dataplane/rules/ruleset.ts";
 import type { ClientSettings } from "../../../src/dataplane/settings.ts";
-import { FLOW, FLOW_WORDS } from "../../../src/dataplane/tables/flows.ts";
 import { VERDICT } from "../../../src/dataplane/verdict.ts";
 import { Conversation } from "../../support/conversation.ts";
 import { datagram, HOP } from "../../support/nat.ts";
@@ -191,7 +190,7 @@ describe("new rules", () => {
     const lab = labWithFlow();
     expect(change(lab, [ports(1, 2, 1), ports(5000, 5000, 7)])).toEqual([]);
     expectFlow(lab);
-    expect(lab.router.flows.words[lab.flow * FLOW_WORDS + FLOW.CLIENT_RULE]).toBe(7);
+    expect(lab.router.flows.rule(lab.flow)).toBe(7);
   });
 
   test("are one client's: the others' flows live on", () => {

@@ -11,15 +11,11 @@ import {
   WORK_GATEWAY,
   WORK_HOST,
 } from "../../../lab/router-lab.ts";
-import {
-  FLOW,
-  FLOW_STATE,
-  FLOW_WORDS,
-  FlowTable,
-  MAX_NEIGHBOURS,
-  NO_FLOW,
-  placesWord,
-} from "../../../src/dataplane/tables/flows.ts";
+import { FLOW, FLOW_WORDS, type FlowFields, MAX_NEIGHBOURS } from "../../../src/dataplane/tables/flow-records.ts";
+import { FLOW_STATE } from "../../../src/dataplane/tables/flow-state.ts";
+import { FlowTable } from "../../../src/dataplane/tables/flows.ts";
+import { NO_FLOW, NO_FLOW_SIDE } from "../../../src/dataplane/types.ts";
+import { type Plain, plain } from "../../support/plain.ts";
 
 /** What packets from one side of a flow carry. */
 interface Side {
@@ -46,29 +42,27 @@ function nameOf(side: Side, protocol: number): string {
   return `${side.source} ${side.destination} ${side.ports} ${protocol}`;
 }
 
-function flowTable(capacity: number, seed: number): FlowTable {
-  const table = new FlowTable(capacity, seed);
+function flowTable(capacity: number, seed: number): Plain<FlowTable> {
+  const table = plain(new FlowTable(capacity, seed));
   table.external = EXTERNAL;
   return table;
 }
 
-/** Adds a flow. @returns its number, or NO_FLOW */
-function add(table: FlowTable, { protocol, kind, sides }: Flow): number {
+/** Adds a flow. @param neighbours of its sides @returns its number, or NO_FLOW */
+function add(
+  table: Plain<FlowTable>,
+  { protocol, kind, sides }: Flow,
+  neighbours: readonly [number, number] = [1, 2],
+): number {
   const flow = table.allocate();
   if (flow === NO_FLOW) return flow;
-  const at = flow * FLOW_WORDS;
-  table.words[at + FLOW.SOURCE] = sides[0].source;
-  table.words[at + FLOW.DESTINATION] = sides[0].destination;
-  table.words[at + FLOW.PORTS] = sides[0].ports;
-  table.words[at + FLOW.BACK_SOURCE] = sides[1].source;
-  table.words[at + FLOW.BACK_PORTS] = sides[1].ports;
-  table.words[at + FLOW.PLACES] = placesWord(protocol, 1, 2);
-  table.words[at + FLOW.STATE] |= kind;
+  const fields = { ...sides[0], backSource: sides[1].source, backPorts: sides[1].ports, protocol, kind };
+  table.fill(flow, { ...fields, client: 0, rule: 0, isMapped: false, timeout: 0 } as FlowFields, ...neighbours);
   table.link(flow);
   return flow;
 }
 
-function find(table: FlowTable, side: Side, protocol: number): number {
+function find(table: Plain<FlowTable>, side: Side, protocol: number): number {
   return table.find(side.source, side.destination, side.ports, protocol);
 }
 
@@ -112,7 +106,8 @@ function compareWithModel(capacity: number, seed: number, steps: number, fullnes
       table.remove(flow);
       for (const [i, side] of sides.entries()) {
         model.delete(names[i]);
-        if (find(table, side, protocol) !== NO_FLOW) throw new Error(`step ${step}: flow ${flow} found after its end`);
+        if (find(table, side, protocol) !== NO_FLOW_SIDE)
+          throw new Error(`step ${step}: flow ${flow} found after its end`);
       }
     }
     if (numbers.length === 0) continue;
@@ -122,7 +117,7 @@ function compareWithModel(capacity: number, seed: number, steps: number, fullnes
     if (find(table, sides[side], protocol) !== flow * 2 + side) throw new Error(`step ${step}: flow ${flow} not found`);
     if (random.chance(0.7)) continue;
     const near = { ...sides[side], [random.pick(["source", "destination", "ports"])]: random.below(40) };
-    const expected = model.get(nameOf(near, protocol)) ?? NO_FLOW;
+    const expected = model.get(nameOf(near, protocol)) ?? NO_FLOW_SIDE;
     if (find(table, near, protocol) !== expected) throw new Error(`step ${step}: not flow side ${expected}`);
   }
   expect(table.size).toBe(numbers.length);
@@ -167,9 +162,8 @@ describe("the flow table", () => {
         { source: -1, destination: -2, ports: -3 },
         { source: -4, destination: back, ports: -6 },
       ];
-      const flow = add(table, { protocol: 255, kind, sides });
-      table.words[flow * FLOW_WORDS + FLOW.PLACES] = placesWord(255, MAX_NEIGHBOURS - 1, MAX_NEIGHBOURS - 2);
-      expect([table.protocol(flow), table.hop(flow, 0), table.hop(flow, 1)]).toEqual([255, 4095, 4094]);
+      const flow = add(table, { protocol: 255, kind, sides }, [MAX_NEIGHBOURS - 1, MAX_NEIGHBOURS - 2]);
+      expect([table.protocol(flow), table.neighbour(flow, 0), table.neighbour(flow, 1)]).toEqual([255, 4095, 4094]);
       for (const [side, { source, destination, ports }] of sides.entries()) {
         expect([table.source(flow, side), table.destination(flow, side), table.ports(flow, side)]).toEqual([
           source,
@@ -177,14 +171,14 @@ describe("the flow table", () => {
           ports,
         ]);
         expect(find(table, sides[side], 255)).toBe(flow * 2 + side);
-        expect(find(table, sides[side], 254)).toBe(NO_FLOW);
+        expect(find(table, sides[side], 254)).toBe(NO_FLOW_SIDE);
       }
     }
   });
 });
 
 test("what is late to a record's deadline and TCP state does no harm once the flow is gone", () => {
-  const table = new FlowTable(4, 1);
+  const table = plain(new FlowTable(4, 1));
   const flows = [table.allocate(), table.allocate(), table.allocate()];
   for (const flow of flows) table.discard(flow);
   for (const flow of flows) {

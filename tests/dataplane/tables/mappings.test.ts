@@ -2,21 +2,19 @@ import { describe, expect, test } from "bun:test";
 import { Random } from "../../../lab/random.ts";
 import { RandomPool } from "../../../src/dataplane/random.ts";
 import { MappingTable } from "../../../src/dataplane/tables/mappings.ts";
+import { type Plain, plain } from "../../support/plain.ts";
 
 const NONE = -1;
 const ICMP = 1;
 const TCP = 6;
 const UDP = 17;
 
-function mappingTable(capacity: number, seed = 1): MappingTable {
+function mappingTable(capacity: number, seed = 1): Plain<MappingTable> {
   const random = new Random(seed);
-  return new MappingTable(
-    capacity,
-    random.next(),
-    new RandomPool((words) => {
-      for (let i = 0; i < words.length; i++) words[i] = random.next();
-    }),
-  );
+  const pool = new RandomPool((words) => {
+    for (let i = 0; i < words.length; i++) words[i] = random.next();
+  });
+  return plain(new MappingTable(capacity, random.next(), pool));
 }
 
 interface Mapping {

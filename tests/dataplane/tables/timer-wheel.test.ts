@@ -1,14 +1,15 @@
 import { describe, expect, test } from "bun:test";
 import { Random } from "../../../lab/random.ts";
 import { TimerWheel } from "../../../src/dataplane/tables/timer-wheel.ts";
+import { type Plain, plain } from "../../support/plain.ts";
 
 /** A wheel whose links are two words of each flow's three, the first being somebody else's. */
-function timerWheel(flows: number): TimerWheel {
-  return new TimerWheel(new Int32Array(flows * 3), 3, 1);
+function timerWheel(flows: number): Plain<TimerWheel> {
+  return plain(new TimerWheel(new Int32Array(flows * 3), 3, 1));
 }
 
 /** All flows that come out at that second. */
-function expireAll(wheel: TimerWheel, second: number): number[] {
+function expireAll(wheel: Plain<TimerWheel>, second: number): number[] {
   const flows: number[] = [];
   for (let flow = wheel.expire(second); flow >= 0; flow = wheel.expire(second)) flows.push(flow);
   return flows.sort((a, b) => a - b);

@@ -1,0 +1,27 @@
+// Token buckets: each gains so many tokens a second up to a limit, and gives out one at a time. They are numbered from 0.
+
+export class TokenBuckets {
+  private tokens = new Float64Array(0);
+  /** When `tokens` were so many: ms of the clock. */
+  private filled = new Float64Array(0);
+
+  /** Makes so many buckets, all full. */
+  reset(count: number): void {
+    this.tokens = new Float64Array(count).fill(Number.POSITIVE_INFINITY); // `take` knows how many that is
+    this.filled = new Float64Array(count);
+  }
+
+  /**
+   * @param perSecond tokens that the bucket gains, and `most` how many it holds
+   * @param now ms of the clock
+   * @returns whether there was a token to take
+   */
+  take(bucket: number, perSecond: number, most: number, now: number): boolean {
+    const gained = ((now - this.filled[bucket]) / 1000) * perSecond;
+    const tokens = Math.min(most, this.tokens[bucket] + gained);
+    const hasOne = tokens >= 1;
+    this.filled[bucket] = now;
+    this.tokens[bucket] = hasOne ? tokens - 1 : tokens;
+    return hasOne;
+  }
+}
