@@ -69,11 +69,11 @@ export const withWindowScale = (state: number, side: number, scale: number): num
 };
 
 /** @returns 0 to GENERATIONS - 1: the generation of its client's rules that the flow was judged by */
-export const generationOf = (state: number): number => (state & GENERATION_MASK) >>> GENERATION_SHIFT;
+export const generationOf = (state: number): number => (state >>> GENERATION_SHIFT) & (GENERATIONS - 1);
 export const withGeneration = (state: number, generation: number): number =>
   (state & ~GENERATION_MASK) | (generation << GENERATION_SHIFT);
 
 /** @returns the number of the flow's timeout (tables/timeouts.ts) */
-export const timeoutOf = (state: number): number => (state & TIMEOUT_MASK) >>> TIMEOUT_SHIFT;
+export const timeoutOf = (state: number): number => (state >>> TIMEOUT_SHIFT) & (TIMEOUTS - 1);
 export const withTimeout = (state: number, timeout: number): number =>
   (state & ~TIMEOUT_MASK) | (timeout << TIMEOUT_SHIFT);

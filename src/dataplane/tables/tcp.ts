@@ -51,6 +51,10 @@ export const WINDOWS = FLOW.TCP + 2 * SIDE_WORDS;
  */
 export const OVERREACH = 66_000;
 
+/*
+ * The fast path calls isPlain and follow. What these call is inlined only so deep: otherSide in it makes the packet 10 % slower
+ * (58 to 64 ns, bench core), so they write it out.
+ */
 export class TcpTracker {
   private readonly words: Int32Array;
   /** The same memory: one side's window is written without the other's, which the kernel path may be writing. */
@@ -135,7 +139,7 @@ export class TcpTracker {
   follow(view: DataView, flow: Flow, side: Side, at: number, end: number): boolean {
     const sequence = view.getInt32(at + TCP.SEQUENCE);
     const acknowledgment = view.getInt32(at + TCP.ACKNOWLEDGMENT);
-    if (!this.isOffered(flow, side, sequence, end) || !this.mayHaveSent(flow, otherSide(side), acknowledgment))
+    if (!this.isOffered(flow, side, sequence, end) || !this.mayHaveSent(flow, (side ^ 1) as Side, acknowledgment))
       return false;
     this.note(flow, side, end, acknowledgment, view.getUint16(at + TCP.WINDOW));
     return true;
@@ -152,8 +156,8 @@ export class TcpTracker {
 
   /** @returns whether what a side sends begins and ends within a window of what the other side has acknowledged */
   private isOffered(flow: Flow, side: Side, sequence: number, end: number): boolean {
-    const acknowledged = this.words[sideAt(flow, otherSide(side)) + ACKED];
-    const window = this.window(flow, otherSide(side)) + 1;
+    const acknowledged = this.words[sideAt(flow, (side ^ 1) as Side) + ACKED];
+    const window = this.window(flow, (side ^ 1) as Side) + 1;
     return ((sequence - acknowledged) | 0) <= window && ((end - acknowledged) | 0) >= -window;
   }
 
@@ -262,7 +266,7 @@ export class TcpTracker {
   /** @returns whether a side can have sent this sequence number of late: what an ICMP error quotes must be (RFC 5927) */
   mayHaveSent(flow: Flow, side: Side, sequence: number): boolean {
     const behind = (this.words[sideAt(flow, side) + END] - sequence) | 0;
-    return behind >= 0 && behind <= this.window(flow, otherSide(side)) + OVERREACH;
+    return behind >= 0 && behind <= this.window(flow, (side ^ 1) as Side) + OVERREACH;
   }
 
   /**
