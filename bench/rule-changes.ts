@@ -60,8 +60,8 @@ class Bench {
     return verdict;
   }
 
-  /** One breath. @returns ms that it took */
-  breathe(): number {
+  /** One slice of the sweep. @returns ms that it took */
+  sweep(): number {
     const start = performance.now();
     this.router.advance(this.now);
     this.ring.takeSent();
@@ -78,7 +78,7 @@ function manyFlows(): string {
   const start = performance.now();
   bench.router.setClient(0, { ...bench.settings.clients[0], ruleset: HALF });
   let longest = performance.now() - start;
-  while (bench.router.isBusy) longest = Math.max(longest, bench.breathe());
+  while (bench.router.isBusy) longest = Math.max(longest, bench.sweep());
   const whole = performance.now() - start;
   if (bench.router.flows.size !== FLOWS / 2) throw new Error(`${bench.router.flows.size} flows are left`);
   return `${FLOWS} flows judged again, half of them ended: ${whole.toFixed(1)} ms, longest slice ${longest.toFixed(2)} ms`;

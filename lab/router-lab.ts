@@ -138,8 +138,8 @@ export interface LabOptions {
   /** The clock at the start, in ms. */
   readonly now?: number;
   readonly seed?: number;
-  /** No frame goes the fast path. */
-  readonly careful?: boolean;
+  /** All frames take the slow path. */
+  readonly slow?: boolean;
   /** What the router shares with the kernel. */
   readonly kernel?: KernelSide;
   /** Hears of DNS answers; without it, clients' answers are not held. */
@@ -160,10 +160,10 @@ export class Lab {
   /** Switched off by tests that send wrong checksums on purpose. */
   verifiesChecksums = true;
 
-  private readonly isCareful: boolean;
+  private readonly isSlow: boolean;
 
   constructor(options: LabOptions = {}) {
-    this.isCareful = options.careful ?? false;
+    this.isSlow = options.slow ?? false;
     this.answering = new Set(options.answering ?? Object.keys(HOST_MAC));
     this.now = options.now ?? 1_000_000;
     const random = new Random(options.seed ?? 1);
@@ -180,7 +180,7 @@ export class Lab {
     const at = this.ring.put(frame, vnet);
     const { router } = this;
     const { length } = frame;
-    const code = this.isCareful ? router.receiveSlowly(iface, at, length) : router.receive(iface, at, length);
+    const code = this.isSlow ? router.receiveSlowly(iface, at, length) : router.receive(iface, at, length);
     const verdict = VERDICT_NAMES[code];
     this.rule = this.router.lastRule;
     this.flow = this.router.lastFlow;

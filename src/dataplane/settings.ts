@@ -4,7 +4,7 @@
 import type { Ruleset } from "./rules/ruleset.ts";
 
 export interface Settings {
-  /** An interface's number is its place here; everything else refers to interfaces by number. */
+  /** An interface's number is its position here; everything else refers to interfaces by number. */
   readonly interfaces: readonly InterfaceSettings[];
   readonly uplink: UplinkSettings;
   readonly clients: readonly ClientSettings[];
@@ -72,7 +72,7 @@ export interface Redirect {
   readonly to: number;
 }
 
-/** One client's share, so that none can take everything. */
+/** One client's quotas, so that none can take everything. */
 export interface ClientLimits {
   /** Flows at a time. */
   readonly flows: number;

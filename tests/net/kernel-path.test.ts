@@ -1,4 +1,4 @@
-// The kernel path: it does what the careful way does, is told by nobody's offload header what it should not do, and forwards
+// The kernel path: it does what the slow path does, is told by nobody's offload header what it should not do, and forwards
 // nothing any more once rules, or the end of the firewall, say so.
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { FirewallLab, firebreak, peer } from "../../lab/firewall-lab.ts";
@@ -144,7 +144,7 @@ async function enterAll(...directions: readonly { sent: WireFrame; arrived: Wire
   }
 }
 
-test("it does with every frame what the careful way does", async () => {
+test("it does with every frame what the slow path does", async () => {
   const { frames, forwarded, byKernel } = await onBench("kernel-twins");
   expect(byKernel).toBeGreaterThan(frames / 10);
   expect(forwarded - byKernel).toBeGreaterThan(frames / 50);

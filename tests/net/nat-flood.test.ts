@@ -95,10 +95,10 @@ async function endure(keys: string): Promise<string[]> {
   return [...frames.keys()].filter((fate) => /^dropped: (client|no free|.* full$)/.test(fate));
 }
 
-test("a flood of SYNs is held to the client's share of new flows", async () => {
+test("a flood of SYNs is held to the client's quota of new flows", async () => {
   expect(await endure("flows_per_second = 500")).toEqual(["dropped: client opens flows too fast"]);
 }, 120_000);
 
-test("one that may open any number a second has its share of the table, and its own flows go first", async () => {
+test("one that may open any number a second has its quota of the table, and its own flows go first", async () => {
   expect(await endure("flows_per_second = 1000000")).toEqual([]);
 }, 120_000);

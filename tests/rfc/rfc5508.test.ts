@@ -337,8 +337,8 @@ describe("RFC 5508", () => {
     const first = datagram(`${WORK_HOST}:5000 > ${REMOTE}:9000`);
     const second = datagram(`${WORK_HOST}:5001 > ${REMOTE}:9000`);
     for (const [work, reason] of [
-      ["max_flows = 1", "client has its share of flows"],
-      ["max_mappings = 1", "client has its share of mappings"],
+      ["max_flows = 1", "client has its quota of flows"],
+      ["max_mappings = 1", "client has its quota of mappings"],
       ["flows_per_second = 1", "client opens flows too fast"],
     ]) {
       const lab = natLab({ work });

@@ -1,5 +1,5 @@
 // A firewall on a bench whose flows take the kernel path as soon as they may: the kernel's programs see each frame first, and
-// only what they leave goes to the router, the careful way. Needs root, one CPU to itself (the programs leave each other notes
+// only what they leave goes to the router, on the slow path. Needs root, one CPU to itself (the programs leave each other notes
 // by CPU), and the interfaces that the settings number.
 import { toArrayBuffer } from "bun:ffi";
 import { mac, payload, udp } from "../../lab/frames.ts";
@@ -57,7 +57,7 @@ export class KernelLab extends Lab {
     const flowRecords = flowRecordsAt(mapFlows(maxFlows, programs), maxFlows);
     super({
       settings,
-      careful: true,
+      slow: true,
       kernel: { makePath: (state, changes) => new KernelPath(state, changes, programs), flowRecords },
     });
     this.control = new DataView(toArrayBuffer(pointer(programs.control), 0, CONTROL.LENGTH));
@@ -83,7 +83,7 @@ export class KernelLab extends Lab {
     return { ...counts, forwarded: (counts.forwarded ?? 0) + this.counters.forwarded };
   }
 
-  /** Its deadlines allow for a clock that is a second behind: so it is here, and they are those of the careful way. */
+  /** Its deadlines allow for a clock that is a second behind: so it is here, and they are those of the slow path. */
   private setClock(): void {
     this.control.setInt32(CONTROL.SECOND, Math.floor(this.now / 1000) - 1, true);
   }

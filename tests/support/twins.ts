@@ -67,24 +67,24 @@ export class Twins {
   frames = 0;
 
   /**
-   * @param tried the router whose way is on trial
-   * @param careful one that takes the careful way
+   * @param tried the router whose path is on trial
+   * @param slow one whose frames all take the slow path
    */
   constructor(
     readonly tried: Lab,
-    readonly careful: Lab,
+    readonly slow: Lab,
   ) {
-    for (const lab of [tried, careful]) lab.verifiesChecksums = false;
+    for (const lab of [tried, slow]) lab.verifiesChecksums = false;
   }
 
   /** Has both do something. @throws where they differ */
   do<T>(what: string, act: (lab: Lab) => T): T {
-    const [tried, careful] = [this.tried, this.careful].map((lab) => {
+    const [tried, slow] = [this.tried, this.slow].map((lab) => {
       const result = act(lab);
       return { result, rule: lab.rule, flow: lab.flow };
     });
-    if (!Bun.deepEquals(tried, careful)) {
-      throw new Error(`${what}: tried ${JSON.stringify(tried)}, with care ${JSON.stringify(careful)}`);
+    if (!Bun.deepEquals(tried, slow)) {
+      throw new Error(`${what}: tried ${JSON.stringify(tried)}, slow path ${JSON.stringify(slow)}`);
     }
     return tried.result;
   }
@@ -97,9 +97,9 @@ export class Twins {
   }
 
   compareTables(): void {
-    expect(this.tried.counts()).toEqual(this.careful.counts());
-    const [tried, careful] = [this.tried, this.careful].map(({ router }) => router.flows.words);
-    if (Buffer.compare(bytesOf(tried), bytesOf(careful)) !== 0) expect(tried).toEqual(careful);
+    expect(this.tried.counts()).toEqual(this.slow.counts());
+    const [tried, slow] = [this.tried, this.slow].map(({ router }) => router.flows.words);
+    if (Buffer.compare(bytesOf(tried), bytesOf(slow)) !== 0) expect(tried).toEqual(slow);
   }
 }
 

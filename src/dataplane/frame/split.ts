@@ -52,7 +52,7 @@ function completeChecksum(view: DataView, at: number, ip: number): void {
   checksumDone(view, at);
 }
 
-/** Options without the copied bit stand in the first fragment only; their places are kept. */
+/** Options without the copied bit stand in the first fragment only; their bytes are kept, as no-operations. */
 function blankOptions(view: DataView, at: number, end: number): void {
   while (at < end) {
     const kind = view.getUint8(at);

@@ -1,5 +1,5 @@
 // The dataplane's thread: takes frames from the ring, lets the router handle them, transmits. It sleeps only in poll(2) and
-// waits for nobody; what control wants of it, it looks up between two breaths, woken by an eventfd.
+// waits for nobody; what control wants of it, it looks up between two batches, woken by an eventfd.
 // An error here ends the thread, and with it the program: nothing is forwarded that was not judged.
 
 import { receiveMessageOnPort, workerData } from "node:worker_threads";
@@ -24,13 +24,13 @@ const BATCH = READ_AHEAD;
  */
 const SPIN = 0.025;
 
-/** Breaths under load between two looks for commands. */
+/** Rounds under load, of a batch from each interface, between two looks for commands. */
 const LOOK_UP = 64;
 
 /**
- * Breaths in a row that leave frames behind on an interface, after which its flows take the kernel path all the same: a full
- * ring is emptied in half as many, so this one fills as quickly as it is emptied. What is overtaken then is as little as can be,
- * what has come during one breath; to wait for more would be to keep a bulk transfer on the slower path for ever.
+ * Batches in a row that leave frames behind in an interface's ring, after which its flows take the kernel path all the same. That
+ * is twice as many as drain a full ring: if it is not empty by then, it will not be, and a bulk transfer would never get on to
+ * the faster path. What is overtaken, once, are the frames that came during one batch.
  */
 const PATIENCE = (2 * RING_SHAPE.slots) / BATCH;
 
@@ -54,11 +54,11 @@ const offsets = new Int32Array(BATCH);
 const lengths = new Int32Array(BATCH);
 const flowNumbers = column<number, Flow>(new Int32Array(BATCH));
 
-/** By interface: breaths in a row that left frames behind. */
+/** By interface: batches in a row that left frames behind. */
 const crowded = new Int32Array(MAX_INTERFACES);
 
 /** Takes frames that have arrived on one interface, all of them before the first is handled. @returns how many */
-function breathe(ring: PacketRing, router: Router, iface: number, isClear: (iface: Iface) => boolean): number {
+function handleBatch(ring: PacketRing, router: Router, iface: number, isClear: (iface: Iface) => boolean): number {
   let frames = 0;
   for (let at = ring.next(iface); at !== NO_FRAME; at = ring.next(iface)) {
     offsets[frames] = at;
@@ -117,7 +117,7 @@ function forward(ring: PacketRing, router: Router): void {
     const now = performance.now();
     router.advance(now);
     let frames = 0;
-    for (let iface = 0; iface < ring.interfaces; iface++) frames += breathe(ring, router, iface, isClear);
+    for (let iface = 0; iface < ring.interfaces; iface++) frames += handleBatch(ring, router, iface, isClear);
     if (now - dropsCounted >= DROP_INTERVAL) {
       ring.countDrops();
       dropsCounted = now;

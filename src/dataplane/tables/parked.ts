@@ -13,6 +13,8 @@ export const NO_SLOT = -1;
 
 export class ParkedFrames {
   private readonly memory: DataView;
+  /** By slot: its memory. */
+  private readonly slots: readonly Uint8Array[];
   /** By slot: what it waits for, or FREE; whose it is; its bytes; its flow, and that flow's birth; its turn. */
   private readonly keys: Int32Array;
   private readonly owners: Int32Array;
@@ -34,7 +36,9 @@ export class ParkedFrames {
     slots: number,
     private readonly quota: number,
   ) {
-    this.memory = new DataView(new ArrayBuffer(slots * SLOT_LENGTH));
+    const memory = new ArrayBuffer(slots * SLOT_LENGTH);
+    this.memory = new DataView(memory);
+    this.slots = Array.from({ length: slots }, (_, i) => new Uint8Array(memory, i * SLOT_LENGTH, SLOT_LENGTH));
     this.keys = new Int32Array(slots).fill(FREE);
     this.owners = new Int32Array(slots);
     this.lengths = new Int32Array(slots);
@@ -59,7 +63,7 @@ export class ParkedFrames {
     }
     if (slot === NO_SLOT || owned >= this.quota) return NO_SLOT;
     if (this.keys[slot] === FREE) this.taken++;
-    copy(this.ring.view, at - VNET_LENGTH, this.memory, slot * SLOT_LENGTH, VNET_LENGTH + length);
+    this.copy(at - VNET_LENGTH, slot * SLOT_LENGTH, VNET_LENGTH + length);
     this.keys[slot] = key;
     this.owners[slot] = owner;
     this.lengths[slot] = length;
@@ -99,7 +103,7 @@ export class ParkedFrames {
   /** Copies a slot's frame to where it can be sent from, and frees the slot. @returns the frame's offset */
   take(slot: number): number {
     const at = this.ring.reserve();
-    copy(this.memory, slot * SLOT_LENGTH, this.ring.view, at - VNET_LENGTH, VNET_LENGTH + this.lengths[slot]);
+    this.ring.bytes.set(this.slots[slot], at - VNET_LENGTH); // a reserved frame has room for a whole slot
     this.free(slot);
     return at;
   }
@@ -127,12 +131,15 @@ export class ParkedFrames {
     if (this.taken === 0) return;
     for (let i = 0; i < this.keys.length; i++) if (this.isTaken(i) && this.flow(i) !== NO_FLOW) visit(this.flow(i));
   }
-}
 
-/**
- * Copies in words, and up to three bytes more than asked for: into a slot's or a reserved frame's memory, which have room. Not by
- * `set` and `subarray`, which makes an object for each frame that nobody collects in a thread that never leaves its loop.
- */
-function copy(from: DataView, fromAt: number, to: DataView, toAt: number, length: number): void {
-  for (let i = 0; i < length; i += 4) to.setInt32(toAt + i, from.getInt32(fromAt + i));
+  /**
+   * Copies from the ring in words, so up to three bytes more than asked for. `set` needs a view of just these bytes, an object for
+   * each frame, which a thread that never leaves its loop does not get rid of in time. Of 1524 bytes it takes 2 µs where `set`
+   * takes 0.3 and a loop over bytes 6.
+   */
+  private copy(from: number, to: number, length: number): void {
+    const { memory } = this;
+    const { view } = this.ring;
+    for (let i = 0; i < length; i += 4) memory.setInt32(to + i, view.getInt32(from + i, true), true);
+  }
 }

@@ -1,4 +1,4 @@
-// Fairness: what each client has of flows, mappings and new flows a second, and whose flow goes first when room is needed.
+// Quotas: what each client may have of flows, mappings and new flows a second, and whose flow goes first when room is needed.
 // Flows of a client are in one of two lists: expendable (unanswered, or closed) and assured; the oldest expendable one of
 // the greediest client goes first, then an idle one of its others. An established connection goes for its own client only.
 

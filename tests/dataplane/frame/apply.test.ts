@@ -75,7 +75,7 @@ describe("new settings", () => {
   test("whose rules refuse a flow cut it, and no other", () => {
     const lab = labWithFlows();
     lab.apply(withRules([{ ...ONLY_5000, accept: false }], true));
-    lab.leap(1); // the sweep over the flows is a breath's work
+    lab.leap(1); // the sweep over the flows goes on with the clock
     expect(lab.router.flows.size).toBe(1);
     expect(lab.from(WORK_HOST, udp(OUT, payload(2))).verdict).toBe("dropped: refused by rules");
     expect(lab.from(REMOTE, udp(BACK, payload(3)))).toEqual(dropped("unsolicited"));

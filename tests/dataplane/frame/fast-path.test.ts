@@ -1,20 +1,20 @@
-// The fast path does what the careful way does: two routers get the same frames, and must do the same with them, in the same
+// The fast path does what the slow path does: two routers get the same frames, and must do the same with them, in the same
 // state.
 import { expect, test } from "bun:test";
 import { Lab } from "../../../lab/router-lab.ts";
 import { converse, PINNED, Twins } from "../../support/twins.ts";
 
-test("does with every frame what the careful way does", () => {
+test("does with every frame what the slow path does", () => {
   const fast = new Lab({ settings: PINNED });
-  let carefully = 0;
+  let slowly = 0;
   const receiveSlowly = fast.router.receiveSlowly.bind(fast.router);
   fast.router.receiveSlowly = (...frame) => {
-    carefully++;
+    slowly++;
     return receiveSlowly(...frame);
   };
-  const twins = new Twins(fast, new Lab({ settings: PINNED, careful: true }));
+  const twins = new Twins(fast, new Lab({ settings: PINNED, slow: true }));
   const forwarded = converse(twins, 25_000);
-  const quickly = twins.frames - carefully;
+  const quickly = twins.frames - slowly;
   expect(quickly).toBeGreaterThan(twins.frames / 8);
   expect(forwarded - quickly).toBeGreaterThan(twins.frames / 50);
 });

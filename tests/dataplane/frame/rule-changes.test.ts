@@ -45,7 +45,7 @@ function change(lab: Lab, matches: readonly Match[], accept = false): string[] {
   return lab.command((router) => router.setClient(0, workWith(matches, accept)));
 }
 
-/** Breathes until all flows have been looked at. @returns what was sent meanwhile */
+/** Lets the sweep go on until all flows have been looked at. @returns what was sent meanwhile */
 function sweep(lab: Lab): string[] {
   const sent: string[] = [];
   while (lab.router.isBusy) sent.push(...lab.leap(0));
@@ -131,7 +131,7 @@ describe("new rules for a client with 50 000 flows", () => {
     expect(crowd.lab.router.flows.size).toBe(Crowd.size / 2 + 1);
   });
 
-  test("end the flows that have no next packet too, some in each breath", () => {
+  test("end the flows that have no next packet too, some in each batch", () => {
     const crowd = new Crowd();
     const { router } = crowd.lab;
     change(crowd.lab, ALLOWED);
@@ -218,7 +218,7 @@ describe("new rules", () => {
     expect(lab.router.flows.size).toBe(1);
   });
 
-  test("are told from those sixteen and more changes ago, without a breath between them", () => {
+  test("are told from those sixteen and more changes ago, without a slice of the sweep between them", () => {
     for (let changes = 1; changes <= 40; changes++) {
       const lab = labWithFlow();
       for (let i = 1; i < changes; i++) change(lab, [ports(5000, 5000, i)]);

@@ -81,7 +81,7 @@ test("a clock that leaps over days ends all flows, and new ones live on as they 
   for (let i = 0; i < 900; i++) lab.from(WORK_HOST, udp({ ...OUT, sourcePort: 5000 + i }, payload(1)));
   expect(lab.router.flows.size).toBe(901);
   lab.leap(200_000_000);
-  // No breath ends more than its share.
+  // No batch waits for more than so many.
   expect(lab.router.flows.size).toBeGreaterThan(0);
   for (let i = 0; i < 10; i++) lab.router.advance(lab.now);
   expect(lab.router.flows.size).toBe(0);
