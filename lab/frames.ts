@@ -1,12 +1,10 @@
 // Builds frames for tests and shows them as text. It shares no code with src/wire, so that a mistake there can't hide
 // itself: checksums are added up here in another way.
 import { formatAddress, formatMac, parseAddress, parseMac } from "../src/base/address.ts";
+import { ICMP, TCP, UDP } from "./protocols.ts";
 
 export const ARP_TYPE = 0x0806;
 export const IPV4_TYPE = 0x0800;
-const ICMP = 1;
-const TCP = 6;
-const UDP = 17;
 
 /** @returns the bytes of hex digits; white space and what stands behind a "#" is skipped */
 export function fromHex(text: string): Uint8Array {

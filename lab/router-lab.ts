@@ -8,6 +8,7 @@ import { compileRuleset } from "../src/dataplane/rules/ruleset.ts";
 import type { ClientSettings, InterfaceSettings, Settings, UplinkSettings } from "../src/dataplane/settings.ts";
 import { NO_FLOW } from "../src/dataplane/types.ts";
 import { VERDICT_NAMES } from "../src/dataplane/verdict.ts";
+import { DEFAULT_NAT } from "./defaults.ts";
 import { ARP_TYPE, arp, ethernet, IPV4_TYPE, ip, mac, toHex, wrongChecksums } from "./frames.ts";
 import { completeChecksum } from "./offload.ts";
 import { Random } from "./random.ts";
@@ -108,21 +109,7 @@ export const SETTINGS: Settings = {
   clients: [WORK_SETTINGS, LAN_SETTINGS],
   forwards: [],
   redirects: [],
-  nat: {
-    maxFlows: 1024,
-    resetUnknown: true,
-    kernelPath: true,
-    timeouts: {
-      udpNew: 30,
-      udp: 300,
-      dns: 10,
-      tcpEstablished: 7440,
-      tcpOpening: 240,
-      tcpClosing: 240,
-      icmp: 60,
-      other: 600,
-    },
-  },
+  nat: { ...DEFAULT_NAT, maxFlows: 1024 },
 };
 
 /** What became of a frame. Frames that were sent are text, as `shown` makes it, so that a difference shows its place. */

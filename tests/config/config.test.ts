@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { DEFAULT_LIMITS, DEFAULT_NAT } from "../../lab/defaults.ts";
 import { Random } from "../../lab/random.ts";
 import { parseConfig, readConfig } from "../../src/config/config.ts";
 
@@ -53,29 +54,14 @@ function withoutLine(number: number): string {
     .join("\n");
 }
 
-/** The defaults of one client among several, and of NAT. */
-const SHARE = {
+/** The defaults of one client among several. */
+const DEFAULTS = {
   reach: [],
   filtering: "address-and-port-dependent" as const,
-  limits: { flows: 32768, mappings: 32768, flowsPerSecond: 20000 },
+  limits: DEFAULT_LIMITS,
   refuse: "icmp" as const,
   log: false,
   clampMss: undefined,
-};
-const NAT = {
-  maxFlows: 65536,
-  resetUnknown: true,
-  kernelPath: true,
-  timeouts: {
-    udpNew: 30,
-    udp: 300,
-    dns: 10,
-    tcpEstablished: 7440,
-    tcpOpening: 240,
-    tcpClosing: 240,
-    icmp: 60,
-    other: 600,
-  },
 };
 
 test("the example is understood", () => {
@@ -111,7 +97,7 @@ test("the example is understood", () => {
             },
             { action: "accept", proto: "icmp", icmptype: 8 },
           ],
-          ...SHARE,
+          ...DEFAULTS,
         },
         {
           name: "lan",
@@ -123,12 +109,12 @@ test("the example is understood", () => {
           mac: undefined,
           policy: "accept",
           rules: [],
-          ...SHARE,
+          ...DEFAULTS,
         },
       ],
       forwards: [],
       redirects: [],
-      nat: NAT,
+      nat: DEFAULT_NAT,
     },
   });
 });
@@ -157,7 +143,7 @@ gateway = "192.0.2.254"
 `,
     "f",
   );
-  const common = { prefix: 32, gateway: 0xc00002fe, policy: "drop", ...SHARE };
+  const common = { prefix: 32, gateway: 0xc00002fe, policy: "drop", ...DEFAULTS };
   expect(result).toEqual({
     config: {
       uplink: {
@@ -199,7 +185,7 @@ gateway = "192.0.2.254"
       ],
       forwards: [],
       redirects: [],
-      nat: NAT,
+      nat: DEFAULT_NAT,
     },
   } as never);
 });

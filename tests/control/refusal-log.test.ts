@@ -1,6 +1,7 @@
 // Refused packets as lines of the log: every packet is told of once, and no flood gets more than ten lines a second.
 import { describe, expect, test } from "bun:test";
 import { ip } from "../../lab/frames.ts";
+import { TCP } from "../../lab/protocols.ts";
 import { Random } from "../../lab/random.ts";
 import { LAN_SETTINGS, REMOTE, WORK_HOST, WORK_SETTINGS } from "../../lab/router-lab.ts";
 import { RefusalLog } from "../../src/control/refusal-log.ts";
@@ -8,7 +9,6 @@ import type { ClientSettings } from "../../src/dataplane/settings.ts";
 import { Refusals } from "../../src/dataplane/tables/refusals.ts";
 import { SimulatedClock } from "../support/simulated-clock.ts";
 
-const TCP = 6;
 const LOGGED = { ...WORK_SETTINGS, log: true };
 
 class Bench {

@@ -1,6 +1,7 @@
 // From the configuration to the dataplane's settings: devices found and numbered, rules as matches.
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
+import { DEFAULT_LIMITS, DEFAULT_NAT } from "../../lab/defaults.ts";
 import { type Config, parseConfig } from "../../src/config/config.ts";
 import { configuredDevices, type Device, makeSettings, type SettingsOptions } from "../../src/control/settings.ts";
 import type { Match } from "../../src/dataplane/rules/match.ts";
@@ -40,27 +41,12 @@ const ANY: Match = {
 /** What becomes of refused packets, and of answers with names, where nothing is said. */
 const QUIET = { refuse: "icmp", log: false, watchNames: false } as const;
 
-/** The defaults of one client among several, and of NAT. */
-const SHARE = {
+/** The defaults of one client among several. */
+const DEFAULTS = {
   reach: [],
   openFilter: false,
-  limits: { flows: 32768, mappings: 32768, flowsPerSecond: 20000 },
+  limits: DEFAULT_LIMITS,
   ...QUIET,
-};
-const NAT = {
-  maxFlows: 65536,
-  resetUnknown: true,
-  kernelPath: true,
-  timeouts: {
-    udpNew: 30,
-    udp: 300,
-    dns: 10,
-    tcpEstablished: 7440,
-    tcpOpening: 240,
-    tcpClosing: 240,
-    icmp: 60,
-    other: 600,
-  },
 };
 
 describe("settings", () => {
@@ -88,7 +74,7 @@ describe("settings", () => {
               ],
               false,
             ),
-            ...SHARE,
+            ...DEFAULTS,
           },
           {
             name: "lan",
@@ -97,12 +83,12 @@ describe("settings", () => {
             prefix: 24,
             gateway: 0xc0a80101,
             ruleset: compileRuleset([], true),
-            ...SHARE,
+            ...DEFAULTS,
           },
         ],
         forwards: [],
         redirects: [],
-        nat: NAT,
+        nat: DEFAULT_NAT,
       },
     });
   });
@@ -272,7 +258,7 @@ describe("settings", () => {
       'interface = "02:00:00:00:00:10"\nown_mac = "02:00:00:00:00:99"\nmac = "02:00:00:00:00:88"',
     );
     const result = makeSettings(config, [ETH0, ETH1]);
-    const host = { prefix: 32, gateway: 0x0a000001, ruleset: compileRuleset([], false), ...SHARE };
+    const host = { prefix: 32, gateway: 0x0a000001, ruleset: compileRuleset([], false), ...DEFAULTS };
     expect(result).toEqual({
       settings: {
         interfaces: [
@@ -307,7 +293,7 @@ describe("settings", () => {
         ],
         forwards: [],
         redirects: [],
-        nat: NAT,
+        nat: DEFAULT_NAT,
       },
     });
   });

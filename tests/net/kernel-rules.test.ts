@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { peer } from "../../lab/firewall-lab.ts";
 import { Lab, type Namespace } from "../../lab/namespaces.ts";
+import { ICMP, TCP, UDP } from "../../lab/protocols.ts";
 import { Random } from "../../lab/random.ts";
 import { parseAddress } from "../../src/base/address.ts";
 import { parseConfig } from "../../src/config/config.ts";
@@ -33,10 +34,6 @@ const OTHER_CLIENT = "10.137.0.2";
 /** Its probes come through: they show that all before them have been handled. */
 const LAST_CLIENT = "10.137.255.254";
 const LAST_PROBE: Probe = { protocol: 17, destination: "198.51.100.1", selector: 9 };
-
-const ICMP = 1;
-const TCP = 6;
-const UDP = 17;
 
 /** Names of the cases in which what rules alone don't decide meets rules that accept and that refuse. */
 const ACCEPTED = "odd packets where everything is accepted";

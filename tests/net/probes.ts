@@ -1,6 +1,7 @@
 // Packets that ask what a firewall makes of them, and what it made of them: let through, refused with an error, or dropped
 // in silence. A packet is known by its client (source address) and its number (IPv4 identification).
 import { ethernet, IPV4_TYPE, icmp, ipv4, tcp, udp } from "../../lab/frames.ts";
+import { ICMP, TCP, UDP } from "../../lab/protocols.ts";
 
 /** Frames that are sent at a time; the last of them is one that comes through. */
 export const BATCH = 64;
@@ -22,9 +23,6 @@ export interface Probe {
 /** "reset": TCP's RST comes back. */
 export type Outcome = "accept" | "refuse" | "reset" | "silence";
 
-const ICMP = 1;
-const TCP = 6;
-const UDP = 17;
 /** Destination unreachable, communication administratively prohibited (RFC 1812 section 5.2.7.1). */
 const UNREACHABLE = 3;
 const ADMIN_PROHIBITED = 13;

@@ -1,5 +1,6 @@
 // Rule sets as users of Qubes OS have them, made at random, and probes in and around what their rules are about.
 
+import { ICMP, TCP, UDP } from "../../lab/protocols.ts";
 import type { Random } from "../../lab/random.ts";
 import { formatAddress, parseAddress } from "../../src/base/address.ts";
 import type { Probe } from "./probes.ts";
@@ -18,9 +19,6 @@ export const NAMES: ReadonlyMap<string, readonly string[]> = new Map([
   ["dns.example", ["10.139.1.2", "8.8.8.8"]],
 ]);
 
-const ICMP = 1;
-const TCP = 6;
-const UDP = 17;
 /** IGMP, IPv6, GRE, ESP, AH, OSPF, EtherIP, and one for experiments. */
 const OTHERS = [2, 41, 47, 50, 51, 89, 97, 253];
 

@@ -3,6 +3,7 @@
 import { expect } from "bun:test";
 import { checksum, mac, payload, type TcpFields, tcp, type UdpFields, udp } from "../../lab/frames.ts";
 import { GSO, leaveChecksum, vnet } from "../../lab/offload.ts";
+import { TCP } from "../../lab/protocols.ts";
 import { Random } from "../../lab/random.ts";
 import {
   ANYTHING,
@@ -272,7 +273,7 @@ function somethingElse(twins: Twins, settings: Settings, random: Random): void {
     twins.do(`${ms} ms`, (lab) => lab.leap(ms));
   } else if (step === 3) {
     const port = random.pick([53, 80, 443]);
-    const { ruleset } = withRules([{ ...ANYTHING, accept: false, protocol: 6, portLow: port, portHigh: port }], true)
+    const { ruleset } = withRules([{ ...ANYTHING, accept: false, protocol: TCP, portLow: port, portHigh: port }], true)
       .clients[0];
     twins.do(`rules without ${port}`, (lab) =>
       lab.command((router) => router.setClient(0, { ...settings.clients[0], ruleset })),

@@ -12,6 +12,7 @@ import {
   tcp,
   udp,
 } from "../../../lab/frames.ts";
+import { UDP } from "../../../lab/protocols.ts";
 import {
   BROADCAST,
   dropped,
@@ -189,7 +190,7 @@ describe("an address of a client that may come", () => {
   });
 
   test("passes until it is told, and then ends the flows with it, whoever opened them", () => {
-    const port = { protocol: 17, portLow: 5000, portHigh: 5000, toPort: 5000 };
+    const port = { protocol: UDP, portLow: 5000, portHigh: 5000, toPort: 5000 };
     const forwards = [{ ...port, client: 0, to: ip(WORK_HOST), from: [] }];
     const lab = new Lab({ settings: { ...SETTINGS, forwards } });
     const out = udp({ ...OUT, destination: ABSENT }, payload(1));

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { ethernet, type IcmpFields, IPV4_TYPE, icmp, ip, payload, tcp, toHex, udp } from "../../../lab/frames.ts";
 import { GSO, leaveChecksum } from "../../../lab/offload.ts";
+import { UDP } from "../../../lab/protocols.ts";
 import {
   dropped,
   forwarded,
@@ -174,7 +175,7 @@ describe("a packet larger than the egress MTU", () => {
 });
 
 test("an error about the second half of a hairpin reaches the client, and does not leave by the uplink", () => {
-  const forward = { protocol: 17, portLow: 8443, portHigh: 8443, client: 1, to: ip(LAN_HOST), toPort: 443, from: [] };
+  const forward = { protocol: UDP, portLow: 8443, portHigh: 8443, client: 1, to: ip(LAN_HOST), toPort: 443, from: [] };
   const lab = new Lab({ settings: { ...SETTINGS, forwards: [forward] } });
   const hairpin = { source: WORK_HOST, destination: OUTSIDE, sourcePort: 5000, destinationPort: 8443 };
   lab.from(WORK_HOST, udp(hairpin, payload(4)));

@@ -13,6 +13,7 @@ import {
   tcp,
   udp,
 } from "../../../lab/frames.ts";
+import { UDP } from "../../../lab/protocols.ts";
 import { Random } from "../../../lab/random.ts";
 import {
   BROADCAST,
@@ -114,7 +115,7 @@ const BUSY: Settings = {
     { ...WORK_SETTINGS, mac: mac(HOST_MAC[WORK_HOST]), openFilter: true },
     { ...LAN_SETTINGS, reach: [0] },
   ],
-  forwards: [{ protocol: 17, portLow: 8443, portHigh: 8443, client: 1, to: ip(LAN_HOST), toPort: 443, from: [] }],
+  forwards: [{ protocol: UDP, portLow: 8443, portHigh: 8443, client: 1, to: ip(LAN_HOST), toPort: 443, from: [] }],
   nat: { ...SETTINGS.nat, maxFlows: 48 },
 };
 

@@ -1,6 +1,7 @@
 // What becomes of packets that the rules refuse, by the three ways to refuse; and the notes of them for the log.
 import { describe, expect, test } from "bun:test";
 import { fragmented, icmp, ip, ipv4, payload, tcp, udp } from "../../../lab/frames.ts";
+import { TCP } from "../../../lab/protocols.ts";
 import {
   ANYTHING,
   dropped,
@@ -117,7 +118,7 @@ describe("the notes of refused packets", () => {
 
   test("have a record for each flow, with its packets counted, however they are answered", () => {
     for (const refuse of ["icmp", "reset", "drop"] as const) {
-      const ruleset = compileRuleset([{ ...ANYTHING, rule: 7, accept: false, protocol: 6 }], false);
+      const ruleset = compileRuleset([{ ...ANYTHING, rule: 7, accept: false, protocol: TCP }], false);
       const lab = labThat({ refuse, log: true, ruleset });
       for (const packet of [SYN, UDP, SYN, ECHO, SYN, GRE, GRE]) lab.from(WORK_HOST, packet);
       expect(notes(lab)).toEqual([

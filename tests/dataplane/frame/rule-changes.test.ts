@@ -2,6 +2,7 @@
 // looked at comes; clients are told of connections that are cut.
 import { describe, expect, test } from "bun:test";
 import { fragmented, ip, payload, tcp, udp } from "../../../lab/frames.ts";
+import { TCP, UDP } from "../../../lab/protocols.ts";
 import { Random } from "../../../lab/random.ts";
 import {
   ANYTHING,
@@ -30,7 +31,6 @@ import { VERDICT } from "../../../src/dataplane/verdict.ts";
 import { Conversation } from "../../support/conversation.ts";
 import { datagram, HOP } from "../../support/nat.ts";
 
-const UDP = 17;
 const OUT = `${WORK_HOST}:4000 > ${REMOTE}:5000`;
 const OUT_OUTSIDE = `${OUTSIDE}:4000 > ${REMOTE}:5000`;
 const BACK = `${REMOTE}:5000 > ${OUTSIDE}:4000`;
@@ -328,7 +328,7 @@ describe("a TCP connection that new rules refuse", () => {
 
   test("goes on under rules that allow it; what the client has not acknowledged counts for the RST", () => {
     const talk = established();
-    expect(change(talk.lab, [{ ...ANYTHING, protocol: 6 }])).toEqual([]);
+    expect(change(talk.lab, [{ ...ANYTHING, protocol: TCP }])).toEqual([]);
     expect(sweep(talk.lab)).toEqual([]);
     expect(talk.remote({ flags: "P.", sequence: 5101, acknowledgment: 1011 }, payload(7))).toBe("forwarded");
     change(talk.lab, []);

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { icmp, ip, payload, tcp, udp } from "../../../lab/frames.ts";
+import { ICMP, TCP, UDP } from "../../../lab/protocols.ts";
 import { Random } from "../../../lab/random.ts";
 import {
   ANYTHING,
@@ -18,10 +19,6 @@ import {
 } from "../../../lab/router-lab.ts";
 import type { Match } from "../../../src/dataplane/rules/match.ts";
 import { compileRuleset, judge } from "../../../src/dataplane/rules/ruleset.ts";
-
-const ICMP = 1;
-const TCP = 6;
-const UDP = 17;
 
 /** The rule's number follows its place. */
 function rules(...matches: readonly Partial<Match>[]): Match[] {

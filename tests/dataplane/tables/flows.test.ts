@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { icmp, payload, udp } from "../../../lab/frames.ts";
+import { UDP } from "../../../lab/protocols.ts";
 import { Random } from "../../../lab/random.ts";
 import {
   forwarded,
@@ -138,7 +139,7 @@ describe("the flow table", () => {
   test("holds as many flows as it says, and no more", () => {
     const table = flowTable(3, 99);
     const flow = (i: number): Flow => ({
-      protocol: 17,
+      protocol: UDP,
       kind: FLOW_STATE.DIRECT,
       sides: [
         { source: i, destination: 1, ports: 1 },

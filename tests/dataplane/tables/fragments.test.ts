@@ -1,11 +1,11 @@
 // Which fragments pass, compared with a plain model: a set of the blocks of 8 bytes that have come.
 import { expect, test } from "bun:test";
 import { type Ipv4Fields, ipv4, payload, udp } from "../../../lab/frames.ts";
+import { UDP } from "../../../lab/protocols.ts";
 import { Random } from "../../../lab/random.ts";
 import { forwarded, Lab, OUTSIDE, REMOTE, WORK_HOST } from "../../../lab/router-lab.ts";
 import { MORE_FRAGMENTS } from "../../../src/wire/ipv4.ts";
 
-const UDP = 17;
 const FORWARDED = "forwarded";
 const PACKETS = 3000;
 /** Fragments tried of each packet. */

@@ -1,13 +1,11 @@
 import { describe, expect, test } from "bun:test";
+import { ICMP, TCP, UDP } from "../../../lab/protocols.ts";
 import { Random } from "../../../lab/random.ts";
 import { RandomPool } from "../../../src/dataplane/random.ts";
 import { MappingTable } from "../../../src/dataplane/tables/mappings.ts";
 import { type Plain, plain } from "../../support/plain.ts";
 
 const NONE = -1;
-const ICMP = 1;
-const TCP = 6;
-const UDP = 17;
 
 function mappingTable(capacity: number, seed = 1): Plain<MappingTable> {
   const random = new Random(seed);

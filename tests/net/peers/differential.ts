@@ -3,6 +3,7 @@
 
 import { checksum, describe, ethernet, IPV4_TYPE, payload, toHex, udp } from "../../../lab/frames.ts";
 import { CLIENT, UPLINK } from "../../../lab/places.ts";
+import { TCP } from "../../../lab/protocols.ts";
 import { Random } from "../../../lab/random.ts";
 import { conversation } from "../conversations/conversation.ts";
 import { type Conversation, other, type Side, type Step } from "../conversations/talk.ts";
@@ -30,7 +31,6 @@ const PATIENCE = 30_000;
 const SENTINEL_REMOTE = { address: "198.18.255.254", port: 53 };
 const SENTINELS = [0xfffe, 0xffff];
 const IDENTIFICATIONS = 0xfff0;
-const TCP = 6;
 
 const [count = 0, seed = 0] = process.argv.slice(2).map(Number);
 const random = new Random(seed);
