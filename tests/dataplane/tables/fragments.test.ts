@@ -3,7 +3,8 @@ import { expect, test } from "bun:test";
 import { type Ipv4Fields, ipv4, payload, udp } from "../../../lab/frames.ts";
 import { UDP } from "../../../lab/protocols.ts";
 import { Random } from "../../../lab/random.ts";
-import { forwarded, Lab, OUTSIDE, REMOTE, WORK_HOST } from "../../../lab/router-lab.ts";
+import { forwarded, Lab, OUTSIDE, REMOTE, WORK_HOST, WORK_SETTINGS } from "../../../lab/router-lab.ts";
+import { compileRuleset } from "../../../src/dataplane/rules/ruleset.ts";
 import { MORE_FRAGMENTS } from "../../../src/wire/ipv4.ts";
 
 const FORWARDED = "forwarded";
@@ -71,4 +72,22 @@ test("fragments pass that say nothing twice, nor anything behind the end", () =>
     }
   }
   expect(Math.min(...verdicts.values())).toBeGreaterThan(PACKETS / 3);
+});
+
+test("a later fragment does not follow its packet's flow into the next one that has its number", () => {
+  const lab = new Lab();
+  lab.verifiesChecksums = false;
+  const ends = { source: WORK_HOST, destination: REMOTE, identification: 1 };
+  expect(lab.from(WORK_HOST, fragment(ends, 0, 64, false)).verdict).toBe(FORWARDED);
+  const { flow } = lab;
+  for (const accept of [false, true]) {
+    lab.command((router) => router.setClient(0, { ...WORK_SETTINGS, ruleset: compileRuleset([], accept) }));
+    lab.wait(1000);
+  }
+  expect(lab.router.flows.size).toBe(0);
+  const other = udp({ ...ends, sourcePort: 4001, destinationPort: 5000 }, payload(10));
+  expect(lab.from(WORK_HOST, other).verdict).toBe(FORWARDED);
+  expect(lab.flow).toBe(flow);
+  const verdict = "dropped: fragment of a dropped packet";
+  expect(lab.from(WORK_HOST, fragment(ends, 8, 64, true))).toEqual({ verdict, sent: [] });
 });
