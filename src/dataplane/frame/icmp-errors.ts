@@ -25,8 +25,9 @@ export class IcmpErrors {
   private now = 0;
 
   /**
-   * The last error about the second half of a hairpin, from our uplink address to itself, which is not sent but comes in
-   * again as from the uplink: the offset of its frame, and its length or 0 for none.
+   * The last error about the second half of a hairpin, from our uplink address to itself. It is not sent, but the router has it
+   * come in again as from the uplink, once it is done with the packet: the offset of its frame, and its length or 0 for none.
+   * A field, since all that may send an error lies between here and there.
    */
   returnedAt = 0;
   returnedLength = 0;

@@ -1,6 +1,7 @@
 // The records of flows: 16 words each, a cache line, with all that a packet of the flow needs. They lie in memory that control
-// reads too, to list flows while the dataplane runs, and that the kernel path's programs read and write. This file is the only
-// one that says where in a record what stands; all others use the accessors of FlowRecords, the programs the offsets.
+// reads too, to list flows while the dataplane runs, and that the kernel path's programs read and write. Where in a record what
+// stands is told here, and of the words that belong to TCP and to the timer wheel in tcp.ts and timer-wheel.ts. All others use
+// the accessors of FlowRecords, and the kernel path's programs the offsets.
 import type { Address } from "../../wire/ipv4.ts";
 import type { Ports } from "../../wire/ports.ts";
 import type { Client, Flow, Neighbour, Side } from "../types.ts";
