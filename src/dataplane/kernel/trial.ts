@@ -149,7 +149,7 @@ class Trial {
 
   /** Has the router forward a frame the careful way. @returns what it sent */
   private route(iface: number, { bytes, vnet }: TrialFrame): SentFrame[] {
-    this.router.receiveCarefully(iface, this.ring.put(bytes, vnet), bytes.length);
+    this.router.receiveSlowly(iface, this.ring.put(bytes, vnet), bytes.length);
     const sent = this.ring.takeSent();
     if (sent.length === 0) throw new Error("the router does not forward");
     return sent;
