@@ -1,16 +1,25 @@
 // The trial of the kernel path: programs and layouts with a fault in them do not pass it, and a firewall does without them.
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { FirewallLab, firebreak, peer } from "../../lab/firewall-lab.ts";
+import { FirewallLab, peer } from "../../lab/firewall-lab.ts";
 import { SERVER } from "../../lab/places.ts";
 import { readSkbLayout } from "../../src/linux/skb-layout.ts";
-import type { MUTANTS } from "../support/kernel-mutants.ts";
+import { buildWithFault, type MUTANTS } from "../support/kernel-mutants.ts";
 
 const PRELOAD = join(import.meta.dir, "../support/kernel-mutants.ts");
 
 const lab = new FirewallLab("trial");
-beforeAll(() => lab.configure([], "accept"));
-afterAll(() => lab.close());
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "firebreak-"));
+  lab.configure([], "accept");
+});
+afterAll(async () => {
+  await lab.close();
+  rmSync(folder, { recursive: true });
+});
 
 /** The command of a Bun program in which the kernel path's programs have a fault. */
 function withFault(mutant: string, [bun = "", ...rest]: readonly string[]): string[] {
@@ -61,8 +70,9 @@ test("a layout that is another kernel's does not pass", async () => {
 });
 
 test("a firewall whose kernel path does not pass says so, and forwards without it", async () => {
-  const mutant = "old trick, refused with another error";
-  const program = lab.firewall.start(withFault(mutant, firebreak("run", "--config", lab.configFile)));
+  const executable = join(folder, "firebreak");
+  await buildWithFault("old trick, refused with another error", executable);
+  const program = lab.firewall.start([executable, "run", "--config", lab.configFile]);
   await program.says("ready in");
   expect(program.text).toMatch(
     /kernel path: off, because UDP with its checksum left to the interface, from the client: the/,

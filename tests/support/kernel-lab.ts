@@ -16,9 +16,9 @@ import {
   WORK_HOST,
 } from "../../lab/router-lab.ts";
 import { ENTRY_STRIDE } from "../../src/dataplane/kernel/entries.ts";
+import { CONTROL } from "../../src/dataplane/kernel/layout.ts";
 import { flowRecordsAt, KernelCounters, loadKernelPrograms, mapFlows } from "../../src/dataplane/kernel/loader.ts";
 import { KernelPath } from "../../src/dataplane/kernel/path.ts";
-import { CONTROL } from "../../src/dataplane/kernel/programs.ts";
 import type { Settings } from "../../src/dataplane/settings.ts";
 import { type Flow, flowOf, NO_FLOW, NO_FLOW_SIDE } from "../../src/dataplane/types.ts";
 import { interfaceIndex } from "../../src/linux/interfaces.ts";

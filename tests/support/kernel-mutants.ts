@@ -1,8 +1,10 @@
 // The kernel path's programs with a fault in them, for what finds faults out. Preloaded (bun --preload), it changes the source of
-// kernel/programs.ts as KERNEL_MUTANT says; `kernelMutant` does so for Bun.build.
+// kernel/filter.ts or forwarder.ts as KERNEL_MUTANT says; `buildWithFault` makes a whole firewall of such sources.
+import { join } from "node:path";
 import { type BunPlugin, plugin } from "bun";
 
 export interface Mutant {
+  readonly in: "filter" | "forwarder";
   readonly from: string | RegExp;
   readonly to: string;
 }
@@ -12,6 +14,7 @@ export interface Mutant {
  * by another one that refused to cut the frame before that. Newer kernels cut it.
  */
 const OLD_TRICK = `
+import { R9 } from "../../linux/bpf-assembler.ts";
 function rewriteChecksum(a: Assembler, field: number, flags: number): void {
   const [protocol, length] = flags === 0 ? ["tcp", TCP_LENGTH] as const : ["udp", UDP_LENGTH] as const;
   loadFrame(a, length);
@@ -35,31 +38,53 @@ function rewriteChecksum(a: Assembler, field: number, flags: number): void {
 const REWRITE_CHECKSUM = /^function rewriteChecksum\([\s\S]*?^}\n/m;
 
 export const MUTANTS = {
-  "old trick": { from: REWRITE_CHECKSUM, to: OLD_TRICK },
-  "old trick, refused with another error": { from: REWRITE_CHECKSUM, to: OLD_TRICK.replace("-22", "-23") },
+  "old trick": { in: "forwarder", from: REWRITE_CHECKSUM, to: OLD_TRICK },
+  "old trick, refused with another error": {
+    in: "forwarder",
+    from: REWRITE_CHECKSUM,
+    to: OLD_TRICK.replace("-22", "-23"),
+  },
   "no look at where the checksum begins": {
+    in: "filter",
     from: 'jumpIf(R1, "!=", TRANSPORT, toSocket)',
     to: 'jumpIf(R1, "!=", R1, toSocket)',
   },
   "no look at where UDP's checksum is": {
+    in: "filter",
     from: 'jumpIf32(R1, "!=", UDP.CHECKSUM, toSocket)',
     to: 'jumpIf32(R1, "!=", R1, toSocket)',
   },
-  "no look at where TCP's checksum is": { from: '.jumpIf32(R1, "!=", TCP.CHECKSUM, toSocket)', to: "" },
-  "padded frames are cut": { from: 'jumpIf(R8, "!=", R1, toSocket)', to: 'jumpIf(R8, "!=", R8, toSocket)' },
-  "padding stays": { from: 'a.jumpIf32(R1, "==", R2, "trimmed");', to: 'a.jumpIf32(R1, "!=", R2, "trimmed");' },
-  "addresses are left out of checksums": { from: "BPF_F_PSEUDO_HDR | flags", to: "flags" },
-  "ports are left out of checksums": { from: "REWRITE.PORT_DELTA);\n  replace", to: "REWRITE.PORTS);\n  replace" },
-  "the TTL stays": { from: '.do("sub", R1, 1)\n    .store(1, R8, IP', to: '.do("sub", R1, 0)\n    .store(1, R8, IP' },
-  "a frame is lost": { from: 'jumpIf32(R1, "<", R2, "drop")', to: 'jumpIf32(R1, "<=", R2, "drop")' },
+  "no look at where TCP's checksum is": { in: "filter", from: '.jumpIf32(R1, "!=", TCP.CHECKSUM, toSocket)', to: "" },
+  "padded frames are cut": {
+    in: "filter",
+    from: 'jumpIf(R8, "!=", R1, toSocket)',
+    to: 'jumpIf(R8, "!=", R8, toSocket)',
+  },
+  "padding stays": {
+    in: "forwarder",
+    from: 'a.jumpIf32(R1, "==", R2, "trimmed");',
+    to: 'a.jumpIf32(R1, "!=", R2, "trimmed");',
+  },
+  "addresses are left out of checksums": { in: "forwarder", from: "BPF_F_PSEUDO_HDR | flags", to: "flags" },
+  "ports are left out of checksums": {
+    in: "forwarder",
+    from: "REWRITE.PORT_DELTA);\n  replace",
+    to: "REWRITE.PORTS);\n  replace",
+  },
+  "the TTL stays": {
+    in: "forwarder",
+    from: '.do("sub", R1, 1)\n    .store(1, R8, IP',
+    to: '.do("sub", R1, 0)\n    .store(1, R8, IP',
+  },
+  "a frame is lost": { in: "forwarder", from: 'jumpIf32(R1, "<", R2, "drop")', to: 'jumpIf32(R1, "<=", R2, "drop")' },
 } as const satisfies Readonly<Record<string, Mutant>>;
 
 /** @returns the plugin that puts a fault in */
-export function kernelMutant({ from, to }: Mutant): BunPlugin {
+function kernelMutant({ in: file, from, to }: Mutant): BunPlugin {
   return {
     name: "kernel mutant",
     setup(build) {
-      build.onLoad({ filter: /\/src\/dataplane\/kernel\/programs\.ts$/ }, async ({ path }) => {
+      build.onLoad({ filter: new RegExp(`/src/dataplane/kernel/${file}\\.ts$`) }, async ({ path }) => {
         const source = await Bun.file(path).text();
         const contents = source.replace(from, () => to);
         if (contents === source) throw new Error(`${path}: there is no ${from} to change`);
@@ -67,6 +92,16 @@ export function kernelMutant({ from, to }: Mutant): BunPlugin {
       });
     },
   };
+}
+
+const ROOT = join(import.meta.dir, "../..");
+
+/** Builds an executable of the firewall with a fault in it: in all of its threads, where a preload reaches only the first. */
+export async function buildWithFault(mutant: keyof typeof MUTANTS, outfile: string): Promise<void> {
+  const modules = ["src/main.ts", "src/dataplane/io/worker.ts", "src/linux/poll-thread.ts"];
+  const entrypoints = modules.map((path) => join(ROOT, path));
+  const plugins = [kernelMutant(MUTANTS[mutant])];
+  await Bun.build({ entrypoints, root: join(ROOT, "src"), minify: true, compile: { outfile }, plugins });
 }
 
 const { KERNEL_MUTANT: name } = process.env;

@@ -8,11 +8,10 @@ import { Machine } from "../../lab/machine.ts";
 import { Lab, type Namespace } from "../../lab/namespaces.ts";
 import { overlay } from "../../lab/overlay.ts";
 import { becomeClient, becomeInternet, configuration, SERVER, serveHttp } from "../../lab/places.ts";
-import { kernelMutant, MUTANTS } from "../support/kernel-mutants.ts";
+import { buildWithFault } from "../support/kernel-mutants.ts";
 
 setDefaultTimeout(240_000);
 
-const ROOT = join(import.meta.dir, "../..");
 const FILE_LENGTH = 5_000_000;
 /** MiB: the executable lies in memory, uncompressed. */
 const MEMORY = 768;
@@ -37,11 +36,7 @@ afterAll(async () => {
 /** @returns an executable of the firewall with the old trick in it */
 async function buildOldTrick(): Promise<Uint8Array> {
   const outfile = join(folder, "firebreak");
-  const entrypoints = ["src/main.ts", "src/dataplane/io/worker.ts", "src/linux/poll-thread.ts"].map((path) =>
-    join(ROOT, path),
-  );
-  const plugins = [kernelMutant(MUTANTS["old trick"])];
-  await Bun.build({ entrypoints, root: join(ROOT, "src"), minify: true, compile: { outfile }, plugins });
+  await buildWithFault("old trick", outfile);
   return readFileSync(outfile);
 }
 

@@ -1,8 +1,8 @@
 // The table of the kernel path: for packets of one side of a flow, what is to be done with them. It is memory that the kernel's
-// program reads while this thread writes, without a lock: every entry has a seal, so what is read half old and half new is no
+// program reads while this thread writes, without a lock: every entry has a writeChecksum, so what is read half old and half new is no
 // entry. Entries stand side by side by flow and side; an index by what packets carry has room for four at each of its places,
 // and an entry that finds no room there does not hold.
-import { ENTRY, hashKey, INDEX_WAYS, NUMBER_MASK, TAG_SHIFT } from "./programs.ts";
+import { ENTRY, hashKey, INDEX_WAYS, NUMBER_MASK, TAG_SHIFT } from "./layout.ts";
 
 /** Bytes from one entry to the next: two cache lines. */
 export const ENTRY_STRIDE = 128;

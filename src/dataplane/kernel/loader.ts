@@ -1,4 +1,4 @@
-// Loads what the kernel path consists of: the programs of kernel/programs.ts, and the maps that they share with the dataplane's
+// Loads what the kernel path consists of: the programs of kernel/filter.ts, and the maps that they share with the dataplane's
 // thread. Control does it, before that thread is there, and attaches the programs to interfaces (packet-sockets.ts).
 import { toArrayBuffer } from "bun:ffi";
 import { totalmem } from "node:os";
@@ -8,7 +8,9 @@ import { libc, mapFile, mapMemory, pointer, reserveAddresses } from "../../linux
 import type { SkbLayout } from "../../linux/skb-layout.ts";
 import { FLOW_WORDS } from "../tables/flow-records.ts";
 import { ENTRY_STRIDE, KernelEntries } from "./entries.ts";
-import { CONTROL, COUNTERS, forwarder, INDEX_STRIDE, type Maps, NOTE_LENGTH, socketFilter } from "./programs.ts";
+import { socketFilter } from "./filter.ts";
+import { forwarder } from "./forwarder.ts";
+import { CONTROL, COUNTERS, INDEX_STRIDE, type Maps, NOTE } from "./layout.ts";
 
 /** Of the machine's memory, what the maps may take. */
 const SHARE_OF_MEMORY = 1 / 128;
@@ -66,7 +68,7 @@ export function loadKernelPrograms(maxFlows: number, seed: number, layout: SkbLa
       flows: opening(
         createMap("flows", { type: ARRAY, key: 4, value: RECORD_LENGTH, entries: flows, flags: BPF_F_MMAPABLE }),
       ),
-      note: opening(createMap("note", { type: PERCPU_ARRAY, key: 4, value: NOTE_LENGTH, entries: 1 })),
+      note: opening(createMap("note", { type: PERCPU_ARRAY, key: 4, value: NOTE.LENGTH, entries: 1 })),
     };
     return {
       maps,

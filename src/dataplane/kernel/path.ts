@@ -1,5 +1,5 @@
 // Which flows take the kernel path: open ones are entered, in both directions, with the first of their frames that comes to
-// this thread, with all that the programs of kernel/programs.ts need to know. When anything that such an entry was made of
+// this thread, with all that the programs of kernel/filter.ts need to know. When anything that such an entry was made of
 // changes, none holds any more, at once, and flows are entered anew. The flows' records are the same memory for the programs as
 // for this thread: TCP's state and the deadline go on there, whoever handles a packet.
 import { toArrayBuffer } from "bun:ffi";
@@ -16,8 +16,8 @@ import { OURSELVES, PINNED, USABLE } from "../tables/neighbours.ts";
 import { SIDE_WORDS } from "../tables/tcp.ts";
 import { type Flow, type Iface, otherSide, type Side } from "../types.ts";
 import type { KernelEntries } from "./entries.ts";
+import { CONTROL, ENTRY, ENTRY_KEY, ENTRY_REWRITE, writeChecksum } from "./layout.ts";
 import { entriesOf, type KernelPrograms } from "./loader.ts";
-import { CONTROL, ENTRY, ENTRY_KEY, ENTRY_REWRITE, seal } from "./programs.ts";
 
 const SIDES: readonly Side[] = [0, 1];
 
@@ -163,7 +163,7 @@ export class KernelPath implements RouterKernelPath {
     writeMac(entry, ENTRY.PINNED_MAC, neighbours.head[neighbour], neighbours.tail[neighbour]);
     entry.setInt32(ENTRY.PINNED, isPinned ? 1 : 0, true);
     this.writeRewrite(flow, side, egress);
-    seal(entry);
+    writeChecksum(entry);
   }
 
   private writeRewrite(flow: Flow, side: Side, egress: Iface): void {

@@ -1,6 +1,13 @@
 import { expect, test } from "bun:test";
 import { ENTRY_STRIDE, KernelEntries } from "../../../src/dataplane/kernel/entries.ts";
-import { ENTRY, ENTRY_KEY, hashKey, INDEX_WAYS, NUMBER_MASK, seal } from "../../../src/dataplane/kernel/programs.ts";
+import {
+  ENTRY,
+  ENTRY_KEY,
+  hashKey,
+  INDEX_WAYS,
+  NUMBER_MASK,
+  writeChecksum,
+} from "../../../src/dataplane/kernel/layout.ts";
 
 const CAPACITY = 16;
 const PLACES = 8;
@@ -12,7 +19,7 @@ function entryOf(key: number, generation: number, timeout = 0): DataView {
   entry.setInt32(ENTRY.KEY + ENTRY_KEY.PORTS, key);
   entry.setInt32(ENTRY.GENERATION, generation, true);
   entry.setInt32(ENTRY.TIMEOUT, timeout, true);
-  seal(entry);
+  writeChecksum(entry);
   return entry;
 }
 

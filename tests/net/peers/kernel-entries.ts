@@ -2,7 +2,7 @@
 
 import { WORK } from "../../../lab/router-lab.ts";
 import { ENTRY_STRIDE } from "../../../src/dataplane/kernel/entries.ts";
-import { ENTRY, ENTRY_KEY, seal } from "../../../src/dataplane/kernel/programs.ts";
+import { ENTRY, ENTRY_KEY, writeChecksum } from "../../../src/dataplane/kernel/layout.ts";
 import { labWithFlow } from "../../support/kernel-lab.ts";
 
 const { lab, frame } = labWithFlow(process.argv.slice(2));
@@ -37,11 +37,11 @@ for (let at = 0; at < ENTRY.LENGTH; at++) {
 for (let at = 0; at < ENTRY_KEY.LENGTH; at++) {
   tryChange(`another flow's entry, byte ${at} of its key`, () => {
     entry.setUint8(ENTRY.KEY + at, entry.getUint8(ENTRY.KEY + at) ^ 1);
-    seal(entry);
+    writeChecksum(entry);
   });
 }
 tryChange("an entry of another generation", () => {
   entry.setInt32(ENTRY.GENERATION, entry.getInt32(ENTRY.GENERATION, true) - 1, true);
-  seal(entry);
+  writeChecksum(entry);
 });
 console.log(JSON.stringify({ changes, unnoticed }));

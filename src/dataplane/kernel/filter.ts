@@ -1,11 +1,6 @@
-// The kernel path's two programs, for the kernel's BPF machine. What fast-path.ts does for a frame that this program has been
-// handed, they do before it is: frames of open flows are neither copied here nor back, they only change hands in the kernel.
-//
-// The first is the filter of every packet socket. It makes all the checks of fast-path.ts. Whatever it does not like it lets
-// through to the socket, as it came. What it likes it keeps from the socket, and leaves a note for the second program, which
-// the kernel runs on the same frame next, on the same CPU: at ingress, before the frame would get to the kernel's own IP
-// stack. That one rewrites the frame and hands it to the other interface. Where there is no socket any more, there is no
-// note, and nothing is forwarded.
+// The kernel path's first program: the filter of every packet socket. It makes all the checks of fast-path.ts. Whatever it does not
+// like it lets through to the socket, as it came. What it likes it keeps from the socket, and leaves a note for the forwarder
+// (forwarder.ts), which the kernel runs on the same frame next, on the same CPU.
 import { Assembler, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10, type Register } from "../../linux/bpf-assembler.ts";
 import type { SkbLayout } from "../../linux/skb-layout.ts";
 import { ETHERNET, ETHERTYPE } from "../../wire/ethernet.ts";
@@ -15,190 +10,25 @@ import { UDP } from "../../wire/udp.ts";
 import { FLOW } from "../tables/flow-records.ts";
 import { SCALE_BITS, SCALE_SHIFT } from "../tables/flow-state.ts";
 import { ACKED, END, OVERREACH, SIDE_WORDS, WINDOWS } from "../tables/tcp.ts";
-
-/** Descriptors of the maps that the programs use. */
-export interface Maps {
-  /** One element, CONTROL, which this program writes. */
-  readonly control: number;
-  /** For packets of one side of a flow, ENTRY_KEY: what is to be done with them, ENTRY. See kernel/entries.ts. */
-  readonly entries: number;
-  /** By hash of the key: the numbers of some entries. How many places it has, a power of two; and the seed of that hash. */
-  readonly index: number;
-  readonly places: number;
-  readonly seed: number;
-  /** The flow table's first records. */
-  readonly flows: number;
-  /** For each CPU one element, NOTE. */
-  readonly note: number;
-}
-
-/** 32-bit numbers, as this machine has them. */
-export const CONTROL = {
-  /** Entries of other generations do not hold. */
-  GENERATION: 0,
-  /** Whole seconds of the dataplane's clock, up to one behind. */
-  SECOND: 4,
-  /** COUNTERS, for one CPU after the other: as many as there are CPUs do not get in each other's way. */
-  COUNTERS: 64,
-  LENGTH: 64 + 64 * 64,
-} as const;
-
-/** 64-bit numbers. */
-export const COUNTERS = {
-  FORWARDED: 0,
-  /** Frames that were dropped, since the kernel had no memory to rewrite them, or they were not those that the note is about. */
-  FAILED: 8,
-  /** From those of one CPU to those of the next; and how many there are. */
-  STRIDE: 64,
-  COUNT: 64,
-} as const;
-
-/** Addresses and ports in network order, then protocol | interface it comes in on << 8. */
-export const ENTRY_KEY = { SOURCE: 0, DESTINATION: 4, PORTS: 8, PLACE: 12, LENGTH: 16 } as const;
-
-/** How a packet is rewritten and where it goes; MAC addresses, addresses and ports as they will stand in it. */
-const REWRITE = {
-  /** The kernel's number of the interface. */
-  EGRESS: 0,
-  MACS: 4,
-  SOURCE: 16,
-  DESTINATION: 20,
-  PORTS: 24,
-  // What changes in the sum of 16-bit words, read as this machine reads them: of the addresses; of the ports; of addresses and TTL.
-  ADDRESS_DELTA: 28,
-  PORT_DELTA: 32,
-  HEADER_DELTA: 36,
-  LENGTH: 40,
-} as const;
-
-/** 32-bit numbers as this machine has them, where nothing else is said. */
-export const ENTRY = {
-  /** As in ENTRY_KEY. */
-  KEY: 0,
-  GENERATION: 16,
-  /** Number of the flow, and the side that its packets come from, times 8. */
-  FLOW: 20,
-  SIDE: 24,
-  /** Seconds that the flow lives on after such a packet, or 0: it does not keep it alive. */
-  TIMEOUT: 28,
-  /** What STATE must be in these bits. */
-  STATE_MASK: 32,
-  STATE: 36,
-  /** What the flow's record must say: another flow may have it by now. */
-  FLOW_SOURCE: 40,
-  FLOW_PORTS: 44,
-  FLOW_BACK_PORTS: 48,
-  /** Of the interface that it leaves by, in bytes. */
-  MTU: 52,
-  /** Our MAC address, in network order. */
-  OUR_MAC: 56,
-  /** The sender's, likewise, where no other is accepted; and whether that is so: 0 or 1. */
-  PINNED_MAC: 64,
-  PINNED: 72,
-  /** As in REWRITE. */
-  REWRITE: 76,
-  /** Of all before it, by `seal`. */
-  SEAL: 76 + REWRITE.LENGTH,
-  LENGTH: 80 + REWRITE.LENGTH,
-  /** Behind the entry, not sealed, of 64 bits: its frames that were lost. It is over, for its generation, when they are TOO_MANY. */
-  LOST: 80 + REWRITE.LENGTH,
-} as const;
-export const TOO_MANY = 4;
-export const ENTRY_REWRITE = Object.fromEntries(
-  Object.entries(REWRITE).map(([name, at]) => [name, ENTRY.REWRITE + at]),
-) as { readonly [name in keyof typeof REWRITE]: number };
-
-/**
- * An entry's place in the index, modulo its places. It mixes as MurmurHash3 does.
- * @param entry of which only the key is looked at
- */
-export function hashKey(seed: number, entry: DataView): number {
-  let h = seed ^ keyWord(entry, ENTRY_KEY.PLACE) ^ keyWord(entry, ENTRY_KEY.SOURCE);
-  h = Math.imul(h, MIX[0]);
-  h = Math.imul(h ^ (h >>> 15) ^ keyWord(entry, ENTRY_KEY.DESTINATION), MIX[1]);
-  h = Math.imul(h ^ (h >>> 13) ^ keyWord(entry, ENTRY_KEY.PORTS), MIX[2]);
-  h = Math.imul(h ^ (h >>> 16), MIX[3]);
-  return (h ^ (h >>> 15)) >>> 0;
-}
-
-/**
- * What stands in the index: 32-bit numbers, of an entry's number + 1, and above that the hash's highest bits, so that hardly
- * ever a wrong entry is looked at; 0: none.
- */
-export const INDEX_WAYS = 4;
-export const INDEX_STRIDE = 4 * INDEX_WAYS;
-export const TAG_SHIFT = 21;
-export const NUMBER_MASK = (1 << TAG_SHIFT) - 1;
-
-const keyWord = (entry: DataView, field: number): number => entry.getInt32(ENTRY.KEY + field, true);
-
-const MIX = [0xcc9e2d51, 0x1b873593, 0x85ebca6b, 0xc2b2ae35] as const;
-
-/**
- * Seals an entry. An entry's memory may become another's while a program reads it; so a program takes a copy, and the copy is
- * an entry only if its seal is right: four sums of every fourth number, mixed.
- */
-export function seal(entry: DataView): void {
-  sums.set(SEAL_BEGINNINGS);
-  for (let i = 0; i < ENTRY.SEAL / 4; i++)
-    sums[i & 3] = Math.imul(sums[i & 3], SEAL_FACTOR) + entry.getInt32(4 * i, true);
-  let sealed = sums[0];
-  for (let i = 1; i < sums.length; i++) sealed = (Math.imul(sealed, SEAL_FACTOR) + sums[i]) | 0;
-  entry.setInt32(ENTRY.SEAL, sealed, true);
-}
-
-const SEAL_BEGINNINGS = [1, 2, 3, 4];
-const sums = new Int32Array(SEAL_BEGINNINGS.length);
-const SEAL_FACTOR = 0x01000193;
-
-const NOTE = {
-  /** Whether the frame at hand is to be forwarded; how many bytes of it. */
-  IS_SET: 0,
-  FRAME_LENGTH: 4,
-  /** What is to be done with it. */
-  ENTRY: 8,
-  KEY: 8 + ENTRY.KEY,
-  REWRITE: 8 + ENTRY.REWRITE,
-  LENGTH: 8 + ENTRY.LENGTH,
-} as const;
-export const NOTE_LENGTH = NOTE.LENGTH;
-
-// linux/bpf.h: helpers by number, fields of struct __sk_buff.
-const HELPER = {
-  MAP_LOOKUP: 1,
-  GET_SMP_PROCESSOR_ID: 8,
-  L4_CSUM_REPLACE: 11,
-  REDIRECT: 23,
-  SKB_LOAD_BYTES: 26,
-  SKB_CHANGE_TAIL: 38,
-  SKB_PULL_DATA: 39,
-  PROBE_READ_KERNEL: 113,
-} as const;
-const BPF_F_PSEUDO_HDR = 0x10;
-const BPF_F_MARK_MANGLED_0 = 0x20;
-const SKB = { LENGTH: 0, VLAN_PRESENT: 20, IFINDEX: 40, DATA: 76, DATA_END: 80, GSO_SIZE: 176 } as const;
-
-// linux/pkt_cls.h
-const TC_ACT_UNSPEC = -1;
-const TC_ACT_SHOT = 2;
+import { fold, HELPER, IP, KEY_FIELDS, NOT_FOUND, SKB, TCP_LENGTH, TRANSPORT, UDP_LENGTH } from "./bpf-frame.ts";
+import {
+  CHECKSUM_BEGINNINGS,
+  CHECKSUM_FACTOR,
+  CONTROL,
+  ENTRY,
+  ENTRY_KEY,
+  INDEX_WAYS,
+  type Maps,
+  MIX,
+  NOTE,
+  NUMBER_MASK,
+  TAG_SHIFT,
+} from "./layout.ts";
 
 const CHECKSUM_PARTIAL = 3; // linux/skbuff.h: the checksum is left to the interface
 
-const NOT_FOUND = 0;
 const WHOLE_FRAME = -1;
 const NOTHING = 0;
-
-const IP = ETHERNET.HEADER_LENGTH;
-const TRANSPORT = IP + IPV4.HEADER_LENGTH;
-const UDP_LENGTH = TRANSPORT + UDP.HEADER_LENGTH;
-const TCP_LENGTH = TRANSPORT + TCP.HEADER_LENGTH;
-
-/** Where in a frame stands what is in an entry's key. */
-const KEY_FIELDS = [
-  [IP + IPV4.SOURCE, ENTRY_KEY.SOURCE],
-  [IP + IPV4.DESTINATION, ENTRY_KEY.DESTINATION],
-  [TRANSPORT, ENTRY_KEY.PORTS],
-] as const;
 
 /** A 16-bit constant of network order, as this machine reads it. */
 function wire16(value: number): number {
@@ -264,16 +94,6 @@ function checkHeader(a: Assembler): void {
   a.jumpIf32(R1, "!=", 0xffff, toSocket);
 }
 
-/** Folds a sum in R1, below 2^48, into 16 bits; uses R2. */
-function fold(a: Assembler): void {
-  for (const shift of [32, 16, 16, 16]) {
-    a.do("move", R2, R1).do("shiftRight", R2, shift);
-    if (shift === 32) a.do32("move", R1, R1);
-    else a.do("and", R1, 0xffff);
-    a.do("add", R1, R2);
-  }
-}
-
 /** UDP, whole, or a TCP segment that may be plain. @see TcpTracker.isPlain */
 function checkTransport(a: Assembler): void {
   const toSocket = "to the socket";
@@ -337,16 +157,16 @@ function findEntry(a: Assembler, maps: Maps): void {
   a.label("entry found").do("move", R9, R7).do("add", R9, NOTE.ENTRY);
 
   const sums = [R1, R2, R3, R4] as const;
-  for (const [i, sum] of sums.entries()) a.do("move", sum, SEAL_BEGINNINGS[i]);
-  for (let i = 0; i < ENTRY.SEAL / 4; i++) {
+  for (const [i, sum] of sums.entries()) a.do("move", sum, CHECKSUM_BEGINNINGS[i]);
+  for (let i = 0; i < ENTRY.CHECKSUM / 4; i++) {
     const sum = sums[i & 3];
     a.load(4, R5, R0, 4 * i)
       .store(4, R9, 4 * i, R5)
-      .do32("mul", sum, SEAL_FACTOR)
+      .do32("mul", sum, CHECKSUM_FACTOR)
       .do32("add", sum, R5);
   }
-  for (const sum of [R2, R3, R4]) a.do32("mul", R1, SEAL_FACTOR).do32("add", R1, sum);
-  a.load(4, R5, R0, ENTRY.SEAL).jumpIf32(R1, "!=", R5, toSocket);
+  for (const sum of [R2, R3, R4]) a.do32("mul", R1, CHECKSUM_FACTOR).do32("add", R1, sum);
+  a.load(4, R5, R0, ENTRY.CHECKSUM).jumpIf32(R1, "!=", R5, toSocket);
   jumpUnlessKey(a, R9, ENTRY.KEY, toSocket);
 
   a.loadMapValue(R1, maps.control, CONTROL.GENERATION).load(4, R1, R1, 0).load(4, R2, R9, ENTRY.GENERATION);
@@ -548,125 +368,4 @@ function refresh(a: Assembler, maps: Maps): void {
 function leaveNote(a: Assembler): void {
   a.load(4, R1, R10, TOTAL).do("add", R1, ETHERNET.HEADER_LENGTH).store(4, R7, NOTE.FRAME_LENGTH, R1);
   a.store(4, R7, NOTE.IS_SET, 1).do("move", R0, NOTHING).exit();
-}
-
-// The forwarder's stack.
-const NOTE_INDEX = -4;
-
-/** @returns the program at ingress: it forwards the frame that the note is about, and lets all others be */
-export function forwarder(maps: Maps): Uint8Array<ArrayBuffer> {
-  const a = new Assembler();
-  a.do("move", R6, R1);
-  a.store(4, R10, NOTE_INDEX, 0).do("move", R2, R10).do("add", R2, NOTE_INDEX).loadMap(R1, maps.note);
-  a.call(HELPER.MAP_LOOKUP).jumpIf(R0, "==", NOT_FOUND, "not ours").do("move", R7, R0);
-  a.load(4, R1, R7, NOTE.IS_SET).jumpIf32(R1, "==", 0, "not ours").store(4, R7, NOTE.IS_SET, 0);
-
-  // Padding stays behind.
-  a.load(4, R1, R6, SKB.LENGTH).load(4, R2, R7, NOTE.FRAME_LENGTH).jumpIf32(R1, "<", R2, "drop");
-  a.jumpIf32(R1, "==", R2, "trimmed");
-  a.do("move", R1, R6).do("move", R3, 0).call(HELPER.SKB_CHANGE_TAIL).jumpIf(R0, "!=", 0, "drop").label("trimmed");
-
-  // The headers are to be where they can be written to; mostly they are.
-  a.load(4, R8, R6, SKB.DATA).load(4, R1, R6, SKB.DATA_END).do("move", R2, R8).do("add", R2, TCP_LENGTH);
-  a.jumpIf(R2, "<=", R1, "pulled");
-  a.load(4, R2, R7, NOTE.FRAME_LENGTH).jumpIf32(R2, "<=", TCP_LENGTH, "pull").do("move", R2, TCP_LENGTH).label("pull");
-  a.do("move", R1, R6).call(HELPER.SKB_PULL_DATA).jumpIf(R0, "!=", 0, "drop").label("pulled");
-  loadFrame(a, UDP_LENGTH);
-  checkNote(a);
-  a.load(1, R1, R8, IP + IPV4.PROTOCOL).jumpIf32(R1, "==", PROTOCOL.TCP, "tcp");
-  rewriteChecksum(a, TRANSPORT + UDP.CHECKSUM, BPF_F_MARK_MANGLED_0);
-  a.label("tcp");
-  rewriteChecksum(a, TRANSPORT + TCP.CHECKSUM, 0);
-
-  a.label("rewrite");
-  loadFrame(a, UDP_LENGTH);
-  for (let i = 0; i < 12; i += 4) a.load(4, R1, R7, NOTE.REWRITE + REWRITE.MACS + i).store(4, R8, i, R1);
-  const copies = [
-    [REWRITE.SOURCE, IP + IPV4.SOURCE],
-    [REWRITE.DESTINATION, IP + IPV4.DESTINATION],
-    [REWRITE.PORTS, TRANSPORT],
-  ] as const;
-  for (const [from, to] of copies) a.load(4, R1, R7, NOTE.REWRITE + from).store(4, R8, to, R1);
-  a.load(1, R1, R8, IP + IPV4.TTL)
-    .do("sub", R1, 1)
-    .store(1, R8, IP + IPV4.TTL, R1);
-  a.load(2, R1, R8, IP + IPV4.CHECKSUM).do("xor", R1, 0xffff);
-  a.load(4, R2, R7, NOTE.REWRITE + REWRITE.HEADER_DELTA).do("add", R1, R2);
-  fold(a);
-  a.do("xor", R1, 0xffff).store(2, R8, IP + IPV4.CHECKSUM, R1);
-
-  count(a, maps, COUNTERS.FORWARDED);
-  a.load(4, R1, R7, NOTE.REWRITE + REWRITE.EGRESS)
-    .do("move", R2, 0)
-    .call(HELPER.REDIRECT)
-    .exit();
-  drop(a, maps);
-  a.label("not ours").do("move", R0, TC_ACT_UNSPEC).exit();
-  return a.assemble();
-}
-
-/** The note is about this frame: nothing else that sees frames between the two programs has let another one take its place. */
-function checkNote(a: Assembler): void {
-  for (const [from, to] of KEY_FIELDS) {
-    a.load(4, R1, R8, from)
-      .load(4, R2, R7, NOTE.KEY + to)
-      .jumpIf32(R1, "!=", R2, "drop");
-  }
-  a.load(4, R1, R6, SKB.IFINDEX)
-    .do32("shiftLeft", R1, 8)
-    .load(1, R2, R8, IP + IPV4.PROTOCOL)
-    .do("or", R1, R2);
-  a.load(4, R2, R7, NOTE.KEY + ENTRY_KEY.PLACE).jumpIf32(R1, "!=", R2, "drop");
-}
-
-/** Counts the frame as lost, for all and for its entry: after TOO_MANY the entry does not hold, and the socket gets its frames. */
-function drop(a: Assembler, maps: Maps): void {
-  a.label("drop");
-  count(a, maps, COUNTERS.FAILED);
-  a.load(4, R1, R7, NOTE.ENTRY + ENTRY.FLOW)
-    .do("shiftLeft", R1, 1)
-    .load(4, R2, R7, NOTE.ENTRY + ENTRY.SIDE)
-    .jumpIf32(R2, "==", 0, "of its entry")
-    .do("add", R1, 1)
-    .label("of its entry");
-  a.store(4, R10, NOTE_INDEX, R1).do("move", R2, R10).do("add", R2, NOTE_INDEX).loadMap(R1, maps.entries);
-  a.call(HELPER.MAP_LOOKUP).jumpIf(R0, "==", NOT_FOUND, "dropped");
-  a.do("move", R1, 1).addInMemory(R0, ENTRY.LOST, R1);
-  a.load(8, R1, R0, ENTRY.LOST).jumpIf(R1, "<", TOO_MANY, "dropped").store(4, R0, ENTRY.GENERATION, 0);
-  a.label("dropped").do("move", R0, TC_ACT_SHOT).exit();
-}
-
-function count(a: Assembler, maps: Maps, counter: number): void {
-  a.call(HELPER.GET_SMP_PROCESSOR_ID)
-    .do("and", R0, COUNTERS.COUNT - 1)
-    .do("mul", R0, COUNTERS.STRIDE);
-  a.loadMapValue(R1, maps.control, CONTROL.COUNTERS + counter)
-    .do("add", R1, R0)
-    .do("move", R2, 1);
-  a.addInMemory(R1, 0, R2);
-}
-
-/** The frame's first bytes in R8: after each helper anew. */
-function loadFrame(a: Assembler, length: number): void {
-  a.load(4, R8, R6, SKB.DATA).load(4, R1, R6, SKB.DATA_END).do("move", R2, R8).do("add", R2, length);
-  a.jumpIf(R2, ">", R1, "drop");
-}
-
-/**
- * The transport's checksum. Its sender may have left it to the interface: then only the sum of the pseudo-header is there, and
- * the helper changes that by what is in the pseudo-header, and leaves all else be.
- * @param flags of UDP, where 0 says that there is none (RFC 768): that stays, and none comes out as 0
- */
-function rewriteChecksum(a: Assembler, field: number, flags: number): void {
-  a.load(4, R4, R7, NOTE.REWRITE + REWRITE.ADDRESS_DELTA);
-  replace(a, field, BPF_F_PSEUDO_HDR | flags);
-  a.load(4, R4, R7, NOTE.REWRITE + REWRITE.PORT_DELTA);
-  replace(a, field, flags);
-  a.jump("rewrite");
-}
-
-/** Changes a checksum by a delta in R4. */
-function replace(a: Assembler, field: number, flags: number): void {
-  a.do("move", R1, R6).do("move", R2, field).do("move", R3, 0).do("move", R5, flags).call(HELPER.L4_CSUM_REPLACE);
-  a.jumpIf(R0, "!=", 0, "drop");
 }

@@ -1,0 +1,137 @@
+// The kernel path's second program, at ingress, before a frame would get to the kernel's own IP stack: it rewrites the frame that the
+// filter (filter.ts) has left a note about, and hands it to the other interface. Where there is no socket any more there is no
+// note, and nothing is forwarded.
+import { Assembler, R0, R1, R2, R3, R4, R5, R6, R7, R8, R10 } from "../../linux/bpf-assembler.ts";
+import { IPV4, PROTOCOL } from "../../wire/ipv4.ts";
+import { TCP } from "../../wire/tcp.ts";
+import { UDP } from "../../wire/udp.ts";
+import { fold, HELPER, IP, KEY_FIELDS, NOT_FOUND, SKB, TCP_LENGTH, TRANSPORT, UDP_LENGTH } from "./bpf-frame.ts";
+import { CONTROL, COUNTERS, ENTRY, ENTRY_KEY, type Maps, NOTE, REWRITE, TOO_MANY } from "./layout.ts";
+
+const BPF_F_PSEUDO_HDR = 0x10;
+const BPF_F_MARK_MANGLED_0 = 0x20;
+
+// linux/pkt_cls.h
+const TC_ACT_UNSPEC = -1;
+const TC_ACT_SHOT = 2;
+
+// The forwarder's stack.
+const NOTE_INDEX = -4;
+
+/** @returns the program at ingress: it forwards the frame that the note is about, and lets all others be */
+export function forwarder(maps: Maps): Uint8Array<ArrayBuffer> {
+  const a = new Assembler();
+  a.do("move", R6, R1);
+  a.store(4, R10, NOTE_INDEX, 0).do("move", R2, R10).do("add", R2, NOTE_INDEX).loadMap(R1, maps.note);
+  a.call(HELPER.MAP_LOOKUP).jumpIf(R0, "==", NOT_FOUND, "not ours").do("move", R7, R0);
+  a.load(4, R1, R7, NOTE.IS_SET).jumpIf32(R1, "==", 0, "not ours").store(4, R7, NOTE.IS_SET, 0);
+
+  // Padding stays behind.
+  a.load(4, R1, R6, SKB.LENGTH).load(4, R2, R7, NOTE.FRAME_LENGTH).jumpIf32(R1, "<", R2, "drop");
+  a.jumpIf32(R1, "==", R2, "trimmed");
+  a.do("move", R1, R6).do("move", R3, 0).call(HELPER.SKB_CHANGE_TAIL).jumpIf(R0, "!=", 0, "drop").label("trimmed");
+
+  // The headers are to be where they can be written to; mostly they are.
+  a.load(4, R8, R6, SKB.DATA).load(4, R1, R6, SKB.DATA_END).do("move", R2, R8).do("add", R2, TCP_LENGTH);
+  a.jumpIf(R2, "<=", R1, "pulled");
+  a.load(4, R2, R7, NOTE.FRAME_LENGTH).jumpIf32(R2, "<=", TCP_LENGTH, "pull").do("move", R2, TCP_LENGTH).label("pull");
+  a.do("move", R1, R6).call(HELPER.SKB_PULL_DATA).jumpIf(R0, "!=", 0, "drop").label("pulled");
+  loadFrame(a, UDP_LENGTH);
+  checkNote(a);
+  a.load(1, R1, R8, IP + IPV4.PROTOCOL).jumpIf32(R1, "==", PROTOCOL.TCP, "tcp");
+  rewriteChecksum(a, TRANSPORT + UDP.CHECKSUM, BPF_F_MARK_MANGLED_0);
+  a.label("tcp");
+  rewriteChecksum(a, TRANSPORT + TCP.CHECKSUM, 0);
+
+  a.label("rewrite");
+  loadFrame(a, UDP_LENGTH);
+  for (let i = 0; i < 12; i += 4) a.load(4, R1, R7, NOTE.REWRITE + REWRITE.MACS + i).store(4, R8, i, R1);
+  const copies = [
+    [REWRITE.SOURCE, IP + IPV4.SOURCE],
+    [REWRITE.DESTINATION, IP + IPV4.DESTINATION],
+    [REWRITE.PORTS, TRANSPORT],
+  ] as const;
+  for (const [from, to] of copies) a.load(4, R1, R7, NOTE.REWRITE + from).store(4, R8, to, R1);
+  a.load(1, R1, R8, IP + IPV4.TTL)
+    .do("sub", R1, 1)
+    .store(1, R8, IP + IPV4.TTL, R1);
+  a.load(2, R1, R8, IP + IPV4.CHECKSUM).do("xor", R1, 0xffff);
+  a.load(4, R2, R7, NOTE.REWRITE + REWRITE.HEADER_DELTA).do("add", R1, R2);
+  fold(a);
+  a.do("xor", R1, 0xffff).store(2, R8, IP + IPV4.CHECKSUM, R1);
+
+  count(a, maps, COUNTERS.FORWARDED);
+  a.load(4, R1, R7, NOTE.REWRITE + REWRITE.EGRESS)
+    .do("move", R2, 0)
+    .call(HELPER.REDIRECT)
+    .exit();
+  drop(a, maps);
+  a.label("not ours").do("move", R0, TC_ACT_UNSPEC).exit();
+  return a.assemble();
+}
+
+/** The note is about this frame: nothing else that sees frames between the two programs has let another one take its place. */
+function checkNote(a: Assembler): void {
+  for (const [from, to] of KEY_FIELDS) {
+    a.load(4, R1, R8, from)
+      .load(4, R2, R7, NOTE.KEY + to)
+      .jumpIf32(R1, "!=", R2, "drop");
+  }
+  a.load(4, R1, R6, SKB.IFINDEX)
+    .do32("shiftLeft", R1, 8)
+    .load(1, R2, R8, IP + IPV4.PROTOCOL)
+    .do("or", R1, R2);
+  a.load(4, R2, R7, NOTE.KEY + ENTRY_KEY.PLACE).jumpIf32(R1, "!=", R2, "drop");
+}
+
+/** Counts the frame as lost, for all and for its entry: after TOO_MANY the entry does not hold, and the socket gets its frames. */
+function drop(a: Assembler, maps: Maps): void {
+  a.label("drop");
+  count(a, maps, COUNTERS.FAILED);
+  a.load(4, R1, R7, NOTE.ENTRY + ENTRY.FLOW)
+    .do("shiftLeft", R1, 1)
+    .load(4, R2, R7, NOTE.ENTRY + ENTRY.SIDE)
+    .jumpIf32(R2, "==", 0, "of its entry")
+    .do("add", R1, 1)
+    .label("of its entry");
+  a.store(4, R10, NOTE_INDEX, R1).do("move", R2, R10).do("add", R2, NOTE_INDEX).loadMap(R1, maps.entries);
+  a.call(HELPER.MAP_LOOKUP).jumpIf(R0, "==", NOT_FOUND, "dropped");
+  a.do("move", R1, 1).addInMemory(R0, ENTRY.LOST, R1);
+  a.load(8, R1, R0, ENTRY.LOST).jumpIf(R1, "<", TOO_MANY, "dropped").store(4, R0, ENTRY.GENERATION, 0);
+  a.label("dropped").do("move", R0, TC_ACT_SHOT).exit();
+}
+
+function count(a: Assembler, maps: Maps, counter: number): void {
+  a.call(HELPER.GET_SMP_PROCESSOR_ID)
+    .do("and", R0, COUNTERS.COUNT - 1)
+    .do("mul", R0, COUNTERS.STRIDE);
+  a.loadMapValue(R1, maps.control, CONTROL.COUNTERS + counter)
+    .do("add", R1, R0)
+    .do("move", R2, 1);
+  a.addInMemory(R1, 0, R2);
+}
+
+/** The frame's first bytes in R8: after each helper anew. */
+function loadFrame(a: Assembler, length: number): void {
+  a.load(4, R8, R6, SKB.DATA).load(4, R1, R6, SKB.DATA_END).do("move", R2, R8).do("add", R2, length);
+  a.jumpIf(R2, ">", R1, "drop");
+}
+
+/**
+ * The transport's checksum. Its sender may have left it to the interface: then only the sum of the pseudo-header is there, and
+ * the helper changes that by what is in the pseudo-header, and leaves all else be.
+ * @param flags of UDP, where 0 says that there is none (RFC 768): that stays, and none comes out as 0
+ */
+function rewriteChecksum(a: Assembler, field: number, flags: number): void {
+  a.load(4, R4, R7, NOTE.REWRITE + REWRITE.ADDRESS_DELTA);
+  replace(a, field, BPF_F_PSEUDO_HDR | flags);
+  a.load(4, R4, R7, NOTE.REWRITE + REWRITE.PORT_DELTA);
+  replace(a, field, flags);
+  a.jump("rewrite");
+}
+
+/** Changes a checksum by a delta in R4. */
+function replace(a: Assembler, field: number, flags: number): void {
+  a.do("move", R1, R6).do("move", R2, field).do("move", R3, 0).do("move", R5, flags).call(HELPER.L4_CSUM_REPLACE);
+  a.jumpIf(R0, "!=", 0, "drop");
+}

@@ -1,0 +1,147 @@
+// What the dataplane's thread and the kernel path's programs share: maps, and what is where in their memory. Both sides take it from
+// here alone. Numbers are of 32 bits in this machine's order, where nothing else is said.
+/** Descriptors of the maps that the programs use. */
+export interface Maps {
+  /** One element, CONTROL, which this program writes. */
+  readonly control: number;
+  /** For packets of one side of a flow, ENTRY_KEY: what is to be done with them, ENTRY. See kernel/entries.ts. */
+  readonly entries: number;
+  /** By hash of the key: the numbers of some entries. How many places it has, a power of two; and the seed of that hash. */
+  readonly index: number;
+  readonly places: number;
+  readonly seed: number;
+  /** The flow table's first records. */
+  readonly flows: number;
+  /** For each CPU one element, NOTE. */
+  readonly note: number;
+}
+
+/** 32-bit numbers, as this machine has them. */
+export const CONTROL = {
+  /** Entries of other generations do not hold. */
+  GENERATION: 0,
+  /** Whole seconds of the dataplane's clock, up to one behind. */
+  SECOND: 4,
+  /** COUNTERS, for one CPU after the other: as many as there are CPUs do not get in each other's way. */
+  COUNTERS: 64,
+  LENGTH: 64 + 64 * 64,
+} as const;
+
+/** 64-bit numbers. */
+export const COUNTERS = {
+  FORWARDED: 0,
+  /** Frames that were dropped, since the kernel had no memory to rewrite them, or they were not those that the note is about. */
+  FAILED: 8,
+  /** From those of one CPU to those of the next; and how many there are. */
+  STRIDE: 64,
+  COUNT: 64,
+} as const;
+
+/** Addresses and ports in network order, then protocol | interface it comes in on << 8. */
+export const ENTRY_KEY = { SOURCE: 0, DESTINATION: 4, PORTS: 8, PLACE: 12, LENGTH: 16 } as const;
+
+/** How a packet is rewritten and where it goes; MAC addresses, addresses and ports as they will stand in it. */
+export const REWRITE = {
+  /** The kernel's number of the interface. */
+  EGRESS: 0,
+  MACS: 4,
+  SOURCE: 16,
+  DESTINATION: 20,
+  PORTS: 24,
+  // What changes in the sum of 16-bit words, read as this machine reads them: of the addresses; of the ports; of addresses and TTL.
+  ADDRESS_DELTA: 28,
+  PORT_DELTA: 32,
+  HEADER_DELTA: 36,
+  LENGTH: 40,
+} as const;
+
+/** 32-bit numbers as this machine has them, where nothing else is said. */
+export const ENTRY = {
+  /** As in ENTRY_KEY. */
+  KEY: 0,
+  GENERATION: 16,
+  /** Number of the flow, and the side that its packets come from, times 8. */
+  FLOW: 20,
+  SIDE: 24,
+  /** Seconds that the flow lives on after such a packet, or 0: it does not keep it alive. */
+  TIMEOUT: 28,
+  /** What STATE must be in these bits. */
+  STATE_MASK: 32,
+  STATE: 36,
+  /** What the flow's record must say: another flow may have it by now. */
+  FLOW_SOURCE: 40,
+  FLOW_PORTS: 44,
+  FLOW_BACK_PORTS: 48,
+  /** Of the interface that it leaves by, in bytes. */
+  MTU: 52,
+  /** Our MAC address, in network order. */
+  OUR_MAC: 56,
+  /** The sender's, likewise, where no other is accepted; and whether that is so: 0 or 1. */
+  PINNED_MAC: 64,
+  PINNED: 72,
+  /** As in REWRITE. */
+  REWRITE: 76,
+  /** Of all before it, by `writeChecksum`. */
+  CHECKSUM: 76 + REWRITE.LENGTH,
+  LENGTH: 80 + REWRITE.LENGTH,
+  /** Behind the entry, not part of its checksum, of 64 bits: its frames that were lost. It is over, for its generation, when they are TOO_MANY. */
+  LOST: 80 + REWRITE.LENGTH,
+} as const;
+export const TOO_MANY = 4;
+export const ENTRY_REWRITE = Object.fromEntries(
+  Object.entries(REWRITE).map(([name, at]) => [name, ENTRY.REWRITE + at]),
+) as { readonly [name in keyof typeof REWRITE]: number };
+
+/**
+ * An entry's place in the index, modulo its places. It mixes as MurmurHash3 does.
+ * @param entry of which only the key is looked at
+ */
+export function hashKey(seed: number, entry: DataView): number {
+  let h = seed ^ keyWord(entry, ENTRY_KEY.PLACE) ^ keyWord(entry, ENTRY_KEY.SOURCE);
+  h = Math.imul(h, MIX[0]);
+  h = Math.imul(h ^ (h >>> 15) ^ keyWord(entry, ENTRY_KEY.DESTINATION), MIX[1]);
+  h = Math.imul(h ^ (h >>> 13) ^ keyWord(entry, ENTRY_KEY.PORTS), MIX[2]);
+  h = Math.imul(h ^ (h >>> 16), MIX[3]);
+  return (h ^ (h >>> 15)) >>> 0;
+}
+
+/**
+ * What stands in the index: 32-bit numbers, of an entry's number + 1, and above that the hash's highest bits, so that hardly
+ * ever a wrong entry is looked at; 0: none.
+ */
+export const INDEX_WAYS = 4;
+export const INDEX_STRIDE = 4 * INDEX_WAYS;
+export const TAG_SHIFT = 21;
+export const NUMBER_MASK = (1 << TAG_SHIFT) - 1;
+
+const keyWord = (entry: DataView, field: number): number => entry.getInt32(ENTRY.KEY + field, true);
+
+export const MIX = [0xcc9e2d51, 0x1b873593, 0x85ebca6b, 0xc2b2ae35] as const;
+
+/**
+ * Writes an entry's checksum: four sums of every fourth number, mixed. An entry's memory may become another's while a program reads
+ * it. So a program takes a copy, and the copy is an entry only if its checksum is right.
+ */
+export function writeChecksum(entry: DataView): void {
+  sums.set(CHECKSUM_BEGINNINGS);
+  for (let i = 0; i < ENTRY.CHECKSUM / 4; i++)
+    sums[i & 3] = Math.imul(sums[i & 3], CHECKSUM_FACTOR) + entry.getInt32(4 * i, true);
+  let checksum = sums[0];
+  for (let i = 1; i < sums.length; i++) checksum = (Math.imul(checksum, CHECKSUM_FACTOR) + sums[i]) | 0;
+  entry.setInt32(ENTRY.CHECKSUM, checksum, true);
+}
+
+export const CHECKSUM_BEGINNINGS = [1, 2, 3, 4];
+const sums = new Int32Array(CHECKSUM_BEGINNINGS.length);
+export const CHECKSUM_FACTOR = 0x01000193;
+
+export const NOTE = {
+  /** Whether the frame at hand is to be forwarded; how many bytes of it. */
+  IS_SET: 0,
+  FRAME_LENGTH: 4,
+  /** What is to be done with it. */
+  ENTRY: 8,
+  KEY: 8 + ENTRY.KEY,
+  REWRITE: 8 + ENTRY.REWRITE,
+  LENGTH: 8 + ENTRY.LENGTH,
+} as const;
