@@ -27,6 +27,8 @@ const ROOMS = [
   "src/dataplane",
   "src/dataplane/rules",
   "src/base",
+  "src/linux/net",
+  "src/linux/bpf",
   "src/linux",
   "src/wire",
 ];

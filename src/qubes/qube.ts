@@ -7,7 +7,7 @@ import type { Config } from "../config/config.ts";
 import type { QubeOptions } from "../config/qubes.ts";
 import { Firewall } from "../control/firewall.ts";
 import { stopAsked } from "../control/signals.ts";
-import { listDevices } from "../linux/interfaces.ts";
+import { listDevices } from "../linux/net/interfaces.ts";
 import { Xen } from "../xen/xen.ts";
 import type { XenStore } from "../xen/xenstore.ts";
 import { CommittedRules, type Database } from "./client-rules.ts";

@@ -1,8 +1,8 @@
 // The kernel path's first program: the filter of every packet socket. It makes all the checks of fast-path.ts. Whatever it does not
 // like it lets through to the socket, as it came. What it likes it keeps from the socket, and leaves a note for the forwarder
 // (forwarder.ts), which the kernel runs on the same frame next, on the same CPU.
-import { Assembler, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10, type Register } from "../../linux/bpf-assembler.ts";
-import type { SkbLayout } from "../../linux/skb-layout.ts";
+import { Assembler, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10, type Register } from "../../linux/bpf/assembler.ts";
+import type { SkbLayout } from "../../linux/bpf/skb-layout.ts";
 import { ETHERNET, ETHERTYPE } from "../../wire/ethernet.ts";
 import { FRAGMENT_OFFSET, IPV4, MORE_FRAGMENTS, PROTOCOL } from "../../wire/ipv4.ts";
 import { ACK, FIN, RST, SYN, TCP } from "../../wire/tcp.ts";
