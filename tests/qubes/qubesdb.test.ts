@@ -207,7 +207,7 @@ test("a large database comes whole", async () => {
   expect(db.below("/").length).toBe(301);
 });
 
-test("a peer that is no QubesDB is left, and tried again", async () => {
+test("a peer that is no QubesDB is left, even before its stream was given, and tried again", async () => {
   const events: string[] = [];
   const opened: StreamHandler[] = [];
   const closed: number[] = [];
