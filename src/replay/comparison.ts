@@ -1,0 +1,210 @@
+// What a capture's router sent, held against what we would have sent: IPv4 packets only, matched by what a correct router can't
+// choose. Left out are MAC addresses, the IP identification and checksums; of what leaves by the uplink's address, its port or
+// ICMP identifier; of ICMP errors, all but who tells whom what about which packet. Only the first bytes are looked at, so that
+// captures with different snapshot lengths compare. A packet without its like after some seconds is a difference.
+import { formatAddress } from "../base/address.ts";
+import type { Settings } from "../dataplane/settings.ts";
+import { ETHERNET, ETHERTYPE } from "../wire/ethernet.ts";
+import { ICMP, ICMP_TYPE } from "../wire/icmp.ts";
+import { FRAGMENT_OFFSET, IPV4, PROTOCOL } from "../wire/ipv4.ts";
+import { TCP } from "../wire/tcp.ts";
+import { UDP } from "../wire/udp.ts";
+
+/** Bytes of a frame that are looked at. */
+const LOOKED_AT = 96;
+const PATIENCE_SECONDS = 5;
+/** Packets that wait for their like, at most; then the oldest is a difference before its time. */
+const MOST_WAITING = 1 << 16;
+/** Differences that are told one by one. */
+const MOST_TOLD = 10;
+const IP = ETHERNET.HEADER_LENGTH;
+const ICMP_QUERIES: readonly number[] = [ICMP_TYPE.ECHO, ICMP_TYPE.ECHO_REPLY];
+
+const OURS = -1;
+const THEIRS = 1;
+
+interface Waiting {
+  readonly key: number;
+  readonly by: typeof OURS | typeof THEIRS;
+  readonly seconds: number;
+  readonly iface: number;
+  readonly text: string;
+}
+
+export class Comparison {
+  private readonly uplink: number;
+  private readonly uplinkAddress: number;
+  private readonly names: readonly string[];
+  /** Packets that have not had their like, by key: how many of the router (above 0) or of ours (below 0). */
+  private readonly open = new Map<number, number>();
+  private waiting: Waiting[] = [];
+  /** Those before it have been looked at. */
+  private oldest = 0;
+  private same = 0;
+  private readonly only = { [OURS]: 0, [THEIRS]: 0 };
+  private readonly told: string[] = [];
+  private first = 0;
+  private second = 0;
+
+  constructor({ uplink, interfaces }: Settings) {
+    this.uplink = uplink.iface;
+    this.uplinkAddress = uplink.address | 0;
+    this.names = interfaces.map(({ name }) => name);
+  }
+
+  /** We sent a frame. @param captured bytes of it that come from a capture */
+  ours(iface: number, seconds: number, nanoseconds: number, bytes: Buffer, at: number, captured: number): void {
+    this.note(OURS, iface, seconds, nanoseconds, bytes, at, captured, 0);
+  }
+
+  /** The capture's router sent a frame. @returns whether we have sent its like already */
+  theirs(
+    iface: number,
+    seconds: number,
+    nanoseconds: number,
+    bytes: Buffer,
+    at: number,
+    captured: number,
+    number: number,
+  ): boolean {
+    return this.note(THEIRS, iface, seconds, nanoseconds, bytes, at, captured, number);
+  }
+
+  /** @returns how it came out, when all is over: a line, and one for each of the first differences */
+  lines(): string[] {
+    this.giveUp(Number.POSITIVE_INFINITY, 0);
+    const { same, only, told } = this;
+    const more = only[OURS] + only[THEIRS] - told.length;
+    const sum = `compared: ${same} packets the same, ${only[THEIRS]} only by the router, ${only[OURS]} only by us`;
+    return [sum, ...told, ...(more > 0 ? [`  and ${more} more`] : [])];
+  }
+
+  private note(
+    by: typeof OURS | typeof THEIRS,
+    iface: number,
+    seconds: number,
+    nanoseconds: number,
+    bytes: Buffer,
+    at: number,
+    captured: number,
+    number: number,
+  ): boolean {
+    if (captured < IP + IPV4.HEADER_LENGTH || bytes.readUInt16BE(at + ETHERNET.TYPE) !== ETHERTYPE.IPV4) return false;
+    const key = this.keyOf(iface, bytes, at, Math.min(captured, LOOKED_AT));
+    const open = this.open.get(key) ?? 0;
+    if (open + by === 0) this.open.delete(key);
+    else this.open.set(key, open + by);
+    if (open * by < 0) {
+      this.same++;
+      return true;
+    }
+    const place = number === 0 ? "" : ` #${number}`;
+    const moment = `${seconds}.${String(nanoseconds).padStart(9, "0")}`;
+    this.waiting.push({
+      key,
+      by,
+      seconds,
+      iface,
+      text: `${this.names[iface]}${place} at ${moment}: ${packet(bytes, at)}`,
+    });
+    this.giveUp(seconds - PATIENCE_SECONDS, MOST_WAITING);
+    return false;
+  }
+
+  /** Makes differences of those that have waited since before a moment, and of the oldest where more than `most` wait. */
+  private giveUp(before: number, most: number): void {
+    while (this.oldest < this.waiting.length) {
+      const { key, by, seconds, text } = this.waiting[this.oldest];
+      if (seconds >= before && this.waiting.length - this.oldest <= most) break;
+      this.oldest++;
+      const open = this.open.get(key) ?? 0;
+      if (open * by <= 0) continue; // it has had its like
+      if (open === by) this.open.delete(key);
+      else this.open.set(key, open - by);
+      this.only[by]++;
+      if (this.told.length < MOST_TOLD) this.told.push(`  only by ${by === OURS ? "us" : "the router"}: ${text}`);
+    }
+    if (this.oldest < MOST_WAITING) return;
+    this.waiting = this.waiting.slice(this.oldest);
+    this.oldest = 0;
+  }
+
+  /** @returns a number of 53 bits that packets which are the same have in common */
+  private keyOf(iface: number, bytes: Buffer, at: number, length: number): number {
+    this.first = iface + 1;
+    this.second = 0x9e3779b9;
+    const transport = IP + headerOf(bytes, at);
+    const protocol = bytes[at + IP + IPV4.PROTOCOL];
+    const isError = protocol === PROTOCOL.ICMP && length > transport && !ICMP_QUERIES.includes(bytes[at + transport]);
+    this.mix(bytes, at + IP + IPV4.SOURCE, at + IP + IPV4.SOURCE + 8);
+    this.mixByte(protocol);
+    if (isError) {
+      this.mix(bytes, at + transport + ICMP.TYPE, at + transport + ICMP.CODE + 1);
+      const quoted = transport + ICMP.HEADER_LENGTH;
+      // Of the quoted packet, the end that is translated is left out.
+      const end = iface === this.uplink ? IPV4.SOURCE : IPV4.DESTINATION;
+      if (length >= quoted + IPV4.HEADER_LENGTH) this.mix(bytes, at + quoted + end, at + quoted + end + 4);
+    } else {
+      this.mixHeader(bytes, at);
+      this.mixContent(iface, protocol, bytes, at, transport, length);
+    }
+    return (this.first >>> 0) * 0x200000 + (this.second >>> 11);
+  }
+
+  /** Type of service, length, fragment word, TTL. */
+  private mixHeader(bytes: Buffer, at: number): void {
+    this.mix(bytes, at + IP + 1, at + IP + IPV4.TOTAL_LENGTH + 2);
+    this.mix(bytes, at + IP + IPV4.FRAGMENT, at + IP + IPV4.TTL + 1);
+  }
+
+  private mixContent(
+    iface: number,
+    protocol: number,
+    bytes: Buffer,
+    at: number,
+    transport: number,
+    length: number,
+  ): void {
+    const isFirst = (bytes.readUInt16BE(at + IP + IPV4.FRAGMENT) & FRAGMENT_OFFSET) === 0;
+    const isMapped = iface === this.uplink && bytes.readInt32BE(at + IP + IPV4.SOURCE) === this.uplinkAddress;
+    for (let i = transport; i < length; i++) {
+      if (isFirst && isChosen(protocol, i - transport, isMapped)) continue;
+      this.mixByte(bytes[at + i]);
+    }
+  }
+
+  private mix(bytes: Buffer, from: number, to: number): void {
+    for (let i = from; i < to; i++) this.mixByte(bytes[i]);
+  }
+
+  private mixByte(byte: number): void {
+    this.first = Math.imul(this.first ^ byte, 0x01000193);
+    this.second = Math.imul(this.second ^ byte, 0x5bd1e995) ^ (this.second >>> 15);
+  }
+}
+
+/** @param offset in the transport header @returns whether a router may choose what is there, or has to compute it */
+function isChosen(protocol: number, offset: number, isMapped: boolean): boolean {
+  switch (protocol) {
+    case PROTOCOL.TCP:
+      return (isMapped && offset < 2) || offset === TCP.CHECKSUM || offset === TCP.CHECKSUM + 1;
+    case PROTOCOL.UDP:
+      return (isMapped && offset < 2) || offset === UDP.CHECKSUM || offset === UDP.CHECKSUM + 1;
+    case PROTOCOL.ICMP:
+      return (offset >= 2 && offset < 4) || (isMapped && offset >= 4 && offset < 6);
+    default:
+      return false;
+  }
+}
+
+function headerOf(bytes: Buffer, at: number): number {
+  return (bytes[at + IP] & 15) * 4;
+}
+
+/** `10.137.0.10 > 192.0.2.1 protocol 6, 60 bytes` */
+function packet(bytes: Buffer, at: number): string {
+  const [source, destination] = [IPV4.SOURCE, IPV4.DESTINATION].map((end) => bytes.readUInt32BE(at + IP + end));
+  const length = bytes.readUInt16BE(at + IP + IPV4.TOTAL_LENGTH);
+  const protocol = bytes[at + IP + IPV4.PROTOCOL];
+  return `${formatAddress(source)} > ${formatAddress(destination)} protocol ${protocol}, ${length} bytes`;
+}
