@@ -103,10 +103,10 @@ async function serve({ folder, internet }: Stage): Promise<string> {
   return createHash("sha256").update(content).digest("hex");
 }
 
-/** Starts to capture, headers only, at a place's end of its cable. */
+/** Starts to capture at a place's end of its cable: whole frames, so that `firebreak replay` can judge them. */
 async function capture({ name, namespace }: Place): Promise<Program> {
   const file = join(CAPTURES, `${name === "client" ? "client" : "uplink"}.pcap`);
-  const quick = ["--immediate-mode", "--buffer-size=16384", "--snapshot-length=128", "-Z", "root"];
+  const quick = ["--immediate-mode", "--buffer-size=65536", "-Z", "root"];
   const tcpdump = namespace.start(["tcpdump", "-i", "eth0", ...quick, "-w", file]);
   await tcpdump.says("listening on");
   return tcpdump;

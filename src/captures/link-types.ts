@@ -61,11 +61,15 @@ const OTHER_HOST = Uint8Array.of(2, 0, 0, 0, 0, 0xff);
 const BROADCAST = new Uint8Array(MAC_LENGTH).fill(0xff);
 const MULTICAST = Uint8Array.of(1, 0, 0x5e, 0, 0, 0);
 
-/** Gives the frame in hand an Ethernet header, if it has none. The window is its own only until the next frame. */
-export function toEthernet(window: Window, frame: FrameInHand, ends: Ends): void {
-  if (frame.linkType === LINK_ETHERNET) return;
-  if (frame.linkType === SLL || frame.linkType === SLL2) fromCooked(window, frame, frame.linkType, ends);
-  else fromRaw(window, frame, ends);
+/**
+ * Gives the frame in hand an Ethernet header, if it has none. The window is its own only until the next frame.
+ * @returns whether the source address comes from the capture
+ */
+export function toEthernet(window: Window, frame: FrameInHand, ends: Ends): boolean {
+  if (frame.linkType === LINK_ETHERNET) return true;
+  if (frame.linkType === SLL || frame.linkType === SLL2) return fromCooked(window, frame, frame.linkType, ends);
+  fromRaw(window, frame, ends);
+  return false;
 }
 
 function fromRaw({ view, bytes }: Window, frame: FrameInHand, ends: Ends): void {
@@ -77,9 +81,9 @@ function fromRaw({ view, bytes }: Window, frame: FrameInHand, ends: Ends): void 
   view.setUint16(frame.at + ETHERNET.TYPE, version === 6 ? IPV6 : ETHERTYPE.IPV4);
 }
 
-function fromCooked({ view, bytes }: Window, frame: FrameInHand, type: typeof SLL | typeof SLL2, ends: Ends): void {
+function fromCooked({ view, bytes }: Window, frame: FrameInHand, type: typeof SLL | typeof SLL2, ends: Ends): boolean {
   const { packetType, addressLength, address, protocol, length, typeBytes } = COOKED[type];
-  if (frame.captured < length) return; // too short for a header of Ethernet too: the router says so
+  if (frame.captured < length) return false; // too short for a header of Ethernet too: the router says so
   const { at } = frame;
   const kind = typeBytes === 2 ? view.getUint16(at + packetType) : view.getUint8(at + packetType);
   const hasAddress = (typeBytes === 2 ? view.getUint16(at + addressLength) : view.getUint8(at + addressLength)) === 6;
@@ -92,10 +96,11 @@ function fromCooked({ view, bytes }: Window, frame: FrameInHand, type: typeof SL
   bytes.set(destinationOf(kind, ends), frame.at + ETHERNET.DESTINATION);
   view.setUint16(frame.at + ETHERNET.TYPE, ethertype);
   frame.direction = kind === PACKET.OUTGOING ? DIRECTION.OUTBOUND : DIRECTION.INBOUND;
+  return hasAddress;
 }
 
 function destinationOf(packetType: number, { ours }: Ends): Uint8Array {
-  if (packetType === PACKET.HOST) return ours;
+  if (packetType === PACKET.HOST || packetType === PACKET.OUTGOING) return ours;
   if (packetType === PACKET.BROADCAST) return BROADCAST;
   return packetType === PACKET.MULTICAST ? MULTICAST : OTHER_HOST;
 }

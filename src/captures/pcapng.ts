@@ -3,6 +3,7 @@
 import { CaptureError, CUT_SHORT, DAMAGED } from "./error.ts";
 import { LONGEST_FRAME, type Oddities } from "./format.ts";
 import { DIRECTION, type FrameInHand, type Resolution } from "./frame.ts";
+import { LINK_ETHERNET } from "./link-types.ts";
 import type { Window } from "./window.ts";
 
 const SECTION_HEADER = 0x0a0d0d0a;
@@ -55,6 +56,8 @@ export class PcapngFormat {
   resolution: Resolution = "us";
   /** Those of the section in hand, by number. */
   interfaces: CaptureInterface[] = [];
+  /** Whether any interface of the file so far is an Ethernet one. */
+  hasEthernet = false;
   private littleEndian = true;
 
   constructor(private readonly oddities: Oddities) {}
@@ -146,6 +149,7 @@ export class PcapngFormat {
     const linkType = view.getUint16(at + 8, this.littleEndian);
     const snapLength = view.getUint32(at + 12, this.littleEndian);
     this.interfaces.push({ name, linkType, snapLength, clock: makeClock(ticksPerSecond, secondsOffset) });
+    if (linkType === LINK_ETHERNET) this.hasEthernet = true;
     if (ticksPerSecond > 1_000_000n) this.resolution = "ns";
   }
 

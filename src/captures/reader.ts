@@ -4,7 +4,7 @@
 import { CaptureError, CUT_SHORT } from "./error.ts";
 import { type CaptureFormat, Oddities } from "./format.ts";
 import { FrameInHand, type Resolution } from "./frame.ts";
-import { isUsable, linkTypeText } from "./link-types.ts";
+import { isUsable, LINK_ETHERNET, linkTypeText } from "./link-types.ts";
 import { FILE_HEADER_LENGTH, PcapFormat } from "./pcap.ts";
 import { type CaptureInterface, PcapngFormat } from "./pcapng.ts";
 import { type ByteSource, Window } from "./window.ts";
@@ -121,13 +121,19 @@ export class CaptureReader {
       this.otherInterfaces++;
       return false;
     }
-    if (isUsable(frame.linkType)) {
+    if (this.isOfUse(frame.linkType)) {
       if (this.firstInterface === -1) this.firstInterface = frame.iface;
       if (this.firstInterface !== frame.iface) this.mixesInterfaces = true;
       return true;
     }
     unusable.set(frame.linkType, (unusable.get(frame.linkType) ?? 0) + 1);
     return false;
+  }
+
+  /** Where there are Ethernet frames, others are taken only of an interface that was asked for. */
+  private isOfUse(linkType: number): boolean {
+    if (linkType === LINK_ETHERNET) return true;
+    return isUsable(linkType) && (this.chosen !== undefined || this.pcapng?.hasEthernet !== true);
   }
 
   private isChosen(chosen: string): boolean {

@@ -1,10 +1,11 @@
 // Bytes of a capture file, of standard input or of a named pipe, decompressed where they are gzip's or zstd's.
 import { close, constants, fstat, open, read } from "node:fs";
-import { Readable } from "node:stream";
+import type { Transform } from "node:stream";
 import { promisify } from "node:util";
 import { createGunzip, createZstdDecompress } from "node:zlib";
 import { CaptureError } from "./error.ts";
 import type { ByteSource } from "./window.ts";
+import { ZstdFrames } from "./zstd-frames.ts";
 
 const STANDARD_INPUT = 0;
 const CHUNK = 1 << 16;
@@ -18,7 +19,10 @@ const statFile = promisify(fstat);
 export class CaptureSource implements ByteSource {
   /** Bytes that were taken from the file so far: of a compressed one, compressed. */
   taken = 0;
+  private decompressor: Transform | undefined;
   private stream: AsyncIterator<Buffer> | undefined;
+  /** Why what was to be decompressed ended too soon. */
+  private broken: unknown;
   /** What was read already: at first the bytes that tell whether it is compressed, then the rest of a chunk. */
   private ahead: Buffer = Buffer.alloc(0);
 
@@ -41,7 +45,7 @@ export class CaptureSource implements ByteSource {
     if (this.ahead.length === 0) {
       if (this.stream === undefined) return this.take(into, at, into.length - at);
       const next = await this.stream.next().catch((error: unknown) => failed(error, this.taken));
-      if (next.done) return 0;
+      if (next.done) return this.broken === undefined ? 0 : failed(this.broken, this.taken);
       this.ahead = next.value;
     }
     const count = this.ahead.copy(into, at);
@@ -51,6 +55,7 @@ export class CaptureSource implements ByteSource {
 
   /** Nothing is read any more. */
   close(): void {
+    this.decompressor?.destroy();
     if (this.fd !== STANDARD_INPUT) close(this.fd);
   }
 
@@ -63,10 +68,31 @@ export class CaptureSource implements ByteSource {
     const head = first.subarray(0, length);
     const isGzip = head.subarray(0, GZIP.length).equals(GZIP);
     if (isGzip || head.equals(ZSTD)) {
-      const decompressor = isGzip ? createGunzip() : createZstdDecompress();
-      this.stream = Readable.from(this.chunks(head)).pipe(decompressor)[Symbol.asyncIterator]();
+      this.decompressor = isGzip ? createGunzip() : createZstdDecompress();
+      this.stream = this.decompressor[Symbol.asyncIterator]();
+      this.feed(this.decompressor, head, isGzip ? undefined : new ZstdFrames());
     } else {
       this.ahead = head;
+    }
+  }
+
+  /**
+   * Writes the file to its decompressor, and ends that only after the last bytes have come out: otherwise those of a file that
+   * is cut short would be lost.
+   */
+  private async feed(decompressor: Transform, head: Buffer, frames: ZstdFrames | undefined): Promise<void> {
+    const write = promisify((bytes: Buffer, done: (error?: Error | null) => void) => decompressor.write(bytes, done));
+    try {
+      for await (const chunk of this.chunks(head)) {
+        frames?.follow(chunk);
+        await write(chunk);
+      }
+      if (frames !== undefined && !frames.isWhole) throw new Error("unexpected end of file");
+      decompressor.end();
+    } catch (error) {
+      // What has come out already is read first.
+      this.broken = error;
+      if (!decompressor.destroyed) decompressor.end();
     }
   }
 

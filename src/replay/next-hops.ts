@@ -43,7 +43,7 @@ export class NextHops {
       const { view, bytes } = window;
       if (frame.linkType !== LINK_ETHERNET || captured < ARP_FRAME_LENGTH) continue;
       if (view.getUint16(at + ETHERNET.TYPE) !== ETHERTYPE.ARP) continue;
-      const isOurs = this.own.has(iface, frame.direction, view, at, captured);
+      const isOurs = this.own.has(iface, true, frame.direction, view, at, captured);
       const address = view.getUint32(at + CONTENT + (isOurs ? ARP.TARGET_IP : ARP.SENDER_IP));
       const known: Notes = notes.get(address) ?? { moments: [], mac: undefined };
       known.moments.push(frame.seconds * 1000 + frame.nanoseconds / 1e6);

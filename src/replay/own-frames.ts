@@ -1,10 +1,10 @@
 // Which frames of a capture the router itself sent: a capture holds both directions, and what a router sent must not come in
-// again. Told by what the capture says of a frame's direction, else by our MAC address, else, where no own_mac is configured,
-// by who can have sent a packet from and to these addresses.
+// again. Told by our MAC address; where no own_mac is configured, by who can have sent a packet from and to these addresses; and
+// where these don't tell, by what the capture says of a frame's direction.
 import { DIRECTION } from "../captures/frame.ts";
 import type { Settings } from "../dataplane/settings.ts";
 import { ARP } from "../wire/arp.ts";
-import { ETHERNET, ETHERTYPE, macHead, macTail } from "../wire/ethernet.ts";
+import { ETHERNET, ETHERTYPE, isGroupMac, macHead, macTail } from "../wire/ethernet.ts";
 import { IPV4, maskOf } from "../wire/ipv4.ts";
 
 const CONTENT = ETHERNET.HEADER_LENGTH;
@@ -36,24 +36,40 @@ export class OwnFrames {
     });
   }
 
-  /** @param direction what the capture says, a DIRECTION @param length bytes of the frame that are there */
-  has(iface: number, direction: number, view: DataView, at: number, length: number): boolean {
-    if (direction !== DIRECTION.UNKNOWN) return direction === DIRECTION.OUTBOUND;
-    if (length < CONTENT) return false;
+  /**
+   * @param hasMacs whether its MAC addresses come from the capture
+   * @param direction what the capture says, a DIRECTION: of the end of the cable that it was made at, which may be the other one,
+   * so it is asked last
+   * @param length bytes of the frame that are there
+   */
+  has(iface: number, hasMacs: boolean, direction: number, view: DataView, at: number, length: number): boolean {
+    if (length < CONTENT) return direction === DIRECTION.OUTBOUND;
     const side = this.sides[iface];
-    if (side.knowsMac) {
-      const source = at + ETHERNET.SOURCE;
-      return macHead(view, source) === side.macHead && macTail(view, source) === side.macTail;
+    if (side.knowsMac && hasMacs) {
+      if (isMac(side, view, at + ETHERNET.SOURCE)) return true;
+      const isToUs = isMac(side, view, at + ETHERNET.DESTINATION) || isGroupMac(view, at + ETHERNET.DESTINATION);
+      return !isToUs && direction === DIRECTION.OUTBOUND;
     }
-    const type = view.getUint16(at + ETHERNET.TYPE);
-    if (type === ETHERTYPE.ARP && length >= CONTENT + ARP.LENGTH) {
-      return side.own.includes(view.getInt32(at + CONTENT + ARP.SENDER_IP));
-    }
-    if (type !== ETHERTYPE.IPV4 || length < CONTENT + IPV4.HEADER_LENGTH) return false;
-    const source = view.getInt32(at + CONTENT + IPV4.SOURCE);
-    if (side.own.includes(source)) return true;
-    return !isIn(side, source) && isIn(side, view.getInt32(at + CONTENT + IPV4.DESTINATION));
+    return toldByAddresses(side, view, at, length) ?? direction === DIRECTION.OUTBOUND;
   }
+}
+
+function isMac(side: Side, view: DataView, at: number): boolean {
+  return macHead(view, at) === side.macHead && macTail(view, at) === side.macTail;
+}
+
+/** @returns whether a frame is ours, or undefined where its addresses don't tell */
+function toldByAddresses(side: Side, view: DataView, at: number, length: number): boolean | undefined {
+  const type = view.getUint16(at + ETHERNET.TYPE);
+  if (type === ETHERTYPE.ARP && length >= CONTENT + ARP.LENGTH) {
+    return side.own.includes(view.getInt32(at + CONTENT + ARP.SENDER_IP));
+  }
+  if (type !== ETHERTYPE.IPV4 || length < CONTENT + IPV4.HEADER_LENGTH) return undefined;
+  const source = view.getInt32(at + CONTENT + IPV4.SOURCE);
+  const destination = view.getInt32(at + CONTENT + IPV4.DESTINATION);
+  if (side.own.includes(source)) return true;
+  if (isIn(side, source) || side.own.includes(destination)) return false;
+  return isIn(side, destination) ? true : undefined;
 }
 
 function isIn({ networks }: Side, address: number): boolean {

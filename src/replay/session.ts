@@ -1,6 +1,6 @@
 // One replay from its first frame to its last: inputs merged by time, each frame to the router or counted as what the real
 // router sent, what is sent to the outputs, words to whoever wants them. Memory does not grow with the captures.
-import { toEthernet } from "../captures/link-types.ts";
+import { LINK_ETHERNET, toEthernet } from "../captures/link-types.ts";
 import { CaptureReader } from "../captures/reader.ts";
 import { CaptureSource } from "../captures/source.ts";
 import type { Settings } from "../dataplane/settings.ts";
@@ -78,11 +78,13 @@ export class Session {
   private handle({ reader, iface }: Input, player: Player): void {
     const { frame, window } = reader;
     const ours = this.settings.interfaces[iface].mac;
-    if (frame.linkType !== 1) toEthernet(window, frame, { ours, peer: (address) => player.peer(iface, address) });
+    const hasMacs =
+      frame.linkType === LINK_ETHERNET ||
+      toEthernet(window, frame, { ours, peer: (address) => player.peer(iface, address) });
     const { at, captured, original } = frame;
     const { bytes } = window;
     player.advance(frame.seconds, frame.nanoseconds);
-    const received = !this.own.has(iface, frame.direction, window.view, at, captured);
+    const received = !this.own.has(iface, hasMacs, frame.direction, window.view, at, captured);
     let verdict = SENT_BY_ROUTER;
     if (received) {
       const code = player.receive(iface, bytes, at, captured, original);

@@ -118,7 +118,7 @@ async function replayAll(options: Options, config: Config): Promise<number> {
   const outputs = new Outputs(options.out, names, read);
   const inputs: Input[] = [];
   for (const [i, name] of options.inputs.entries()) inputs.push(await Input.open(name, ifaces[i]));
-  const unreadable = inputs.find(({ failure, reader }) => failure !== undefined && reader.number === 0);
+  const unreadable = inputs.find(({ failure, reader }) => failure !== undefined && reader.used === 0);
   if (unreadable !== undefined) throw new FileError(unreadable.failure);
   const result = settingsAt(config, earliest(inputs)?.reader.frame.seconds ?? Number.POSITIVE_INFINITY);
   if ("errors" in result) return tell(result.errors, 2);
