@@ -56,9 +56,9 @@ export class Player {
   /** The moment that sent frames get. */
   private sendSeconds: number;
   private sendNanoseconds: number;
-  /** Whole seconds of the clock that have passed, and those of them that were skipped; and the router's clock in ms. */
+  /** Whole seconds that have passed; those of them that the router has seen, the others were skipped; and its clock in ms. */
   private passed = 0;
-  private skipped = 0;
+  private seen = 0;
   private clock = -1;
   /** The router's ARP requests that have still to be answered. */
   private questions: { readonly iface: number; readonly frame: Buffer }[] = [];
@@ -94,7 +94,7 @@ export class Player {
     const elapsed = this.seconds - this.startSeconds - borrow;
     if (elapsed > this.passed) this.passTo(elapsed);
     const past = this.nanoseconds - this.startNanoseconds + borrow * 1e9;
-    const clock = (this.passed - this.skipped) * 1000 + Math.floor(past / 1e6);
+    const clock = this.seen * 1000 + Math.floor(past / 1e6);
     this.sendSeconds = this.seconds;
     this.sendNanoseconds = this.nanoseconds;
     if (clock === this.clock) return;
@@ -166,16 +166,15 @@ export class Player {
 
   /** Lets time pass second by second, so that timers run when they are due. @param elapsed whole seconds of the clock */
   private passTo(elapsed: number): void {
-    const silence = elapsed - this.passed;
-    for (let i = 0; i < Math.min(silence, LONGEST_SILENCE); i++) {
-      this.passed++;
-      this.sendSeconds = this.startSeconds + this.passed;
+    const silence = Math.min(elapsed - this.passed, LONGEST_SILENCE);
+    for (let i = 1; i <= silence; i++) {
+      this.seen++;
+      this.sendSeconds = this.startSeconds + this.passed + i;
       this.sendNanoseconds = this.startNanoseconds;
-      this.clock = (this.passed - this.skipped) * 1000;
+      this.clock = this.seen * 1000;
       this.router.advance(this.clock);
       this.settle();
     }
-    this.skipped += elapsed - this.passed;
     this.passed = elapsed;
   }
 

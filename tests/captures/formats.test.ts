@@ -104,6 +104,17 @@ describe("classic pcap", () => {
     ]);
   });
 
+  test("of a version before 2.3 has its two lengths the other way round, as libpcap knows", async () => {
+    const turned = concat(header, record(1, 1514, 60, true, payload(60)), record(2, 30, 30, true, payload(30)));
+    const { frames } = await readCapture(patched(turned, 6, 2));
+    expect(frames.map(({ bytes, originalLength }) => [bytes.length, originalLength])).toEqual([
+      [60, 1514],
+      [30, 30],
+    ]);
+    expect((await readCapture(patched(turned, 6, 3))).frames.length).toBe(2);
+    expect(await refusal(turned)).toContain("a record tells of 1514 bytes");
+  });
+
   test("of another link type says which and what to do", async () => {
     const remedy = "is not Ethernet (1) (capture on one Ethernet interface, by its name)";
     expect(await Promise.all([105, 9].map((type) => refusal(patched(whole, 20, type))))).toEqual([
