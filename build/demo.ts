@@ -106,7 +106,9 @@ async function serve({ folder, internet }: Stage): Promise<string> {
 /** Starts to capture at a place's end of its cable: whole frames, so that `firebreak replay` can judge them. */
 async function capture({ name, namespace }: Place): Promise<Program> {
   const file = join(CAPTURES, `${name === "client" ? "client" : "uplink"}.pcap`);
-  const quick = ["--immediate-mode", "--buffer-size=65536", "-Z", "root"];
+  // Longer than any frame. tcpdump's own snapshot length is four times that, and then its buffer has room for few.
+  const whole = ["--snapshot-length=65550", "--buffer-size=131072"];
+  const quick = ["--immediate-mode", ...whole, "-Z", "root"];
   const tcpdump = namespace.start(["tcpdump", "-i", "eth0", ...quick, "-w", file]);
   await tcpdump.says("listening on");
   return tcpdump;

@@ -27,18 +27,18 @@ interface Waiting {
   readonly key: number;
   readonly by: typeof OURS | typeof THEIRS;
   readonly seconds: number;
-  readonly iface: number;
   readonly text: string;
+  hasMet: boolean;
 }
 
 export class Comparison {
   private readonly uplink: number;
   private readonly uplinkAddress: number;
   private readonly names: readonly string[];
-  /** Packets that have not had their like, by key: how many of the router (above 0) or of ours (below 0). */
-  private readonly open = new Map<number, number>();
+  /** Packets that have not had their like, by key: all of one key are of the same side, the oldest first. */
+  private readonly open = new Map<number, Waiting[]>();
+  /** In the order in which they came; those before `oldest` have been looked at. */
   private waiting: Waiting[] = [];
-  /** Those before it have been looked at. */
   private oldest = 0;
   private same = 0;
   private readonly only = { [OURS]: 0, [THEIRS]: 0 };
@@ -91,36 +91,38 @@ export class Comparison {
   ): boolean {
     if (captured < IP + IPV4.HEADER_LENGTH || bytes.readUInt16BE(at + ETHERNET.TYPE) !== ETHERTYPE.IPV4) return false;
     const key = this.keyOf(iface, bytes, at, Math.min(captured, LOOKED_AT));
-    const open = this.open.get(key) ?? 0;
-    if (open + by === 0) this.open.delete(key);
-    else this.open.set(key, open + by);
-    if (open * by < 0) {
+    const open = this.open.get(key) ?? [];
+    if (open.length > 0 && open[0].by !== by) {
+      this.meet(key, open);
       this.same++;
       return true;
     }
     const place = number === 0 ? "" : ` #${number}`;
     const moment = `${seconds}.${String(nanoseconds).padStart(9, "0")}`;
-    this.waiting.push({
-      key,
-      by,
-      seconds,
-      iface,
-      text: `${this.names[iface]}${place} at ${moment}: ${packet(bytes, at)}`,
-    });
+    const text = `${this.names[iface]}${place} at ${moment}: ${packet(bytes, at)}`;
+    const one = { key, by, seconds, text, hasMet: false };
+    this.open.set(key, open);
+    open.push(one);
+    this.waiting.push(one);
     this.giveUp(seconds - PATIENCE_SECONDS, MOST_WAITING);
     return false;
+  }
+
+  /** The oldest of a key waits no more. */
+  private meet(key: number, open: Waiting[]): void {
+    const one = open.shift();
+    if (one !== undefined) one.hasMet = true;
+    if (open.length === 0) this.open.delete(key);
   }
 
   /** Makes differences of those that have waited since before a moment, and of the oldest where more than `most` wait. */
   private giveUp(before: number, most: number): void {
     while (this.oldest < this.waiting.length) {
-      const { key, by, seconds, text } = this.waiting[this.oldest];
+      const { key, by, seconds, text, hasMet } = this.waiting[this.oldest];
       if (seconds >= before && this.waiting.length - this.oldest <= most) break;
       this.oldest++;
-      const open = this.open.get(key) ?? 0;
-      if (open * by <= 0) continue; // it has had its like
-      if (open === by) this.open.delete(key);
-      else this.open.set(key, open - by);
+      if (hasMet) continue;
+      this.meet(key, this.open.get(key) ?? []);
       this.only[by]++;
       if (this.told.length < MOST_TOLD) this.told.push(`  only by ${by === OURS ? "us" : "the router"}: ${text}`);
     }
