@@ -14,7 +14,7 @@ import { UDP } from "../wire/udp.ts";
 const LOOKED_AT = 96;
 const PATIENCE_SECONDS = 5;
 /** Packets that wait for their like, at most; then the oldest is a difference before its time. */
-const MOST_WAITING = 1 << 16;
+const MOST_WAITING = 1 << 14;
 /** Differences that are told one by one. */
 const MOST_TOLD = 10;
 const IP = ETHERNET.HEADER_LENGTH;
@@ -27,7 +27,14 @@ interface Waiting {
   readonly key: number;
   readonly by: typeof OURS | typeof THEIRS;
   readonly seconds: number;
-  readonly text: string;
+  readonly nanoseconds: number;
+  readonly iface: number;
+  /** Of the router's, its place in the capture. */
+  readonly number: number;
+  readonly source: number;
+  readonly destination: number;
+  readonly protocol: number;
+  readonly length: number;
   hasMet: boolean;
 }
 
@@ -97,10 +104,19 @@ export class Comparison {
       this.same++;
       return true;
     }
-    const place = number === 0 ? "" : ` #${number}`;
-    const moment = `${seconds}.${String(nanoseconds).padStart(9, "0")}`;
-    const text = `${this.names[iface]}${place} at ${moment}: ${packet(bytes, at)}`;
-    const one = { key, by, seconds, text, hasMet: false };
+    const one = {
+      key,
+      by,
+      seconds,
+      nanoseconds,
+      iface,
+      number,
+      hasMet: false,
+      source: bytes.readUInt32BE(at + IP + IPV4.SOURCE),
+      destination: bytes.readUInt32BE(at + IP + IPV4.DESTINATION),
+      protocol: bytes[at + IP + IPV4.PROTOCOL],
+      length: bytes.readUInt16BE(at + IP + IPV4.TOTAL_LENGTH),
+    };
     this.open.set(key, open);
     open.push(one);
     this.waiting.push(one);
@@ -118,17 +134,36 @@ export class Comparison {
   /** Makes differences of those that have waited since before a moment, and of the oldest where more than `most` wait. */
   private giveUp(before: number, most: number): void {
     while (this.oldest < this.waiting.length) {
-      const { key, by, seconds, text, hasMet } = this.waiting[this.oldest];
-      if (seconds >= before && this.waiting.length - this.oldest <= most) break;
+      const one = this.waiting[this.oldest];
+      if (one.seconds >= before && this.waiting.length - this.oldest <= most) break;
       this.oldest++;
-      if (hasMet) continue;
-      this.meet(key, this.open.get(key) ?? []);
-      this.only[by]++;
-      if (this.told.length < MOST_TOLD) this.told.push(`  only by ${by === OURS ? "us" : "the router"}: ${text}`);
+      if (one.hasMet) continue;
+      this.meet(one.key, this.open.get(one.key) ?? []);
+      this.only[one.by]++;
+      if (this.told.length < MOST_TOLD) this.told.push(this.describe(one));
     }
     if (this.oldest < MOST_WAITING) return;
     this.waiting = this.waiting.slice(this.oldest);
     this.oldest = 0;
+  }
+
+  /** `  only by us: eth1 at 1.000000000: 192.0.2.254 > 198.51.100.80 protocol 6, 60 bytes` */
+  private describe({
+    by,
+    seconds,
+    nanoseconds,
+    iface,
+    number,
+    source,
+    destination,
+    protocol,
+    length,
+  }: Waiting): string {
+    const who = by === OURS ? "us" : "the router";
+    const place = by === OURS ? this.names[iface] : `${this.names[iface]} #${number}`;
+    const moment = `${seconds}.${String(nanoseconds).padStart(9, "0")}`;
+    const ends = `${formatAddress(source)} > ${formatAddress(destination)}`;
+    return `  only by ${who}: ${place} at ${moment}: ${ends} protocol ${protocol}, ${length} bytes`;
   }
 
   /** @returns a number of 53 bits that packets which are the same have in common */
@@ -201,12 +236,4 @@ function isChosen(protocol: number, offset: number, isMapped: boolean): boolean 
 
 function headerOf(bytes: Buffer, at: number): number {
   return (bytes[at + IP] & 15) * 4;
-}
-
-/** `10.137.0.10 > 192.0.2.1 protocol 6, 60 bytes` */
-function packet(bytes: Buffer, at: number): string {
-  const [source, destination] = [IPV4.SOURCE, IPV4.DESTINATION].map((end) => bytes.readUInt32BE(at + IP + end));
-  const length = bytes.readUInt16BE(at + IP + IPV4.TOTAL_LENGTH);
-  const protocol = bytes[at + IP + IPV4.PROTOCOL];
-  return `${formatAddress(source)} > ${formatAddress(destination)} protocol ${protocol}, ${length} bytes`;
 }
