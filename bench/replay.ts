@@ -11,7 +11,8 @@ import { median } from "./statistics.ts";
 const FLOWS = 1000;
 const PAYLOAD = 18;
 const ROUNDS = 3;
-const CONFIG = `[uplink]
+/** The firewall whose client sends those frames. */
+export const CONFIG = `[uplink]
 interface = "eth1"
 own_mac = "02:00:00:00:01:01"
 address = "192.0.2.254/24"

@@ -30,14 +30,14 @@ clock. Needs no root and none of the interfaces.
                         pcapng file captured, by its number or name there
   --out DIR             gets IFACE.pcap for each interface: what would have been sent there
   --json                one JSON object a frame instead of one line
-  --quiet               nothing of each frame, only the totals
+  --quiet               totals instead: how many frames had which verdict
   --compare             hold what the captures' router sent against what we would have sent
   --seed N              0 to 4294967295, default 1: where random NAT ports come from
 
 Prints what became of each frame: seconds since the first one, interface, number of the
-frame in its capture, verdict, rule, flow, and what was sent because of it; then, on standard
-error (with --quiet on standard output), totals and what is odd about a capture. A clock that
-steps back in a capture is held. The same input gives the same output, byte for byte.
+frame in its capture, verdict, rule, flow, and what was sent because of it. On standard error
+it tells what is odd about a capture, and while that is a terminal how far it is, and totals.
+A clock that steps back in a capture is held. The same input gives the same output, byte for byte.
 
 A capture may hold both directions: frames that the router itself sent are told as such. Where
 own_mac is not configured they are known by their addresses, and any unicast destination MAC
@@ -157,7 +157,7 @@ async function playAll(
   const failures = inputs.flatMap(({ failure }) => failure ?? []);
   const warnings = inputs.flatMap((input) => input.warnings());
   const sums = json && quiet ? [totals.json()] : totals.lines();
-  const report = [...sums, ...(comparison?.lines() ?? [])];
+  const report = [...(quiet || process.stderr.isTTY ? sums : []), ...(comparison?.lines() ?? [])];
   if (quiet) for (const line of report) printer.add(line);
   await printer.flush(true);
   if (printer.isClosed) return 0;

@@ -55,7 +55,7 @@ async function replay(inputs: readonly string[], out = join(folder, "out"), stdi
   return {
     status: await child.exited,
     frames: lines.map((line) => line.replace(/^\S+ /, "").replace(/;.*/, "")),
-    errors: errors.split("\n").filter((line) => line !== "" && !/^ +\d+ /.test(line)),
+    errors: errors.split("\n").filter((line) => line !== ""),
   };
 }
 
