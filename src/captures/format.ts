@@ -21,4 +21,6 @@ export class Oddities {
   lengths = 0;
   /** With a second or more behind the point: it is carried. */
   times = 0;
+  /** Blocks of pcapng that are told without their padding: they have it. */
+  blocks = 0;
 }

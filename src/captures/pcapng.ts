@@ -82,7 +82,10 @@ export class PcapngFormat {
     }
   }
 
-  /** @returns bytes of the block that the window begins with, told twice, a multiple of 4; 0 while it isn't there whole */
+  /**
+   * Some tools tell of blocks without their padding; as Wireshark, we take it to be there.
+   * @returns bytes of the block that the window begins with, told twice; 0 while it isn't there whole
+   */
   private wholeBlock(window: Window): number {
     const { view, start, left } = window;
     if (left < BLOCK_OVERHEAD) {
@@ -93,9 +96,10 @@ export class PcapngFormat {
     }
     if (view.getUint32(start) === SECTION_HEADER) this.readByteOrder(window);
     const type = view.getUint32(start, this.littleEndian);
-    const length = view.getUint32(start + 4, this.littleEndian);
+    const told = view.getUint32(start + 4, this.littleEndian);
+    const length = padded(told);
     const offset = window.offsetOf(start + 4);
-    if (length % 4 !== 0 || length < (SHORTEST_BLOCK.get(type) ?? BLOCK_OVERHEAD)) {
+    if (length < (SHORTEST_BLOCK.get(type) ?? BLOCK_OVERHEAD)) {
       throw new CaptureError(offset, `a block of type ${type} can't have ${length} bytes`, DAMAGED);
     }
     if (length > left) {
@@ -106,7 +110,8 @@ export class PcapngFormat {
       if (!window.ended) return 0;
       throw new CaptureError(offset, `a block tells of ${length} bytes, there are ${left}`, CUT_SHORT);
     }
-    if (view.getUint32(start + length - 4, this.littleEndian) !== length) {
+    if (told !== length) this.oddities.blocks++;
+    if (padded(view.getUint32(start + length - 4, this.littleEndian)) !== length) {
       throw new CaptureError(window.offsetOf(start + length - 4), "a block's two lengths differ", DAMAGED);
     }
     return length;
@@ -229,6 +234,11 @@ export class PcapngFormat {
     }
     return DIRECTION.UNKNOWN;
   }
+}
+
+/** @returns the next multiple of 4 */
+function padded(length: number): number {
+  return Math.ceil(length / 4) * 4;
 }
 
 function makeClock(ticksPerSecond: bigint, secondsOffset: bigint): Clock {

@@ -69,6 +69,7 @@ export class Input {
       ...Array.from(unusable, ([type, count]) => `${frames(count)} of link type ${linkTypeText(type)} left out`),
       oddities.lengths > 0 && `${frames(oddities.lengths)} with more bytes than the record tells: taken as captured`,
       oddities.times > 0 && `${frames(oddities.times)} with a second or more behind the point: counted as seconds`,
+      oddities.blocks > 0 && `lengths of blocks (${oddities.blocks}) that are no multiple of 4: rounded up`,
       this.reader.mixesInterfaces &&
         `frames of several interfaces, ${choice}, all taken as ${iface}'s (choose with --in ${iface}=${path}:${first?.name ?? 0})`,
     ];

@@ -239,8 +239,8 @@ describe("pcapng", () => {
     const lies = [
       patched(little, 8, 0), // byte order
       patched(little, 4, 24), // section length below its own header
-      patched(little, description + 4, 30), // no multiple of 4
-      patched(little, packet - 4, 31), // the second length
+      patched(little, description + 4, 16), // too short for its type
+      patched(little, packet - 4, 28), // the second length
       patched(little, description + 8, 105), // link type
       patched(little, description + 18, 200), // option length
       patched(little, packet + 8, 1), // interface
@@ -250,7 +250,7 @@ describe("pcapng", () => {
     expect(await Promise.all(lies.map(refusal))).toEqual([
       `byte 8: a section's byte order is neither (${DAMAGED})`,
       `byte 4: a block of type ${0x0a0d0d0a} can't have 24 bytes (${DAMAGED})`,
-      `byte 32: a block of type 1 can't have 30 bytes (${DAMAGED})`,
+      `byte 32: a block of type 1 can't have 16 bytes (${DAMAGED})`,
       `byte 56: a block's two lengths differ (${DAMAGED})`,
       "byte 0: link type 105 (IEEE 802.11) is not Ethernet (1) (capture on one Ethernet interface, by its name)",
       `byte 44: an option is longer than its block (${DAMAGED})`,
@@ -258,6 +258,19 @@ describe("pcapng", () => {
       `byte 80: a record tells of 200 bytes, there are 60 (${CUT_SHORT})`,
       `byte 64: a block of type 6 can't have 28 bytes (${DAMAGED})`,
     ]);
+  });
+
+  test("whose blocks tell of their lengths without padding is read as Wireshark reads it", async () => {
+    const unpadded = concat(
+      section(true),
+      describeInterface(true, none),
+      patched(patched(enhanced(true, 0, "00000000 00000000", 61, 61), 4, 93), 92, 93),
+      patched(enhanced(true, 0, "00000000 00000000", 60, 60), 4, 90),
+    );
+    const { frames } = await readCapture(unpadded);
+    expect(frames.map(({ bytes }) => bytes.length)).toEqual([61, 60]);
+    const editcap = Bun.spawnSync(["editcap", "-F", "pcap", "-", "-"], { stdin: unpadded });
+    expect((await readCapture(editcap.stdout)).frames.length).toBe(2);
   });
 
   test("with any single byte changed is read or refused, never a crash", async () => {
