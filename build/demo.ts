@@ -1,5 +1,5 @@
 // `build/appliance.sh demo`: the appliance between a client and an "internet", with real programs on both sides. Everything
-// it makes is gone afterwards, also when it is interrupted, but for the two captures in dist/demo.
+// it makes is gone afterwards, also when it is interrupted, but for the captures in dist/demo.
 import { createHash } from "node:crypto";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -166,6 +166,25 @@ async function comparePackets({ client, internet }: Stage): Promise<void> {
   console.log(`\n${CLIENT} is in none of the uplink's packets, asked for with: tcpdump -r uplink.pcap host ${CLIENT}`);
 }
 
+/** The same frames through the same dataplane, by replay: what the appliance sent is what it says that it would send. */
+async function replay({ client }: Stage): Promise<void> {
+  heading("Both captures replayed, and compared with what the appliance sent");
+  const config = join(CAPTURES, "firebreak.toml");
+  writeFileSync(config, configuration(RULES));
+  const inputs = ["--in", `eth0=${CAPTURES}/client.pcap`, "--in", `eth1=${CAPTURES}/uplink.pcap`];
+  const out = ["--out", join(CAPTURES, "replayed")];
+  await show({ name: "here", namespace: client.namespace }, [
+    "dist/firebreak",
+    "replay",
+    "--config",
+    config,
+    ...inputs,
+    ...out,
+    "--quiet",
+    "--compare",
+  ]);
+}
+
 async function main(): Promise<void> {
   const stage = prepare();
   const machine = await boot(stage);
@@ -178,6 +197,7 @@ async function main(): Promise<void> {
 
   await Promise.all(captures.map(endCapture));
   await comparePackets(stage);
+  await replay(stage);
 
   heading("The power button");
   const said = machine.console.text.length;
