@@ -77,9 +77,18 @@ export class Comparison {
     return this.note(THEIRS, iface, seconds, nanoseconds, bytes, at, captured, number);
   }
 
-  /** @returns how it came out, when all is over: a line, and one for each of the first differences */
-  lines(): string[] {
+  /** All is over: what waits for its like waits in vain. */
+  end(): void {
     this.giveUp(Number.POSITIVE_INFINITY, 0);
+  }
+
+  /** @returns how it came out, after `end` */
+  counts(): { readonly same: number; readonly onlyByRouter: number; readonly onlyByUs: number } {
+    return { same: this.same, onlyByRouter: this.only[THEIRS], onlyByUs: this.only[OURS] };
+  }
+
+  /** @returns the same as a line, and one for each of the first differences */
+  lines(): string[] {
     const { same, only, told } = this;
     const more = only[OURS] + only[THEIRS] - told.length;
     const sum = `compared: ${same} packets the same, ${only[THEIRS]} only by the router, ${only[OURS]} only by us`;

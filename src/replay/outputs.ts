@@ -1,6 +1,16 @@
 // The captures that a replay writes: one for each interface, beside its place until it is whole. Nothing that is read is ever
 // written over: that is refused before the first byte.
-import { closeSync, fstatSync, mkdirSync, openSync, renameSync, type Stats, statSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  type Stats,
+  statSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
 import type { Resolution } from "../captures/frame.ts";
 import { CaptureWriter } from "../captures/writer.ts";
@@ -40,7 +50,11 @@ export class Outputs {
   open(resolution: Resolution): void {
     attempt(`${this.directory}: can't be made`, () => mkdirSync(this.directory, { recursive: true }));
     this.writers = this.paths.map((path) => {
-      const file = attempt(`${path}: can't be written`, () => openSync(partOf(path), "w"));
+      // What a replay that was stopped has left goes first: nothing is written through a link that is there.
+      const file = attempt(`${path}: can't be written`, () => {
+        rmSync(partOf(path), { force: true });
+        return openSync(partOf(path), "wx");
+      });
       this.files.push(file);
       return new CaptureWriter(resolution, (bytes) => {
         attempt(`${path}: can't be written`, () => {

@@ -2,6 +2,7 @@
 import type { Resolution } from "../captures/frame.ts";
 import type { Settings } from "../dataplane/settings.ts";
 import { VERDICT_NAMES } from "../dataplane/verdict.ts";
+import type { Comparison } from "./comparison.ts";
 import type { Player } from "./player.ts";
 
 /** A frame that was handled, beside what the player knows of it. */
@@ -93,12 +94,14 @@ export class Totals {
     return rows.map(([count, what]) => `${String(count).padStart(10)} ${what}`);
   }
 
-  json(): string {
+  /** @param compared how a comparison came out, if there was one */
+  json(compared: ReturnType<Comparison["counts"]> | undefined): string {
     const counts = Array.from(this.verdicts, (count, verdict): [string, number] => [VERDICT_NAMES[verdict], count]);
     return JSON.stringify({
       frames: this.frames,
       verdicts: Object.fromEntries(counts.filter(([, count]) => count > 0)),
       sentByRouter: this.byRouter,
+      compared,
       sent: Object.fromEntries(this.settings.interfaces.map(({ name }, i) => [name, this.sent[i]])),
     });
   }

@@ -13,13 +13,10 @@ import { OwnFrames } from "./own-frames.ts";
 import { type Egress, Player } from "./player.ts";
 import { type Handled, SENT_BY_ROUTER, type Totals } from "./report.ts";
 
-/** Frames that are handled before others of the program have their turn. */
-const AT_ONCE = 4096;
-
 export interface Listener {
   /** Of a frame, when it has been handled; left out where nobody wants to know. */
   readonly handled?: ((frame: Handled, player: Player) => void) | undefined;
-  /** Now and then. @returns whether to go on */
+  /** Before more of a file is read, which may take waiting. @returns whether to go on */
   readonly breathe: () => Promise<boolean>;
 }
 
@@ -43,12 +40,13 @@ export class Session {
     if (first === undefined) return;
     const { seconds, nanoseconds } = first.reader.frame;
     const player = new Player(this.settings, seed, await this.studied(), this.egress(), seconds, nanoseconds);
-    for (let handled = 1; ; handled++) {
+    for (;;) {
       const input = earliest(this.inputs);
       if (input === undefined) return;
       this.handle(input, player);
-      if (handled % AT_ONCE === 0 && !(await this.listener.breathe())) return;
-      if (!input.reader.next()) await input.next();
+      if (input.reader.next()) continue;
+      if (!(await this.listener.breathe())) return;
+      await input.next();
     }
   }
 

@@ -16,18 +16,18 @@ import { UsageError, type Verb } from "./verb.ts";
 
 export const replay: Verb = {
   summary: "run captured frames through the dataplane",
-  help: `Usage: firebreak replay --config FILE --in IFACE=CAPTURE [--in …] --out DIR [--json] [--quiet]
-                        [--compare] [--seed N]
+  help: `Usage: firebreak replay --config FILE --in IFACE=CAPTURE [--in …] --out DIR [--json]
+                        [--quiet] [--compare] [--seed N]
 
-Runs the frames of captures through the same dataplane as the appliance, by the captures' own
-clock. Needs no root and none of the interfaces.
+Runs the frames of captures through the same dataplane as the appliance, by the captures'
+own clock. Needs no root and none of the interfaces.
 
   --config FILE         the configuration
-  --in IFACE=CAPTURE    what was captured on that interface of the configuration; captures are
-                        merged by time, at the same time in the order given here.
-                        CAPTURE is a pcap or pcapng file, also one compressed by gzip or zstd, or
-                        "-" for standard input; CAPTURE:INTERFACE is only what one interface of a
-                        pcapng file captured, by its number or name there
+  --in IFACE=CAPTURE    what was captured on that interface of the configuration; captures
+                        are merged by time, at the same time in the order given here.
+                        CAPTURE is a pcap or pcapng file, which gzip or zstd may have
+                        compressed, or "-" for standard input. CAPTURE:INTERFACE is only
+                        what one interface of a pcapng file captured: its number or name
   --out DIR             gets IFACE.pcap for each interface: what would have been sent there
   --json                one JSON object a frame instead of one line
   --quiet               totals instead: how many frames had which verdict
@@ -35,16 +35,18 @@ clock. Needs no root and none of the interfaces.
   --seed N              0 to 4294967295, default 1: where random NAT ports come from
 
 Prints what became of each frame: seconds since the first one, interface, number of the
-frame in its capture, verdict, rule, flow, and what was sent because of it. On standard error
-it tells what is odd about a capture, and while that is a terminal how far it is, and totals.
-A clock that steps back in a capture is held. The same input gives the same output, byte for byte.
+frame in its capture, verdict, rule, flow, and what was sent because of it. On standard
+error it tells what is odd about a capture, and on a terminal how far it is, and totals.
+A clock that steps back in a capture is held. The same input gives the same output, byte
+for byte. What is read is never written over.
 
-A capture may hold both directions: frames that the router itself sent are told as such. Where
-own_mac is not configured they are known by their addresses, and any unicast destination MAC
-address is taken as ours. Next hops answer ARP by themselves, unless the captures show what came
-of it. Frames that a snapshot length cut, and those that were captured before their segmentation
-or before their checksums were filled in, are judged as what they were. docs/CAPTURES.md has more.
+A capture may hold both directions: frames that the router itself sent are told as such.
+Where own_mac is not configured they are known by their addresses, and any unicast
+destination MAC address is taken as ours. Next hops answer ARP by themselves, unless the
+captures show what came of it. Frames that a snapshot length cut, and those captured before
+their segmentation or before their checksums were filled in, are judged as what they were.
 Rules expire by the time of the first frame; names in rules have no addresses here.
+docs/CAPTURES.md has more.
 
 Exit status: 0 fine, 1 a capture can't be read to its end or DIR not written, 2 bad usage or
 configuration.
@@ -148,7 +150,7 @@ async function playAll(
     handled: quiet ? undefined : (frame, player) => printer.add(format(frame, player, settings, resolution)),
     async breathe() {
       progress.show(() => totals.frames);
-      await printer.flush(false);
+      await printer.flush();
       return !printer.isClosed;
     },
   }).run(seed);
@@ -156,10 +158,11 @@ async function playAll(
   progress.clear();
   const failures = inputs.flatMap(({ failure }) => failure ?? []);
   const warnings = inputs.flatMap((input) => input.warnings());
-  const sums = json && quiet ? [totals.json()] : totals.lines();
-  const report = [...(quiet || process.stderr.isTTY ? sums : []), ...(comparison?.lines() ?? [])];
+  comparison?.end();
+  const sums = quiet || process.stderr.isTTY ? totals.lines() : [];
+  const report = json && quiet ? [totals.json(comparison?.counts())] : [...sums, ...(comparison?.lines() ?? [])];
   if (quiet) for (const line of report) printer.add(line);
-  await printer.flush(true);
+  await printer.flush();
   if (printer.isClosed) return 0;
   const comments = [...warnings.map((warning) => `firebreak: replay: warning: ${warning}`), ...(quiet ? [] : report)];
   const errors = failures.map((failure) => `firebreak: replay: ${failure}`);

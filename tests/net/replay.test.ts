@@ -101,6 +101,16 @@ for (const kind of ["whole", "cut"]) {
   }, 60_000);
 }
 
+test("totals and the comparison are one JSON object, for programs", () => {
+  const { lines } = replay(files, "--compare", "--json");
+  expect(lines.length).toBe(1);
+  const { frames, verdicts, sentByRouter, compared, sent } = JSON.parse(lines[0]);
+  expect(verdicts).toMatchObject({ answered: 3, "dropped: refused by rules": 1 });
+  expect(frames).toBe(verdicts.forwarded + 4 + sentByRouter);
+  expect(compared).toEqual({ same: verdicts.forwarded + 3, onlyByRouter: 0, onlyByUs: 0 });
+  expect(Object.keys(sent)).toEqual(["eth1", "eth0"]);
+});
+
 test("what the real router did not do is told as a difference", () => {
   const config = join(lab.folder, "other.toml");
   writeFileSync(

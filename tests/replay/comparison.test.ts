@@ -19,6 +19,7 @@ function compared(ours: Buffer, theirs: Buffer, iface = UPLINK): string {
   const comparison = new Comparison(SETTINGS);
   comparison.ours(iface, 1, 0, ours, 0, ours.length);
   comparison.theirs(iface, 1, 5, theirs, 0, theirs.length, 7);
+  comparison.end();
   return comparison.lines()[0];
 }
 
@@ -74,6 +75,7 @@ test("each packet has one like it, whichever was first, and for some seconds onl
   const other = frame(udp({ ...PORTS, ttl: 9 }, payload(30)));
   comparison.ours(UPLINK, 16, 0, other, 0, other.length);
   expect(comparison.theirs(UPLINK, 17, 0, packet, 0, packet.length, 3)).toBe(false);
+  comparison.end();
   expect(comparison.lines()).toEqual([
     "compared: 3 packets the same, 1 only by the router, 2 only by us",
     "  only by us: uplink at 10.000000000: 192.0.2.254 > 198.51.100.80 protocol 17, 58 bytes",
@@ -93,6 +95,7 @@ test("memory is bounded: of very many only the newest wait", () => {
   expect(comparison.theirs(UPLINK, 1, 0, packet, 0, packet.length, 1)).toBe(false);
   packet.writeUInt32BE(199_999, 50);
   expect(comparison.theirs(UPLINK, 1, 0, packet, 0, packet.length, 2)).toBe(true);
+  comparison.end();
   const lines = comparison.lines();
   expect(lines[0]).toBe("compared: 1 packets the same, 1 only by the router, 199999 only by us");
   expect(lines.length).toBe(12);

@@ -180,6 +180,24 @@ describe("compressed captures and pipes", () => {
     ]);
   });
 
+  test("are judged as they come: a line is out before the next frame is in", async () => {
+    const bytes = await Bun.file(join(ODD, "cut.pcap")).bytes();
+    const args = ["replay", "--config", "firebreak.toml", "--in", "eth0=-", "--out", "live"];
+    const child = Bun.spawn([process.execPath, MAIN, ...args], { cwd: folder, stdin: "pipe", stdout: "pipe" });
+    const output = child.stdout.getReader();
+    for (const [from, to] of [
+      [0, 85],
+      [85, 146],
+    ]) {
+      child.stdin.write(bytes.subarray(from, to));
+      child.stdin.flush();
+      const { value } = await output.read();
+      expect(new TextDecoder().decode(value)).toContain(`eth0 #${from === 0 ? 1 : 2} forwarded`);
+    }
+    child.stdin.end();
+    expect(await child.exited).toBe(0);
+  });
+
   test("end quietly where nobody reads on", async () => {
     const script = `"$@" | head -n 1; echo "\${PIPESTATUS[0]}"`;
     const args = ["replay", "--config", "firebreak.toml", "--in", `eth0=${folder}/many.pcap`, "--out", "piped"];
@@ -263,6 +281,16 @@ describe("what is read is never written over", () => {
       return [`eth0=${original}`];
     });
     expect(configured).toEqual([told("eth0.pcap", "DIR/firebreak.toml")]);
+  });
+
+  test("nor is anything through a link where a capture is begun", async () => {
+    const out = join(folder, "linked");
+    await mkdir(out);
+    await Bun.write(join(folder, "elsewhere"), "precious");
+    await symlink(join(folder, "elsewhere"), join(out, "eth1.pcap.part"));
+    expect((await replay([`eth0=${original}`], out)).status).toBe(0);
+    expect(await Bun.file(join(folder, "elsewhere")).text()).toBe("precious");
+    expect((await readdir(out)).sort()).toEqual(["eth0.pcap", "eth1.pcap"]);
   });
 
   test("but what is only in the way is, when the new one is whole", async () => {
