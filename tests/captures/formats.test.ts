@@ -3,9 +3,11 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Glob } from "bun";
-import { type CapturedFrame, readCapture, writeCapture } from "../../lab/captures.ts";
+import { type CapturedFrame, memorySource, readCapture, writeCapture } from "../../lab/captures.ts";
 import { concat, fromHex, payload, toHex } from "../../lab/frames.ts";
 import { CaptureError } from "../../src/captures/error.ts";
+import { DIRECTION } from "../../src/captures/frame.ts";
+import { CaptureReader } from "../../src/captures/reader.ts";
 import { patched } from "../support/place.ts";
 
 const FILE_HEADER = "0002 0004 00000000 00000000 0000ffff 00000001";
@@ -258,6 +260,34 @@ describe("pcapng", () => {
       `byte 80: a record tells of 200 bytes, there are 60 (${CUT_SHORT})`,
       `byte 64: a block of type 6 can't have 28 bytes (${DAMAGED})`,
     ]);
+  });
+
+  test("tells who sent a frame, where its flags do", async () => {
+    const flags = (code: string, value: string) =>
+      concat(words(`0001 0003`, true), payload(3), Uint8Array.of(0), words(`${code} 0004 ${value} 0000 0000`, true));
+    const packet = (options: Uint8Array) =>
+      block(
+        true,
+        "00000006",
+        words("00000000 00000000 00000000 00000003 00000003", true),
+        concat(payload(3), Uint8Array.of(0)),
+        options,
+      );
+    const file = concat(
+      section(true),
+      describeInterface(true, none),
+      packet(flags("0002", "00000001")),
+      packet(flags("0002", "00000002")),
+      packet(flags("0002", "000000ff")),
+      packet(flags("0005", "00000002")),
+      packet(none),
+      packet(words("0002 00ff 00000002", true)),
+    );
+    const reader = new CaptureReader(memorySource(file));
+    const directions: number[] = [];
+    while (reader.next() || (await reader.more())) directions.push(reader.frame.direction);
+    const { UNKNOWN, INBOUND, OUTBOUND } = DIRECTION;
+    expect(directions).toEqual([INBOUND, OUTBOUND, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN]);
   });
 
   test("whose blocks tell of their lengths without padding is read as Wireshark reads it", async () => {

@@ -378,6 +378,22 @@ describe("the clock", () => {
     ]);
   });
 
+  test("has next hops answer at once that no capture shows, by the MAC address that one shows later", async () => {
+    const config = pinned.replace(/^gateway_mac.*$/m, "");
+    const client = await capture("client.pcap", [[1000, toServer("10.137.0.10", 5000)]]);
+    const to = async (...inputs: readonly string[]) => {
+      const outcome = await replayed(config, [`eth0=${client}`, ...inputs]);
+      expect(verdicts(outcome)[0]).toBe("0.000000 eth0 #1 forwarded");
+      return (await sent(outcome, "eth1")).frames.map(({ bytes }) => toHex(bytes.subarray(0, 6)));
+    };
+    expect(await to()).toEqual(["ff ff ff ff ff ff", "02 00 c0 00 02 01"]);
+    const reply = { operation: "reply", senderMac: GATEWAY_MAC, senderIp: "192.0.2.1" } as const;
+    const answer = arp({ ...reply, targetMac: "02:00:00:00:01:01", targetIp: "192.0.2.254" });
+    const late = await capture("uplink.pcap", [[1060, ethernet(GATEWAY_MAC, "02:00:00:00:01:01", ARP_TYPE, answer)]]);
+    const [question, first] = await to(`eth1=${late}`);
+    expect([question, first]).toEqual(["ff ff ff ff ff ff", "02 00 00 00 02 00"]);
+  });
+
   test("is held where a capture steps back", async () => {
     const client = await capture("client.pcap", [
       [1000, toServer("10.137.0.10", 5000)],
