@@ -262,6 +262,33 @@ describe("pcapng", () => {
     ]);
   });
 
+  test("is read through blocks of any length up to 16 MiB, and frames up to the longest", async () => {
+    const big = (length: number) => {
+      const bytes = Buffer.alloc(length + 12);
+      for (const [at, word] of [0x0bad, length + 12].entries()) bytes.writeUInt32LE(word, 4 * at);
+      bytes.writeUInt32LE(length + 12, length + 8);
+      return bytes;
+    };
+    const packet = enhanced(true, 0, "00000000 00000000", 262144, 262144);
+    const parts = [
+      section(true),
+      describeInterface(true, none),
+      packet,
+      big(1_000_000),
+      packet,
+      big(2 ** 24 - 12),
+      packet,
+    ];
+    const file = Buffer.concat(parts);
+    for (const atOnce of [100_000, 1 << 20]) {
+      const { frames } = await readCapture(file, atOnce);
+      expect(frames.map(({ bytes }) => bytes.length)).toEqual([262144, 262144, 262144]);
+      for (const { bytes } of frames) expect(Buffer.from(bytes).equals(packet.subarray(28, 28 + 262144))).toBe(true);
+    }
+    const longer = Buffer.concat([...parts.slice(0, 2), big(2 ** 24)]);
+    expect(await refusal(longer)).toBe(`byte 52: a block of 16777228 bytes is longer than any (16777216) (${DAMAGED})`);
+  });
+
   test("tells who sent a frame, where its flags do", async () => {
     const flags = (code: string, value: string) =>
       concat(words(`0001 0003`, true), payload(3), Uint8Array.of(0), words(`${code} 0004 ${value} 0000 0000`, true));
