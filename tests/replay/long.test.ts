@@ -3,11 +3,12 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Subprocess } from "bun";
 import { CONFIG, generate } from "../../bench/replay.ts";
 
 const MAIN = join(import.meta.dir, "../../src/main.ts");
 const FRAMES = 1_000_000;
-/** Measured: 130 MB, of which 110 are the program itself as it runs from its sources. */
+/** Measured: 77 to 87 MB, and the same for ten million. */
 const MOST_MEMORY = 200e6;
 
 const folder = mkdtempSync(join(tmpdir(), "firebreak-long-"));
@@ -20,9 +21,26 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
+/**
+ * Looks again and again until the process has ended. Its resource usage doesn't do: that begins with the memory of the process that
+ * started it.
+ * @returns bytes that it needed at most
+ */
+async function mostMemory(child: Subprocess): Promise<number> {
+  let most = 0;
+  while (child.exitCode === null) {
+    const status = await Bun.file(`/proc/${child.pid}/status`)
+      .text()
+      .catch(() => "");
+    most = Math.max(most, Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0) * 1024);
+    await Bun.sleep(10);
+  }
+  return most;
+}
+
 test("a million frames need no more memory than 200 MB, and every one is sent on", async () => {
   const child = Bun.spawn([...command, "--quiet"], { stdout: "pipe" });
-  const output = await child.stdout.text();
+  const [output, memory] = await Promise.all([child.stdout.text(), mostMemory(child)]);
   expect(await child.exited).toBe(0);
   // The gateway and the client were asked for by ARP.
   expect(output.split("\n").map((line) => line.trim())).toEqual([
@@ -32,8 +50,8 @@ test("a million frames need no more memory than 200 MB, and every one is sent on
     "1 sent on eth0",
     "",
   ]);
-  const memory = child.resourceUsage()?.maxRSS ?? Number.NaN;
   console.log(`${(memory / 1e6).toFixed(0)} MB`);
+  expect(memory).toBeGreaterThan(10e6);
   expect(memory).toBeLessThan(MOST_MEMORY);
   expect(statSync(join(out, "eth1.pcap")).size).toBe(statSync(capture).size + 16 + 42);
 }, 60_000);
