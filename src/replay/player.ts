@@ -5,7 +5,7 @@
 import { type FlowText, flowText } from "../control/flow-text.ts";
 import { Router } from "../dataplane/frame/router.ts";
 import type { Settings } from "../dataplane/settings.ts";
-import { FLOW, FLOW_WORDS, NO_FLOW } from "../dataplane/tables/flows.ts";
+import { type Flow, NO_FLOW } from "../dataplane/types.ts";
 import { ARP, ARP_REQUEST } from "../wire/arp.ts";
 import { ETHERNET, ETHERTYPE } from "../wire/ethernet.ts";
 import { IPV4, maskOf } from "../wire/ipv4.ts";
@@ -125,7 +125,7 @@ export class Player {
   /** The last frame's flow, unless that frame ended it. */
   flow(): FlowText | undefined {
     const flow = this.flowNumber();
-    return flow === undefined ? undefined : flowText(this.router.flows.words, flow, this.settings.uplink.address);
+    return flow === undefined ? undefined : flowText(this.router.flows, flow);
   }
 
   /**
@@ -135,8 +135,8 @@ export class Player {
   rule(iface: number, bytes: Buffer, at: number, captured: number): RuleText | undefined {
     const flow = this.flowNumber();
     if (flow !== undefined) {
-      const word = this.router.flows.words[flow * FLOW_WORDS + FLOW.CLIENT_RULE];
-      return { number: word & 0xffff, client: this.settings.clients[word >>> 16].name };
+      const { flows } = this.router;
+      return { number: flows.rule(flow), client: this.settings.clients[flows.client(flow)].name };
     }
     if (this.lastRule < 0 || captured < ETHERNET.HEADER_LENGTH + IPV4.HEADER_LENGTH) return undefined;
     const source = bytes.readUInt32BE(at + ETHERNET.HEADER_LENGTH + IPV4.SOURCE);
@@ -151,9 +151,9 @@ export class Player {
     return client?.mac ?? someMac(address);
   }
 
-  private flowNumber(): number | undefined {
+  private flowNumber(): Flow | undefined {
     const { lastFlow } = this;
-    return lastFlow !== NO_FLOW && this.router.flows.used(lastFlow) ? lastFlow : undefined;
+    return lastFlow !== NO_FLOW && this.router.flows.isUsed(lastFlow) ? lastFlow : undefined;
   }
 
   /** @returns the name of the client that sent a packet, of which the router has found out that a client did */
