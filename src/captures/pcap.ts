@@ -70,7 +70,7 @@ export class PcapFormat {
     if (captured > left - RECORD_HEADER_LENGTH) {
       window.want(RECORD_HEADER_LENGTH + captured);
       if (!window.ended) return false;
-      const problem = `a record tells of ${captured} bytes, there are ${left - RECORD_HEADER_LENGTH}`;
+      const problem = `a record announces ${captured} bytes, there are ${left - RECORD_HEADER_LENGTH}`;
       throw new CaptureError(window.offsetOf(start + 8), problem, CUT_SHORT);
     }
     frame.seconds = view.getUint32(start, littleEndian);

@@ -108,7 +108,7 @@ export class PcapngFormat {
       }
       window.want(length);
       if (!window.ended) return 0;
-      throw new CaptureError(offset, `a block tells of ${length} bytes, there are ${left}`, CUT_SHORT);
+      throw new CaptureError(offset, `a block announces ${length} bytes, there are ${left}`, CUT_SHORT);
     }
     if (told !== length) this.oddities.blocks++;
     if (padded(view.getUint32(start + length - 4, this.littleEndian)) !== length) {
@@ -213,7 +213,7 @@ export class PcapngFormat {
       throw new CaptureError(window.offsetOf(at), problem, DAMAGED);
     }
     if (captured > room) {
-      throw new CaptureError(window.offsetOf(at), `a record tells of ${captured} bytes, there are ${room}`, CUT_SHORT);
+      throw new CaptureError(window.offsetOf(at), `a record announces ${captured} bytes, there are ${room}`, CUT_SHORT);
     }
     if (captured > original) this.oddities.lengths++;
     frame.captured = captured;

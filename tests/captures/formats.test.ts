@@ -92,7 +92,7 @@ describe("classic pcap", () => {
       if (left === 0) return "read";
       if (left < 16) return `byte ${at}: a record header has 16 bytes, the file ${left} more (${CUT_SHORT})`;
       const captured = at === first ? 60 : 30;
-      return `byte ${at + 8}: a record tells of ${captured} bytes, there are ${left - 16} (${CUT_SHORT})`;
+      return `byte ${at + 8}: a record announces ${captured} bytes, there are ${left - 16} (${CUT_SHORT})`;
     });
     expect(told).toEqual(expected);
   });
@@ -101,7 +101,7 @@ describe("classic pcap", () => {
     const broken = (fraction: number, captured: number, original: number) =>
       refusal(concat(header, record(fraction, captured, original, true, payload(60))));
     expect(await Promise.all([broken(0, 61, 61), broken(0, 0x7fffffff, 0x7fffffff)])).toEqual([
-      `byte 32: a record tells of 61 bytes, there are 60 (${CUT_SHORT})`,
+      `byte 32: a record announces 61 bytes, there are 60 (${CUT_SHORT})`,
       `byte 32: a frame of 2147483647 bytes is longer than any (262144) (${DAMAGED})`,
     ]);
   });
@@ -114,7 +114,7 @@ describe("classic pcap", () => {
       [30, 30],
     ]);
     expect((await readCapture(patched(turned, 6, 3))).frames.length).toBe(2);
-    expect(await refusal(turned)).toContain("a record tells of 1514 bytes");
+    expect(await refusal(turned)).toContain("a record announces 1514 bytes");
   });
 
   test("of another link type says which and what to do", async () => {
@@ -233,7 +233,7 @@ describe("pcapng", () => {
     for (const message of told.filter((message) => message !== "read")) {
       expect(message).toMatch(/^byte \d+: .* \(the file is (cut short|damaged): .*\)$/);
     }
-    expect(told.at(-1)).toBe(`byte 64: a block tells of 92 bytes, there are 91 (${CUT_SHORT})`);
+    expect(told.at(-1)).toBe(`byte 64: a block announces 92 bytes, there are 91 (${CUT_SHORT})`);
   });
 
   test("that lies says where", async () => {
@@ -257,7 +257,7 @@ describe("pcapng", () => {
       "byte 0: link type 105 (IEEE 802.11) is not Ethernet (1) (capture on one Ethernet interface, by its name)",
       `byte 44: an option is longer than its block (${DAMAGED})`,
       `byte 68: no block before describes interface 1 (${DAMAGED})`,
-      `byte 80: a record tells of 200 bytes, there are 60 (${CUT_SHORT})`,
+      `byte 80: a record announces 200 bytes, there are 60 (${CUT_SHORT})`,
       `byte 64: a block of type 6 can't have 28 bytes (${DAMAGED})`,
     ]);
   });

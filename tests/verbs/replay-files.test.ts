@@ -71,7 +71,7 @@ describe("odd captures", () => {
     const { status, frames, errors } = await replay([`eth0=${ODD}/cut.pcap`]);
     expect([status, frames]).toEqual([1, ["eth0 #1 forwarded", "eth0 #2 forwarded"]]);
     expect(errors.length).toBe(1);
-    expect(errors[0]).toContain("cut.pcap: byte 154: a record tells of 47 bytes, there are 40 (the file is cut short");
+    expect(errors[0]).toContain("cut.pcap: byte 154: a record announces 47 bytes, there are 40 (the file is cut short");
     expect((await readCapture(await Bun.file(join(folder, "out/eth1.pcap")).bytes())).frames.length).toBe(2);
   });
 

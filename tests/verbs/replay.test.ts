@@ -549,7 +549,7 @@ describe("what can't be done", () => {
     const whole = await replayed(config, [`eth0=${CAPTURES}/ping-client.pcap`]);
     expect([outcome.status, outcome.errors.replaceAll(directory, "DIR")]).toEqual([
       1,
-      "firebreak: replay: DIR/short.pcap: byte 718: a record tells of 98 bytes, there are 97 " +
+      "firebreak: replay: DIR/short.pcap: byte 718: a record announces 98 bytes, there are 97 " +
         "(the file is cut short: copy or capture it anew, or keep the whole records with `editcap FILE NEW`)\n",
     ]);
     expect(whole.lines.length).toBe(8);
