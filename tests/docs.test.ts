@@ -124,27 +124,37 @@ const RUN_BY: readonly (readonly [command: RegExp, file: string, text: string])[
   [/^node_modules\/\.bin\/bun test \.\/tests\/(?:dataplane|rfc)$/, "build/test.sh", "node_modules/.bin/bun test"],
 ];
 
-/** Documents that say of some commands that no test runs them, and those commands. */
-const NOT_RUN: readonly { readonly file: string; readonly says: string; readonly commands: RegExp }[] = [
+/** Documents that say of some commands that no test runs them; and whether others may name these commands too. */
+interface NotRun {
+  readonly file: string;
+  readonly says: string;
+  readonly commands: RegExp;
+  readonly isElsewhere: boolean;
+}
+const NOT_RUN: readonly NotRun[] = [
   {
     file: "docs/QUBES.md",
     says: "Commands for dom0 need Qubes OS, so no test runs them",
     commands: /^(?:sudo |qvm-|qubes-prefs|sha256sum|systemd-run|\(cd \/var)/,
+    isElsewhere: false,
   },
   {
     file: "docs/PERFORMANCE.md",
     says: "no test runs it",
     commands: /^build\/appliance\.sh bench$/,
+    isElsewhere: true,
   },
   {
     file: "CONTRIBUTING.md",
     says: "no test runs it",
     commands: /^build\/fresh-machine\.sh$/,
+    isElsewhere: false,
   },
   {
     file: "docs/ARCHITECTURE.md",
     says: "no test runs it",
     commands: /^node_modules\/\.bin\/bun build\/profile-pages\.ts$/,
+    isElsewhere: false,
   },
 ];
 
@@ -160,11 +170,11 @@ describe("every command in the documents", () => {
 
   test("is run by a test, or a document says that none runs it", () => {
     expect(all.length).toBeGreaterThan(60);
-    const unknown = all.filter(({ command }) => {
-      if (RUN_HERE.test(command) || VERB_NAMED.test(command)) return false;
-      return ![...RUN_BY.map(([pattern]) => pattern), ...NOT_RUN.map(({ commands }) => commands)].some((pattern) =>
-        pattern.test(command),
-      );
+    const isSaid = (file: string, command: string) =>
+      NOT_RUN.some((said) => said.commands.test(command) && (file === said.file || said.isElsewhere));
+    const unknown = all.filter(({ file, command }) => {
+      if (RUN_HERE.test(command) || VERB_NAMED.test(command) || isSaid(file, command)) return false;
+      return !RUN_BY.some(([pattern]) => pattern.test(command));
     });
     expect(unknown).toEqual([]);
   });
