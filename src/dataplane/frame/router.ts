@@ -308,7 +308,7 @@ export class Router {
    * ICMP: queries come from side 0, replies from side 1. A query whose identifier happens to be a type's number looks, in
    * the form of ports, like the other side's reply.
    */
-  private isFromSide(side: number): boolean {
+  private isFromSide(side: Side): boolean {
     const { view, packet } = this;
     return packet.protocol !== PROTOCOL.ICMP || isQuery(view.getUint8(packet.transport)) === (side === 0);
   }

@@ -2,7 +2,7 @@
 // an offload header where their sender leaves work to its interface, or lies about it.
 import { fold, pseudoHeaderSum, sum } from "../../wire/checksum.ts";
 import { ETHERNET, ETHERTYPE } from "../../wire/ethernet.ts";
-import { IPV4, PROTOCOL, writeIpv4 } from "../../wire/ipv4.ts";
+import { DEFAULT_TTL, IPV4, PROTOCOL, writeIpv4 } from "../../wire/ipv4.ts";
 import { TCP, writeTcp } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
 import { type Offload, offloadHeader } from "../frame/vnet.ts";
@@ -76,7 +76,7 @@ export function trialFrame(kind: Kind, from: End, to: End, segment: Segment): Tr
   bytes.set(from.mac, ETHERNET.SOURCE);
   view.setUint16(ETHERNET.TYPE, ETHERTYPE.IPV4);
   const total = IPV4.HEADER_LENGTH + length;
-  writeIpv4(view, ETHERNET.HEADER_LENGTH, 0, total, 64, protocol, from.address, to.address);
+  writeIpv4(view, ETHERNET.HEADER_LENGTH, 0, total, DEFAULT_TTL, protocol, from.address, to.address);
   const ports = (from.port << 16) | to.port;
   if (isTcp) {
     writeTcp(view, TRANSPORT, ports, segment.sequence, segment.acknowledgment, segment.flags, 65535);
