@@ -44,9 +44,10 @@ and forwards as it says until SIGTERM:
   a file                          ${FILE}
   the kernel command line         ${OPTION}=BASE64
 
-Without any of them, or with one that has the section [qubes] alone, under Xen, it is a qube of
-Qubes OS that provides network, and takes its configuration from QubesDB as long as it runs. Else, or with a configuration that is not good,
-it says what to do, forwards nothing and waits for SIGTERM. Enter on the console, or SIGUSR1, prints counters and flows.
+Under Xen, without any of them or with one that has the section [qubes] alone, it is a qube of
+Qubes OS that provides network, and takes its configuration from QubesDB as long as it runs.
+Else, or with a configuration that is not good, it says what to do, forwards nothing and waits
+for SIGTERM. Enter on the console, or SIGUSR1, prints counters and flows.
 
 Exit status: 0 stopped by a signal, 1 failed.
 `,
@@ -68,7 +69,7 @@ Exit status: 0 stopped by a signal, 1 failed.
   },
 };
 
-/** @returns the configuration's text from the first place that has one, before it is checked */
+/** @returns the configuration's text from the first source that has one, before it is checked */
 export function findConfiguration(root = "/"): FoundConfiguration | undefined {
   for (const file of [FIRMWARE_FILE, FILE]) {
     const path = join(root, file);

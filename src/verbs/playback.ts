@@ -23,7 +23,7 @@ export interface FrameVerdict {
   /** Seconds and nanoseconds since the first frame of all. */
   readonly moment: Moment;
   readonly interface: string;
-  /** The frame's place in its capture, from 1, as Wireshark numbers it. */
+  /** The frame's number in its capture, from 1, as Wireshark numbers it. */
   readonly number: number;
   /** Bytes that the frame had, and those of them that the capture holds. */
   readonly length: number;

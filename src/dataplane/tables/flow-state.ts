@@ -1,4 +1,4 @@
-// The STATE word of a flow's record: the one place that says what its bits are. The kernel path's programs test and follow the
+// The STATE word of a flow's record: what its bits are, only this file says. The kernel path's programs test and follow the
 // same word. From the lowest bit up:
 //
 //    0      the record holds a flow            14      TCP: reset
