@@ -1,3 +1,4 @@
+// UDP headers: lengths.
 import { expect, test } from "bun:test";
 import { payload, udp } from "../../lab/frames.ts";
 import { FAULT } from "../../src/wire/fault.ts";
