@@ -44,10 +44,9 @@ and forwards as it says until SIGTERM:
   a file                          ${FILE}
   the kernel command line         ${OPTION}=BASE64
 
-Under Xen, without any of them or with one that has the section [qubes] alone, it is a qube of
-Qubes OS that provides network, and takes its configuration from QubesDB as long as it runs.
-Else, or with a configuration that is not good, it says what to do, forwards nothing and waits
-for SIGTERM. Enter on the console, or SIGUSR1, prints counters and flows.
+Without any of them, or with one that has the section [qubes] alone, under Xen, it is a qube of
+Qubes OS that provides network, and takes its configuration from QubesDB as long as it runs. Else, or with a configuration that is not good,
+it says what to do, forwards nothing and waits for SIGTERM. Enter on the console, or SIGUSR1, prints counters and flows.
 
 Exit status: 0 stopped by a signal, 1 failed.
 `,
