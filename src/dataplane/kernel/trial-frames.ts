@@ -4,7 +4,7 @@ import { fold, pseudoHeaderSum, sum } from "../../wire/checksum.ts";
 import { ETHERNET, ETHERTYPE } from "../../wire/ethernet.ts";
 import { DEFAULT_TTL, IPV4, PROTOCOL, writeIpv4 } from "../../wire/ipv4.ts";
 import { TCP, writeTcp } from "../../wire/tcp.ts";
-import { UDP } from "../../wire/udp.ts";
+import { UDP, writeUdp } from "../../wire/udp.ts";
 import { type Offload, offloadHeader } from "../frame/vnet.ts";
 
 export interface TrialFrame {
@@ -81,8 +81,7 @@ export function trialFrame(kind: Kind, from: End, to: End, segment: Segment): Tr
   if (isTcp) {
     writeTcp(view, TRANSPORT, ports, segment.sequence, segment.acknowledgment, segment.flags, 65535);
   } else {
-    view.setInt32(TRANSPORT, ports);
-    view.setUint16(TRANSPORT + UDP.LENGTH, length);
+    writeUdp(view, TRANSPORT, ports, length);
   }
   for (let i = TRANSPORT + length - payload; i < bytes.length; i++) bytes[i] = i * 7;
 
