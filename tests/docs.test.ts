@@ -121,7 +121,11 @@ const RUN_BY: readonly (readonly [command: RegExp, file: string, text: string])[
   [/^firebreak --version$/, "tests/build/manifest.test.ts", "dist/firebreak --version"],
   [/^node_modules\/\.bin\/tsc -p \.$/, "build/test.sh", "node_modules/.bin/tsc -p ."],
   [/^node_modules\/\.bin\/biome check \.$/, "build/test.sh", "node_modules/.bin/biome check ."],
-  [/^node_modules\/\.bin\/bun test \.\/tests\/(?:dataplane|rfc)$/, "build/test.sh", "node_modules/.bin/bun test"],
+  [
+    /^node_modules\/\.bin\/bun test --timeout 60000 \.\/tests\/(?:dataplane|rfc)$/,
+    "build/test.sh",
+    "bun test --timeout 60000",
+  ],
 ];
 
 /** Documents that say of some commands that no test runs them; and whether others may name these commands too. */
