@@ -1,6 +1,7 @@
 // Qrexec's agent: what dom0 calls in this domain, and what we call there. One control channel, on which dom0 asks, and for
 // each call a channel of its own for the data. There is no shell here and no user: only the services that we are given.
 // Nothing waits for ever: a call ends with its limit or with the control channel, and dom0 is told so that its port is free.
+// It is long, since calls in both directions are one protocol, whose order of messages reads best in one file.
 import { type Clock, MACHINE_CLOCK } from "../base/clock.ts";
 import { type ByteStream, Framer, ProtocolError, type StreamHandler } from "../xen/byte-stream.ts";
 import {

@@ -68,7 +68,7 @@ Exit status: 0 stopped by a signal, 1 failed.
   },
 };
 
-/** @returns the configuration's text from the first place that has one, before it is checked */
+/** @returns the configuration's text from the first source that has one, before it is checked */
 export function findConfiguration(root = "/"): FoundConfiguration | undefined {
   for (const file of [FIRMWARE_FILE, FILE]) {
     const path = join(root, file);

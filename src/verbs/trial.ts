@@ -10,7 +10,7 @@ import { ETHERNET, ETHERTYPE } from "../wire/ethernet.ts";
 import { ICMP, ICMP_TYPE, UNREACHABLE_CODE, writeIcmpSum } from "../wire/icmp.ts";
 import { DEFAULT_TTL, IPV4, maskOf, PROTOCOL, writeIpv4 } from "../wire/ipv4.ts";
 import { SYN, TCP, writeTcp } from "../wire/tcp.ts";
-import { UDP } from "../wire/udp.ts";
+import { UDP, writeUdp } from "../wire/udp.ts";
 
 export interface Outcome {
   /** A verdict code. */
@@ -86,8 +86,7 @@ function frameOf({ interfaces }: Settings, client: ClientSettings, asked: Asked)
   if (protocol === PROTOCOL.TCP) {
     writeTcp(view, HEADERS, ports, 0, 0, SYN, 65535);
   } else if (protocol === PROTOCOL.UDP) {
-    view.setInt32(HEADERS, ports);
-    view.setUint16(HEADERS + UDP.LENGTH, length);
+    writeUdp(view, HEADERS, ports, length);
   } else if (protocol === PROTOCOL.ICMP) {
     view.setUint8(HEADERS + ICMP.TYPE, selector);
     // Errors quote a packet: here one that nobody sent.

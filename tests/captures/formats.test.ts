@@ -1,3 +1,4 @@
+// Reading and writing captures: pcap and pcapng of both byte orders, what is broken in them, and what editcap says of ours.
 import { describe, expect, test } from "bun:test";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";

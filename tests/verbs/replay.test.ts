@@ -1,3 +1,4 @@
+// `firebreak replay`: what it prints and writes of captures, byte for byte, by their own clock.
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";

@@ -1,3 +1,4 @@
+// The wire formats on captured frames: whole ones have no fault, cut ones are found out.
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { Glob } from "bun";

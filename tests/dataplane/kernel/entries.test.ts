@@ -1,3 +1,4 @@
+// The kernel path's table: entries find room, lose it, and are what was put in.
 import { expect, test } from "bun:test";
 import { ENTRY_STRIDE, KernelEntries } from "../../../src/dataplane/kernel/entries.ts";
 import {
