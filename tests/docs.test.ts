@@ -124,7 +124,7 @@ const RUN_BY: readonly (readonly [command: RegExp, file: string, text: string])[
   [
     /^node_modules\/\.bin\/bun test --timeout 60000 \.\/tests\/(?:dataplane|rfc)$/,
     "build/test.sh",
-    "bun test --timeout 60000",
+    "bun test --timeout",
   ],
 ];
 
