@@ -45,6 +45,12 @@ export interface QrexecChannels {
   serve(domain: number, port: number, handler: StreamHandler, signal?: AbortSignal): Promise<ByteStream>;
 }
 
+/** What the agent needs beside: dom0's daemon and its doubles don't. */
+export interface AgentChannels extends QrexecChannels {
+  /** @returns whether the domain has keys by which to reach a server of this port */
+  isOffered(domain: number, port: number): Promise<boolean>;
+}
+
 /** Status of a call of something that is not there, as a shell has it. */
 const NOT_FOUND = 127;
 /** Of one that failed. */
@@ -180,7 +186,7 @@ export class QrexecAgent {
    */
   constructor(
     private readonly services: ReadonlyMap<string, Service>,
-    private readonly channels: QrexecChannels,
+    private readonly channels: AgentChannels,
     greeted: () => void,
     closed: (reason: string) => void,
     private readonly clock: Clock = MACHINE_CLOCK,
@@ -297,7 +303,7 @@ async function serveCall(
   { domain, port, text }: ExecParams,
   alone: boolean,
   services: ReadonlyMap<string, Service>,
-  channels: QrexecChannels,
+  channels: AgentChannels,
   running: Running,
 ): Promise<void> {
   const input = Promise.withResolvers<string>();
@@ -324,6 +330,12 @@ async function serveCall(
   const stream = await channels.connect(domain, port, handler, running.signal);
   begin(stream);
   const version = await greeted.promise;
+  // A caller takes its keys away before it greets. Where they stand, it has died, its grant and its event channel have become
+  // those of the next, and it is the next that has greeted.
+  if (await channels.isOffered(domain, port)) {
+    stream.close();
+    throw new Error("qrexec: this is another call's caller");
+  }
   running.met = true;
   const answer = alone
     ? answerAlone(text, services, input.promise)
