@@ -59,12 +59,13 @@ test("it says in a few lines what it is and what it has", async () => {
   program.signal("SIGTERM");
   await program.end();
   const mac = "([0-9a-f]{2}:){5}[0-9a-f]{2}";
+  const at = "\\[ *\\d+\\.\\d\\d \\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\dZ\\]";
   expect(program.text).toMatch(
-    new RegExp(`^\\[ *\\d+\\.\\d\\d\\] firebreak \\d+\\.\\d+\\.\\d+
-\\[ *\\d+\\.\\d\\d\\] eth1 ${mac} mtu 1500: uplink 192\\.0\\.2\\.254/24 gateway 192\\.0\\.2\\.1
-\\[ *\\d+\\.\\d\\d\\] eth0 ${mac} mtu 1500: client work
-\\[ *\\d+\\.\\d\\d\\] ready in \\d+ ms
-\\[ *\\d+\\.\\d\\d\\] stopped
+    new RegExp(`^${at} firebreak \\d+\\.\\d+\\.\\d+
+${at} eth1 ${mac} mtu 1500: uplink 192\\.0\\.2\\.254/24 gateway 192\\.0\\.2\\.1
+${at} eth0 ${mac} mtu 1500: client work
+${at} ready in \\d+ ms
+${at} stopped
 $`),
   );
 });
