@@ -380,7 +380,11 @@ const ONE_LINE: [number, string, string][] = [
     '4: uplink: gateway "192.0.2.255" is the broadcast address of 192.0.2.0/24 (write the next router\'s)',
   ],
   [5, 'dns = "192.0.2.1"', '5: uplink: dns "192.0.2.1" is not an array (write dns = ["192.0.2.1"])'],
-  [5, 'dns = ["192.0.2.1", "::1"]', `5: uplink: dns "::1" is IPv6, and not an IPv4 address (write dns = ["192.0.2.1"])`],
+  [
+    5,
+    'dns = ["192.0.2.1", "::1"]',
+    `5: uplink: dns "::1" is IPv6, and not an IPv4 address (write dns = ["192.0.2.1"])`,
+  ],
   [
     5,
     'dns = ["224.0.0.251"]',
