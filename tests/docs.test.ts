@@ -74,7 +74,9 @@ function commandsOf(file: string): string[] {
     .split("\n")
     .map((line) => line.replace(/ {2,}#.*| # .*/, "").trim())
     .filter((line) =>
-      /^(?:sudo |bun |qvm-|qubes|systemd-run|build\/appliance|dist\/|node_modules\/|sha256sum|\(cd)/.test(line),
+      /^(?:sudo |bun |ip |FIREBREAK=|qvm-|qubes|systemd-run|build\/appliance|dist\/|node_modules\/|sha256sum|\(cd)/.test(
+        line,
+      ),
     );
 }
 
@@ -87,6 +89,8 @@ const RUN_BY: readonly (readonly [command: RegExp, file: string, text: string])[
   [/^build\/appliance\.sh run firebreak\.toml -nic tap,… -nic tap,…$/, "tests/vm/verbs.test.ts", '"run"'],
   [/^build\/appliance\.sh qubes$/, "tests/vm/verbs.test.ts", '"qubes"'],
   [/^dist\/firebreak run --config firebreak\.toml$/, "lab/firewall-lab.ts", '"run", "--config"'],
+  [/^FIREBREAK=dist\/firebreak docs\/namespace\.sh /, "tests/net/lifecycle.test.ts", "../../docs/namespace.sh"],
+  [/^ip (?:link|address) /, "tests/net/lifecycle.test.ts", "../../docs/NAMESPACE.md"],
   [/^node_modules\/\.bin\/tsc -p \.$/, "build/test.sh", "node_modules/.bin/tsc -p ."],
   [/^node_modules\/\.bin\/biome check \.$/, "build/test.sh", "node_modules/.bin/biome check ."],
   [/^node_modules\/\.bin\/bun test \.\/tests\/dataplane$/, "build/test.sh", "node_modules/.bin/bun test"],

@@ -288,20 +288,20 @@ test("each key of the configuration is changed below", () => {
 });
 
 describe("a running firewall", () => {
-  test.each(APPLIED)("takes over %s: %s", (...change) => {
-    const { before, after } = pairOf(change);
+  test.each(APPLIED)("takes over %s: %s", (key, line, given = {}) => {
+    const { before, after } = pairOf([key, line, given]);
     expect(needsRestart(configOf(after), configOf(before).nat)).toEqual([]);
     const fresh = new Probe(settingsOf(after)).run();
     expect(fresh).not.toEqual(new Probe(settingsOf(before)).run());
     expect(new Probe(settingsOf(before), settingsOf(after)).run()).toEqual(fresh);
   });
 
-  test.each(REFUSED)("refuses %s by name: %s", (...change) => {
-    const { before, after } = pairOf(change);
-    const [, key] = change[0].split(": ");
-    const line = after.split("\n").indexOf(change[1]) + 1;
+  test.each(REFUSED)("refuses %s by name: %s", (key, line, given = {}) => {
+    const { before, after } = pairOf([key, line, given]);
+    const [, name] = key.split(": ");
+    const number = after.split("\n").indexOf(line) + 1;
     const [error, ...more] = needsRestart(configOf(after), configOf(before).nat);
-    expect(error).toStartWith(`firewall.toml:${line}: nat: ${key} `);
+    expect(error).toStartWith(`firewall.toml:${number}: nat: ${name} `);
     expect(error).toContain("needs a restart");
     expect(more).toEqual([]);
   });
