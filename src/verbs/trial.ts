@@ -4,6 +4,7 @@
 import { flowText } from "../control/flow-text.ts";
 import { Router } from "../dataplane/frame/router.ts";
 import { MemoryRing, type SentFrame } from "../dataplane/memory-ring.ts";
+import { isQuery } from "../dataplane/packet.ts";
 import type { ClientSettings, Settings } from "../dataplane/settings.ts";
 import { VERDICT } from "../dataplane/verdict.ts";
 import type { Asked } from "../rules/mismatch.ts";
@@ -157,10 +158,6 @@ function frameOf({ interfaces }: Settings, origin: Origin, asked: Asked): Uint8A
     writeIcmpSum(view, HEADERS, length);
   }
   return frame;
-}
-
-function isQuery(type: number): boolean {
-  return type === ICMP_TYPE.ECHO || type === ICMP_TYPE.TIMESTAMP;
 }
 
 function payloadLength(protocol: number): number {
