@@ -2,11 +2,13 @@
 // remedy; what can't be is an error, and checks.ts's business. Looked at only where there are no errors.
 
 import { broadcastOf, formatAddress, formatPrefix, networkOf, overlap, type Prefix } from "../base/address.ts";
+import { formatDuration } from "../base/duration.ts";
 import { quote } from "../base/quote.ts";
-import type { Redirect } from "../dataplane/settings.ts";
+import type { NatSettings, Redirect, Timeouts } from "../dataplane/settings.ts";
 import type { ClientConfig } from "./clients.ts";
 import { LINK_LOCAL } from "./dns.ts";
 import type { ForwardConfig } from "./forwards.ts";
+import { TIMEOUTS } from "./nat.ts";
 import { ruleWarnings } from "./rule-warnings.ts";
 import type { Report, Table } from "./toml-table.ts";
 import type { UplinkConfig } from "./uplink.ts";
@@ -18,6 +20,7 @@ interface Sections {
   readonly clients: readonly ClientConfig[];
   readonly forwards: readonly ForwardConfig[];
   readonly redirects: readonly Redirect[];
+  readonly nat: NatSettings;
 }
 
 /** Where its sections stand, in the same order. */
@@ -38,9 +41,11 @@ export function warnOf(report: Report, sections: Sections, tables: Tables, now =
     warnOfPolicy(sections, client, table);
     warnOfReach(sections, client, table);
     warnOfHosts(client, table);
+    warnOfRefusals(client, table);
   }
   for (const [i, table] of tables.forwards.entries()) warnOfForward(sections, sections.forwards[i], table);
   warnOfRedirects(report, sections);
+  warnOfTimeouts(report, sections.nat.timeouts);
 }
 
 function warnOfServers({ uplink, clients }: Sections, table: Table): void {
@@ -131,6 +136,19 @@ function warnOfHosts(client: ClientConfig, table: Table): void {
   }
 }
 
+/** How refused packets are answered, and whether they are logged, matters where some are. */
+function warnOfRefusals({ rules, policy, log, refuse }: ClientConfig, table: Table): void {
+  if (policy === "drop" || rules.some(({ action }) => action === "drop")) return;
+  if (log)
+    table.warning("log", "log has nothing to print: nothing of this client's is refused by rules (leave it out)");
+  if (table.has("refuse")) {
+    table.warning(
+      "refuse",
+      `refuse ${quote(refuse)} is for nothing: nothing of this client's is refused by rules (leave it out)`,
+    );
+  }
+}
+
 function warnOfForward(sections: Sections, forward: ForwardConfig, table: Table): void {
   const { name, filtering } = sections.clients[forward.to.client];
   if (filtering === "endpoint-independent") {
@@ -183,6 +201,20 @@ function warnOfRedirects(report: Report, { redirects, clients }: Sections): void
         `${text} is used by nobody: no client's rules accept DNS to it (write a rule with dst4=${formatAddress(from)} dstports=53)`,
       );
     }
+  }
+}
+
+/** A flow that nobody has answered is hardly meant to outlive one that somebody has. */
+function warnOfTimeouts(report: Report, timeouts: Timeouts): void {
+  const pairs = [
+    ["udpNew", "udp"],
+    ["tcpOpening", "tcpEstablished"],
+  ] as const;
+  for (const [unanswered, answered] of pairs) {
+    if (timeouts[unanswered] <= timeouts[answered]) continue;
+    const [key, other] = [TIMEOUTS[unanswered].key, TIMEOUTS[answered].key];
+    const problem = `${key} is longer than ${other}, which holds once there is an answer (write ${other} = "${formatDuration(timeouts[unanswered])}" or more)`;
+    report.warn(["nat", "timeouts", key], "nat.timeouts", problem);
   }
 }
 
