@@ -10,7 +10,7 @@ import type { Rule } from "../../src/rules/parse.ts";
 
 const NOW = 1_700_000_000;
 const DNS = [ip("9.9.9.9"), ip("9.9.9.10")];
-const HOSTS = ["9.9.9.9", "9.9.9.10", "8.8.8.8", "8.8.4.4", "7.0.0.1"].map(ip);
+const HOSTS = ["9.9.9.9", "9.9.9.10", "8.8.8.8", "8.8.4.4", "8.0.0.0", "7.0.0.1"].map(ip);
 const NAMES = new Map([
   ["one.example", [ip("8.8.8.8")]],
   ["two.example", [ip("8.8.4.4"), ip("7.0.0.1")]],
@@ -70,7 +70,8 @@ test("a rule that is there twice, or narrower than one before it, is always warn
     const { expire: _, ...wide } = randomRule(random);
     if (wide.specialtarget !== undefined) continue; // with other destinations and ports it may match nothing
     const between = Array.from({ length: random.below(4) }, () => randomRule(random));
-    const narrow: Rule = { ...wide, action: random.pick(["accept", "drop"] as const), expire: NOW + 5 };
+    const proto = wide.proto ?? random.pick(["tcp", "udp"] as const);
+    const narrow: Rule = { ...wide, proto, action: random.pick(["accept", "drop"] as const), expire: NOW + 5 };
     const rules = [wide, ...between, narrow];
     const last = ruleWarnings(rules, SURROUNDINGS).map(({ rule }) => rule);
     const everything = rules.findIndex(({ action: _action, comment: _comment, ...rest }) => {

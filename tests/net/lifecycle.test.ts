@@ -108,6 +108,18 @@ test("a second firewall on the same interfaces is refused and told of the first,
   await program.end();
 });
 
+test("it goes on when nobody reads its log any more", async () => {
+  const command = firebreak("run", "--config", lab.configFile).join(" ");
+  const program = lab.firewall.start(["bash", "-c", `exec ${command} > >(grep --max-count=1 --line-buffered ready)`]);
+  await program.says("ready in");
+  for (let i = 0; i < 3; i++) program.signal("SIGUSR1"); // grep has ended: nobody reads what this prints
+  expect(await pings()).toBe(true);
+  program.signal("SIGUSR1");
+  expect(await pings()).toBe(true);
+  program.signal("SIGTERM");
+  expect(await program.end()).toBe(0);
+});
+
 test("after SIGKILL the next one starts at once", async () => {
   const killed = await lab.start();
   killed.signal("SIGKILL");

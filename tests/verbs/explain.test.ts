@@ -1,5 +1,6 @@
 // `firebreak explain`: what it says of rules and packets, and that it is what the dataplane does.
 import { describe, expect, test } from "bun:test";
+import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { ip } from "../../lab/frames.ts";
 import { Random } from "../../lab/random.ts";
@@ -312,6 +313,30 @@ describe("explain", () => {
     expect(terminal({ NO_COLOR: "1" })).not.toContain("\x1b[");
     expect(explainExample("--client", "work", "udp", "1.2.3.4:5").stdout).not.toContain("\x1b[");
   });
+});
+
+test("what check says that a rule can't accept, the dataplane does not accept", () => {
+  const folder = new URL("../config/bad/", import.meta.url).pathname;
+  let tried = 0;
+  for (const file of readdirSync(folder).filter((name) => /^warn-.*toml$/.test(name))) {
+    const result = parseConfig(readFileSync(folder + file, "utf8"), file);
+    if ("errors" in result) throw new Error(result.errors.join("\n"));
+    for (const warning of result.warnings) {
+      const [, name, address = ""] = /client "(\w+)": rule \d+ accepts nothing: ([\d.]+)/.exec(warning) ?? [];
+      if (name === undefined) continue;
+      tried++;
+      const client = result.config.clients.findIndex((other) => other.name === name);
+      const rules: Rule[] = [{ action: "accept" }];
+      const open = result.config.clients.with(client, { ...result.config.clients[client], rules });
+      const asked = packet(UDP, address, 9);
+      const explanation = explainPacket({ ...result.config, clients: open }, { client }, asked, NOW, new Map());
+      expect({ warning, decision: "errors" in explanation ? "errors" : explanation.decision }).not.toEqual({
+        warning,
+        decision: "accepted",
+      });
+    }
+  }
+  expect(tried).toBeGreaterThan(9);
 });
 
 const BASE = ["--client", "work"];
