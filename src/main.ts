@@ -17,8 +17,8 @@ Firebreak, a firewall appliance: the NAT router and firewall of other machines.
 Verbs:
 ${Array.from(VERBS, ([name, { summary }]) => `  ${name.padEnd(10)} ${summary}`).join("\n")}
 
-firebreak VERB --help says more of a verb; firebreak --version prints the version, with --verbose also
-versions and SHA-256 sums of what it was made of.
+firebreak help VERB, or firebreak VERB --help, says more of a verb; firebreak --version, or -V, prints
+the version, with --verbose also versions and SHA-256 sums of what it was made of.
 
 Exit status: 0 fine, 1 failed, 2 bad usage or configuration.
 `;
@@ -27,7 +27,8 @@ Exit status: 0 fine, 1 failed, 2 bad usage or configuration.
 async function main(args: readonly string[]): Promise<number> {
   const [name, ...rest] = args;
   if (name === "--help" || name === "-h") return print(HELP);
-  if (name === "--version") {
+  if (name === "help") return help(rest);
+  if (name === "--version" || name === "-V") {
     return print(`firebreak ${version}\n${rest.includes("--verbose") ? await readInputs() : ""}`);
   }
   const verb = VERBS.get(name ?? "");
@@ -44,6 +45,19 @@ async function main(args: readonly string[]): Promise<number> {
   }
 }
 
+/** @param words what stands behind `help`: nothing, or a verb */
+function help([name, ...more]: readonly string[]): number {
+  if (name === undefined) return print(HELP);
+  const verb = VERBS.get(name);
+  if (verb === undefined || more.length > 0) {
+    return refuse(
+      verb === undefined ? `unknown verb ${JSON.stringify(name)}` : "help: takes one VERB",
+      "firebreak help",
+    );
+  }
+  return print(verb.help);
+}
+
 function print(text: string): number {
   process.stdout.write(text);
   return 0;
@@ -58,6 +72,13 @@ function refuse(problem: string, help: string): number {
 function isUsageError(error: unknown): error is Error {
   if (error instanceof UsageError) return true;
   return error instanceof Error && "code" in error && String(error.code).startsWith("ERR_PARSE_ARGS_");
+}
+
+// Whoever reads our output may have seen enough (`firebreak explain … | head -1`), and a firewall goes on without its log.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on("error", (error: Error & { readonly code?: string }) => {
+    if (error.code !== "EPIPE") throw error;
+  });
 }
 
 // No top-level await: bytecode can't have it.

@@ -119,6 +119,8 @@ const RUN_BY: readonly (readonly [command: RegExp, file: string, text: string])[
   [/^build\/appliance\.sh test-xen$/, "build/test.sh", "count_xen_tests"],
   [/^dist\/firebreak run --config firebreak\.toml$/, "lab/firewall-lab.ts", '"run", "--config"'],
   [/^firebreak --version$/, "tests/build/manifest.test.ts", "dist/firebreak --version"],
+  [/^FIREBREAK=dist\/firebreak docs\/namespace\.sh /, "tests/net/lifecycle.test.ts", "../../docs/namespace.sh"],
+  [/^ip (?:link|address) /, "tests/net/lifecycle.test.ts", "../../docs/NAMESPACE.md"],
   [/^node_modules\/\.bin\/tsc -p \.$/, "build/test.sh", "node_modules/.bin/tsc -p ."],
   [/^node_modules\/\.bin\/biome check \.$/, "build/test.sh", "node_modules/.bin/biome check ."],
   [

@@ -35,6 +35,17 @@ export function formatAddress(address: number): string {
   return new ipaddr.IPv4([address >>> 24, (address >>> 16) & 255, (address >>> 8) & 255, address & 255]).toString();
 }
 
+/** @returns how an error goes on about a text that is not `what`: that it is IPv6, where it is */
+export function notIpv4(text: unknown, what: string): string {
+  return isIpv6Text(text) ? `is IPv6, and not ${what}` : `is not ${what}`;
+}
+
+/** @returns whether a text is an IPv6 address or prefix, in brackets or not */
+export function isIpv6Text(text: unknown): boolean {
+  const [address = ""] = typeof text === "string" ? text.replace(/^\[(.*)\]$/, "$1").split("/") : [];
+  return isIPv6(address);
+}
+
 /** @returns what an address, a slash and a length of 0–32 say, or undefined. */
 export function parsePrefix(text: string): Prefix | undefined {
   const slash = text.indexOf("/");

@@ -8,10 +8,11 @@ import { checkTogether } from "./checks.ts";
 import { type ClientConfig, type ClientDraft, finishClient, readClient } from "./clients.ts";
 import { readDns } from "./dns.ts";
 import { checkForwards, type ForwardConfig, type ForwardDraft, finishForward, readForward } from "./forwards.ts";
-import { readNat } from "./nat.ts";
+import { type NatPlaces, placesOfNat, readNat } from "./nat.ts";
 import { type QubeOptions, readQubes } from "./qubes.ts";
 import { isTable, Report, show, Table, type TomlTable, type TomlValue } from "./toml-table.ts";
 import { readUplink, type UplinkConfig, type UplinkDraft } from "./uplink.ts";
+import { warnOf } from "./warnings.ts";
 
 /** Addresses are unsigned 32-bit numbers in host order, MAC addresses six bytes in wire order. */
 export interface Config {
@@ -20,9 +21,14 @@ export interface Config {
   readonly forwards: readonly ForwardConfig[];
   readonly redirects: readonly Redirect[];
   readonly nat: NatSettings;
+  /** Where a file says of [nat] what can't change while the program runs; a qube has no file. */
+  readonly natPlaces?: NatPlaces;
 }
 
-export type ConfigResult = { readonly config: Config } | { readonly errors: readonly string[] };
+/** Warnings are of what is allowed but hardly meant, in the form of errors. */
+export type ConfigResult =
+  | { readonly config: Config; readonly warnings: readonly string[] }
+  | { readonly errors: readonly string[] };
 
 /** What a configuration file may be: that of a firewall, or of a qube, which has the rest from dom0. */
 export type DocumentResult = ConfigResult | { readonly qube: QubeOptions };
@@ -103,8 +109,11 @@ function parseSections(report: Report, sections: TomlTable): ConfigResult {
   checkForwards(forwards);
 
   const errors = report.errors();
-  const config = uplink && finishConfig(uplink, clients, forwards, redirects, nat);
-  return config === undefined || errors.length > 0 ? { errors } : { config };
+  const config = uplink && finishConfig(uplink, clients, forwards, redirects, nat, placesOfNat(report));
+  if (uplink === undefined || config === undefined || errors.length > 0) return { errors };
+  const tables = { uplink: uplink.table, clients: clientTables, forwards: forwards.map(({ table }) => table) };
+  warnOf(report, config, tables);
+  return { config, warnings: report.warnings() };
 }
 
 function uplinkOf(report: Report, sections: TomlTable): Table | undefined {
@@ -147,6 +156,7 @@ function finishConfig(
   forwards: readonly ForwardDraft[],
   redirects: readonly Redirect[],
   nat: NatSettings,
+  natPlaces: NatPlaces,
 ): Config | undefined {
   if (uplink.interface === undefined || uplink.address === undefined || uplink.gateway === undefined) return undefined;
   return {
@@ -163,5 +173,6 @@ function finishConfig(
     forwards: forwards.flatMap((forward) => finishForward(forward)),
     redirects,
     nat,
+    natPlaces,
   };
 }

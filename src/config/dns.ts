@@ -10,7 +10,7 @@ import type { UplinkDraft } from "./uplink.ts";
 import { readHost, readTable } from "./values.ts";
 
 /** Packets to link-local addresses are not routed (RFC 3927 section 2.7). */
-const LINK_LOCAL: Prefix = { address: 0xa9fe0000, prefix: 16 };
+export const LINK_LOCAL: Prefix = { address: 0xa9fe0000, prefix: 16 };
 const EXAMPLE = '{ "10.139.1.1" = "192.0.2.53" }';
 
 /** @returns the redirects; none where there is no section */

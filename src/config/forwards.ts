@@ -1,6 +1,6 @@
 // The sections [[forward]] of the configuration: ports of the uplink address that lead to a client.
 
-import { formatPrefix, overlap, type Prefix, parseAddress } from "../base/address.ts";
+import { formatPrefix, isIpv6Text, notIpv4, overlap, type Prefix, parseAddress } from "../base/address.ts";
 import { formatPorts, type PortRange } from "../rules/parse.ts";
 import { edgeOf } from "./checks.ts";
 import type { ClientDraft } from "./clients.ts";
@@ -73,6 +73,7 @@ function toPortsOf(table: Table, { low, high }: PortRange, toPort: number): Port
 function targetReader(clients: readonly ClientDraft[]): (value: TomlValue) => Reading<Target | undefined> {
   return (value) => {
     if (typeof value !== "string") return bad("is neither a client's name nor an address");
+    if (isIpv6Text(value)) return bad(notIpv4(value, "an IPv4 address"));
     const address = parseAddress(value);
     return address === undefined ? readTargetName(value, clients) : readTargetAddress(address, clients);
   };

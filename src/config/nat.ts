@@ -31,6 +31,17 @@ export const TIMEOUTS: { readonly [field in keyof Timeouts]: Timeout } = {
 /** What the dataplane's timer wheel reaches, rounded down. */
 const LONGEST = 8000;
 
+/** Of keys whose values hold while the program runs, for errors: `firewall.toml:14: nat`. */
+export interface NatPlaces {
+  readonly maxFlows: string;
+  readonly kernelPath: string;
+}
+
+export function placesOfNat(report: Report): NatPlaces {
+  const place = (key: string) => `${report.file}:${report.line(["nat", key])}: nat`;
+  return { maxFlows: place("max_flows"), kernelPath: place("kernel_path") };
+}
+
 /** @returns the section, with the usual value for whatever it doesn't say or, reported, says wrong. */
 export function readNat(report: Report, sections: TomlTable): NatSettings {
   const { nat = noTable() } = sections;

@@ -8,9 +8,15 @@ export { isTable, type TomlTable, type TomlValue };
 /** A value, or what is wrong with it: the end of a sentence that begins with the key and the value. */
 export type Reading<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly problem: string };
 
+interface Problem {
+  readonly line: number;
+  readonly text: string;
+}
+
 /** A document's problems, each with its line. */
 export class Report {
-  private readonly problems: { readonly line: number; readonly text: string }[] = [];
+  private readonly problems: Problem[] = [];
+  private readonly doubts: Problem[] = [];
   private document: TomlDocument | undefined;
 
   constructor(readonly file: string) {}
@@ -22,7 +28,10 @@ export class Report {
       return this.document.values;
     } catch (error) {
       if (!(error instanceof TomlError)) throw error;
-      this.problems.push({ line: error.line, text: `column ${error.column}: not TOML: ${error.message}` });
+      this.problems.push({
+        line: error.line,
+        text: `column ${error.column}: not TOML: ${error.message} (${remedyFor(error)})`,
+      });
       return undefined;
     }
   }
@@ -32,15 +41,29 @@ export class Report {
     this.problems.push({ line: this.line(path), text: `${where}: ${problem}` });
   }
 
+  /** As `add`, of what is allowed but hardly meant. */
+  warn(path: Path, where: string, problem: string): void {
+    this.doubts.push({ line: this.line(path), text: `${where}: ${problem}` });
+  }
+
   line(path: Path): number {
     return this.document?.lineOf(path) ?? 1;
   }
 
   /** @returns `file:line: where: what is wrong (how to write it)`, by line. */
   errors(): string[] {
-    return this.problems
+    return this.format(this.problems, "");
+  }
+
+  /** @returns as `errors`, with the word "warning" before `where` */
+  warnings(): string[] {
+    return this.format(this.doubts, "warning: ");
+  }
+
+  private format(problems: readonly Problem[], kind: string): string[] {
+    return problems
       .toSorted((one, other) => one.line - other.line)
-      .map(({ line, text }) => `${this.file}:${line}: ${text}`);
+      .map(({ line, text }) => `${this.file}:${line}: ${kind}${text}`);
   }
 }
 
@@ -100,6 +123,11 @@ export class Table {
     this.report.add([...this.path, ...(typeof at === "string" ? [at] : at)], this.where, problem);
   }
 
+  /** As `problem`, of what is allowed but hardly meant. */
+  warning(at: string | Path, problem: string): void {
+    this.report.warn([...this.path, ...(typeof at === "string" ? [at] : at)], this.where, problem);
+  }
+
   /** Reports the keys that nobody has asked for. To be called last. */
   finish(): void {
     for (const key of Object.keys(this.values)) {
@@ -108,6 +136,11 @@ export class Table {
       }
     }
   }
+}
+
+function remedyFor({ message }: TomlError): string {
+  if (message.includes("multiple times")) return "write it once; of sections, only [[client]] and [[forward]] repeat";
+  return 'write key = "text", key = 5 or key = ["one", "another"], each in a line of its own';
 }
 
 export function good<T>(value: T): Reading<T> {

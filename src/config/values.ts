@@ -1,7 +1,16 @@
 // What single values of the configuration may be. Each reader takes a value of the TOML document and says what it is, or
 // what is wrong with it.
 
-import { formatPrefix, networkOf, overlap, type Prefix, parseAddress, parseMac, parsePrefix } from "../base/address.ts";
+import {
+  formatPrefix,
+  networkOf,
+  notIpv4,
+  overlap,
+  type Prefix,
+  parseAddress,
+  parseMac,
+  parsePrefix,
+} from "../base/address.ts";
 import type { ClientSettings } from "../dataplane/settings.ts";
 import { type Policy, type PortRange, parsePorts } from "../rules/parse.ts";
 import { bad, good, isTable, type Reading, type TomlTable, type TomlValue } from "./toml-table.ts";
@@ -26,7 +35,7 @@ const CLIENT_NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,30}$/;
 const INTERFACE_NAME = /^(?!\.{1,2}$)[!-.0-9;-~]{1,15}$/;
 
 /** Where no host's address is (RFC 6890). */
-const NO_HOSTS: readonly (Prefix & { readonly name: string })[] = [
+export const NO_HOSTS: readonly (Prefix & { readonly name: string })[] = [
   { address: 0, prefix: 8, name: '"this network", 0.0.0.0/8' },
   { address: 0x7f000000, prefix: 8, name: "the loopback network, 127.0.0.0/8" },
   { address: 0xe0000000, prefix: 4, name: "the multicast range, 224.0.0.0/4" },
@@ -48,21 +57,21 @@ export function readInterface(value: TomlValue): Reading<InterfaceName> {
 
 export function readHost(value: TomlValue): Reading<number> {
   const address = typeof value === "string" ? parseAddress(value) : undefined;
-  if (address === undefined) return bad("is not an IPv4 address");
+  if (address === undefined) return bad(notIpv4(value, "an IPv4 address"));
   return unlessNoHosts(address, { address, prefix: 32 });
 }
 
 /** A host's address together with the length of the prefix that is its network. */
 export function readHostInNetwork(value: TomlValue): Reading<Prefix> {
   const host = typeof value === "string" ? parsePrefix(value) : undefined;
-  if (host === undefined) return bad("is not an IPv4 address with the length of its network's prefix");
+  if (host === undefined) return bad(notIpv4(value, "an IPv4 address with the length of its network's prefix"));
   return unlessNoHosts(host, { address: host.address, prefix: 32 });
 }
 
 /** The network of many hosts, one of which we are. */
 export function readNetwork(value: TomlValue): Reading<Prefix> {
   const network = typeof value === "string" ? parsePrefix(value) : undefined;
-  if (network === undefined) return bad("is not an IPv4 network");
+  if (network === undefined) return bad(notIpv4(value, "an IPv4 network"));
   if (network.prefix === 32) return bad("has no room for our address beside a host's");
   const clean = withoutHostBits(network);
   return clean.ok ? unlessNoHosts(network, network) : clean;
@@ -103,7 +112,7 @@ export function readPorts(value: TomlValue): Reading<PortRange> {
 /** Whom something is open to: a prefix, or one address. */
 export function readSource(value: TomlValue): Reading<Prefix> {
   const source = typeof value === "string" ? parsePrefix(value.includes("/") ? value : `${value}/32`) : undefined;
-  if (source === undefined) return bad("is neither an IPv4 prefix nor an address");
+  if (source === undefined) return bad(notIpv4(value, "an IPv4 prefix or address"));
   return withoutHostBits(source);
 }
 

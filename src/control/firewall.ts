@@ -5,12 +5,13 @@ import { formatAddress, formatMac, formatPrefix } from "../base/address.ts";
 import { MACHINE_CLOCK } from "../base/clock.ts";
 import { log } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
-import type { Settings } from "../dataplane/settings.ts";
+import type { NatSettings, Settings } from "../dataplane/settings.ts";
 import { requireNetworkCapabilities } from "../linux/capabilities.ts";
 import { listDevices, takeInterface } from "../linux/net/interfaces.ts";
 import { Dataplane } from "./dataplane-thread.ts";
 import { LiveRules, type ResolvedNames } from "./live-rules.ts";
 import { RefusalLog } from "./refusal-log.ts";
+import { needsRestart } from "./restart.ts";
 import { makeSettings, type SettingsOptions } from "./settings.ts";
 import { type DataplaneState, describeState } from "./status.ts";
 
@@ -27,6 +28,7 @@ type Held = Map<string, () => void>;
 export class Firewall {
   private readonly rules: LiveRules;
   private readonly refusals: RefusalLog;
+  private readonly started: NatSettings;
 
   private constructor(
     private readonly dataplane: Dataplane,
@@ -36,6 +38,7 @@ export class Firewall {
     private held: Held,
     rulesUpdated: () => void,
   ) {
+    this.started = settings.nat;
     this.rules = new LiveRules(dataplane, MACHINE_CLOCK, { say: log, updated: rulesUpdated });
     this.rules.follow(config, settings);
     this.refusals = new RefusalLog(state.refusals, MACHINE_CLOCK, log);
@@ -75,6 +78,8 @@ export class Firewall {
    * @throws as `start` does; then the old configuration stays in force
    */
   async apply(config: Config): Promise<void> {
+    const errors = needsRestart(config, this.started);
+    if (errors.length > 0) throw new ConfigurationError(errors);
     const settings = settingsFor(config, { addressesOf: this.rules.addressesOf });
     const held = take(settings, this.held);
     try {

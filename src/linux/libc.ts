@@ -7,6 +7,8 @@ import { constants } from "node:os";
 export const libc = dlopen("libc.so.6", {
   socket: { args: ["i32", "i32", "i32"], returns: "i32" },
   bind: { args: ["i32", "ptr", "u32"], returns: "i32" },
+  listen: { args: ["i32", "i32"], returns: "i32" },
+  connect: { args: ["i32", "ptr", "u32"], returns: "i32" },
   setsockopt: { args: ["i32", "i32", "i32", "ptr", "u32"], returns: "i32" },
   getsockopt: { args: ["i32", "i32", "i32", "ptr", "ptr"], returns: "i32" },
   recv: { args: ["i32", "ptr", "u64", "i32"], returns: "i32" },
@@ -28,7 +30,7 @@ export const libc = dlopen("libc.so.6", {
 }).symbols;
 
 /** Error numbers that the program treats differently (asm-generic/errno.h). */
-export const { EAGAIN, EINTR, EACCES, ENETDOWN, ENODEV, ENXIO, ENOBUFS } = constants.errno;
+export const { EADDRINUSE, EAGAIN, EINTR, EACCES, ENETDOWN, ENODEV, ENXIO, ENOBUFS } = constants.errno;
 
 const ERROR_NAMES = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
 

@@ -7,6 +7,7 @@ import {
   formatPrefix6,
   networkOf,
   networkOf6,
+  notIpv4,
   type Prefix,
   type Prefix6,
   parsePrefix,
@@ -122,7 +123,10 @@ export function makeRule(pairs: Iterable<readonly [string, string]>): RuleResult
     const { parse, is, write } = KEYS[key as keyof Rule];
     if (text === "") return fail(`${key} has no value (write ${write})`);
     const value = parse(text);
-    if (value === undefined) return fail(`${key} ${quote(text)} is not ${is} (write ${write})`);
+    if (value === undefined) {
+      const problem = key === "dst6" ? `is not ${is}` : notIpv4(text, is);
+      return fail(`${key} ${quote(text)} ${problem} (write ${write})`);
+    }
     values.set(key, value);
   }
   // Each value is of its key's type: KEYS says so.

@@ -45,8 +45,9 @@ and forwards as it says until SIGTERM:
   the kernel command line         ${OPTION}=BASE64
 
 Without any of them, or with one that has the section [qubes] alone, under Xen, it is a qube of
-Qubes OS that provides network, and takes its configuration from QubesDB as long as it runs. Else, or with a configuration that is not good,
-it says what to do, forwards nothing and waits for SIGTERM. Enter on the console, or SIGUSR1, prints counters and flows.
+Qubes OS that provides network, and takes its configuration from QubesDB as long as it runs. Else,
+or with a configuration that is not good, it says what to do, forwards nothing and waits for
+SIGTERM. Enter on the console, or SIGUSR1, prints counters and flows.
 
 Exit status: 0 stopped by a signal, 1 failed.
 `,
@@ -107,6 +108,7 @@ async function forward(): Promise<void> {
 function parse({ bytes, source }: FoundConfiguration): Config {
   const result = unlessQube(parseDocumentBytes(bytes, source));
   if ("errors" in result) throw new ConfigurationError(result.errors);
+  result.warnings.forEach(log);
   return result.config;
 }
 

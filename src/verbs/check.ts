@@ -4,7 +4,7 @@ import { parseArgs } from "node:util";
 import { formatAddress, formatMac, formatPrefix } from "../base/address.ts";
 import { formatDuration } from "../base/duration.ts";
 import type { ClientConfig } from "../config/clients.ts";
-import { type Config, readDocument } from "../config/config.ts";
+import { type Config, type DocumentResult, readDocument } from "../config/config.ts";
 import type { ForwardConfig } from "../config/forwards.ts";
 import { TIMEOUTS } from "../config/nat.ts";
 import type { QubeOptions } from "../config/qubes.ts";
@@ -16,27 +16,47 @@ import { UsageError, type Verb } from "./verb.ts";
 
 export const check: Verb = {
   summary: "print a configuration as understood, or all of its errors",
-  help: `Usage: firebreak check FILE
+  help: `Usage: firebreak check [--strict] [--config] FILE
 
 Reads the configuration FILE and prints it as understood. If anything is wrong with it,
 prints each error on standard error as FILE:LINE: where: what is wrong (how to write it).
-No root, and none of the interfaces, is needed.
+What is allowed but hardly meant, such as a rule that is never reached, is told there too,
+as FILE:LINE: warning: where: … No root, and none of the interfaces, is needed.
+
+  --strict   warnings are errors
 
 Exit status: 0 the configuration is good, 2 it is not.
 `,
   async run(args) {
-    const { positionals } = parseArgs({ args: [...args], allowPositionals: true, options: {} });
-    const [file, ...more] = positionals;
+    const { values, positionals } = parseArgs({
+      args: [...args],
+      allowPositionals: true,
+      options: { config: { type: "string", multiple: true, default: [] }, strict: { type: "boolean", default: false } },
+    });
+    const [file, ...more] = [...values.config, ...positionals];
     if (file === undefined || more.length > 0) throw new UsageError("takes one FILE");
-    const result = await readDocument(file);
-    if ("errors" in result) {
-      process.stderr.write(`${result.errors.join("\n")}\n`);
-      return 2;
-    }
-    process.stdout.write("qube" in result ? formatQube(result.qube) : formatConfig(result.config));
-    return 0;
+    const { status, output, complaints } = checkDocument(await readDocument(file), values.strict);
+    process.stderr.write(complaints.map((line) => `${line}\n`).join(""));
+    process.stdout.write(output);
+    return status;
   },
 };
+
+/** What `check` says of a configuration, and its exit status. */
+interface Checked {
+  readonly status: number;
+  readonly output: string;
+  readonly complaints: readonly string[];
+}
+
+/** @param strict whether warnings are errors */
+export function checkDocument(result: DocumentResult, strict: boolean): Checked {
+  if ("errors" in result) return { status: 2, output: "", complaints: result.errors };
+  if ("qube" in result) return { status: 0, output: formatQube(result.qube), complaints: [] };
+  const { config, warnings } = result;
+  if (strict && warnings.length > 0) return { status: 2, output: "", complaints: warnings };
+  return { status: 0, output: formatConfig(config), complaints: warnings };
+}
 
 /** @returns the configuration for people to read: defaults filled in, rules in Qubes' own form. */
 function formatConfig(config: Config): string {

@@ -1,41 +1,44 @@
-// `firebreak explain`: what becomes of a packet that a client would send, and why.
+// `firebreak explain`: what becomes of a packet that a client, or somebody behind the uplink, would send, and why.
 
+import { lookup } from "node:dns/promises";
 import { parseArgs } from "node:util";
-import { parseAddress } from "../base/address.ts";
+import { formatAddress, isIpv6Text, notIpv4, parseAddress } from "../base/address.ts";
 import { quote } from "../base/quote.ts";
-import type { ClientConfig } from "../config/clients.ts";
 import { type Config, readConfig } from "../config/config.ts";
-import { ruleText } from "../control/flow-text.ts";
-import { configuredDevices, makeSettings } from "../control/settings.ts";
-import { VERDICT, VERDICT_NAMES } from "../dataplane/verdict.ts";
 import { IANA } from "../rules/compile.ts";
-import { type Asked, mismatch } from "../rules/mismatch.ts";
-import { formatRule } from "../rules/parse.ts";
+import type { Asked } from "../rules/mismatch.ts";
 import { ICMP_TYPE } from "../wire/icmp.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";
-import { type Outcome, tryPacket } from "./trial.ts";
+import { type Explanation, explainPacket, formatExplanation, type Names } from "./explanation.ts";
+import { type Sender, SOME_PORT } from "./trial.ts";
 import { UsageError, type Verb } from "./verb.ts";
 
 export const explain: Verb = {
-  summary: "say what becomes of a client's packet, and why",
-  help: `Usage: firebreak explain --config FILE --client NAME [--resolve HOST=ADDRESS …] PACKET
+  summary: "say what becomes of a packet, and why",
+  help: `Usage: firebreak explain --config FILE --client NAME [OPTIONS] PACKET
+       firebreak explain --config FILE --from ADDRESS[:PORT] [OPTIONS] PACKET
 
-Prints each rule of the client NAME with "match" or the first of its predicates that fails,
-then the verdict on PACKET as the first one of a flow, and how it would be answered. Where it
-doesn't come to the rules (to the firewall itself, to another client, not routable), only that.
-The verdict is the dataplane's: the packet goes through it. No root, and none of the interfaces,
-is needed.
+Prints each rule of the client NAME, or each forward, with "match" or the first of its predicates
+that fails, then the verdict on PACKET as the first one of a flow: the interface that it leaves
+on and the source that its receiver sees, or how it is answered. Where it doesn't come to the
+rules (to the firewall itself, to another client, not routable), only that. The verdict is the
+dataplane's: the packet goes through it. No root, and none of the interfaces, is needed.
 
 PACKET is one of
-  tcp ADDRESS:PORT
-  udp ADDRESS:PORT
-  icmp ADDRESS [TYPE]      TYPE is 8, an echo request, if it isn't given
-  proto NUMBER ADDRESS     any other IP protocol
+  tcp DESTINATION:PORT
+  udp DESTINATION:PORT
+  icmp DESTINATION [TYPE]      TYPE is 8, an echo request, if it isn't given
+  proto NUMBER DESTINATION     any other IP protocol
+
+DESTINATION is an IPv4 address, or a host name: its first address is tried. Names without --resolve
+are asked of this machine's own resolver, those in rules of nobody: they match nothing.
 
   --config FILE            the configuration
   --client NAME            who sends it: of a network, any of its hosts
-  --resolve HOST=ADDRESS   an address of a host name in the rules; may be there more than once.
-                           Names without one match nothing: nobody is asked
+  --from ADDRESS[:PORT]    who sends it: a host behind the uplink
+  --resolve HOST=ADDRESS   an address of a host name; may be there more than once
+  --all                    print every rule; of more than 20 only those that match are, else
+  --json                   print one JSON object
 
 Exit status: 0 explained, whatever the verdict is; 2 bad usage or configuration.
 `,
@@ -46,93 +49,88 @@ Exit status: 0 explained, whatever the verdict is; 2 bad usage or configuration.
       options: {
         config: { type: "string" },
         client: { type: "string" },
+        from: { type: "string" },
         resolve: { type: "string", multiple: true, default: [] },
+        all: { type: "boolean", default: false },
+        json: { type: "boolean", default: false },
       },
     });
     if (values.config === undefined) throw new UsageError("needs --config FILE");
-    if (values.client === undefined) throw new UsageError("needs --client NAME");
-    const asked = readPacket(positionals);
+    if ((values.client === undefined) === (values.from === undefined)) {
+      throw new UsageError("needs --client NAME or --from ADDRESS, and one of them");
+    }
+    const packet = readPacket(positionals);
+    const outside = values.from === undefined ? undefined : readOutside(values.from);
     const result = await readConfig(values.config);
     if ("errors" in result) return refuse(result.errors);
-    const client = clientNumber(result.config, values.client);
-    const names = readNames(values.resolve, result.config.clients[client]);
-    const explanation = explainPacket(result.config, client, asked, Date.now() / 1000, names);
+    const sender = outside ?? { client: clientNumber(result.config, values.client ?? "") };
+    const given = readNames(values.resolve, result.config, sender, packet.destination);
+    const names = await withDestination(given, packet.destination);
+    const asked = { ...packet, destination: addressOf(packet.destination, names) };
+    const explanation = explainPacket(result.config, sender, asked, Date.now() / 1000, names);
     if ("errors" in explanation) return refuse(explanation.errors);
-    process.stdout.write(explanation.lines.map((line) => `${line}\n`).join(""));
+    const spoken = nameLine(packet.destination, names);
+    const write = isTerminal() ? formatColoured : formatPlain;
+    process.stdout.write(
+      values.json ? formatJson(asked.destination, explanation) : write(explanation, spoken, values.all),
+    );
     return 0;
   },
 };
 
-/** The IPv4 addresses of host names. */
-export type Names = ReadonlyMap<string, readonly number[]>;
-
-/**
- * @param client its number
- * @param now Unix time in seconds, which rules expire by
- * @returns a line for each rule that could be asked, and one for the verdict; or the configuration's errors
- */
-export function explainPacket(
-  config: Config,
-  client: number,
-  asked: Asked,
-  now: number,
-  names: Names,
-): { readonly lines: string[] } | { readonly errors: readonly string[] } {
-  const addressesOf = (name: string) => names.get(name) ?? [];
-  const result = makeSettings(config, configuredDevices(config), { anyMac: true, now, addressesOf });
-  if ("errors" in result) return result;
-  const outcome = tryPacket(result.settings, client, asked);
-  const verdict = describe(outcome);
-  if (outcome.rule < 0) return { lines: [`${verdict}; no rule is asked`] };
-  const circumstances = { dns: config.uplink.dns, now, addressesOf };
-  const reasons = config.clients[client].rules.map((rule) => mismatch(rule, asked, circumstances));
-  const first = reasons.indexOf(undefined);
-  const lines = config.clients[client].rules.map((rule, i) => {
-    const reason = reasons[i];
-    const match = i === first ? "match" : `match, but rule ${first + 1} comes first`;
-    return `rule ${i + 1}: ${formatRule(rule)}: ${reason === undefined ? match : `no: ${reason}`}`;
-  });
-  return { lines: [...lines, verdict] };
+/** A packet whose destination is a name as yet, or an address. */
+interface Packet extends Omit<Asked, "destination"> {
+  readonly destination: string;
 }
 
-/** `refused by policy, answered with ICMP "administratively prohibited"` */
-function describe({ verdict, rule, answer, reached }: Outcome): string {
-  const answered = answer === undefined ? "not answered" : `answered with ${answer}`;
-  const name = VERDICT_NAMES[verdict];
-  if (verdict === VERDICT.ANSWERED) return answered;
-  if (verdict === VERDICT.REFUSED) return `refused by ${ruleText(rule)}, ${answered}`;
-  if (rule < 0) return `${name}, ${answered}`;
-  const accepted = `accepted by ${ruleText(rule)}`;
-  if (name.startsWith("dropped: ")) return `${accepted}, but ${name}, ${answered}`;
-  return reached === undefined ? accepted : `${accepted}, and sent to ${reached} instead`;
-}
+const PACKET =
+  "a packet is tcp DESTINATION:PORT, udp DESTINATION:PORT, icmp DESTINATION [TYPE] or proto NUMBER DESTINATION";
 
-const PACKET = "a packet is tcp ADDRESS:PORT, udp ADDRESS:PORT, icmp ADDRESS [TYPE] or proto NUMBER ADDRESS";
-
-function readPacket([kind, ...words]: readonly string[]): Asked {
+function readPacket([kind, ...words]: readonly string[]): Packet {
   const [first = "", second, ...more] = words;
   if (words.length === 0 || more.length > 0) throw new UsageError(PACKET);
   if (kind === "icmp") {
     const selector = second === undefined ? ICMP_TYPE.ECHO : readNumber(second, "an ICMP type", 255);
-    return { protocol: PROTOCOL.ICMP, destination: readAddress(first), selector };
+    return { protocol: PROTOCOL.ICMP, destination: readDestination(first), selector };
   }
   if ((kind === "tcp" || kind === "udp") && second === undefined) {
-    const [address = "", port = "", ...rest] = first.split(":");
-    if (rest.length > 0) throw new UsageError(`${quote(first)} is not ADDRESS:PORT`);
-    return { protocol: IANA[kind], destination: readAddress(address), selector: readNumber(port, "a port", 65535) };
+    const { host, port } = splitPort(first);
+    return { protocol: IANA[kind], destination: readDestination(host), selector: readNumber(port, "a port", 65535) };
   }
   if (kind === "proto" && second !== undefined) {
     const protocol = readNumber(first, "an IP protocol", 255);
     const known = Object.entries(IANA).find(([, number]) => number === protocol);
     if (known !== undefined) throw new UsageError(`protocol ${protocol} is ${known[0]}: ${PACKET}`);
-    return { protocol, destination: readAddress(second), selector: 0 };
+    return { protocol, destination: readDestination(second), selector: 0 };
   }
   throw new UsageError(PACKET);
 }
 
+/** An IPv6 address has colons of its own, with a port and without. */
+function splitPort(text: string): { readonly host: string; readonly port: string } {
+  const colon = text.lastIndexOf(":");
+  const [host, port] = colon < 0 ? [text, ""] : [text.slice(0, colon), text.slice(colon + 1)];
+  for (const address of [text, host]) {
+    if (isIpv6Text(address)) throw new UsageError(`${quote(address)} ${notIpv4(address, "an IPv4 address")}`);
+  }
+  return { host, port };
+}
+
+/** Letters, digits, hyphens and underscores between dots, and not the last of them a number. */
+const HOST_NAME = /^(?=.*[a-z])[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?$/;
+
+/** @returns an address, or a host name in lower case */
+function readDestination(text: string): string {
+  const name = text.toLowerCase().replace(/\.$/, "");
+  if (parseAddress(text) === undefined && !HOST_NAME.test(name)) {
+    throw new UsageError(`${quote(text)} ${notIpv4(text, "an IPv4 address or host name")}`);
+  }
+  return name;
+}
+
 function readAddress(text: string): number {
   const address = parseAddress(text);
-  if (address === undefined) throw new UsageError(`${quote(text)} is not an IPv4 address`);
+  if (address === undefined) throw new UsageError(`${quote(text)} ${notIpv4(text, "an IPv4 address")}`);
   return address;
 }
 
@@ -142,6 +140,12 @@ function readNumber(text: string, what: string, most: number): number {
   return Number(text);
 }
 
+function readOutside(text: string): Sender {
+  if (parseAddress(text) !== undefined || !text.includes(":")) return { address: readAddress(text), port: SOME_PORT };
+  const { host, port } = splitPort(text);
+  return { address: readAddress(host), port: readNumber(port, "a port", 65535) };
+}
+
 function clientNumber({ clients }: Config, name: string): number {
   const number = clients.findIndex((client) => client.name === name);
   if (number >= 0) return number;
@@ -149,17 +153,75 @@ function clientNumber({ clients }: Config, name: string): number {
   throw new UsageError(`--client ${quote(name)} names no client (write one of these: ${names})`);
 }
 
-/** @param texts HOST=ADDRESS */
-function readNames(texts: readonly string[], { name: client, rules }: ClientConfig): Names {
-  const hosts = new Set(rules.map(({ dsthost }) => dsthost));
+/** @param texts HOST=ADDRESS @param destination may be a host name too */
+function readNames(texts: readonly string[], { clients }: Config, sender: Sender, destination: string): Names {
+  const client = "client" in sender ? clients[sender.client] : undefined;
+  const hosts = new Set([destination, ...(client?.rules ?? []).map(({ dsthost }) => dsthost)]);
   const names = new Map<string, number[]>();
   for (const text of texts) {
     const [host = "", address = ""] = text.split("=");
     const name = host.toLowerCase().replace(/\.$/, "");
-    if (!hosts.has(name)) throw new UsageError(`--resolve ${quote(text)}: client ${client} has no rule with that host`);
+    if (!hosts.has(name)) {
+      const who = client === undefined ? "the packet" : `client ${client.name}`;
+      throw new UsageError(
+        `--resolve ${quote(text)}: ${who} has no ${client === undefined ? "" : "rule with that "}host`,
+      );
+    }
     names.set(name, [...(names.get(name) ?? []), readAddress(address)]);
   }
   return names;
+}
+
+/** @returns the names, and the destination's addresses where it is a name that has none yet */
+async function withDestination(names: Names, destination: string): Promise<Names> {
+  if (parseAddress(destination) !== undefined || names.has(destination)) return names;
+  const answers = await lookup(destination, { family: 4, all: true }).catch(() => []);
+  const addresses = answers.flatMap(({ address }) => parseAddress(address) ?? []);
+  if (addresses.length > 0) return new Map([...names, [destination, addresses]]);
+  throw new UsageError(`${quote(destination)} has no address here (write --resolve ${destination}=ADDRESS)`);
+}
+
+function addressOf(destination: string, names: Names): number {
+  const [address] = names.get(destination) ?? [];
+  return address ?? readAddress(destination);
+}
+
+/** @returns a line about a destination that is a name */
+function nameLine(destination: string, names: Names): string | undefined {
+  const addresses = parseAddress(destination) === undefined ? names.get(destination) : undefined;
+  if (addresses === undefined) return undefined;
+  const [first, ...others] = addresses.map(formatAddress);
+  const more = others.length === 0 ? "" : `, which is tried, and ${others.join(", ")}`;
+  return `${destination} has ${first}${more}`;
+}
+
+function formatPlain(explanation: Explanation, name: string | undefined, all: boolean): string {
+  const lines = formatExplanation(explanation, all);
+  return [...(name === undefined ? [] : [name]), ...lines].map((line) => `${line}\n`).join("");
+}
+
+/** Green what passes, red what doesn't; rules that don't match stand back. */
+function formatColoured(explanation: Explanation, name: string | undefined, all: boolean): string {
+  const lines = formatPlain(explanation, name, all).trimEnd().split("\n");
+  const verdict = lines.pop() ?? "";
+  const isGood = explanation.decision === "accepted" || explanation.decision === "answered";
+  const painted = lines.map((line) => (/: no: [^:]*/.test(line) ? paint(line, 2) : line));
+  return `${[...painted, paint(verdict, isGood ? 32 : 31)].join("\n")}\n`;
+}
+
+/** @param code of SGR (ECMA-48 section 8.3.117): 2 is faint, 31 red, 32 green */
+function paint(line: string, code: number): string {
+  return `\x1b[${code}m${line}\x1b[0m`;
+}
+
+/** https://no-color.org: whoever sets NO_COLOR wants none. */
+function isTerminal(): boolean {
+  return process.stdout.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== "dumb";
+}
+
+/** @param tried the address that the packet was sent to: one of a name's */
+function formatJson(tried: number, explanation: Explanation): string {
+  return `${JSON.stringify({ tried: formatAddress(tried), ...explanation })}\n`;
 }
 
 function refuse(errors: readonly string[]): number {

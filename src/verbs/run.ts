@@ -43,5 +43,6 @@ Exit status: 0 stopped by a signal, 1 failed, 2 the configuration is not good.
 async function read(file: string): Promise<Config> {
   const result = await readConfig(file);
   if ("errors" in result) throw new ConfigurationError(result.errors);
+  result.warnings.forEach(log);
   return result.config;
 }

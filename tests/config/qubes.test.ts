@@ -43,7 +43,7 @@ test.each([
     "3: qubes: address is uplink_client too (write our own address, as that client knows it)",
   ],
   [4, 'dns = "9.9.9.9"', `4: qubes: dns "9.9.9.9" is not an array ${DNS}`],
-  [4, 'dns = ["::1"]', `4: qubes: dns "::1" ${ADDRESS} ${DNS}`],
+  [4, 'dns = ["::1"]', `4: qubes: dns "::1" is IPv6, and not an IPv4 address ${DNS}`],
   [4, 'dns = ["10.137.0.5"]', `4: qubes: dns "10.137.0.5" is our own address ${DNS}`],
   [4, "mac = 1", '4: qubes: unknown key "mac" (known: uplink_client, address, dns)'],
   [1, "[[qubes]]", "1: qubes: is not one table (write [qubes], then uplink_client and address)"],

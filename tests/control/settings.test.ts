@@ -193,7 +193,7 @@ describe("settings", () => {
         nat: {
           maxFlows: 4096,
           resetUnknown: false,
-          kernelPath: true,
+          kernelPath: false,
           timeouts: {
             udpNew: 1,
             udp: 120,

@@ -1,6 +1,7 @@
 // From start to stop: what the firewall needs, what it takes, what it gives back, and what it survives.
 import { afterAll, beforeAll, beforeEach, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { FirewallLab, firebreak, peer } from "../../lab/firewall-lab.ts";
 import { CLIENT_GATEWAY, ROUTER, SERVER } from "../../lab/places.ts";
 
@@ -59,12 +60,13 @@ test("it says in a few lines what it is and what it has", async () => {
   program.signal("SIGTERM");
   await program.end();
   const mac = "([0-9a-f]{2}:){5}[0-9a-f]{2}";
+  const at = "\\[ *\\d+\\.\\d\\d \\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\dZ\\]";
   expect(program.text).toMatch(
-    new RegExp(`^\\[ *\\d+\\.\\d\\d\\] firebreak \\d+\\.\\d+\\.\\d+
-\\[ *\\d+\\.\\d\\d\\] eth1 ${mac} mtu 1500: uplink 192\\.0\\.2\\.254/24 gateway 192\\.0\\.2\\.1
-\\[ *\\d+\\.\\d\\d\\] eth0 ${mac} mtu 1500: client work
-\\[ *\\d+\\.\\d\\d\\] ready in \\d+ ms
-\\[ *\\d+\\.\\d\\d\\] stopped
+    new RegExp(`^${at} firebreak \\d+\\.\\d+\\.\\d+
+${at} eth1 ${mac} mtu 1500: uplink 192\\.0\\.2\\.254/24 gateway 192\\.0\\.2\\.1
+${at} eth0 ${mac} mtu 1500: client work
+${at} ready in \\d+ ms
+${at} stopped
 $`),
   );
 });
@@ -87,9 +89,120 @@ test("an interface that the kernel has an address on is refused, whatever its la
     stdout: "",
     stderr:
       "firebreak: eth0: the kernel has the address 10.1.2.3 there and would answer beside the firewall " +
-      "(remove it: ip address flush dev eth0)\n",
+      "(configure interfaces that this machine itself does not use, or run it in a network namespace: docs/NAMESPACE.md)\n",
   });
   expect(await lab.firewall.run(["ip", "-brief", "link", "show", "eth1"])).toContain("DOWN");
+});
+
+test("a second firewall on the same interfaces is refused and told of the first, which forwards on", async () => {
+  const program = await lab.start();
+  const run = firebreak("run", "--config", lab.configFile);
+  const { status, stdout, stderr } = await lab.firewall.attempt(run);
+  expect({ status, stdout }).toEqual({ status: 1, stdout: "" });
+  expect(stderr).toStartWith(`firebreak: eth1: another firewall, process ${program.pid} (`);
+  expect(stderr).toEndWith("), has this interface already (stop that one, or configure other interfaces)\n");
+  expect(await pings()).toBe(true);
+  // In another network namespace there are other interfaces, of the same names.
+  expect((await lab.client.attempt(run)).stderr).not.toContain("has this interface already");
+  program.signal("SIGTERM");
+  await program.end();
+});
+
+test("it goes on when nobody reads its log any more", async () => {
+  const command = firebreak("run", "--config", lab.configFile).join(" ");
+  const program = lab.firewall.start(["bash", "-c", `exec ${command} > >(grep --max-count=1 --line-buffered ready)`]);
+  await program.says("ready in");
+  for (let i = 0; i < 3; i++) program.signal("SIGUSR1"); // grep has ended: nobody reads what this prints
+  expect(await pings()).toBe(true);
+  program.signal("SIGUSR1");
+  expect(await pings()).toBe(true);
+  program.signal("SIGTERM");
+  expect(await program.end()).toBe(0);
+});
+
+test("after SIGKILL the next one starts at once", async () => {
+  const killed = await lab.start();
+  killed.signal("SIGKILL");
+  await killed.end();
+  const next = await lab.start();
+  expect(await pings()).toBe(true);
+  next.signal("SIGTERM");
+  expect(await next.end()).toBe(0);
+});
+
+test("an interface that a reload lets go of is free for another firewall, and one that it takes is not", async () => {
+  const both = await Bun.file(lab.configFile).text();
+  lab.firewall.ip("link", "add", "eth2", "type", "veth", "peer", "eth3");
+  const other = join(lab.folder, "other.toml");
+  writeFileSync(other, both.replace('"eth0"', '"eth2"').replace('"eth1"', '"eth3"'));
+  const program = await lab.start();
+  const second = lab.firewall.start(firebreak("run", "--config", other));
+  await second.says("ready in");
+  lab.writeConfig(both.replace('"eth0"', '"eth2"'));
+  const said = program.text.length;
+  program.signal("SIGHUP");
+  await program.says("configuration not reloaded: the old one stays in force", said);
+  expect(program.text.slice(said)).toContain(`eth2: another firewall, process ${second.pid} (`);
+  second.signal("SIGTERM");
+  await second.end();
+  await lab.reload();
+  writeFileSync(other, both.replace('"eth1"', '"eth3"'));
+  const third = lab.firewall.start(firebreak("run", "--config", other));
+  await third.says("ready in"); // eth0 is free again
+  for (const one of [program, third]) one.signal("SIGTERM");
+  await Promise.all([program.end(), third.end()]);
+  lab.firewall.ip("link", "delete", "eth2");
+  lab.writeConfig(both);
+});
+
+test("docs/namespace.sh runs it in a namespace and gives the interfaces back; one with an address it does not touch", async () => {
+  const program = join(lab.folder, "firebreak");
+  const [bun, main] = firebreak();
+  writeFileSync(program, `#!/bin/sh\nexec ${bun} ${main} "$@"\n`, { mode: 0o755 });
+  const name = `firebreak-${process.pid}`;
+  const script = join(import.meta.dir, "../../docs/namespace.sh");
+  const command = [
+    "env",
+    `FIREBREAK=${program}`,
+    `FIREBREAK_NAMESPACE=${name}`,
+    script,
+    lab.configFile,
+    "eth0",
+    "eth1",
+  ];
+  lab.firewall.ip("address", "add", "10.1.2.3/24", "dev", "eth0");
+  const refused = await lab.firewall.attempt(command);
+  expect({ status: refused.status, stderr: refused.stderr.split(",")[0] }).toEqual({
+    status: 1,
+    stderr: "namespace.sh: eth0 has an address",
+  });
+  expect(await lab.firewall.run(["ip", "-brief", "address", "show", "eth0"])).toContain("10.1.2.3/24");
+  lab.firewall.ip("address", "delete", "10.1.2.3/24", "dev", "eth0");
+  const running = lab.firewall.start(command);
+  await running.says("ready in");
+  expect(await pings()).toBe(true);
+  expect((await lab.firewall.attempt(["ip", "link", "show", "eth0"])).status).not.toBe(0);
+  running.signal("SIGHUP");
+  await running.says("configuration reloaded");
+  running.signal("SIGTERM");
+  expect(await running.end()).toBe(0);
+  expect(running.text).toContain("stopped");
+  // The document's cables, on a machine whose own interfaces are in use.
+  lab.firewall.ip("link", "add", "br0", "type", "bridge");
+  const document = readFileSync(join(import.meta.dir, "../../docs/NAMESPACE.md"), "utf8");
+  const cables = Array.from(document.matchAll(/^ {4}ip (.*)$/gm), ([, words = ""]) => words.split(" "));
+  expect(cables.length).toBe(5);
+  for (const words of cables) lab.firewall.ip(...words);
+  const good = await Bun.file(lab.configFile).text();
+  lab.writeConfig(good.replace('"eth0"', '"lan1"').replace('"eth1"', '"up1"'));
+  const cabled = lab.firewall.start([...command.slice(0, -2), "up1", "lan1"]);
+  await cabled.says("ready in");
+  await lab.firewall.run(["ping", "-c", "1", "-W", "10", "192.0.2.254"]);
+  cabled.signal("SIGTERM");
+  expect(await cabled.end()).toBe(0);
+  lab.writeConfig(good);
+  for (const name of ["up0", "lan0", "br0"]) lab.firewall.ip("link", "delete", name);
+  expect(await lab.firewall.run(["ip", "-brief", "link"])).toMatch(/eth0.*\n(.*\n)*eth1/);
 });
 
 test("a configuration with errors ends it with status 2", async () => {

@@ -23,7 +23,7 @@ afterAll(() => lab.close());
 /** The log's lines about refused packets: when each was printed, in seconds, and its text. */
 function lines(): { readonly time: number; readonly text: string }[] {
   return Array.from(
-    lab.program.text.matchAll(/^\[ *([\d.]+)\] ((?:refused: client|… and) .*)$/gm),
+    lab.program.text.matchAll(/^\[ *([\d.]+)[^\]]*\] ((?:refused: client|… and) .*)$/gm),
     ([, time, text]) => ({
       time: Number(time),
       text,

@@ -116,6 +116,26 @@ test("so is one whose interface is not there", async () => {
   expect(await ping()).toBe(true);
 });
 
+test("so is one with a max_flows that needs a restart, and nothing else of it is in force", async () => {
+  lab.configure([]);
+  lab.writeConfig(`${await Bun.file(lab.configFile).text()}\n[nat]\nmax_flows = 2048\n`);
+  const said = lab.program.text.length;
+  lab.program.signal("SIGHUP");
+  await lab.program.says("configuration not reloaded: the old one stays in force", said);
+  expect(lab.program.text.slice(said)).toContain(": nat: max_flows 2048 needs a restart: the table was made for 65536");
+  expect(await ping()).toBe(true);
+});
+
+test("a client's new name is shown, and warnings are said", async () => {
+  lab.configure([PING, PING]);
+  lab.writeConfig((await Bun.file(lab.configFile).text()).replace('"work"', '"home"'));
+  const said = lab.program.text.length;
+  await lab.reload();
+  expect(lab.program.text.slice(said)).toContain('warning: client "home": rule 2 is rule 1 once more (leave it out)');
+  expect(await ping()).toBe(true);
+  expect((await lab.state()).flows.filter((flow) => flow.startsWith("icmp")).join()).toContain("client home, rule 1");
+});
+
 test("so is one with an interface that the kernel has an address on, and that interface is left alone", async () => {
   lab.firewall.ip("link", "add", "eth2", "type", "veth", "peer", "eth3");
   lab.firewall.ip("address", "add", "10.1.2.3/24", "dev", "eth2");

@@ -188,7 +188,7 @@ dns
 nat
   max_flows         4096
   reset             false
-  kernel_path       true
+  kernel_path       false
 
 nat.timeouts
   udp               2m
@@ -219,7 +219,9 @@ max_flows = 1024
 `;
   expect(await checkText(text)).toEqual({
     exitCode: 0,
-    stderr: "",
+    stderr:
+      'FILE:10: warning: client "a": rule 1 is about name servers, but there are none, so that it matches nothing ' +
+      "(write dns in [uplink])\n",
     stdout: `uplink
   interface         eth1
   own_mac           the interface's
@@ -307,6 +309,9 @@ const REFUSED: [string[], string][] = [
   [["frobnicate"], 'unknown verb "frobnicate" (see firebreak --help)'],
   [["constructor"], 'unknown verb "constructor" (see firebreak --help)'],
   [["--frobnicate"], 'unknown verb "--frobnicate" (see firebreak --help)'],
+  [["help", "frobnicate"], 'unknown verb "frobnicate" (see firebreak help)'],
+  [["help", "check", "run"], "help: takes one VERB (see firebreak help)"],
+  [["check", "--config", "a", "b"], "check: takes one FILE (see firebreak check --help)"],
   [["check"], "check: takes one FILE (see firebreak check --help)"],
   [["check", "a", "b"], "check: takes one FILE (see firebreak check --help)"],
   [["check", "--frobnicate", "a"], "check: Unknown option '--frobnicate' (see firebreak check --help)"],
@@ -327,15 +332,54 @@ test("--help lists the verbs", () => {
   expect(stdout).toContain("\n  check      print a configuration as understood, or all of its errors\n");
 });
 
+test("help is a verb too, and -V is --version", () => {
+  expect(firebreak("help")).toEqual(firebreak("--help"));
+  expect(firebreak("help", "check")).toEqual(firebreak("check", "--help"));
+  expect(firebreak("-V")).toEqual(firebreak("--version"));
+  expect(firebreak("-V").stdout).toBe(`firebreak ${version}\n`);
+});
+
+test.each(["run", "check", "explain", "replay", "appliance"])("%s --help fits into 100 columns", (verb) => {
+  const { stdout } = firebreak(verb, "--help");
+  expect(stdout).toStartWith(`Usage: firebreak ${verb}`);
+  expect(stdout.split("\n").filter((line) => line.length > 100)).toEqual([]);
+});
+
+test("check takes its FILE behind --config too", () => {
+  expect(firebreak("check", "--config", EXAMPLE)).toEqual(firebreak("check", EXAMPLE));
+});
+
+test("check --strict makes warnings errors", () => {
+  const file = join(import.meta.dir, "../config/bad/warn-duplicate.toml");
+  const warning = `${file}:14: warning: client "work": rule 2 is rule 1 once more (leave it out)\n`;
+  const lenient = firebreak("check", file);
+  expect({ ...lenient, stdout: lenient.stdout.slice(0, 6) }).toEqual({
+    exitCode: 0,
+    stdout: "uplink",
+    stderr: warning,
+  });
+  expect(firebreak("check", "--strict", file)).toEqual({ exitCode: 2, stdout: "", stderr: warning });
+  expect(firebreak("check", "--strict", EXAMPLE).exitCode).toBe(0);
+});
+
+test("a reader who has seen enough is no failure", async () => {
+  const script = '(set +e; "$0" "$1" check "$2"; echo $? >&2) | exec true';
+  const { stdout, stderr } = Bun.spawnSync(["bash", "-c", script, process.execPath, MAIN, EVERYTHING]);
+  expect({ stdout: stdout.toString(), stderr: stderr.toString() }).toEqual({ stdout: "", stderr: "0\n" });
+});
+
 test("check --help says what check does", () => {
   expect(firebreak("check", "--help")).toEqual({
     exitCode: 0,
     stderr: "",
-    stdout: `Usage: firebreak check FILE
+    stdout: `Usage: firebreak check [--strict] [--config] FILE
 
 Reads the configuration FILE and prints it as understood. If anything is wrong with it,
 prints each error on standard error as FILE:LINE: where: what is wrong (how to write it).
-No root, and none of the interfaces, is needed.
+What is allowed but hardly meant, such as a rule that is never reached, is told there too,
+as FILE:LINE: warning: where: … No root, and none of the interfaces, is needed.
+
+  --strict   warnings are errors
 
 Exit status: 0 the configuration is good, 2 it is not.
 `,

@@ -1,6 +1,7 @@
 // `firebreak explain`: what it says of rules and packets, and that it is what the dataplane does.
 
 import { describe, expect, test } from "bun:test";
+import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { ip } from "../../lab/frames.ts";
 import { ICMP, TCP, UDP } from "../../lab/protocols.ts";
@@ -12,7 +13,8 @@ import { judge } from "../../src/dataplane/rules/ruleset.ts";
 import { type Circumstances, compileRules } from "../../src/rules/compile.ts";
 import { type Asked, mismatch } from "../../src/rules/mismatch.ts";
 import { parseRule, type Rule } from "../../src/rules/parse.ts";
-import { explainPacket, type Names } from "../../src/verbs/explain.ts";
+import { explainPacket, formatExplanation, type Names } from "../../src/verbs/explanation.ts";
+import type { Sender } from "../../src/verbs/trial.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
 const EXAMPLE = fileURLToPath(new URL("../config/example.toml", import.meta.url));
@@ -79,9 +81,13 @@ function verdictOn(client: number, protocol: number, destination: string, select
 }
 
 function linesOf(config: Config, client: number, asked: Asked, now = NOW, names: Names = new Map()): string[] {
-  const explanation = explainPacket(config, client, asked, now, names);
+  return linesFor(config, { client }, asked, now, names);
+}
+
+function linesFor(config: Config, sender: Sender, asked: Asked, now = NOW, names: Names = new Map()): string[] {
+  const explanation = explainPacket(config, sender, asked, now, names);
   if ("errors" in explanation) throw new Error(explanation.errors.join("\n"));
-  return explanation.lines;
+  return formatExplanation(explanation, false);
 }
 
 function firebreak(...args: string[]) {
@@ -101,7 +107,7 @@ describe("explain", () => {
       stdout: `rule 1: action=accept proto=tcp dstports=443: match
 rule 2: action=accept dst4=192.0.2.0/28 proto=udp dstports=53: no: destination is not in 192.0.2.0/28
 rule 3: action=accept proto=icmp icmptype=8: no: protocol is not icmp
-accepted by rule 1
+accepted by rule 1, leaves on eth1 as 192.0.2.254:49152
 `,
     });
     expect(explainExample("--client", "work", "icmp", "192.0.2.3", "13")).toEqual({
@@ -121,9 +127,9 @@ refused by policy, answered with ICMP "administratively prohibited"
         .stdout.trimEnd()
         .split("\n")
         .at(-1);
-    expect(last("udp", "192.0.2.3:53")).toBe("accepted by rule 2");
-    expect(last("icmp", "8.8.8.8")).toBe("accepted by rule 3");
-    expect(last("icmp", "8.8.8.8", "8")).toBe("accepted by rule 3");
+    expect(last("udp", "192.0.2.3:53")).toBe("accepted by rule 2, leaves on eth1 as 192.0.2.254:49152");
+    expect(last("icmp", "8.8.8.8")).toBe("accepted by rule 3, leaves on eth1 as 192.0.2.254 id 49152");
+    expect(last("icmp", "8.8.8.8", "8")).toBe(last("icmp", "8.8.8.8"));
     expect(last("proto", "47", "8.8.8.8")).toBe('refused by policy, answered with ICMP "administratively prohibited"');
     expect(last("tcp", "10.137.0.1:22")).toBe(
       'dropped: to the firewall itself, answered with ICMP "host administratively prohibited"; no rule is asked',
@@ -147,7 +153,7 @@ refused by policy, answered with ICMP "administratively prohibited"
       "rule 3: action=accept proto=tcp expire=1700000000: match",
       "rule 4: action=accept proto=tcp dstports=8443: match, but rule 3 comes first",
       "rule 5: action=accept dst4=10.137.0.11/32: no: destination is not 10.137.0.11",
-      "accepted by rule 3",
+      "accepted by rule 3, leaves on eth1 as 192.0.2.254:49152",
     ]);
   });
 
@@ -177,22 +183,168 @@ refused by policy, answered with ICMP "administratively prohibited"
   });
 
   test("says where else an accepted packet goes, and what else becomes of it", () => {
-    expect(verdictOn(WORK, UDP, "10.139.1.1", 53)).toBe("accepted by rule 2, and sent to 192.0.2.53:53 instead");
-    expect(verdictOn(WORK, UDP, "10.137.0.11", 9)).toBe("accepted by rule 5");
+    expect(verdictOn(WORK, UDP, "10.139.1.1", 53)).toBe(
+      "accepted by rule 2, leaves on eth1 as 192.0.2.254:49152, to 192.0.2.53:53 instead",
+    );
+    expect(verdictOn(WORK, UDP, "10.137.0.11", 9)).toBe("accepted by rule 5, leaves on eth2 as 10.137.0.10:49152");
     // To a forwarded port of our own address, from one who may not use it; and from one who may.
     const hairpin = verdictOn(WORK, TCP, "192.0.2.254", 8443);
     expect(hairpin).toBe(
       'dropped: to the firewall itself, answered with ICMP "host administratively prohibited"; no rule is asked',
     );
     const open = CONFIG.replace(/from = .*\n/, "");
-    expect(verdictOn(WORK, TCP, "192.0.2.254", 8443, open)).toBe("accepted by rule 4");
+    expect(verdictOn(WORK, TCP, "192.0.2.254", 8443, open)).toBe(
+      "accepted by rule 4, leaves on eth3 as 192.0.2.254:49152",
+    );
   });
 });
 
+/** What is said of a packet from outside. */
+function fromOutside(source: string, protocol: number, destination: string, selector = 0): string[] {
+  const sender = { address: ip(source), port: 40000 };
+  return linesFor(configOf(CONFIG), sender, { protocol, destination: ip(destination), selector });
+}
+
+describe("explain, of a packet from the uplink,", () => {
+  test("says which forward lets it in, where it leaves, and whom it reaches", () => {
+    expect(fromOutside("203.0.113.9", TCP, "192.0.2.254", 8443)).toEqual([
+      "forward 1: tcp 8443 to 192.168.1.10:8443 (client lan): match",
+      "accepted by forward 1, leaves on eth3 as 203.0.113.9:40000, to 192.168.1.10:8443 instead",
+    ]);
+  });
+
+  test("says why no forward lets it in", () => {
+    const reasons: [string, number, number, string][] = [
+      ["8.8.8.8", TCP, 8443, "8.8.8.8 is not in 203.0.113.0/24"],
+      ["203.0.113.9", TCP, 8444, "port is not 8443"],
+      ["203.0.113.9", UDP, 8443, "protocol is not tcp"],
+    ];
+    for (const [source, protocol, port, reason] of reasons) {
+      expect(fromOutside(source, protocol, "192.0.2.254", port)).toEqual([
+        `forward 1: tcp 8443 to 192.168.1.10:8443 (client lan): no: ${reason}`,
+        "dropped: unsolicited, not answered",
+      ]);
+    }
+  });
+
+  test("says what else becomes of it", () => {
+    expect(fromOutside("8.8.8.8", ICMP, "192.0.2.254", 8)).toEqual(["answered with an echo reply"]);
+    expect(fromOutside("10.137.0.10", TCP, "192.0.2.254", 8443)).toEqual([
+      "dropped: source address spoofed, not answered",
+    ]);
+    expect(fromOutside("8.8.8.8", TCP, "10.137.0.10", 80)).toEqual([
+      "dropped: unsolicited, not answered; only packets to our address, 192.0.2.254, open anything",
+    ]);
+  });
+});
+
+describe("explain", () => {
+  test("says of a neighbour, and of the client itself, that the packet never comes here", () => {
+    expect(verdictOn(LAN, TCP, "192.168.1.77", 80)).toBe(
+      "never comes here: hosts of 192.168.1.0/24 reach each other without the firewall",
+    );
+    expect(verdictOn(WORK, TCP, "10.137.0.10", 80)).toBe("never comes here: 10.137.0.10 is the client itself");
+  });
+
+  test("takes a name as destination, with the first of its addresses", () => {
+    const resolve = ["--resolve", "www.example.org=192.0.2.3", "--resolve", "www.example.org=192.0.2.4"];
+    expect(explainExample("--client", "work", ...resolve, "tcp", "WWW.example.org.:443").stdout).toStartWith(
+      "www.example.org has 192.0.2.3, which is tried, and 192.0.2.4\nrule 1: ",
+    );
+    expect(explainExample("--client", "work", "icmp", "localhost").stdout).toBe(
+      "localhost has 127.0.0.1\ndropped: destination not routable, not answered; no rule is asked\n",
+    );
+  });
+
+  test("--from takes an address, and a port", () => {
+    const { exitCode, stdout } = explainExample("--from", "8.8.8.8:9", "tcp", "192.0.2.254:22");
+    expect({ exitCode, stdout }).toEqual({ exitCode: 0, stdout: "dropped: unsolicited, not answered\n" });
+  });
+
+  test("--json prints one object", () => {
+    const { stdout } = explainExample("--client", "work", "--json", "udp", "192.0.2.3:53");
+    expect(JSON.parse(stdout)).toEqual({
+      tried: "192.0.2.3",
+      decision: "accepted",
+      sentence: "accepted by rule 2, leaves on eth1 as 192.0.2.254:49152",
+      verdict: "forwarded",
+      rule: 2,
+      egress: "eth1",
+      source: "192.0.2.254:49152",
+      steps: [
+        {
+          kind: "rule",
+          number: 1,
+          text: "action=accept proto=tcp dstports=443",
+          reason: "protocol is not tcp",
+        },
+        { kind: "rule", number: 2, text: "action=accept dst4=192.0.2.0/28 proto=udp dstports=53" },
+        { kind: "rule", number: 3, text: "action=accept proto=icmp icmptype=8", reason: "protocol is not icmp" },
+      ],
+    });
+  });
+
+  test("of ten thousand rules shows those that match, and with --all each", () => {
+    const config = configOf(CONFIG);
+    const many = Array.from({ length: 10_000 }, (_, i): Rule => {
+      return { action: "accept", proto: "tcp", dstports: { low: i + 1, high: i + 1 } };
+    });
+    const rules = [...many.slice(0, 9999), { action: "drop" as const }];
+    const changed = { ...config, clients: config.clients.with(WORK, { ...config.clients[WORK], rules }) };
+    const asked = packet(TCP, "198.51.100.7", 5000);
+    expect(linesOf(changed, WORK, asked)).toEqual([
+      "rule 5000: action=accept proto=tcp dstports=5000: match",
+      "rule 10000: action=drop: match, but rule 5000 comes first",
+      "… 9998 more rules (--all shows them)",
+      "accepted by rule 5000, leaves on eth1 as 192.0.2.254:49152",
+    ]);
+    const explanation = explainPacket(changed, { client: WORK }, asked, NOW, new Map());
+    expect("errors" in explanation ? 0 : formatExplanation(explanation, true).length).toBe(10_001);
+  });
+
+  test("uses colours on a terminal, and only there", () => {
+    const command = [process.execPath, MAIN, "explain", "--config", EXAMPLE, "--client", "work", "udp", "1.2.3.4:5"];
+    const terminal = (env: Record<string, string>) =>
+      Bun.spawnSync(["script", "-qec", command.join(" "), "/dev/null"], {
+        env: { PATH: process.env.PATH, TERM: "xterm", ...env },
+        stdin: "ignore",
+      }).stdout.toString();
+    expect(terminal({})).toContain("\x1b[31mrefused by policy");
+    expect(terminal({})).toContain("\x1b[2mrule 1: ");
+    expect(terminal({ NO_COLOR: "1" })).not.toContain("\x1b[");
+    expect(explainExample("--client", "work", "udp", "1.2.3.4:5").stdout).not.toContain("\x1b[");
+  });
+});
+
+test("what check says that a rule can't accept, the dataplane does not accept", () => {
+  const folder = new URL("../config/bad/", import.meta.url).pathname;
+  let tried = 0;
+  for (const file of readdirSync(folder).filter((name) => /^warn-.*toml$/.test(name))) {
+    const result = parseConfig(readFileSync(folder + file, "utf8"), file);
+    if ("errors" in result) throw new Error(result.errors.join("\n"));
+    for (const warning of result.warnings) {
+      const [, name, address = ""] = /client "(\w+)": rule \d+ accepts nothing: ([\d.]+)/.exec(warning) ?? [];
+      if (name === undefined) continue;
+      tried++;
+      const client = result.config.clients.findIndex((other) => other.name === name);
+      const rules: Rule[] = [{ action: "accept" }];
+      const open = result.config.clients.with(client, { ...result.config.clients[client], rules });
+      const asked = packet(UDP, address, 9);
+      const explanation = explainPacket({ ...result.config, clients: open }, { client }, asked, NOW, new Map());
+      expect({ warning, decision: "errors" in explanation ? "errors" : explanation.decision }).not.toEqual({
+        warning,
+        decision: "accepted",
+      });
+    }
+  }
+  expect(tried).toBeGreaterThan(9);
+});
+
 const BASE = ["--client", "work"];
-const PACKET = "a packet is tcp ADDRESS:PORT, udp ADDRESS:PORT, icmp ADDRESS [TYPE] or proto NUMBER ADDRESS";
+const PACKET =
+  "a packet is tcp DESTINATION:PORT, udp DESTINATION:PORT, icmp DESTINATION [TYPE] or proto NUMBER DESTINATION";
 const USAGE: [string[], string][] = [
-  [[], "needs --client NAME"],
+  [[], "needs --client NAME or --from ADDRESS, and one of them"],
   [BASE, PACKET],
   [[...BASE, "tcp"], PACKET],
   [[...BASE, "sctp", "1.2.3.4:5"], PACKET],
@@ -204,8 +356,21 @@ const USAGE: [string[], string][] = [
   [[...BASE, "tcp", "1.2.3.4"], '"" is not a port, 0 to 65535'],
   [[...BASE, "tcp", "1.2.3.4:http"], '"http" is not a port, 0 to 65535'],
   [[...BASE, "udp", "1.2.3.4:65536"], '"65536" is not a port, 0 to 65535'],
-  [[...BASE, "udp", "2001:db8::1"], '"2001:db8::1" is not ADDRESS:PORT'],
-  [[...BASE, "udp", "www.example.org:53"], '"www.example.org" is not an IPv4 address'],
+  [[...BASE, "udp", "2001:db8::1"], '"2001:db8::1" is IPv6, and not an IPv4 address'],
+  [[...BASE, "tcp", "[2001:db8::1]:80"], '"[2001:db8::1]" is IPv6, and not an IPv4 address'],
+  [[...BASE, "icmp", "::1"], '"::1" is IPv6, and not an IPv4 address or host name'],
+  [[...BASE, "icmp", "1.2.3"], '"1.2.3" is not an IPv4 address or host name'],
+  [[...BASE, "--from", "1.2.3.4", "icmp", "1.2.3.4"], "needs --client NAME or --from ADDRESS, and one of them"],
+  [["--from", "example.org", "icmp", "1.2.3.4"], '"example.org" is not an IPv4 address'],
+  [["--from", "1.2.3.4:x", "icmp", "1.2.3.4"], '"x" is not a port, 0 to 65535'],
+  [
+    ["--from", "1.2.3.4", "--resolve", "a.example=1.2.3.4", "icmp", "192.0.2.254"],
+    '--resolve "a.example=1.2.3.4": the packet has no host',
+  ],
+  [
+    [...BASE, "udp", "www.example.invalid:53"],
+    '"www.example.invalid" has no address here (write --resolve www.example.invalid=ADDRESS)',
+  ],
   [[...BASE, "icmp", "1.2.3.4", "256"], '"256" is not an ICMP type, 0 to 255'],
   [["--client", "home", "icmp", "1.2.3.4"], '--client "home" names no client (write one of these: work, lan)'],
   [

@@ -3,6 +3,7 @@
 import { ptr } from "bun:ffi";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { ENODEV, errno, libc, must, SystemError } from "../libc.ts";
+import { holdInterface } from "./hold.ts";
 import { dropIngress } from "./nftables.ts";
 import { openIoctlSocket, SOCKADDR } from "./socket.ts";
 
@@ -151,14 +152,15 @@ export function bringUp(name: string): () => void {
 /**
  * Makes an interface ours: up, the kernel's own IP stack silent on it.
  * @returns what leaves the interface as it was
- * @throws Error with the remedy, when the kernel would answer beside us there: it has an IPv4 address, or can't be silenced
+ * @throws Error with the remedy, when another firewall has it, or when the kernel would answer beside us there: it has an IPv4
+ * address, or can't be silenced
  */
 export function takeInterface(name: string): () => void {
   const addresses = kernelAddresses(name);
   if (addresses.length > 0) {
     throw new Error(
       `${name}: the kernel has the address ${addresses.join(", ")} there and would answer beside the firewall ` +
-        `(remove it: ip address flush dev ${name})`,
+        "(configure interfaces that this machine itself does not use, or run it in a network namespace: docs/NAMESPACE.md)",
     );
   }
   if (readFileSync(`${SYSCTL}/ipv4/conf/all/rp_filter`, "utf8").trim() === LOOSE) {
@@ -167,6 +169,22 @@ export function takeInterface(name: string): () => void {
         "(make it strict: sysctl net.ipv4.conf.all.rp_filter=1)",
     );
   }
+  const index = interfaceIndex(name);
+  const letGo = holdInterface(name, index);
+  try {
+    const leave = silence(name, index);
+    return () => {
+      leave();
+      letGo();
+    };
+  } catch (error) {
+    letGo();
+    throw error;
+  }
+}
+
+/** @returns what leaves the interface as it was */
+function silence(name: string, index: number): () => void {
   const found: [file: string, value: string][] = [];
   for (const [pattern, value] of SILENT) {
     const file = `${SYSCTL}/${pattern.replace("NAME", name)}`;
@@ -175,7 +193,6 @@ export function takeInterface(name: string): () => void {
     writeFileSync(file, value);
   }
   const passToKernel = keepFromKernel(name);
-  const index = interfaceIndex(name);
   const leave = bringUp(name);
   return () => {
     passToKernel();

@@ -3,12 +3,15 @@
 import { ptr } from "bun:ffi";
 import { libc, must } from "../libc.ts";
 
+const AF_UNIX = 1;
 const AF_INET = 2;
 const AF_NETLINK = 16;
 const AF_PACKET = 17;
 
+const SOCK_STREAM = 1;
 const SOCK_DGRAM = 2;
 const SOCK_RAW = 3;
+const SOCK_NONBLOCK = 0x800;
 const SOCK_CLOEXEC = 0x80000;
 
 /** Families of netlink sockets. */
@@ -20,6 +23,7 @@ export const SOL_SOCKET = 1;
 export const SOL_PACKET = 263;
 
 export const SO_ERROR = 4;
+export const SO_PEERCRED = 17;
 export const SO_SNDBUFFORCE = 32;
 export const SO_RCVBUFFORCE = 33;
 export const SO_ATTACH_BPF = 50;
@@ -37,6 +41,20 @@ export const SOCKADDR = { IPV4: 4, MAC: 2 } as const;
 /** @returns a descriptor @throws SystemError */
 export function openIoctlSocket(): number {
   return must(libc.socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket AF_INET");
+}
+
+/** Stream; its calls don't wait. @returns a descriptor @throws SystemError */
+export function openUnixSocket(): number {
+  return must(libc.socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), "socket AF_UNIX");
+}
+
+/** @returns struct sockaddr_un of an abstract name: one without a file, that belongs to a network namespace (unix(7)) */
+export function abstractAddress(name: string): Uint8Array {
+  const text = new TextEncoder().encode(name);
+  const address = new Uint8Array(3 + text.length); // the family, and a NUL that says "abstract"
+  new DataView(address.buffer).setUint16(0, AF_UNIX, true);
+  address.set(text, 3);
+  return address;
 }
 
 /** @param family NETLINK_… @returns a descriptor @throws SystemError */

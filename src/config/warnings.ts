@@ -1,0 +1,257 @@
+// What a configuration says that is allowed but hardly meant: traps for its author. Each is a warning with its line and
+// remedy; what can't be is an error, and checks.ts's business. Looked at only where there are no errors.
+
+import { broadcastOf, formatAddress, formatPrefix, networkOf, overlap, type Prefix } from "../base/address.ts";
+import { formatDuration } from "../base/duration.ts";
+import { quote } from "../base/quote.ts";
+import type { NatSettings, Redirect, Timeouts } from "../dataplane/settings.ts";
+import type { ClientConfig } from "./clients.ts";
+import { LINK_LOCAL } from "./dns.ts";
+import type { ForwardConfig } from "./forwards.ts";
+import { TIMEOUTS } from "./nat.ts";
+import { ruleWarnings } from "./rule-warnings.ts";
+import type { Report, Table } from "./toml-table.ts";
+import type { UplinkConfig } from "./uplink.ts";
+import { NO_HOSTS } from "./values.ts";
+
+/** A configuration without errors. */
+interface Sections {
+  readonly uplink: UplinkConfig;
+  readonly clients: readonly ClientConfig[];
+  readonly forwards: readonly ForwardConfig[];
+  readonly redirects: readonly Redirect[];
+  readonly nat: NatSettings;
+}
+
+/** Where its sections stand, in the same order. */
+interface Tables {
+  readonly uplink: Table;
+  readonly clients: readonly Table[];
+  readonly forwards: readonly Table[];
+}
+
+const PORTS = 65535;
+
+/** Reports every trap. @param now Unix time in seconds, which rules expire by */
+export function warnOf(report: Report, sections: Sections, tables: Tables, now = Date.now() / 1000): void {
+  warnOfServers(sections, tables.uplink);
+  for (const [i, table] of tables.clients.entries()) {
+    const client = sections.clients[i];
+    warnOfRules(sections, client, table, now);
+    warnOfPolicy(sections, client, table);
+    warnOfReach(sections, client, table);
+    warnOfHosts(client, table);
+    warnOfRefusals(client, table);
+  }
+  for (const [i, table] of tables.forwards.entries()) warnOfForward(sections, sections.forwards[i], table);
+  warnOfRedirects(report, sections);
+  warnOfTimeouts(report, sections.nat.timeouts);
+}
+
+function warnOfServers({ uplink, clients }: Sections, table: Table): void {
+  for (const [i, server] of uplink.dns.entries()) {
+    const text = `dns ${quote(formatAddress(server))}`;
+    const problem = notOutside(server, uplink, clients);
+    if (problem !== undefined) {
+      table.warning(["dns", i], `${text} ${problem}, and is asked out of the uplink (write a server that is there)`);
+    }
+    if (uplink.dns.indexOf(server) < i) table.warning(["dns", i], `${text} is there twice (write it once)`);
+  }
+}
+
+function warnOfRules(sections: Sections, client: ClientConfig, table: Table, now: number): void {
+  const unreached = (address: number, prefix: number) => whyUnreached({ address, prefix }, client, sections);
+  for (const { rule, problem } of ruleWarnings(client.rules, { dns: sections.uplink.dns, now, unreached })) {
+    table.warning(["rules", rule], `rule ${rule + 1} ${problem}`);
+  }
+}
+
+/** @returns why a client's packets for a prefix never come to its rules, with the remedy */
+function whyUnreached(destination: Prefix, client: ClientConfig, sections: Sections): string | undefined {
+  const { uplink, clients } = sections;
+  const shown = destination.prefix === 32 ? formatAddress(destination.address) : formatPrefix(destination);
+  const nowhere = [...NO_HOSTS, { ...LINK_LOCAL, name: "the link-local network, 169.254.0.0/16" }].find((range) =>
+    isInside(destination, range),
+  );
+  if (nowhere !== undefined) return `${shown} lies in ${nowhere.name}, which is not routed (leave it out)`;
+  const viewer = clients.find(({ gateway }) => isInside(destination, { address: gateway, prefix: 32 }));
+  if (viewer !== undefined && viewer.gateway !== uplink.address) {
+    return `${shown} is our own address as client ${quote(viewer.name)} sees it, and rules are not asked about us (leave it out)`;
+  }
+  if (isEdgeOf(destination, uplink)) {
+    return `${shown} is the uplink network's first or last address, which is no host's (leave it out)`;
+  }
+  const owner = clients.find((other) => isInside(destination, hostsOf(other)));
+  if (owner === client) {
+    return client.prefix === 32
+      ? `${shown} is the client itself (leave it out)`
+      : `${shown} lies in the client's own network, whose hosts reach each other without the firewall (leave it out)`;
+  }
+  if (owner === undefined || client.reach.includes(clients.indexOf(owner))) return undefined;
+  const name = quote(owner.name);
+  return `${shown} belongs to client ${name}, which it may not reach (write reach = [${name}], or leave it out)`;
+}
+
+/** A client that opens nothing may still be there for what others open to it. */
+function warnOfPolicy({ forwards, clients }: Sections, client: ClientConfig, table: Table): void {
+  const { rules, policy } = client;
+  const number = clients.indexOf(client);
+  const isReached =
+    forwards.some(({ to }) => to.client === number) || clients.some(({ reach }) => reach.includes(number));
+  if (rules.some(({ action }) => action !== policy)) return;
+  if (rules.length === 0) {
+    if (policy === "accept" || isReached) return;
+    table.warning(
+      "name",
+      'has no rules, and its policy is to drop: all is refused (write rules, or policy = "accept")',
+    );
+  } else if (policy === "accept") {
+    table.warning("rules", "rules change nothing: each accepts, and so does the policy (leave them out)");
+  } else {
+    const remedy = isReached ? "leave them out" : 'write policy = "accept", or a rule that accepts';
+    table.warning("rules", `rules change nothing: each drops, and so does the policy (${remedy})`);
+  }
+}
+
+function warnOfReach({ clients }: Sections, client: ClientConfig, table: Table): void {
+  for (const [i, number] of client.reach.entries()) {
+    const peer = clients[number];
+    const text = `reach ${quote(peer.name)}`;
+    if (client.reach.indexOf(number) < i) table.warning(["reach", i], `${text} is there twice (write it once)`);
+    else if (!mayAccept(client, hostsOf(peer))) {
+      table.warning(
+        ["reach", i],
+        `${text} opens nothing: no rule accepts packets to it (write a rule with dst4=${formatHosts(peer)})`,
+      );
+    }
+  }
+}
+
+function warnOfHosts(client: ClientConfig, table: Table): void {
+  if (client.mac !== undefined && client.prefix !== 32) {
+    table.warning(
+      "mac",
+      `mac is that of one host, so that the others of ${formatHosts(client)} are shut out (leave it out)`,
+    );
+  }
+}
+
+/** How refused packets are answered, and whether they are logged, matters where some are. */
+function warnOfRefusals({ rules, policy, log, refuse }: ClientConfig, table: Table): void {
+  if (policy === "drop" || rules.some(({ action }) => action === "drop")) return;
+  if (log)
+    table.warning("log", "log has nothing to print: nothing of this client's is refused by rules (leave it out)");
+  if (table.has("refuse")) {
+    table.warning(
+      "refuse",
+      `refuse ${quote(refuse)} is for nothing: nothing of this client's is refused by rules (leave it out)`,
+    );
+  }
+}
+
+function warnOfForward(sections: Sections, forward: ForwardConfig, table: Table): void {
+  const { name, filtering } = sections.clients[forward.to.client];
+  if (filtering === "endpoint-independent") {
+    const where = `client ${quote(name)}`;
+    if (forward.from.length > 0) {
+      const why = `${where} has filtering = "endpoint-independent", and once it sends from that port, anyone may send to it`;
+      table.warning("from", `from does not keep others out: ${why} (leave filtering out there)`);
+    } else if (isLastOfAll(forward, sections.forwards)) {
+      const why = `all ports lead to ${where}, so that its filtering has nothing left to say`;
+      table.warning("port", `${why} (leave filtering out there)`);
+    }
+  }
+  for (const [i, source] of forward.from.entries()) {
+    const problem = whyNobody(source, i, forward, sections);
+    if (problem !== undefined) table.warning(["from", i], `from ${quote(formatPrefix(source))} ${problem}`);
+  }
+}
+
+/** Whether a forward is the second of two that together take all ports, of TCP and of UDP. */
+function isLastOfAll(forward: ForwardConfig, forwards: readonly ForwardConfig[]): boolean {
+  const whole = forwards.filter(({ ports, from }) => from.length === 0 && ports.low === 1 && ports.high === PORTS);
+  return whole.length === 2 && whole[1] === forward && whole[0].to.client === forward.to.client;
+}
+
+/** @returns why one prefix of `from` lets nobody in whom the others don't, with the remedy */
+function whyNobody(source: Prefix, index: number, { from }: ForwardConfig, sections: Sections): string | undefined {
+  const owner = sections.clients.find((client) => isInside(source, hostsOf(client)));
+  if (owner !== undefined) {
+    const ours = formatAddress(sections.uplink.address);
+    return `lets nobody in: it belongs to client ${quote(owner.name)}, and clients come from our address (write ${ours} for them)`;
+  }
+  const range = NO_HOSTS.find((noHosts) => isInside(source, noHosts));
+  if (range !== undefined) return `lets nobody in: it lies in ${range.name} (leave it out)`;
+  const isPart = from.some(
+    (other, i) => i !== index && isInside(source, other) && (i < index || !isInside(other, source)),
+  );
+  return isPart ? "is part of another of these prefixes (leave it out)" : undefined;
+}
+
+function warnOfRedirects(report: Report, { redirects, clients }: Sections): void {
+  for (const { from, to } of redirects) {
+    const path = ["dns", "redirect", formatAddress(from)];
+    const text = `redirect from ${quote(formatAddress(from))}`;
+    if (from === to) report.warn(path, "dns", `${text} leads to itself (leave it out)`);
+    const server = { address: from, prefix: 32 };
+    if (!clients.some((client) => mayAccept(client, server, true))) {
+      report.warn(
+        path,
+        "dns",
+        `${text} is used by nobody: no client's rules accept DNS to it (write a rule with dst4=${formatAddress(from)} dstports=53)`,
+      );
+    }
+  }
+}
+
+/** A flow that nobody has answered is hardly meant to outlive one that somebody has. */
+function warnOfTimeouts(report: Report, timeouts: Timeouts): void {
+  const pairs = [
+    ["udpNew", "udp"],
+    ["tcpOpening", "tcpEstablished"],
+  ] as const;
+  for (const [unanswered, answered] of pairs) {
+    if (timeouts[unanswered] <= timeouts[answered]) continue;
+    const [key, other] = [TIMEOUTS[unanswered].key, TIMEOUTS[answered].key];
+    const problem = `${key} is longer than ${other}, which holds once there is an answer (write ${other} = "${formatDuration(timeouts[unanswered])}" or more)`;
+    report.warn(["nat", "timeouts", key], "nat.timeouts", problem);
+  }
+}
+
+/** Whether some packet to some host of a prefix can be accepted, as far as rules show alone. @param onlyDns to port 53 */
+function mayAccept({ rules, policy }: ClientConfig, hosts: Prefix, onlyDns = false): boolean {
+  if (policy === "accept") return true;
+  return rules.some(({ action, dst4, dst6, specialtarget, proto, dstports }) => {
+    if (action === "drop" || dst6 !== undefined) return false;
+    if (onlyDns && (proto === "icmp" || (dstports && (dstports.low > 53 || dstports.high < 53)))) return false;
+    return (onlyDns && specialtarget === "dns") || dst4 === undefined || overlap(dst4, hosts);
+  });
+}
+
+/** @returns whose a name server is that can't be behind the uplink */
+function notOutside(address: number, uplink: UplinkConfig, clients: readonly ClientConfig[]): string | undefined {
+  const host = { address, prefix: 32 };
+  if (address === uplink.address) return "is our own address";
+  for (const client of clients) {
+    if (client.gateway === address) return `is our own address as client ${quote(client.name)} sees it`;
+    if (overlap(host, hostsOf(client))) return `belongs to client ${quote(client.name)}`;
+  }
+  return overlap(host, LINK_LOCAL) ? "lies in the link-local network, 169.254.0.0/16" : undefined;
+}
+
+function isEdgeOf({ address, prefix }: Prefix, network: Prefix): boolean {
+  if (prefix !== 32 || network.prefix >= 31) return false;
+  return address === networkOf(network) || address === broadcastOf(network);
+}
+
+function isInside(part: Prefix, whole: Prefix): boolean {
+  return part.prefix >= whole.prefix && overlap(part, whole);
+}
+
+function hostsOf({ network, prefix }: ClientConfig): Prefix {
+  return { address: network, prefix };
+}
+
+function formatHosts({ network, prefix }: ClientConfig): string {
+  return prefix === 32 ? formatAddress(network) : formatPrefix({ address: network, prefix });
+}

@@ -1,0 +1,314 @@
+// Every key of the configuration, changed while the firewall runs: in force afterwards, or refused by its name. Two routers
+// get the same packets, one that was started with the changed configuration and one that took it over: they must do the
+// same, and something else than one that has the old configuration still.
+import { describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { ARP_TYPE, arp, ethernet, IPV4_TYPE, icmp, ip, ipv4, payload, tcp, toHex, udp } from "../../lab/frames.ts";
+import { formatAddress } from "../../src/base/address.ts";
+import { type Config, parseConfig } from "../../src/config/config.ts";
+import { flowText } from "../../src/control/flow-text.ts";
+import { needsRestart } from "../../src/control/restart.ts";
+import { configuredDevices, makeSettings } from "../../src/control/settings.ts";
+import { Router } from "../../src/dataplane/frame/router.ts";
+import { MemoryRing } from "../../src/dataplane/memory-ring.ts";
+import type { Settings } from "../../src/dataplane/settings.ts";
+import { REFUSALS_TOTAL } from "../../src/dataplane/tables/refusals.ts";
+import type { Flow } from "../../src/dataplane/types.ts";
+import { VERDICT_NAMES } from "../../src/dataplane/verdict.ts";
+
+const EVERYTHING = readFileSync(new URL("../config/everything.toml", import.meta.url), "utf8");
+
+/** The first line of each section, and its keys: `client 2` is the second [[client]]. */
+function keysOf(text: string): { readonly line: number; readonly key: string }[] {
+  const counts = new Map<string, number>();
+  let section = "";
+  return text.split("\n").flatMap((line, i) => {
+    const [, double, name] = /^\[(\[)?([a-z.]+)\]/.exec(line) ?? [];
+    if (name !== undefined) {
+      counts.set(name, (counts.get(name) ?? 0) + 1);
+      section = double === undefined ? name : `${name} ${counts.get(name)}`;
+    }
+    const [, key] = /^([a-z_]+) = /.exec(line) ?? [];
+    return key === undefined ? [] : [{ line: i, key: `${section}: ${key}` }];
+  });
+}
+
+/** @param line what stands instead of the key's line */
+function withKey(text: string, key: string, line: string): string {
+  const place = keysOf(text).find((other) => other.key === key);
+  if (place === undefined) throw new Error(`no key ${key}`);
+  return text.split("\n").with(place.line, line).join("\n");
+}
+
+type Change = readonly [key: string, line: string, given?: Readonly<Record<string, string>>];
+
+/** Without these the probes below would not come to where the key shows. */
+const OPEN_RULES = { "client 1: rules": 'rules = ["action=drop dst4=10.1.1.1"]' };
+
+const APPLIED: readonly Change[] = [
+  ["uplink: interface", 'interface = "02:00:00:00:00:0B"'],
+  ["uplink: own_mac", 'own_mac = "FE:FF:FF:FF:FF:FE"'],
+  ["uplink: address", 'address = "192.0.2.253/24"'],
+  ["uplink: gateway", 'gateway = "192.0.2.3"', { "uplink: gateway_mac": "" }],
+  ["uplink: gateway_mac", 'gateway_mac = "02:00:00:00:00:99"'],
+  ["uplink: dns", 'dns = ["10.200.0.53"]'],
+  ["uplink: clamp_mss", "clamp_mss = false", { "client 3: refuse": 'policy = "accept"' }],
+  ["client 1: interface", 'interface = "eth5"'],
+  ["client 1: own_mac", 'own_mac = "02:00:00:00:00:33"'],
+  ["client 1: mac", 'mac = "02:00:00:00:00:44"'],
+  ["client 1: address", 'address = "10.137.0.12"'],
+  ["client 1: gateway", 'gateway = "10.137.0.2"'],
+  ["client 1: policy", 'policy = "drop"'],
+  ["client 1: rules", 'rules = ["action=accept"]'],
+  ["client 1: reach", 'reach = ["lan"]', OPEN_RULES],
+  ["client 1: max_flows", "max_flows = 3"],
+  ["client 1: max_mappings", "max_mappings = 3"],
+  ["client 1: flows_per_second", "flows_per_second = 2"],
+  ["client 1: refuse", 'refuse = "drop"'],
+  ["client 1: log", "log = false"],
+  ["client 2: interface", 'interface = "eth6"'],
+  ["client 2: address", 'address = "10.137.0.13"', { "forward 3: to": 'to = "game"' }],
+  ["client 2: gateway", 'gateway = "10.137.0.3"'],
+  [
+    "client 2: filtering",
+    'filtering = "address-and-port-dependent"',
+    { "client 2: log": 'log = false\npolicy = "accept"' },
+  ],
+  ["client 2: refuse", 'refuse = "icmp"'],
+  ["client 2: log", "log = true"],
+  ["client 2: clamp_mss", "", OPEN_RULES],
+  ["client 3: interface", 'interface = "eth7"'],
+  ["client 3: network", 'network = "192.168.1.0/25"'],
+  ["client 3: gateway", 'gateway = "192.168.1.2"'],
+  ["client 3: refuse", 'refuse = "reset"'],
+  ["client 3: clamp_mss", "clamp_mss = true", { "uplink: clamp_mss": "", "client 3: refuse": 'policy = "accept"' }],
+  ["forward 1: proto", 'proto = "udp"'],
+  ["forward 1: port", "port = 8444"],
+  ["forward 1: to", 'to = "game"'],
+  ["forward 1: to_port", "to_port = 444"],
+  ["forward 1: from", 'from = ["198.51.100.7"]'],
+  ["forward 2: proto", 'proto = "tcp"'],
+  ["forward 2: port", 'port = "8000-8004"'],
+  ["forward 2: to", 'to = "192.168.1.11"'],
+  ["forward 3: proto", 'proto = "udp"'],
+  ["forward 3: port", 'port = "65002-65535"'],
+  ["forward 3: to", 'to = "work"'],
+  ["forward 3: to_port", "to_port = 2"],
+  ["dns: redirect", 'redirect = { "10.139.1.1" = "192.0.2.54" }', OPEN_RULES],
+  ["nat: reset", "reset = true"],
+  ["nat.timeouts: udp", 'udp = "3m"'],
+  ["nat.timeouts: udp_new", "udp_new = 40"],
+  ["nat.timeouts: dns", "dns = 20"],
+  ["nat.timeouts: tcp_established", "tcp_established = 7500"],
+  ["nat.timeouts: tcp_opening", "tcp_opening = 100"],
+  ["nat.timeouts: tcp_closing", 'tcp_closing = "1h10m"'],
+  ["nat.timeouts: icmp", "icmp = 70"],
+  ["nat.timeouts: other", "other = 60"],
+];
+
+const REFUSED: readonly Change[] = [
+  ["nat: max_flows", "max_flows = 8192"],
+  ["nat: kernel_path", "kernel_path = true"],
+];
+
+/** No packet shows a client's name: tests/net/reload.test.ts has what control prints. */
+const ONLY_SHOWN = ["client 1: name", "client 2: name", "client 3: name"];
+
+function configOf(text: string): Config {
+  const result = parseConfig(text, "firewall.toml");
+  if ("errors" in result) throw new Error(result.errors.join("\n"));
+  return result.config;
+}
+
+function settingsOf(text: string): Settings {
+  const config = configOf(text);
+  const result = makeSettings(config, configuredDevices(config));
+  if ("errors" in result) throw new Error(result.errors.join("\n"));
+  return result.settings;
+}
+
+const [WORK, GAME, LAN, REMOTE, FRIEND] = ["10.137.0.10", "10.137.0.11", "192.168.1.10", "198.51.100.9", "203.0.113.9"];
+const LAN_HIGH = "192.168.1.200";
+const US = "192.0.2.254";
+const MACS: Readonly<Record<string, string>> = { [WORK]: "02:00:00:00:00:04", [GAME]: "02:00:00:00:00:11" };
+/** Interfaces by number, and what a host there takes for our MAC address. */
+const OURS = ["fe:ff:ff:ff:ff:ff", "02:00:00:00:00:03", "02:00:00:00:00:00"];
+const MSS = Uint8Array.of(2, 4, 0x23, 0x28);
+/** Seconds, on both sides of each timeout. */
+const LOOKS = [0.5, 1.5, 3, 12, 25, 35, 50, 65, 80, 110, 125, 150, 200, 3500, 3700, 4300, 7450, 7600, 8100];
+
+/** What becomes of packets that between them meet every key. */
+class Probe {
+  readonly lines: string[] = [];
+  private readonly ring = new MemoryRing();
+  private readonly router: Router;
+  private now = 1_000_000;
+
+  /** @param then what it takes over, if anything, before the first packet */
+  constructor(
+    private settings: Settings,
+    then?: Settings,
+  ) {
+    this.router = new Router(this.ring, settings, (words) => words.fill(0x5eed));
+    this.router.advance(this.now);
+    this.takeSent();
+    if (then !== undefined) {
+      this.settings = then;
+      this.router.apply(then);
+      this.takeSent();
+    }
+    this.lines.length = 0;
+  }
+
+  run(): readonly string[] {
+    this.fromClients();
+    this.fromUplink();
+    for (const [i, seconds] of LOOKS.entries()) {
+      this.now += (seconds - (LOOKS[i - 1] ?? 0)) * 1000;
+      for (let turn = 0; turn < 20; turn++) this.router.advance(this.now);
+      this.lines.push(`after ${seconds} s: ${this.flows().join(", ")}`);
+    }
+    this.lines.push(`${Atomics.load(this.router.refusals.words, REFUSALS_TOTAL)} refusals noted`);
+    return this.lines;
+  }
+
+  private fromClients(): void {
+    for (const [host, gateway] of [
+      [WORK, "10.137.0.1"],
+      [GAME, "10.137.0.1"],
+      [LAN, "192.168.1.1"],
+    ] as const) {
+      this.send(host, icmp({ source: host, destination: gateway, type: 8, rest: 1 }, payload(8)));
+      this.send(host, tcp({ ...ends(host, 4000, REMOTE, 80), flags: "S", tcpOptions: MSS }));
+      this.send(host, tcp({ ...ends(host, 4001, "10.1.1.1", 25), flags: "S" }));
+      this.send(host, tcp({ ...ends(host, 4002, REMOTE, 80), flags: "." }));
+      this.send(host, udp(ends(host, 5000, REMOTE, 5000), payload(4)));
+    }
+    this.send(LAN_HIGH, udp(ends(LAN_HIGH, 5001, REMOTE, 5000), payload(4)));
+    for (const server of ["198.51.100.53", "10.200.0.53", "10.139.1.1"])
+      this.send(WORK, udp(ends(WORK, 53, server, 53), payload(4)));
+    this.send(WORK, icmp({ source: WORK, destination: REMOTE, type: 8, rest: 77 << 16 }, payload(8)));
+    this.send(WORK, ipv4({ source: WORK, destination: REMOTE }, 47, payload(8)));
+    for (const peer of [LAN, GAME])
+      this.send(WORK, tcp({ ...ends(WORK, 4003, peer, 80), flags: "S", tcpOptions: MSS }));
+    // A name server's answer, an answered stream, a connection that stays and one that ends.
+    this.send(REMOTE, udp(ends("198.51.100.53", 53, US, 53), payload(4)));
+    this.send(REMOTE, udp(ends(REMOTE, 5000, US, 5000), payload(4)));
+    this.connect(6000);
+    this.connect(6001);
+    this.send(WORK, tcp({ ...ends(WORK, 6001, REMOTE, 80), flags: "F.", sequence: 101, acknowledgment: 501 }));
+    this.send(REMOTE, tcp({ ...ends(REMOTE, 80, US, 6001), flags: "F.", sequence: 501, acknowledgment: 102 }));
+    this.send(WORK, tcp({ ...ends(WORK, 6001, REMOTE, 80), flags: ".", sequence: 102, acknowledgment: 502 }));
+  }
+
+  private connect(port: number): void {
+    this.send(WORK, tcp({ ...ends(WORK, port, REMOTE, 80), flags: "S", sequence: 100 }));
+    this.send(REMOTE, tcp({ ...ends(REMOTE, 80, US, port), flags: "S.", sequence: 500, acknowledgment: 101 }));
+    this.send(WORK, tcp({ ...ends(WORK, port, REMOTE, 80), flags: ".", sequence: 101, acknowledgment: 501 }));
+  }
+
+  private fromUplink(): void {
+    for (const port of [8443, 8444, 8003, 8005, 65000, 65001]) {
+      this.send(FRIEND, tcp({ ...ends(FRIEND, 7000, US, port), flags: "S" }));
+      this.send(FRIEND, udp(ends(FRIEND, 7000, US, port), payload(4)));
+    }
+    this.send("198.51.100.7", tcp({ ...ends("198.51.100.7", 7001, US, 8443), flags: "S" }));
+    this.send("8.8.4.4", udp(ends("8.8.4.4", 7002, US, this.portOf(GAME)), payload(4)));
+  }
+
+  /** The external port of a client's stream. */
+  private portOf(client: string): number {
+    const flow = this.flows().find((text) => text.startsWith(`udp ${client}:5000 `));
+    return Number(/ as [\d.]+:(\d+)/.exec(flow ?? "")?.[1] ?? 1);
+  }
+
+  /** Notes what becomes of a packet, and all that is sent; ARP requests are answered. */
+  private send(host: string, packet: Uint8Array): void {
+    const iface = host.startsWith("10.") ? 1 : host.startsWith("192.168.") ? 2 : 0;
+    const from = iface === 0 ? "02:00:00:00:00:02" : macOf(host);
+    const frame = ethernet(from, OURS[iface], IPV4_TYPE, packet);
+    const verdict = VERDICT_NAMES[this.router.receive(iface, this.ring.put(frame), frame.length)];
+    this.lines.push(`${this.settings.interfaces[iface]?.name} ${host}: ${verdict}, rule ${this.router.lastRule}`);
+    this.takeSent();
+  }
+
+  private takeSent(): void {
+    for (const { iface, bytes } of this.ring.takeSent()) {
+      this.lines.push(`sent on ${this.settings.interfaces[iface].name}\n${toHex(bytes)}`);
+      if (bytes[12] * 256 + bytes[13] !== ARP_TYPE || bytes[21] !== 1) continue;
+      const view = new DataView(bytes.buffer, bytes.byteOffset);
+      const [us, host] = [formatAddress(view.getUint32(28)), formatAddress(view.getUint32(38))];
+      const ours = Array.from(bytes.subarray(6, 12), (byte) => byte.toString(16).padStart(2, "0")).join(":");
+      const reply = {
+        operation: "reply",
+        senderMac: macOf(host),
+        senderIp: host,
+        targetMac: ours,
+        targetIp: us,
+      } as const;
+      const frame = ethernet(macOf(host), ours, ARP_TYPE, arp(reply));
+      this.router.receive(iface, this.ring.put(frame), frame.length);
+      this.takeSent();
+    }
+  }
+
+  private flows(): string[] {
+    const { flows } = this.router;
+    const texts: string[] = [];
+    for (let flow = 0 as Flow; flow < this.settings.nat.maxFlows; flow++) {
+      if (!flows.isUsed(flow)) continue;
+      const { protocol, source, destination, mapped, reached = "" } = flowText(flows, flow);
+      texts.push(`${protocol} ${source} to ${destination} as ${mapped} ${reached}`);
+    }
+    return texts.sort();
+  }
+}
+
+function ends(source: string, sourcePort: number, destination: string, destinationPort: number) {
+  return { source, sourcePort, destination, destinationPort };
+}
+
+function macOf(host: string): string {
+  const bytes = [24, 16, 8, 0].map((shift) => ((ip(host) >>> shift) & 255).toString(16).padStart(2, "0"));
+  return MACS[host] ?? `02:aa:${bytes.join(":")}`;
+}
+
+function pairOf([key, line, given = {}]: Change): { readonly before: string; readonly after: string } {
+  const before = Object.entries(given).reduce((text, [other, value]) => withKey(text, other, value), EVERYTHING);
+  return { before, after: withKey(before, key, line) };
+}
+
+test("each key of the configuration is changed below", () => {
+  const changed = [...APPLIED, ...REFUSED].map(([key]) => key);
+  expect([...changed, ...ONLY_SHOWN].sort()).toEqual(
+    keysOf(EVERYTHING)
+      .map(({ key }) => key)
+      .sort(),
+  );
+});
+
+describe("a running firewall", () => {
+  test.each(APPLIED)("takes over %s: %s", (key, line, given = {}) => {
+    const { before, after } = pairOf([key, line, given]);
+    expect(needsRestart(configOf(after), configOf(before).nat)).toEqual([]);
+    const fresh = new Probe(settingsOf(after)).run();
+    expect(fresh).not.toEqual(new Probe(settingsOf(before)).run());
+    expect(new Probe(settingsOf(before), settingsOf(after)).run()).toEqual(fresh);
+  });
+
+  test.each(REFUSED)("refuses %s by name: %s", (key, line, given = {}) => {
+    const { before, after } = pairOf([key, line, given]);
+    const [, name] = key.split(": ");
+    const number = after.split("\n").indexOf(line) + 1;
+    const [error, ...more] = needsRestart(configOf(after), configOf(before).nat);
+    expect(error).toStartWith(`firewall.toml:${number}: nat: ${name} `);
+    expect(error).toContain("needs a restart");
+    expect(more).toEqual([]);
+  });
+
+  test("takes over kernel_path = false, and true again where it was started with it", () => {
+    const started = configOf(EVERYTHING.replace("kernel_path = false", "kernel_path = true")).nat;
+    expect(needsRestart(configOf(EVERYTHING), started)).toEqual([]);
+    expect(needsRestart({ ...configOf(EVERYTHING), nat: started }, started)).toEqual([]);
+  });
+});
