@@ -10,7 +10,7 @@ import { generator } from "./generate.ts";
 import { BENCH_FOLDER } from "./subjects.ts";
 
 /** MAC addresses that Machine gives: towards the first client, and the uplink. */
-export const MACHINE_MAC = { inside: macOf(0), outside: macOf(1) };
+const MACHINE_MAC = { inside: macOf(0), outside: macOf(1) };
 
 function macOf(iface: number): string {
   return `52:54:00:00:00:0${iface}`;

@@ -91,7 +91,7 @@ static void transmit(const struct port *port, unsigned count) {
 }
 
 // Moves up to BATCH frames from one port to the other. Returns how many.
-static unsigned breathe(struct port *in, const struct port *out) {
+static unsigned forward_batch(struct port *in, const struct port *out) {
   unsigned count = 0;
   for (; count < BATCH && in->held < SLOTS; in->held++, in->cursor++) {
     struct tpacket2_hdr *slot = slot_of(in, in->cursor);
@@ -130,8 +130,8 @@ int main(int argc, char **argv) {
   fflush(stdout);
   struct pollfd set[2] = {{ports[0].fd, POLLIN, 0}, {ports[1].fd, POLLIN, 0}};
   for (unsigned idle = 0;;) {
-    unsigned frames = breathe(&ports[0], &ports[1]);
-    frames += breathe(&ports[1], &ports[0]);
+    unsigned frames = forward_batch(&ports[0], &ports[1]);
+    frames += forward_batch(&ports[1], &ports[0]);
     if (frames > 0) idle = 0;
     else if (++idle >= SPIN) {
       poll(set, 2, LONGEST_SLEEP);

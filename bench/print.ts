@@ -42,7 +42,7 @@ function describeClaim({ what, metric, subject, against, bar, value, spread: noi
 }
 
 /** Four digits that count. */
-export function formatNumber(value: number): string {
+function formatNumber(value: number): string {
   if (!Number.isFinite(value)) return "-";
   if (Math.abs(value) >= 1000) return Math.round(value).toLocaleString("en").replaceAll(",", " ");
   return String(Number(value.toPrecision(3)));

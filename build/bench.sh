@@ -80,7 +80,7 @@ build_linux() {
   while read -r library; do
     install -D "$library" "$root/nft/$(basename "$library")"
   done < <(needed_libraries "$(command -v nft)")
-  mapfile -t modules < <(sed 's/ *#.*//; /^$/d' bench/linux-modules)
+  mapfile -t modules < <(listed_modules bench/linux-modules)
   add_modules dist/bench/kernel "$(cat dist/bench/kernel/release)" "$root" "${modules[@]}"
   pack_initramfs "$root" | zstd -q >dist/bench/linux
   rm -rf "$root"

@@ -11,15 +11,16 @@ fetch_kernel() {
   local release=$1 folder=$2 new=$2.new
   [ ! -e "$folder" ] || return 0
   say "setup: fetching Linux $release"
-  rm -rf "$new"
-  mkdir -p "$new"
-  (cd "$new" && apt-get download --quiet -o APT::Sandbox::User=root "linux-image-$release") ||
+  download_packages "$new" "linux-image-$release" ||
     die "linux-image-$release could not be fetched" "see the errors above; if it is not there any more: apt-get update"
-  dpkg -x "$new"/*.deb "$new"
-  rm "$new"/*.deb
   depmod -b "$new" "$release"
   printf '%s\n' "$release" >"$new/release"
   mv "$new" "$folder"
+}
+
+# $1: a list of modules, one a line, with comments. Prints their names.
+listed_modules() {
+  sed 's/ *#.*//; /^$/d' "$1"
 }
 
 # $1: where the package was unpacked; $2: the kernel's release; $3: the folder that becomes an initramfs; the rest: modules. These

@@ -1,5 +1,5 @@
 // `build/appliance.sh demo`: the appliance between a client and an "internet", with real programs on both sides. Everything
-// it makes is gone afterwards, also when it is interrupted, but for the two captures in dist/demo.
+// it makes is gone afterwards, also when it is interrupted, but for the captures in dist/demo.
 import { createHash } from "node:crypto";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -103,10 +103,12 @@ async function serve({ folder, internet }: Stage): Promise<string> {
   return createHash("sha256").update(content).digest("hex");
 }
 
-/** Starts to capture, headers only, at a place's end of its cable. */
+/** Starts to capture at a place's end of its cable: whole frames, so that `firebreak replay` can judge them. */
 async function capture({ name, namespace }: Place): Promise<Program> {
   const file = join(CAPTURES, `${name === "client" ? "client" : "uplink"}.pcap`);
-  const quick = ["--immediate-mode", "--buffer-size=16384", "--snapshot-length=128", "-Z", "root"];
+  // Longer than any frame. tcpdump's own snapshot length is four times that, and then its buffer has room for few.
+  const whole = ["--snapshot-length=65550", "--buffer-size=131072"];
+  const quick = ["--immediate-mode", ...whole, "-Z", "root"];
   const tcpdump = namespace.start(["tcpdump", "-i", "eth0", ...quick, "-w", file]);
   await tcpdump.says("listening on");
   return tcpdump;
@@ -164,6 +166,25 @@ async function comparePackets({ client, internet }: Stage): Promise<void> {
   console.log(`\n${CLIENT} is in none of the uplink's packets, asked for with: tcpdump -r uplink.pcap host ${CLIENT}`);
 }
 
+/** The same frames through the same dataplane, by replay: what the appliance sent is what it says that it would send. */
+async function replay({ client }: Stage): Promise<void> {
+  heading("Both captures replayed, and compared with what the appliance sent");
+  const config = join(CAPTURES, "firebreak.toml");
+  writeFileSync(config, configuration(RULES));
+  const inputs = ["--in", `eth0=${CAPTURES}/client.pcap`, "--in", `eth1=${CAPTURES}/uplink.pcap`];
+  const out = ["--out", join(CAPTURES, "replayed")];
+  await show({ name: "here", namespace: client.namespace }, [
+    "dist/firebreak",
+    "replay",
+    "--config",
+    config,
+    ...inputs,
+    ...out,
+    "--quiet",
+    "--compare",
+  ]);
+}
+
 async function main(): Promise<void> {
   const stage = prepare();
   const machine = await boot(stage);
@@ -176,6 +197,7 @@ async function main(): Promise<void> {
 
   await Promise.all(captures.map(endCapture));
   await comparePackets(stage);
+  await replay(stage);
 
   heading("The power button");
   const said = machine.console.text.length;

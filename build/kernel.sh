@@ -91,7 +91,7 @@ configure_kernel() {
 }
 
 # $1: the source tree, built. Prints where struct sk_buff has its members, one a line: name, first bit, bits. The firewall reads it
-# where a kernel does not tell by BTF (src/linux/skb-layout.ts), which would take a megabyte of memory.
+# where a kernel does not tell by BTF (src/linux/bpf/skb-layout.ts), which would take a megabyte of memory.
 write_layout() {
   local tree=$1 object=net/core/skb-layout.o bytes=$1/skb-layout.bin size
   cp "$KERNEL_LAYOUT" "$tree/net/core/skb-layout.c"

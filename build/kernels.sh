@@ -14,8 +14,7 @@ test_kernels() {
   local passed=0 failed=0 releases
   mapfile -t releases < <(matrix_kernels)
   count_kernel_tests "${releases[@]}" "$OWN_KERNEL"
-  printf '%s passed, %s failed\n' "$passed" "$failed"
-  [ "$failed" = 0 ]
+  sum_up
 }
 
 # Releases of Debian's kernels for virtual machines that apt can fetch: 6.1.0-57-cloud-amd64, from the oldest to the newest.
@@ -55,7 +54,7 @@ fetch_matrix_kernel() {
   fetch_kernel "$release" "$folder"
   [ "$folder/modules" -ot tests/vm/kernel-modules ] || [ "$folder/modules" -ot build/kernels.sh ] || return 0
   rm -rf "$folder/root" "$folder/modules"
-  mapfile -t modules < <(sed 's/ *#.*//; /^$/d' tests/vm/kernel-modules)
+  mapfile -t modules < <(listed_modules tests/vm/kernel-modules)
   add_modules "$folder" "$release" "$folder/root" "${modules[@]}"
   mv "$folder/root/lib/modules" "$folder/modules"
   rm -r "$folder/root"

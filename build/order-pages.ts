@@ -37,7 +37,7 @@ interface Run {
 }
 
 /** @param text `build-id HEX`, then lines of a first page and a count, in hexadecimal; # begins a comment */
-export function parseHotPages(text: string): HotPages {
+function parseHotPages(text: string): HotPages {
   const pages = new Set<number>();
   let buildId = "";
   for (const line of text.split("\n")) {
@@ -49,7 +49,7 @@ export function parseHotPages(text: string): HotPages {
 }
 
 /** @returns the executable anew. @throws Error when there are too many runs of pages, or it is none that this was made for */
-export function orderPages(bytes: Buffer, hot: ReadonlySet<number>): Buffer {
+function orderPages(bytes: Buffer, hot: ReadonlySet<number>): Buffer {
   const segments = readSegments(bytes);
   const runs = segments.filter(isLoaded).flatMap((segment) => splitIntoRuns(segment, hot));
   const count = segments.filter((segment) => !isLoaded(segment)).length + runs.length + 1;

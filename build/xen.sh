@@ -31,8 +31,7 @@ test_xen() {
     build_xen "$version"
     count_xen_tests
   done
-  printf '%s passed, %s failed\n' "$passed" "$failed"
-  [ "$failed" = 0 ]
+  sum_up
 }
 
 # Of build_xen's Xen.
@@ -62,19 +61,15 @@ build_xen() {
 # $1: version. With it the newest kernel for dom0: all is fetched anew once apt knows a newer one. Unpacked beside the final
 # place, which is whole once it is there.
 fetch_xen() {
-  local version=$1 folder=$XEN/$1 new=$XEN/new kernel package wanted
+  local version=$1 folder=$XEN/$1 new=$XEN/new kernel wanted
   kernel=$(newest_kernel linux-image-amd64)
   wanted=("${XEN_PACKAGES[@]/%/=$version}" libyajl2 "linux-image-$kernel=$(newest_version "linux-image-$kernel")")
   [ "${wanted[*]}" != "$(cat "$folder/packages/wanted" 2>/dev/null)" ] || return 0
   say "setup: fetching Xen $version and dom0's kernel"
   rm -rf "$new"
-  mkdir -p "$new/packages" "$XEN/share"
-  (cd "$new/packages" && apt-get download --quiet -o APT::Sandbox::User=root "${wanted[@]}") ||
+  mkdir -p "$XEN/share"
+  download_packages "$new/packages" "${wanted[@]}" ||
     die "Xen could not be fetched" "see the errors above; it needs Debian's mirror to be reachable, and lists that are not older"
-  for package in "$new"/packages/*.deb; do
-    dpkg -x "$package" "$new/packages"
-    rm "$package"
-  done
   depmod -b "$new/packages" "$kernel"
   printf '%s\n' "$kernel" >"$new/packages/release"
   printf '%s\n' "${wanted[*]}" >"$new/packages/wanted"

@@ -1,7 +1,7 @@
 // The README and the documents are held against the program and against each other: configurations are good, every verdict and every
-// key stands in its table, links lead somewhere, and every command is run by a test or named as not runnable here.
+// key stands in its table, links and paths lead somewhere, and every command is run by a test or said to be run by none.
 import { describe, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { Glob } from "bun";
@@ -10,6 +10,7 @@ import { parseConfig, parseDocument } from "../src/config/config.ts";
 import { VERDICT_NAMES } from "../src/dataplane/verdict.ts";
 
 const ROOT = join(import.meta.dir, "..");
+const PCAP_HEADER_LENGTH = 24;
 const DOCUMENTS = ["*.md", "docs/*.md"].flatMap((pattern) => [...new Glob(pattern).scanSync({ cwd: ROOT })]).sort();
 
 const read = (file: string): string => readFileSync(join(ROOT, file), "utf8");
@@ -50,78 +51,166 @@ test("docs/VERDICTS.md names every verdict in its table, in order", () => {
   expect(rows.slice(rows.indexOf("forwarded"))).toEqual([...named, "dropped: malformed *protocol*: *fault*"]);
 });
 
-test("links lead to files that are there, and tables of contributing to paths that are", () => {
+test("links lead to files that are there, and so do paths", () => {
   const broken = DOCUMENTS.flatMap((file) =>
     Array.from(read(file).matchAll(/\]\((?!https?:|#)([^)#]+)[^)]*\)/g), ([, link = ""]) => link)
       .filter((link) => !existsSync(join(ROOT, dirname(file), link)))
       .map((link) => `${file}: ${link}`),
   );
   expect(broken).toEqual([]);
-  const paths = Array.from(
-    read("CONTRIBUTING.md").matchAll(/`((?:src|lab|tests|build|bench)\/[^`*]*)`/g),
-    ([, p = ""]) => p,
+  const paths = DOCUMENTS.flatMap((file) =>
+    Array.from(
+      read(file).matchAll(/`((?:src|lab|tests|build|bench|docs|rootfs)\/[^`*\s]*)`/g),
+      ([, path = ""]) => path,
+    ),
   );
-  expect(paths.length).toBeGreaterThan(15);
+  expect(paths.length).toBeGreaterThan(20);
   expect(paths.filter((path) => !existsSync(join(ROOT, path)))).toEqual([]);
 });
 
-/** Lines of code blocks that are commands, without what follows a comment sign. */
+/** How a command begins, where running text names one: `build/image.sh` alone is a file. */
+const COMMAND =
+  /^(?:\.ci\/run$|build\/[a-z-]+\.sh |build\/fresh-machine\.sh$|bun |npm |npx |(?:dist\/)?firebreak [a-zV-]|dist\/\w+ |node_modules\/|qubes-prefs|qvm-\S+ |sha256sum|sudo |systemd-run)/;
+
+/**
+ * The commands that a document shows: every line of its indented blocks, without what follows a comment sign, and what running
+ * text has in code quotes. Blocks between fences are configurations and figures; a command there would not be looked at.
+ */
 function commandsOf(file: string): string[] {
-  const blocks = read(file).matchAll(/^```(?:sh)?\n(.*?)^```$|((?:^ {4}\S.*\n?)+)/gms);
-  return Array.from(blocks, ([, fenced, indented]) => fenced ?? indented ?? "")
-    .join("\n")
+  const text = read(file).replaceAll(/^```.*?^```$/gms, "");
+  const blocks = text
     .replaceAll(/ *\\\n */g, " ")
     .split("\n")
-    .map((line) => line.replace(/ {2,}#.*| # .*/, "").trim())
-    .filter((line) =>
-      /^(?:sudo |bun |ip |FIREBREAK=|qvm-|qubes|systemd-run|build\/appliance|dist\/|node_modules\/|sha256sum|\(cd)/.test(
-        line,
-      ),
-    );
+    .filter((line, i, lines) => line.startsWith("    ") && isInBlock(lines, i))
+    .map((line) => line.replace(/ +# .*/, "").trim());
+  const quoted = text.replaceAll(/^ {4}.*$/gm, "").matchAll(/`([^`]+)`/g);
+  return [...blocks, ...Array.from(quoted, ([, code = ""]) => code.replaceAll("\n", " ")).filter(isCommand)];
+}
+
+const isCommand = (code: string): boolean => COMMAND.test(code);
+
+/** Whether an indented line is of a block: before the block there is an empty line. */
+function isInBlock(lines: readonly string[], at: number): boolean {
+  let first = at;
+  while (lines[first - 1]?.startsWith("    ")) first--;
+  return lines[first - 1]?.trim() === "";
 }
 
 /** Commands that documents show, and the file that runs each: CI, the script that CI runs, or a test. */
 const RUN_BY: readonly (readonly [command: RegExp, file: string, text: string])[] = [
+  [/^\.ci\/run$/, ".ci/run", "exec build/appliance.sh test"],
   [/^build\/appliance\.sh test$/, ".ci/run", "build/appliance.sh test"],
   [/^build\/appliance\.sh setup$/, "build/appliance.sh", '  setup "$manifest"\n'],
   [/^build\/appliance\.sh build$/, "build/test.sh", "  build\n"],
-  [/^build\/appliance\.sh demo$/, "tests/vm/verbs.test.ts", '"demo"'],
-  [/^build\/appliance\.sh run firebreak\.toml -nic tap,… -nic tap,…$/, "tests/vm/verbs.test.ts", '"run"'],
-  [/^build\/appliance\.sh qubes$/, "tests/vm/verbs.test.ts", '"qubes"'],
+  [/^build\/appliance\.sh demo$/, "tests/vm/verbs.test.ts", 'start("demo")'],
+  [
+    /^build\/appliance\.sh run firebreak\.toml -nic tap,… -nic tap,…$/,
+    "tests/vm/verbs.test.ts",
+    'start("run", config, ',
+  ],
+  [/^build\/appliance\.sh qubes$/, "tests/vm/verbs.test.ts", 'start("qubes")'],
+  [/^build\/appliance\.sh qubes firebreak\.toml$/, "tests/build/manifest.test.ts", 'test.each(["build", "qubes"])'],
+  [
+    /^build\/appliance\.sh (?:build|qubes) --from [A-Z-]+$/,
+    "tests/build/manifest.test.ts",
+    "appliance.sh build --from",
+  ],
+  [/^build\/appliance\.sh --help$/, "tests/build/manifest.test.ts", 'test("help needs nothing to be set up'],
+  [/^build\/appliance\.sh test-xen$/, "build/test.sh", "count_xen_tests"],
   [/^dist\/firebreak run --config firebreak\.toml$/, "lab/firewall-lab.ts", '"run", "--config"'],
   [/^FIREBREAK=dist\/firebreak docs\/namespace\.sh /, "tests/net/lifecycle.test.ts", "../../docs/namespace.sh"],
   [/^ip (?:link|address) /, "tests/net/lifecycle.test.ts", "../../docs/NAMESPACE.md"],
+  [/^firebreak --version$/, "tests/build/manifest.test.ts", "dist/firebreak --version"],
   [/^node_modules\/\.bin\/tsc -p \.$/, "build/test.sh", "node_modules/.bin/tsc -p ."],
   [/^node_modules\/\.bin\/biome check \.$/, "build/test.sh", "node_modules/.bin/biome check ."],
-  [/^node_modules\/\.bin\/bun test \.\/tests\/dataplane$/, "build/test.sh", "node_modules/.bin/bun test"],
+  [
+    /^node_modules\/\.bin\/bun test --timeout 60000 \.\/tests\/(?:dataplane|rfc)$/,
+    "build/test.sh",
+    "bun test --timeout",
+  ],
 ];
 
-/** Documents that say of themselves which of their commands nobody can run here, and those commands. */
-const NOT_HERE = {
-  file: "docs/QUBES.md",
-  says: "no test runs them",
-  commands: /^(?:sudo |qvm-|qubes-prefs|sha256sum|systemd-run|\(cd \/var)/,
-};
+/** Documents that say of some commands that no test runs them; and whether others may name these commands too. */
+interface NotRun {
+  readonly file: string;
+  readonly says: string;
+  readonly commands: RegExp;
+  readonly isElsewhere: boolean;
+}
+const NOT_RUN: readonly NotRun[] = [
+  {
+    file: "docs/QUBES.md",
+    says: "Commands for dom0 need Qubes OS, so no test runs them",
+    commands: /^(?:sudo |qvm-|qubes-prefs|sha256sum|systemd-run|\(cd \/var)/,
+    isElsewhere: false,
+  },
+  {
+    file: "docs/PERFORMANCE.md",
+    says: "no test runs it",
+    commands: /^build\/appliance\.sh bench$/,
+    isElsewhere: true,
+  },
+  {
+    file: "CONTRIBUTING.md",
+    says: "no test runs it",
+    commands: /^build\/fresh-machine\.sh$/,
+    isElsewhere: false,
+  },
+  {
+    file: "docs/ARCHITECTURE.md",
+    says: "no test runs it",
+    commands: /^node_modules\/\.bin\/bun build\/profile-pages\.ts$/,
+    isElsewhere: false,
+  },
+];
 
-/** These are run below. */
-const RUN_HERE = /^dist\/firebreak (?:check|explain|replay) /;
+/** The program itself runs these below: whole commands, and verbs that running text names. */
+const RUN_HERE = /^dist\/firebreak (?:check|explain|replay) .*\./;
+const VERB_NAMED = /^firebreak (?:VERB|[a-z]+)(?: --help)?$/;
 
 describe("every command in the documents", () => {
   const all = DOCUMENTS.flatMap((file) => commandsOf(file).map((command) => ({ file, command })));
 
-  test("is run by a test, or its document says that none can run it here", () => {
-    expect(all.length).toBeGreaterThan(25);
+  const firebreak = (args: readonly string[], cwd: string) =>
+    Bun.spawnSync([process.execPath, join(ROOT, "src/main.ts"), ...args], { cwd });
+
+  test("is run by a test, or a document says that none runs it", () => {
+    expect(all.length).toBeGreaterThan(60);
+    const isSaid = (file: string, command: string) =>
+      NOT_RUN.some((said) => said.commands.test(command) && (file === said.file || said.isElsewhere));
     const unknown = all.filter(({ file, command }) => {
-      if (RUN_HERE.test(command) || RUN_BY.some(([pattern]) => pattern.test(command))) return false;
-      return file !== NOT_HERE.file || !NOT_HERE.commands.test(command);
+      if (RUN_HERE.test(command) || VERB_NAMED.test(command) || isSaid(file, command)) return false;
+      return !RUN_BY.some(([pattern]) => pattern.test(command));
     });
     expect(unknown).toEqual([]);
-    expect(read(NOT_HERE.file).includes(NOT_HERE.says)).toBeTrue();
+  });
+
+  test.each(NOT_RUN)("$commands is said in $file to be run by no test", ({ file, says, commands }) => {
+    expect(all.some(({ command }) => commands.test(command))).toBeTrue();
+    expect(read(file).replaceAll("\n", " ")).toContain(says);
+  });
+
+  test("that looks like one stands where it is looked at, not between fences", () => {
+    const fenced = DOCUMENTS.flatMap((file) =>
+      Array.from(read(file).matchAll(/^```\w*\n(.*?)^```$/gms), ([, t = ""]) => t),
+    );
+    expect(fenced.length).toBeGreaterThan(4);
+    expect(fenced.flatMap((text) => text.split("\n")).filter((line) => isCommand(line.replace(/^\$ /, "")))).toEqual(
+      [],
+    );
   });
 
   test.each(RUN_BY)("%p is run by %s", (pattern, file, text) => {
     expect(all.some(({ command }) => pattern.test(command))).toBeTrue();
     expect(read(file).includes(text)).toBeTrue();
+  });
+
+  test("names verbs of firebreak that there are", () => {
+    const { stdout } = firebreak(["--help"], ROOT);
+    const verbs = Array.from(stdout.toString().matchAll(/^ {2}(\w+) /gm), ([, verb]) => verb);
+    const named = all.flatMap(({ command }) => /^(?:dist\/)?firebreak ([a-z]+)/.exec(command)?.[1] ?? []);
+    expect(new Set(named).size).toBeGreaterThan(3);
+    expect(named.filter((verb) => !verbs.includes(verb))).toEqual([]);
   });
 
   const here = all.filter(({ command }) => RUN_HERE.test(command));
@@ -131,9 +220,11 @@ describe("every command in the documents", () => {
       writeFileSync(join(folder, "firebreak.toml"), tomlOf("docs/CONFIGURATION.md"));
       writeFileSync(join(folder, "client.pcap"), readFileSync(join(ROOT, "tests/captures/http-client.pcap")));
       const [, ...args] = command.split(" ");
-      const run = Bun.spawnSync([process.execPath, join(ROOT, "src/main.ts"), ...args], { cwd: folder });
+      const run = firebreak(args, folder);
       expect([run.exitCode, run.stderr.toString()]).toEqual([0, ""]);
       expect(run.stdout.toString()).not.toBe("");
+      const [, out] = / --out (\S+)/.exec(command) ?? [];
+      if (out !== undefined) expect(statSync(join(folder, out, "eth1.pcap")).size).toBeGreaterThan(PCAP_HEADER_LENGTH);
     } finally {
       rmSync(folder, { recursive: true });
     }

@@ -13,9 +13,9 @@ import {
   unloadKernelPrograms,
 } from "../dataplane/kernel/loader.ts";
 import type { ClientSettings, Settings } from "../dataplane/settings.ts";
+import { readSkbLayout } from "../linux/bpf/skb-layout.ts";
 import { openEvent, signalEvent } from "../linux/eventfd.ts";
 import { libc } from "../linux/libc.ts";
-import { readSkbLayout } from "../linux/skb-layout.ts";
 import { threadFile } from "../linux/thread-file.ts";
 import type { DataplaneState } from "./status.ts";
 

@@ -7,7 +7,7 @@ import { log } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
 import type { NatSettings, Settings } from "../dataplane/settings.ts";
 import { requireNetworkCapabilities } from "../linux/capabilities.ts";
-import { listDevices, takeInterface } from "../linux/interfaces.ts";
+import { listDevices, takeInterface } from "../linux/net/interfaces.ts";
 import { Dataplane } from "./dataplane-thread.ts";
 import { LiveRules, type ResolvedNames } from "./live-rules.ts";
 import { RefusalLog } from "./refusal-log.ts";

@@ -1,5 +1,6 @@
 // The way frames come in and go out: what the router asks of whoever owns the frames' memory. The appliance's ring
 // (packet-ring.ts) is AF_PACKET; tests and replay use plain memory. No code here: only the contract.
+import type { Iface } from "./types.ts";
 
 /**
  * Bytes in front of every frame: Linux's struct virtio_net_hdr (linux/virtio_net.h), little-endian, without
@@ -34,5 +35,5 @@ export interface Ring {
    * @param at offset of the frame's first byte (the Ethernet destination)
    * @param length bytes of the frame, without its virtio_net_hdr
    */
-  send(iface: number, at: number, length: number): void;
+  send(iface: Iface, at: number, length: number): void;
 }

@@ -29,7 +29,7 @@ export function reportMemory(store: XenStore): () => void {
 }
 
 /** @param text of /proc/meminfo. @returns KiB that could not be given back */
-export function usedMemory(text: string): number {
+function usedMemory(text: string): number {
   const field = (name: string) => Number(new RegExp(`^${name}: *([0-9]+) kB$`, "m").exec(text)?.[1] ?? 0);
   return field("MemTotal") - field("MemAvailable");
 }

@@ -1,6 +1,7 @@
 // Qrexec's agent: what dom0 calls in this domain, and what we call there. One control channel, on which dom0 asks, and for
 // each call a channel of its own for the data. There is no shell here and no user: only the services that we are given.
 // Nothing waits for ever: a call ends with its limit or with the control channel, and dom0 is told so that its port is free.
+// It is long, since calls in both directions are one protocol, whose order of messages reads best in one file.
 import { type Clock, MACHINE_CLOCK } from "../base/clock.ts";
 import { type ByteStream, Framer, ProtocolError, type StreamHandler } from "../xen/byte-stream.ts";
 import {
@@ -42,6 +43,12 @@ export type Service = (call: Call) => Promise<Answer>;
 export interface QrexecChannels {
   connect(domain: number, port: number, handler: StreamHandler, signal?: AbortSignal): Promise<ByteStream>;
   serve(domain: number, port: number, handler: StreamHandler, signal?: AbortSignal): Promise<ByteStream>;
+}
+
+/** What the agent needs beside: dom0's daemon and its doubles don't. */
+export interface AgentChannels extends QrexecChannels {
+  /** @returns whether the domain has keys by which to reach a server of this port */
+  isOffered(domain: number, port: number): Promise<boolean>;
 }
 
 /** Status of a call of something that is not there, as a shell has it. */
@@ -179,7 +186,7 @@ export class QrexecAgent {
    */
   constructor(
     private readonly services: ReadonlyMap<string, Service>,
-    private readonly channels: QrexecChannels,
+    private readonly channels: AgentChannels,
     greeted: () => void,
     closed: (reason: string) => void,
     private readonly clock: Clock = MACHINE_CLOCK,
@@ -296,7 +303,7 @@ async function serveCall(
   { domain, port, text }: ExecParams,
   alone: boolean,
   services: ReadonlyMap<string, Service>,
-  channels: QrexecChannels,
+  channels: AgentChannels,
   running: Running,
 ): Promise<void> {
   const input = Promise.withResolvers<string>();
@@ -323,6 +330,12 @@ async function serveCall(
   const stream = await channels.connect(domain, port, handler, running.signal);
   begin(stream);
   const version = await greeted.promise;
+  // A caller takes its keys away before it greets. Where they stand, it has died, its grant and its event channel have become
+  // those of the next, and it is the next that has greeted.
+  if (await channels.isOffered(domain, port)) {
+    stream.close();
+    throw new Error("qrexec: this is another call's caller");
+  }
   running.met = true;
   const answer = alone
     ? answerAlone(text, services, input.promise)

@@ -7,14 +7,14 @@ import type { Config } from "../config/config.ts";
 import type { QubeOptions } from "../config/qubes.ts";
 import { Firewall } from "../control/firewall.ts";
 import { stopAsked } from "../control/signals.ts";
-import { listDevices } from "../linux/interfaces.ts";
+import { listDevices } from "../linux/net/interfaces.ts";
 import { Xen } from "../xen/xen.ts";
 import type { XenStore } from "../xen/xenstore.ts";
 import { CommittedRules, type Database } from "./client-rules.ts";
 import { FeatureRequest } from "./feature-request.ts";
 import { reportMemory } from "./memory-report.ts";
 import { NameKeys } from "./name-keys.ts";
-import { QrexecAgent, type QrexecChannels } from "./qrexec.ts";
+import { type AgentChannels, QrexecAgent } from "./qrexec.ts";
 import { QREXEC_PORT } from "./qrexec-wire.ts";
 import { makeQubeConfig } from "./qube-config.ts";
 import { QubesDb } from "./qubesdb.ts";
@@ -51,7 +51,7 @@ export async function runQube(options?: QubeOptions): Promise<void> {
 }
 
 /** What is asked of Xen (xen.ts). */
-export interface XenServices extends QrexecChannels {
+export interface XenServices extends AgentChannels {
   readonly store: XenStore;
 }
 

@@ -120,8 +120,8 @@ export class QubesDb {
         },
         closed: lose,
       });
-      if (this.state === "closed") return stream.close();
-      if (ended) return;
+      // It may have ended while it was opened: what is left of it is given back.
+      if (ended || this.state === "closed") return stream.close();
       this.stream = stream;
       this.state = "reading";
       this.incoming = new Map();

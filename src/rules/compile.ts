@@ -5,6 +5,7 @@ import { overlap, type Prefix } from "../base/address.ts";
 import { ANY_ICMP_TYPE, ANY_PROTOCOL, type Match } from "../dataplane/rules/match.ts";
 import { compileRuleset, type Ruleset } from "../dataplane/rules/ruleset.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";
+import { DNS_PORT } from "../wire/ports.ts";
 import type { Policy, PortRange, Rule } from "./parse.ts";
 
 /** What the compiled form depends on beside the text of the rules. */
@@ -19,7 +20,6 @@ export interface Circumstances {
 
 export const IANA = { tcp: PROTOCOL.TCP, udp: PROTOCOL.UDP, icmp: PROTOCOL.ICMP } as const;
 
-export const DNS_PORT = 53;
 const ALL_PORTS: PortRange = { low: 0, high: 65535 };
 const ANYWHERE: Prefix = { address: 0, prefix: 0 };
 

@@ -1,8 +1,10 @@
 // Says why a rule does not match a packet. The compiled rule decides whether it matches; this file only finds the sentence
 // for the first predicate that fails.
+
 import { formatAddress, formatPrefix, overlap } from "../base/address.ts";
 import { ICMP_KIND, type KeyRange, keyOf, keysOf, kindOf } from "../dataplane/rules/match.ts";
-import { type Circumstances, DNS_PORT, destinationsOf, excludesDns, isExpired, matchesOf } from "./compile.ts";
+import { DNS_PORT } from "../wire/ports.ts";
+import { type Circumstances, destinationsOf, excludesDns, isExpired, matchesOf } from "./compile.ts";
 import { formatPorts, type Rule } from "./parse.ts";
 
 /** A packet, as far as rules look at it. */

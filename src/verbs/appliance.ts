@@ -8,8 +8,8 @@ import { log } from "../base/log.ts";
 import { type Config, parseDocumentBytes, unlessQube } from "../config/config.ts";
 import { ConfigurationError, Firewall } from "../control/firewall.ts";
 import { stopAsked, untilStopped } from "../control/signals.ts";
-import { listDevices } from "../linux/interfaces.ts";
 import { libc } from "../linux/libc.ts";
+import { listDevices } from "../linux/net/interfaces.ts";
 import { runQube } from "../qubes/qube.ts";
 import { XENBUS } from "../xen/xenbus.ts";
 import { UsageError, type Verb } from "./verb.ts";
@@ -69,7 +69,7 @@ Exit status: 0 stopped by a signal, 1 failed.
   },
 };
 
-/** @returns the configuration's text from the first place that has one, before it is checked */
+/** @returns the configuration's text from the first source that has one, before it is checked */
 export function findConfiguration(root = "/"): FoundConfiguration | undefined {
   for (const file of [FIRMWARE_FILE, FILE]) {
     const path = join(root, file);

@@ -1,60 +1,67 @@
 // `firebreak replay`: the dataplane over captured frames. No root, no interfaces: captures in, captures and verdicts out.
-import { mkdir, readFile, writeFile } from "node:fs/promises";
-import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { quote } from "../base/quote.ts";
-import { readConfig } from "../config/config.ts";
+import type { Resolution } from "../captures/frame.ts";
+import { type Config, readConfig } from "../config/config.ts";
 import { configuredDevices, makeSettings } from "../control/settings.ts";
 import type { Settings } from "../dataplane/settings.ts";
-import { type Capture, CaptureError, type Resolution, readCapture, writeCapture } from "./pcap.ts";
-import { type FrameVerdict, type Moment, type Playback, play } from "./playback.ts";
+import { Comparison } from "../replay/comparison.ts";
+import { earliest, Input, type InputName, splitPath } from "../replay/inputs.ts";
+import { FileError, Outputs, OverwriteError } from "../replay/outputs.ts";
+import { Printer } from "../replay/printer.ts";
+import { Progress } from "../replay/progress.ts";
+import { formatJson, formatLine, Totals } from "../replay/report.ts";
+import { Session } from "../replay/session.ts";
 import { UsageError, type Verb } from "./verb.ts";
 
 export const replay: Verb = {
   summary: "run captured frames through the dataplane",
-  help: `Usage: firebreak replay --config FILE --in IFACE=CAPTURE [--in …] --out DIR [--json] [--seed N]
+  help: `Usage: firebreak replay --config FILE --in IFACE=CAPTURE [--in …] --out DIR [--json]
+                        [--quiet] [--compare] [--seed N]
 
-Runs the frames of captures (pcap or pcapng, Ethernet) through the same dataplane as the
-appliance, by the captures' own clock. Needs no root and none of the interfaces.
+Runs the frames of captures through the same dataplane as the appliance, by the captures'
+own clock. Needs no root and none of the interfaces.
 
   --config FILE         the configuration
-  --in IFACE=CAPTURE    what arrived on that interface of the configuration; captures are
-                        merged by time, at the same time in the order given here
+  --in IFACE=CAPTURE    what was captured on that interface of the configuration; captures
+                        are merged by time, at the same time in the order given here.
+                        CAPTURE is a pcap or pcapng file, which gzip or zstd may have
+                        compressed, or "-" for standard input. CAPTURE:INTERFACE is only
+                        what one interface of a pcapng file captured: its number or name
   --out DIR             gets IFACE.pcap for each interface: what would have been sent there
   --json                one JSON object a frame instead of one line
+  --quiet               totals instead: how many frames had which verdict
+  --compare             hold what the captures' router sent against what we would have sent
   --seed N              0 to 4294967295, default 1: where random NAT ports come from
 
 Prints what became of each frame: seconds since the first one, interface, number of the
-frame in its capture, verdict, rule, flow, and what was sent because of it. A clock that
-steps back in a capture is held. The same input gives the same output, byte for byte.
+frame in its capture, verdict, rule, flow, and what was sent because of it. On standard
+error it tells what is odd about a capture, and on a terminal how far it is, and totals.
+A clock that steps back in a capture is held. The same input gives the same output, byte
+for byte. What is read is never written over.
 
-Where own_mac is not configured, any unicast destination MAC address is taken as ours;
-so capture what arrives, and not what the router sent (tcpdump -Q in). Frames that
-were captured before their segmentation or before their checksums were filled in are
-judged as they stand (capture with ethtool -K IFACE tx off tso off gso off gro off).
+A capture may hold both directions: frames that the router itself sent are told as such.
+Where own_mac is not configured they are known by their addresses, and any unicast
+destination MAC address is taken as ours. Next hops answer ARP by themselves, unless the
+captures show what came of it. Frames that a snapshot length cut, and those captured before
+their segmentation or before their checksums were filled in, are judged as what they were.
 Rules expire by the time of the first frame; names in rules have no addresses here.
+docs/CAPTURES.md has more.
 
-Exit status: 0 fine, 1 a capture can't be read or DIR not written, 2 bad usage or configuration.
+Exit status: 0 fine, 1 a capture can't be read to its end or DIR not written, 2 bad usage or
+configuration.
 `,
   async run(args) {
-    const options = readOptions(args);
+    const options = await readOptions(args);
     const config = await readConfig(options.config);
-    if ("errors" in config) return refuse(config.errors, 2);
+    if ("errors" in config) return tell(config.errors, 2);
     try {
-      const captures = await Promise.all(options.inputs.map(({ file }) => load(file)));
-      const now = Math.min(...captures.map(({ frames }) => frames[0]?.seconds ?? Number.POSITIVE_INFINITY));
-      const result = makeSettings(config.config, configuredDevices(config.config), { anyMac: true, now });
-      if ("errors" in result) return refuse(result.errors, 2);
-      const ifaces = options.inputs.map(({ iface }) => interfaceNumber(result.settings, iface));
-      const inputs = captures.map(({ frames }, i) => ({ iface: ifaces[i], frames }));
-      const playback = play(result.settings, inputs, options.seed);
-      const resolution = captures.some((capture) => capture.resolution === "ns") ? "ns" : "us";
-      await writeSent(options.out, result.settings, playback, resolution);
-      const format = options.json ? formatJson : formatLine;
-      process.stdout.write(playback.verdicts.map((verdict) => `${format(verdict, resolution)}\n`).join(""));
-      return 0;
+      return await replayAll(options, config.config);
     } catch (error) {
-      if (error instanceof FileError) return refuse([`firebreak: replay: ${error.message}`], 1);
+      if (error instanceof OverwriteError) {
+        return tell([`firebreak: replay: ${error.message} (name another directory)`], 2);
+      }
+      if (error instanceof FileError) return tell([`firebreak: replay: ${error.message}`], 1);
       throw error;
     }
   },
@@ -62,16 +69,15 @@ Exit status: 0 fine, 1 a capture can't be read or DIR not written, 2 bad usage o
 
 interface Options {
   readonly config: string;
-  readonly inputs: readonly { readonly iface: string; readonly file: string }[];
+  readonly inputs: readonly InputName[];
   readonly out: string;
   readonly json: boolean;
+  readonly quiet: boolean;
+  readonly compare: boolean;
   readonly seed: number;
 }
 
-/** A file can't be read or written; the message names it. */
-class FileError extends Error {}
-
-function readOptions(args: readonly string[]): Options {
+async function readOptions(args: readonly string[]): Promise<Options> {
   const { values } = parseArgs({
     args: [...args],
     options: {
@@ -79,23 +85,88 @@ function readOptions(args: readonly string[]): Options {
       in: { type: "string", multiple: true },
       out: { type: "string" },
       json: { type: "boolean", default: false },
+      quiet: { type: "boolean", default: false },
+      compare: { type: "boolean", default: false },
       seed: { type: "string", default: "1" },
     },
   });
-  const { config, in: inputs = [], out, json, seed } = values;
+  const { config, in: texts = [], out, json, quiet, compare, seed } = values;
   if (config === undefined) throw new UsageError("needs --config FILE");
-  if (inputs.length === 0) throw new UsageError("needs --in IFACE=CAPTURE");
+  if (texts.length === 0) throw new UsageError("needs --in IFACE=CAPTURE");
   if (out === undefined) throw new UsageError("needs --out DIR");
   if (!/^\d{1,10}$/.test(seed) || Number(seed) > 0xffffffff) {
     throw new UsageError(`--seed ${quote(seed)} is not a whole number from 0 to 4294967295`);
   }
-  return { config, inputs: inputs.map(readInput), out, json, seed: Number(seed) };
+  const inputs = await Promise.all(texts.map(readInput));
+  if (inputs.filter(({ path }) => path === "-").length > 1) {
+    throw new UsageError("standard input can be only one --in");
+  }
+  return { config, inputs, out, json, quiet, compare, seed: Number(seed) };
 }
 
-function readInput(text: string): { iface: string; file: string } {
-  const [, iface, file] = text.match(/^([^=]+)=(.+)$/s) ?? [];
-  if (iface === undefined || file === undefined) throw new UsageError(`--in ${quote(text)} is not IFACE=CAPTURE`);
-  return { iface, file };
+async function readInput(text: string): Promise<InputName> {
+  const [, iface, capture] = text.match(/^([^=]+)=(.+)$/s) ?? [];
+  if (iface === undefined || capture === undefined) throw new UsageError(`--in ${quote(text)} is not IFACE=CAPTURE`);
+  return { iface, ...(await splitPath(capture)) };
+}
+
+async function replayAll(options: Options, config: Config): Promise<number> {
+  // Numbers of interfaces don't depend on the clock that rules expire by, which only the captures tell.
+  const places = settingsAt(config, 0);
+  if ("errors" in places) return tell(places.errors, 2);
+  const ifaces = options.inputs.map(({ iface }) => interfaceNumber(places.settings, iface));
+  const names = places.settings.interfaces.map(({ name }) => name);
+  const read = [options.config, ...options.inputs.map(({ path }) => path)];
+  const outputs = new Outputs(options.out, names, read);
+  const inputs: Input[] = [];
+  for (const [i, name] of options.inputs.entries()) inputs.push(await Input.open(name, ifaces[i]));
+  const unreadable = inputs.find(({ failure, reader }) => failure !== undefined && reader.used === 0);
+  if (unreadable !== undefined) throw new FileError(unreadable.failure);
+  const result = settingsAt(config, earliest(inputs)?.reader.frame.seconds ?? Number.POSITIVE_INFINITY);
+  if ("errors" in result) return tell(result.errors, 2);
+  const resolution = inputs.some(({ reader }) => reader.resolution === "ns") ? "ns" : "us";
+  outputs.open(resolution);
+  return playAll(options, result.settings, inputs, outputs, resolution);
+}
+
+/** @param now Unix time in seconds that rules expire by */
+function settingsAt(config: Config, now: number) {
+  return makeSettings(config, configuredDevices(config), { anyMac: true, now });
+}
+
+async function playAll(
+  { json, quiet, compare, seed }: Options,
+  settings: Settings,
+  inputs: readonly Input[],
+  outputs: Outputs,
+  resolution: Resolution,
+): Promise<number> {
+  const totals = new Totals(settings);
+  const comparison = compare ? new Comparison(settings) : undefined;
+  const printer = new Printer();
+  const progress = new Progress(inputs.map(({ source }) => source));
+  const format = json ? formatJson : formatLine;
+  await new Session(settings, inputs, outputs, totals, comparison, {
+    handled: quiet ? undefined : (frame, player) => printer.add(format(frame, player, settings, resolution)),
+    async breathe() {
+      progress.show(() => totals.frames);
+      await printer.flush();
+      return !printer.isClosed;
+    },
+  }).run(seed);
+  outputs.finish();
+  progress.clear();
+  const failures = inputs.flatMap(({ failure }) => failure ?? []);
+  const warnings = inputs.flatMap((input) => input.warnings());
+  comparison?.end();
+  const sums = quiet || process.stderr.isTTY ? totals.lines() : [];
+  const report = json && quiet ? [totals.json(comparison?.counts())] : [...sums, ...(comparison?.lines() ?? [])];
+  if (quiet) for (const line of report) printer.add(line);
+  await printer.flush();
+  if (printer.isClosed) return 0;
+  const comments = [...warnings.map((warning) => `firebreak: replay: warning: ${warning}`), ...(quiet ? [] : report)];
+  const errors = failures.map((failure) => `firebreak: replay: ${failure}`);
+  return tell([...comments, ...errors], failures.length > 0 ? 1 : 0);
 }
 
 function interfaceNumber({ interfaces }: Settings, name: string): number {
@@ -105,70 +176,8 @@ function interfaceNumber({ interfaces }: Settings, name: string): number {
   throw new UsageError(`--in ${quote(name)} is no interface of the configuration (write one of these: ${names})`);
 }
 
-async function load(file: string): Promise<Capture> {
-  const bytes = await readFile(file).catch((error) => fail(`${file}: can't be read`, error));
-  try {
-    return readCapture(bytes);
-  } catch (error) {
-    if (error instanceof CaptureError) throw new FileError(`${file}: ${error.message}`);
-    throw error;
-  }
-}
-
-/** Writes a capture for each interface, also where nothing was sent. */
-async function writeSent(out: string, settings: Settings, { sent }: Playback, resolution: Resolution): Promise<void> {
-  await mkdir(out, { recursive: true }).catch((error) => fail(`${out}: can't be made`, error));
-  for (const [iface, { name }] of settings.interfaces.entries()) {
-    const file = join(out, `${name}.pcap`);
-    await writeFile(file, writeCapture(sent[iface], resolution)).catch((error) =>
-      fail(`${file}: can't be written`, error),
-    );
-  }
-}
-
-/** @param error the system's, whose message goes "ENOENT: no such file or directory, open …" */
-function fail(problem: string, error: unknown): never {
-  const [reason] = error instanceof Error ? error.message.split(", ") : [String(error)];
-  throw new FileError(`${problem}: ${reason}`);
-}
-
-function refuse(errors: readonly string[], status: number): number {
-  process.stderr.write(`${errors.join("\n")}\n`);
+/** Says something on standard error. @returns the exit status */
+function tell(lines: readonly string[], status: number): number {
+  if (lines.length > 0) process.stderr.write(`${lines.join("\n")}\n`);
   return status;
-}
-
-function formatLine(frame: FrameVerdict, resolution: Resolution): string {
-  const { rule, flow } = frame;
-  const parts = [
-    `${formatMoment(frame.moment, resolution)} ${frame.interface} #${frame.number} ${frame.verdict}`,
-    frame.captured < frame.length && `only ${frame.captured} of ${frame.length} bytes captured (use tcpdump -s 0)`,
-    rule && (rule.number === 0 ? `policy of ${rule.client}` : `rule ${rule.number} of ${rule.client}`),
-    flow && `flow ${flow.protocol} ${flow.source} > ${flow.destination} as ${flow.mapped}`,
-    ...frame.sent.map(({ interface: egress, length }) => `sent ${length} bytes on ${egress}`),
-  ];
-  return parts.filter((part) => typeof part === "string").join("; ");
-}
-
-/** Members without a value are left out. */
-function formatJson(frame: FrameVerdict, resolution: Resolution): string {
-  const { moment, interface: iface, number, length, captured, verdict, rule, flow, sent } = frame;
-  const time = Number(formatMoment(moment, resolution));
-  return JSON.stringify({
-    time,
-    interface: iface,
-    frame: number,
-    length,
-    captured,
-    verdict,
-    client: rule?.client,
-    rule: rule?.number,
-    flow,
-    sent,
-  });
-}
-
-/** @returns seconds with as many digits as the captures' timestamps have */
-function formatMoment({ seconds, nanoseconds }: Moment, resolution: Resolution): string {
-  const digits = String(nanoseconds).padStart(9, "0");
-  return `${seconds}.${resolution === "ns" ? digits : digits.slice(0, 6)}`;
 }

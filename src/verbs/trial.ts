@@ -13,7 +13,7 @@ import { ETHERNET, ETHERTYPE, macHead, macTail, writeMac } from "../wire/etherne
 import { ICMP, ICMP_TYPE, UNREACHABLE_CODE, writeIcmpSum } from "../wire/icmp.ts";
 import { DEFAULT_TTL, IPV4, maskOf, PROTOCOL, readAddress, writeIpv4 } from "../wire/ipv4.ts";
 import { SYN, TCP, writeTcp } from "../wire/tcp.ts";
-import { UDP } from "../wire/udp.ts";
+import { UDP, writeUdp } from "../wire/udp.ts";
 
 /** Whose packet it is: a client's, by its number, or that of a host behind the uplink. */
 export type Sender = { readonly client: number } | { readonly address: number; readonly port: number };
@@ -147,8 +147,7 @@ function frameOf({ interfaces }: Settings, origin: Origin, asked: Asked): Uint8A
   if (protocol === PROTOCOL.TCP) {
     writeTcp(view, HEADERS, ports, 0, 0, SYN, 65535);
   } else if (protocol === PROTOCOL.UDP) {
-    view.setInt32(HEADERS, ports);
-    view.setUint16(HEADERS + UDP.LENGTH, length);
+    writeUdp(view, HEADERS, ports, length);
   } else if (protocol === PROTOCOL.ICMP) {
     view.setUint8(HEADERS + ICMP.TYPE, selector);
     if (isQuery(selector)) view.setUint16(HEADERS + ICMP.IDENTIFIER, origin.port);

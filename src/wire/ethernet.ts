@@ -2,6 +2,9 @@
 // simply one of an EtherType that nobody here handles.
 import { FAULT, type Fault } from "./fault.ts";
 
+/** Bytes of a MAC address. */
+export const MAC_LENGTH = 6;
+
 /** Offsets from the frame's first byte. */
 export const ETHERNET = { DESTINATION: 0, SOURCE: 6, TYPE: 12, HEADER_LENGTH: 14 } as const;
 

@@ -1,6 +1,6 @@
 // Why a frame fails the checks of its format: the names that counters and replay show. Each wire format's check returns
-// one of these numbers, and 0 for a sound frame; after it, the format's accessors may be trusted. This table is the only
-// place that says which faults there are: their numbers follow from their order.
+// one of these numbers, and 0 for a sound frame; after it, the format's accessors may be trusted. This table alone says
+// which faults there are: their numbers follow from their order.
 
 declare const brand: unique symbol;
 

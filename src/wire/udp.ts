@@ -1,4 +1,4 @@
-// UDP (RFC 768): offsets from the header's first byte, and the check of its length.
+// UDP (RFC 768): offsets from the header's first byte, the check of its length, and writing it.
 import { sum } from "./checksum.ts";
 import { FAULT, type Fault } from "./fault.ts";
 
@@ -23,4 +23,11 @@ export function checkUdp(view: DataView, at: number, length: number, longest = l
 export function checkUdpSum(view: DataView, at: number, length: number, pseudo: number): Fault {
   if (view.getUint16(at + UDP.CHECKSUM) === 0) return FAULT.NONE;
   return sum(view, at, length, pseudo) === 0xffff ? FAULT.NONE : FAULT.UDP_CHECKSUM;
+}
+
+/** Writes a header, with checksum 0. @param ports source << 16 | destination @param length bytes of header and payload */
+export function writeUdp(view: DataView, at: number, ports: number, length: number): void {
+  view.setInt32(at, ports);
+  view.setUint16(at + UDP.LENGTH, length);
+  view.setUint16(at + UDP.CHECKSUM, 0);
 }

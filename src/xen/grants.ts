@@ -53,7 +53,7 @@ export class Grants {
   }
 }
 
-/** @param index the pages' place in the device's file; @param giveBack ioctl that ends the grants */
+/** @param index where the pages are in the device's file; @param giveBack ioctl that ends the grants */
 function share(fd: number, index: bigint, count: number, giveBack: number): SharedPages {
   const forget = () => {
     const argument = new DataView(new ArrayBuffer(16));

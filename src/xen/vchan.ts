@@ -58,6 +58,11 @@ export function formatPage(page: Uint8Array, leftOrder: number, rightOrder: numb
   page[NOTIFY.server] = 0;
 }
 
+/** Whether a server's client has yet to come. */
+export function isAwaited(page: Uint8Array): boolean {
+  return Atomics.load(page, LIVE.client) === EXPECTED;
+}
+
 /** @returns what the server offers. @throws ProtocolError when that can't be */
 export function readOffer(page: Uint8Array): { leftOrder: number; rightOrder: number; grants: number[] } {
   const view = viewOf(page);
@@ -140,7 +145,7 @@ export class VchanEnd {
 
   /** Whether a server's client has yet to come. */
   get expecting(): boolean {
-    return Atomics.load(this.page, LIVE[this.peer]) === EXPECTED;
+    return isAwaited(this.page);
   }
 
   /** @returns a copy of all bytes that are there, maybe none. @throws ProtocolError when the peer's index can't be */

@@ -2,12 +2,13 @@
 // devices are read in the event loop; nothing here blocks.
 
 import { Poller } from "../linux/poller.ts";
-import type { ByteStream, StreamHandler } from "./byte-stream.ts";
+import { type ByteStream, ProtocolError, type StreamHandler } from "./byte-stream.ts";
 import { EventChannels } from "./evtchn.ts";
 import { Grants, type SharedPages } from "./grants.ts";
 import {
   formatPage,
   GRANTS,
+  isAwaited,
   layOut,
   livenessOf,
   PAGE,
@@ -64,8 +65,7 @@ export class Xen {
    * @returns our end of a vchan that the domain serves, or will
    */
   async connect(domain: number, port: number, handler: StreamHandler, signal?: AbortSignal): Promise<ByteStream> {
-    const own = await this.store.read("domid");
-    const path = `/local/domain/${domain}/data/vchan/${own}/${port}`;
+    const path = await this.pathOf(domain, port);
     for (;;) {
       const stream = await this.follow(domain, path, await this.offer(path, signal), handler);
       if (stream !== undefined) return until(signal, stream);
@@ -90,7 +90,9 @@ export class Xen {
       const rings = grants.length > 0 ? this.grants.map(domain, grants) : undefined;
       if (rings !== undefined) held.push(rings);
       const memory = layOut(first.bytes, leftOrder, rightOrder, rings?.bytes ?? new Uint8Array(0));
-      if (Bun.deepEquals(await this.readOffer(path), offer)) {
+      const stands = Bun.deepEquals(await this.readOffer(path), offer);
+      if (stands && !isAwaited(first.bytes)) throw new ProtocolError("vchan: the server has a client");
+      if (stands) {
         const link = new Link(this.events, (fired) => this.events.bindInterdomain(domain, offer.channel, fired));
         return link.open("client", memory, handler, held);
       }
@@ -101,6 +103,10 @@ export class Xen {
     }
     for (const pages of held) pages.release();
     return undefined;
+  }
+
+  async isOffered(domain: number, port: number): Promise<boolean> {
+    return (await this.readOffer(await this.pathOf(domain, port))) !== undefined;
   }
 
   /**
@@ -163,6 +169,11 @@ export class Xen {
     } finally {
       await remove();
     }
+  }
+
+  /** Where a domain has the keys of what it serves us. */
+  private async pathOf(domain: number, port: number): Promise<string> {
+    return `/local/domain/${domain}/data/vchan/${await this.store.read("domid")}/${port}`;
   }
 
   private async readOffer(path: string): Promise<Offer | undefined> {

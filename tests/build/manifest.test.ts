@@ -130,6 +130,16 @@ test("a package of the right version and other contents is told before anything 
   ]);
 }, 300_000);
 
+test.each(["build", "qubes"])(
+  "%s says of a configuration that is not there that it can't be read, before it builds",
+  (verb) => {
+    const path = join(folder, "firebreak.toml");
+    const { exitCode, stdout, stderr } = shell(`build/appliance.sh ${verb} ${path}`);
+    const error = `appliance.sh: ${path} can't be read\n  give build the path of a configuration, or nothing\n`;
+    expect([exitCode, stdout, stderr]).toEqual([1, "", error]);
+  },
+);
+
 test("what is no manifest is refused", () => {
   writeFileSync(join(folder, "MANIFEST"), "[uplink]\n");
   const { exitCode, stderr } = shell(`build/appliance.sh build --from ${folder}/MANIFEST`);

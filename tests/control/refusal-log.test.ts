@@ -1,12 +1,15 @@
 // Refused packets as lines of the log: every packet is told of once, and no flood gets more than ten lines a second.
 import { describe, expect, test } from "bun:test";
 import { ip } from "../../lab/frames.ts";
-import { TCP } from "../../lab/protocols.ts";
+import { ICMP, TCP, UDP } from "../../lab/protocols.ts";
 import { Random } from "../../lab/random.ts";
 import { LAN_SETTINGS, REMOTE, WORK_HOST, WORK_SETTINGS } from "../../lab/router-lab.ts";
 import { RefusalLog } from "../../src/control/refusal-log.ts";
 import type { ClientSettings } from "../../src/dataplane/settings.ts";
 import { Refusals } from "../../src/dataplane/tables/refusals.ts";
+import type { Client } from "../../src/dataplane/types.ts";
+import { toAddress } from "../../src/wire/ipv4.ts";
+import { joinPorts, type Port } from "../../src/wire/ports.ts";
 import { SimulatedClock } from "../support/simulated-clock.ts";
 
 const LOGGED = { ...WORK_SETTINGS, log: true };
@@ -26,8 +29,14 @@ class Bench {
   /** Refuses packets of client 0's to port 25, all of one flow. */
   refuse(sourcePort: number, packets = 1, rule = 3): void {
     for (let i = 0; i < packets; i++) {
-      this.refusals.note(0, rule, TCP, ip(WORK_HOST) | 0, ip(REMOTE) | 0, (sourcePort << 16) | 25);
+      this.note(0, rule, TCP, WORK_HOST, sourcePort, 25);
     }
+  }
+
+  /** Refuses a packet to REMOTE. */
+  note(client: number, rule: number, protocol: number, source: string, from: number, to: number): void {
+    const ports = joinPorts(from as Port, to as Port);
+    this.refusals.note(client as Client, rule, protocol, toAddress(ip(source)), toAddress(ip(REMOTE)), ports);
   }
 
   /** Lets time go by. @returns the lines of that time, each with when it came, in ms */
@@ -67,11 +76,10 @@ describe("the log of refused packets", () => {
 
   test("names the policy, and shows every protocol as flows are shown", async () => {
     const bench = new Bench();
-    const [from, to] = [ip(WORK_HOST) | 0, ip(REMOTE) | 0];
-    bench.refusals.note(0, 0, TCP, from, to, (40000 << 16) | 443);
-    bench.refusals.note(0, 1, 17, from, to, (0xffff << 16) | 53);
-    bench.refusals.note(0, 2, 1, from, to, (77 << 16) | 8);
-    bench.refusals.note(1, 12, 47, ip("192.168.1.20") | 0, to, 0);
+    bench.note(0, 0, TCP, WORK_HOST, 40000, 443);
+    bench.note(0, 1, UDP, WORK_HOST, 0xffff, 53);
+    bench.note(0, 2, ICMP, WORK_HOST, 77, 8);
+    bench.note(1, 12, 47, "192.168.1.20", 0, 0);
     expect(await bench.after(250)).toEqual([
       "250 refused: client work, policy: tcp 10.137.0.10:40000 to 198.51.100.7:443",
       "250 refused: client work, rule 1: udp 10.137.0.10:65535 to 198.51.100.7:53",

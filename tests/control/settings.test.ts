@@ -1,7 +1,9 @@
 // From the configuration to the dataplane's settings: devices found and numbered, rules as matches.
+
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { DEFAULT_LIMITS, DEFAULT_NAT } from "../../lab/defaults.ts";
+import { ICMP, TCP, UDP } from "../../lab/protocols.ts";
 import { type Config, parseConfig } from "../../src/config/config.ts";
 import { configuredDevices, type Device, makeSettings, type SettingsOptions } from "../../src/control/settings.ts";
 import type { Match } from "../../src/dataplane/rules/match.ts";
@@ -68,9 +70,9 @@ describe("settings", () => {
             gateway: 0x0a890001,
             ruleset: compileRuleset(
               [
-                { ...ANY, rule: 1, protocol: 6, portLow: 443, portHigh: 443 },
-                { ...ANY, rule: 2, address: 0xc0000200, prefix: 28, protocol: 17, portLow: 53, portHigh: 53 },
-                { ...ANY, rule: 3, protocol: 1, icmpType: 8 },
+                { ...ANY, rule: 1, protocol: TCP, portLow: 443, portHigh: 443 },
+                { ...ANY, rule: 2, address: 0xc0000200, prefix: 28, protocol: UDP, portLow: 53, portHigh: 53 },
+                { ...ANY, rule: 3, protocol: ICMP, icmpType: 8 },
               ],
               false,
             ),
@@ -129,7 +131,7 @@ describe("settings", () => {
             ruleset: compileRuleset(
               [
                 ...[0xc0000201, 0xc6336435].flatMap((address) =>
-                  [6, 17].map((protocol) => ({ ...ANY, address, prefix: 32, protocol, portLow: 53, portHigh: 53 })),
+                  [TCP, UDP].map((protocol) => ({ ...ANY, address, prefix: 32, protocol, portLow: 53, portHigh: 53 })),
                 ),
                 { ...ANY, rule: 2, accept: false, address: 0x0a000000, prefix: 8 },
               ],
@@ -170,7 +172,7 @@ describe("settings", () => {
         ],
         forwards: [
           {
-            protocol: 6,
+            protocol: TCP,
             portLow: 8443,
             portHigh: 8443,
             client: 0,
@@ -181,8 +183,8 @@ describe("settings", () => {
               { address: 0xc6336407, prefix: 32 },
             ],
           },
-          { protocol: 17, portLow: 8000, portHigh: 8010, client: 2, to: 0xc0a8010a, toPort: 8000, from: [] },
-          { protocol: 6, portLow: 65000, portHigh: 65535, client: 1, to: 0x0a89000b, toPort: 1, from: [] },
+          { protocol: UDP, portLow: 8000, portHigh: 8010, client: 2, to: 0xc0a8010a, toPort: 8000, from: [] },
+          { protocol: TCP, portLow: 65000, portHigh: 65535, client: 1, to: 0x0a89000b, toPort: 1, from: [] },
         ],
         redirects: [
           { from: 0x0a8b0101, to: 0xc0000235 },

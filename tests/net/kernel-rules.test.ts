@@ -33,7 +33,7 @@ const NEXT_CLIENT = "10.128.0.2"; // the kernel's way to all clients
 const OTHER_CLIENT = "10.137.0.2";
 /** Its probes come through: they show that all before them have been handled. */
 const LAST_CLIENT = "10.137.255.254";
-const LAST_PROBE: Probe = { protocol: 17, destination: "198.51.100.1", selector: 9 };
+const LAST_PROBE: Probe = { protocol: UDP, destination: "198.51.100.1", selector: 9 };
 
 /** Names of the cases in which what rules alone don't decide meets rules that accept and that refuse. */
 const ACCEPTED = "odd packets where everything is accepted";

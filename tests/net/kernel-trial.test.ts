@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { FirewallLab, peer } from "../../lab/firewall-lab.ts";
 import { SERVER } from "../../lab/places.ts";
-import { readSkbLayout } from "../../src/linux/skb-layout.ts";
+import { readSkbLayout } from "../../src/linux/bpf/skb-layout.ts";
 import { buildWithFault, type MUTANTS } from "../support/kernel-mutants.ts";
 
 const PRELOAD = join(import.meta.dir, "../support/kernel-mutants.ts");

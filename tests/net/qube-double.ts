@@ -26,6 +26,7 @@ export class QubeDouble {
       store: new XenStore(this.store.connect, fail),
       connect: (_domain: number, port: number, handler: StreamHandler) => board.connect(port, handler),
       serve: (_domain: number, port: number, handler: StreamHandler) => board.serve(port, handler),
+      isOffered: async (_domain: number, port: number) => board.offered.includes(port),
     };
     const qube = new Qube(xen, fail, options);
     void board.serve(QUBESDB_PORT, database.handler()).then((stream) => database.attach(stream));

@@ -207,7 +207,7 @@ test("a large database comes whole", async () => {
   expect(db.below("/").length).toBe(301);
 });
 
-test("a peer that is no QubesDB is left, and tried again", async () => {
+test("a peer that is no QubesDB is left, even before its stream was given, and tried again", async () => {
   const events: string[] = [];
   const opened: StreamHandler[] = [];
   const closed: number[] = [];
@@ -218,10 +218,10 @@ test("a peer that is no QubesDB is left, and tried again", async () => {
     },
     { synchronised: () => {}, written: () => {}, removed: () => {}, trouble: (problem) => events.push(problem) },
   );
-  await Bun.sleep(0);
+  while (opened.length < 1) await Bun.sleep(1);
   opened[0]?.received(new Uint8Array(100).fill(0xff));
   opened[0]?.received(new Uint8Array(100).fill(0xff));
-  await Bun.sleep(300);
+  while (opened.length < 2) await Bun.sleep(1);
   expect([opened.length, closed]).toEqual([2, [1]]);
   expect(events).toEqual(["QubesDB: a value of 4294967295 bytes; connecting again"]);
   db.close();

@@ -1,7 +1,7 @@
 // What Qubes OS's own daemons said is said again to QubesDB's client and to qrexec's agent, byte for byte: they answer as they
 // did then. The doubles of the daemons, put in their place, say what the daemons said. Cut at any byte, all is whole again.
 import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
-import { QrexecAgent, type QrexecChannels, type Service } from "../../src/qubes/qrexec.ts";
+import { type AgentChannels, QrexecAgent, type Service } from "../../src/qubes/qrexec.ts";
 import {
   decodeQrexec,
   encodeNumber,
@@ -382,7 +382,7 @@ interface Use {
 }
 
 /** Channels whose other ends are the test's. */
-class Channels implements QrexecChannels {
+class Channels implements AgentChannels {
   readonly uses: Use[] = [];
 
   async connect(_: number, port: number, handler: StreamHandler, signal?: AbortSignal): Promise<ByteStream> {
@@ -391,6 +391,10 @@ class Channels implements QrexecChannels {
 
   async serve(_: number, port: number, handler: StreamHandler, signal?: AbortSignal): Promise<ByteStream> {
     return this.open(port, handler, signal);
+  }
+
+  async isOffered(): Promise<boolean> {
+    return false;
   }
 
   open(port: number, handler: StreamHandler, signal?: AbortSignal): ByteStream {

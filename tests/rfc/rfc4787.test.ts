@@ -1,6 +1,8 @@
 // RFC 4787, "NAT Behavioral Requirements for Unicast UDP": a test or more for each requirement, by its name in docs/NAT.md.
+
 import { describe, expect, test } from "bun:test";
 import { ipv4, payload } from "../../lab/frames.ts";
+import { UDP } from "../../lab/protocols.ts";
 import {
   dropped,
   forwarded,
@@ -362,7 +364,7 @@ describe("RFC 4787", () => {
     const fields = { fragment: 0, identification: 0x1234 };
     const whole = datagram(OUT_OUTSIDE, { ...fields, ...HOP }, payload(5000));
     const fragments = cut(whole, 1480, (fragment, content) =>
-      ipv4({ source: OUTSIDE, destination: REMOTE, ...fields, ...HOP, fragment }, 17, content),
+      ipv4({ source: OUTSIDE, destination: REMOTE, ...fields, ...HOP, fragment }, UDP, content),
     );
     expect(fragments.map(({ length }) => length)).toEqual([1500, 1500, 1500, 588]);
     expect(natLab().from(WORK_HOST, datagram(OUT, fields, payload(5000)))).toEqual({
@@ -383,7 +385,7 @@ describe("RFC 4787", () => {
     for (const [identification, order] of ["0123", "3210", "1032", "3021"].entries()) {
       const [out, outOutside, back, backInside] = ways.map(([ends, fields]) =>
         cut(datagram(ends, {}, content), 496, (fragment, part) =>
-          ipv4({ ...fields, fragment, identification }, 17, part),
+          ipv4({ ...fields, fragment, identification }, UDP, part),
         ),
       );
       for (const [from, sent, to, expected] of [
@@ -399,7 +401,7 @@ describe("RFC 4787", () => {
   test("REQ-14a: floods of fragments from two sides keep nobody's packets back, neither whole nor in fragments", () => {
     const lab = asked();
     const flood = (source: string, destination: string, identification: number) => {
-      const later = ipv4({ source, destination, identification, fragment: 0x2001 }, 17, payload(1480));
+      const later = ipv4({ source, destination, identification, fragment: 0x2001 }, UDP, payload(1480));
       lab.from(source, later);
     };
     for (let i = 0; i < 300; i++) {
@@ -409,7 +411,7 @@ describe("RFC 4787", () => {
     expectAnswer(lab);
     const fragmentsOf = (ends: string, fields: { source: string; ttl?: number }) =>
       cut(datagram(ends, {}, payload(1000)), 496, (fragment, content) =>
-        ipv4({ destination: REMOTE, ...fields, fragment }, 17, content),
+        ipv4({ destination: REMOTE, ...fields, fragment }, UDP, content),
       );
     expect(fragmentsOf(OUT, { source: WORK_HOST }).map((packet) => lab.from(WORK_HOST, packet))).toEqual(
       fragmentsOf(OUT_OUTSIDE, { source: OUTSIDE, ...HOP }).map((packet) => forwarded(REMOTE, packet)),

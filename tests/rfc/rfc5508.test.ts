@@ -1,6 +1,8 @@
 // RFC 5508, "NAT Behavioral Requirements for ICMP": a test or more for each requirement, by its name in docs/NAT.md.
+
 import { describe, expect, test } from "bun:test";
 import { concat, ethernet, fromHex, IPV4_TYPE, icmp, ipv4, payload } from "../../lab/frames.ts";
+import { UDP } from "../../lab/protocols.ts";
 import {
   answered,
   dropped,
@@ -531,7 +533,7 @@ describe("RFC 5508", () => {
     const ttl = { ttl: 1 };
     const silent = [
       [REMOTE, icmpError(`${REMOTE} > ${OUTSIDE}`, 3, 3, datagram(`${OUTSIDE}:${port} > ${REMOTE}:9000`), ttl)],
-      [WORK_HOST, ipv4({ source: WORK_HOST, destination: REMOTE, fragment: 0x2001, ...ttl }, 17, payload(64))],
+      [WORK_HOST, ipv4({ source: WORK_HOST, destination: REMOTE, fragment: 0x2001, ...ttl }, UDP, payload(64))],
       [WORK_HOST, datagram(`${WORK_HOST}:5000 > 224.0.0.251:5353`, ttl)],
       [WORK_HOST, datagram(`${WORK_HOST}:5000 > 255.255.255.255:67`, ttl)],
       [WORK_HOST, datagram(`0.0.0.0:68 > ${REMOTE}:67`, ttl)],

@@ -1,6 +1,8 @@
 // RFC 7857, "Updates to NAT Behavioral Requirements": a test or more for each requirement, by its name in docs/NAT.md.
+
 import { describe, expect, test } from "bun:test";
 import { ipv4, payload } from "../../lab/frames.ts";
+import { UDP } from "../../lab/protocols.ts";
 import {
   answered,
   dropped,
@@ -331,7 +333,7 @@ describe("RFC 7857", () => {
       }
       const fragmentsOf = (end: string, source: string, fields: { ttl?: number }) =>
         cut(datagram(end, {}, payload(100)), 56, (fragment, content) =>
-          ipv4({ source, destination: REMOTE, identification, fragment, ...fields }, 17, content),
+          ipv4({ source, destination: REMOTE, identification, fragment, ...fields }, UDP, content),
         );
       expect(fragmentsOf(ends[0], WORK_HOST, {}).map((packet) => lab.from(WORK_HOST, packet))).toEqual(
         fragmentsOf(ends[1], OUTSIDE, HOP).map((packet) => forwarded(REMOTE, packet)),

@@ -1,5 +1,7 @@
 // What rules become: matches, as the time and the addresses of names have it.
+
 import { describe, expect, test } from "bun:test";
+import { ICMP, TCP, UDP } from "../../lab/protocols.ts";
 import type { Match } from "../../src/dataplane/rules/match.ts";
 import { compileRuleset } from "../../src/dataplane/rules/ruleset.ts";
 import { type Circumstances, compileRules, matchesOf, nextExpiry } from "../../src/rules/compile.ts";
@@ -42,23 +44,23 @@ describe("a rule's matches", () => {
 
   test("of a destination, protocol, ports or ICMP type: one", () => {
     expect(matches("action=accept dst4=192.0.2.9/28")).toEqual([{ ...ANY, address: 0xc0000200, prefix: 28 }]);
-    expect(matches("action=accept proto=tcp")).toEqual([{ ...ANY, protocol: 6 }]);
+    expect(matches("action=accept proto=tcp")).toEqual([{ ...ANY, protocol: TCP }]);
     expect(matches("action=accept proto=udp dstports=5-9")).toEqual([
-      { ...ANY, protocol: 17, portLow: 5, portHigh: 9 },
+      { ...ANY, protocol: UDP, portLow: 5, portHigh: 9 },
     ]);
-    expect(matches("action=accept proto=icmp icmptype=8")).toEqual([{ ...ANY, protocol: 1, icmpType: 8 }]);
+    expect(matches("action=accept proto=icmp icmptype=8")).toEqual([{ ...ANY, protocol: ICMP, icmpType: 8 }]);
   });
 
   test("of ports without a protocol: TCP and UDP", () => {
     expect(matches("action=accept dstports=443")).toEqual([
-      { ...ANY, protocol: 6, portLow: 443, portHigh: 443 },
-      { ...ANY, protocol: 17, portLow: 443, portHigh: 443 },
+      { ...ANY, protocol: TCP, portLow: 443, portHigh: 443 },
+      { ...ANY, protocol: UDP, portLow: 443, portHigh: 443 },
     ]);
   });
 
   test("of specialtarget=dns: port 53 of each server, by the protocols and the destination asked for", () => {
     const both = SERVERS.flatMap((address) =>
-      [6, 17].map((protocol) => ({ ...ANY, address, prefix: 32, protocol, portLow: 53, portHigh: 53 })),
+      [TCP, UDP].map((protocol) => ({ ...ANY, address, prefix: 32, protocol, portLow: 53, portHigh: 53 })),
     );
     expect(matches("action=accept specialtarget=dns")).toEqual(both);
     expect(matches("action=accept specialtarget=dns dstports=53-53")).toEqual(both);
@@ -76,10 +78,10 @@ describe("a rule's matches", () => {
   test("of a host name: one for each of its addresses and protocols, and none as long as it has no address", () => {
     const [one, other] = [0xc0000250, 0xc0000251].map((address) => ({ ...ANY, address, prefix: 32, portLow: 80 }));
     expect(matches("action=accept dsthost=WWW.example.org. dstports=80-65535")).toEqual([
-      { ...one, protocol: 6 },
-      { ...one, protocol: 17 },
-      { ...other, protocol: 6 },
-      { ...other, protocol: 17 },
+      { ...one, protocol: TCP },
+      { ...one, protocol: UDP },
+      { ...other, protocol: TCP },
+      { ...other, protocol: UDP },
     ]);
     expect(matches("action=accept dsthost=example.org")).toEqual([]);
     expect(matches("action=drop dsthost=example.org")).toEqual([]);

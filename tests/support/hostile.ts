@@ -2,6 +2,7 @@
 // may go out, to whom they may go, and no byte of memory but the frame's own and the router's own may change.
 
 import { ARP_TYPE, checksum, IPV4_TYPE, ip, mac, toHex, wrongChecksums } from "../../lab/frames.ts";
+import { ICMP, TCP, UDP } from "../../lab/protocols.ts";
 import type { Random } from "../../lab/random.ts";
 import { LAN, OUR_MAC, OUTSIDE, shown, UPLINK, WORK, WORK_HOST } from "../../lab/router-lab.ts";
 import type { MemoryRing, SentFrame } from "../../src/dataplane/memory-ring.ts";
@@ -25,7 +26,7 @@ export function mutate(frame: Uint8Array, random: Random): Uint8Array {
   switch (random.below(6)) {
     case 0:
       return frame.slice(0, random.below(frame.length + 1));
-    case 1:
+    case ICMP:
       for (let i = 1 + random.below(4); i > 0; i--) changed[random.below(frame.length)] = random.below(256);
       return changed;
     case 2:
@@ -61,7 +62,7 @@ function lie(frame: Uint8Array, random: Random): void {
     case 0:
       frame[IP] = 0x40 | random.below(16);
       return;
-    case 1:
+    case ICMP:
       frame.set([random.chance(0.7) ? 0 : random.below(256), random.below(256)], IP + 2);
       return;
     case 2:
@@ -122,14 +123,14 @@ function transportFault(bytes: Uint8Array, view: DataView, at: number, length: n
   const fragment = view.getUint16(IP + 6) & 0x3fff;
   if ((fragment & 0x1fff) !== 0) return undefined;
   switch (bytes[IP + 9]) {
-    case 1:
+    case ICMP:
       return length < 8 ? "short ICMP" : undefined;
-    case 6: {
+    case TCP: {
       if (length < 20) return "short TCP";
       const offset = (bytes[at + 12] >>> 4) * 4;
       return offset < 20 || offset > length ? "wrong TCP data offset" : undefined;
     }
-    case 17: {
+    case UDP: {
       if (length < 8) return "short UDP";
       const said = view.getUint16(at + 4);
       return said < 8 || (fragment === 0 && said > length) ? "wrong UDP length" : undefined;

@@ -21,9 +21,9 @@ import { flowRecordsAt, KernelCounters, loadKernelPrograms, mapFlows } from "../
 import { KernelPath } from "../../src/dataplane/kernel/path.ts";
 import type { Settings } from "../../src/dataplane/settings.ts";
 import { type Flow, flowOf, NO_FLOW, NO_FLOW_SIDE } from "../../src/dataplane/types.ts";
-import { interfaceIndex } from "../../src/linux/interfaces.ts";
+import { readSkbLayout } from "../../src/linux/bpf/skb-layout.ts";
 import { pointer } from "../../src/linux/libc.ts";
-import { readSkbLayout } from "../../src/linux/skb-layout.ts";
+import { interfaceIndex } from "../../src/linux/net/interfaces.ts";
 import { readAddress } from "../../src/wire/ipv4.ts";
 import type { Ports } from "../../src/wire/ports.ts";
 import { runProgram } from "./bpf.ts";

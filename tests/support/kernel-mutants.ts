@@ -14,7 +14,7 @@ export interface Mutant {
  * by another one that refused to cut the frame before that. Newer kernels cut it.
  */
 const OLD_TRICK = `
-import { R9 } from "../../linux/bpf-assembler.ts";
+import { R9 } from "../../linux/bpf/assembler.ts";
 function rewriteChecksum(a: Assembler, field: number, flags: number): void {
   const [protocol, length] = flags === 0 ? ["tcp", TCP_LENGTH] as const : ["udp", UDP_LENGTH] as const;
   loadFrame(a, length);

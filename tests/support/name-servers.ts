@@ -20,7 +20,7 @@ export interface Asked {
 export type Answerer = (asked: Asked) => Uint8Array | undefined;
 
 /** How long a name server takes, and how long is waited for it, in ms. */
-export const LATENCY = 20;
+const LATENCY = 20;
 export const PATIENCE = 2000;
 
 export class FakeNameServers implements NameServers {

@@ -49,6 +49,8 @@ export class QrexecDouble {
   /** Those that a call has: until the agent reports its end. */
   readonly ports = new Set<number>();
   private control: ByteStream | undefined;
+  /** The version that the agent has greeted with, until it is greeted back. */
+  private theirs: number | undefined;
 
   /**
    * @param channels from dom0's side
@@ -66,7 +68,8 @@ export class QrexecDouble {
         if (message.type !== QREXEC.HELLO) return void this.hear(message);
         const theirs = decodeNumber(message.body);
         if (theirs < VERSIONS.least) return this.detach();
-        this.control?.send(encodeNumber(QREXEC.HELLO, Math.min(theirs, this.version)));
+        this.theirs = theirs;
+        this.greetBack();
         greeted.resolve(theirs);
       },
       (reason) => greeted.reject(new Error(reason)),
@@ -76,6 +79,13 @@ export class QrexecDouble {
   /** The agent, who serves the channel, greets first. */
   attach(control: ByteStream): void {
     this.control = control;
+    this.greetBack(); // where the agent's greeting was here before its channel
+  }
+
+  private greetBack(): void {
+    if (this.control === undefined || this.theirs === undefined) return;
+    this.control.send(encodeNumber(QREXEC.HELLO, Math.min(this.theirs, this.version)));
+    this.theirs = undefined;
   }
 
   /** The lowest port that no call has. */

@@ -3,7 +3,7 @@
 import { expect } from "bun:test";
 import { checksum, mac, payload, type TcpFields, tcp, type UdpFields, udp } from "../../lab/frames.ts";
 import { GSO, leaveChecksum, vnet } from "../../lab/offload.ts";
-import { TCP } from "../../lab/protocols.ts";
+import { TCP, UDP } from "../../lab/protocols.ts";
 import { Random } from "../../lab/random.ts";
 import {
   ANYTHING,
@@ -212,7 +212,7 @@ function changed({ iface, bytes }: Frame, random: Random): Frame {
     case 10:
     case 11:
     case 12: {
-      const isCut = copy[23] === 6 && random.chance(0.6);
+      const isCut = copy[23] === TCP && random.chance(0.6);
       const cut = {
         gsoType: random.pick([GSO.TCPV4, GSO.TCPV4 | 0x80]),
         gsoSize: random.pick([0, 100, 540, 560, 561, 1400]),
@@ -246,7 +246,7 @@ function changed({ iface, bytes }: Frame, random: Random): Frame {
       copy.set([0, random.below(20)], 38);
       return { iface, bytes: copy };
     default: // no UDP checksum; for TCP a wrong one
-      copy.set([0, 0], copy[23] === 17 ? 40 : 50);
+      copy.set([0, 0], copy[23] === UDP ? 40 : 50);
       return { iface, bytes: copy };
   }
 }

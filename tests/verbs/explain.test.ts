@@ -1,8 +1,10 @@
 // `firebreak explain`: what it says of rules and packets, and that it is what the dataplane does.
+
 import { describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { ip } from "../../lab/frames.ts";
+import { ICMP, TCP, UDP } from "../../lab/protocols.ts";
 import { Random } from "../../lab/random.ts";
 import { randomMatches, randomPacket } from "../../lab/rulesets.ts";
 import { type Config, parseConfig } from "../../src/config/config.ts";
@@ -64,7 +66,6 @@ redirect = { "10.139.1.1" = "192.0.2.53" }
 `.replace("lan-host", "192.168.1.10");
 
 const [WORK, GAME, LAN] = [0, 1, 2];
-const [ICMP, TCP, UDP] = [1, 6, 17];
 const NOW = 1_700_000_000;
 
 function configOf(text: string): Config {
@@ -460,7 +461,7 @@ test.each(REASONS)("a rule with %j and the packet %j", (text, asked, reason) => 
 
 /** The match as a rule, or one that says more or less of it. */
 function ruleLike(match: Match, random: Random): Rule {
-  const proto = ([ICMP, TCP, UDP] as const).indexOf(match.protocol);
+  const proto = [ICMP, TCP, UDP].indexOf(match.protocol);
   const { portLow: low, portHigh: high, icmpType } = match;
   const hasPorts = proto > 0 && !(low === 0 && high === 65535);
   const isDns = proto !== 0 && random.chance(0.1);

@@ -1,8 +1,12 @@
+// `firebreak replay`: what it prints and writes of captures, byte for byte, by their own clock.
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { type Capture, type CapturedFrame, readCapture, writeCapture } from "../../lab/captures.ts";
 import {
+  ARP_TYPE,
+  arp,
   checksum,
   describe as describeFrame,
   ethernet,
@@ -13,7 +17,6 @@ import {
   toHex,
   udp,
 } from "../../lab/frames.ts";
-import { type Capture, type CapturedFrame, readCapture, writeCapture } from "../../src/verbs/pcap.ts";
 import { patched } from "../support/place.ts";
 
 const MAIN = join(import.meta.dir, "../../src/main.ts");
@@ -94,7 +97,7 @@ async function replayed(config: string, inputs: readonly string[], ...options: r
   return outcome;
 }
 
-function sent({ files }: Outcome, iface: string): Capture {
+function sent({ files }: Outcome, iface: string): Promise<Capture> {
   return readCapture(files.get(`${iface}.pcap`) ?? new Uint8Array(0));
 }
 
@@ -156,8 +159,8 @@ describe("the talk's frames", () => {
     expect(outcome.lines).toEqual([
       "0.000000 eth0 #1 forwarded; policy of lan; flow tcp 192.168.1.9:60213 > 178.63.212.185:443 as 90.187.37.21:60213; sent 42 bytes on eth0; sent 78 bytes on eth1",
     ]);
-    expect(hexOf(sent(outcome, "eth1").frames)).toEqual([toHex(synOut)]);
-    expect(sent(outcome, "eth0").frames.map(({ bytes }) => describeFrame(bytes))).toEqual([
+    expect(hexOf((await sent(outcome, "eth1")).frames)).toEqual([toHex(synOut)]);
+    expect((await sent(outcome, "eth0")).frames.map(({ bytes }) => describeFrame(bytes))).toEqual([
       "a0:e4:cb:95:13:2a > ff:ff:ff:ff:ff:ff ARP who has 192.168.1.9, tell 192.168.1.1",
     ]);
     expect([...outcome.files.keys()].sort()).toEqual(["eth0.pcap", "eth1.pcap"]);
@@ -166,19 +169,19 @@ describe("the talk's frames", () => {
   test("the ping to the public address is answered by the firewall itself", async () => {
     const outcome = await replayed(TALK, [`eth0=${CAPTURES}/talk-ping-request.pcap`]);
     expect(outcome.lines).toEqual(["0.000000 eth0 #1 answered; sent 98 bytes on eth0"]);
-    expect(hexOf(sent(outcome, "eth0").frames)).toEqual([toHex(echoReply)]);
+    expect(hexOf((await sent(outcome, "eth0")).frames)).toEqual([toHex(echoReply)]);
     expect(outcome.files.get("eth1.pcap")).toEqual(writeCapture([], "us"));
   });
 
   test("keep the time and the resolution of their captures", async () => {
     const outcome = await replayed(TALK, [`eth0=${CAPTURES}/talk-tcp-syn.pcap`]);
-    const { frames, resolution } = sent(outcome, "eth1");
+    const { frames, resolution } = await sent(outcome, "eth1");
     expect([resolution, frames[0]?.seconds, frames[0]?.nanoseconds]).toEqual(["us", 1571000000, 0]);
   });
 
   test("any unicast MAC address is ours where none is configured", async () => {
     const outcome = await replayed(TALK.replaceAll(/^own_mac.*$/gm, ""), [`eth0=${CAPTURES}/talk-tcp-syn.pcap`]);
-    expect(hexOf(sent(outcome, "eth1").frames)).toEqual([toHex(patched(synOut, 6, 2, 0, 0, 0, 0, 0))]);
+    expect(hexOf((await sent(outcome, "eth1")).frames)).toEqual([toHex(patched(synOut, 6, 2, 0, 0, 0, 0, 0))]);
   });
 
   test("another MAC address than the configured one is not ours", async () => {
@@ -211,11 +214,11 @@ describe("real programs' frames", () => {
         ["eth0", "02 00 00 00 01 00"],
         ["eth1", "02 00 00 00 01 01"],
       ] as const) {
-        const { frames } = readCapture(await Bun.file(files[iface]).bytes());
+        const { frames } = await readCapture(await Bun.file(files[iface]).bytes());
         const byLinux = frames.map(({ bytes }) => bytes).filter((bytes) => toHex(bytes.subarray(6, 12)) === mac);
         expect(byLinux.length).toBeGreaterThan(1);
         const comparable = byLinux.map(asOurs);
-        const { frames: ours, resolution } = sent(outcome, iface);
+        const { frames: ours, resolution } = await sent(outcome, iface);
         expect(ours.map(({ bytes }) => describeFrame(bytes))).toEqual(comparable.map(describeFrame));
         expect(hexOf(ours)).toEqual(comparable.map(toHex));
         expect(resolution).toBe("ns");
@@ -251,37 +254,52 @@ describe("real programs' frames", () => {
   test("that a rule refuses get an ICMP error and never reach the uplink", async () => {
     const rules = 'rules = ["action=accept proto=udp", "action=drop dstports=80"]\n[nat]\nreset = false\n';
     const outcome = await replayed(CAPTURED + rules, [`eth0=${CAPTURES}/http-client.pcap`]);
-    expect(sent(outcome, "eth1").frames.map(({ bytes }) => describeFrame(bytes))).toEqual([
+    expect((await sent(outcome, "eth1")).frames.map(({ bytes }) => describeFrame(bytes))).toEqual([
       "02:00:00:00:01:01 > ff:ff:ff:ff:ff:ff ARP who has 192.0.2.1, tell 192.0.2.254",
     ]);
-    expect(sent(outcome, "eth0").frames.map(({ bytes }) => describeFrame(bytes))).toEqual([
+    expect((await sent(outcome, "eth0")).frames.map(({ bytes }) => describeFrame(bytes))).toEqual([
       `02:00:00:00:01:00 > ${CLIENT_MAC} ARP 10.137.0.1 is at 02:00:00:00:01:00`,
       `02:00:00:00:01:00 > ${CLIENT_MAC} 10.137.0.1 > 10.137.0.10 ICMP type 3 code 13 rest 0, ttl 64, 88 bytes`,
     ]);
     const verdicts = outcome.lines.map((line) => line.replace(/^\S+ /, ""));
     expect(verdicts.slice(0, 3)).toEqual([
       "eth0 #1 answered; sent 42 bytes on eth0",
-      "eth0 #2 dropped: not to our MAC address",
+      "eth0 #2 sent by the router, not replayed",
       "eth0 #3 dropped: refused by rules; rule 2 of work; sent 102 bytes on eth0",
     ]);
-    const others = ["dropped: not to our MAC address", "dropped: TCP without a connection"];
+    const others = ["sent by the router, not replayed", "dropped: TCP without a connection"];
     expect(new Set(verdicts.slice(3).map((verdict) => verdict.replace(/^eth0 #\d+ /, "")))).toEqual(new Set(others));
   });
 
-  test("that a snapshot length cut are dropped, and said to be cut", async () => {
-    const outcome = await replayed(`${CAPTURED}policy = "accept"\n`, [`eth0=${CAPTURES}/http-client-cut.pcap`]);
-    const { frames } = readCapture(await Bun.file(join(CAPTURES, "http-client-cut.pcap")).bytes());
-    const expected = frames.flatMap(({ bytes, originalLength }, i) => {
-      const toUs = toHex(bytes.subarray(0, 6)) === "02 00 00 00 01 00";
-      const verdict = toUs ? "dropped: malformed ipv4: total length" : "dropped: not to our MAC address";
-      const cut = `only 96 of ${originalLength} bytes captured (use tcpdump -s 0)`;
-      return originalLength > 96 ? [`eth0 #${i + 1} ${verdict}; ${cut}`] : [];
-    });
-    expect(expected.filter((line) => line.includes("total length")).length).toBe(1);
-    const cut = outcome.lines.filter((line) => line.includes("captured")).map((line) => line.replace(/^\S+ /, ""));
-    expect(cut).toEqual(expected);
+  test("that a snapshot length cut are judged as what they were, and what is sent is cut as well", async () => {
+    const cut = join(CAPTURES, "http-client-cut.pcap");
+    const outcome = await replayed(`${CAPTURED}policy = "accept"\n`, [
+      `eth0=${cut}`,
+      `eth1=${CAPTURES}/http-uplink.pcap`,
+    ]);
+    const whole = await replayed(`${CAPTURED}policy = "accept"\n`, [
+      `eth0=${CAPTURES}/http-client.pcap`,
+      `eth1=${CAPTURES}/http-uplink.pcap`,
+    ]);
+    const told = /; only 96 of \d+ bytes captured \(use tcpdump -s 0\)/;
+    expect(outcome.lines.filter((line) => told.test(line)).length).toBe(7);
+    expect(outcome.lines.map((line) => line.replace(told, ""))).toEqual([...whole.lines]);
+    const [ours, expected] = [await sent(outcome, "eth1"), await sent(whole, "eth1")];
+    const lengths = ({ frames }: Capture) => frames.map(({ originalLength }) => originalLength);
+    expect(lengths(ours)).toEqual(lengths(expected));
+    const [request] = ours.frames.filter(({ originalLength }) => originalLength === 154);
+    const [wholeRequest] = expected.frames.filter(({ originalLength }) => originalLength === 154);
+    expect(toHex(request.bytes)).toBe(toHex(wholeRequest.bytes.subarray(0, 96)));
   });
 });
+
+/** What a router asks who looks for its gateway. */
+const QUESTION = {
+  operation: "request",
+  senderMac: "02:00:00:00:01:01",
+  senderIp: "192.0.2.254",
+  targetIp: "192.0.2.1",
+} as const;
 
 describe("the clock", () => {
   const toServer = (source: string, sourcePort: number) =>
@@ -324,30 +342,57 @@ describe("the clock", () => {
     ]);
   });
 
-  test("runs timers in silence: a gateway that does not answer is asked once a second, three times", async () => {
+  test("runs timers in silence: a gateway that the real router asked in vain is asked once a second, three times", async () => {
     const config = pinned.replace(/^gateway_mac.*$/m, "");
+    const asked = ethernet("02:00:00:00:01:01", "ff:ff:ff:ff:ff:ff", ARP_TYPE, arp(QUESTION));
+    const uplink = await capture("uplink.pcap", [
+      [1001, asked],
+      [1002, asked],
+      [1003, asked],
+      [1010.6, asked],
+    ]);
     const client = await capture("client.pcap", [
       [1000.25, toServer("10.137.0.10", 5000)],
       [1000.75, toServer("10.137.0.10", 5000)],
       [1003.5, toServer("10.137.0.10", 5000)],
       [1010.5, toServer("10.137.0.10", 5000)],
     ]);
-    const outcome = await replayed(config, [`eth0=${client}`]);
+    const outcome = await replayed(config, [`eth0=${client}`, `eth1=${uplink}`]);
     expect(verdicts(outcome)).toEqual([
       "0.000000 eth0 #1 queued for ARP",
       "0.500000 eth0 #2 queued for ARP",
+      "0.750000 eth1 #1 sent by the router, not replayed",
+      "1.750000 eth1 #2 sent by the router, not replayed",
+      "2.750000 eth1 #3 sent by the router, not replayed",
       "3.250000 eth0 #3 dropped: next hop does not answer ARP",
       "10.250000 eth0 #4 queued for ARP",
+      "10.350000 eth1 #4 sent by the router, not replayed",
     ]);
-    const { frames } = sent(outcome, "eth1");
+    const { frames } = await sent(outcome, "eth1");
     expect(frames.map(({ seconds, nanoseconds }) => seconds + nanoseconds / 1e9)).toEqual([
       1000.25, 1001.25, 1002.25, 1010.5,
     ]);
     const question = "02:00:00:00:01:01 > ff:ff:ff:ff:ff:ff ARP who has 192.0.2.1, tell 192.0.2.254";
     expect(frames.map(({ bytes }) => describeFrame(bytes))).toEqual(new Array(4).fill(question));
-    expect(sent(outcome, "eth0").frames.map(({ bytes }) => describeFrame(bytes))).toEqual([
+    expect((await sent(outcome, "eth0")).frames.map(({ bytes }) => describeFrame(bytes))).toEqual([
       `02:00:00:00:01:00 > ${CLIENT_MAC} 10.137.0.1 > 10.137.0.10 ICMP type 3 code 1 rest 0, ttl 64, 74 bytes`,
     ]);
+  });
+
+  test("has next hops answer at once that no capture shows, by the MAC address that one shows later", async () => {
+    const config = pinned.replace(/^gateway_mac.*$/m, "");
+    const client = await capture("client.pcap", [[1000, toServer("10.137.0.10", 5000)]]);
+    const to = async (...inputs: readonly string[]) => {
+      const outcome = await replayed(config, [`eth0=${client}`, ...inputs]);
+      expect(verdicts(outcome)[0]).toBe("0.000000 eth0 #1 forwarded");
+      return (await sent(outcome, "eth1")).frames.map(({ bytes }) => toHex(bytes.subarray(0, 6)));
+    };
+    expect(await to()).toEqual(["ff ff ff ff ff ff", "02 00 c0 00 02 01"]);
+    const reply = { operation: "reply", senderMac: GATEWAY_MAC, senderIp: "192.0.2.1" } as const;
+    const answer = arp({ ...reply, targetMac: "02:00:00:00:01:01", targetIp: "192.0.2.254" });
+    const late = await capture("uplink.pcap", [[1060, ethernet(GATEWAY_MAC, "02:00:00:00:01:01", ARP_TYPE, answer)]]);
+    const [question, first] = await to(`eth1=${late}`);
+    expect([question, first]).toEqual(["ff ff ff ff ff ff", "02 00 00 00 02 00"]);
   });
 
   test("is held where a capture steps back", async () => {
@@ -357,7 +402,7 @@ describe("the clock", () => {
     ]);
     const outcome = await replayed(pinned, [`eth0=${client}`]);
     expect(verdicts(outcome)).toEqual(["0.000000 eth0 #1 forwarded", "0.000000 eth0 #2 forwarded"]);
-    expect(sent(outcome, "eth1").frames.map(({ seconds }) => seconds)).toEqual([1000, 1000]);
+    expect((await sent(outcome, "eth1")).frames.map(({ seconds }) => seconds)).toEqual([1000, 1000]);
   });
 
   test("takes no time to pass a century", async () => {
@@ -497,7 +542,23 @@ describe("what can't be done", () => {
     ).toEqual(["DIR/firewall.toml:6:", "DIR/firewall.toml:15", ""]);
   });
 
-  test("fails with status 1 where a capture can't be read", async () => {
+  test("fails with status 1 where a capture is cut short, after its whole records", async () => {
+    const ping = await Bun.file(join(CAPTURES, "ping-client.pcap")).bytes();
+    await Bun.write(join(directory, "short.pcap"), ping.subarray(0, -1));
+    const config = `${CAPTURED}policy = "accept"\n`;
+    const outcome = await replay(config, [`eth0=${directory}/short.pcap`]);
+    const whole = await replayed(config, [`eth0=${CAPTURES}/ping-client.pcap`]);
+    expect([outcome.status, outcome.errors.replaceAll(directory, "DIR")]).toEqual([
+      1,
+      "firebreak: replay: DIR/short.pcap: byte 718: a record announces 98 bytes, there are 97 " +
+        "(the file is cut short: copy or capture it anew, or keep the whole records with `editcap FILE NEW`)\n",
+    ]);
+    expect(whole.lines.length).toBe(8);
+    expect(outcome.lines).toEqual(whole.lines.slice(0, -1));
+    expect(outcome.files.get("eth1.pcap")).toEqual(whole.files.get("eth1.pcap"));
+  });
+
+  test("fails with status 1 where a capture has no whole record, or can't be read at all", async () => {
     const short = join(directory, "short.pcap");
     await Bun.write(short, (await Bun.file(SYN).bytes()).subarray(0, 80));
     expect(await refused(TALK, [`eth0=${SYN}`, `eth0=${short}`])).toEqual([

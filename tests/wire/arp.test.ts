@@ -1,3 +1,4 @@
+// ARP packets: which are sound, and how ours are written.
 import { describe, expect, test } from "bun:test";
 import { arp, ip, toHex } from "../../lab/frames.ts";
 import { ARP_REPLY, ARP_REQUEST, checkArp, writeArp } from "../../src/wire/arp.ts";

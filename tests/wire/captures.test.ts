@@ -1,8 +1,9 @@
+// The wire formats on captured frames: whole ones have no fault, cut ones are found out.
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { Glob } from "bun";
+import { readCapture } from "../../lab/captures.ts";
 import { wrongChecksums } from "../../lab/frames.ts";
-import { readCapture } from "../../src/verbs/pcap.ts";
 import { checkArp } from "../../src/wire/arp.ts";
 import { checkEthernet, ETHERTYPE } from "../../src/wire/ethernet.ts";
 import { FAULT_NAMES } from "../../src/wire/fault.ts";
@@ -46,7 +47,7 @@ describe("of the captured frames", () => {
 
   for (const name of NAMES) {
     test(`those of ${name} have no fault, and checksums that verify; cut ones are found out`, async () => {
-      const { frames } = readCapture(await Bun.file(join(DIRECTORY, name)).bytes());
+      const { frames } = await readCapture(await Bun.file(join(DIRECTORY, name)).bytes());
       expect(frames.length).toBeGreaterThan(0);
       for (const { bytes, originalLength } of frames) {
         const isIpv4 = bytes[12] === 0x08 && bytes[13] === 0x00;

@@ -1,3 +1,4 @@
+// The Internet checksum: whole, folded, and changed by a delta, against plain sums.
 import { describe, expect, test } from "bun:test";
 import { checksum, fromHex, ip, payload, udp } from "../../lab/frames.ts";
 import { delta16, delta32, fold, pseudoHeaderSum, sum, updateChecksum } from "../../src/wire/checksum.ts";

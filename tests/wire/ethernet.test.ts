@@ -1,3 +1,4 @@
+// MAC addresses in frames.
 import { expect, test } from "bun:test";
 import { mac, toHex } from "../../lab/frames.ts";
 import { isGroupMac, macHead, macTail, writeMac } from "../../src/wire/ethernet.ts";

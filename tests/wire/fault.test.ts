@@ -1,3 +1,4 @@
+// Every fault has a name and a frame that shows it.
 import { describe, expect, test } from "bun:test";
 import { arp, concat, fromHex, icmp, ipv4, payload, tcp, udp } from "../../lab/frames.ts";
 import { checkArp } from "../../src/wire/arp.ts";

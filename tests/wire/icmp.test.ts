@@ -1,3 +1,4 @@
+// ICMP messages: lengths and checksums.
 import { expect, test } from "bun:test";
 import { icmp, payload, toHex } from "../../lab/frames.ts";
 import { FAULT } from "../../src/wire/fault.ts";

@@ -1,3 +1,4 @@
+// IPv4 headers: which are sound, which fault each unsound one has, and how ours are written.
 import { describe, expect, test } from "bun:test";
 import { concat, fromHex, ip, ipv4, payload, toHex } from "../../lab/frames.ts";
 import { FAULT, FAULT_NAMES } from "../../src/wire/fault.ts";

@@ -1,3 +1,4 @@
+// TCP headers: lengths and flags that no end would send.
 import { expect, test } from "bun:test";
 import { fromHex, payload, tcp } from "../../lab/frames.ts";
 import { FAULT, FAULT_NAMES } from "../../src/wire/fault.ts";

@@ -1,7 +1,8 @@
+// UDP headers: which are sound, and how ours are written.
 import { expect, test } from "bun:test";
 import { payload, udp } from "../../lab/frames.ts";
 import { FAULT } from "../../src/wire/fault.ts";
-import { checkUdp } from "../../src/wire/udp.ts";
+import { checkUdp, UDP, writeUdp } from "../../src/wire/udp.ts";
 import { judgePrefixes, patched, place } from "../support/place.ts";
 
 const FIELDS = { source: "10.137.0.10", destination: "192.0.2.1", sourcePort: 40000, destinationPort: 53 };
@@ -19,4 +20,12 @@ test("a length below the header's or above what there is, is refused; a shorter 
   });
   const { NONE, UDP_LENGTH } = FAULT;
   expect(faults).toEqual([UDP_LENGTH, UDP_LENGTH, NONE, NONE, NONE, UDP_LENGTH, UDP_LENGTH]);
+});
+
+test("a header is written whole, whatever stood there, with checksum 0", () => {
+  const expected = patched(DATAGRAM, UDP.CHECKSUM, 0, 0);
+  const placed = place(new Uint8Array(DATAGRAM.length).fill(0xee));
+  writeUdp(placed.view, placed.at, (FIELDS.sourcePort << 16) | FIELDS.destinationPort, DATAGRAM.length);
+  const written = new Uint8Array(placed.view.buffer, placed.view.byteOffset + placed.at, UDP.HEADER_LENGTH);
+  expect(written).toEqual(expected.subarray(0, UDP.HEADER_LENGTH));
 });

@@ -188,3 +188,22 @@ test("nor does one whose grants are gone end the wait; one that stands and can't
   await settle();
   expect(left()).toEqual(NOTHING);
 });
+
+test("a server that has a client already is not connected to: it is another's, by keys that were left behind", async () => {
+  for (const live of [0, 1]) {
+    const page = offer();
+    page[20] = live;
+    const refusal = "Error: vchan: the server has a client";
+    expect(await xen.connect(DOM0, 513, handler, end.signal).catch(String)).toBe(refusal);
+    await settle();
+    expect([page[20], left()]).toEqual([live, NOTHING]);
+  }
+});
+
+test("whether a port is offered is what its keys say", async () => {
+  expect(await xen.isOffered(DOM0, 513)).toBe(false);
+  offer();
+  expect(await xen.isOffered(DOM0, 513)).toBe(true);
+  store.remove(`${OFFER}/event-channel`);
+  expect(await xen.isOffered(DOM0, 513)).toBe(false);
+});

@@ -1,9 +1,11 @@
 // XenStore's client against a double of its daemon, and against bytes that no daemon sends.
+
 import { expect, test } from "bun:test";
 import { concat, toHex } from "../../lab/frames.ts";
 import { Random } from "../../lab/random.ts";
 import { XenStore } from "../../src/xen/xenstore.ts";
 import { encodeXs, XS, XS_PAYLOAD_LENGTH } from "../../src/xen/xenstore-wire.ts";
+import { rejectionOf } from "../support/rejection.ts";
 import { XenStoreDouble } from "../support/xenstore-double.ts";
 
 function connect() {
@@ -48,7 +50,7 @@ test("answers find their requests, however many wait", async () => {
 test("a missing permission is named, with the path", async () => {
   const { double, store } = connect();
   double.forbidden.push("memory");
-  await expect(store.write("memory/meminfo", "1")).rejects.toThrow(
+  expect(await rejectionOf(store.write("memory/meminfo", "1"))).toContain(
     "XenStore: write memory/meminfo: EACCES (this domain has no permission there)",
   );
   await store.write("shared", "x");
@@ -58,7 +60,9 @@ test("a missing permission is named, with the path", async () => {
 
 test("a value that is too long is refused here", async () => {
   const { store } = connect();
-  await expect(store.write("a", "x".repeat(XS_PAYLOAD_LENGTH))).rejects.toThrow("4098 bytes are too much for XenStore");
+  expect(await rejectionOf(store.write("a", "x".repeat(XS_PAYLOAD_LENGTH)))).toContain(
+    "4098 bytes are too much for XenStore",
+  );
 });
 
 test("a transaction happens as one, again when somebody else came between, and not at all when its body throws", async () => {
@@ -76,7 +80,7 @@ test("a transaction happens as one, again when somebody else came between, and n
     await access.write("counter", "0");
     throw new Error("changed my mind");
   });
-  await expect(failing).rejects.toThrow("changed my mind");
+  expect(await rejectionOf(failing)).toContain("changed my mind");
   await failing.catch(() => {});
   expect(double.get("counter")).toBe("1001");
 });
@@ -84,7 +88,7 @@ test("a transaction happens as one, again when somebody else came between, and n
 test("a transaction that never gets its turn fails", async () => {
   const { double, store } = connect();
   const hopeless = store.transaction(async () => double.put("other", "x"));
-  await expect(hopeless).rejects.toThrow("XenStore: transaction end T: EAGAIN");
+  expect(await rejectionOf(hopeless)).toContain("XenStore: transaction end T: EAGAIN");
 });
 
 test("a watch tells of the start and of every change at and below its path, until it is removed", async () => {
@@ -126,8 +130,8 @@ test("when the connection ends, all that wait are told, and all that come later"
   const { double, store, failures } = connect();
   const waiting = store.read("a");
   double.break();
-  await expect(waiting).rejects.toThrow("XenStore: the connection ended: the daemon ended");
-  await expect(store.read("b")).rejects.toThrow("the daemon ended");
+  expect(await rejectionOf(waiting)).toContain("XenStore: the connection ended: the daemon ended");
+  expect(await rejectionOf(store.read("b"))).toContain("the daemon ended");
   expect(failures).toEqual(["XenStore: the connection ended: the daemon ended"]);
 });
 

@@ -49,7 +49,7 @@ class NewFlow implements FlowFields {
 }
 
 export class Admission {
-  /** The flow that the last packet opened: to be read after VERDICT.FORWARDED. */
+  /** The flow that the last packet opened: to be read after VERDICT.FORWARDED. What returned both would be an object for each flow. */
   opened = NO_FLOW;
   private readonly newFlow = new NewFlow();
 

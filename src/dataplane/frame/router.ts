@@ -1,7 +1,8 @@
 // The way of a frame: most go the fast path (fast-path.ts); the others go the slow path, which is here: checks, flow
 // look-up, and on a hit the rewriting in place; on a miss admission decides whether there will be a flow. A pure machine:
 // frames in, frames out through the ring, a clock passed in. No allocation per frame, no exceptions; whatever is not
-// understood is dropped, and counted by its verdict.
+// understood is dropped, and counted by its verdict. It is long, since a frame's way reads best from top to bottom in one file;
+// what is done on that way lies in the other files of this folder.
 import { updateChecksum } from "../../wire/checksum.ts";
 import { checkEthernet, ETHERNET, ETHERTYPE, isGroupMac, macHead, macTail, writeMac } from "../../wire/ethernet.ts";
 import { FAULT } from "../../wire/fault.ts";
@@ -308,7 +309,7 @@ export class Router {
    * ICMP: queries come from side 0, replies from side 1. A query whose identifier happens to be a type's number looks, in
    * the form of ports, like the other side's reply.
    */
-  private isFromSide(side: number): boolean {
+  private isFromSide(side: Side): boolean {
     const { view, packet } = this;
     return packet.protocol !== PROTOCOL.ICMP || isQuery(view.getUint8(packet.transport)) === (side === 0);
   }

@@ -30,9 +30,9 @@ import {
   TP_STATUS_VLAN_VALID,
   takeDrops,
   takeSocketError,
-} from "../../linux/packet-socket.ts";
+} from "../../linux/net/packet-socket.ts";
+import { MSG_DONTWAIT, MSG_TRUNC } from "../../linux/net/socket.ts";
 import { PollSet } from "../../linux/poll.ts";
-import { MSG_DONTWAIT, MSG_TRUNC } from "../../linux/socket.ts";
 import { MAX_INTERFACES, RESERVED_LENGTH, type Ring, VNET_LENGTH } from "../ring.ts";
 import { type PacketSocket, RING_SHAPE } from "./packet-sockets.ts";
 

@@ -1,10 +1,11 @@
 // The sockets of the dataplane's interfaces, opened and closed by control: for both the kernel waits until none of its CPUs can
 // still be using what changes, 8 to 24 ms as measured, in which the dataplane's thread would forward nothing. That thread
 // only maps a socket's ring and unmaps it, which takes no time.
-import { interfaceIndex } from "../../linux/interfaces.ts";
+
 import { libc, SystemError } from "../../linux/libc.ts";
-import { openPacketSocket } from "../../linux/packet-socket.ts";
-import { attachAtIngress } from "../../linux/tc.ts";
+import { interfaceIndex } from "../../linux/net/interfaces.ts";
+import { openPacketSocket } from "../../linux/net/packet-socket.ts";
+import { attachAtIngress } from "../../linux/net/tc.ts";
 import type { KernelPrograms } from "../kernel/loader.ts";
 
 /** Of each interface's receive ring. */

@@ -1,6 +1,6 @@
 // What both of the kernel path's programs need of frames and of the kernel: numbers of helpers, fields of struct __sk_buff, and where
 // in a frame headers are. A frame has an Ethernet and a plain IPv4 header, then TCP or UDP.
-import { type Assembler, R1, R2 } from "../../linux/bpf-assembler.ts";
+import { type Assembler, R1, R2 } from "../../linux/bpf/assembler.ts";
 import { ETHERNET } from "../../wire/ethernet.ts";
 import { IPV4 } from "../../wire/ipv4.ts";
 import { TCP } from "../../wire/tcp.ts";

@@ -24,7 +24,7 @@ export class KernelEntries {
   }
 
   /**
-   * Puts a sealed entry in, in place of the one with its number.
+   * Puts an entry with its checksum in, in place of the one with its number.
    * @param number of the flow and its side; what has been put under it before had the same key, or has been removed
    * @param generation the one that holds
    * @returns whether there was room

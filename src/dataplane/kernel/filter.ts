@@ -1,14 +1,14 @@
 // The kernel path's first program: the filter of every packet socket. It makes all the checks of fast-path.ts. Whatever it does not
 // like it lets through to the socket, as it came. What it likes it keeps from the socket, and leaves a note for the forwarder
 // (forwarder.ts), which the kernel runs on the same frame next, on the same CPU.
-import { Assembler, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10, type Register } from "../../linux/bpf-assembler.ts";
-import type { SkbLayout } from "../../linux/skb-layout.ts";
+import { Assembler, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10, type Register } from "../../linux/bpf/assembler.ts";
+import type { SkbLayout } from "../../linux/bpf/skb-layout.ts";
 import { ETHERNET, ETHERTYPE } from "../../wire/ethernet.ts";
 import { FRAGMENT_OFFSET, IPV4, MORE_FRAGMENTS, PROTOCOL } from "../../wire/ipv4.ts";
 import { ACK, FIN, RST, SYN, TCP } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
 import { FLOW } from "../tables/flow-records.ts";
-import { SCALE_BITS, SCALE_SHIFT } from "../tables/flow-state.ts";
+import { SCALE_BITS, SCALE_MASK, SCALE_SHIFT } from "../tables/flow-state.ts";
 import { ACKED, END, OVERREACH, SIDE_WORDS, WINDOWS } from "../tables/tcp.ts";
 import { fold, HELPER, IP, KEY_FIELDS, NOT_FOUND, SKB, TCP_LENGTH, TRANSPORT, UDP_LENGTH } from "./bpf-frame.ts";
 import {
@@ -342,13 +342,13 @@ function followTcp(a: Assembler): void {
   a.store(2, R1, windows, R8);
   a.label("followed");
 
-  /** The window that the side has offered of which R4 is the place, in R5; R4 and R8 are lost. */
+  /** The window that a side has offered, in R5. R4: how far behind the record's beginning that side's words are. R4 and R8 are lost. */
   function loadWindow(a: Assembler): void {
     a.do("move", R5, R4).do("shiftRight", R5, 2).do("add", R5, R0).load(2, R5, R5, windows);
     a.load(4, R8, R0, 4 * FLOW.STATE)
       .do("shiftRight", R4, Math.log2(side / SCALE_BITS))
       .do("add", R4, SCALE_SHIFT);
-    a.do32("shiftRight", R8, R4).do("and", R8, 15).do32("shiftLeft", R5, R8);
+    a.do32("shiftRight", R8, R4).do("and", R8, SCALE_MASK).do32("shiftLeft", R5, R8);
   }
 }
 

@@ -1,7 +1,7 @@
 // The kernel path's second program, at ingress, before a frame would get to the kernel's own IP stack: it rewrites the frame that the
 // filter (filter.ts) has left a note about, and hands it to the other interface. Where there is no socket any more there is no
 // note, and nothing is forwarded.
-import { Assembler, R0, R1, R2, R3, R4, R5, R6, R7, R8, R10 } from "../../linux/bpf-assembler.ts";
+import { Assembler, R0, R1, R2, R3, R4, R5, R6, R7, R8, R10 } from "../../linux/bpf/assembler.ts";
 import { IPV4, PROTOCOL } from "../../wire/ipv4.ts";
 import { TCP } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";

@@ -2,10 +2,10 @@
 // thread. Control does it, before that thread is there, and attaches the programs to interfaces (packet-sockets.ts).
 import { toArrayBuffer } from "bun:ffi";
 import { totalmem } from "node:os";
-import { BPF_F_MMAPABLE, createMap, loadProgram, MAP_TYPE, PROGRAM_TYPE } from "../../linux/bpf.ts";
+import { BPF_F_MMAPABLE, createMap, loadProgram, MAP_TYPE, PROGRAM_TYPE } from "../../linux/bpf/bpf.ts";
+import type { SkbLayout } from "../../linux/bpf/skb-layout.ts";
 import { requireKernelReads } from "../../linux/capabilities.ts";
 import { libc, mapFile, mapMemory, pointer, reserveAddresses } from "../../linux/libc.ts";
-import type { SkbLayout } from "../../linux/skb-layout.ts";
 import { FLOW_WORDS } from "../tables/flow-records.ts";
 import { ENTRY_STRIDE, KernelEntries } from "./entries.ts";
 import { socketFilter } from "./filter.ts";

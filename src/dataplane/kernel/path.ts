@@ -189,7 +189,7 @@ export class KernelPath implements RouterKernelPath {
 }
 
 /** @returns what STATE must be, in which bits, for packets from a side to change nothing in it: what fast-path.ts asks of it */
-function neededState(protocol: number, side: number): { readonly mask: number; readonly value: number } {
+function neededState(protocol: number, side: Side): { readonly mask: number; readonly value: number } {
   if (protocol === PROTOCOL.TCP) return OPEN_TCP;
   return side === 0 ? USED : ASSURED;
 }

@@ -2,9 +2,9 @@
 // an offload header where their sender leaves work to its interface, or lies about it.
 import { fold, pseudoHeaderSum, sum } from "../../wire/checksum.ts";
 import { ETHERNET, ETHERTYPE } from "../../wire/ethernet.ts";
-import { IPV4, PROTOCOL, writeIpv4 } from "../../wire/ipv4.ts";
+import { DEFAULT_TTL, IPV4, PROTOCOL, writeIpv4 } from "../../wire/ipv4.ts";
 import { TCP, writeTcp } from "../../wire/tcp.ts";
-import { UDP } from "../../wire/udp.ts";
+import { UDP, writeUdp } from "../../wire/udp.ts";
 import { type Offload, offloadHeader } from "../frame/vnet.ts";
 
 export interface TrialFrame {
@@ -76,13 +76,12 @@ export function trialFrame(kind: Kind, from: End, to: End, segment: Segment): Tr
   bytes.set(from.mac, ETHERNET.SOURCE);
   view.setUint16(ETHERNET.TYPE, ETHERTYPE.IPV4);
   const total = IPV4.HEADER_LENGTH + length;
-  writeIpv4(view, ETHERNET.HEADER_LENGTH, 0, total, 64, protocol, from.address, to.address);
+  writeIpv4(view, ETHERNET.HEADER_LENGTH, 0, total, DEFAULT_TTL, protocol, from.address, to.address);
   const ports = (from.port << 16) | to.port;
   if (isTcp) {
     writeTcp(view, TRANSPORT, ports, segment.sequence, segment.acknowledgment, segment.flags, 65535);
   } else {
-    view.setInt32(TRANSPORT, ports);
-    view.setUint16(TRANSPORT + UDP.LENGTH, length);
+    writeUdp(view, TRANSPORT, ports, length);
   }
   for (let i = TRANSPORT + length - payload; i < bytes.length; i++) bytes[i] = i * 7;
 

@@ -3,14 +3,14 @@
 // done on the loopback interface of a network of its own: there a frame that is sent comes in again, with its offload header.
 
 import { ptr } from "bun:ffi";
-import { bringUp, interfaceIndex } from "../../linux/interfaces.ts";
+import type { SkbLayout } from "../../linux/bpf/skb-layout.ts";
 import { libc, must } from "../../linux/libc.ts";
-import { inNewNetwork } from "../../linux/network-namespace.ts";
-import { openPacketSocket } from "../../linux/packet-socket.ts";
+import { bringUp, interfaceIndex } from "../../linux/net/interfaces.ts";
+import { inNewNetwork } from "../../linux/net/network-namespace.ts";
+import { openPacketSocket } from "../../linux/net/packet-socket.ts";
+import { MSG_DONTWAIT } from "../../linux/net/socket.ts";
+import { attachAtIngress } from "../../linux/net/tc.ts";
 import { PollSet } from "../../linux/poll.ts";
-import type { SkbLayout } from "../../linux/skb-layout.ts";
-import { MSG_DONTWAIT } from "../../linux/socket.ts";
-import { attachAtIngress } from "../../linux/tc.ts";
 import { ETHERNET } from "../../wire/ethernet.ts";
 import { IPV4, PROTOCOL } from "../../wire/ipv4.ts";
 import { ACK, SYN } from "../../wire/tcp.ts";
@@ -147,7 +147,7 @@ class Trial {
     throw new Error(`${whose}: the kernel made something else of the frame`);
   }
 
-  /** Has the router forward a frame the careful way. @returns what it sent */
+  /** Has the router forward a frame on the slow path. @returns what it sent */
   private route(iface: number, { bytes, vnet }: TrialFrame): SentFrame[] {
     this.router.receiveSlowly(iface, this.ring.put(bytes, vnet), bytes.length);
     const sent = this.ring.takeSent();

@@ -5,15 +5,15 @@
 import { KINDS, keyOf, kindOf, type Match } from "./match.ts";
 import { merge, NO_MATCH, type Steps, stepsOf } from "./steps.ts";
 
-/** Immutable, and survives structured cloning. A match is known by its place in the list. */
+/** Immutable, and survives structured cloning. A match is known by its position in the list. */
 export interface RuleIndex {
-  /** How far an address is shifted right to be a place in `buckets`. */
+  /** How far an address is shifted right to be an index of `buckets`. */
   readonly shift: number;
   /** By the leading bits of an address: the piece that their first address lies in. One more at the end. */
   readonly buckets: Int32Array;
   /** First address of each piece, as `ordered` makes it. */
   readonly starts: Int32Array;
-  /** By piece * KINDS + kind: place of the first map in `maps`, or NO_MAP. */
+  /** By piece * KINDS + kind: offset of the first map in `maps`, or NO_MAP. */
   readonly heads: Int32Array;
   /** Maps, each of `count` pairs: the header, then the keys' lower ends, then the match of each. */
   readonly maps: Int32Array;
@@ -38,7 +38,7 @@ const MAX_BUCKET_BITS = 16;
 /**
  * @param destination address, host order
  * @param selector as `judge` takes it
- * @returns the place of the first match, or NO_MATCH
+ * @returns the position of the first match, or NO_MATCH
  */
 export function findFirst(index: RuleIndex, protocol: number, destination: number, selector: number): number {
   const { starts, maps } = index;
@@ -84,8 +84,8 @@ interface Destination {
   readonly first: number;
   readonly last: number;
   readonly prefix: number;
-  /** Places of its matches in the list, in order. */
-  readonly places: number[];
+  /** Positions of its matches in the list, in order. */
+  readonly positions: number[];
 }
 
 interface Piece {
@@ -123,17 +123,17 @@ function ordered(address: number): number {
 
 /** @returns the prefixes, each before those inside it, in the order of addresses; the first is the whole address space */
 function destinationsOf(matches: readonly Match[]): Destination[] {
-  const known = new Map<number, Destination>([[0, { first: 0, last: 2 ** 32 - 1, prefix: 0, places: [] }]]);
-  for (const [place, { address, prefix }] of matches.entries()) {
+  const known = new Map<number, Destination>([[0, { first: 0, last: 2 ** 32 - 1, prefix: 0, positions: [] }]]);
+  for (const [position, { address, prefix }] of matches.entries()) {
     const size = 2 ** (32 - prefix);
     const first = address - (address % size);
     const key = prefix * 2 ** 32 + first;
     let destination = known.get(key);
     if (destination === undefined) {
-      destination = { first, last: first + size - 1, prefix, places: [] };
+      destination = { first, last: first + size - 1, prefix, positions: [] };
       known.set(key, destination);
     }
-    destination.places.push(place);
+    destination.positions.push(position);
   }
   return [...known.values()].sort((one, other) => one.first - other.first || one.prefix - other.prefix);
 }
@@ -154,9 +154,9 @@ function cut(destinations: readonly Destination[], matches: readonly Match[], re
       if (outer !== undefined && outer.last > inner.last) begin(inner.last + 1, outer.maps);
     }
   };
-  for (const { first, last, places } of destinations) {
+  for (const { first, last, positions } of destinations) {
     end(first);
-    const maps = mapsOf(places, matches, open.at(-1)?.maps ?? [], repeated);
+    const maps = mapsOf(positions, matches, open.at(-1)?.maps ?? [], repeated);
     open.push({ last, maps });
     begin(first, maps);
   }
@@ -165,9 +165,9 @@ function cut(destinations: readonly Destination[], matches: readonly Match[], re
 }
 
 /** @param outer the maps of the prefix around this one */
-function mapsOf(places: readonly number[], matches: readonly Match[], outer: Maps, repeated: number): Maps {
+function mapsOf(positions: readonly number[], matches: readonly Match[], outer: Maps, repeated: number): Maps {
   return Array.from({ length: KINDS }, (_, kind) => {
-    const own = stepsOf(places, matches, kind);
+    const own = stepsOf(positions, matches, kind);
     return own === undefined ? outer[kind] : join(own, outer[kind], repeated);
   });
 }
@@ -200,19 +200,19 @@ function bucketsOf(pieces: readonly Piece[], shift: number): Int32Array {
 }
 
 function serialize(pieces: readonly Piece[]): { heads: Int32Array; maps: Int32Array } {
-  const placeOf = new Map<StepMap, number>();
+  const offsetOf = new Map<StepMap, number>();
   const words: number[] = [];
   const write = (map: StepMap | undefined): number => {
     if (map === undefined) return NO_MAP;
-    const known = placeOf.get(map);
+    const known = offsetOf.get(map);
     if (known !== undefined) return known;
     const next = write(map.next);
-    const place = words.length;
-    placeOf.set(map, place);
+    const offset = words.length;
+    offsetOf.set(map, offset);
     words.push(next, map.least, map.lows.length);
     for (const low of map.lows) words.push(low);
     for (const first of map.firsts) words.push(first);
-    return place;
+    return offset;
   };
   const heads = Int32Array.from(pieces.flatMap(({ maps }) => Array.from(maps, write)));
   return { heads, maps: Int32Array.from(words) };

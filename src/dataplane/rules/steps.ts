@@ -26,24 +26,29 @@ export function merge(one: Steps, other: Steps): Steps {
 }
 
 /**
- * @param places of the matches for this destination in the list, in order
+ * @param positions in the list of the matches for this destination, in order
  * @returns which of them is the first at each key of this kind, or undefined when none is about this kind
  */
-export function stepsOf(places: readonly number[], matches: readonly Match[], kind: number): Steps | undefined {
-  const ranges = places.flatMap((place) => {
-    const range = keysOf(matches[place], kind);
-    return range === undefined ? [] : [{ ...range, place }];
+export function stepsOf(positions: readonly number[], matches: readonly Match[], kind: number): Steps | undefined {
+  const ranges = positions.flatMap((position) => {
+    const range = keysOf(matches[position], kind);
+    return range === undefined ? [] : [{ ...range, position }];
   });
   if (ranges.length === 0) return undefined;
   const lows = new Set([0, ...ranges.map(({ low }) => low), ...ranges.map(({ high }) => high + 1)]);
   const cuts = [...lows].sort((one, other) => one - other);
   const stepAt = new Map(cuts.map((low, step) => [low, step]));
+  const stepOf = (key: number): number => {
+    const step = stepAt.get(key);
+    if (step === undefined) throw new Error(`no step begins at key ${key}`);
+    return step;
+  };
   const firsts = new Array<number>(cuts.length).fill(NO_MATCH);
   const free = new FreeSteps(cuts.length);
-  for (const { low, high, place } of ranges) {
-    const end = stepAt.get(high + 1) ?? 0;
-    for (let step = free.from(stepAt.get(low) ?? 0); step < end; step = free.from(step)) {
-      firsts[step] = place;
+  for (const { low, high, position } of ranges) {
+    const end = stepOf(high + 1);
+    for (let step = free.from(stepOf(low)); step < end; step = free.from(step)) {
+      firsts[step] = position;
       free.take(step);
     }
   }

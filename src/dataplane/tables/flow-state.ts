@@ -1,4 +1,4 @@
-// The STATE word of a flow's record: the one place that says what its bits are. The kernel path's programs test and follow the
+// The STATE word of a flow's record: what its bits are, only this file says. The kernel path's programs test and follow the
 // same word. From the lowest bit up:
 //
 //    0      the record holds a flow            14      TCP: reset
@@ -9,6 +9,7 @@
 //    8–9    TCP: SYN acknowledged              28–30   number of its timeout
 //    10–11  TCP: FIN seen                      31      TCP: data came after a reset
 //    12–13  TCP: FIN acknowledged
+import type { Side } from "../types.ts";
 
 export const FLOW_STATE = {
   USED: 1 << 0,
@@ -42,10 +43,10 @@ export const BOTH_FINS_ACKED = FIN_ACKED[0] | FIN_ACKED[1];
 /** What is looked at to see that a connection is open and nothing ends it: then, of these, BOTH_SYNS_AGREED is set. */
 export const ENDING = BOTH_SYNS_AGREED | BOTH_FINS_SEEN | RESET;
 
-/** The scales of both sides' windows, SCALE_BITS each. */
+/** The scales of both sides' windows, SCALE_BITS each: side 0's first. SCALE_MASK is one of them. */
 export const SCALE_SHIFT = 16;
 export const SCALE_BITS = 4;
-const SCALE_MASK = (1 << SCALE_BITS) - 1;
+export const SCALE_MASK = (1 << SCALE_BITS) - 1;
 
 /** All bits that TCP uses. */
 export const TCP_BITS =
@@ -59,11 +60,11 @@ const TIMEOUT_SHIFT = 28;
 const TIMEOUTS = 8;
 export const TIMEOUT_MASK = (TIMEOUTS - 1) << TIMEOUT_SHIFT;
 
-/** @returns the power of two that a side's window is multiplied by. @param side 0 or 1 */
-export const windowScaleOf = (state: number, side: number): number =>
+/** @returns the power of two that a side's window is multiplied by */
+export const windowScaleOf = (state: number, side: Side): number =>
   (state >>> (SCALE_SHIFT + side * SCALE_BITS)) & SCALE_MASK;
 
-export const withWindowScale = (state: number, side: number, scale: number): number => {
+export const withWindowScale = (state: number, side: Side, scale: number): number => {
   const shift = SCALE_SHIFT + side * SCALE_BITS;
   return (state & ~(SCALE_MASK << shift)) | (scale << shift);
 };

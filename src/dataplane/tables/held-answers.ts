@@ -2,7 +2,7 @@
 // know the addresses when the client's first packet to them comes. Held for a moment only: control answers, or time is up.
 import { UDP } from "../../wire/udp.ts";
 import type { Ring } from "../ring.ts";
-import type { Client, Flow, Iface } from "../types.ts";
+import { type Client, column, type Flow, type Iface } from "../types.ts";
 import type { FlowTable } from "./flows.ts";
 import { NO_SLOT, ParkedFrames } from "./parked.ts";
 
@@ -16,7 +16,7 @@ export class HeldAnswers {
   /** Each waits for the number under which control was shown it. */
   private readonly answers: ParkedFrames;
   /** By slot: egress interface, and when it was taken. */
-  private readonly iface = new Int32Array(SLOTS);
+  private readonly iface = column<number, Iface>(new Int32Array(SLOTS));
   private readonly since = new Float64Array(SLOTS);
   private last = 0;
 

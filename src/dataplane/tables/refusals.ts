@@ -1,5 +1,8 @@
 // Refused packets for the log, in shared memory: control reads and prints, as slowly as it likes; a flood of packets only
 // makes counts grow. One record for each refused flow, the newest ones.
+import type { Address } from "../../wire/ipv4.ts";
+import type { Ports } from "../../wire/ports.ts";
+import type { Client } from "../types.ts";
 
 /** Records; words of one. */
 export const REFUSAL_RECORDS = 256;
@@ -11,6 +14,7 @@ export const REFUSAL = {
   CLIENT: 2,
   RULE: 3,
   PROTOCOL: 4,
+  /** Addresses int32 in host order; ports source << 16 | destination. */
   SOURCE: 5,
   DESTINATION: 6,
   PORTS: 7,
@@ -23,8 +27,8 @@ export class Refusals {
   private serial = 0;
   private next = 0;
 
-  /** Notes one refused packet. Addresses int32 in host order, ports source << 16 | destination. */
-  note(client: number, rule: number, protocol: number, source: number, destination: number, ports: number): void {
+  /** Notes one refused packet. @param rule number of the rule that refused it, 0 for the policy */
+  note(client: Client, rule: number, protocol: number, source: Address, destination: Address, ports: Ports): void {
     const { words } = this;
     const known = this.find(client, rule, protocol, source, destination, ports);
     if (known >= 0) words[known + REFUSAL.COUNT]++;
@@ -34,12 +38,12 @@ export class Refusals {
 
   /** @returns where the flow's record is, or -1 */
   private find(
-    client: number,
+    client: Client,
     rule: number,
     protocol: number,
-    source: number,
-    destination: number,
-    ports: number,
+    source: Address,
+    destination: Address,
+    ports: Ports,
   ): number {
     const { words } = this;
     for (let at = 0; at < REFUSALS_TOTAL; at += REFUSAL_WORDS) {
@@ -60,12 +64,12 @@ export class Refusals {
 
   /** Takes the oldest record for a flow. */
   private begin(
-    client: number,
+    client: Client,
     rule: number,
     protocol: number,
-    source: number,
-    destination: number,
-    ports: number,
+    source: Address,
+    destination: Address,
+    ports: Ports,
   ): void {
     const { words } = this;
     const at = this.next * REFUSAL_WORDS;

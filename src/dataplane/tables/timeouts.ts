@@ -19,13 +19,20 @@ export const TIMEOUT = {
 
 export class FlowTimeouts {
   /** Seconds, by number. */
-  private readonly seconds = new Int32Array(8);
+  private readonly seconds = new Int32Array(Object.keys(TIMEOUT).length);
 
   constructor(private readonly flows: FlowTable) {}
 
   apply(timeouts: Timeouts): void {
-    const { udpNew, udp, dns, tcpEstablished, tcpOpening, tcpClosing, icmp, other } = timeouts;
-    this.seconds.set([udpNew, udp, dns, tcpEstablished, tcpOpening, tcpClosing, icmp, other]);
+    const { seconds } = this;
+    seconds[TIMEOUT.UDP_NEW] = timeouts.udpNew;
+    seconds[TIMEOUT.UDP] = timeouts.udp;
+    seconds[TIMEOUT.DNS] = timeouts.dns;
+    seconds[TIMEOUT.TCP_ESTABLISHED] = timeouts.tcpEstablished;
+    seconds[TIMEOUT.TCP_OPENING] = timeouts.tcpOpening;
+    seconds[TIMEOUT.TCP_CLOSING] = timeouts.tcpClosing;
+    seconds[TIMEOUT.ICMP] = timeouts.icmp;
+    seconds[TIMEOUT.OTHER] = timeouts.other;
   }
 
   /** @returns seconds that this flow lives without traffic */

@@ -1,3 +1,4 @@
+// Who may send from which address and MAC address, on which interface; and what becomes of frames from all others.
 import { describe, expect, test } from "bun:test";
 import {
   ARP_TYPE,

@@ -1,5 +1,8 @@
+// New settings between two frames: which flows live on, which end, and what waits meanwhile.
+
 import { describe, expect, test } from "bun:test";
 import { ethernet, IPV4_TYPE, icmp, ip, mac, payload, udp } from "../../../lab/frames.ts";
+import { ICMP, TCP, UDP } from "../../../lab/protocols.ts";
 import {
   ANYTHING,
   arpReply,
@@ -39,7 +42,7 @@ const BACK = { source: REMOTE, destination: OUTSIDE, sourcePort: 5000, destinati
 const BACK_INSIDE = { ...BACK, destination: WORK_HOST, ttl: 63 };
 const LAN_OUT = { ...OUT, source: LAN_HOST, sourcePort: 4001 };
 
-const ONLY_5000: Match = { ...ANYTHING, rule: 7, protocol: 17, portLow: 5000, portHigh: 5000 };
+const ONLY_5000: Match = { ...ANYTHING, rule: 7, protocol: UDP, portLow: 5000, portHigh: 5000 };
 
 /** A lab in which "work" and "lan" have one flow each. */
 function labWithFlows(): Lab {
@@ -67,7 +70,7 @@ describe("new settings", () => {
 
   test("whose rules allow a flow let it live, under the new rule's number", () => {
     const lab = labWithFlows();
-    lab.apply(withRules([{ ...ANYTHING, rule: 3, protocol: 6 }, ONLY_5000]));
+    lab.apply(withRules([{ ...ANYTHING, rule: 3, protocol: TCP }, ONLY_5000]));
     expectWorkFlow(lab);
     expect(lab.router.flows.size).toBe(2);
   });
@@ -85,7 +88,7 @@ describe("new settings", () => {
   test("judge a TCP connection by its first packet's direction, and leave its state alone", () => {
     const talk = new Conversation(new Lab());
     talk.open();
-    talk.lab.apply(withRules([{ ...ANYTHING, protocol: 6, portLow: 443, portHigh: 443 }]));
+    talk.lab.apply(withRules([{ ...ANYTHING, protocol: TCP, portLow: 443, portHigh: 443 }]));
     expect(talk.client({ flags: "P.", sequence: 1001, acknowledgment: 5001 }, payload(10))).toBe("forwarded");
     expect(talk.remote({ flags: "P.", sequence: 5001, acknowledgment: 1011 }, payload(10))).toBe("forwarded");
     expect(talk.remote({ flags: "P.", sequence: 5001 + 200_000, acknowledgment: 1011 }, payload(1))).toBe(
@@ -99,7 +102,7 @@ describe("new settings", () => {
     for (const icmpType of [8, 13]) {
       const lab = new Lab();
       lab.from(WORK_HOST, icmp(ping, payload(8)));
-      lab.apply(withRules([{ ...ANYTHING, protocol: 1, icmpType }]));
+      lab.apply(withRules([{ ...ANYTHING, protocol: ICMP, icmpType }]));
       expect(lab.from(REMOTE, icmp(pong, payload(8)))).toEqual(
         icmpType === 8
           ? forwarded(WORK_HOST, icmp({ ...pong, destination: WORK_HOST, ttl: 63 }, payload(8)))

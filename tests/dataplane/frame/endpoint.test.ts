@@ -1,7 +1,9 @@
 // The firewall's own questions to name servers: how they leave, which answers are taken, and that nothing else is.
+
 import { describe, expect, test } from "bun:test";
 import { ip, ipv4, payload, toHex } from "../../../lab/frames.ts";
 import { leaveChecksum } from "../../../lab/offload.ts";
+import { UDP } from "../../../lab/protocols.ts";
 import {
   answered,
   arpReply,
@@ -169,7 +171,7 @@ describe("an answer", () => {
     const bench = new Bench();
     const whole = datagram(`${REMOTE}:53 > ${OUTSIDE}:${bench.asked()}`, {}, ANSWER);
     const fields = { source: REMOTE, destination: OUTSIDE, identification: 3 };
-    const fragments = cut(whole, 48, (fragment, content) => ipv4({ ...fields, fragment }, 17, content));
+    const fragments = cut(whole, 48, (fragment, content) => ipv4({ ...fields, fragment }, UDP, content));
     expect(fragments.map((fragment) => bench.lab.from(REMOTE, fragment))).toEqual([
       dropped("unsolicited"),
       dropped("fragment of a dropped packet"),

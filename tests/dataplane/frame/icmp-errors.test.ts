@@ -1,3 +1,4 @@
+// ICMP errors that we send: about which packets and which not, what they quote, and how many at most.
 import { describe, expect, test } from "bun:test";
 import { ethernet, type IcmpFields, IPV4_TYPE, icmp, ip, payload, tcp, toHex, udp } from "../../../lab/frames.ts";
 import { GSO, leaveChecksum } from "../../../lab/offload.ts";

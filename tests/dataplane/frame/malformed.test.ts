@@ -1,3 +1,4 @@
+// Frames that lie about themselves or are cut short: each is dropped under the name of its fault, and nothing behind it is read.
 import { describe, expect, test } from "bun:test";
 import {
   ARP_TYPE,

@@ -1,3 +1,4 @@
+// Source NAT and forwarded ports, whole frames on both sides: addresses, ports, checksums, mappings.
 import { describe, expect, test } from "bun:test";
 import { concat, fromHex, icmp, ipv4, payload, tcp, toHex, type UdpFields, udp } from "../../../lab/frames.ts";
 import {

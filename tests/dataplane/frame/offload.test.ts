@@ -1,3 +1,4 @@
+// Frames whose checksum or cutting is left to the interface: what a NIC makes of them comes out right, and lies are dropped.
 import { describe, expect, test } from "bun:test";
 import { fromHex, icmp, payload, type TcpFields, tcp, toHex, udp } from "../../../lab/frames.ts";
 import { completeChecksum, GSO, leaveChecksum, NEEDS_CSUM, type VnetFields, vnet } from "../../../lab/offload.ts";

@@ -1,3 +1,4 @@
+// Rules as packets meet them: the first match decides, else the policy; and how what is refused is answered.
 import { describe, expect, test } from "bun:test";
 import { icmp, ip, payload, tcp, udp } from "../../../lab/frames.ts";
 import { ICMP, TCP, UDP } from "../../../lab/protocols.ts";

@@ -1,3 +1,4 @@
+// Packets to the firewall's own addresses: echo requests are answered, all else is dropped.
 import { describe, expect, test } from "bun:test";
 import { concat, fromHex, icmp, payload, tcp, udp } from "../../../lab/frames.ts";
 import {

@@ -1,3 +1,4 @@
+// The kernel path's table: entries find room, lose it, and are what was put in.
 import { expect, test } from "bun:test";
 import { ENTRY_STRIDE, KernelEntries } from "../../../src/dataplane/kernel/entries.ts";
 import {
@@ -13,7 +14,7 @@ const CAPACITY = 16;
 const PLACES = 8;
 const SEED = 42;
 
-/** A sealed entry whose key is a number, in a generation. */
+/** An entry, with its checksum, whose key is a number, in a generation. */
 function entryOf(key: number, generation: number, timeout = 0): DataView {
   const entry = new DataView(new ArrayBuffer(ENTRY.LENGTH));
   entry.setInt32(ENTRY.KEY + ENTRY_KEY.PORTS, key);

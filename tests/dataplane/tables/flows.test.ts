@@ -1,6 +1,7 @@
+// The flow table against a plain Map, at random; and the router with a full one.
 import { describe, expect, test } from "bun:test";
 import { icmp, payload, udp } from "../../../lab/frames.ts";
-import { UDP } from "../../../lab/protocols.ts";
+import { TCP, UDP } from "../../../lab/protocols.ts";
 import { Random } from "../../../lab/random.ts";
 import {
   forwarded,
@@ -74,7 +75,7 @@ function randomFlow(random: Random): Flow {
   const kind = random.pick([FLOW_STATE.OUTBOUND, FLOW_STATE.INBOUND, FLOW_STATE.DIRECT]);
   const from = { source: address(), destination: address(), ports: ports() };
   const destination = kind === FLOW_STATE.OUTBOUND ? EXTERNAL : from.source;
-  return { protocol: random.pick([6, 17]), kind, sides: [from, { source: address(), destination, ports: ports() }] };
+  return { protocol: random.pick([TCP, UDP]), kind, sides: [from, { source: address(), destination, ports: ports() }] };
 }
 
 /** Inserts, removes and looks up at random, and compares each answer with a Map's. */

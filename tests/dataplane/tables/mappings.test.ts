@@ -1,3 +1,4 @@
+// The mapping table: which external port a client's port gets, how long it stays, and that none is had twice.
 import { describe, expect, test } from "bun:test";
 import { ICMP, TCP, UDP } from "../../../lab/protocols.ts";
 import { Random } from "../../../lab/random.ts";

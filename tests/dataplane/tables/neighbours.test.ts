@@ -1,3 +1,4 @@
+// ARP through the router: what we answer, what we ask and how often, what we believe, and which frames wait meanwhile.
 import { describe, expect, test } from "bun:test";
 import { ARP_TYPE, type ArpFields, arp, ethernet, icmp, mac, payload, udp } from "../../../lab/frames.ts";
 import {

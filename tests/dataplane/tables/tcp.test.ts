@@ -1,3 +1,4 @@
+// TCP connections followed by the router: handshakes, windows, FINs and RSTs, of the ends and of others.
 import { describe, expect, test } from "bun:test";
 import { fromHex, payload } from "../../../lab/frames.ts";
 import { Lab } from "../../../lab/router-lab.ts";

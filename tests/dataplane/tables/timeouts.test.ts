@@ -1,3 +1,4 @@
+// How long flows live: without traffic, with it, and when the clock leaps.
 import { describe, expect, test } from "bun:test";
 import { icmp, payload, udp } from "../../../lab/frames.ts";
 import { dropped, Lab, OUTSIDE, REMOTE, WORK_HOST } from "../../../lab/router-lab.ts";

@@ -1,3 +1,4 @@
+// The timer wheel against a plain list of deadlines, at random.
 import { describe, expect, test } from "bun:test";
 import { Random } from "../../../lab/random.ts";
 import { TimerWheel } from "../../../src/dataplane/tables/timer-wheel.ts";

@@ -1,3 +1,4 @@
+// Token buckets: as many tokens as they hold, then their rate.
 import { expect, test } from "bun:test";
 import { TokenBuckets } from "../../../src/dataplane/tables/token-buckets.ts";
 

@@ -1,11 +1,11 @@
 // ingress-hooks.ts INTERFACE: keeps what comes in there from the kernel, and has a BPF program look at it, as a running
 // firewall does, until a line comes on standard input; says what it does.
 import { once } from "node:events";
-import { loadProgram, PROGRAM_TYPE } from "../../../src/linux/bpf.ts";
-import { Assembler, R0 } from "../../../src/linux/bpf-assembler.ts";
-import { interfaceIndex } from "../../../src/linux/interfaces.ts";
-import { dropIngress } from "../../../src/linux/nftables.ts";
-import { attachAtIngress } from "../../../src/linux/tc.ts";
+import { Assembler, R0 } from "../../../src/linux/bpf/assembler.ts";
+import { loadProgram, PROGRAM_TYPE } from "../../../src/linux/bpf/bpf.ts";
+import { interfaceIndex } from "../../../src/linux/net/interfaces.ts";
+import { dropIngress } from "../../../src/linux/net/nftables.ts";
+import { attachAtIngress } from "../../../src/linux/net/tc.ts";
 
 const TC_ACT_OK = 0; // linux/pkt_cls.h
 const name = process.argv[2] ?? "";

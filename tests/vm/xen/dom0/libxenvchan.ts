@@ -26,7 +26,9 @@ const BLOCKING = 4;
 
 /** Bytes of each ring of a server, as Qubes OS's daemons ask for. */
 const RING = 4096;
+/** What libxenvchan_is_open says; 1 is open. */
 const CLOSED = 0;
+const WAITING = 2;
 
 export class LibxenvchanChannels implements QrexecChannels {
   private readonly descriptors = new DescriptorSet();
@@ -43,7 +45,8 @@ export class LibxenvchanChannels implements QrexecChannels {
     const path = text(`data/vchan/${domain}/${port}`);
     const vchan = library.libxenvchan_server_init(null, domain, ptr(path), RING, RING);
     if (vchan === null) throw new Error(`libxenvchan_server_init(${domain}, ${port}) failed`);
-    return new LibxenvchanStream(vchan as Pointer, handler, this.descriptors);
+    const withdraw = () => this.store.rm(`data/vchan/${domain}/${port}`);
+    return new LibxenvchanStream(vchan as Pointer, handler, this.descriptors, withdraw);
   }
 
   async connect(domain: number, port: number, handler: StreamHandler): Promise<ByteStream> {
@@ -70,12 +73,15 @@ class LibxenvchanStream implements ByteStream {
   private readonly buffer = new Uint8Array(RING);
   private readonly fd: number;
   private isClosing = false;
+  private isMet = false;
   private isClosed = false;
 
   constructor(
     private readonly vchan: Pointer,
     private readonly handler: StreamHandler,
     private readonly descriptors: DescriptorSet,
+    /** A server's: takes its keys away. */
+    private withdraw?: () => Promise<void>,
   ) {
     doNotBlock(vchan);
     this.fd = must(library.libxenvchan_fd_for_select(vchan), "libxenvchan_fd_for_select");
@@ -102,12 +108,23 @@ class LibxenvchanStream implements ByteStream {
 
   private look(): void {
     if (this.isClosed) return;
-    const isOpen = library.libxenvchan_is_open(this.vchan) !== CLOSED; // before the last look at what the peer wrote
+    const state = library.libxenvchan_is_open(this.vchan); // before the last look at what the peer wrote
+    const isOpen = state !== CLOSED;
+    if (this.withdraw !== undefined && state !== WAITING) void this.meet(this.withdraw);
     this.receive();
     this.flush();
     if (this.isClosed || (isOpen && !(this.isClosing && this.queue.length === 0))) return;
     this.leave();
     if (!this.isClosing) this.handler.closed("the peer closed the channel");
+  }
+
+  /** As Qubes OS's libvchan: with the client there the keys go, and only then is anything said. */
+  private async meet(withdraw: () => Promise<void>): Promise<void> {
+    if (this.isMet) return;
+    this.isMet = true;
+    await withdraw();
+    this.withdraw = undefined;
+    this.look();
   }
 
   private receive(): void {
@@ -119,6 +136,7 @@ class LibxenvchanStream implements ByteStream {
   }
 
   private flush(): void {
+    if (this.withdraw !== undefined) return;
     while (!this.isClosed) {
       const [bytes] = this.queue;
       if (bytes === undefined) return;

@@ -2,8 +2,8 @@
 // kept silent on those that are ours. By ioctl(2) and /proc, which follow the namespace; /sys need not.
 import { ptr } from "bun:ffi";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { ENODEV, errno, libc, must, SystemError } from "../libc.ts";
 import { holdInterface } from "./hold.ts";
-import { ENODEV, errno, libc, must, SystemError } from "./libc.ts";
 import { dropIngress } from "./nftables.ts";
 import { openIoctlSocket, SOCKADDR } from "./socket.ts";
 

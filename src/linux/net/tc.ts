@@ -1,6 +1,6 @@
 // A BPF program at the ingress of an interface, by traffic control (tc-bpf(8)): it sees each frame after packet sockets and before
 // all else. Messages are those of linux/rtnetlink.h and linux/pkt_sched.h, numbers in them in the machine's order.
-import { cString, libc, SystemError } from "./libc.ts";
+import { cString, libc, SystemError } from "../libc.ts";
 import { attribute, concat, message, NLA_F_NESTED, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, request } from "./netlink.ts";
 import { NETLINK_ROUTE, openNetlinkSocket } from "./socket.ts";
 

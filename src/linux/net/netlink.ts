@@ -1,7 +1,7 @@
 // netlink(7): messages to the kernel's network configuration, and its answers. Numbers of messages and attributes themselves are
 // in the machine's order; inside, each family has its own.
 import { ptr } from "bun:ffi";
-import { EAGAIN, errno, libc, must, SystemError } from "./libc.ts";
+import { EAGAIN, errno, libc, must, SystemError } from "../libc.ts";
 import { MSG_DONTWAIT } from "./socket.ts";
 
 // linux/netlink.h

@@ -1,6 +1,6 @@
 // Where the kernel keeps what it knows of a frame's checksum: as this kernel tells it, and as a file does.
 import { expect, test } from "bun:test";
-import { layoutOfText, readSkbLayout } from "../../src/linux/skb-layout.ts";
+import { layoutOfText, readSkbLayout } from "../../../src/linux/bpf/skb-layout.ts";
 
 const LINES = ["ip_summed 965 2", "csum_start 1024 16", "csum_offset 1040 16", "head 1472 64", "data 1536 64"];
 

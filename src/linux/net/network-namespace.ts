@@ -1,6 +1,6 @@
 // network_namespaces(7): a network of one's own, with nothing in it but a loopback interface.
 import { closeSync, existsSync, openSync } from "node:fs";
-import { libc, must } from "./libc.ts";
+import { libc, must } from "../libc.ts";
 
 const CLONE_NEWNET = 0x40000000; // linux/sched.h
 

@@ -1,8 +1,8 @@
 // BTF, held against Debian's bpftool on this machine's own kernel; and with every byte of a small one changed.
 import { beforeAll, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
-import { Random } from "../../lab/random.ts";
-import { Btf, BtfError, KERNEL_BTF } from "../../src/linux/btf.ts";
+import { Random } from "../../../lab/random.ts";
+import { Btf, BtfError, KERNEL_BTF } from "../../../src/linux/bpf/btf.ts";
 
 interface PeerMember {
   readonly name: string;

@@ -2,9 +2,9 @@
 // loaded. What has no encoding is an error, and never becomes another program.
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
-import { createMap, loadProgram, MAP_TYPE, PROGRAM_TYPE } from "../../src/linux/bpf.ts";
-import { Assembler, type Condition, type Operation, R0, R1, R2, R3, R10 } from "../../src/linux/bpf-assembler.ts";
-import { libc } from "../../src/linux/libc.ts";
+import { Assembler, type Condition, type Operation, R0, R1, R2, R3, R10 } from "../../../src/linux/bpf/assembler.ts";
+import { createMap, loadProgram, MAP_TYPE, PROGRAM_TYPE } from "../../../src/linux/bpf/bpf.ts";
+import { libc } from "../../../src/linux/libc.ts";
 
 function linesOf(command: readonly string[], input = ""): string[] {
   const { stdout, stderr, exitCode } = Bun.spawnSync([...command], { stdin: Buffer.from(input) });

@@ -2,7 +2,7 @@
 // sockets have seen a frame before it gets there. So nothing of the kernel's judges, answers or looks up routes for frames that
 // are none of its business, which is also a third of the CPU time that a small packet takes.
 // Messages are those of linux/netfilter/nf_tables.h over netlink, numbers in them big-endian.
-import { cString, SystemError } from "./libc.ts";
+import { cString, SystemError } from "../libc.ts";
 import { attribute, concat, message, NLA_F_NESTED, NLM_F_ACK, NLM_F_CREATE, request } from "./netlink.ts";
 import { NETLINK_NETFILTER, openNetlinkSocket } from "./socket.ts";
 

@@ -1,6 +1,6 @@
 // bpf(2): maps, which programs in the kernel and this one share, and programs. Structures and constants are those of linux/bpf.h.
 import { ptr } from "bun:ffi";
-import { cString, errno, libc, must, SystemError } from "./libc.ts";
+import { cString, errno, libc, must, SystemError } from "../libc.ts";
 
 const SYS_BPF = process.arch === "arm64" ? 280 : 321; // asm/unistd.h
 

@@ -1,7 +1,7 @@
 // socket(2): families, types and options that the program uses, each once (linux/socket.h, linux/netlink.h, linux/if_packet.h,
 // asm-generic/socket.h), and how a socket is opened and asked.
 import { ptr } from "bun:ffi";
-import { libc, must } from "./libc.ts";
+import { libc, must } from "../libc.ts";
 
 const AF_UNIX = 1;
 const AF_INET = 2;

@@ -1,6 +1,6 @@
 // packet(7): one socket that receives every frame of one interface into a ring of slots in shared memory, and transmits.
 // Constants and structures are those of linux/if_packet.h.
-import { libc, mapFile } from "./libc.ts";
+import { libc, mapFile } from "../libc.ts";
 import {
   bindToInterface,
   getOption,

@@ -3,7 +3,7 @@
 // can have one, and the kernel gives it back however the process ends.
 import { ptr } from "bun:ffi";
 import { readFileSync } from "node:fs";
-import { EADDRINUSE, errno, libc, must, SystemError } from "./libc.ts";
+import { EADDRINUSE, errno, libc, must, SystemError } from "../libc.ts";
 import { abstractAddress, getOption, openUnixSocket, SO_PEERCRED, SOL_SOCKET } from "./socket.ts";
 
 /** Nobody is ever accepted: one who asks reads our process number from the connection, and goes. */

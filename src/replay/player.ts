@@ -1,0 +1,223 @@
+// Runs the dataplane over captured frames, by the captures' own clock: what the appliance would have made of them. The
+// same captures, settings and seed give the same frames and verdicts, byte for byte. One frame after the other, and nothing
+// is kept of it; words for people are made only where they are asked for.
+
+import { type FlowText, flowText } from "../control/flow-text.ts";
+import { Router } from "../dataplane/frame/router.ts";
+import type { Settings } from "../dataplane/settings.ts";
+import { type Flow, NO_FLOW } from "../dataplane/types.ts";
+import { ARP, ARP_REQUEST } from "../wire/arp.ts";
+import { ETHERNET, ETHERTYPE } from "../wire/ethernet.ts";
+import { IPV4, maskOf } from "../wire/ipv4.ts";
+import { makeAsSent } from "./as-sent.ts";
+import { ARP_FRAME_LENGTH, type NextHops, someMac } from "./next-hops.ts";
+import { RECEIVED_AT, ReplayRing } from "./ring.ts";
+
+/** Whoever takes what the router sends. */
+export interface Egress {
+  /**
+   * @param seconds, nanoseconds Unix time of the frame or of the timer that caused it
+   * @param bytes, at where it is, until this returns
+   * @param captured bytes of it that come from the capture, of `length`
+   */
+  sent(
+    iface: number,
+    seconds: number,
+    nanoseconds: number,
+    bytes: Buffer,
+    at: number,
+    captured: number,
+    length: number,
+  ): void;
+}
+
+/** The rule that decided, and whose it is; number 0 is the policy. */
+export interface RuleText {
+  readonly number: number;
+  readonly client: string;
+}
+
+/** After so many seconds of silence all that the dataplane waits for is over, and the rest of the silence is skipped. */
+const LONGEST_SILENCE = 8192;
+
+export class Player {
+  /** The latest moment so far, as Unix time: a capture's step back in time holds the clock. */
+  seconds: number;
+  nanoseconds: number;
+  /** What went out because of the last frame: interface and length of each. */
+  readonly sentIfaces: number[] = [];
+  readonly sentLengths: number[] = [];
+
+  private readonly ring = new ReplayRing((iface, at, length) => this.pass(iface, at, length));
+  private readonly router: Router;
+  /** Of the frame in the ring: how many of its bytes the capture has, and how many it has by now. */
+  private captured = 0;
+  private length = 0;
+  /** The moment that sent frames get. */
+  private sendSeconds: number;
+  private sendNanoseconds: number;
+  /** Whole seconds that have passed; those of them that the router has seen, the others were skipped; and its clock in ms. */
+  private passed = 0;
+  private seen = 0;
+  private clock = -1;
+  /** The router's ARP requests that have still to be answered. */
+  private questions: { readonly iface: number; readonly frame: Buffer }[] = [];
+  /** Of the last frame. */
+  private lastFlow = NO_FLOW;
+  private lastRule = -1;
+
+  /**
+   * @param seed any 32-bit number: where random ports come from
+   * @param startSeconds, startNanoseconds Unix time of the first frame: where the clock is zero
+   */
+  constructor(
+    private readonly settings: Settings,
+    seed: number,
+    private readonly nextHops: NextHops,
+    private readonly egress: Egress,
+    readonly startSeconds: number,
+    readonly startNanoseconds: number,
+  ) {
+    this.seconds = this.sendSeconds = startSeconds;
+    this.nanoseconds = this.sendNanoseconds = startNanoseconds;
+    this.router = new Router(this.ring, settings, seededRandom(seed));
+    this.settle();
+  }
+
+  /** Lets time pass until a moment, which may be past already. */
+  advance(seconds: number, nanoseconds: number): void {
+    if (seconds > this.seconds || (seconds === this.seconds && nanoseconds > this.nanoseconds)) {
+      this.seconds = seconds;
+      this.nanoseconds = nanoseconds;
+    }
+    const borrow = this.nanoseconds < this.startNanoseconds ? 1 : 0;
+    const elapsed = this.seconds - this.startSeconds - borrow;
+    if (elapsed > this.passed) this.passTo(elapsed);
+    const past = this.nanoseconds - this.startNanoseconds + borrow * 1e9;
+    const clock = this.seen * 1000 + Math.floor(past / 1e6);
+    this.sendSeconds = this.seconds;
+    this.sendNanoseconds = this.nanoseconds;
+    if (clock === this.clock) return;
+    this.clock = clock;
+    this.router.advance(clock);
+    this.settle();
+  }
+
+  /**
+   * Has the router receive a frame, at the moment to which time has passed.
+   * @param captured bytes of it that the capture has @param original bytes that it had
+   * @returns a verdict code
+   */
+  receive(iface: number, bytes: Buffer, at: number, captured: number, original: number): number {
+    const { ring, router } = this;
+    this.sentIfaces.length = 0;
+    this.sentLengths.length = 0;
+    ring.put(bytes, at, captured);
+    this.captured = captured;
+    this.length = makeAsSent(ring.view, RECEIVED_AT, captured, original, this.settings.interfaces[iface].mtu);
+    const verdict = router.receive(iface, RECEIVED_AT, this.length);
+    this.lastFlow = router.lastFlow;
+    this.lastRule = router.lastRule;
+    if (this.questions.length > 0) this.settle();
+    return verdict;
+  }
+
+  /** The last frame's flow, unless that frame ended it. */
+  flow(): FlowText | undefined {
+    const flow = this.flowNumber();
+    return flow === undefined ? undefined : flowText(this.router.flows, flow);
+  }
+
+  /**
+   * The rule asked for the last frame, or the one that once accepted its flow.
+   * @param iface, bytes, at, captured as `receive` had them
+   */
+  rule(iface: number, bytes: Buffer, at: number, captured: number): RuleText | undefined {
+    const flow = this.flowNumber();
+    if (flow !== undefined) {
+      const { flows } = this.router;
+      return { number: flows.rule(flow), client: this.settings.clients[flows.client(flow)].name };
+    }
+    if (this.lastRule < 0 || captured < ETHERNET.HEADER_LENGTH + IPV4.HEADER_LENGTH) return undefined;
+    const source = bytes.readUInt32BE(at + ETHERNET.HEADER_LENGTH + IPV4.SOURCE);
+    return { number: this.lastRule, client: this.clientOf(iface, source) };
+  }
+
+  /** @returns the MAC address of a host on an interface: the one that it is pinned to, or any */
+  peer(iface: number, address: number): Uint8Array {
+    const client = this.settings.clients.find(
+      ({ iface: own, network, prefix }) => own === iface && ((address ^ network) & maskOf(prefix)) === 0,
+    );
+    return client?.mac ?? someMac(address);
+  }
+
+  private flowNumber(): Flow | undefined {
+    const { lastFlow } = this;
+    return lastFlow !== NO_FLOW && this.router.flows.isUsed(lastFlow) ? lastFlow : undefined;
+  }
+
+  /** @returns the name of the client that sent a packet, of which the router has found out that a client did */
+  private clientOf(iface: number, source: number): string {
+    const client = this.settings.clients.find(
+      ({ iface: own, network, prefix }) => own === iface && ((source ^ network) & maskOf(prefix)) === 0,
+    );
+    return client?.name ?? "?";
+  }
+
+  /** Lets time pass second by second, so that timers run when they are due. @param elapsed whole seconds of the clock */
+  private passTo(elapsed: number): void {
+    const silence = Math.min(elapsed - this.passed, LONGEST_SILENCE);
+    for (let i = 1; i <= silence; i++) {
+      this.seen++;
+      this.sendSeconds = this.startSeconds + this.passed + i;
+      this.sendNanoseconds = this.startNanoseconds;
+      this.clock = this.seen * 1000;
+      this.router.advance(this.clock);
+      this.settle();
+    }
+    this.passed = elapsed;
+  }
+
+  /** A frame leaves the router. */
+  private pass(iface: number, at: number, length: number): void {
+    const { bytes, view } = this.ring;
+    // What is sent in place of a frame that was cut has no more bytes of the capture than that had.
+    const isCut = at === RECEIVED_AT && this.captured < this.length;
+    const captured = isCut ? Math.min(this.captured, length) : length;
+    this.sentIfaces.push(iface);
+    this.sentLengths.push(length);
+    this.egress.sent(iface, this.sendSeconds, this.sendNanoseconds, bytes, at, captured, length);
+    if (view.getUint16(at + ETHERNET.TYPE) !== ETHERTYPE.ARP) return;
+    if (view.getUint16(at + ETHERNET.HEADER_LENGTH + ARP.OPERATION) !== ARP_REQUEST) return;
+    this.questions.push({ iface, frame: Buffer.from(bytes.subarray(at, at + ARP_FRAME_LENGTH)) });
+  }
+
+  /** Answers ARP requests for those next hops that answer by themselves. */
+  private settle(): void {
+    while (this.questions.length > 0) {
+      const asked = this.questions;
+      this.questions = [];
+      const now = this.sendSeconds * 1000 + this.sendNanoseconds / 1e6;
+      for (const { iface, frame } of asked) {
+        const view = new DataView(frame.buffer, frame.byteOffset, frame.length);
+        if (!this.nextHops.answer(iface, view, 0, now, (address) => this.peer(iface, address))) continue;
+        this.ring.put(frame, 0, frame.length);
+        this.captured = this.length = frame.length;
+        this.router.receive(iface, RECEIVED_AT, frame.length);
+      }
+    }
+  }
+}
+
+/** @returns SplitMix32: numbers that look random, and are the same for the same seed */
+function seededRandom(seed: number): (words: Uint32Array) => void {
+  let state = seed | 0;
+  return (words) => {
+    for (let i = 0; i < words.length; i++) {
+      state = (state + 0x9e3779b9) | 0;
+      let mixed = Math.imul(state ^ (state >>> 16), 0x21f0aaad);
+      mixed = Math.imul(mixed ^ (mixed >>> 15), 0x735a2d97);
+      words[i] = mixed ^ (mixed >>> 15);
+    }
+  };
+}

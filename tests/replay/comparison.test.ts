@@ -1,0 +1,102 @@
+// What counts as the same packet when a real router is held against ours, and what doesn't.
+import { expect, test } from "bun:test";
+import { ethernet, IPV4_TYPE, icmp, payload, tcp, udp } from "../../lab/frames.ts";
+import { SETTINGS } from "../../lab/router-lab.ts";
+import { Comparison } from "../../src/replay/comparison.ts";
+
+const UPLINK = SETTINGS.uplink.iface;
+const INSIDE = SETTINGS.clients[0].iface;
+const OUR_ADDRESS = "192.0.2.254";
+const ENDS = { source: OUR_ADDRESS, destination: "198.51.100.80" };
+const PORTS = { ...ENDS, sourcePort: 5000, destinationPort: 443 };
+
+function frame(packet: Uint8Array, source = "02:00:00:00:00:01"): Buffer {
+  return Buffer.from(ethernet(source, "02:00:00:00:00:02", IPV4_TYPE, packet));
+}
+
+/** @returns how two packets compare, of which ours comes first */
+function compared(ours: Buffer, theirs: Buffer, iface = UPLINK): string {
+  const comparison = new Comparison(SETTINGS);
+  comparison.ours(iface, 1, 0, ours, 0, ours.length);
+  comparison.theirs(iface, 1, 5, theirs, 0, theirs.length, 7);
+  comparison.end();
+  return comparison.lines()[0];
+}
+
+const SAME = "compared: 1 packets the same, 0 only by the router, 0 only by us";
+const DIFFERENT = "compared: 0 packets the same, 1 only by the router, 1 only by us";
+
+test("the settings have the uplink address that the packets come from", () => {
+  expect(SETTINGS.uplink.address).toBe(0xc00002fe);
+});
+
+test("MAC addresses, identification, checksums, and our port or identifier on the uplink may differ", () => {
+  expect(compared(frame(udp(PORTS, payload(30))), frame(udp(PORTS, payload(30)), "02:00:00:00:00:09"))).toBe(SAME);
+  const numbered = frame(tcp({ ...PORTS, identification: 77, flags: "S" }));
+  expect(compared(frame(tcp({ ...PORTS, flags: "S" })), numbered)).toBe(SAME);
+  for (const make of [udp, (fields: typeof PORTS, content: Uint8Array) => tcp({ ...fields, flags: "." }, content)]) {
+    expect(compared(frame(make(PORTS, payload(9))), frame(make({ ...PORTS, sourcePort: 6000 }, payload(9))))).toBe(
+      SAME,
+    );
+  }
+  const echo = (rest: number) => frame(icmp({ ...ENDS, type: 8, rest }, payload(20)));
+  expect(compared(echo(0x12340001), echo(0x56780001))).toBe(SAME);
+  expect(compared(echo(0x12340001), echo(0x12340002))).toBe(DIFFERENT);
+});
+
+test("ports elsewhere, lengths, TTL and content must be the same", () => {
+  const base = frame(udp(PORTS, payload(30)));
+  const others = [
+    udp({ ...PORTS, destinationPort: 444 }, payload(30)),
+    udp({ ...PORTS, ttl: 63 }, payload(30)),
+    udp({ ...PORTS, tos: 4 }, payload(30)),
+    udp({ ...PORTS, destination: "198.51.100.81" }, payload(30)),
+    udp(PORTS, payload(31)),
+    udp(PORTS, payload(30).reverse()),
+    tcp({ ...PORTS, flags: "." }, payload(18)),
+  ];
+  for (const other of others) expect(compared(base, frame(other))).toBe(DIFFERENT);
+  const inside = { ...PORTS, source: "198.51.100.80", destination: "10.137.0.10" };
+  expect(compared(frame(udp(inside, payload(9))), frame(udp({ ...inside, sourcePort: 1 }, payload(9))), INSIDE)).toBe(
+    DIFFERENT,
+  );
+});
+
+test("each packet has one like it, whichever was first, and for some seconds only", () => {
+  const comparison = new Comparison(SETTINGS);
+  const packet = frame(udp(PORTS, payload(30)));
+  expect(comparison.theirs(UPLINK, 1, 0, packet, 0, packet.length, 1)).toBe(false);
+  comparison.ours(UPLINK, 2, 0, packet, 0, packet.length);
+  comparison.ours(UPLINK, 3, 0, packet, 0, packet.length);
+  expect(comparison.theirs(UPLINK, 4, 0, packet, 0, packet.length, 2)).toBe(true);
+  expect(comparison.theirs(UPLINK, 9, 0, packet, 0, packet.length, 9)).toBe(false);
+  comparison.ours(UPLINK, 10, 0, packet, 0, packet.length);
+  comparison.ours(UPLINK, 10, 0, packet, 0, packet.length);
+  const other = frame(udp({ ...PORTS, ttl: 9 }, payload(30)));
+  comparison.ours(UPLINK, 16, 0, other, 0, other.length);
+  expect(comparison.theirs(UPLINK, 17, 0, packet, 0, packet.length, 3)).toBe(false);
+  comparison.end();
+  expect(comparison.lines()).toEqual([
+    "compared: 3 packets the same, 1 only by the router, 2 only by us",
+    "  only by us: uplink at 10.000000000: 192.0.2.254 > 198.51.100.80 protocol 17, 58 bytes",
+    "  only by us: uplink at 16.000000000: 192.0.2.254 > 198.51.100.80 protocol 17, 58 bytes",
+    "  only by the router: uplink #3 at 17.000000000: 192.0.2.254 > 198.51.100.80 protocol 17, 58 bytes",
+  ]);
+});
+
+test("memory is bounded: of very many only the newest wait", () => {
+  const comparison = new Comparison(SETTINGS);
+  const packet = frame(udp(PORTS, payload(30)));
+  for (let i = 0; i < 200_000; i++) {
+    packet.writeUInt32BE(i, 50);
+    comparison.ours(UPLINK, 1, 0, packet, 0, packet.length);
+  }
+  packet.writeUInt32BE(0, 50);
+  expect(comparison.theirs(UPLINK, 1, 0, packet, 0, packet.length, 1)).toBe(false);
+  packet.writeUInt32BE(199_999, 50);
+  expect(comparison.theirs(UPLINK, 1, 0, packet, 0, packet.length, 2)).toBe(true);
+  comparison.end();
+  const lines = comparison.lines();
+  expect(lines[0]).toBe("compared: 1 packets the same, 1 only by the router, 199999 only by us");
+  expect(lines.length).toBe(12);
+});
