@@ -47,8 +47,8 @@ export interface Playback {
   readonly sent: readonly (readonly CapturedFrame[])[];
 }
 
-/** After so many seconds of silence all that the dataplane waits for is over, and the rest of the silence is skipped. */
-const LONGEST_SILENCE = 8192;
+/** Beyond the longest timeout, all else that the dataplane waits for is over in so many seconds. */
+const SETTLED = 600;
 
 /** @param seed any 32-bit number: where random ports come from */
 export function play(settings: Settings, inputs: readonly Input[], seed: number): Playback {
@@ -72,6 +72,8 @@ class Player {
   /** Whole seconds of the clock that have passed, and those of them that were skipped. */
   private passed = 0;
   private skipped = 0;
+  /** Seconds of silence after which nothing is waited for any more: the rest of it is skipped. */
+  private readonly longestSilence: number;
 
   constructor(
     private readonly settings: Settings,
@@ -79,6 +81,7 @@ class Player {
   ) {
     this.router = new Router(this.ring, settings, seededRandom(seed));
     this.sent = settings.interfaces.map(() => []);
+    this.longestSilence = Math.max(...Object.values(settings.nat.timeouts)) + SETTLED;
   }
 
   play(inputs: readonly Input[]): Playback {
@@ -111,7 +114,7 @@ class Player {
   /** Lets time pass second by second, so that timers run when they are due. */
   private passTo(moment: Moment): void {
     const silence = moment.seconds - this.passed;
-    for (let i = 0; i < Math.min(silence, LONGEST_SILENCE); i++) {
+    for (let i = 0; i < Math.min(silence, this.longestSilence); i++) {
       this.passed++;
       this.router.advance((this.passed - this.skipped) * 1000);
       this.collect({ seconds: this.start.seconds + this.passed, nanoseconds: this.start.nanoseconds });
