@@ -1,6 +1,6 @@
 // What became of a frame: a number for the hot path and for counters, a name for people. Every dropped frame has exactly
 // one reason, and every reason is a counter. This table is the only place that says which verdicts there are: their numbers
-// follow from their order, and README.md explains them in the same order.
+// follow from their order, and docs/VERDICTS.md explains them in the same order.
 import { FAULT_NAMES, type Fault } from "../wire/fault.ts";
 
 declare const brand: unique symbol;
@@ -18,6 +18,7 @@ const TABLE = [
   ["ARP_TAKEN", "ARP taken"],
   ["NOT_TO_US", "dropped: not to our MAC address"],
   ["ETHERTYPE", "dropped: EtherType not handled"],
+  ["VLAN", "dropped: of a VLAN"],
   ["ARP_NOT_FOR_US", "dropped: ARP not for us"],
   ["ARP_SPOOFED", "dropped: ARP spoofed"],
   ["SPOOFED", "dropped: source address spoofed"],

@@ -3,7 +3,17 @@
 // frames in, frames out through the ring, a clock passed in. No allocation per frame, no exceptions; whatever is not
 // understood is dropped, and counted by its verdict.
 import { updateChecksum } from "../../wire/checksum.ts";
-import { checkEthernet, ETHERNET, ETHERTYPE, isGroupMac, macHead, macTail, writeMac } from "../../wire/ethernet.ts";
+import {
+  checkEthernet,
+  ETHERNET,
+  ETHERTYPE,
+  isGroupMac,
+  macHead,
+  macTail,
+  VLAN_ID,
+  VLAN_TAG_LENGTH,
+  writeMac,
+} from "../../wire/ethernet.ts";
 import { FAULT } from "../../wire/fault.ts";
 import { ICMP_TYPE, UNREACHABLE_CODE } from "../../wire/icmp.ts";
 import { DONT_FRAGMENT, IPV4, PROTOCOL, TTL_DELTA, toAddress } from "../../wire/ipv4.ts";
@@ -11,7 +21,7 @@ import { DNS_PORT, sourcePort } from "../../wire/ports.ts";
 import { clampMss, SYN, TCP, tcpHeaderLength } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
 import { isQuery, KIND, type Packet } from "../packet.ts";
-import type { Ring } from "../ring.ts";
+import { type Ring, VNET_LENGTH } from "../ring.ts";
 import type { ClientSettings, Settings } from "../settings.ts";
 import { FLOW_STATE } from "../tables/flow-state.ts";
 import type { FlowTable } from "../tables/flows.ts";
@@ -262,6 +272,7 @@ export class Router {
     const fault = checkEthernet(length);
     if (fault !== 0) return malformed(fault);
     const type = view.getUint16(at + ETHERNET.TYPE);
+    if (type === ETHERTYPE.VLAN || type === ETHERTYPE.SERVICE_VLAN) return this.tagged(iface, at, length);
     if (isGroupMac(view, at)) {
       // Of broadcasts only ARP's are for a router; IPv4 in a group frame is never forwarded (RFC 1812 section 5.3.4).
       return type === ETHERTYPE.ARP ? neighbours.receive(iface, at, length) : VERDICT.NOT_TO_US;
@@ -275,6 +286,18 @@ export class Router {
     const defect = this.packet.parse(view, iface, at, length);
     if (defect !== 0) return malformed(defect);
     return hasSoundOffload(view, this.packet) ? this.route(false) : VERDICT.OFFLOAD;
+  }
+
+  /** A frame with a VLAN tag in front of its EtherType. VLAN 0 is none: such a tag only says a priority (802.1Q section 6.9). */
+  private tagged(iface: Iface, at: number, length: number): Verdict {
+    const { view, ring } = this;
+    const untagged = length - VLAN_TAG_LENGTH;
+    const fault = checkEthernet(untagged);
+    if (fault !== 0) return malformed(fault);
+    if ((view.getUint16(at + ETHERNET.TYPE + 2) & VLAN_ID) !== 0) return VERDICT.VLAN;
+    const start = at - VNET_LENGTH;
+    ring.bytes.copyWithin(start + VLAN_TAG_LENGTH, start, at + ETHERNET.TYPE);
+    return this.ethernet(iface, at + VLAN_TAG_LENGTH, untagged);
   }
 
   /** @param looped whether the packet in hand is a client's own to our uplink address, turned round: a hairpin */
