@@ -176,9 +176,9 @@ export class Admission {
     const { protocol, ports, iface } = packet;
     const refused = this.makeRoom(client);
     if (refused !== VERDICT.FORWARDED) return refused;
-    let externalPort = 0 as Port;
+    let externalPort = this.forwardedPort();
     let mapping = NO_MAPPING;
-    if (hasPorts(protocol)) {
+    if (externalPort === 0 && hasPorts(protocol)) {
       mapping = this.mappingFor(client);
       if (mapping === NO_MAPPING) {
         return this.state.quotas.hasAllMappings(client) ? VERDICT.CLIENT_MAPPINGS : VERDICT.NO_PORT;
@@ -254,6 +254,17 @@ export class Admission {
     if (to !== NO_NEIGHBOUR) neighbours.release(to);
     if (mapping !== NO_MAPPING) state.mappings.dropUnused(mapping);
     return areHeld ? VERDICT.TABLE_FULL : VERDICT.NEIGHBOURS_FULL;
+  }
+
+  /**
+   * The external port that is forwarded to where the packet in hand comes from: it leaves from there (RFC 4787 REQ-1).
+   * @returns 0 when there is none, or another client's mapping has it still from before the forward
+   */
+  private forwardedPort(): Port {
+    const { packet, topology, mappings } = this.state;
+    const port = topology.forwardedPort(packet.protocol, packet.source, sourcePort(packet.ports));
+    if (port < 0 || mappings.findExternal(packet.protocol, port as Port) !== NO_MAPPING) return 0 as Port;
+    return port as Port;
   }
 
   /** The mapping that the packet's source address and port has, or gets now; NO_MAPPING when none is to be had. */
