@@ -110,6 +110,7 @@ export class Router {
   private readonly heldAnswers: HeldAnswers | undefined;
   private readonly view: DataView;
   private readonly packet: Packet;
+  private readonly answers: Answers;
   private readonly admission: Admission;
   private readonly relay: IcmpRelay;
   private readonly fragments: Fragments;
@@ -130,12 +131,12 @@ export class Router {
     this.state = new State(ring, settings, fillRandom, kernel.flowRecords);
     this.view = ring.view;
     this.packet = this.state.packet;
-    const answers = new Answers(this.state);
-    this.changes = new RuleChanges(this.state, answers);
+    this.answers = new Answers(this.state);
+    this.changes = new RuleChanges(this.state, this.answers);
     this.endpoint = new Endpoint(this.state, (id, answer) => control?.answered(id, answer));
     const admits = (flow: Flow) => this.changes.admits(flow);
     this.heldAnswers = control && new HeldAnswers(ring, this.state.flows, control.passing, admits);
-    this.admission = new Admission(this.state, answers, this.endpoint, this.refusals);
+    this.admission = new Admission(this.state, this.answers, this.endpoint, this.refusals);
     this.relay = new IcmpRelay(this.state);
     this.fragments = new Fragments(ring, this.state.flows);
     this.fastPath = makeFastPath(this.state, this.changes);
@@ -525,8 +526,12 @@ export class Router {
     const refused = fragments.mark(fragmented, packet);
     if (refused !== VERDICT.FORWARDED) return refused;
     const verdict = this.flowPacket(looped, fragmented);
-    if (verdict === VERDICT.FORWARDED || verdict === VERDICT.QUEUED) this.forwardHeld(fragmented, iface);
-    else fragments.condemn(fragmented);
+    if (verdict === VERDICT.ANSWERED) fragments.answer(fragmented);
+    else if (verdict !== VERDICT.FORWARDED && verdict !== VERDICT.QUEUED) {
+      fragments.condemn(fragmented);
+      return verdict;
+    }
+    this.releaseHeld(fragmented, iface);
     return verdict;
   }
 
@@ -539,15 +544,17 @@ export class Router {
     this.fragments.settle(fragmented, flow, side, sequence);
   }
 
-  /** Forwards the fragments of a packet that came before its first one. @param iface where they came in */
-  private forwardHeld(fragmented: Fragmented, iface: Iface): void {
+  /** Forwards or answers the fragments of a packet that came before its first one. @param iface where they came in */
+  private releaseHeld(fragmented: Fragmented, iface: Iface): void {
     const { view, packet, fragments } = this;
     const { held } = fragments;
     for (let slot = held.oldest(fragmented); slot !== NO_SLOT; slot = held.oldest(fragmented)) {
       const length = held.length(slot);
       const fault = packet.parse(view, iface, held.take(slot), length);
       const from = fragments.flowSideOf(fragmented);
-      if (fault === FAULT.NONE && from !== NO_FLOW_SIDE) this.forwardLater(fragmented, from);
+      if (fault !== FAULT.NONE) continue;
+      if (fragments.isAnswered(fragmented)) this.answers.sendBack();
+      else if (from !== NO_FLOW_SIDE) this.forwardLater(fragmented, from);
     }
     fragments.forgetIfWhole(fragmented);
   }
@@ -561,6 +568,11 @@ export class Router {
     if (refused !== VERDICT.FORWARDED) return refused;
     if (fragments.isWaiting(fragmented)) {
       return fragments.hold(fragmented, packet, ETHERNET.HEADER_LENGTH + packet.total);
+    }
+    if (fragments.isAnswered(fragmented)) {
+      const verdict = this.answers.sendBack();
+      fragments.forgetIfWhole(fragmented);
+      return verdict;
     }
     const from = fragments.flowSideOf(fragmented);
     if (from === NO_FLOW_SIDE || !this.changes.admits(flowOf(from))) return VERDICT.FRAGMENT;
