@@ -18,7 +18,7 @@ import { FAULT } from "../../wire/fault.ts";
 import { ICMP_TYPE, UNREACHABLE_CODE } from "../../wire/icmp.ts";
 import { DONT_FRAGMENT, IPV4, PROTOCOL, TTL_DELTA, toAddress } from "../../wire/ipv4.ts";
 import { DNS_PORT, sourcePort } from "../../wire/ports.ts";
-import { clampMss, SYN, TCP, tcpHeaderLength } from "../../wire/tcp.ts";
+import { ACK, clampMss, SYN, TCP, tcpHeaderLength } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
 import { isQuery, KIND, type Packet } from "../packet.ts";
 import { type Ring, VNET_LENGTH } from "../ring.ts";
@@ -317,15 +317,26 @@ export class Router {
   private flowPacket(looped: boolean, fragmented: Fragmented): Verdict {
     const { packet, state } = this;
     const found = state.find(packet.source, packet.destination, packet.ports, packet.protocol, packet.iface);
-    if (found !== NO_FLOW_SIDE && this.isFromSide(sideOf(found)) && this.changes.admits(flowOf(found))) {
-      return this.forward(flowOf(found), sideOf(found), fragmented);
-    }
     const { admission } = this;
-    const verdict = packet.iface === state.topology.uplink ? admission.fromUplink(looped) : admission.fromClient();
+    let verdict: Verdict;
+    if (found !== NO_FLOW_SIDE && this.isFromSide(sideOf(found)) && this.changes.admits(flowOf(found))) {
+      if (!this.isAnother(found)) return this.forward(flowOf(found), sideOf(found), fragmented);
+      verdict = admission.instead(flowOf(found), looped);
+    } else {
+      verdict = packet.iface === state.topology.uplink ? admission.fromUplink(looped) : admission.fromClient();
+    }
     if (verdict !== VERDICT.FORWARDED) return verdict;
     const flow = admission.opened;
     this.changes.stamp(flow);
     return this.forward(flow, 0, fragmented);
+  }
+
+  /** Whether the packet in hand opens a connection from side 1 of one that is over. */
+  private isAnother(found: FlowSide): boolean {
+    const { view, packet, state } = this;
+    if (sideOf(found) === 0 || packet.protocol !== PROTOCOL.TCP) return false;
+    if ((view.getUint8(packet.transport + TCP.FLAGS) & (SYN | ACK)) !== SYN) return false;
+    return state.tcp.isOver(flowOf(found));
   }
 
   /**
