@@ -23,16 +23,18 @@ export class PendingSyns {
   }
 
   /**
-   * Keeps a SYN in place of the one before.
+   * Keeps a SYN in place of the one before. The data of one that is sent again without may have arrived (RFC 7413 section 4.1.3).
    * @param length bytes of its payload
    * @param window as it stands in the header
    * @param scale what it offers to shift windows by, or -1
    */
   note(flow: Flow, sequence: number, length: number, window: number, scale: number): void {
     const at = flow * WORDS;
+    const isAgain = this.has(flow) && this.sequence(flow) === sequence;
+    const most = isAgain ? Math.max(length, this.length(flow)) : length;
     this.words[at + BIRTH] = this.flows.birth(flow);
     this.words[at + SEQUENCE] = sequence;
-    this.words[at + LENGTH_WINDOW] = (length << 16) | window;
+    this.words[at + LENGTH_WINDOW] = (most << 16) | window;
     this.words[at + SCALE] = scale + FIRST_SCALE;
   }
 
