@@ -62,7 +62,7 @@ function send(from: Side, packet: Uint8Array, identification: number): void {
   const view = new DataView(packet.buffer, packet.byteOffset);
   view.setUint16(4, identification);
   view.setUint16(10, 0);
-  view.setUint16(10, checksum(packet.subarray(0, 20)));
+  view.setUint16(10, checksum(packet.subarray(0, (packet[0] & 15) * 4)));
   const frame = ethernet(ENDS[from].host, ENDS[from].firewall, IPV4_TYPE, packet);
   for (const name of NAMES) links.send(plain(FIREWALLS[name][from], frame));
 }
