@@ -24,7 +24,7 @@ export interface InterfaceUse {
 
 /** Reports every contradiction. */
 export function checkTogether(uplink: UplinkDraft | undefined, clients: readonly ClientDraft[]): void {
-  if (uplink !== undefined) checkUplink(uplink);
+  if (uplink !== undefined) checkUplink(uplink, clients);
   for (const [i, client] of clients.entries()) {
     const earlier = clients.slice(0, i);
     const others = clients.filter((other) => other !== client);
@@ -61,7 +61,10 @@ function difference(
   return `${key} ${ours} is not that of the clients before it on the same interface (write ${key} = ${theirs})`;
 }
 
-function checkUplink({ table, address, gateway, ownMac, gatewayMac }: UplinkDraft): void {
+function checkUplink(
+  { table, address, gateway, ownMac, gatewayMac }: UplinkDraft,
+  clients: readonly ClientDraft[],
+): void {
   checkMacs(table, "gateway_mac", gatewayMac, ownMac);
   if (address === undefined) return;
   const edge = edgeOf(address.address, address);
@@ -69,10 +72,23 @@ function checkUplink({ table, address, gateway, ownMac, gatewayMac }: UplinkDraf
     table.problem("address", `address ${quote(formatPrefix(address))} is ${edge} (write a host's)`);
   }
   if (gateway === undefined) return;
-  const problem =
-    inNetworkProblem(gateway, address) ?? (gateway === address.address ? "is our own address" : undefined);
+  const problem = uplinkGatewayProblem(gateway, address, clients);
   if (problem !== undefined)
     table.problem("gateway", `gateway ${quoteAddress(gateway)} ${problem} (write the next router's)`);
+}
+
+/** The next router may be outside the uplink's network: hosters who give a /32 have it so. It is asked for on the uplink all the same. */
+function uplinkGatewayProblem(gateway: number, uplink: Prefix, clients: readonly ClientDraft[]): string | undefined {
+  if (gateway === uplink.address) return "is our own address";
+  if (overlap({ address: gateway, prefix: 32 }, uplink)) return inNetworkProblem(gateway, uplink);
+  const owner = clientWith(gateway, clients);
+  if (owner !== undefined) return `belongs to ${owner.table.where}`;
+  const seen = clients.find((client) => client.gateway === gateway);
+  return seen && `is our own address as ${seen.table.where} sees it`;
+}
+
+function clientWith(address: number, clients: readonly ClientDraft[]): ClientDraft | undefined {
+  return clients.find(({ hosts }) => hosts !== undefined && overlap({ address, prefix: 32 }, hosts));
 }
 
 function checkName({ table, name }: ClientDraft, earlier: readonly ClientDraft[]): void {
@@ -127,9 +143,7 @@ function ownGatewayProblem(gateway: number, hosts: Prefix | undefined): string |
 
 /** A client could not reach us at an address that is somebody else's, or somebody else at one of ours. */
 function otherClientProblem(gateway: number, others: readonly ClientDraft[]): string | undefined {
-  const owner = others.find(
-    (other) => other.hosts !== undefined && overlap({ address: gateway, prefix: 32 }, other.hosts),
-  );
+  const owner = clientWith(gateway, others);
   return owner && `belongs to ${owner.table.where} (write an address that no other client has)`;
 }
 

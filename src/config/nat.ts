@@ -28,8 +28,8 @@ export const TIMEOUTS: { readonly [field in keyof Timeouts]: Timeout } = {
   other: { key: "other", usual: 600 },
 };
 
-/** What the dataplane's timer wheel reaches, rounded down. */
-const LONGEST = 8000;
+/** Five days, as Linux has it for established TCP connections. */
+const LONGEST = 5 * 24 * 3600;
 
 /** Of keys whose values hold while the program runs, for errors: `firewall.toml:14: nat`. */
 export interface NatPlaces {

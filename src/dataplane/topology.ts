@@ -3,6 +3,7 @@
 
 import { ETHERNET, macHead, macTail } from "../wire/ethernet.ts";
 import { type Address, maskOf, toAddress } from "../wire/ipv4.ts";
+import type { Port } from "../wire/ports.ts";
 import type { ClientSettings, Settings } from "./settings.ts";
 import { type Client, type Column, column, type Iface, NOBODY } from "./types.ts";
 
@@ -135,6 +136,20 @@ export class Topology {
   redirected(address: Address): Address {
     for (const { from, to } of this.settings.redirects) if (toAddress(from) === address) return toAddress(to);
     return address;
+  }
+
+  /**
+   * @param protocol, address, port an endpoint of a client's
+   * @returns the external port that is forwarded to it, the first if there are several, or -1: the endpoint's mapping, whoever it
+   * talks to (RFC 4787 REQ-1)
+   */
+  forwardedPort(protocol: number, address: Address, port: Port): number {
+    for (const { protocol: theirs, portLow, portHigh, to, toPort } of this.settings.forwards) {
+      const external = portLow + port - toPort;
+      if (theirs === protocol && toAddress(to) === address && external >= portLow && external <= portHigh)
+        return external;
+    }
+    return -1;
   }
 
   /** @returns whether an address is one of the configured name servers */

@@ -37,8 +37,8 @@ export interface RuleText {
   readonly client: string;
 }
 
-/** After so many seconds of silence all that the dataplane waits for is over, and the rest of the silence is skipped. */
-const LONGEST_SILENCE = 8192;
+/** Beyond the longest timeout, all else that the dataplane waits for is over in so many seconds. */
+const SETTLED = 600;
 
 export class Player {
   /** The latest moment so far, as Unix time: a capture's step back in time holds the clock. */
@@ -66,6 +66,9 @@ export class Player {
   private lastFlow = NO_FLOW;
   private lastRule = -1;
 
+  /** Seconds of silence after which nothing is waited for any more: the rest of it is skipped. */
+  private readonly longestSilence: number;
+
   /**
    * @param seed any 32-bit number: where random ports come from
    * @param startSeconds, startNanoseconds Unix time of the first frame: where the clock is zero
@@ -81,6 +84,7 @@ export class Player {
     this.seconds = this.sendSeconds = startSeconds;
     this.nanoseconds = this.sendNanoseconds = startNanoseconds;
     this.router = new Router(this.ring, settings, seededRandom(seed));
+    this.longestSilence = Math.max(...Object.values(settings.nat.timeouts)) + SETTLED;
     this.settle();
   }
 
@@ -166,7 +170,7 @@ export class Player {
 
   /** Lets time pass second by second, so that timers run when they are due. @param elapsed whole seconds of the clock */
   private passTo(elapsed: number): void {
-    const silence = Math.min(elapsed - this.passed, LONGEST_SILENCE);
+    const silence = Math.min(elapsed - this.passed, this.longestSilence);
     for (let i = 1; i <= silence; i++) {
       this.seen++;
       this.sendSeconds = this.startSeconds + this.passed + i;

@@ -1,5 +1,4 @@
-// Ethernet II frames (IEEE 802.3, RFC 894): offsets of the fields, and MAC addresses in place. A VLAN-tagged frame is
-// simply one of an EtherType that nobody here handles.
+// Ethernet II frames (IEEE 802.3, RFC 894): offsets of the fields, MAC addresses in place, and VLAN tags (IEEE 802.1Q).
 import { FAULT, type Fault } from "./fault.ts";
 
 /** Bytes of a MAC address. */
@@ -9,7 +8,11 @@ export const MAC_LENGTH = 6;
 export const ETHERNET = { DESTINATION: 0, SOURCE: 6, TYPE: 12, HEADER_LENGTH: 14 } as const;
 
 /** IANA "Ethernet Numbers". */
-export const ETHERTYPE = { IPV4: 0x0800, ARP: 0x0806 } as const;
+export const ETHERTYPE = { IPV4: 0x0800, ARP: 0x0806, VLAN: 0x8100, SERVICE_VLAN: 0x88a8 } as const;
+
+/** A tag stands in front of the EtherType: one of its own, then priority and VLAN identifier (802.1Q section 9.3). */
+export const VLAN_TAG_LENGTH = 4;
+export const VLAN_ID = 0x0fff;
 
 /** @param length bytes of the frame */
 export function checkEthernet(length: number): Fault {

@@ -66,6 +66,19 @@ const DEFAULTS = {
   clampMss: undefined,
 };
 
+test("the uplink's gateway may be outside its network, as with hosters who give a /32", () => {
+  const text = BASE.replace('address = "192.0.2.254/24"', 'address = "203.0.113.200/32"').replace(
+    'gateway = "192.0.2.1"',
+    'gateway = "198.51.100.1"',
+  );
+  const result = parseConfig(text, "firewall.toml");
+  expect("errors" in result ? result.errors : result.config.uplink).toMatchObject({
+    address: 0xcb0071c8,
+    prefix: 32,
+    gateway: 0xc6336401,
+  });
+});
+
 test("the example is understood", () => {
   expect(parseConfig(EXAMPLE, "firewall.toml")).toEqual({
     config: {
@@ -222,24 +235,24 @@ const TIMEOUT_ERRORS: [string, string][] = [
   ['udp = "5 m"', `udp "5 m" ${TIMEOUT} (write udp = "5m")`],
   ["udp = 119", 'udp 119 is shorter than 2m, the least by RFC 4787 REQ-5 (write udp = "5m")'],
   ['udp = "1m59s"', 'udp "1m59s" is shorter than 2m, the least by RFC 4787 REQ-5 (write udp = "5m")'],
-  ["udp = 8001", 'udp 8001 is longer than 2h13m20s (write udp = "5m")'],
-  ["udp = 99999999999999999999", 'udp 99999999999999999999 is longer than 2h13m20s (write udp = "5m")'],
+  ["udp = 432001", 'udp 432001 is longer than 120h (write udp = "5m")'],
+  ["udp = 99999999999999999999", 'udp 99999999999999999999 is longer than 120h (write udp = "5m")'],
   ["udp_new = 0", 'udp_new 0 is shorter than 1s (write udp_new = "30s")'],
-  ['udp_new = "3h"', 'udp_new "3h" is longer than 2h13m20s (write udp_new = "30s")'],
+  ['udp_new = "121h"', 'udp_new "121h" is longer than 120h (write udp_new = "30s")'],
   ["dns = -1", 'dns -1 is shorter than 1s (write dns = "10s")'],
-  ["dns = 8001", 'dns 8001 is longer than 2h13m20s (write dns = "10s")'],
+  ["dns = 432001", 'dns 432001 is longer than 120h (write dns = "10s")'],
   [
     "tcp_established = 7439",
     'tcp_established 7439 is shorter than 2h4m, the least by RFC 5382 REQ-5 (write tcp_established = "2h4m")',
   ],
-  ["tcp_established = 8001", 'tcp_established 8001 is longer than 2h13m20s (write tcp_established = "2h4m")'],
+  ["tcp_established = 432001", 'tcp_established 432001 is longer than 120h (write tcp_established = "2h4m")'],
   ["tcp_closing = 239", 'tcp_closing 239 is shorter than 4m, the least by RFC 5382 REQ-5 (write tcp_closing = "4m")'],
-  ["tcp_closing = 8001", 'tcp_closing 8001 is longer than 2h13m20s (write tcp_closing = "4m")'],
+  ["tcp_closing = 432001", 'tcp_closing 432001 is longer than 120h (write tcp_closing = "4m")'],
   ["tcp_opening = 0", 'tcp_opening 0 is shorter than 1s (write tcp_opening = "4m")'],
   ["icmp = 59", 'icmp 59 is shorter than 1m, the least by RFC 5508 REQ-2 (write icmp = "1m")'],
-  ["icmp = 8001", 'icmp 8001 is longer than 2h13m20s (write icmp = "1m")'],
+  ["icmp = 432001", 'icmp 432001 is longer than 120h (write icmp = "1m")'],
   ["other = 0", 'other 0 is shorter than 1s (write other = "10m")'],
-  ["other = 8001", 'other 8001 is longer than 2h13m20s (write other = "10m")'],
+  ["other = 432001", 'other 432001 is longer than 120h (write other = "10m")'],
 ];
 
 /** A line of [dns], and its error. */
@@ -365,8 +378,13 @@ const ONE_LINE: [number, string, string][] = [
   ],
   [
     4,
-    'gateway = "198.51.100.1"',
-    '4: uplink: gateway "198.51.100.1" is not in 192.0.2.0/24 (write the next router\'s)',
+    'gateway = "10.137.0.10"',
+    '4: uplink: gateway "10.137.0.10" belongs to client "work" (write the next router\'s)',
+  ],
+  [
+    4,
+    'gateway = "10.137.0.1"',
+    '4: uplink: gateway "10.137.0.1" is our own address as client "work" sees it (write the next router\'s)',
   ],
   [4, 'gateway = "192.0.2.254"', '4: uplink: gateway "192.0.2.254" is our own address (write the next router\'s)'],
   [

@@ -173,10 +173,16 @@ test("addresses that are not the sender's, from both sides", async () => {
 
 test("frames with a VLAN tag", async () => {
   const [good] = goodFrames() as [Uint8Array];
-  const tagged = Uint8Array.of(...good.subarray(0, 12), 0x81, 0x00, 0x00, 0x05, ...good.subarray(12));
-  const fates = await inject(lab.client, [tagged, tagged, tagged]);
-  expect([...fates]).toEqual([["VLAN-tagged", 3]]);
+  const tagged = (...tag: number[]) => Uint8Array.of(...good.subarray(0, 12), ...tag, ...good.subarray(12));
+  const vlans = [
+    tagged(0x81, 0x00, 0x00, 0x05),
+    tagged(0x88, 0xa8, 0xe0, 0x05),
+    tagged(0x81, 0x00, 0x00, 0x00, 0x81, 0x00, 0x00, 0x05),
+  ];
+  expect([...(await inject(lab.client, vlans))]).toEqual([["dropped: of a VLAN", 3]]);
   expect(heard(outside)).toEqual([]);
+  const priorities = [tagged(0x81, 0x00, 0x00, 0x00), tagged(0x81, 0x00, 0xe0, 0x00, 0x81, 0x00, 0x00, 0x00)];
+  expect((await inject(lab.client, priorities)).get("forwarded")).toBe(4); // and the server's two refusals
 });
 
 test("honest traffic passes as before, and the frames that were made worse pass when they are not", async () => {

@@ -6,7 +6,7 @@ import { FirewallLab, peer } from "../../lab/firewall-lab.ts";
 import { CLIENT, CLIENT_GATEWAY, configuration, ROUTER, UPLINK } from "../../lab/places.ts";
 import { ENDS } from "./differential.ts";
 
-const CONVERSATIONS = 10_000;
+const CONVERSATIONS = 20_000;
 const SEED = 9;
 const PATIENCE = 600_000;
 

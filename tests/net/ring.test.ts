@@ -24,6 +24,18 @@ test("a validated checksum is not passed on as validated", async () => {
   expect(await outcome("flags")).toEqual({ flags: 0, counters: { transmitted: 1 } });
 });
 
+test("a VLAN tag that the kernel took off stands in its frame again", async () => {
+  const tagged = (length: number) => [
+    `${length} ffffffffffff 8100000788b51234 5678`,
+    `${length} ffffffffffff 88a8e00088b51234 5678`,
+    `${length} ffffffffffff 88b5000100000000 0000`,
+  ];
+  expect(await outcome("tagged")).toEqual({
+    frames: [...tagged(60), ...tagged(2030)],
+    counters: { transmitted: 6 },
+  });
+});
+
 test("frames that find no slot are counted, and slots given back are used again", async () => {
   expect(await outcome("full")).toEqual({
     first: [512, 0, 511],

@@ -91,6 +91,34 @@ describe("RFC 4787", () => {
     }
   });
 
+  test("REQ-1: an endpoint to which a port is forwarded leaves from that port", () => {
+    const forward = (port: string, to: string, toPort: number) =>
+      `[[forward]]\nproto = "udp"\nport = ${port}\nto = "${to}"\nto_port = ${toPort}\n`;
+    const lab = natLab({ sections: forward("51820", "work", 5000) + forward('"8000-8009"', LAN_HOST, 5000) });
+    const endpoints = [
+      [WORK_HOST, 5000, 51820],
+      [LAN_HOST, 5000, 8000],
+      [LAN_HOST, 5009, 8009],
+    ] as const;
+    for (const remote of [`${REMOTE}:9000`, `${REMOTE_2}:9`]) {
+      for (const [host, inside, outside] of endpoints) {
+        expect(lab.from(host, datagram(`${host}:${inside} > ${remote}`))).toEqual(
+          forwarded(REMOTE, datagram(`${OUTSIDE}:${outside} > ${remote}`, HOP)),
+        );
+        expect(lab.from(REMOTE, datagram(`${remote} > ${OUTSIDE}:${outside}`))).toEqual(
+          forwarded(host, datagram(`${remote} > ${host}:${inside}`, HOP)),
+        );
+      }
+    }
+    // Beside the range, and to another host's or protocol's port, is not where it leads.
+    expect(lab.from(LAN_HOST, datagram(`${LAN_HOST}:5010 > ${REMOTE}:9000`))).toEqual(
+      forwarded(REMOTE, datagram(`${OUTSIDE}:5010 > ${REMOTE}:9000`, HOP)),
+    );
+    expect(lab.from(LAN_HOST, segment(`${LAN_HOST}:5000 > ${REMOTE}:9000`, "S"))).toEqual(
+      forwarded(REMOTE, segment(`${OUTSIDE}:5000 > ${REMOTE}:9000`, "S", HOP)),
+    );
+  });
+
   test("REQ-2: all of a client's mappings have the same external address", () => {
     const lab = asked();
     expect(lab.from(WORK_HOST, datagram(`${WORK_HOST}:5002 > ${REMOTE_2}:9`))).toEqual(

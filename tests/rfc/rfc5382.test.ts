@@ -49,6 +49,12 @@ describe("RFC 5382", () => {
     }
   });
 
+  test("REQ-1: an endpoint to which a port is forwarded leaves from that port", () => {
+    const lab = natLab(FORWARD);
+    follow(new Conversation(lab, 443, 80, 8443), HANDSHAKE);
+    follow(new Conversation(lab, 443, 81, 8443), HANDSHAKE);
+  });
+
   test("REQ-2: a connection opened from inside passes, with every segment of its life", () => {
     connect({}, [
       ["client", "S", 1000, 0],

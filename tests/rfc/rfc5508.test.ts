@@ -351,7 +351,7 @@ describe("RFC 5508", () => {
     const rules = natLab({ work: 'rules = ["action=drop proto=udp dstports=9000"]' });
     expect(rules.from(WORK_HOST, first)).toEqual(prohibited("refused by rules", first));
 
-    const ports = natLab({ sections: '[[forward]]\nproto = "udp"\nport = "1-65535"\nto = "work"' });
+    const ports = natLab({ sections: '[[forward]]\nproto = "udp"\nport = "1-65535"\nto = "192.168.1.99"' });
     expect(ports.from(WORK_HOST, first)).toEqual(prohibited("no free port", first));
 
     const gre = natLab();

@@ -56,7 +56,7 @@ function expectToLast(steps: readonly Step[], seconds: number, next: Step): void
 
 /** A lab in which all ports but these of TCP and UDP are kept for other uses. */
 function scarce(low: number): Lab {
-  const forward = (proto: string) => `[[forward]]\nproto = "${proto}"\nport = "1-${low - 1}"\nto = "work"\n`;
+  const forward = (proto: string) => `[[forward]]\nproto = "${proto}"\nport = "1-${low - 1}"\nto = "192.168.1.99"\n`;
   return natLab({ sections: forward("tcp") + forward("udp") });
 }
 

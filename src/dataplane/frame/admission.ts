@@ -20,6 +20,7 @@ import type { Refusals } from "../tables/refusals.ts";
 import { TIMEOUT } from "../tables/timeouts.ts";
 import {
   type Client,
+  type Flow,
   type Iface,
   type Mapping,
   NO_FLOW,
@@ -93,7 +94,7 @@ export class Admission {
   /** @param looped whether the packet is a client's own, sent to our uplink address: a hairpin */
   fromUplink(looped: boolean): Verdict {
     const { packet, topology, mappings } = this.state;
-    const { source, destination, protocol } = packet;
+    const { source, destination } = packet;
     if (!looped && !topology.isUplinkHost(source)) return VERDICT.SPOOFED;
     if (destination !== topology.uplinkAddress) return VERDICT.UNSOLICITED;
     const taken = this.endpoint.take(VERDICT.UNSOLICITED);
@@ -104,17 +105,42 @@ export class Admission {
         const port = (forward.toPort + destinationPort(packet.ports) - forward.portLow) as Port;
         return this.inbound(forward.client as Client, toAddress(forward.to), port, NO_MAPPING);
       }
-      const mapping = isReachedByPort(protocol)
-        ? mappings.findExternal(protocol, destinationPort(packet.ports))
-        : NO_MAPPING;
+      const mapping = this.openMapping();
       if (mapping !== NO_MAPPING) {
-        const client = topology.clientOf(mappings.address(mapping));
-        if (client !== NOBODY && topology.client(client).openFilter) {
-          return this.inbound(client, mappings.address(mapping), mappings.internalPort(mapping), mapping);
-        }
+        const address = mappings.address(mapping);
+        return this.inbound(topology.clientOf(address), address, mappings.internalPort(mapping), mapping);
       }
     }
     return this.answers.echo(VERDICT.UNSOLICITED);
+  }
+
+  /**
+   * The packet in hand, a SYN, opens another connection between the ports of one that is over, from the other end: admission judges
+   * it as if it belonged to no flow. One from the uplink that would not be let in does not touch the flow.
+   * @param flow that it seems to belong to
+   * @returns as `fromClient`
+   */
+  instead(flow: Flow, looped: boolean): Verdict {
+    const { state } = this;
+    const isFromUplink = state.packet.iface === state.topology.uplink;
+    if (isFromUplink && this.forwardFor(state.packet.source) === undefined && this.openMapping() === NO_MAPPING) {
+      return VERDICT.TCP_WINDOW;
+    }
+    const client = state.flows.client(flow);
+    const mapping = state.endForAnother(flow);
+    const verdict = isFromUplink ? this.fromUplink(looped) : this.fromClient();
+    state.letGo(mapping, client);
+    return verdict;
+  }
+
+  /** The mapping that the packet in hand is for, if it is open to anyone. */
+  private openMapping(): Mapping {
+    const { packet, topology, mappings } = this.state;
+    if (!isReachedByPort(packet.protocol)) return NO_MAPPING;
+    const mapping = mappings.findExternal(packet.protocol, destinationPort(packet.ports));
+    if (mapping === NO_MAPPING) return NO_MAPPING;
+    const client = topology.clientOf(mappings.address(mapping));
+    return client !== NOBODY && topology.client(client).openFilter ? mapping : NO_MAPPING;
   }
 
   /** A packet that the rules refuse is answered as its client's settings say, and noted if they ask for it. */
@@ -176,9 +202,9 @@ export class Admission {
     const { protocol, ports, iface } = packet;
     const refused = this.makeRoom(client);
     if (refused !== VERDICT.FORWARDED) return refused;
-    let externalPort = 0 as Port;
+    let externalPort = this.forwardedPort();
     let mapping = NO_MAPPING;
-    if (hasPorts(protocol)) {
+    if (externalPort === 0 && hasPorts(protocol)) {
       mapping = this.mappingFor(client);
       if (mapping === NO_MAPPING) {
         return this.state.quotas.hasAllMappings(client) ? VERDICT.CLIENT_MAPPINGS : VERDICT.NO_PORT;
@@ -254,6 +280,17 @@ export class Admission {
     if (to !== NO_NEIGHBOUR) neighbours.release(to);
     if (mapping !== NO_MAPPING) state.mappings.dropUnused(mapping);
     return areHeld ? VERDICT.TABLE_FULL : VERDICT.NEIGHBOURS_FULL;
+  }
+
+  /**
+   * The external port that is forwarded to where the packet in hand comes from: it leaves from there (RFC 4787 REQ-1).
+   * @returns 0 when there is none, or another client's mapping has it still from before the forward
+   */
+  private forwardedPort(): Port {
+    const { packet, topology, mappings } = this.state;
+    const port = topology.forwardedPort(packet.protocol, packet.source, sourcePort(packet.ports));
+    if (port < 0 || mappings.findExternal(packet.protocol, port as Port) !== NO_MAPPING) return 0 as Port;
+    return port as Port;
   }
 
   /** The mapping that the packet's source address and port has, or gets now; NO_MAPPING when none is to be had. */

@@ -10,6 +10,7 @@ import { beginPacket, PAYLOAD_AT } from "../own-frames.ts";
 import { USABLE } from "../tables/neighbours.ts";
 import type { Flow, Iface, Side } from "../types.ts";
 import { malformed, VERDICT, type Verdict } from "../verdict.ts";
+import { split } from "./split.ts";
 import type { State } from "./state.ts";
 
 export class Answers {
@@ -23,25 +24,44 @@ export class Answers {
     return VERDICT.TO_FIREWALL;
   }
 
-  /** Answers a whole echo request to us in place (RFC 1122 section 3.2.2.6). @param otherwise verdict on anything else */
+  /**
+   * Answers an echo request to us in place (RFC 1122 section 3.2.2.6). One in fragments is answered fragment by fragment, as others
+   * are forwarded: nothing is put together, so nothing has to be kept. A reply differs from its request only in the first one.
+   * @param otherwise verdict on anything else
+   */
   echo(otherwise: Verdict): Verdict {
-    const { view, topology, packet, ring } = this.state;
-    const { iface, at, ip, transport, length } = packet;
+    const { view, packet } = this.state;
+    const { transport, length } = packet;
     if (packet.protocol !== PROTOCOL.ICMP || view.getUint8(transport + ICMP.TYPE) !== ICMP_TYPE.ECHO) return otherwise;
-    if (packet.fragment !== 0) return VERDICT.FRAGMENT;
-    const fault = checkIcmpSum(view, transport, length);
-    if (fault !== 0) return malformed(fault);
+    if (packet.fragment === 0) {
+      const fault = checkIcmpSum(view, transport, length);
+      if (fault !== 0) return malformed(fault);
+      view.setUint8(transport + ICMP.TYPE, ICMP_TYPE.ECHO_REPLY);
+      writeIcmpSum(view, transport, length);
+    } else {
+      // What covers all fragments is as right or wrong behind us as it was before.
+      const checksum = view.getUint16(transport + ICMP.CHECKSUM);
+      view.setUint8(transport + ICMP.TYPE, ICMP_TYPE.ECHO_REPLY);
+      view.setUint16(transport + ICMP.CHECKSUM, updateChecksum(checksum, delta16(ICMP_TYPE.ECHO << 8, 0)));
+    }
+    return this.sendBack();
+  }
+
+  /** Sends the packet in hand, or another fragment of one that is being answered, back to its sender, in place. */
+  sendBack(): Verdict {
+    const { view, topology, packet, ring } = this.state;
+    const { iface, at, ip } = packet;
     view.setInt32(ip + IPV4.SOURCE, packet.destination);
     view.setInt32(ip + IPV4.DESTINATION, packet.source);
     const ttl = view.getUint8(ip + IPV4.TTL);
     const checksum = view.getUint16(ip + IPV4.CHECKSUM);
     view.setUint8(ip + IPV4.TTL, DEFAULT_TTL);
     view.setUint16(ip + IPV4.CHECKSUM, updateChecksum(checksum, delta16(ttl << 8, DEFAULT_TTL << 8)));
-    view.setUint8(transport + ICMP.TYPE, ICMP_TYPE.ECHO_REPLY);
-    writeIcmpSum(view, transport, length);
     writeMac(view, at, macHead(view, at + ETHERNET.SOURCE), macTail(view, at + ETHERNET.SOURCE));
     writeMac(view, at + ETHERNET.SOURCE, topology.macHead[iface], topology.macTail[iface]);
-    ring.send(iface, at, ETHERNET.HEADER_LENGTH + packet.total);
+    if (packet.total > topology.mtu[iface])
+      split(ring, at, topology.mtu[iface], (out, size) => ring.send(iface, out, size));
+    else ring.send(iface, at, ETHERNET.HEADER_LENGTH + packet.total);
     return VERDICT.ANSWERED;
   }
 

@@ -47,7 +47,10 @@ export class IcmpRelay {
     const found = this.state.find(receiver, sender, swapPorts(ports), protocol, packet.iface);
     if (found === NO_FLOW_SIDE || protocol !== PROTOCOL.TCP) return found;
     const sequence = view.getInt32(transport + TCP.SEQUENCE);
-    return tcp.mayHaveSent(flowOf(found), otherSide(sideOf(found)), sequence) ? found : NO_FLOW_SIDE;
+    const flow = flowOf(found);
+    const side = otherSide(sideOf(found));
+    const wasSent = tcp.mayHaveSent(flow, side, sequence) || tcp.awaitsAnswer(flow, side, sequence);
+    return wasSent ? found : NO_FLOW_SIDE;
   }
 
   /** Translates the error in hand, all but its TTL. @param from the flow that it is about, and the side that it comes from */

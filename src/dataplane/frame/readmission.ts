@@ -53,10 +53,19 @@ function readmitOutbound(state: State, flow: Flow, ifaces: readonly Iface[]): bo
   if (flows.hasState(flow, FLOW_STATE.DIRECT)) {
     const peer = topology.clientOn(ifaces[1], destination);
     if (peer === NOBODY || !topology.client(client).reach.includes(peer)) return false;
-  } else if (!topology.isRoutable(destination) || !isSentOn(state, flow)) {
+  } else if (!topology.isRoutable(destination) || !isSentOn(state, flow) || !hasPort(state, flow)) {
     return false;
   }
   return accept(state, flow, client);
+}
+
+/** Whether the flow's external port is still its own: by its mapping, or by a forward. */
+function hasPort({ flows, topology }: State, flow: Flow): boolean {
+  const external = destinationPort(flows.ports(flow, 1));
+  if (external === 0 || flows.hasState(flow, FLOW_STATE.MAPPED)) return true;
+  return (
+    topology.forwardedPort(flows.protocol(flow), flows.source(flow, 0), sourcePort(flows.ports(flow, 0))) === external
+  );
 }
 
 /** Whether DNS is redirected to where the flow goes. */

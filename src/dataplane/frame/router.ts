@@ -4,15 +4,25 @@
 // understood is dropped, and counted by its verdict. It is long, since a frame's way reads best from top to bottom in one file;
 // what is done on that way lies in the other files of this folder.
 import { updateChecksum } from "../../wire/checksum.ts";
-import { checkEthernet, ETHERNET, ETHERTYPE, isGroupMac, macHead, macTail, writeMac } from "../../wire/ethernet.ts";
+import {
+  checkEthernet,
+  ETHERNET,
+  ETHERTYPE,
+  isGroupMac,
+  macHead,
+  macTail,
+  VLAN_ID,
+  VLAN_TAG_LENGTH,
+  writeMac,
+} from "../../wire/ethernet.ts";
 import { FAULT } from "../../wire/fault.ts";
 import { ICMP_TYPE, UNREACHABLE_CODE } from "../../wire/icmp.ts";
 import { DONT_FRAGMENT, IPV4, PROTOCOL, TTL_DELTA, toAddress } from "../../wire/ipv4.ts";
 import { DNS_PORT, sourcePort } from "../../wire/ports.ts";
-import { clampMss, SYN, TCP, tcpHeaderLength } from "../../wire/tcp.ts";
+import { ACK, clampMss, SYN, TCP, tcpHeaderLength } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
 import { isQuery, KIND, type Packet } from "../packet.ts";
-import type { Ring } from "../ring.ts";
+import { type Ring, VNET_LENGTH } from "../ring.ts";
 import type { ClientSettings, Settings } from "../settings.ts";
 import { FLOW_STATE } from "../tables/flow-state.ts";
 import type { FlowTable } from "../tables/flows.ts";
@@ -101,6 +111,7 @@ export class Router {
   private readonly heldAnswers: HeldAnswers | undefined;
   private readonly view: DataView;
   private readonly packet: Packet;
+  private readonly answers: Answers;
   private readonly admission: Admission;
   private readonly relay: IcmpRelay;
   private readonly fragments: Fragments;
@@ -121,12 +132,12 @@ export class Router {
     this.state = new State(ring, settings, fillRandom, kernel.flowRecords);
     this.view = ring.view;
     this.packet = this.state.packet;
-    const answers = new Answers(this.state);
-    this.changes = new RuleChanges(this.state, answers);
+    this.answers = new Answers(this.state);
+    this.changes = new RuleChanges(this.state, this.answers);
     this.endpoint = new Endpoint(this.state, (id, answer) => control?.answered(id, answer));
     const admits = (flow: Flow) => this.changes.admits(flow);
     this.heldAnswers = control && new HeldAnswers(ring, this.state.flows, control.passing, admits);
-    this.admission = new Admission(this.state, answers, this.endpoint, this.refusals);
+    this.admission = new Admission(this.state, this.answers, this.endpoint, this.refusals);
     this.relay = new IcmpRelay(this.state);
     this.fragments = new Fragments(ring, this.state.flows);
     this.fastPath = makeFastPath(this.state, this.changes);
@@ -263,6 +274,7 @@ export class Router {
     const fault = checkEthernet(length);
     if (fault !== 0) return malformed(fault);
     const type = view.getUint16(at + ETHERNET.TYPE);
+    if (type === ETHERTYPE.VLAN || type === ETHERTYPE.SERVICE_VLAN) return this.tagged(iface, at, length);
     if (isGroupMac(view, at)) {
       // Of broadcasts only ARP's are for a router; IPv4 in a group frame is never forwarded (RFC 1812 section 5.3.4).
       return type === ETHERTYPE.ARP ? neighbours.receive(iface, at, length) : VERDICT.NOT_TO_US;
@@ -276,6 +288,18 @@ export class Router {
     const defect = this.packet.parse(view, iface, at, length);
     if (defect !== 0) return malformed(defect);
     return hasSoundOffload(view, this.packet) ? this.route(false) : VERDICT.OFFLOAD;
+  }
+
+  /** A frame with a VLAN tag in front of its EtherType. VLAN 0 is none: such a tag only says a priority (802.1Q section 6.9). */
+  private tagged(iface: Iface, at: number, length: number): Verdict {
+    const { view, ring } = this;
+    const untagged = length - VLAN_TAG_LENGTH;
+    const fault = checkEthernet(untagged);
+    if (fault !== 0) return malformed(fault);
+    if ((view.getUint16(at + ETHERNET.TYPE + 2) & VLAN_ID) !== 0) return VERDICT.VLAN;
+    const start = at - VNET_LENGTH;
+    ring.bytes.copyWithin(start + VLAN_TAG_LENGTH, start, at + ETHERNET.TYPE);
+    return this.ethernet(iface, at + VLAN_TAG_LENGTH, untagged);
   }
 
   /** @param looped whether the packet in hand is a client's own to our uplink address, turned round: a hairpin */
@@ -294,15 +318,26 @@ export class Router {
   private flowPacket(looped: boolean, fragmented: Fragmented): Verdict {
     const { packet, state } = this;
     const found = state.find(packet.source, packet.destination, packet.ports, packet.protocol, packet.iface);
-    if (found !== NO_FLOW_SIDE && this.isFromSide(sideOf(found)) && this.changes.admits(flowOf(found))) {
-      return this.forward(flowOf(found), sideOf(found), fragmented);
-    }
     const { admission } = this;
-    const verdict = packet.iface === state.topology.uplink ? admission.fromUplink(looped) : admission.fromClient();
+    let verdict: Verdict;
+    if (found !== NO_FLOW_SIDE && this.isFromSide(sideOf(found)) && this.changes.admits(flowOf(found))) {
+      if (!this.isAnother(found)) return this.forward(flowOf(found), sideOf(found), fragmented);
+      verdict = admission.instead(flowOf(found), looped);
+    } else {
+      verdict = packet.iface === state.topology.uplink ? admission.fromUplink(looped) : admission.fromClient();
+    }
     if (verdict !== VERDICT.FORWARDED) return verdict;
     const flow = admission.opened;
     this.changes.stamp(flow);
     return this.forward(flow, 0, fragmented);
+  }
+
+  /** Whether the packet in hand opens a connection from side 1 of one that is over. */
+  private isAnother(found: FlowSide): boolean {
+    const { view, packet, state } = this;
+    if (sideOf(found) === 0 || packet.protocol !== PROTOCOL.TCP) return false;
+    if ((view.getUint8(packet.transport + TCP.FLAGS) & (SYN | ACK)) !== SYN) return false;
+    return state.tcp.isOver(flowOf(found));
   }
 
   /**
@@ -503,8 +538,12 @@ export class Router {
     const refused = fragments.mark(fragmented, packet);
     if (refused !== VERDICT.FORWARDED) return refused;
     const verdict = this.flowPacket(looped, fragmented);
-    if (verdict === VERDICT.FORWARDED || verdict === VERDICT.QUEUED) this.forwardHeld(fragmented, iface);
-    else fragments.condemn(fragmented);
+    if (verdict === VERDICT.ANSWERED) fragments.answer(fragmented);
+    else if (verdict !== VERDICT.FORWARDED && verdict !== VERDICT.QUEUED) {
+      fragments.condemn(fragmented);
+      return verdict;
+    }
+    this.releaseHeld(fragmented, iface);
     return verdict;
   }
 
@@ -517,15 +556,17 @@ export class Router {
     this.fragments.settle(fragmented, flow, side, sequence);
   }
 
-  /** Forwards the fragments of a packet that came before its first one. @param iface where they came in */
-  private forwardHeld(fragmented: Fragmented, iface: Iface): void {
+  /** Forwards or answers the fragments of a packet that came before its first one. @param iface where they came in */
+  private releaseHeld(fragmented: Fragmented, iface: Iface): void {
     const { view, packet, fragments } = this;
     const { held } = fragments;
     for (let slot = held.oldest(fragmented); slot !== NO_SLOT; slot = held.oldest(fragmented)) {
       const length = held.length(slot);
       const fault = packet.parse(view, iface, held.take(slot), length);
       const from = fragments.flowSideOf(fragmented);
-      if (fault === FAULT.NONE && from !== NO_FLOW_SIDE) this.forwardLater(fragmented, from);
+      if (fault !== FAULT.NONE) continue;
+      if (fragments.isAnswered(fragmented)) this.answers.sendBack();
+      else if (from !== NO_FLOW_SIDE) this.forwardLater(fragmented, from);
     }
     fragments.forgetIfWhole(fragmented);
   }
@@ -539,6 +580,11 @@ export class Router {
     if (refused !== VERDICT.FORWARDED) return refused;
     if (fragments.isWaiting(fragmented)) {
       return fragments.hold(fragmented, packet, ETHERNET.HEADER_LENGTH + packet.total);
+    }
+    if (fragments.isAnswered(fragmented)) {
+      const verdict = this.answers.sendBack();
+      fragments.forgetIfWhole(fragmented);
+      return verdict;
     }
     const from = fragments.flowSideOf(fragmented);
     if (from === NO_FLOW_SIDE || !this.changes.admits(flowOf(from))) return VERDICT.FRAGMENT;

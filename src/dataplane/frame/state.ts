@@ -17,6 +17,7 @@ import { FlowTimeouts } from "../tables/timeouts.ts";
 import { TimerWheel } from "../tables/timer-wheel.ts";
 import { Topology } from "../topology.ts";
 import {
+  type Client,
   type Flow,
   type FlowSide,
   flowOf,
@@ -165,14 +166,36 @@ export class State {
     if (timeout < timeoutBefore) this.wheel.file(flow, deadline);
   }
 
+  /** Ends a flow, whose place another is to take. @returns its mapping, held until `letGo`, or NO_MAPPING */
+  endForAnother(flow: Flow): Mapping {
+    const { flows, mappings } = this;
+    const isMapped = flows.hasState(flow, FLOW_STATE.MAPPED);
+    const mapping = isMapped
+      ? mappings.findExternal(flows.protocol(flow), destinationPort(this.outsidePorts(flow)))
+      : NO_MAPPING;
+    if (mapping !== NO_MAPPING) mappings.retain(mapping);
+    this.end(flow);
+    return mapping;
+  }
+
+  /** @param client whose mapping it is */
+  letGo(mapping: Mapping, client: Client): void {
+    if (mapping !== NO_MAPPING && this.mappings.release(mapping, false, this.second)) this.quotas.unmapped(client);
+  }
+
   private releaseMapping(flow: Flow): void {
     const { flows, mappings } = this;
     const protocol = flows.protocol(flow);
-    const ports = flows.ports(flow, flows.hasState(flow, FLOW_STATE.INBOUND) ? 0 : 1); // as the remote has them
+    const ports = this.outsidePorts(flow);
     // RFC 4787 REQ-5a: a question to a name server is over with its answer.
     const lingers = protocol === PROTOCOL.UDP && sourcePort(ports) !== DNS_PORT;
     const isLast = mappings.release(mappings.findExternal(protocol, destinationPort(ports)), lingers, this.second);
     if (isLast) this.quotas.unmapped(flows.client(flow));
+  }
+
+  /** @returns the ports of packets from the remote of a flow that is translated */
+  private outsidePorts(flow: Flow): Ports {
+    return this.flows.ports(flow, this.flows.hasState(flow, FLOW_STATE.INBOUND) ? 0 : 1);
   }
 
   /** @returns the neighbour that packets to a host out of an interface are handed to, held; or NO_NEIGHBOUR */

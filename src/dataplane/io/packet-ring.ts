@@ -25,6 +25,8 @@ import {
   SLOT_FRAME,
   SLOT_LENGTH,
   SLOT_STATUS,
+  SLOT_VLAN_TAG,
+  SLOT_VLAN_TYPE,
   TP_STATUS_COPY,
   TP_STATUS_KERNEL,
   TP_STATUS_VLAN_VALID,
@@ -33,6 +35,7 @@ import {
 } from "../../linux/net/packet-socket.ts";
 import { MSG_DONTWAIT, MSG_TRUNC } from "../../linux/net/socket.ts";
 import { PollSet } from "../../linux/poll.ts";
+import { ETHERNET, VLAN_TAG_LENGTH } from "../../wire/ethernet.ts";
 import { MAX_INTERFACES, RESERVED_LENGTH, type Ring, VNET_LENGTH } from "../ring.ts";
 import { type PacketSocket, RING_SHAPE } from "./packet-sockets.ts";
 
@@ -43,17 +46,15 @@ export const NO_FRAME = -1;
 const RECEIVED = 0;
 const TRANSMITTED = 1;
 const RING_FULL = 2; // received: the slots were all in use
-const VLAN_TAGGED = 3; // received: belongs to a virtual LAN, which is none of ours
-const TRUNCATED = 4; // received: was not to be had whole
-const QUEUE_FULL = 5; // transmit: the device does not keep up
-const LINK_DOWN = 6; // transmit: the interface is down or gone
-const REFUSED = 7; // transmit: the kernel would not have this frame
+const TRUNCATED = 3; // received: was not to be had whole
+const QUEUE_FULL = 4; // transmit: the device does not keep up
+const LINK_DOWN = 5; // transmit: the interface is down or gone
+const REFUSED = 6; // transmit: the kernel would not have this frame
 /** Names of the counters, in order. */
 export const RING_COUNTERS: readonly string[] = [
   "received",
   "transmitted",
   "receive ring full",
-  "VLAN-tagged",
   "truncated",
   "transmit queue full",
   "interface down",
@@ -70,6 +71,9 @@ const VECTOR_LENGTH = 16; // struct iovec: address, length
 // A frame longer than a slot (a TCP segment to be cut up later) is fetched into one of these.
 const LONG_LENGTH = 68 * 1024;
 const LONG_FRAMES = 16;
+/** Room in front, for a VLAN tag. */
+const LONG_HEADROOM = VLAN_TAG_LENGTH;
+const LONGEST_RECEIVED = LONG_LENGTH - LONG_HEADROOM;
 
 const ORIGINATED_LENGTH = VNET_LENGTH + RESERVED_LENGTH;
 const ORIGINATED_FRAMES = 64;
@@ -196,8 +200,7 @@ export class PacketRing implements Ring {
       port.cursor = (port.cursor + 1) & SLOT_MASK;
       const at = long ? this.fetch(port, slot) : this.inSlot(slot);
       if (at === NO_FRAME) this.counters[TRUNCATED]++;
-      else if ((status & TP_STATUS_VLAN_VALID) !== 0) this.counters[VLAN_TAGGED]++;
-      else return at;
+      else return (status & TP_STATUS_VLAN_VALID) === 0 ? at : this.tagged(at, slot);
     }
   }
 
@@ -267,15 +270,29 @@ export class PacketRing implements Ring {
 
   /** Fetches the frame that did not fit its slot. The socket queues such frames in the order of their slots. */
   private fetch(port: Port, slot: number): number {
-    const header = LONG_AT + this.longFrames * LONG_LENGTH;
+    const header = LONG_AT + this.longFrames * LONG_LENGTH + LONG_HEADROOM;
     const address = pointer(this.base + header);
-    let received = libc.recv(port.fd, address, LONG_LENGTH, MSG_DONTWAIT | MSG_TRUNC);
+    let received = libc.recv(port.fd, address, LONGEST_RECEIVED, MSG_DONTWAIT | MSG_TRUNC);
     // An error that was pending on the socket is told first, once; the frame is still there.
-    if (received < 0) received = libc.recv(port.fd, address, LONG_LENGTH, MSG_DONTWAIT | MSG_TRUNC);
+    if (received < 0) received = libc.recv(port.fd, address, LONGEST_RECEIVED, MSG_DONTWAIT | MSG_TRUNC);
     this.length = received - VNET_LENGTH;
-    if (this.length !== this.words[(slot + SLOT_LENGTH) >> 2] || received > LONG_LENGTH) return NO_FRAME;
+    if (this.length !== this.words[(slot + SLOT_LENGTH) >> 2] || received > LONGEST_RECEIVED) return NO_FRAME;
     this.longFrames++;
     return header + VNET_LENGTH;
+  }
+
+  /**
+   * Puts the VLAN tag that the kernel took off a frame in front of its EtherType again: what a tag means, the router says.
+   * @returns the frame's offset, VLAN_TAG_LENGTH before where it was; there is room
+   */
+  private tagged(at: number, slot: number): number {
+    const start = at - VNET_LENGTH;
+    this.bytes.copyWithin(start - VLAN_TAG_LENGTH, start, at + ETHERNET.TYPE);
+    const type = at - VLAN_TAG_LENGTH + ETHERNET.TYPE;
+    this.view.setUint16(type, this.view.getUint16(slot + SLOT_VLAN_TYPE, true));
+    this.view.setUint16(type + 2, this.view.getUint16(slot + SLOT_VLAN_TAG, true));
+    this.length += VLAN_TAG_LENGTH;
+    return at - VLAN_TAG_LENGTH;
   }
 
   private giveBack(port: Port): void {

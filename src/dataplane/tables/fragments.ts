@@ -32,6 +32,7 @@ const UNUSED = 0;
 const WAITING = 1;
 const KNOWN = 2;
 const CONDEMNED = 3;
+const ANSWERED = 4;
 
 export class Fragments {
   private readonly state = new Uint8Array(PACKETS);
@@ -125,6 +126,15 @@ export class Fragments {
     this.flowSide[p] = flowSide(flow, side);
     this.birth[p] = this.flows.birth(flow);
     this.sequence[p] = sequence;
+  }
+
+  /** The first fragment has been answered: its packet is an echo request to us. */
+  answer(p: Fragmented): void {
+    this.state[p] = ANSWERED;
+  }
+
+  isAnswered(p: Fragmented): boolean {
+    return this.state[p] === ANSWERED;
   }
 
   /** Nothing more of this packet passes. */

@@ -1,7 +1,7 @@
 // ARP (RFC 826, RFC 1122 section 2.3.2): who answers on which interface with which MAC address, what we answer ourselves,
 // and the first packets to a neighbour, which wait for its answer. Asks with retries, confirms what is in use, forgets the rest.
 import { ARP, ARP_REPLY, ARP_REQUEST, checkArp, writeArp } from "../../wire/arp.ts";
-import { ETHERNET, ETHERTYPE, macHead, macTail, writeMac } from "../../wire/ethernet.ts";
+import { ETHERNET, ETHERTYPE, isGroupMac, macHead, macTail, writeMac } from "../../wire/ethernet.ts";
 import { type Address, readAddress } from "../../wire/ipv4.ts";
 import { beginFrame } from "../own-frames.ts";
 import { type Ring, VNET_LENGTH } from "../ring.ts";
@@ -213,14 +213,17 @@ export class NeighbourTable {
     }
   }
 
-  /** A sender must be who the settings say is on that interface; 0 is a probe of one's own address (RFC 5227). */
+  /**
+   * A sender must be who the settings say is on that interface; 0 is a probe of one's own address (RFC 5227). Who it is, the ARP
+   * packet says and not the frame's source address (RFC 826): a virtual router sends the one from the other (RFC 9568 section
+   * 8.1.2). Of a client that is pinned to its MAC address both are.
+   */
   private isGenuine(iface: Iface, at: number, sender: Address): boolean {
     const view = this.ring.view;
     const senderMac = at + ETHERNET.HEADER_LENGTH + ARP.SENDER_MAC;
     const head = macHead(view, senderMac);
     const tail = macTail(view, senderMac);
-    if (head !== macHead(view, at + ETHERNET.SOURCE) || tail !== macTail(view, at + ETHERNET.SOURCE)) return false;
-    if ((head & 0x01000000) !== 0) return false; // a group address is nobody's
+    if (isGroupMac(view, senderMac) || isGroupMac(view, at + ETHERNET.SOURCE)) return false; // they are nobody's
     if (iface === this.topology.uplink) {
       const pin = sender === this.topology.gateway ? this.topology.gatewayMac : undefined;
       if (pin !== undefined && (pin.head !== head || pin.tail !== tail)) return false;
@@ -229,6 +232,7 @@ export class NeighbourTable {
     if (sender === 0) return true;
     const client = this.topology.clientOn(iface, sender);
     if (client === NOBODY) return false;
+    if (!this.topology.hasPinnedMac(view, client, at)) return false;
     const pin = this.topology.pinned[client];
     return pin === undefined || (pin.head === head && pin.tail === tail);
   }

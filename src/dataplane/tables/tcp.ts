@@ -25,6 +25,7 @@ import {
   withWindowScale,
 } from "./flow-state.ts";
 import type { FlowTable } from "./flows.ts";
+import { PendingSyns } from "./pending-syns.ts";
 import { TIMEOUT } from "./timeouts.ts";
 
 /** What becomes of a segment: one of TRACK, which let it pass, or the verdict that drops it. */
@@ -60,7 +61,10 @@ export class TcpTracker {
   /** The same memory: one side's window is written without the other's, which the kernel path may be writing. */
   private readonly halves: Uint16Array;
 
+  private readonly pending: PendingSyns;
+
   constructor(private readonly flows: FlowTable) {
+    this.pending = new PendingSyns(flows);
     const { words } = flows;
     this.words = words;
     this.halves = new Uint16Array(words.buffer, words.byteOffset, 2 * words.length);
@@ -82,8 +86,11 @@ export class TcpTracker {
    */
   track(view: DataView, flow: Flow, side: Side, at: number, length: number): Tracked {
     const flags = view.getUint8(at + TCP.FLAGS);
-    if ((flags & (SYN | RST)) !== 0) {
-      return (flags & RST) !== 0 ? this.reset(view, flow, side, at) : this.synchronize(view, flow, side, at, length);
+    if ((flags & RST) !== 0) return this.reset(view, flow, side, at);
+    if ((flags & SYN) !== 0) {
+      return (flags & ACK) !== 0
+        ? this.synAck(view, flow, side, at, length)
+        : this.synchronize(view, flow, side, at, length);
     }
     return this.segment(view, flow, side, at, length);
   }
@@ -126,6 +133,7 @@ export class TcpTracker {
     if (fin !== 0) after |= FIN_SEEN[side];
     if (payload > 0 && (after & RESET) !== 0) after = (after & ~RESET) | DOUBTFUL; // RFC 7857 section 2
     if ((state & FIN_SEEN[other]) !== 0 && acknowledgment === words[r + END]) after |= FIN_ACKED[other];
+    if (isFirst) this.pending.clear(flow); // the handshake is complete: a late answer to its SYN must not undo it
     if (after !== state) this.enter(flow, after);
     return TRACK.PASS;
   }
@@ -161,57 +169,106 @@ export class TcpTracker {
     return ((sequence - acknowledged) | 0) <= window && ((end - acknowledged) | 0) >= -window;
   }
 
-  /** SYN and SYN-ACK. */
+  /** A SYN without ACK. */
   private synchronize(view: DataView, flow: Flow, side: Side, at: number, length: number): Tracked {
     const state = this.flows.state(flow);
-    const other = otherSide(side);
     const words = this.words;
+    const sequence = view.getInt32(at + TCP.SEQUENCE);
+    const payload = length - tcpHeaderLength(view, at);
+    const end = (sequence + payload + 1) | 0;
+    const closed = isClosed(state);
+    if ((state & SYN_SEEN[1]) === 0) {
+      // Nothing was answered yet: it opens the connection, or tries again; or the other end does so too (RFC 5382 REQ-2).
+      const other = sideAt(flow, otherSide(side));
+      const isRepeated = (state & (SYN_SEEN[side] | RESET)) === SYN_SEEN[side] && words[other + ACKED] === sequence;
+      const before = words[sideAt(flow, side) + END];
+      // The data of one that was sent before may have arrived (RFC 7413 section 4.1.3: it is sent again without).
+      const reach = isRepeated && ((before - end) | 0) > 0 ? before : end;
+      const kept = side === 0 ? state & ~(TCP_BITS | FLOW_STATE.ASSURED) : state;
+      this.open(flow, side, sequence, reach, view.getUint16(at + TCP.WINDOW), windowScale(view, at), kept);
+      return TRACK.PASS;
+    }
+    if (side === 1) {
+      const isRepeated = !closed && (state & SYN_ACKED[1]) === 0 && end === words[sideAt(flow, 1) + END];
+      if (isRepeated) return TRACK.PASS;
+      // From outside none is let through into a connection, unless both ends begin anew.
+      if (!closed || !this.pending.has(flow)) return VERDICT.TCP_WINDOW;
+      this.reopen(flow);
+      this.open(flow, 1, sequence, end, view.getUint16(at + TCP.WINDOW), windowScale(view, at), this.flows.state(flow));
+      return TRACK.PASS;
+    }
+    // Its end may have the connection no more, or the other one; else that one challenges it (RFC 5961 section 4).
+    const isOpen = !closed && (state & SYN_ACKED[1]) !== 0;
+    if (isOpen && end === words[sideAt(flow, 0) + END]) return TRACK.PASS_UNREFRESHED; // late: it was the connection's own
+    this.pending.note(flow, sequence, payload, view.getUint16(at + TCP.WINDOW), windowScale(view, at));
+    const isRepeated = !closed && !isOpen && end === words[sideAt(flow, 0) + END];
+    return closed || isRepeated ? TRACK.PASS : TRACK.PASS_UNREFRESHED;
+  }
+
+  /** A SYN-ACK. */
+  private synAck(view: DataView, flow: Flow, side: Side, at: number, length: number): Tracked {
+    const words = this.words;
+    const state = this.flows.state(flow);
+    const other = otherSide(side);
     const s = sideAt(flow, side);
-    const r = sideAt(flow, other);
-    const end = (view.getInt32(at + TCP.SEQUENCE) + length - tcpHeaderLength(view, at) + 1) | 0;
-    const again = (state & SYN_SEEN[side]) !== 0 && end === words[s + END];
-    if ((view.getUint8(at + TCP.FLAGS) & ACK) !== 0) {
-      if ((state & SYN_SEEN[other]) === 0) return VERDICT.TCP_STATE;
-      const acknowledgment = view.getInt32(at + TCP.ACKNOWLEDGMENT);
-      if (((acknowledgment - words[r + END]) | 0) > 0) return VERDICT.TCP_WINDOW;
-      if ((state & SYN_SEEN[side]) === 0) {
-        if (((acknowledgment - words[s + ACKED]) | 0) <= 0) return VERDICT.TCP_WINDOW;
-        this.open(view, flow, side, at, end, state | SYN_ACKED[other]);
-        words[s + ACKED] = acknowledgment;
-        return TRACK.PASS;
-      }
-      if (!again) return VERDICT.TCP_WINDOW;
+    if ((state & SYN_SEEN[other]) === 0) return VERDICT.TCP_STATE;
+    const sequence = view.getInt32(at + TCP.SEQUENCE);
+    const end = (sequence + length - tcpHeaderLength(view, at) + 1) | 0;
+    const acknowledgment = view.getInt32(at + TCP.ACKNOWLEDGMENT);
+    const isLater = ((acknowledgment - words[sideAt(flow, other) + END]) | 0) > 0;
+    const isAgain = (state & SYN_SEEN[side]) !== 0 && end === words[s + END];
+    if (isAgain && !isLater) {
       if ((state & SYN_ACKED[other]) === 0) this.enter(flow, state | SYN_ACKED[other]); // simultaneous open
       return TRACK.PASS;
     }
-    // Whether both FINs are acknowledged is not asked: somebody else's segments may have hidden it.
-    const closed = (state & (RESET | DOUBTFUL)) !== 0 || (state & BOTH_FINS_SEEN) === BOTH_FINS_SEEN;
-    if (again && !closed && (state & SYN_ACKED[side]) === 0) return TRACK.PASS;
-    if (side === 0 && (closed || (state & SYN_SEEN[1]) === 0)) {
-      // A new connection, or a new one with the same ports.
-      this.open(view, flow, 0, at, end, state & ~(TCP_BITS | FLOW_STATE.ASSURED));
-      return TRACK.PASS;
+    if (side === 1 && this.pending.isAcknowledged(flow, acknowledgment)) {
+      this.reopen(flow);
+    } else {
+      // While the handshake goes on, the end may answer anew, by another number: it was started anew, or keeps no state. The
+      // answer must acknowledge the SYN, as the one before it did.
+      const isUnderWay = (state & SYN_ACKED[side]) === 0;
+      const least = (state & SYN_ACKED[other]) === 0 ? 1 : 0;
+      if (!isUnderWay || isLater || ((acknowledgment - words[s + ACKED]) | 0) < least) return VERDICT.TCP_WINDOW;
     }
-    if (side === 1 && (state & SYN_SEEN[1]) === 0) {
-      this.open(view, flow, 1, at, end, state); // simultaneous open (RFC 5382 REQ-2)
-      return TRACK.PASS;
-    }
-    // Into a living connection: its end will challenge it (RFC 5961 section 4). From outside it is not even let through.
-    return side === 0 && !closed ? TRACK.PASS_UNREFRESHED : VERDICT.TCP_WINDOW;
+    const after = this.flows.state(flow) | SYN_ACKED[other];
+    this.open(flow, side, sequence, end, view.getUint16(at + TCP.WINDOW), windowScale(view, at), after);
+    words[s + ACKED] = acknowledgment;
+    return TRACK.PASS;
   }
 
-  /** Notes the first SYN of a side. */
-  private open(view: DataView, flow: Flow, side: Side, at: number, end: number, state: number): void {
+  /** The connection begins anew, with the SYN that was let through. */
+  private reopen(flow: Flow): void {
+    const { pending } = this;
+    const sequence = pending.sequence(flow);
+    const end = (sequence + pending.length(flow) + 1) | 0;
+    const state = this.flows.state(flow) & ~(TCP_BITS | FLOW_STATE.ASSURED);
+    this.open(flow, 0, sequence, end, pending.window(flow), pending.scale(flow), state);
+    pending.clear(flow);
+  }
+
+  /**
+   * Notes the SYN of a side.
+   * @param end one past all that has been sent with it
+   * @param window as it stands in the header
+   * @param scale what it offers to shift windows by, or -1
+   * @param state the flow's, but for what this adds
+   */
+  private open(
+    flow: Flow,
+    side: Side,
+    sequence: number,
+    end: number,
+    window: number,
+    scale: number,
+    state: number,
+  ): void {
     const words = this.words;
-    const s = sideAt(flow, side);
-    const r = sideAt(flow, otherSide(side));
     const other = otherSide(side);
     const otherSeen = (state & SYN_SEEN[other]) !== 0;
-    words[s + END] = end;
-    words[r + ACKED] = view.getInt32(at + TCP.SEQUENCE);
+    words[sideAt(flow, side) + END] = end;
+    words[sideAt(flow, other) + ACKED] = sequence;
     // Windows are scaled only if both SYNs say so (RFC 7323 section 2.2); those of SYNs themselves never are.
-    const scale = windowScale(view, at);
-    const raw = Math.max(view.getUint16(at + TCP.WINDOW), 1);
+    const raw = Math.max(window, 1);
     let after = withWindowScale(state | SYN_SEEN[side], side, 0);
     if (!otherSeen) after &= ~SCALE_OFFERED;
     if (scale >= 0 && (!otherSeen || (state & SCALE_OFFERED) !== 0)) {
@@ -236,10 +293,13 @@ export class TcpTracker {
     const s = sideAt(flow, side);
     const r = sideAt(flow, other);
     const sequence = view.getInt32(at + TCP.SEQUENCE);
-    if ((state & SYN_SEEN[side]) === 0) {
+    const acknowledgment = view.getInt32(at + TCP.ACKNOWLEDGMENT);
+    const hasAck = (view.getUint8(at + TCP.FLAGS) & ACK) !== 0;
+    if (side === 1 && hasAck && this.pending.isAcknowledged(flow, acknowledgment)) {
+      this.pending.clear(flow); // neither end has the connection: one wants a new one, and the other refuses it
+    } else if ((state & SYN_SEEN[side]) === 0) {
       // The refusal of a SYN: it acknowledges what the SYN sent (RFC 9293 section 3.10.7.3).
-      const acknowledgment = view.getInt32(at + TCP.ACKNOWLEDGMENT);
-      if ((view.getUint8(at + TCP.FLAGS) & ACK) === 0 || (state & SYN_SEEN[other]) === 0) return VERDICT.TCP_WINDOW;
+      if (!hasAck || (state & SYN_SEEN[other]) === 0) return VERDICT.TCP_WINDOW;
       if (((acknowledgment - words[r + END]) | 0) > 0) return VERDICT.TCP_WINDOW;
       if (((acknowledgment - words[s + ACKED]) | 0) <= 0) return VERDICT.TCP_WINDOW;
     } else if (sequence !== words[s + END] && sequence !== words[r + ACKED]) {
@@ -261,6 +321,18 @@ export class TcpTracker {
     const isOpening = (state & BOTH_SYNS_ACKED) !== BOTH_SYNS_ACKED && !closed;
     const unestablished = isOpening ? TIMEOUT.TCP_OPENING : TIMEOUT.TCP_CLOSING;
     this.flows.setTimeout(flow, this.isEstablished(flow) ? TIMEOUT.TCP_ESTABLISHED : unestablished);
+  }
+
+  /** @returns whether both ends know that the connection is over, and neither begins anew: a peer's SYN may open another */
+  isOver(flow: Flow): boolean {
+    const state = this.flows.state(flow);
+    const isOver = (state & BOTH_FINS_ACKED) === BOTH_FINS_ACKED || (state & (RESET | DOUBTFUL)) === RESET;
+    return isOver && (state & SYN_SEEN[1]) !== 0 && !this.pending.has(flow);
+  }
+
+  /** @returns whether a side has sent a SYN with this sequence number that was not answered */
+  awaitsAnswer(flow: Flow, side: Side, sequence: number): boolean {
+    return side === 0 && this.pending.has(flow) && this.pending.sequence(flow) === sequence;
   }
 
   /** @returns whether a side can have sent this sequence number of late: what an ICMP error quotes must be (RFC 5927) */
@@ -303,6 +375,10 @@ export class TcpTracker {
     this.halves[2 * (flow * FLOW_WORDS + WINDOWS) + side] = window;
   }
 }
+
+/** Whether both ends have ended a connection, as it seems: whether both FINs are acknowledged, somebody else's segments may hide. */
+const isClosed = (state: number): boolean =>
+  (state & (RESET | DOUBTFUL)) !== 0 || (state & BOTH_FINS_SEEN) === BOTH_FINS_SEEN;
 
 /** @returns the first word of a side's part of a flow's record */
 const sideAt = (flow: Flow, side: Side): number => flow * FLOW_WORDS + FLOW.TCP + side * SIDE_WORDS;

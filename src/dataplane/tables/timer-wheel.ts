@@ -2,7 +2,10 @@
 // wheel: it only moves the flow's own deadline, and a flow whose slot comes round too early is filed again.
 import { type Flow, NO_FLOW } from "../types.ts";
 
-/** Slots: more seconds than the longest timeout, 2 h 4 min of an idle TCP connection (RFC 5382 REQ-5). */
+/**
+ * Slots: more seconds than the longest usual timeout, 2 h 4 min of an idle TCP connection (RFC 5382 REQ-5). What is due later is
+ * filed under the last slot, and again when that comes round.
+ */
 const SLOTS = 8192;
 const NONE = NO_FLOW;
 

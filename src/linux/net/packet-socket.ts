@@ -34,6 +34,8 @@ export const SLOT_STATUS = 0; // u32
 export const SLOT_LENGTH = 4; // u32: bytes the frame has
 export const SLOT_CAPTURED = 8; // u32: bytes of it that are in the slot
 export const SLOT_FRAME = 12; // u16: where in the slot it begins
+export const SLOT_VLAN_TAG = 24; // u16: priority and identifier of a tag that was taken off
+export const SLOT_VLAN_TYPE = 26; // u16: that tag's EtherType
 
 /** A receive ring. `slotSize` is a multiple of 16, `slotSize * slots` one of BLOCK_SIZE, and both are powers of two. */
 export interface RingShape {

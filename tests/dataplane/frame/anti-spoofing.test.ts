@@ -299,7 +299,7 @@ describe("MAC addresses", () => {
 
 test("EtherTypes other than IPv4 and ARP are dropped", () => {
   const lab = new Lab();
-  for (const type of [0x86dd, 0x8100, 0x88cc, 0x0805, 0x0000, 46, 0xffff]) {
+  for (const type of [0x86dd, 0x8101, 0x88cc, 0x0805, 0x0000, 46, 0xffff]) {
     const frame = ethernet(HOST_MAC[WORK_HOST], OUR_MAC[WORK], type, payload(60));
     expect(lab.receive(WORK, frame)).toEqual(dropped("EtherType not handled"));
   }

@@ -274,3 +274,31 @@ test("settings changed a hundred times under traffic lose no packet of an allowe
     lab.leap(700);
   }
 });
+
+describe("an external port that is forwarded to a client", () => {
+  const forward = { protocol: 17, portLow: 6000, portHigh: 6000, client: 0, to: ip(WORK_HOST), toPort: 4000, from: [] };
+  const forwards = { ...SETTINGS, forwards: [forward] };
+
+  test("ends with its forward, and so do the flows that leave from it", () => {
+    const lab = new Lab({ settings: forwards });
+    expect(lab.from(WORK_HOST, udp(OUT, payload(1)))).toEqual(
+      forwarded(REMOTE, udp({ ...OUTSIDE_OUT, sourcePort: 6000 }, payload(1))),
+    );
+    lab.apply({ ...forwards, forwards: [forward, { ...forward, protocol: 6 }] });
+    expect(lab.router.flows.size).toBe(1);
+    lab.apply(SETTINGS);
+    expect(lab.router.flows.size).toBe(0);
+    expect(lab.from(WORK_HOST, udp(OUT, payload(1)))).toEqual(forwarded(REMOTE, udp(OUTSIDE_OUT, payload(1))));
+  });
+
+  test("is not its own while another client has it from before", () => {
+    const lab = new Lab();
+    const other = { ...OUT, source: LAN_HOST, sourcePort: 6000 };
+    expect(lab.from(LAN_HOST, udp(other, payload(1))).verdict).toBe("forwarded");
+    lab.apply(forwards);
+    expect(lab.from(WORK_HOST, udp(OUT, payload(1)))).toEqual(forwarded(REMOTE, udp(OUTSIDE_OUT, payload(1))));
+    expect(lab.from(REMOTE, udp({ ...BACK, destinationPort: 6000 }, payload(1))).sent).toEqual([
+      shown(2, frameTo(LAN_HOST, udp({ ...BACK_INSIDE, destination: LAN_HOST, destinationPort: 6000 }, payload(1)))),
+    ]);
+  });
+});

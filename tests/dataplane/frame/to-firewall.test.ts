@@ -1,6 +1,6 @@
 // Packets to the firewall's own addresses: echo requests are answered, all else is dropped.
 import { describe, expect, test } from "bun:test";
-import { concat, fromHex, icmp, payload, tcp, udp } from "../../../lab/frames.ts";
+import { concat, fragmented, fromHex, icmp, ipv4, payload, tcp, udp } from "../../../lab/frames.ts";
 import {
   answered,
   dropped,
@@ -12,11 +12,19 @@ import {
   OUTSIDE,
   REMOTE,
   refused,
+  shownTo,
   WORK,
   WORK_GATEWAY,
   WORK_HOST,
 } from "../../../lab/router-lab.ts";
 import { patched } from "../../support/place.ts";
+
+/** A lab that does not add up ICMP checksums: those of fragments cover what is in others. */
+function withoutSums(): Lab {
+  const lab = new Lab();
+  lab.verifiesChecksums = false;
+  return lab;
+}
 
 const OWN = [WORK_GATEWAY, LAN_GATEWAY, OUTSIDE];
 
@@ -74,6 +82,62 @@ describe("an echo request to the firewall", () => {
     expect(lab.from(LAN_HOST, icmp(ping, payload(8)))).toEqual(
       answered(LAN_HOST, icmp({ ...ping, source: OUTSIDE, destination: LAN_HOST, type: 0 }, payload(8))),
     );
+  });
+
+  test("in fragments is answered in fragments, in whatever order they come (RFC 1122 section 3.2.1.4)", () => {
+    const ends = [
+      [WORK_HOST, WORK_GATEWAY],
+      [LAN_HOST, OUTSIDE],
+      [REMOTE, OUTSIDE],
+    ] as const;
+    for (const [source, destination] of ends) {
+      for (const size of [1480, 488]) {
+        const ping = { source, destination, type: 8, rest: 0x00070001, identification: 77, fragment: 0, ttl: 9 };
+        const pong = { ...ping, source: destination, destination: source, type: 0, ttl: 64 };
+        const requests = fragmented(icmp(ping, payload(3000)), size);
+        const replies = fragmented(icmp(pong, payload(3000)), size);
+        const inOrder = withoutSums();
+        for (const [i, request] of requests.entries()) {
+          expect(inOrder.from(source, request)).toEqual(answered(source, replies[i] as Uint8Array));
+        }
+        const backwards = withoutSums();
+        const [first = payload(0), ...later] = requests;
+        for (const request of later) {
+          expect(backwards.from(source, request).verdict).toBe("held until the first fragment comes");
+        }
+        expect(backwards.from(source, first)).toEqual({
+          verdict: "answered",
+          sent: replies.map((reply) => shownTo(source, reply)),
+        });
+        // It is whole and forgotten: the next one may have its identification.
+        expect(backwards.from(source, first)).toEqual(answered(source, replies[0] as Uint8Array));
+      }
+    }
+  });
+
+  test("that is larger than the MTU towards its sender is answered in fragments", () => {
+    const lab = withoutSums();
+    const ping = { source: WORK_HOST, destination: WORK_GATEWAY, type: 8, rest: 1, identification: 5 };
+    const pong = { ...ping, source: WORK_GATEWAY, destination: WORK_HOST, type: 0, fragment: 0 };
+    expect(lab.from(WORK_HOST, icmp(ping, payload(3000)))).toEqual({
+      verdict: "answered",
+      sent: fragmented(icmp(pong, payload(3000)), 1480).map((reply) => shownTo(WORK_HOST, reply)),
+    });
+  });
+
+  test("in fragments that overlap is answered no further", () => {
+    const lab = withoutSums();
+    const ping = { source: WORK_HOST, destination: WORK_GATEWAY, type: 8, rest: 1, fragment: 0 };
+    const [first, second, third] = fragmented(icmp(ping, payload(3000)), 1480) as [Uint8Array, Uint8Array, Uint8Array];
+    const overlapping = ipv4(
+      { source: WORK_HOST, destination: WORK_GATEWAY, fragment: 0x2000 | 180 },
+      1,
+      payload(1480),
+    );
+    expect(lab.from(WORK_HOST, first).verdict).toBe("answered");
+    expect(lab.from(WORK_HOST, overlapping)).toEqual(dropped("fragments overlap"));
+    for (const later of [second, third])
+      expect(lab.from(WORK_HOST, later)).toEqual(dropped("fragment of a dropped packet"));
   });
 
   test("makes no flow", () => {

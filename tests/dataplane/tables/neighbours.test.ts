@@ -1,6 +1,6 @@
 // ARP through the router: what we answer, what we ask and how often, what we believe, and which frames wait meanwhile.
 import { describe, expect, test } from "bun:test";
-import { ARP_TYPE, type ArpFields, arp, ethernet, icmp, mac, payload, udp } from "../../../lab/frames.ts";
+import { ARP_TYPE, type ArpFields, arp, ethernet, icmp, ip, mac, payload, udp } from "../../../lab/frames.ts";
 import {
   BROADCAST,
   dropped,
@@ -33,6 +33,13 @@ import {
 
 const ANYONE = "0.0.0.0";
 const STRANGER_MAC = "02:00:00:00:0b:ad";
+
+/** The frame with another source MAC address. */
+function from(source: string, frame: Uint8Array): Uint8Array {
+  const changed = frame.slice();
+  changed.set(mac(source), 6);
+  return changed;
+}
 
 /** A broadcast request as a host makes it. */
 function request(senderMac: string, senderIp: string, targetIp: string): Uint8Array {
@@ -181,16 +188,7 @@ describe("spoofed ARP is dropped:", () => {
     ["a host on the uplink as a client", UPLINK, request(STRANGER_MAC, WORK_HOST, OUTSIDE)],
     ["a host on the uplink as a network's host", UPLINK, reply(UPLINK, STRANGER_MAC, LAN_HOST, OUTSIDE)],
     ["a host on the uplink as a client's gateway", UPLINK, request(STRANGER_MAC, WORK_GATEWAY, OUTSIDE)],
-    [
-      "a sender that contradicts its frame",
-      LAN,
-      ethernet(
-        STRANGER_MAC,
-        BROADCAST,
-        ARP_TYPE,
-        arp({ operation: "request", senderMac: HOST_MAC[LAN_HOST], senderIp: LAN_HOST, targetIp: LAN_GATEWAY }),
-      ),
-    ],
+    ["a frame from a group", LAN, from("03:00:00:00:02:20", request(HOST_MAC[LAN_HOST], LAN_HOST, LAN_GATEWAY))],
     ["a sender with a group MAC address", LAN, request("03:00:00:00:02:20", LAN_HOST, LAN_GATEWAY)],
     ["a sender with the broadcast MAC address", LAN, request(BROADCAST, LAN_HOST, LAN_GATEWAY)],
   ];
@@ -201,13 +199,56 @@ describe("spoofed ARP is dropped:", () => {
   }
 });
 
+describe("a virtual router, whose frames have another source address than its ARP (RFC 9568 section 8.1.2),", () => {
+  const VIRTUAL_MAC = "00:00:5e:00:01:07";
+  const packet = { ...OUT, destination: REMOTE };
+  const translated = udp({ ...packet, source: OUTSIDE, ttl: 63 }, payload(1));
+  const toVirtual = {
+    verdict: "forwarded",
+    sent: [shown(UPLINK, ethernet(OUR_MAC[UPLINK], VIRTUAL_MAC, 0x800, translated))],
+  };
+
+  test("is reached at the address that its answer tells", () => {
+    const lab = new Lab({ answering: [] });
+    expect(lab.from(WORK_HOST, udp(packet, payload(1))).verdict).toBe("queued for ARP");
+    expect(lab.receive(UPLINK, from(HOST_MAC[GATEWAY], reply(UPLINK, VIRTUAL_MAC, GATEWAY, OUTSIDE)))).toEqual({
+      ...toVirtual,
+      verdict: "ARP taken",
+    });
+    expect(lab.from(WORK_HOST, udp(packet, payload(1)))).toEqual(toVirtual);
+  });
+
+  test("is answered there too", () => {
+    const lab = new Lab();
+    expect(lab.receive(UPLINK, from(STRANGER_MAC, request(VIRTUAL_MAC, GATEWAY, OUTSIDE)))).toEqual(
+      answer(UPLINK, OUTSIDE, VIRTUAL_MAC, GATEWAY),
+    );
+    expect(lab.from(WORK_HOST, udp(packet, payload(1)))).toEqual(toVirtual);
+  });
+
+  test("may be pinned, and no other is believed", () => {
+    const settings = { ...SETTINGS, uplink: { ...UPLINK_SETTINGS, gatewayMac: mac(VIRTUAL_MAC) } };
+    const lab = new Lab({ settings, answering: [] });
+    expect(lab.receive(UPLINK, from(HOST_MAC[GATEWAY], reply(UPLINK, VIRTUAL_MAC, GATEWAY, OUTSIDE)))).toEqual({
+      verdict: "ARP taken",
+      sent: [],
+    });
+    expect(lab.receive(UPLINK, from(VIRTUAL_MAC, reply(UPLINK, STRANGER_MAC, GATEWAY, OUTSIDE)))).toEqual(
+      dropped("ARP spoofed"),
+    );
+  });
+});
+
 describe("pinned MAC addresses", () => {
   const pinnedClient = withClient({ ...WORK_SETTINGS, mac: mac(HOST_MAC[WORK_HOST]) });
   const pinnedGateway = { ...SETTINGS, uplink: { ...UPLINK_SETTINGS, gatewayMac: mac(HOST_MAC[GATEWAY]) } };
 
   test("of a client are the only ones it may use in ARP", () => {
     const lab = new Lab({ settings: pinnedClient });
-    expect(lab.receive(WORK, request(STRANGER_MAC, WORK_HOST, WORK_GATEWAY))).toEqual(dropped("ARP spoofed"));
+    const own = request(HOST_MAC[WORK_HOST], WORK_HOST, WORK_GATEWAY);
+    for (const frame of [request(STRANGER_MAC, WORK_HOST, WORK_GATEWAY), from(STRANGER_MAC, own)]) {
+      expect(lab.receive(WORK, frame)).toEqual(dropped("ARP spoofed"));
+    }
     expect(lab.receive(WORK, request(HOST_MAC[WORK_HOST], WORK_HOST, WORK_GATEWAY))).toEqual(
       answer(WORK, WORK_GATEWAY, HOST_MAC[WORK_HOST], WORK_HOST),
     );
@@ -241,6 +282,20 @@ describe("pinned MAC addresses", () => {
 });
 
 describe("the uplink's gateway", () => {
+  test("is asked for and used on the uplink though it is outside its network", () => {
+    const far = "198.51.100.1";
+    const uplink = { ...UPLINK_SETTINGS, prefix: 32, gateway: ip(far) };
+    const lab = new Lab({ settings: { ...SETTINGS, uplink }, answering: [] });
+    expect(lab.last.map(({ iface, bytes }) => shown(iface, bytes))).toEqual([question(UPLINK, OUTSIDE, far)]);
+    expect(lab.receive(UPLINK, reply(UPLINK, HOST_MAC[GATEWAY], far, OUTSIDE)).verdict).toBe("ARP taken");
+    for (const destination of [REMOTE, far, NEIGHBOUR]) {
+      const packet = { ...OUT, destination };
+      expect(lab.from(WORK_HOST, udp(packet, payload(1))).sent).toContain(
+        shownTo(REMOTE, udp({ ...packet, source: OUTSIDE, ttl: 63 }, payload(1))),
+      );
+    }
+  });
+
   test("is asked for at the start, once", () => {
     const lab = new Lab({ answering: [] });
     expect(lab.last.map(({ iface, bytes }) => shown(iface, bytes))).toEqual([ASK_GATEWAY]);

@@ -1,15 +1,30 @@
 // TCP connections followed by the router: handshakes, windows, FINs and RSTs, of the ends and of others.
 import { describe, expect, test } from "bun:test";
-import { fromHex, payload } from "../../../lab/frames.ts";
-import { Lab } from "../../../lab/router-lab.ts";
+import { fromHex, icmp, ip, payload, tcp } from "../../../lab/frames.ts";
+import {
+  dropped,
+  forwarded,
+  LAN_HOST,
+  Lab,
+  OUTSIDE,
+  REMOTE,
+  WORK_HOST,
+  WORK_SETTINGS,
+  withClient,
+} from "../../../lab/router-lab.ts";
+import { compileRuleset } from "../../../src/dataplane/rules/ruleset.ts";
 import { Conversation, type Segment } from "../../support/conversation.ts";
 import { expectToLive } from "../../support/expiry.ts";
+import { sentPort } from "../../support/nat.ts";
 
 const FORWARDED = "forwarded";
 const WINDOW = "dropped: TCP outside the window";
 const NO_CONNECTION = "dropped: TCP without a connection";
 
 const SCALE_7 = { tcpOptions: fromHex("020405b4 01030307") };
+
+/** Those of a Conversation, inside. */
+const ENDS = { source: WORK_HOST, destination: REMOTE, sourcePort: 40_000, destinationPort: 443 };
 
 const TRANSITORY = 240;
 const ESTABLISHED = 7440;
@@ -274,8 +289,7 @@ test("data after a RST leaves the ports to a new connection all the same: it may
   expect(talk.client({ flags: "S", sequence: 77_000 })).toBe(FORWARDED);
   expect(talk.remote({ flags: "S.", sequence: 900, acknowledgment: 77_001 })).toBe(FORWARDED);
   expect(talk.client({ flags: ".", sequence: 77_001, acknowledgment: 901 })).toBe(FORWARDED);
-  expect(talk.client({ flags: "S", sequence: 88_000 })).toBe(FORWARDED);
-  expect(talk.remote({ flags: "S.", sequence: 900, acknowledgment: 88_001 })).toBe(WINDOW);
+  expectToLive(talk.lab, ESTABLISHED);
 });
 
 test("a segment that reaches beyond the window does not lock the ends out", () => {
@@ -329,7 +343,8 @@ describe("a FIN", () => {
     expect(talk.remote({ flags: "S", sequence: 99 })).toBe(WINDOW);
     const syn = { flags: "S", sequence: 0x70000000, ...SCALE_7 };
     expect(talk.client(syn)).toBe(FORWARDED);
-    expect(talk.remote({ flags: "P.", sequence: 5002, acknowledgment: 1002 }, payload(1))).toBe(NO_CONNECTION);
+    expect(talk.remote({ flags: "F.", sequence: 5001, acknowledgment: 1002 })).toBe(FORWARDED); // the old one's, again
+    expect(talk.remote({ flags: "S.", sequence: 0x10000000, acknowledgment: 0x70000002 })).toBe(WINDOW);
     expect(talk.remote({ flags: "S.", sequence: 0x10000000, acknowledgment: 0x70000001 })).toBe(FORWARDED);
     expect(talk.client({ flags: ".", sequence: 0x70000001, acknowledgment: 0x10000001 })).toBe(FORWARDED);
     expect(talk.client({ flags: "P.", sequence: 0x70000001, acknowledgment: 0x10000001 }, payload(9))).toBe(FORWARDED);
@@ -351,6 +366,264 @@ describe("a SYN", () => {
     expect(talk.client({ flags: "S", sequence: 123_456 })).toBe(FORWARDED);
     expect(talk.remote({ flags: "P.", sequence: 5001, acknowledgment: 1001 }, payload(3))).toBe(FORWARDED);
   });
+});
+
+describe("a connection that its ends have lost", () => {
+  /** Far from where the old one was. */
+  const AGAIN = 0x70000000;
+
+  /** The client begins anew, the remote answers from 900; what the old connection had is over then. */
+  function expectAnew(talk: Conversation): void {
+    const syn: Segment = { flags: "S", sequence: AGAIN, ...SCALE_7, window: 500 };
+    expect(talk.client(syn)).toBe(FORWARDED);
+    for (const acknowledgment of [0, 1002, AGAIN, AGAIN + 2]) {
+      expect(talk.remote({ flags: "S.", sequence: 900, acknowledgment })).toBe(WINDOW); // whoever did not see the SYN
+      expect(talk.remote({ flags: "R.", sequence: 0, acknowledgment })).toBe(WINDOW);
+    }
+    const synAck: Segment = { flags: "S.", sequence: 900, acknowledgment: AGAIN + 1, ...SCALE_7, window: 500 };
+    expect([talk.remote(synAck), talk.remote(synAck)]).toEqual([FORWARDED, FORWARDED]);
+    expect(talk.client({ flags: ".", sequence: AGAIN + 1, acknowledgment: 901, window: 1000 })).toBe(FORWARDED);
+    expect(talk.remote({ flags: "P.", sequence: 901 + 127_000, acknowledgment: AGAIN + 1 }, payload(1000))).toBe(
+      FORWARDED,
+    );
+    expect(talk.remote({ flags: "P.", sequence: 901 + 128_002, acknowledgment: AGAIN + 1 }, payload(1))).toBe(WINDOW);
+    expect(talk.client({ flags: "P.", sequence: 1001, acknowledgment: 5001 }, payload(1))).toBe(WINDOW);
+    expect(talk.client({ flags: "P.", sequence: AGAIN + 1, acknowledgment: 901 }, payload(9))).toBe(FORWARDED);
+    expectToLive(talk.lab, ESTABLISHED);
+  }
+
+  test("opens anew by the SYN-ACK that acknowledges the SYN that passed, in whatever state it is", () => {
+    const lost: readonly ((talk: Conversation) => void)[] = [
+      () => {},
+      (talk) => talk.client({ flags: "P.", sequence: 1001, acknowledgment: 5001 }, payload(500)),
+      (talk) => talk.remote({ flags: "F.", sequence: 5001, acknowledgment: 1001 }), // never answered
+      (talk) => talk.client({ flags: "F.", sequence: 1001, acknowledgment: 5001 }),
+      (talk) => {
+        talk.client({ flags: "F.", sequence: 1001, acknowledgment: 5001 });
+        talk.remote({ flags: "F.", sequence: 5001, acknowledgment: 1002 });
+      },
+      (talk) => {
+        talk.remote({ flags: "F.", sequence: 5001, acknowledgment: 1001 });
+        talk.client({ flags: "F.", sequence: 1001, acknowledgment: 5001 }); // both at once
+        talk.client({ flags: ".", sequence: 1002, acknowledgment: 5002 });
+        talk.remote({ flags: ".", sequence: 5002, acknowledgment: 1002 });
+      },
+      (talk) => talk.remote({ flags: "R", sequence: 5001 }),
+      (talk) => talk.remote({ flags: "R", sequence: 5002 }), // not believed
+    ];
+    for (const lose of lost) {
+      const talk = established();
+      lose(talk);
+      expectAnew(talk);
+    }
+    const opening = new Conversation(new Lab());
+    opening.client({ flags: "S", sequence: 1000 });
+    opening.remote({ flags: "S.", sequence: 5000, acknowledgment: 1001 });
+    expectAnew(opening);
+  });
+
+  test("opens anew after an hour as well", () => {
+    const talk = established();
+    talk.lab.leap(3_600_000);
+    expectAnew(talk);
+  });
+
+  test("is only asked after until then: nothing of it is refused, and nothing refreshed", () => {
+    const talk = established();
+    talk.lab.leap(60_000);
+    expect(talk.client({ flags: "S", sequence: 77_000 })).toBe(FORWARDED);
+    expect(talk.remote({ flags: "P.", sequence: 5001, acknowledgment: 1001 }, payload(10))).toBe(FORWARDED);
+    expect(talk.client({ flags: ".", sequence: 1001, acknowledgment: 5011 })).toBe(FORWARDED);
+    expect(talk.client({ flags: "S", sequence: 77_000 })).toBe(FORWARDED);
+    expectToLive(talk.lab, ESTABLISHED);
+  });
+
+  test("is over when the new one is refused, and begins again", () => {
+    const talk = established();
+    expect(talk.client({ flags: "S", sequence: 77_000 })).toBe(FORWARDED);
+    expect(talk.remote({ flags: "R.", sequence: 0, acknowledgment: 77_001 })).toBe(FORWARDED);
+    expect(talk.remote({ flags: "R.", sequence: 0, acknowledgment: 77_001 })).toBe(WINDOW);
+    expect(talk.remote({ flags: "S.", sequence: 900, acknowledgment: 77_001 })).toBe(WINDOW);
+    expectToLive(talk.lab, TRANSITORY);
+    const again = established();
+    again.client({ flags: "S", sequence: 60_000 });
+    again.remote({ flags: "R.", sequence: 0, acknowledgment: 60_001 });
+    expectAnew(again);
+  });
+
+  test("does not leave its SYN to the next flow with its number", () => {
+    const talk = established();
+    talk.client({ flags: "S", sequence: 77_000 });
+    talk.lab.leap(8_000_000);
+    const next = new Conversation(talk.lab, 40_001);
+    expect(next.open()).toEqual([FORWARDED, FORWARDED, FORWARDED]);
+    expect(next.remote({ flags: "S.", sequence: 900, acknowledgment: 77_001 })).toBe(WINDOW);
+  });
+
+  test("opens anew with the data of the SYN, all of which the answer may acknowledge, or nothing", () => {
+    for (const acknowledged of [0, 60, 100]) {
+      const talk = established();
+      expect(talk.client({ flags: "S", sequence: 77_000 }, payload(100))).toBe(FORWARDED);
+      expect(talk.remote({ flags: "S.", sequence: 900, acknowledgment: 77_102 })).toBe(WINDOW);
+      expect(talk.remote({ flags: "S.", sequence: 900, acknowledgment: 77_001 + acknowledged })).toBe(FORWARDED);
+      const next = { flags: "P.", sequence: 77_001 + acknowledged, acknowledgment: 901 };
+      expect(talk.client(next, payload(200))).toBe(FORWARDED);
+      expect(talk.remote({ flags: ".", sequence: 901, acknowledgment: 77_201 + acknowledged })).toBe(FORWARDED);
+    }
+  });
+});
+
+describe("an answer to a SYN that comes again with another sequence number", () => {
+  test("is the one that counts until the client has acknowledged one", () => {
+    for (const repeats of [false, true]) {
+      const talk = new Conversation(new Lab());
+      talk.client({ flags: "S", sequence: 1000, ...SCALE_7 });
+      expect(talk.remote({ flags: "S.", sequence: 5000, acknowledgment: 1001, ...SCALE_7 })).toBe(FORWARDED);
+      if (repeats) talk.client({ flags: "S", sequence: 1000, ...SCALE_7 });
+      for (const acknowledgment of [1000, 1002, 0x80000000]) {
+        expect(talk.remote({ flags: "S.", sequence: 0x90000000, acknowledgment })).toBe(WINDOW);
+      }
+      expect(talk.remote({ flags: "S.", sequence: 0x90000000, acknowledgment: 1001, ...SCALE_7 })).toBe(FORWARDED);
+      expect(talk.client({ flags: ".", sequence: 1001, acknowledgment: 5001 })).toBe(WINDOW);
+      expect(talk.client({ flags: ".", sequence: 1001, acknowledgment: 0x90000001 })).toBe(FORWARDED);
+      expect(talk.remote({ flags: "P.", sequence: 0x90000001, acknowledgment: 1001 }, payload(700))).toBe(FORWARDED);
+      // A late answer does not undo what has begun.
+      expect(talk.remote({ flags: "S.", sequence: 5000, acknowledgment: 1001 })).toBe(WINDOW);
+      expect(talk.client({ flags: ".", sequence: 1001, acknowledgment: 0x90000001 + 700 })).toBe(FORWARDED);
+      expectToLive(talk.lab, ESTABLISHED);
+    }
+  });
+});
+
+describe("a SYN with data that is sent again without (RFC 7413)", () => {
+  test("does not take back what the first one sent", () => {
+    const talk = new Conversation(new Lab());
+    expect(talk.client({ flags: "S", sequence: 1000 }, payload(100))).toBe(FORWARDED);
+    expect(talk.client({ flags: "S", sequence: 1000 })).toBe(FORWARDED);
+    expect(talk.remote({ flags: "S.", sequence: 5000, acknowledgment: 1102 })).toBe(WINDOW);
+    expect(talk.remote({ flags: "S.", sequence: 5000, acknowledgment: 1101 })).toBe(FORWARDED);
+    expect(talk.client({ flags: "P.", sequence: 1101, acknowledgment: 5001 }, payload(100))).toBe(FORWARDED);
+  });
+
+  test("is answered with or without it, before and after the first answer", () => {
+    for (const acknowledgment of [1001, 1101]) {
+      const talk = new Conversation(new Lab());
+      talk.client({ flags: "S", sequence: 1000 }, payload(100));
+      talk.remote({ flags: "S.", sequence: 5000, acknowledgment: 1101 });
+      expect(talk.client({ flags: "S", sequence: 1000 })).toBe(FORWARDED);
+      expect(talk.remote({ flags: "S.", sequence: 7000, acknowledgment })).toBe(FORWARDED);
+      expect(talk.client({ flags: ".", sequence: 1101, acknowledgment: 7001 })).toBe(FORWARDED);
+    }
+  });
+
+  test("with another sequence number takes the place of the first", () => {
+    const talk = new Conversation(new Lab());
+    talk.client({ flags: "S", sequence: 1000 }, payload(100));
+    talk.client({ flags: "S", sequence: 1050 });
+    expect(talk.remote({ flags: "S.", sequence: 5000, acknowledgment: 1101 })).toBe(WINDOW);
+    expect(talk.remote({ flags: "S.", sequence: 5000, acknowledgment: 1051 })).toBe(FORWARDED);
+  });
+});
+
+describe("a connection from the other end, between the ports of one that is over,", () => {
+  const OPEN = { settings: withClient({ ...WORK_SETTINGS, openFilter: true }) };
+  const CLOSES: Readonly<Record<string, (talk: Conversation) => unknown>> = {
+    "by FINs": (talk) => [
+      talk.client({ flags: "F.", sequence: 1001, acknowledgment: 5001 }),
+      talk.remote({ flags: "F.", sequence: 5001, acknowledgment: 1002 }),
+      talk.client({ flags: ".", sequence: 1002, acknowledgment: 5002 }),
+    ],
+    "by FINs at once": (talk) => [
+      talk.client({ flags: "F.", sequence: 1001, acknowledgment: 5001 }),
+      talk.remote({ flags: "F.", sequence: 5001, acknowledgment: 1001 }),
+      talk.client({ flags: ".", sequence: 1002, acknowledgment: 5002 }),
+      talk.remote({ flags: ".", sequence: 5002, acknowledgment: 1002 }),
+    ],
+    "by a RST": (talk) => talk.remote({ flags: "R.", sequence: 5001, acknowledgment: 1001 }),
+  };
+
+  for (const [how, close] of Object.entries(CLOSES)) {
+    test(`${how}, is let in where the filter is open, with the mapping as it was`, () => {
+      const lab = new Lab(OPEN);
+      new Conversation(lab, 40_000, 80, 40_000, LAN_HOST).open(); // has the client's port, which gets another one
+      const before = lab.router.flows.size;
+      lab.from(WORK_HOST, tcp({ ...ENDS, flags: "S", sequence: 1 }));
+      const port = sentPort(lab);
+      const talk = new Conversation(lab, 40_000, 443, port);
+      talk.open();
+      close(talk);
+      expect(talk.remote({ flags: "S", sequence: 600_000 })).toBe(FORWARDED);
+      expect(talk.client({ flags: "S.", sequence: 300, acknowledgment: 600_001 })).toBe(FORWARDED);
+      expect(talk.remote({ flags: ".", sequence: 600_001, acknowledgment: 301 })).toBe(FORWARDED);
+      expect(talk.client({ flags: "P.", sequence: 301, acknowledgment: 600_001 }, payload(30))).toBe(FORWARDED);
+      expect(lab.router.flows.size).toBe(before + 1);
+      // And back again, once that is over too.
+      talk.remote({ flags: "R", sequence: 600_001 });
+      expect(talk.open({ sequence: 9000, acknowledgment: 9001 }).slice(0, 2)).toEqual([FORWARDED, FORWARDED]);
+    });
+
+    test(`${how}, is refused elsewhere, and changes nothing`, () => {
+      const talk = established();
+      close(talk);
+      expect(talk.remote({ flags: "S", sequence: 600_000 })).toBe(WINDOW);
+      expect(talk.client({ flags: ".", sequence: 1002, acknowledgment: 5001 })).toBe(FORWARDED);
+      expect(talk.lab.router.flows.size).toBe(1);
+    });
+  }
+
+  test("is refused while it is not over: after one FIN, or one that is not acknowledged", () => {
+    const talk = new Conversation(new Lab(OPEN));
+    talk.open();
+    expect(talk.remote({ flags: "S", sequence: 600_000 })).toBe(WINDOW);
+    talk.client({ flags: "F.", sequence: 1001, acknowledgment: 5001 });
+    expect(talk.remote({ flags: "S", sequence: 600_000 })).toBe(WINDOW);
+    talk.remote({ flags: "F.", sequence: 5001, acknowledgment: 1001 });
+    expect(talk.remote({ flags: "S", sequence: 600_000 })).toBe(WINDOW);
+    expect(talk.remote({ flags: "F.", sequence: 5001, acknowledgment: 1002 })).toBe(FORWARDED);
+  });
+
+  test("may be opened from both ends at once, where the filter is closed too", () => {
+    const talk = established();
+    CLOSES["by a RST"]?.(talk);
+    expect(talk.client({ flags: "S", sequence: 77_000 })).toBe(FORWARDED);
+    expect(talk.remote({ flags: "S", sequence: 600_000 })).toBe(FORWARDED);
+    expect(talk.client({ flags: "S.", sequence: 77_000, acknowledgment: 600_001 })).toBe(FORWARDED);
+    expect(talk.remote({ flags: "S.", sequence: 600_000, acknowledgment: 77_001 })).toBe(FORWARDED);
+    expectToLive(talk.lab, ESTABLISHED);
+  });
+
+  test("from a client is judged by its rules", () => {
+    const forwards = [
+      { protocol: 6, portLow: 40_000, portHigh: 40_000, client: 0, to: ip(WORK_HOST), toPort: 40_000, from: [] },
+    ];
+    for (const [accept, verdict] of [
+      [true, FORWARDED],
+      [false, "dropped: refused by rules"],
+    ] as const) {
+      const ruleset = compileRuleset([], accept);
+      const lab = new Lab({ settings: { ...withClient({ ...WORK_SETTINGS, ruleset }), forwards } });
+      const talk = new Conversation(lab);
+      const syn = { source: REMOTE, destination: OUTSIDE, sourcePort: 443, destinationPort: 40_000, flags: "S" };
+      expect(lab.from(REMOTE, tcp({ ...syn, sequence: 5000 })).verdict).toBe("queued for ARP");
+      talk.client({ flags: "S.", sequence: 1000, acknowledgment: 5001 });
+      talk.remote({ flags: ".", sequence: 5001, acknowledgment: 1001 });
+      expect(talk.remote({ flags: "R", sequence: 5001 })).toBe(FORWARDED);
+      expect(lab.from(WORK_HOST, tcp({ ...ENDS, flags: "S", sequence: 77_000 })).verdict).toBe(verdict);
+    }
+  });
+});
+
+test("an ICMP error about a SYN into a known connection reaches the client that waits for its answer", () => {
+  const talk = established();
+  talk.client({ flags: "S", sequence: 77_000 });
+  const error = (sequence: number, source: string, destination: string, quotedSource: string, ttl = 64) =>
+    icmp({ source, destination, type: 3, code: 1, ttl }, tcp({ ...ENDS, source: quotedSource, flags: "S", sequence }));
+  expect(talk.lab.from(REMOTE, error(77_000, REMOTE, OUTSIDE, OUTSIDE))).toEqual(
+    forwarded(WORK_HOST, error(77_000, REMOTE, WORK_HOST, WORK_HOST, 63)),
+  );
+  expect(talk.lab.from(REMOTE, error(77_001, REMOTE, OUTSIDE, OUTSIDE))).toEqual(
+    dropped("ICMP error that belongs to no flow"),
+  );
 });
 
 test("a connection that is only half open lives four minutes", () => {

@@ -1,7 +1,7 @@
 // How long flows live: without traffic, with it, and when the clock leaps.
 import { describe, expect, test } from "bun:test";
 import { icmp, payload, udp } from "../../../lab/frames.ts";
-import { dropped, Lab, OUTSIDE, REMOTE, WORK_HOST } from "../../../lab/router-lab.ts";
+import { dropped, Lab, OUTSIDE, REMOTE, SETTINGS, WORK_HOST } from "../../../lab/router-lab.ts";
 import { Conversation } from "../../support/conversation.ts";
 import { expectToLive } from "../../support/expiry.ts";
 
@@ -44,6 +44,13 @@ describe("a flow without traffic lives", () => {
       talk.open();
       expectToLive(talk.lab, 7440);
     }
+  });
+
+  test("5 days as an established connection, where the settings say so", () => {
+    const nat = { ...SETTINGS.nat, timeouts: { ...SETTINGS.nat.timeouts, tcpEstablished: 432_000 } };
+    const talk = new Conversation(new Lab({ settings: { ...SETTINGS, nat } }));
+    talk.open();
+    expectToLive(talk.lab, 432_000);
   });
 
   test("as long on a machine that has been up for years, or has just started", () => {

@@ -1,9 +1,14 @@
 // Random conversations by UDP, by ICMP queries, and by a protocol without ports.
-import { icmp, ipv4, payload, udp } from "../../../lab/frames.ts";
+import { concat, icmp, ipv4, payload, udp } from "../../../lab/frames.ts";
 import { type Conversation, type Side, Talk } from "./talk.ts";
 
 const LARGEST = 1400;
+const UDP = 17;
 const ESP = 50;
+
+// RFC 791 section 3.1: room for two routers' addresses; for an address and its time.
+const RECORD_ROUTE = Uint8Array.of(7, 11, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+const TIMESTAMP_OPTION = Uint8Array.of(68, 12, 5, 1, 0, 0, 0, 0, 0, 0, 0, 0);
 
 // ICMP types of queries.
 const ECHO_REPLY = 0;
@@ -33,7 +38,7 @@ export class UdpTalk extends Talk {
 
   private event(): void {
     const { random, remotePort, port, stranger } = this;
-    const events: readonly (() => void)[] = [
+    const events: readonly (() => unknown)[] = [
       () => this.send("datagram", "inside"),
       () => this.send("datagram", "inside"),
       () => this.send("answer", "outside"),
@@ -56,8 +61,28 @@ export class UdpTalk extends Talk {
         this.addFragmented(`datagram from ${from}`, from, udp({ ...this.fields(from), fragment: 0 }, content));
       },
       () => this.addError(),
+      () => random.chance(0.3) && this.addOdd(),
     ];
     random.pick(events)();
+  }
+
+  private addOdd(): void {
+    const { random } = this;
+    const from = random.pick<Side>(["inside", "outside"]);
+    const fields = this.fields(from);
+    const wrongSum = udp(fields, payload(40));
+    wrongSum[27] ^= 0x55;
+    const short = ipv4(fields, UDP, concat(udp(fields, payload(32)).subarray(20), payload(8)));
+    const recordRoute = udp({ ...fields, options: RECORD_ROUTE }, payload(40));
+    const timestamp = udp({ ...fields, options: TIMESTAMP_OPTION }, payload(40));
+    const odd: readonly (readonly [string, Uint8Array])[] = [
+      ["datagram with a wrong checksum", wrongSum],
+      ["datagram shorter than its packet", short],
+      ["packet that records its route", recordRoute],
+      ["packet that records its times", timestamp],
+    ];
+    const [what, packet] = random.pick(odd);
+    this.add(what, from, packet, false);
   }
 }
 

@@ -99,12 +99,15 @@ export abstract class Talk {
     const quoted = about.subarray(0, random.pick([28, 60, 576]));
     const otherPort = quoted.slice();
     otherPort[20] ^= 0x55; // a port, or the type of an ICMP message
+    const wrongSum = quoted.slice();
+    wrongSum[10] ^= 0x55;
     const router = from === "inside" ? CLIENT : ROUTER;
-    const errors: readonly (() => void)[] = [
+    const errors: readonly (() => unknown)[] = [
       () => this.sendError("error", from, host, quoted),
       () => this.sendError("error of a router", from, router, quoted),
       () => this.sendError("error about another flow", from, host, otherPort),
       () => this.sendError("error about one's own packet", from, host, this.rebuild(from, from).subarray(0, 60)),
+      () => random.chance(0.3) && this.sendError("error that quotes a wrong header checksum", from, host, wrongSum),
       () => this.sendError("error that quotes less than 8 bytes of payload", from, host, about.subarray(0, 24)),
     ];
     random.pick(errors)();

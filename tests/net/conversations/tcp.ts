@@ -33,18 +33,72 @@ export class TcpTalk extends Talk {
 
   hold(): Conversation {
     const { random } = this;
-    if (!this.open(random.below(20))) return this.steps;
+    if (!this.open(random.below(28))) return this.steps;
     this.talk(random.below(14));
     if (random.chance(0.2)) return this.steps;
+    const isLost = random.chance(0.3);
+    if (isLost) {
+      // At any age: while it is open, half closed, or closed.
+      if (random.chance(0.5)) this.close(random.below(6));
+      this.lose();
+    }
     const isOver = this.close(random.below(6));
     this.talk(random.below(5), 0.3);
     if (!isOver || random.chance(0.5)) return this.steps;
     // A new connection between the same ports.
-    this.inside = this.newEnd();
-    this.outside = this.newEnd();
-    this.shakeHands();
+    this.begin();
+    this.open(random.pick([10, 20, 21, 22, 23, 24, 25, 26, 27]));
     this.talk(random.below(4));
     return this.steps;
+  }
+
+  /** Both ends begin anew. */
+  private begin(): void {
+    this.inside = this.newEnd();
+    this.outside = this.newEnd();
+  }
+
+  /** An end is started anew, or both are, and the client connects again from the same port. */
+  private lose(): void {
+    const kind = this.random.below(4);
+    if (kind === 0 && !this.inside.finished) this.loseOutside();
+    else if (kind === 1 && !this.outside.finished) this.loseInside();
+    this.begin();
+    if (kind === 2) {
+      this.segment("SYN", "inside", "S");
+      this.refuse();
+      this.begin();
+    }
+    this.open(this.random.pick([10, 20, 21, 22, 23, 24, 25, 26, 27]));
+    this.talk(this.random.below(4));
+  }
+
+  /** What the client still sends is answered with a RST (RFC 9293 section 3.10.7.1). */
+  private loseOutside(): void {
+    this.acknowledge("inside");
+    this.segment("RST of an end that lost the connection", "outside", "R", 0, {
+      sequence: this.inside.acked - this.outside.next,
+    });
+  }
+
+  /** The client's SYN is challenged, and it resets what the other end has (RFC 9293 section 3.5.1). */
+  private loseInside(): void {
+    const { initial, next } = this.inside;
+    this.inside.initial = this.random.next();
+    this.inside.next = 0;
+    this.segment("SYN of an end that lost the connection", "inside", "S");
+    this.inside.initial = initial;
+    this.inside.next = next;
+    this.acknowledge("outside");
+    const sequence = this.outside.acked - next;
+    this.segment("RST of an end that lost the connection", "inside", "R", 0, { sequence });
+  }
+
+  /** No program listens at the server. */
+  private refuse(): void {
+    this.outside.acked = 1;
+    this.segment("refusal", "outside", "R.", 0, { sequence: -this.outside.initial });
+    this.outside.acked = 0;
   }
 
   protected rebuild(from: Side, seenFrom: Side): Uint8Array {
@@ -82,8 +136,8 @@ export class TcpTalk extends Talk {
   }
 
   /** What an honest end sends; what it sends next is for the caller to count. */
-  private segment(what: string, from: Side, flags: string, length = 0): void {
-    this.add(`${what} from ${from}`, from, this.build(from, from, flags, length, {}), true);
+  private segment(what: string, from: Side, flags: string, length = 0, change: Oddity = {}): void {
+    this.add(`${what} from ${from}`, from, this.build(from, from, flags, length, change), true);
     const me = this.end(from);
     // The window of a SYN is never scaled (RFC 7323 section 2.2), that of a RST means nothing.
     const offered = flags.includes("R") ? 0 : flags.includes("S") ? me.window : me.window << me.scale;
@@ -123,7 +177,53 @@ export class TcpTalk extends Talk {
       this.oddSegment("data before the handshake", from, ".", 100, { sequence: 1 });
       inside.acked = outside.acked = 0;
     }
+    if (kind === 20) this.segment("SYN", "inside", "S"); // is sent again
+    if (kind === 21) {
+      this.segment("SYN", "inside", "S");
+      inside.initial = random.next();
+      this.oddSegment("SYN of another attempt", "inside", "S");
+    }
+    if (kind === 22 || kind === 23) {
+      this.segment("SYN", "inside", "S");
+      this.answer(); // is lost behind the firewall
+      if (kind === 23) outside.initial = random.next(); // it keeps no state
+    }
+    if (kind === 24) {
+      this.segment("SYN", "inside", "S");
+      this.answer();
+      this.begin(); // both are started anew meanwhile
+    }
+    if (kind >= 25) return this.openWithData(kind);
     return this.shakeHands();
+  }
+
+  private answer(acked = 1): void {
+    this.outside.acked = acked;
+    this.segment("SYN-ACK", "outside", "S.");
+    this.outside.acked = 0;
+  }
+
+  /** TCP Fast Open (RFC 7413): the SYN has data, which the server takes or not; or it is sent again without. */
+  private openWithData(kind: number): true {
+    const { inside, outside, random } = this;
+    const length = 1 + random.below(1400);
+    this.oddSegment("SYN with data", "inside", "S", length);
+    outside.acked = random.chance(0.5) ? 1 : 1 + length;
+    if (kind === 26) this.oddSegment("SYN without its data", "inside", "S");
+    if (kind === 27) {
+      this.segment("SYN-ACK", "outside", "S."); // is lost behind the firewall
+      this.oddSegment("SYN without its data", "inside", "S");
+      if (random.chance(0.3)) {
+        outside.initial = random.next(); // it keeps no state
+        outside.acked = 1;
+        outside.edge = 0;
+      }
+    }
+    this.segment("SYN-ACK", "outside", "S.");
+    inside.next = outside.acked;
+    outside.next = 1;
+    this.acknowledge("inside");
+    return true;
   }
 
   private shakeHands(): true {
@@ -191,9 +291,9 @@ export class TcpTalk extends Talk {
     me.next += length;
   }
 
-  private finish(from: Side): void {
+  private finish(from: Side, acked = this.end(other(from)).next): void {
     const me = this.end(from);
-    me.acked = this.end(other(from)).next;
+    me.acked = acked;
     this.segment("FIN", from, "F.");
     me.next++;
     me.finished = true;
@@ -210,6 +310,13 @@ export class TcpTalk extends Talk {
       return true;
     }
     this.finish(first);
+    if (kind === 5) {
+      const { acked } = this.end(second);
+      this.finish(second, acked); // both at once: it has not seen the first
+      this.acknowledge(first);
+      this.acknowledge(second);
+      return true;
+    }
     if (kind === 1) {
       this.finish(second); // it acknowledges the first
     } else {

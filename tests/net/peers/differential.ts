@@ -36,6 +36,9 @@ const [count = 0, seed = 0] = process.argv.slice(2).map(Number);
 const random = new Random(seed);
 const links = new RawLinks(NAMES.flatMap((name) => Object.values(FIREWALLS[name])));
 
+/** Of what a firewall itself says, with whatever identification; what it forwards has one less. */
+const OWN_TTL = 64;
+
 /** Frames that came out of the firewalls since the last round, by interface and identification. */
 const seen = new Map<string, Uint8Array[]>();
 
@@ -47,6 +50,7 @@ function receive(): void {
   for (const { on, frame } of links.receive()) {
     const view = new DataView(frame.buffer);
     if (view.getUint16(12) !== IPV4_TYPE) continue;
+    if (frame[22] === OWN_TTL) continue;
     const key = `${on} ${view.getUint16(18)}`;
     const frames = seen.get(key);
     if (frames === undefined) seen.set(key, [frame]);
@@ -58,7 +62,7 @@ function send(from: Side, packet: Uint8Array, identification: number): void {
   const view = new DataView(packet.buffer, packet.byteOffset);
   view.setUint16(4, identification);
   view.setUint16(10, 0);
-  view.setUint16(10, checksum(packet.subarray(0, 20)));
+  view.setUint16(10, checksum(packet.subarray(0, (packet[0] & 15) * 4)));
   const frame = ethernet(ENDS[from].host, ENDS[from].firewall, IPV4_TYPE, packet);
   for (const name of NAMES) links.send(plain(FIREWALLS[name][from], frame));
 }
@@ -168,7 +172,7 @@ function show(step: Step): string {
   const packets = step.packets.map((packet) => {
     const view = new DataView(packet.buffer, packet.byteOffset);
     const shown = describe(ethernet(ENDS.inside.host, ENDS.inside.host, IPV4_TYPE, packet)).slice(38);
-    if (packet[9] !== TCP) return shown;
+    if (packet[9] !== TCP || packet.length < 36) return shown;
     return `${shown}, sequence ${view.getUint32(24)}, acknowledgment ${view.getUint32(28)}, window ${view.getUint16(34)}`;
   });
   return `${fates.get(step) ?? "DIFFERENT"}: ${step.what}: ${packets.join(" + ")}`;

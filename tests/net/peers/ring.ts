@@ -50,6 +50,28 @@ async function ip(...args: string[]): Promise<void> {
 }
 
 const CASES = {
+  /** Tags that the kernel takes off come back, in short frames and in those that do not fit a slot, and no others do. */
+  async tagged() {
+    await ip("link", "set", "a0", "mtu", "4000");
+    await ip("link", "set", "b0", "mtu", "4000");
+    const frames: string[] = [];
+    for (const length of [MINIMUM, 2030]) {
+      for (const tag of [0x81000007, 0x88a8e000]) {
+        const at = send(0, length);
+        ring.view.setUint32(at + 12, tag);
+        ring.view.setUint32(at + 16, 0x88b51234);
+        ring.view.setUint16(at + length - 2, 0x5678);
+      }
+      send(1, length);
+    }
+    ring.flush();
+    for (let at = ring.next(B); at !== NO_FRAME; at = ring.next(B)) {
+      const hex = (from: number, to: number) => Buffer.from(ring.bytes.subarray(at + from, at + to)).toString("hex");
+      frames.push(`${ring.length} ${hex(0, 6)} ${hex(12, 20)} ${hex(ring.length - 2, ring.length)}`);
+    }
+    return { frames, counters: counters() };
+  },
+
   /** Frames that the kernel refuses, between others that it takes. */
   refused() {
     send(1);
