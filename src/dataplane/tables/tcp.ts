@@ -326,7 +326,7 @@ export class TcpTracker {
   /** @returns whether both ends know that the connection is over, and neither begins anew: a peer's SYN may open another */
   isOver(flow: Flow): boolean {
     const state = this.flows.state(flow);
-    const isOver = (state & BOTH_FINS_ACKED) === BOTH_FINS_ACKED || (state & (RESET | DOUBTFUL)) === RESET;
+    const isOver = (state & BOTH_FINS_ACKED) === BOTH_FINS_ACKED || (state & RESET) !== 0;
     return isOver && (state & SYN_SEEN[1]) !== 0 && !this.pending.has(flow);
   }
 

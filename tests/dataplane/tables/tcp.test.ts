@@ -434,8 +434,9 @@ describe("a connection that its ends have lost", () => {
     expect(talk.client({ flags: "S", sequence: 77_000 })).toBe(FORWARDED);
     expect(talk.remote({ flags: "P.", sequence: 5001, acknowledgment: 1001 }, payload(10))).toBe(FORWARDED);
     expect(talk.client({ flags: ".", sequence: 1001, acknowledgment: 5011 })).toBe(FORWARDED);
+    talk.lab.leap(60_000);
     expect(talk.client({ flags: "S", sequence: 77_000 })).toBe(FORWARDED);
-    expectToLive(talk.lab, ESTABLISHED);
+    expectToLive(talk.lab, ESTABLISHED - 60);
   });
 
   test("is over when the new one is refused, and begins again", () => {
@@ -456,8 +457,9 @@ describe("a connection that its ends have lost", () => {
     talk.client({ flags: "S", sequence: 77_000 });
     talk.lab.leap(8_000_000);
     const next = new Conversation(talk.lab, 40_001);
-    expect(next.open()).toEqual([FORWARDED, FORWARDED, FORWARDED]);
-    expect(next.remote({ flags: "S.", sequence: 900, acknowledgment: 77_001 })).toBe(WINDOW);
+    expect(next.client({ flags: "S", sequence: 1000 })).toBe(FORWARDED);
+    expect(next.remote({ flags: "S.", sequence: 5000, acknowledgment: 77_001 })).toBe(WINDOW);
+    expect(next.remote({ flags: "S.", sequence: 5000, acknowledgment: 1001 })).toBe(FORWARDED);
   });
 
   test("opens anew with the data of the SYN, all of which the answer may acknowledge, or nothing", () => {
@@ -471,6 +473,22 @@ describe("a connection that its ends have lost", () => {
       expect(talk.remote({ flags: ".", sequence: 901, acknowledgment: 77_201 + acknowledged })).toBe(FORWARDED);
     }
   });
+});
+
+test("a late SYN of a connection, and late answers to it, do not undo what has begun", () => {
+  const opening = new Conversation(new Lab());
+  opening.client({ flags: "S", sequence: 1000 });
+  opening.remote({ flags: "S.", sequence: 5000, acknowledgment: 1001 });
+  opening.client({ flags: "S", sequence: 1000 });
+  const late = established();
+  for (const talk of [opening, late]) {
+    talk.client({ flags: ".", sequence: 1001, acknowledgment: 5001 });
+    expect(talk.client({ flags: "S", sequence: 1000 })).toBe(FORWARDED);
+    for (const sequence of [4000, 7000]) {
+      expect(talk.remote({ flags: "S.", sequence, acknowledgment: 1001 })).toBe(WINDOW);
+    }
+    expect(talk.remote({ flags: "P.", sequence: 5001, acknowledgment: 1001 }, payload(10))).toBe(FORWARDED);
+  }
 });
 
 describe("an answer to a SYN that comes again with another sequence number", () => {
@@ -503,6 +521,14 @@ describe("a SYN with data that is sent again without (RFC 7413)", () => {
     expect(talk.remote({ flags: "S.", sequence: 5000, acknowledgment: 1102 })).toBe(WINDOW);
     expect(talk.remote({ flags: "S.", sequence: 5000, acknowledgment: 1101 })).toBe(FORWARDED);
     expect(talk.client({ flags: "P.", sequence: 1101, acknowledgment: 5001 }, payload(100))).toBe(FORWARDED);
+  });
+
+  test("does not do so into a known connection either", () => {
+    const talk = established();
+    talk.client({ flags: "S", sequence: 77_000 }, payload(100));
+    talk.client({ flags: "S", sequence: 77_000 });
+    expect(talk.remote({ flags: "S.", sequence: 900, acknowledgment: 77_102 })).toBe(WINDOW);
+    expect(talk.remote({ flags: "S.", sequence: 900, acknowledgment: 77_101 })).toBe(FORWARDED);
   });
 
   test("is answered with or without it, before and after the first answer", () => {
@@ -580,6 +606,11 @@ describe("a connection from the other end, between the ports of one that is over
     talk.remote({ flags: "F.", sequence: 5001, acknowledgment: 1001 });
     expect(talk.remote({ flags: "S", sequence: 600_000 })).toBe(WINDOW);
     expect(talk.remote({ flags: "F.", sequence: 5001, acknowledgment: 1002 })).toBe(FORWARDED);
+    const doubted = new Conversation(new Lab(OPEN));
+    doubted.open();
+    doubted.remote({ flags: "R.", sequence: 5001, acknowledgment: 1001 });
+    doubted.client({ flags: "P.", sequence: 1001, acknowledgment: 5001 }, payload(1));
+    expect(doubted.remote({ flags: "S", sequence: 600_000 })).toBe(WINDOW);
   });
 
   test("may be opened from both ends at once, where the filter is closed too", () => {

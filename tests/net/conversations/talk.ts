@@ -45,7 +45,7 @@ export abstract class Talk {
     protected readonly random: Random,
     number: number,
   ) {
-    const host = `${(number >> 8) & 255}.${1 + (number & 127)}`;
+    const host = `${(number >> 7) & 255}.${1 + (number & 127)}`;
     this.remote = `198.18.${host}`;
     this.stranger = `198.19.${host}`;
     this.port = FIRST_PORT + (number % PORTS);
