@@ -314,7 +314,8 @@ test("qrexec: status, clock, session, and what is not there", async () => {
   expect(await outcome("qubes.WaitForSession")).toEqual([0, ""]);
   expect(await outcome("qubes.VMShell")).toEqual([
     127,
-    "firebreak does not have the service qubes.VMShell (services: qubes.SetDateTime, qubes.WaitForSession, firebreak.Status)\n",
+    "firebreak does not have the service qubes.VMShell (services: qubes.SetDateTime, qubes.WaitForSession, " +
+      "qubes.SuspendPreAll, qubes.SuspendPre, qubes.SuspendPost, qubes.SuspendPostAll, firebreak.Status)\n",
   ]);
 });
 
