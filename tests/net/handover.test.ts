@@ -9,6 +9,7 @@ import { countOvertaken, segmentsOf } from "../support/overtaken.ts";
 import { buildSlow } from "../support/slow-dataplane.ts";
 
 const PORT = 5201;
+/** Of each transfer that are looked at. */
 const SECONDS = 3;
 const PATIENCE = 120_000;
 
@@ -66,24 +67,25 @@ interface Course {
   readonly bySocket: number;
 }
 
-/** Runs a firewall while eight connections go through it, one way and then the other. */
-async function run(command: readonly string[], disturb: Disturbance, more: readonly string[] = []): Promise<Course> {
+const DOWN = ["-R"];
+const UP: readonly string[] = [];
+
+/** Runs a firewall while eight connections go through it, the client's data one way. */
+async function run(command: readonly string[], disturb: Disturbance, way: readonly string[]): Promise<Course> {
   const program = firewall.start([...command, "run", "--config", lab.configFile]);
   await program.says("ready in");
   const captures = await Promise.all(INTERFACES.flatMap((name) => [capture(name, "in"), capture(name, "out")]));
-  for (const way of [[], ["-R"]]) {
-    let isOver = false;
-    const load = ["iperf3", "-c", SERVER, "-p", `${PORT}`, "-P", "8", "-t", `${SECONDS}`, ...way, ...more];
-    const transfer = client.run(load, PATIENCE).finally(() => {
-      isOver = true;
-    });
-    await Promise.all([transfer, disturb(program, () => isOver)]);
-  }
+  const load = ["iperf3", "-c", SERVER, "-p", `${PORT}`, "-P", "8", "-t", `${SECONDS + 2}`, ...way];
+  const transfer = client.run(load, PATIENCE);
+  const end = performance.now() + 1000 * SECONDS;
+  await Promise.race([transfer, disturb(program, () => performance.now() > end)]);
+  // Before the connections end: an end that has closed answers what still comes with resets, of numbers that are long over.
   const files = await Promise.all(captures.map((end) => end()));
   const said = program.text.length;
   program.signal("SIGUSR1");
   await program.says(/flows: (\d+)\n/, said);
   const state = readState(program.text.slice(said));
+  await transfer;
   program.signal("SIGTERM");
   expect(await program.end()).toBe(0);
 
@@ -114,30 +116,28 @@ async function capture(name: string, way: "in" | "out"): Promise<() => Promise<U
 
 const IN_ORDER = { overtaken: 0, outsideWindow: 0 };
 
-function expectOrder(course: Course): void {
-  expect(course).toMatchObject(IN_ORDER);
-  expect(course.segments).toBeGreaterThan(500);
-  expect(course.byKernel).toBeGreaterThan(0);
-  expect(course.bySocket).toBeGreaterThan(0);
+async function expectOrder(command: readonly string[], disturb: Disturbance): Promise<void> {
+  for (const way of [UP, DOWN]) {
+    const course = await run(command, disturb, way);
+    expect(course).toMatchObject(IN_ORDER);
+    expect(course.segments).toBeGreaterThan(200);
+    expect(course.byKernel).toBeGreaterThan(0);
+    expect(course.bySocket).toBeGreaterThan(0);
+  }
 }
 
 describe.each(["on", "off"] as const)("with offload %s", (offload) => {
+  const executable = join(lab.folder, "firebreak");
+
   beforeAll(() => setOffload(offload));
 
-  test(
-    "reloads and stops",
-    async () => {
-      expectOrder(await run(firebreak(), both));
-    },
-    PATIENCE,
-  );
+  test("reloads and stops", () => expectOrder(firebreak(), both), PATIENCE);
 
   test.each([5, 10])(
     "delays of %d ms between the steps of the hand-over, and reloads",
     async (ms) => {
-      const executable = join(lab.folder, "firebreak");
       await buildSlow("between steps", ms, executable);
-      expectOrder(await run([executable], reloads));
+      await expectOrder([executable], reloads);
     },
     PATIENCE,
   );
@@ -145,9 +145,8 @@ describe.each(["on", "off"] as const)("with offload %s", (offload) => {
   test(
     "2 ms more for each frame, and reloads",
     async () => {
-      const executable = join(lab.folder, "firebreak");
       await buildSlow("with each frame", 2, executable);
-      expectOrder(await run([executable], reloads));
+      await expectOrder([executable], reloads);
     },
     PATIENCE,
   );
