@@ -53,7 +53,8 @@ export class KernelLab extends Lab {
   /** The table of entries. */
   readonly entries: Uint8Array;
 
-  private readonly gate: Gate;
+  /** Of all its interfaces: what is not on its way to the router any more is settled. */
+  readonly gate: Gate;
   private readonly control: DataView;
   private readonly counters: KernelCounters;
 
