@@ -33,6 +33,8 @@ table ip filter {
 /** By net/netfilter/nf_conntrack_…: no connection is taken up in mid-stream, nothing outside the window passes. */
 const SYSCTLS = {
   "net/ipv4/ip_forward": 1,
+  // Packets whose fragments never all come wait for 30 s; by default four megabytes of them, and then no other fragment gets through.
+  "net/ipv4/ipfrag_high_thresh": 256 * 1024 * 1024,
   "net/netfilter/nf_conntrack_tcp_loose": 0,
   "net/netfilter/nf_conntrack_tcp_be_liberal": 0,
 };
