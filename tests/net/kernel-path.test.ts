@@ -176,6 +176,16 @@ test("a frame that the note is not about is dropped and counted, one without a n
   });
 });
 
+test("behind a frame that goes to the socket all of its flow do, until it is settled; behind a fragment, until a whole one was handled", async () => {
+  expect(await onBench("kernel-order")).toEqual({
+    "no longer than its TTL": [false, true, true],
+    "with options": [false, true, true],
+    "a first fragment": [false, false, true],
+    "a later fragment": [true, true, true],
+    "of another flow": [true, true, true],
+  });
+});
+
 /** Runs one of tests/net/peers that has the kernel's programs to itself. */
 async function onBench(name: string) {
   const output = await bench.run(["taskset", "--cpu-list", "0", ...peer(name, "a0", "a1", "b0")], 120_000);

@@ -16,8 +16,15 @@ import {
   WORK_HOST,
 } from "../../lab/router-lab.ts";
 import { ENTRY_STRIDE } from "../../src/dataplane/kernel/entries.ts";
+import type { Gate } from "../../src/dataplane/kernel/gates.ts";
 import { CONTROL } from "../../src/dataplane/kernel/layout.ts";
-import { flowRecordsAt, KernelCounters, loadKernelPrograms, mapFlows } from "../../src/dataplane/kernel/loader.ts";
+import {
+  flowRecordsAt,
+  gateOf,
+  KernelCounters,
+  loadKernelPrograms,
+  mapFlows,
+} from "../../src/dataplane/kernel/loader.ts";
 import { KernelPath } from "../../src/dataplane/kernel/path.ts";
 import type { Settings } from "../../src/dataplane/settings.ts";
 import { type Flow, flowOf, NO_FLOW, NO_FLOW_SIDE } from "../../src/dataplane/types.ts";
@@ -46,6 +53,8 @@ export class KernelLab extends Lab {
   /** The table of entries. */
   readonly entries: Uint8Array;
 
+  /** Of all its interfaces: what is not on its way to the router any more is settled. */
+  readonly gate: Gate;
   private readonly control: DataView;
   private readonly counters: KernelCounters;
 
@@ -55,11 +64,13 @@ export class KernelLab extends Lab {
   ) {
     const { maxFlows } = settings.nat;
     const flowRecords = flowRecordsAt(mapFlows(maxFlows, programs), maxFlows);
+    const gate = gateOf(programs, 0);
     super({
       settings,
       slow: true,
-      kernel: { makePath: (state, changes) => new KernelPath(state, changes, programs), flowRecords },
+      kernel: { makePath: (state, changes) => new KernelPath(state, changes, programs, () => gate), flowRecords },
     });
+    this.gate = gate;
     this.control = new DataView(toArrayBuffer(pointer(programs.control), 0, CONTROL.LENGTH));
     this.entries = new Uint8Array(toArrayBuffer(pointer(programs.entries), 0, 2 * programs.flows * ENTRY_STRIDE));
     this.counters = new KernelCounters(programs);
@@ -67,8 +78,10 @@ export class KernelLab extends Lab {
   }
 
   override receive(iface: number, frame: Uint8Array, vnet: Uint8Array = NO_VNET): Outcome {
-    const outcome = this.tryKernel(iface, frame, vnet) ?? super.receive(iface, frame, vnet);
-    this.router.enterKernelPath(this.flow, () => true);
+    const byKernel = this.tryKernel(iface, frame, vnet);
+    const outcome = byKernel ?? super.receive(iface, frame, vnet);
+    if (byKernel === undefined) this.router.enterKernelPath(this.router.flowToEnter);
+    this.gate.settle(this.gate.passed); // nothing waits here
     return outcome;
   }
 

@@ -98,10 +98,14 @@ const ROOT = join(import.meta.dir, "../..");
 
 /** Builds an executable of the firewall with a fault in it: in all of its threads, where a preload reaches only the first. */
 export async function buildWithFault(mutant: keyof typeof MUTANTS, outfile: string): Promise<void> {
+  await buildWith(kernelMutant(MUTANTS[mutant]), outfile);
+}
+
+/** Builds an executable of the firewall from sources that a plugin changes. */
+export async function buildWith(change: BunPlugin, outfile: string): Promise<void> {
   const modules = ["src/main.ts", "src/dataplane/io/worker.ts", "src/linux/poll-thread.ts"];
   const entrypoints = modules.map((path) => join(ROOT, path));
-  const plugins = [kernelMutant(MUTANTS[mutant])];
-  await Bun.build({ entrypoints, root: join(ROOT, "src"), minify: true, compile: { outfile }, plugins });
+  await Bun.build({ entrypoints, root: join(ROOT, "src"), minify: true, compile: { outfile }, plugins: [change] });
 }
 
 const { KERNEL_MUTANT: name } = process.env;

@@ -79,7 +79,7 @@ export interface ControlEvents {
 /** What the router asks of a kernel path (kernel/path.ts). It knows no more of it: tests and replay have none. */
 export interface KernelPath {
   /** Has a flow's frames forwarded in the kernel from now on, as far as it is fit for that. As Router.enterKernelPath. */
-  enter(flow: Flow, isClear: (iface: Iface) => boolean): void;
+  enter(flow: Flow): void;
   /** A flow ends. */
   leave(flow: Flow): void;
   /** From now on no flow's frames are forwarded there. */
@@ -116,6 +116,7 @@ export class Router {
   private readonly relay: IcmpRelay;
   private readonly fragments: Fragments;
   private ticked = 0;
+  private wasFragment = false;
 
   /**
    * @param fillRandom overwrites all words with random ones
@@ -164,14 +165,17 @@ export class Router {
     return this.state.lastFlow;
   }
 
+  /** Of the last frame received: its flow, unless it was a fragment, which others follow that must not be overtaken. */
+  get flowToEnter(): Flow {
+    return this.wasFragment ? NO_FLOW : this.state.lastFlow;
+  }
+
   /**
    * Has a flow take the kernel path from now on, if there is one and the flow is fit for it.
-   * @param flow what `lastFlow` was for a frame that has been transmitted since; it may have ended
-   * @param isClear whether no frames of an interface wait to be received, or none that are to be waited for: others would
-   * overtake them
+   * @param flow what `flowToEnter` was for a frame; it may have ended
    */
-  enterKernelPath(flow: Flow, isClear: (iface: Iface) => boolean): void {
-    if (flow !== NO_FLOW) this.kernelPath?.enter(flow, isClear);
+  enterKernelPath(flow: Flow): void {
+    if (flow !== NO_FLOW) this.kernelPath?.enter(flow);
   }
 
   /** Whether there is work that does not wait for frames: `advance` is to be called again at once. */
@@ -211,6 +215,7 @@ export class Router {
   receive(iface: number, at: number, length: number): Verdict {
     this.state.lastRule = -1;
     if (!this.fastPath.forward(iface as Iface, at, length)) return this.receiveSlowly(iface, at, length);
+    this.wasFragment = false;
     this.counters[VERDICT.FORWARDED]++;
     return VERDICT.FORWARDED;
   }
@@ -220,6 +225,7 @@ export class Router {
     this.state.lastRule = -1;
     this.state.lastFlow = NO_FLOW;
     const verdict = this.ethernet(iface as Iface, at, length);
+    this.wasFragment = this.packet.fragment !== 0;
     this.counters[verdict]++;
     return verdict;
   }

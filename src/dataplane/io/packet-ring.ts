@@ -20,6 +20,8 @@ import {
   unmapToReservation,
 } from "../../linux/libc.ts";
 import {
+  type Arrivals,
+  addArrivals,
   mapPacketRing,
   SLOT_CAPTURED,
   SLOT_FRAME,
@@ -30,12 +32,12 @@ import {
   TP_STATUS_COPY,
   TP_STATUS_KERNEL,
   TP_STATUS_VLAN_VALID,
-  takeDrops,
   takeSocketError,
 } from "../../linux/net/packet-socket.ts";
 import { MSG_DONTWAIT, MSG_TRUNC } from "../../linux/net/socket.ts";
 import { PollSet } from "../../linux/poll.ts";
 import { ETHERNET, VLAN_TAG_LENGTH } from "../../wire/ethernet.ts";
+import type { Gate } from "../kernel/gates.ts";
 import { MAX_INTERFACES, RESERVED_LENGTH, type Ring, VNET_LENGTH } from "../ring.ts";
 import { type PacketSocket, RING_SHAPE } from "./packet-sockets.ts";
 
@@ -95,16 +97,23 @@ function pages(bytes: number): number {
 }
 
 /** One interface: its socket and how far its slots and its transmit queue are used. */
-class Port {
+class Port implements Arrivals {
   /** Slot that the next frame will be in. */
   cursor = 0;
   /** Slots before the cursor that are not given back yet. */
   held = 0;
   /** Frames in the transmit queue. */
   queued = 0;
+  // Since the socket was opened: frames whose slots were given back, and what the kernel told of the others.
+  done = 0;
+  placed = 0;
+  dropped = 0;
+  /** Where `passed` of the gate is settled once `done` is this; or there is no such place. */
+  milestone: { readonly passed: number; readonly done: number } | undefined;
 
   constructor(
     readonly fd: number,
+    readonly gate: Gate | undefined,
     /** Offset of its place in memory: that of its receive ring. */
     readonly place: number,
   ) {}
@@ -130,8 +139,14 @@ export class PacketRing implements Ring {
   private longFrames = 0; // in use since the last flush
   private originated = 0;
 
-  /** @param wake an eventfd that ends `wait` */
-  constructor(private readonly wake: number) {
+  /**
+   * @param wake an eventfd that ends `wait`
+   * @param gateOf by its number
+   */
+  constructor(
+    private readonly wake: number,
+    private readonly gateOf?: (gate: number) => Gate,
+  ) {
     this.base = reserveAddresses(TOTAL_LENGTH);
     this.baseLow = this.base % 2 ** 32;
     this.baseHigh = Math.floor(this.base / 2 ** 32);
@@ -159,10 +174,10 @@ export class PacketRing implements Ring {
     const opened: Port[] = [];
     const ports: Port[] = [];
     try {
-      for (const { name, fd } of sockets) {
-        let port = this.ports.find((open) => open.fd === fd);
+      for (const socket of sockets) {
+        let port = this.ports.find((open) => open.fd === socket.fd);
         if (port === undefined) {
-          port = this.open(name, fd);
+          port = this.open(socket);
           opened.push(port);
         }
         ports.push(port);
@@ -204,11 +219,35 @@ export class PacketRing implements Ring {
     }
   }
 
-  /** @returns whether all frames that have arrived on an interface have been taken */
-  isDrained(iface: number): boolean {
-    const { place, cursor } = this.ports[iface];
-    const slot = place + cursor * RING_SHAPE.slotSize;
-    return Atomics.load(this.words, (slot + SLOT_STATUS) >> 2) === TP_STATUS_KERNEL;
+  /** @returns the gate of an interface, if it has one */
+  gate(iface: number): Gate | undefined {
+    return this.ports[iface].gate;
+  }
+
+  /**
+   * Tells an interface's gate, after a flush, how far its frames are settled. That is so of all that had been counted when there
+   * were as many as have been dealt with. In a ring that is never empty that moment is not seen: there, at a moment when all that
+   * were counted had a slot or none, it is noted how many have one.
+   */
+  settle(iface: number): void {
+    const port = this.ports[iface];
+    const { gate } = port;
+    if (gate === undefined) return;
+    const { passed, settled } = gate;
+    if (passed === settled) return;
+    if (((port.done + port.dropped) | 0) === passed) {
+      port.milestone = undefined;
+      gate.settle(passed);
+      return;
+    }
+    if (port.milestone === undefined) {
+      this.addArrivals(port);
+      if (((port.placed + port.dropped) | 0) !== passed || gate.passed !== passed) return;
+      port.milestone = { passed, done: port.placed };
+    }
+    if (port.done < port.milestone.done) return;
+    gate.settle(port.milestone.passed);
+    port.milestone = undefined;
   }
 
   reserve(): number {
@@ -259,7 +298,13 @@ export class PacketRing implements Ring {
 
   /** Brings the counter of what the kernel dropped for want of slots up to date: a system call for each interface. */
   countDrops(): void {
-    for (const port of this.ports) this.counters[RING_FULL] += takeDrops(port.fd);
+    for (const port of this.ports) this.addArrivals(port);
+  }
+
+  private addArrivals(port: Port): void {
+    const before = port.dropped;
+    addArrivals(port.fd, port);
+    this.counters[RING_FULL] += port.dropped - before;
   }
 
   private inSlot(slot: number): number {
@@ -297,6 +342,7 @@ export class PacketRing implements Ring {
 
   private giveBack(port: Port): void {
     this.counters[RECEIVED] += port.held;
+    port.done += port.held;
     for (; port.held > 0; port.held--) {
       const slot = port.place + ((port.cursor - port.held) & SLOT_MASK) * RING_SHAPE.slotSize;
       Atomics.store(this.words, (slot + SLOT_STATUS) >> 2, TP_STATUS_KERNEL);
@@ -348,7 +394,7 @@ export class PacketRing implements Ring {
     }
   }
 
-  private open(name: string, fd: number): Port {
+  private open({ name, fd, gate }: PacketSocket): Port {
     const place = this.freePlaces.pop();
     if (place === undefined) throw new Error(`${name}: no more than ${MAX_INTERFACES} interfaces at a time`);
     try {
@@ -359,7 +405,7 @@ export class PacketRing implements Ring {
         this.words[(message + 24) >> 2] = 1;
       }
       mapPacketRing(fd, this.base + place, RING_SHAPE);
-      return new Port(fd, place);
+      return new Port(fd, gate === undefined ? undefined : this.gateOf?.(gate), place);
     } catch (error) {
       this.freePlace(place);
       throw error;

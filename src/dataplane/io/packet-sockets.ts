@@ -6,7 +6,7 @@ import { libc, SystemError } from "../../linux/libc.ts";
 import { interfaceIndex } from "../../linux/net/interfaces.ts";
 import { openPacketSocket } from "../../linux/net/packet-socket.ts";
 import { attachAtIngress } from "../../linux/net/tc.ts";
-import type { KernelPrograms } from "../kernel/loader.ts";
+import { gateOf, type KernelPrograms, loadFilter } from "../kernel/loader.ts";
 
 /** Of each interface's receive ring. */
 export const RING_SHAPE = { slotSize: 2048, slots: 512 };
@@ -18,6 +18,8 @@ export interface PacketSocket {
   /** The kernel's number of the interface: another one after it went and came again under its name. */
   readonly ifindex: number;
   readonly fd: number;
+  /** Number of its gate (kernel/gates.ts); undefined: the kernel path is not for it. */
+  readonly gate: number | undefined;
 }
 
 export class PacketSockets {
@@ -52,23 +54,40 @@ export class PacketSockets {
   private find(name: string, ifindex: number): PacketSocket {
     const there = this.sockets.find((socket) => socket.name === name && socket.ifindex === ifindex);
     if (there !== undefined) return there;
-    const socket = { name, ifindex, fd: this.openSocket(ifindex) };
+    const socket = { name, ifindex, ...this.openSocket(ifindex) };
     this.sockets = [...this.sockets, socket];
     return socket;
   }
 
-  /** A socket has the filter where the program that it leaves its notes for is there too. */
-  private openSocket(ifindex: number): number {
+  /** A socket has a filter where the program that it leaves its notes for is there too. */
+  private openSocket(ifindex: number): Pick<PacketSocket, "fd" | "gate"> {
+    const { programs } = this;
     const detach = this.attachForwarder(ifindex);
-    if (detach === undefined) return openPacketSocket(ifindex, RING_SHAPE);
+    if (programs === undefined || detach === undefined) {
+      return { fd: openPacketSocket(ifindex, RING_SHAPE), gate: undefined };
+    }
     try {
-      const fd = openPacketSocket(ifindex, RING_SHAPE, this.programs?.filter);
-      this.detach.set(fd, detach);
-      return fd;
+      const gate = this.freeGate();
+      gateOf(programs, gate).reset();
+      const filter = loadFilter(programs, gate);
+      try {
+        const fd = openPacketSocket(ifindex, RING_SHAPE, filter);
+        this.detach.set(fd, detach);
+        return { fd, gate };
+      } finally {
+        libc.close(filter);
+      }
     } catch (error) {
       detach();
       throw error;
     }
+  }
+
+  /** There are more gates than sockets at any time. */
+  private freeGate(): number {
+    let gate = 0;
+    while (this.sockets.some((socket) => socket.gate === gate)) gate++;
+    return gate;
   }
 
   /** @returns what undoes it; undefined where it can't be had */

@@ -5,14 +5,13 @@
 import { receiveMessageOnPort, workerData } from "node:worker_threads";
 import { READ_AHEAD } from "../frame/fast-path.ts";
 import { Router } from "../frame/router.ts";
-import { flowRecordsAt, type KernelPrograms } from "../kernel/loader.ts";
+import { flowRecordsAt, gateOf, type KernelPrograms } from "../kernel/loader.ts";
 import { KernelPath } from "../kernel/path.ts";
 import { tryKernelPath } from "../kernel/trial.ts";
-import { MAX_INTERFACES } from "../ring.ts";
 import type { Settings } from "../settings.ts";
-import { column, type Flow, type Iface } from "../types.ts";
+import { column, type Flow } from "../types.ts";
 import { NO_FRAME, PacketRing } from "./packet-ring.ts";
-import { type PacketSocket, RING_SHAPE } from "./packet-sockets.ts";
+import type { PacketSocket } from "./packet-sockets.ts";
 import type { Command, Report, Start } from "./protocol.ts";
 
 /** Frames taken from one interface before the others have their turn. */
@@ -26,13 +25,6 @@ const SPIN = 0.025;
 
 /** Rounds under load, of a batch from each interface, between two looks for commands. */
 const LOOK_UP = 64;
-
-/**
- * Batches in a row that leave frames behind in an interface's ring, after which its flows take the kernel path all the same. That
- * is twice as many as drain a full ring: if it is not empty by then, it will not be, and a bulk transfer would never get on to
- * the faster path. What is overtaken, once, are the frames that came during one batch.
- */
-const PATIENCE = (2 * RING_SHAPE.slots) / BATCH;
 
 /** Commands after which their memory is collected, in 2 ms: nobody else does it in a thread that never leaves its loop. */
 const COLLECT_AFTER = 64;
@@ -54,11 +46,8 @@ const offsets = new Int32Array(BATCH);
 const lengths = new Int32Array(BATCH);
 const flowNumbers = column<number, Flow>(new Int32Array(BATCH));
 
-/** By interface: batches in a row that left frames behind. */
-const crowded = new Int32Array(MAX_INTERFACES);
-
 /** Takes frames that have arrived on one interface, all of them before the first is handled. @returns how many */
-function handleBatch(ring: PacketRing, router: Router, iface: number, isClear: (iface: Iface) => boolean): number {
+function handleBatch(ring: PacketRing, router: Router, iface: number): number {
   let frames = 0;
   for (let at = ring.next(iface); at !== NO_FRAME; at = ring.next(iface)) {
     offsets[frames] = at;
@@ -68,11 +57,11 @@ function handleBatch(ring: PacketRing, router: Router, iface: number, isClear: (
   router.readAhead(offsets, lengths, frames);
   for (let i = 0; i < frames; i++) {
     router.receive(iface, offsets[i], lengths[i]);
-    flowNumbers[i] = router.lastFlow;
+    flowNumbers[i] = router.flowToEnter;
   }
   ring.flush();
-  crowded[iface] = ring.isDrained(iface) ? 0 : crowded[iface] + 1;
-  for (let i = 0; i < frames; i++) router.enterKernelPath(flowNumbers[i], isClear);
+  for (let i = 0; i < frames; i++) router.enterKernelPath(flowNumbers[i]);
+  ring.settle(iface);
   return frames;
 }
 
@@ -108,7 +97,6 @@ function apply(ring: PacketRing, router: Router, settings: Settings, sockets: re
 }
 
 function forward(ring: PacketRing, router: Router): void {
-  const isClear = (iface: number) => crowded[iface] > PATIENCE || ring.isDrained(iface);
   let busy = 0;
   let spin = 0;
   let lastFrame = 0;
@@ -117,7 +105,7 @@ function forward(ring: PacketRing, router: Router): void {
     const now = performance.now();
     router.advance(now);
     let frames = 0;
-    for (let iface = 0; iface < ring.interfaces; iface++) frames += handleBatch(ring, router, iface, isClear);
+    for (let iface = 0; iface < ring.interfaces; iface++) frames += handleBatch(ring, router, iface);
     if (now - dropsCounted >= DROP_INTERVAL) {
       ring.countDrops();
       dropsCounted = now;
@@ -140,9 +128,9 @@ function messageOf(error: unknown): string {
 }
 
 /** The ring over the first settings' interfaces, or undefined after reporting why it can't be had. */
-function openRing(): PacketRing | undefined {
+function openRing(programs: KernelPrograms | undefined): PacketRing | undefined {
   try {
-    const ring = new PacketRing(wake);
+    const ring = new PacketRing(wake, programs && ((gate) => gateOf(programs, gate)));
     ring.configure(sockets);
     return ring;
   } catch (error) {
@@ -164,16 +152,16 @@ function triedPrograms(): KernelPrograms | undefined {
 }
 
 function run(): void {
-  const ring = openRing();
-  if (ring === undefined) return;
   const programs = triedPrograms();
+  const ring = openRing(programs);
+  if (ring === undefined) return;
   const events = {
     answered: (id: number, answer: Uint8Array) => report({ type: "answered", id, answer }),
     passing: (id: number, client: number, answer: Uint8Array) => report({ type: "passing", id, client, answer }),
   };
   const router = new Router(ring, settings, (words) => crypto.getRandomValues(words), events, {
     flowRecords: flowRecordsAt(flows, settings.nat.maxFlows),
-    makePath: programs && ((state, changes) => new KernelPath(state, changes, programs)),
+    makePath: programs && ((state, changes) => new KernelPath(state, changes, programs, (iface) => ring.gate(iface))),
   });
   const { counters: verdicts, refusals } = router;
   report({ type: "ready", state: { verdicts, ring: ring.counters, refusals: refusals.words } });

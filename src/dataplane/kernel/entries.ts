@@ -2,10 +2,14 @@
 // program reads while this thread writes, without a lock: every entry has a writeChecksum, so what is read half old and half new is no
 // entry. Entries stand side by side by flow and side; an index by what packets carry has room for four at each of its places,
 // and an entry that finds no room there does not hold.
-import { ENTRY, hashKey, INDEX_WAYS, NUMBER_MASK, TAG_SHIFT } from "./layout.ts";
+import type { Gate } from "./gates.ts";
+import { ENTRY, hashKey, INDEX_WAYS, NUMBER_MASK, SHUT, TAG_SHIFT } from "./layout.ts";
 
 /** Bytes from one entry to the next: two cache lines. */
 export const ENTRY_STRIDE = 128;
+
+/** No generation's number. */
+const NO_GENERATION = 0;
 
 export class KernelEntries {
   private readonly mask: number;
@@ -24,25 +28,53 @@ export class KernelEntries {
   }
 
   /**
-   * Puts an entry with its checksum in, in place of the one with its number.
+   * Puts an entry with its checksum in, in place of the one with its number. It holds once all its frames are settled that have gone, or are
+   * on their way, to the socket: those that the filter counted before it saw the entry, and marked it with since.
    * @param number of the flow and its side; what has been put under it before had the same key, or has been removed
    * @param generation the one that holds
+   * @param gate of the interface that its frames come in on
    * @returns whether there was room
    */
-  put(number: number, entry: DataView, generation: number): boolean {
+  put(number: number, entry: DataView, generation: number, gate: Gate): boolean {
+    const { words } = this;
     const at = (number * ENTRY_STRIDE) >> 2;
-    for (let i = 0; i < ENTRY.LENGTH / 4; i++) this.words[at + i] = entry.getInt32(4 * i, true);
-    this.words.fill(0, at + ENTRY.LOST / 4, at + ENTRY.LOST / 4 + 2);
+    const ofGeneration = at + (ENTRY.GENERATION >> 2);
+    Atomics.store(words, ofGeneration, NO_GENERATION);
+    for (let i = 0; i < ENTRY.LENGTH / 4; i++) {
+      if (at + i !== ofGeneration) words[at + i] = entry.getInt32(4 * i, true);
+    }
+    words[at + (ENTRY.LOST >> 2)] = 0;
+    const last = at + (ENTRY.LAST >> 2);
+    Atomics.store(words, last, gate.passed);
     const hash = hashKey(this.seed, entry);
     const way = this.wayFor(number, hash, generation);
     if (way < 0) return false;
-    this.index[way] = ((hash >>> TAG_SHIFT) << TAG_SHIFT) | (number + 1);
+    Atomics.store(this.index, way, ((hash >>> TAG_SHIFT) << TAG_SHIFT) | (number + 1));
+    this.raise(last, gate.passed); // counted before it was there to be found, or marked since
+    // A fragment that has come meanwhile shuts it.
+    Atomics.compareExchange(words, ofGeneration, NO_GENERATION, generation);
     return true;
+  }
+
+  /** @returns whether it is shut, and what shut it is settled */
+  mayOpen(number: number, gate: Gate): boolean {
+    const at = (number * ENTRY_STRIDE) >> 2;
+    if (this.words[at + (ENTRY.GENERATION >> 2)] !== SHUT) return false;
+    return ((gate.settled - this.words[at + (ENTRY.LAST >> 2)]) | 0) >= 0;
+  }
+
+  /** Raises a number that goes round, which the filter raises too. */
+  private raise(at: number, to: number): void {
+    for (let old = Atomics.load(this.words, at); ((to - old) | 0) > 0; ) {
+      const found = Atomics.compareExchange(this.words, at, old, to);
+      if (found === old) return;
+      old = found;
+    }
   }
 
   /** Takes an entry out. @param entry of which only the key is looked at: its key */
   remove(number: number, entry: DataView): void {
-    this.words[(number * ENTRY_STRIDE + ENTRY.GENERATION) >> 2] = 0;
+    this.words[(number * ENTRY_STRIDE + ENTRY.GENERATION) >> 2] = NO_GENERATION;
     const first = this.firstWay(hashKey(this.seed, entry));
     for (let way = first; way < first + INDEX_WAYS; way++) if (this.numberAt(way) === number) this.index[way] = 0;
   }

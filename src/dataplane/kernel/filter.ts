@@ -1,6 +1,7 @@
 // The kernel path's first program: the filter of every packet socket. It makes all the checks of fast-path.ts. Whatever it does not
-// like it lets through to the socket, as it came. What it likes it keeps from the socket, and leaves a note for the forwarder
-// (forwarder.ts), which the kernel runs on the same frame next, on the same CPU.
+// like it lets through to the socket, as it came, and counts it: until that is settled (gates.ts), all of its flow goes there.
+// What it likes it keeps from the socket, and leaves a note for the forwarder (forwarder.ts), which the kernel runs on the same
+// frame next, on the same CPU.
 import { Assembler, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10, type Register } from "../../linux/bpf/assembler.ts";
 import type { SkbLayout } from "../../linux/bpf/skb-layout.ts";
 import { ETHERNET, ETHERTYPE } from "../../wire/ethernet.ts";
@@ -17,11 +18,13 @@ import {
   CONTROL,
   ENTRY,
   ENTRY_KEY,
+  GATE,
   INDEX_WAYS,
   type Maps,
   MIX,
   NOTE,
   NUMBER_MASK,
+  SHUT,
   TAG_SHIFT,
 } from "./layout.ts";
 
@@ -42,25 +45,36 @@ const INDEX = -84;
 const TOTAL = -88;
 const SEQUENCE_END = -92;
 const TAG = -96;
+/** Where the entry is. */
+const FOUND = -104;
 /** Of struct sk_buff, what has all that is asked of it. */
-const SKB_BYTES = -352;
-const MOST_SKB_BYTES = TAG - SKB_BYTES;
+const SKB_BYTES = -360;
+const MOST_SKB_BYTES = FOUND - SKB_BYTES;
+
+/** How often a mark is tried that others make at the same time. */
+const TRIES = 4;
 
 const at = (offset: number): number => FRAME + offset;
 
 /**
  * @param layout of this kernel's struct sk_buff
- * @returns the program of packet sockets: 0 for a frame that goes the kernel path
+ * @param gate number of the socket's gate
+ * @returns the program of a packet socket: 0 for a frame that goes the kernel path
  */
-export function socketFilter(maps: Maps, layout: SkbLayout): Uint8Array<ArrayBuffer> {
+export function socketFilter(maps: Maps, layout: SkbLayout, gate: number): Uint8Array<ArrayBuffer> {
   const a = new Assembler();
+  const gateAt = CONTROL.GATES + gate * GATE.STRIDE;
   a.do("move", R6, R1);
   // No note but for this frame.
   a.store(4, R10, INDEX, 0).do("move", R2, R10).do("add", R2, INDEX).loadMap(R1, maps.note).call(HELPER.MAP_LOOKUP);
-  a.jumpIf(R0, "==", NOT_FOUND, "to the socket").do("move", R7, R0).store(4, R7, NOTE.IS_SET, 0);
+  a.jumpIf(R0, "==", NOT_FOUND, "without a key").do("move", R7, R0).store(4, R7, NOTE.IS_SET, 0);
+  loadKey(a);
+  findEntry(a, maps, "found", "not found");
+  a.label("found").store(8, R10, FOUND, R0);
   checkHeader(a);
   checkTransport(a);
-  findEntry(a, maps);
+  copyEntry(a, maps);
+  checkSettled(a, maps, gateAt);
   checkMacs(a);
   checkMtu(a);
   checkOffload(a, layout);
@@ -68,19 +82,82 @@ export function socketFilter(maps: Maps, layout: SkbLayout): Uint8Array<ArrayBuf
   followTcp(a);
   refresh(a, maps);
   leaveNote(a);
-  a.label("to the socket").do("move", R0, WHOLE_FRAME).exit();
+
+  a.label("to the socket");
+  countPassed(a, maps, gateAt);
+  a.load(8, R9, R10, FOUND).jump("mark");
+  // Counted, it is looked for again: an entry that was put in meanwhile may hold for those behind it.
+  a.label("not found");
+  countPassed(a, maps, gateAt);
+  findEntry(a, maps, "found after all", "counted");
+  a.label("found after all").do("move", R9, R0);
+  mark(a);
+  a.label("without a key");
+  countPassed(a, maps, gateAt);
+  a.label("counted").do("move", R0, WHOLE_FRAME).exit();
   return a.assemble();
+}
+
+/** The key, of an IPv4 packet of TCP or UDP that has ports: whole or a first fragment, with options or without. */
+function loadKey(a: Assembler): void {
+  const none = "without a key";
+  loadBytes(a, 0, UDP_LENGTH, none);
+  a.load(2, R1, R10, at(ETHERNET.TYPE)).jumpIf32(R1, "!=", wire16(ETHERTYPE.IPV4), none);
+  a.load(2, R1, R10, at(IP + IPV4.FRAGMENT)).jumpIf32(R1, "&", wire16(FRAGMENT_OFFSET), none);
+  for (const [from, to] of KEY_FIELDS) a.load(4, R1, R10, at(from)).store(4, R10, KEY + to, R1);
+  a.load(4, R1, R6, SKB.IFINDEX)
+    .do32("shiftLeft", R1, 8)
+    .load(1, R2, R10, at(IP + IPV4.PROTOCOL))
+    .do("or", R1, R2);
+  a.store(4, R10, KEY + ENTRY_KEY.PLACE, R1);
+  a.load(1, R2, R10, at(IP)).jumpIf32(R2, "==", 0x45, "has its key");
+  a.do("and", R2, 0x0f)
+    .do("shiftLeft", R2, 2)
+    .do("add", R2, ETHERNET.HEADER_LENGTH)
+    .do("move", R1, R6)
+    .do("move", R3, R10)
+    .do("add", R3, KEY + ENTRY_KEY.PORTS)
+    .do("move", R4, 4)
+    .call(HELPER.SKB_LOAD_BYTES)
+    .jumpIf(R0, "!=", 0, none);
+  a.label("has its key");
+}
+
+/** Counts a frame that goes to the socket: it is the R8th. */
+function countPassed(a: Assembler, maps: Maps, gateAt: number): void {
+  a.loadMapValue(R1, maps.control, gateAt + GATE.PASSED)
+    .do("move", R8, 1)
+    .fetchAdd32(R1, 0, R8)
+    .do32("add", R8, 1);
+}
+
+/**
+ * Marks the entry at R9 with the number in R8 of a frame of its flow that goes to the socket. A fragment shuts it. Of one that is
+ * shut the mark stays that of the fragment.
+ */
+function mark(a: Assembler): void {
+  a.label("mark")
+    .load(2, R3, R10, at(IP + IPV4.FRAGMENT))
+    .do("and", R3, wire16(MORE_FRAGMENTS));
+  a.jumpIf32(R3, "!=", 0, "later");
+  a.load(4, R1, R9, ENTRY.GENERATION).do32("move", R2, SHUT).jumpIf32(R1, "==", R2, "counted");
+  a.label("later");
+  for (let i = 0; i < TRIES; i++) {
+    a.load(4, R0, R9, ENTRY.LAST).do32("move", R1, R8).do32("sub", R1, R0).jumpIf32(R1, "signed <=", 0, "marked");
+    a.do32("move", R2, R0).do32("move", R1, R8).compareExchange32(R9, ENTRY.LAST, R1).jumpIf32(R0, "==", R2, "marked");
+  }
+  a.jump("shut");
+  a.label("marked").jumpIf32(R3, "==", 0, "counted");
+  a.label("shut").store(4, R9, ENTRY.GENERATION, SHUT).jump("counted");
 }
 
 /** A plain IPv4 header, its checksum right. Leaves its total length in R8. */
 function checkHeader(a: Assembler): void {
   const toSocket = "to the socket";
   a.load(4, R1, R6, SKB.VLAN_PRESENT).jumpIf32(R1, "!=", 0, toSocket);
-  loadBytes(a, 0, UDP_LENGTH);
-  a.load(2, R1, R10, at(ETHERNET.TYPE)).jumpIf32(R1, "!=", wire16(ETHERTYPE.IPV4), toSocket);
   a.load(1, R1, R10, at(IP)).jumpIf32(R1, "!=", 0x45, toSocket);
   a.load(1, R1, R10, at(ETHERNET.SOURCE)).jumpIf32(R1, "&", 1, toSocket);
-  a.load(2, R1, R10, at(IP + IPV4.FRAGMENT)).jumpIf32(R1, "&", wire16(MORE_FRAGMENTS | FRAGMENT_OFFSET), toSocket);
+  a.load(2, R1, R10, at(IP + IPV4.FRAGMENT)).jumpIf32(R1, "&", wire16(MORE_FRAGMENTS), toSocket);
   a.load(1, R1, R10, at(IP + IPV4.TTL)).jumpIf32(R1, "<=", 1, toSocket);
 
   a.load(2, R8, R10, at(IP + IPV4.TOTAL_LENGTH))
@@ -110,7 +187,7 @@ function checkTransport(a: Assembler): void {
   a.jump("transport checked");
 
   a.label("tcp");
-  loadBytes(a, UDP_LENGTH, TCP_LENGTH - UDP_LENGTH);
+  loadBytes(a, UDP_LENGTH, TCP_LENGTH - UDP_LENGTH, toSocket);
   a.load(1, R1, R10, at(TRANSPORT + TCP.FLAGS))
     .do("and", R1, FIN | SYN | RST | ACK)
     .jumpIf32(R1, "!=", ACK, toSocket);
@@ -131,30 +208,29 @@ function loadTcpHeaderLength(a: Assembler): void {
 }
 
 /** More of the frame, to its place on the stack. */
-function loadBytes(a: Assembler, offset: number, length: number): void {
+function loadBytes(a: Assembler, offset: number, length: number, otherwise: string): void {
   a.do("move", R1, R6).do("move", R2, offset).do("move", R3, R10).do("add", R3, at(offset)).do("move", R4, length);
-  a.call(HELPER.SKB_LOAD_BYTES).jumpIf(R0, "!=", 0, "to the socket");
+  a.call(HELPER.SKB_LOAD_BYTES).jumpIf(R0, "!=", 0, otherwise);
 }
 
-/** A copy of its entry, in R9, in the note. */
-function findEntry(a: Assembler, maps: Maps): void {
-  const toSocket = "to the socket";
-  for (const [from, to] of KEY_FIELDS) a.load(4, R1, R10, at(from)).store(4, R10, KEY + to, R1);
-  a.load(4, R1, R6, SKB.IFINDEX)
-    .do32("shiftLeft", R1, 8)
-    .load(1, R2, R10, at(IP + IPV4.PROTOCOL))
-    .do("or", R1, R2);
-  a.store(4, R10, KEY + ENTRY_KEY.PLACE, R1);
+/** The entry of the key on the stack, in R0. R9 is lost. */
+function findEntry(a: Assembler, maps: Maps, found: string, otherwise: string): void {
   hashStackKey(a, maps);
   a.do("move", R2, R10).do("add", R2, INDEX).loadMap(R1, maps.index).call(HELPER.MAP_LOOKUP);
-  a.jumpIf(R0, "==", NOT_FOUND, toSocket).do("move", R9, R0);
+  a.jumpIf(R0, "==", NOT_FOUND, otherwise).do("move", R9, R0);
   for (let way = 0; way < INDEX_WAYS; way++) {
+    const next = `${found}, but not at ${way}`;
     a.load(4, R1, R9, 4 * way);
-    loadEntry(a, maps, `not entry ${way}`);
-    a.jump("entry found").label(`not entry ${way}`);
+    loadEntry(a, maps, next);
+    a.jump(found).label(next);
   }
-  a.jump(toSocket);
-  a.label("entry found").do("move", R9, R7).do("add", R9, NOTE.ENTRY);
+  a.jump(otherwise);
+}
+
+/** A copy of the entry, in R9, in the note; the entry itself in R0. */
+function copyEntry(a: Assembler, maps: Maps): void {
+  const toSocket = "to the socket";
+  a.load(8, R0, R10, FOUND).do("move", R9, R7).do("add", R9, NOTE.ENTRY);
 
   const sums = [R1, R2, R3, R4] as const;
   for (const [i, sum] of sums.entries()) a.do("move", sum, CHECKSUM_BEGINNINGS[i]);
@@ -179,8 +255,16 @@ function loadEntry(a: Assembler, maps: Maps, otherwise: string): void {
   a.do("shiftRight", R2, TAG_SHIFT).load(4, R3, R10, TAG).jumpIf32(R2, "!=", R3, otherwise);
   a.do("sub", R1, 1).store(4, R10, INDEX, R1);
   a.do("move", R2, R10).do("add", R2, INDEX).loadMap(R1, maps.entries).call(HELPER.MAP_LOOKUP);
-  a.jumpIf(R0, "==", NOT_FOUND, "to the socket");
+  a.jumpIf(R0, "==", NOT_FOUND, otherwise);
   jumpUnlessKey(a, R0, ENTRY.KEY, otherwise);
+}
+
+/** All frames are settled of the entry in R0 that went to the socket. */
+function checkSettled(a: Assembler, maps: Maps, gateAt: number): void {
+  a.loadMapValue(R1, maps.control, gateAt + GATE.SETTLED)
+    .load(4, R1, R1, 0)
+    .load(4, R2, R0, ENTRY.LAST);
+  a.do32("sub", R1, R2).jumpIf32(R1, "signed <", 0, "to the socket");
 }
 
 /** Jumps where the key on the stack is not the one at a register. */

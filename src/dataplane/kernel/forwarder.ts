@@ -96,8 +96,8 @@ function drop(a: Assembler, maps: Maps): void {
     .label("of its entry");
   a.store(4, R10, NOTE_INDEX, R1).do("move", R2, R10).do("add", R2, NOTE_INDEX).loadMap(R1, maps.entries);
   a.call(HELPER.MAP_LOOKUP).jumpIf(R0, "==", NOT_FOUND, "dropped");
-  a.do("move", R1, 1).addInMemory(R0, ENTRY.LOST, R1);
-  a.load(8, R1, R0, ENTRY.LOST).jumpIf(R1, "<", TOO_MANY, "dropped").store(4, R0, ENTRY.GENERATION, 0);
+  a.do("move", R1, 1).fetchAdd32(R0, ENTRY.LOST, R1);
+  a.jumpIf32(R1, "<", TOO_MANY - 1, "dropped").store(4, R0, ENTRY.GENERATION, 0);
   a.label("dropped").do("move", R0, TC_ACT_SHOT).exit();
 }
 

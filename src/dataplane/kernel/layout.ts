@@ -24,7 +24,22 @@ export const CONTROL = {
   SECOND: 4,
   /** COUNTERS, for one CPU after the other: as many as there are CPUs do not get in each other's way. */
   COUNTERS: 64,
-  LENGTH: 64 + 64 * 64,
+  /** For each packet socket a GATE. */
+  GATES: 64 + 64 * 64,
+  LENGTH: 64 + 64 * 64 + 128 * 128,
+} as const;
+
+/**
+ * What one socket's frames are counted by, so that none overtakes another: kernel/gates.ts. Numbers of 32 bits that go round.
+ */
+export const GATE = {
+  /** Frames that the filter has let through to the socket. */
+  PASSED: 0,
+  /** What PASSED was at a time from which on all that had been counted by then were sent on, or dropped. */
+  SETTLED: 64,
+  /** From one gate to the next; and how many there are. */
+  STRIDE: 128,
+  COUNT: 128,
 } as const;
 
 /** 64-bit numbers. */
@@ -84,9 +99,14 @@ export const ENTRY = {
   /** Of all before it, by `writeChecksum`. */
   CHECKSUM: 76 + REWRITE.LENGTH,
   LENGTH: 80 + REWRITE.LENGTH,
-  /** Behind the entry, not part of its checksum, of 64 bits: its frames that were lost. It is over, for its generation, when they are TOO_MANY. */
+  // Behind the entry, not part of its checksum:
+  /** Its frames that were lost. It is over, for its generation, when they are TOO_MANY. */
   LOST: 80 + REWRITE.LENGTH,
+  /** What PASSED was with the last of its frames that went to the socket: it holds only once that is settled. */
+  LAST: 84 + REWRITE.LENGTH,
 } as const;
+/** In place of its generation: a fragment has gone to the socket, and the next ones can't be told to be this flow's. */
+export const SHUT = -1;
 export const TOO_MANY = 4;
 export const ENTRY_REWRITE = Object.fromEntries(
   Object.entries(REWRITE).map(([name, at]) => [name, ENTRY.REWRITE + at]),

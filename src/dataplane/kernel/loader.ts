@@ -10,6 +10,7 @@ import { FLOW_WORDS } from "../tables/flow-records.ts";
 import { ENTRY_STRIDE, KernelEntries } from "./entries.ts";
 import { socketFilter } from "./filter.ts";
 import { forwarder } from "./forwarder.ts";
+import { Gate } from "./gates.ts";
 import { CONTROL, COUNTERS, INDEX_STRIDE, type Maps, NOTE } from "./layout.ts";
 
 /** Of the machine's memory, what the maps may take. */
@@ -22,7 +23,7 @@ const FLOW_NEEDS = RECORD_LENGTH + ENTRIES * ENTRY_STRIDE + PLACES * INDEX_STRID
 
 export interface KernelPrograms {
   readonly maps: Maps;
-  /** Descriptors of the programs: of the filter of packet sockets, and of the one at ingress. */
+  /** Descriptors of the programs: of the filter of the socket with the first gate, and of the one at ingress. */
   readonly filter: number;
   readonly forwarder: number;
   /** Of this kernel's struct sk_buff: what the programs were made for. */
@@ -72,7 +73,7 @@ export function loadKernelPrograms(maxFlows: number, seed: number, layout: SkbLa
     };
     return {
       maps,
-      filter: opening(loadProgram("filter", PROGRAM_TYPE.SOCKET_FILTER, socketFilter(maps, layout))),
+      filter: opening(loadFilter({ maps, layout }, 0)),
       forwarder: opening(loadProgram("forwarder", PROGRAM_TYPE.SCHED_CLS, forwarder(maps))),
       layout,
       flows,
@@ -84,6 +85,16 @@ export function loadKernelPrograms(maxFlows: number, seed: number, layout: SkbLa
     for (const fd of opened) libc.close(fd);
     throw error;
   }
+}
+
+/** @returns descriptor of the filter for the socket that has a gate */
+export function loadFilter({ maps, layout }: Pick<KernelPrograms, "maps" | "layout">, gate: number): number {
+  return loadProgram("filter", PROGRAM_TYPE.SOCKET_FILTER, socketFilter(maps, layout, gate));
+}
+
+/** @returns the gate of a number */
+export function gateOf({ control }: KernelPrograms, number: number): Gate {
+  return new Gate(new Int32Array(toArrayBuffer(pointer(control), 0, CONTROL.LENGTH)), number);
 }
 
 /** A map that stays mapped until the program ends: control may read its counters at any time. */

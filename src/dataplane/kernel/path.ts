@@ -16,6 +16,7 @@ import { OURSELVES, PINNED, USABLE } from "../tables/neighbours.ts";
 import { SIDE_WORDS } from "../tables/tcp.ts";
 import { type Flow, type Iface, otherSide, type Side } from "../types.ts";
 import type { KernelEntries } from "./entries.ts";
+import type { Gate } from "./gates.ts";
 import { CONTROL, ENTRY, ENTRY_KEY, ENTRY_REWRITE, writeChecksum } from "./layout.ts";
 import { entriesOf, type KernelPrograms } from "./loader.ts";
 
@@ -37,6 +38,8 @@ export class KernelPath implements RouterKernelPath {
     private readonly state: State,
     private readonly changes: RuleChanges,
     programs: KernelPrograms,
+    /** Of the interface's socket; undefined where that has no filter. */
+    private readonly gateOf: (iface: Iface) => Gate | undefined,
   ) {
     const { flows, control } = programs;
     this.control = new Int32Array(toArrayBuffer(pointer(control), 0, CONTROL.LENGTH));
@@ -58,31 +61,31 @@ export class KernelPath implements RouterKernelPath {
   }
 
   /**
-   * Enters a flow, as far as it is not, and its packets may go this way as things are. They are not to overtake those that wait
-   * on their interface: a side enters when none do.
-   * @param isClear whether no frames of an interface wait, or none that are to be waited for
+   * Enters a flow, as far as it is not, and its packets may go this way as things are. They do not overtake those that are on their
+   * way to the socket: kernel/gates.ts.
    */
-  enter(flow: Flow, isClear: (iface: Iface) => boolean): void {
+  enter(flow: Flow): void {
     if (2 * flow >= this.entered.length || !this.mayEnter(flow)) return;
-    for (const side of SIDES) this.enterSide(flow, side, isClear);
+    for (const side of SIDES) this.enterSide(flow, side);
   }
 
-  private enterSide(flow: Flow, side: Side, isClear: (iface: Iface) => boolean): void {
+  private enterSide(flow: Flow, side: Side): void {
     const { topology, neighbours, flows } = this.state;
     const protocol = flows.protocol(flow);
     const stateWord = flows.state(flow);
     const needed = neededState(protocol, side);
-    if (this.isEntered(flow, side) || (stateWord & needed.mask) !== needed.value) return;
-    const iface = neighbours.interfaceOf[flows.neighbour(flow, side)];
-    if (!isClear(iface)) return;
+    if ((stateWord & needed.mask) !== needed.value) return;
     const number = 2 * flow + side;
+    const iface = neighbours.interfaceOf[flows.neighbour(flow, side)];
+    const gate = this.gateOf(iface);
+    if (gate === undefined) return;
+    if (this.isEntered(flow, side) && !this.entries.mayOpen(number, gate)) return;
     this.entered[number] = this.control[CONTROL.GENERATION >> 2];
     this.enteredState[number] = stateWord & ENTERED_STATE;
     this.ingress[number] = topology.settings.interfaces[iface].index; // a flow stays on its interfaces while it lives
     this.writeKey(flow, side);
     this.writeEntry(flow, side);
-    this.entries.put(number, this.entry, this.entered[number]); // where there is no room for one, its packets come here
-    if (!isClear(iface)) this.leaveSide(flow, side); // one has come meanwhile
+    this.entries.put(number, this.entry, this.entered[number], gate); // where there is no room for one, its packets come here
   }
 
   private isEntered(flow: Flow, side: Side): boolean {

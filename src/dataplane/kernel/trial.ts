@@ -20,7 +20,15 @@ import { MemoryRing, type SentFrame } from "../memory-ring.ts";
 import { VNET_LENGTH } from "../ring.ts";
 import { compileRuleset } from "../rules/ruleset.ts";
 import type { Settings } from "../settings.ts";
-import { flowRecordsAt, type KernelPrograms, loadKernelPrograms, mapFlows, unloadKernelPrograms } from "./loader.ts";
+import type { Gate } from "./gates.ts";
+import {
+  flowRecordsAt,
+  gateOf,
+  type KernelPrograms,
+  loadKernelPrograms,
+  mapFlows,
+  unloadKernelPrograms,
+} from "./loader.ts";
 import { KernelPath } from "./path.ts";
 import { type End, KINDS, type Kind, type Segment, type TrialFrame, trialFrame } from "./trial-frames.ts";
 
@@ -83,6 +91,7 @@ function onLoopback(programs: KernelPrograms, use: (socket: number, index: numbe
 class Trial {
   private readonly ring = new MemoryRing();
   private readonly router: Router;
+  private readonly gate: Gate;
   private readonly poll: PollSet;
   private readonly received = new Uint8Array(VNET_LENGTH + 8192);
   /** By protocol: our end outside, as the server sees the client. */
@@ -94,10 +103,11 @@ class Trial {
     programs: KernelPrograms,
   ) {
     this.poll = new PollSet([socket]);
+    this.gate = gateOf(programs, 0);
     const flowRecords = flowRecordsAt(mapFlows(FLOWS, programs), FLOWS);
     const fillRandom = (words: Uint32Array) => words.fill(0x5eed);
     this.router = new Router(this.ring, settingsOn(index), fillRandom, undefined, {
-      makePath: (state, changes) => new KernelPath(state, changes, programs),
+      makePath: (state, changes) => new KernelPath(state, changes, programs, () => this.gate),
       flowRecords,
     });
     this.router.advance(START);
@@ -117,7 +127,7 @@ class Trial {
     const answer = { sequence: ACKNOWLEDGMENT, acknowledgment: SEQUENCE + 1, flags: SYN | ACK };
     this.route(UPLINK, this.back(kind, answer));
     this.route(CLIENT, this.there(kind));
-    this.router.enterKernelPath(this.router.lastFlow, () => true);
+    this.router.enterKernelPath(this.router.lastFlow);
   }
 
   /** @throws Error where a frame of that kind, either way, does not fare as it should */
@@ -170,6 +180,7 @@ class Trial {
       if (this.poll.wait(Math.ceil(left)) === 0) continue;
       const length = libc.recv(this.socket, ptr(received), received.length, MSG_DONTWAIT);
       const frame = { vnet: received.slice(0, VNET_LENGTH), bytes: received.slice(VNET_LENGTH, length) };
+      this.gate.settle(this.gate.passed);
       if (length > VNET_LENGTH && isOurs(frame)) return frame;
     }
     return undefined;

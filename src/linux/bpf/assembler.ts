@@ -34,6 +34,8 @@ const SIZES = { 1: 0x10, 2: 0x08, 4: 0x00, 8: 0x18 } as const;
 const MODE_MEM = 0x60;
 const MODE_IMM = 0x00;
 const MODE_ATOMIC = 0xc0;
+const FETCH = 0x01;
+const COMPARE_EXCHANGE = 0xf0;
 const SOURCE_REGISTER = 0x08;
 
 const OPERATIONS = {
@@ -111,6 +113,16 @@ export class Assembler {
   /** Adds a register's 64 bits to those in memory, whoever else does so at the same time. */
   addInMemory(to: Register, offset: number, from: Register): this {
     return this.add(CLASS.STX | SIZES[8] | MODE_ATOMIC, to.number, from.number, offset, OPERATIONS.add);
+  }
+
+  /** Adds a register's low 32 bits to those in memory, likewise; the register gets what was there before. */
+  fetchAdd32(to: Register, offset: number, from: Register): this {
+    return this.add(CLASS.STX | SIZES[4] | MODE_ATOMIC, to.number, from.number, offset, OPERATIONS.add | FETCH);
+  }
+
+  /** Writes a register's low 32 bits to memory if there is what R0 has, as one step; R0 gets what was there before. */
+  compareExchange32(to: Register, offset: number, from: Register): this {
+    return this.add(CLASS.STX | SIZES[4] | MODE_ATOMIC, to.number, from.number, offset, COMPARE_EXCHANGE | FETCH);
   }
 
   /** The map with this descriptor, for helpers. */

@@ -112,9 +112,16 @@ export function takeSocketError(fd: number): number {
   return error[0];
 }
 
-/** @returns frames that found the ring full since the last call. */
-export function takeDrops(fd: number): number {
-  statistics[1] = 0;
+/** Of the frames that have come to a socket: how many got a slot of its ring, and how many found it full. */
+export interface Arrivals {
+  placed: number;
+  dropped: number;
+}
+
+/** Adds what has come since the last call. A frame that a filter lets through becomes either. */
+export function addArrivals(fd: number, arrivals: Arrivals): void {
+  statistics.fill(0);
   getOption(fd, SOL_PACKET, PACKET_STATISTICS, statistics);
-  return statistics[1];
+  arrivals.placed += statistics[0] - statistics[1]; // the kernel counts those that it drops among its packets
+  arrivals.dropped += statistics[1];
 }

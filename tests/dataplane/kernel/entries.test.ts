@@ -1,12 +1,15 @@
 // The kernel path's table: entries find room, lose it, and are what was put in.
 import { expect, test } from "bun:test";
 import { ENTRY_STRIDE, KernelEntries } from "../../../src/dataplane/kernel/entries.ts";
+import { Gate } from "../../../src/dataplane/kernel/gates.ts";
 import {
+  CONTROL,
   ENTRY,
   ENTRY_KEY,
   hashKey,
   INDEX_WAYS,
   NUMBER_MASK,
+  SHUT,
   writeChecksum,
 } from "../../../src/dataplane/kernel/layout.ts";
 
@@ -29,6 +32,7 @@ function table() {
   const words = new Int32Array((CAPACITY * ENTRY_STRIDE) / 4);
   const view = new DataView(words.buffer);
   const index = new Int32Array(PLACES * INDEX_WAYS);
+  const gate = new Gate(new Int32Array(CONTROL.LENGTH / 4), 0);
   const find = (key: number, generation: number) => {
     const place = placeOf(key);
     return Array.from(index.subarray(place * INDEX_WAYS, (place + 1) * INDEX_WAYS))
@@ -38,7 +42,9 @@ function table() {
       .filter((at) => view.getInt32(at + ENTRY.GENERATION, true) === generation)
       .map((at) => view.getInt32(at + ENTRY.TIMEOUT, true));
   };
-  return { entries: new KernelEntries(words, index, SEED), find };
+  const entries = new KernelEntries(words, index, SEED);
+  const put = (number: number, entry: DataView, generation: number) => entries.put(number, entry, generation, gate);
+  return { entries, gate, view, put, find };
 }
 
 function placeOf(key: number): number {
@@ -53,26 +59,49 @@ function rivals(count: number): number[] {
 }
 
 test("an entry takes the place of the one before it, and goes when it is removed", () => {
-  const { entries, find } = table();
-  expect(entries.put(3, entryOf(7, 1, 30), 1)).toBe(true);
-  expect(entries.put(3, entryOf(7, 1, 300), 1)).toBe(true);
+  const { entries, put, find } = table();
+  expect(put(3, entryOf(7, 1, 30), 1)).toBe(true);
+  expect(put(3, entryOf(7, 1, 300), 1)).toBe(true);
   expect(find(7, 1)).toEqual([300]);
   entries.remove(3, entryOf(7, 1));
   expect([find(7, 1), find(7, 0)]).toEqual([[], []]);
-  expect(entries.put(3, entryOf(8, 1, 5), 1)).toBe(true);
+  expect(put(3, entryOf(8, 1, 5), 1)).toBe(true);
   expect([find(7, 1), find(8, 1)]).toEqual([[], [5]]);
 });
 
 test("four have room at one place, and a fifth when the generation of one is over, or one is removed", () => {
   const keys = rivals(5);
-  const { entries, find } = table();
-  const put = (number: number, generation: number) =>
-    entries.put(number, entryOf(keys[number] ?? 0, generation), generation);
-  expect([0, 1, 2, 3, 4].map((number) => put(number, 1))).toEqual([true, true, true, true, false]);
+  const { entries, put, find } = table();
+  const putKey = (number: number, generation: number) =>
+    put(number, entryOf(keys[number] ?? 0, generation), generation);
+  expect([0, 1, 2, 3, 4].map((number) => putKey(number, 1))).toEqual([true, true, true, true, false]);
   expect(keys.map((key) => find(key, 1))).toEqual([[0], [0], [0], [0], []]);
-  expect([1, 2, 3, 4, 0].map((number) => put(number, 2))).toEqual([true, true, true, true, false]);
+  expect([1, 2, 3, 4, 0].map((number) => putKey(number, 2))).toEqual([true, true, true, true, false]);
   expect(keys.map((key) => find(key, 2))).toEqual([[], [0], [0], [0], [0]]);
   entries.remove(1, entryOf(keys[1] ?? 0, 2));
-  expect(put(0, 2)).toBe(true);
+  expect(putKey(0, 2)).toBe(true);
   expect(keys.map((key) => find(key, 2))).toEqual([[0], [], [0], [0], [0]]);
+});
+
+test("an entry is marked with what the gate has counted by the time that it can be found", () => {
+  const { gate, put, view } = table();
+  let counted = 0;
+  Object.defineProperty(gate, "passed", { get: () => ++counted });
+  put(3, entryOf(7, 1), 1);
+  expect(view.getInt32(3 * ENTRY_STRIDE + ENTRY.LAST, true)).toBe(2);
+});
+
+test("one that a fragment has shut opens once the fragment is settled, and only then", () => {
+  const { entries, gate, put, view, find } = table();
+  const at = 3 * ENTRY_STRIDE;
+  put(3, entryOf(7, 1), 1);
+  expect(entries.mayOpen(3, gate)).toBe(false);
+  view.setInt32(at + ENTRY.GENERATION, SHUT, true);
+  view.setInt32(at + ENTRY.LAST, -0x80000000, true);
+  gate.settle(0x7fffffff);
+  expect([find(7, 1), entries.mayOpen(3, gate)]).toEqual([[], false]);
+  gate.settle(-0x80000000);
+  expect(entries.mayOpen(3, gate)).toBe(true);
+  put(3, entryOf(7, 1), 1);
+  expect(find(7, 1)).toEqual([0]);
 });

@@ -13,7 +13,7 @@ const fates: Record<string, string> = {};
 function tryOther(what: string, other: Uint8Array, iface = WORK): void {
   if (!lab.filter(WORK, frame)) throw new Error(`before ${what} the flow's frame does not take the kernel path`);
   fates[what] = lab.forward(iface, other);
-  for (let at = ENTRY.LOST; at < lab.entries.length; at += ENTRY_STRIDE) lab.entries.fill(0, at, at + 8);
+  for (let at = ENTRY.LOST; at < lab.entries.length; at += ENTRY_STRIDE) lab.entries.fill(0, at, at + 4);
 }
 
 function changed(at: number): Uint8Array {

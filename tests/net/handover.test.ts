@@ -1,0 +1,175 @@
+// The hand-over of flows to the kernel path and back: no frame overtakes another of its flow and direction, however slow the
+// dataplane is, and whatever interrupts it. What comes in and what leaves is captured at the firewall; the ends are iperf3's.
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { join } from "node:path";
+import { FirewallLab, firebreak, readState } from "../../lab/firewall-lab.ts";
+import type { Program } from "../../lab/namespaces.ts";
+import { SERVER } from "../../lab/places.ts";
+import { countOvertaken, segmentsOf } from "../support/overtaken.ts";
+import { buildSlow } from "../support/slow-dataplane.ts";
+
+const PORT = 5201;
+/** Of each transfer that are looked at. */
+const SECONDS = 3;
+const PATIENCE = 120_000;
+
+const lab = new FirewallLab("handover");
+const { client, firewall, internet } = lab;
+const INTERFACES = ["eth0", "eth1"] as const;
+
+beforeAll(async () => {
+  lab.configure([], "accept");
+  // Frames that come in on several CPUs at a time have no order: here all come in on one.
+  for (const end of [client, firewall, internet]) {
+    await end.run(["sh", "-c", "for queue in /sys/class/net/eth*/queues/rx-*; do echo 1 >$queue/rps_cpus; done"]);
+  }
+  const server = internet.start(["iperf3", "-s", "-B", SERVER, "-p", `${PORT}`, "--forceflush"]);
+  await server.says("listening");
+});
+
+afterAll(() => lab.close());
+
+/** Has what a sender leaves to its interface done by the sender, or not. */
+async function setOffload(value: "on" | "off"): Promise<void> {
+  const features = ["tso", "gso", "gro", "tx"].flatMap((feature) => [feature, value]);
+  for (const end of [client, internet]) await end.run(["ethtool", "-K", "eth0", ...features]);
+}
+
+/** What is done to the firewall while there is traffic; it ends soon after `isOver`. */
+type Disturbance = (program: Program, isOver: () => boolean) => Promise<void>;
+
+async function reloads(program: Program, isOver: () => boolean): Promise<void> {
+  while (!isOver()) {
+    program.signal("SIGHUP");
+    await Bun.sleep(5 + Math.random() * 45);
+  }
+}
+
+async function stops(program: Program, isOver: () => boolean): Promise<void> {
+  while (!isOver()) {
+    program.signal("SIGSTOP");
+    await Bun.sleep(2 + Math.random() * 18);
+    program.signal("SIGCONT");
+    await Bun.sleep(5 + Math.random() * 45);
+  }
+}
+
+async function both(program: Program, isOver: () => boolean): Promise<void> {
+  await Promise.all([reloads(program, isOver), stops(program, isOver)]);
+}
+
+interface Course {
+  readonly overtaken: number;
+  /** Segments that were looked at. */
+  readonly segments: number;
+  readonly outsideWindow: number;
+  readonly byKernel: number;
+  readonly bySocket: number;
+}
+
+const DOWN = ["-R"];
+const UP: readonly string[] = [];
+
+/** Runs a firewall while eight connections go through it, the client's data one way. */
+async function run(command: readonly string[], disturb: Disturbance, way: readonly string[]): Promise<Course> {
+  const program = firewall.start([...command, "run", "--config", lab.configFile]);
+  await program.says("ready in");
+  const captures = await Promise.all(INTERFACES.flatMap((name) => [capture(name, "in"), capture(name, "out")]));
+  const load = ["iperf3", "-c", SERVER, "-p", `${PORT}`, "-P", "8", "-t", `${SECONDS + 2}`, ...way];
+  const transfer = client.run(load, PATIENCE);
+  const end = performance.now() + 1000 * SECONDS;
+  await Promise.race([transfer, disturb(program, () => performance.now() > end)]);
+  // Before the connections end: an end that has closed answers what still comes with resets, of numbers that are long over.
+  const files = await Promise.all(captures.map((end) => end()));
+  const said = program.text.length;
+  program.signal("SIGUSR1");
+  await program.says(/flows: (\d+)\n/, said);
+  const state = readState(program.text.slice(said));
+  await transfer;
+  program.signal("SIGTERM");
+  expect(await program.end()).toBe(0);
+
+  const [clientIn = [], clientOut = [], uplinkIn = [], uplinkOut = []] = files.map((file) => segmentsOf(file, PORT));
+  const counts = [countOvertaken(clientIn, uplinkOut), countOvertaken(uplinkIn, clientOut)];
+  const byKernel = state.kernelPath.get("forwarded") ?? 0;
+  return {
+    overtaken: counts.reduce((sum, { overtaken }) => sum + overtaken, 0),
+    segments: counts.reduce((sum, { of }) => sum + of, 0),
+    outsideWindow: state.frames.get("dropped: TCP outside the window") ?? 0,
+    byKernel,
+    bySocket: (state.frames.get("forwarded") ?? 0) - byKernel,
+  };
+}
+
+/** Captures what comes into the firewall, or leaves it. @returns what ends that, and gets the capture */
+async function capture(name: string, way: "in" | "out"): Promise<() => Promise<Uint8Array>> {
+  const file = join(lab.folder, `${name}-${way}.pcap`);
+  const options = ["-Q", way, "-s", "96", "-B", "65536", "--immediate-mode", "-w", file];
+  const tcpdump = firewall.start(["tcpdump", "-n", "-i", name, ...options, "tcp", "port", `${PORT}`]);
+  await tcpdump.says("listening on");
+  return async () => {
+    tcpdump.signal("SIGTERM");
+    await tcpdump.end();
+    return Bun.file(file).bytes();
+  };
+}
+
+const IN_ORDER = { overtaken: 0, outsideWindow: 0 };
+
+async function expectOrder(command: readonly string[], disturb: Disturbance): Promise<void> {
+  for (const way of [UP, DOWN]) {
+    const course = await run(command, disturb, way);
+    expect(course).toMatchObject(IN_ORDER);
+    expect(course.segments).toBeGreaterThan(200);
+    expect(course.byKernel).toBeGreaterThan(0);
+    expect(course.bySocket).toBeGreaterThan(0);
+  }
+}
+
+describe.each(["on", "off"] as const)("with offload %s", (offload) => {
+  const executable = join(lab.folder, "firebreak");
+
+  beforeAll(() => setOffload(offload));
+
+  test("reloads and stops", () => expectOrder(firebreak(), both), PATIENCE);
+
+  test.each([5, 10])(
+    "delays of %d ms between the steps of the hand-over, and reloads",
+    async (ms) => {
+      await buildSlow("between steps", ms, executable);
+      await expectOrder([executable], reloads);
+    },
+    PATIENCE,
+  );
+
+  test(
+    "2 ms more for each frame, and reloads",
+    async () => {
+      await buildSlow("with each frame", 2, executable);
+      await expectOrder([executable], reloads);
+    },
+    PATIENCE,
+  );
+});
+
+test(
+  "twenty downloads of 100 MB: nothing comes out of its order, and nothing is dropped",
+  async () => {
+    await setOffload("on");
+    await internet.run(["sh", "-c", `head -c 100000000 /dev/zero >${join(lab.folder, "file")}`]);
+    const server = internet.start(["python3", "-u", "-m", "http.server", "-b", SERVER, "-d", lab.folder, "80"]);
+    await server.says("Serving HTTP");
+    await lab.start();
+    const download = ["curl", "-sS", "-o", "/dev/null", "-w", "%{size_download}", `http://${SERVER}/file`];
+    await client.run(["nstat", "-n"]);
+    for (let i = 0; i < 20; i++) expect(await client.run(download, PATIENCE)).toBe("100000000");
+    const { frames, ring, kernelPath } = await lab.state();
+    const lost = [...frames, ...ring].filter(
+      ([name]) => !/^(forwarded|answered|ARP taken|received|transmitted)$/.test(name),
+    );
+    expect(lost).toEqual([]);
+    expect(await client.run(["nstat", "-sz", "TcpExtTCPOFOQueue"])).toMatch(/^TcpExtTCPOFOQueue +0 /m);
+    expect(kernelPath.get("forwarded")).toBeGreaterThan(20_000);
+  },
+  PATIENCE,
+);

@@ -1,0 +1,55 @@
+// A firewall whose dataplane takes its time between the steps of the hand-over to the kernel path, or with each frame, as one on a
+// slow or emulated machine may. The sources are changed as it is built; the product has nothing of this.
+import { join } from "node:path";
+import type { BunPlugin } from "bun";
+import { buildWith } from "./kernel-mutants.ts";
+
+const DATAPLANE = join(import.meta.dir, "../../src/dataplane");
+
+/** By file: before which of its statements it may wait. */
+type Places = Readonly<Record<string, readonly string[]>>;
+
+const STEPS: Places = {
+  "kernel/entries.ts": [
+    "words[at + (ENTRY.LOST >> 2)] = 0;",
+    "const hash = hashKey(this.seed, entry);\n    const way",
+    "this.raise(last, gate.passed);",
+    "Atomics.compareExchange(words, ofGeneration",
+  ],
+  "io/packet-ring.ts": [
+    "if (passed === settled) return;",
+    "if (((port.placed + port.dropped) | 0) !== passed",
+    "if (port.done < port.milestone.done) return;",
+  ],
+  "io/worker.ts": ["ring.settle(iface);"],
+};
+const FRAMES: Places = { "io/worker.ts": ["router.receive(iface, offsets[i], lengths[i]);"] };
+
+export const DELAYS = { "between steps": STEPS, "with each frame": FRAMES } as const;
+
+/** Builds such a firewall. @param ms of each delay */
+export async function buildSlow(where: keyof typeof DELAYS, ms: number, outfile: string): Promise<void> {
+  await buildWith(delays(DELAYS[where], ms), outfile);
+}
+
+function delays(places: Places, ms: number): BunPlugin {
+  return {
+    name: "delays",
+    setup(build) {
+      for (const [file, statements] of Object.entries(places)) {
+        build.onLoad({ filter: new RegExp(`^${join(DATAPLANE, file)}$`) }, async ({ path }) => {
+          const source = await Bun.file(path).text();
+          return {
+            contents: statements.reduce((text, statement) => delayed(text, statement, ms), source),
+            loader: "ts",
+          };
+        });
+      }
+    },
+  };
+}
+
+function delayed(source: string, statement: string, ms: number): string {
+  if (source.split(statement).length !== 2) throw new Error(`there is not one ${statement} to wait before`);
+  return source.replace(statement, () => `Bun.sleepSync(${ms}); ${statement}`);
+}
