@@ -52,7 +52,7 @@ function svg(rows: readonly Row[], date: string): string {
     "  <title>Firebreak beside Linux with nftables</title>",
     `  <rect width="${WIDTH}" height="${height}" fill="#f6f7f9"/>`,
     `  <text x="20" y="26" font-size="16" font-weight="bold" fill="#112">Firebreak ÷ nftables, ${escapeXml(date)}</text>`,
-    '  <text x="20" y="46" fill="#445">bar: median of the rounds; thin line: their spread; notch: at least (▸) or at most (◂) this</text>',
+    '  <text x="20" y="46" fill="#445">bar: median of the rounds (green: met, red: missed, grey: nothing is claimed); line: their spread; notch: at least (▸), at most (◂)</text>',
     ...rows.flatMap(({ label, claim }, i) => drawRow(label, claim, TOP + i * ROW, x)).map((line) => `  ${line}`),
     `  ${one}`,
     `  <text x="${x(1)}" y="${height - 12}" text-anchor="middle" fill="#334">1 × nftables</text>`,

@@ -26,7 +26,7 @@ sum_up() {
 
 check_scripts() {
   local scripts
-  mapfile -t scripts < <(grep --recursive --files-with-matches '^#!/bin/\(ba\)\?sh' .ci build rootfs bench tests)
+  mapfile -t scripts < <(grep --recursive --files-with-matches '^#!/bin/\(ba\)\?sh' .ci build rootfs bench tests docs)
   shellcheck --external-sources --check-sourced "${scripts[@]}"
 }
 

@@ -26,12 +26,14 @@ for interface in "$@"; do
     ip link show dev "$interface" >/dev/null 2>&1 || fail "$interface: there is no such interface here"
     [ -z "$(ip -oneline address show dev "$interface" scope global)" ] ||
         fail "$interface has an address, and what this machine does by it would end (take another interface)"
-    [ -z "$(ip -oneline link show dev "$interface" | grep ' master ')" ] ||
+    ! ip -oneline link show dev "$interface" | grep -q ' master ' ||
         fail "$interface is part of a bridge or bond, which would lose it (take another interface)"
 done
 
 ip netns add "$name"
 child=
+# Called by the trap below.
+# shellcheck disable=SC2317
 restore() {
     trap - EXIT
     for interface in "$@"; do
@@ -41,6 +43,7 @@ restore() {
 }
 trap 'restore "$@"' EXIT
 for signal in TERM INT HUP USR1; do
+    # shellcheck disable=SC2064 # the signal of this round
     trap "[ -z \"\$child\" ] || kill -$signal \$child" "$signal"
 done
 
