@@ -44,7 +44,7 @@ import { type PacketSocket, RING_SHAPE } from "./packet-sockets.ts";
 /** What `next` returns when there is no frame. */
 export const NO_FRAME = -1;
 
-// Frames by what became of them in the ring: places in `PacketRing.counters`, named by RING_COUNTERS.
+// Frames by what became of them in the ring: indexes of `PacketRing.counters`, named by RING_COUNTERS.
 const RECEIVED = 0;
 const TRANSMITTED = 1;
 const RING_FULL = 2; // received: the slots were all in use
@@ -80,13 +80,13 @@ const LONGEST_RECEIVED = LONG_LENGTH - LONG_HEADROOM;
 const ORIGINATED_LENGTH = VNET_LENGTH + RESERVED_LENGTH;
 const ORIGINATED_FRAMES = 64;
 
-// A place in memory for each interface, which takes addresses but no memory before it is there: receive ring, then messages
+// A region of memory for each interface, which takes addresses but no memory before it is there: receive ring, then messages
 // and vectors of its transmit queue.
 const RECEIVE_LENGTH = RING_SHAPE.slotSize * RING_SHAPE.slots;
 const TRANSMIT_LENGTH = pages(QUEUE_LENGTH * (MESSAGE_LENGTH + VECTOR_LENGTH));
-const PLACE_LENGTH = RECEIVE_LENGTH + TRANSMIT_LENGTH;
+const REGION_LENGTH = RECEIVE_LENGTH + TRANSMIT_LENGTH;
 
-const LONG_AT = MAX_INTERFACES * PLACE_LENGTH;
+const LONG_AT = MAX_INTERFACES * REGION_LENGTH;
 const ORIGINATED_AT = LONG_AT + LONG_FRAMES * LONG_LENGTH;
 const TOTAL_LENGTH = ORIGINATED_AT + pages(ORIGINATED_FRAMES * ORIGINATED_LENGTH);
 
@@ -108,14 +108,14 @@ class Port implements Arrivals {
   done = 0;
   placed = 0;
   dropped = 0;
-  /** Where `passed` of the gate is settled once `done` is this; or there is no such place. */
+  /** Where `passed` of the gate is settled once `done` is this; or there is none. */
   milestone: { readonly passed: number; readonly done: number } | undefined;
 
   constructor(
     readonly fd: number,
     readonly gate: Gate | undefined,
-    /** Offset of its place in memory: that of its receive ring. */
-    readonly place: number,
+    /** Offset of its region of memory: that of its receive ring. */
+    readonly region: number,
   ) {}
 }
 
@@ -131,7 +131,7 @@ export class PacketRing implements Ring {
   private readonly baseLow: number;
   private readonly baseHigh: number;
   private readonly words: Int32Array;
-  private readonly freePlaces: number[] = [];
+  private readonly freeRegions: number[] = [];
   private ports: Port[] = [];
   private poll: PollSet;
   private readonly draining: Port[] = []; // with slots to give back
@@ -155,7 +155,7 @@ export class PacketRing implements Ring {
     this.bytes = new Uint8Array(memory);
     this.view = new DataView(memory);
     this.words = new Int32Array(memory);
-    for (let i = MAX_INTERFACES - 1; i >= 0; i--) this.freePlaces.push(i * PLACE_LENGTH);
+    for (let i = MAX_INTERFACES - 1; i >= 0; i--) this.freeRegions.push(i * REGION_LENGTH);
     this.poll = new PollSet([wake]);
   }
 
@@ -183,13 +183,13 @@ export class PacketRing implements Ring {
         ports.push(port);
       }
     } catch (error) {
-      for (const port of opened) this.freePlace(port.place);
+      for (const port of opened) this.freeRegion(port.region);
       throw error;
     }
     const gone = this.ports.filter((port) => !ports.includes(port));
     this.ports = ports;
     this.poll = new PollSet([this.wake, ...ports.map((port) => port.fd)]);
-    for (const port of gone) this.freePlace(port.place);
+    for (const port of gone) this.freeRegion(port.region);
   }
 
   /** Gives the memory back: `bytes` and `view` must not be touched any more. */
@@ -205,7 +205,7 @@ export class PacketRing implements Ring {
   next(iface: number): number {
     const port = this.ports[iface];
     for (;;) {
-      const slot = port.place + port.cursor * RING_SHAPE.slotSize;
+      const slot = port.region + port.cursor * RING_SHAPE.slotSize;
       const status = Atomics.load(this.words, (slot + SLOT_STATUS) >> 2);
       if (status === TP_STATUS_KERNEL || port.held === RING_SHAPE.slots) return NO_FRAME;
       const long = (status & TP_STATUS_COPY) !== 0;
@@ -266,7 +266,7 @@ export class PacketRing implements Ring {
     if (port.queued === 0) this.filling.push(port);
     // What the receiving interface said of the checksum (DATA_VALID) is not for the transmitting one.
     this.bytes[at - VNET_LENGTH] &= VIRTIO_NET_HDR_F_NEEDS_CSUM;
-    const vector = vectorOf(port.place, port.queued++);
+    const vector = vectorOf(port.region, port.queued++);
     this.setAddress(vector, at - VNET_LENGTH);
     this.words[(vector >> 2) + 2] = length + VNET_LENGTH;
   }
@@ -344,7 +344,7 @@ export class PacketRing implements Ring {
     this.counters[RECEIVED] += port.held;
     port.done += port.held;
     for (; port.held > 0; port.held--) {
-      const slot = port.place + ((port.cursor - port.held) & SLOT_MASK) * RING_SHAPE.slotSize;
+      const slot = port.region + ((port.cursor - port.held) & SLOT_MASK) * RING_SHAPE.slotSize;
       Atomics.store(this.words, (slot + SLOT_STATUS) >> 2, TP_STATUS_KERNEL);
     }
   }
@@ -357,7 +357,7 @@ export class PacketRing implements Ring {
   private transmit(port: Port): void {
     let done = 0;
     while (done < port.queued) {
-      const message = this.base + port.place + RECEIVE_LENGTH + done * MESSAGE_LENGTH;
+      const message = this.base + port.region + RECEIVE_LENGTH + done * MESSAGE_LENGTH;
       const sent = libc.sendmmsg(port.fd, pointer(message), port.queued - done, MSG_DONTWAIT);
       if (sent > 0) {
         this.counters[TRANSMITTED] += sent;
@@ -395,26 +395,26 @@ export class PacketRing implements Ring {
   }
 
   private open({ name, fd, gate }: PacketSocket): Port {
-    const place = this.freePlaces.pop();
-    if (place === undefined) throw new Error(`${name}: no more than ${MAX_INTERFACES} interfaces at a time`);
+    const region = this.freeRegions.pop();
+    if (region === undefined) throw new Error(`${name}: no more than ${MAX_INTERFACES} interfaces at a time`);
     try {
-      mapMemory(this.base + place + RECEIVE_LENGTH, TRANSMIT_LENGTH);
+      mapMemory(this.base + region + RECEIVE_LENGTH, TRANSMIT_LENGTH);
       for (let i = 0; i < QUEUE_LENGTH; i++) {
-        const message = place + RECEIVE_LENGTH + i * MESSAGE_LENGTH;
-        this.setAddress(message + 16, vectorOf(place, i));
+        const message = region + RECEIVE_LENGTH + i * MESSAGE_LENGTH;
+        this.setAddress(message + 16, vectorOf(region, i));
         this.words[(message + 24) >> 2] = 1;
       }
-      mapPacketRing(fd, this.base + place, RING_SHAPE);
-      return new Port(fd, gate === undefined ? undefined : this.gateOf?.(gate), place);
+      mapPacketRing(fd, this.base + region, RING_SHAPE);
+      return new Port(fd, gate === undefined ? undefined : this.gateOf?.(gate), region);
     } catch (error) {
-      this.freePlace(place);
+      this.freeRegion(region);
       throw error;
     }
   }
 
-  private freePlace(place: number): void {
-    unmapToReservation(this.base + place, PLACE_LENGTH);
-    this.freePlaces.push(place);
+  private freeRegion(region: number): void {
+    unmapToReservation(this.base + region, REGION_LENGTH);
+    this.freeRegions.push(region);
   }
 
   /** Writes the address of the byte at offset `target` as the 64-bit pointer at offset `at`. */
@@ -426,6 +426,6 @@ export class PacketRing implements Ring {
 }
 
 /** Where the vector of a queue's i-th message is. */
-function vectorOf(place: number, i: number): number {
-  return place + RECEIVE_LENGTH + QUEUE_LENGTH * MESSAGE_LENGTH + i * VECTOR_LENGTH;
+function vectorOf(region: number, i: number): number {
+  return region + RECEIVE_LENGTH + QUEUE_LENGTH * MESSAGE_LENGTH + i * VECTOR_LENGTH;
 }

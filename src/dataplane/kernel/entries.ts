@@ -16,7 +16,7 @@ export class KernelEntries {
 
   /**
    * @param words the entries' memory, ENTRY_STRIDE bytes each
-   * @param index memory of a power of two of places, INDEX_WAYS numbers each
+   * @param index memory of a power of two of buckets, INDEX_WAYS numbers each
    * @param seed of the hash, as the program has it
    */
   constructor(

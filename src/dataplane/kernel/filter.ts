@@ -109,7 +109,7 @@ function loadKey(a: Assembler): void {
     .do32("shiftLeft", R1, 8)
     .load(1, R2, R10, at(IP + IPV4.PROTOCOL))
     .do("or", R1, R2);
-  a.store(4, R10, KEY + ENTRY_KEY.PLACE, R1);
+  a.store(4, R10, KEY + ENTRY_KEY.INGRESS, R1);
   a.load(1, R2, R10, at(IP)).jumpIf32(R2, "==", 0x45, "has its key");
   a.do("and", R2, 0x0f)
     .do("shiftLeft", R2, 2)
@@ -183,7 +183,8 @@ function checkTransport(a: Assembler): void {
     .jumpIf32(R1, "<", headerLength, toSocket);
   a.do("add", R1, IPV4.HEADER_LENGTH).jumpIf32(R1, ">", R8, toSocket);
   // Older kernels do not see that what is kept of TCP is read of TCP alone.
-  for (const place of [SEQUENCE_END, at(UDP_LENGTH), at(UDP_LENGTH + 4), at(UDP_LENGTH + 8)]) a.store(4, R10, place, 0);
+  for (const offset of [SEQUENCE_END, at(UDP_LENGTH), at(UDP_LENGTH + 4), at(UDP_LENGTH + 8)])
+    a.store(4, R10, offset, 0);
   a.jump("transport checked");
 
   a.label("tcp");
@@ -207,7 +208,7 @@ function loadTcpHeaderLength(a: Assembler): void {
     .do("shiftLeft", R1, 2);
 }
 
-/** More of the frame, to its place on the stack. */
+/** More of the frame, to where it belongs on the stack. */
 function loadBytes(a: Assembler, offset: number, length: number, otherwise: string): void {
   a.do("move", R1, R6).do("move", R2, offset).do("move", R3, R10).do("add", R3, at(offset)).do("move", R4, length);
   a.call(HELPER.SKB_LOAD_BYTES).jumpIf(R0, "!=", 0, otherwise);
@@ -276,12 +277,12 @@ function jumpUnlessKey(a: Assembler, register: Register, field: number, label: s
   }
 }
 
-/** As hashKey does: the place of the key on the stack, in INDEX, and what the index has of the hash, in TAG. */
-function hashStackKey(a: Assembler, { places, seed }: Maps): void {
+/** As hashKey does: the bucket of the key on the stack, in INDEX, and what the index has of the hash, in TAG. */
+function hashStackKey(a: Assembler, { buckets, seed }: Maps): void {
   const mixIn = (field: number) => a.load(4, R2, R10, KEY + field).do32("xor", R1, R2);
   const shifted = (bits: number) => a.do32("move", R2, R1).do32("shiftRight", R2, bits).do32("xor", R1, R2);
   a.do32("move", R1, seed);
-  mixIn(ENTRY_KEY.PLACE);
+  mixIn(ENTRY_KEY.INGRESS);
   mixIn(ENTRY_KEY.SOURCE).do32("mul", R1, MIX[0]);
   shifted(15);
   mixIn(ENTRY_KEY.DESTINATION).do32("mul", R1, MIX[1]);
@@ -289,7 +290,7 @@ function hashStackKey(a: Assembler, { places, seed }: Maps): void {
   mixIn(ENTRY_KEY.PORTS).do32("mul", R1, MIX[2]);
   shifted(16).do32("mul", R1, MIX[3]);
   shifted(15).do32("move", R2, R1).do32("shiftRight", R2, TAG_SHIFT).store(4, R10, TAG, R2);
-  a.do32("and", R1, places - 1).store(4, R10, INDEX, R1);
+  a.do32("and", R1, buckets - 1).store(4, R10, INDEX, R1);
 }
 
 function checkMacs(a: Assembler): void {

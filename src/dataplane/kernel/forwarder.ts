@@ -81,7 +81,7 @@ function checkNote(a: Assembler): void {
     .do32("shiftLeft", R1, 8)
     .load(1, R2, R8, IP + IPV4.PROTOCOL)
     .do("or", R1, R2);
-  a.load(4, R2, R7, NOTE.KEY + ENTRY_KEY.PLACE).jumpIf32(R1, "!=", R2, "drop");
+  a.load(4, R2, R7, NOTE.KEY + ENTRY_KEY.INGRESS).jumpIf32(R1, "!=", R2, "drop");
 }
 
 /** Counts the frame as lost, for all and for its entry: after TOO_MANY the entry does not hold, and the socket gets its frames. */

@@ -6,9 +6,9 @@ export interface Maps {
   readonly control: number;
   /** For packets of one side of a flow, ENTRY_KEY: what is to be done with them, ENTRY. See kernel/entries.ts. */
   readonly entries: number;
-  /** By hash of the key: the numbers of some entries. How many places it has, a power of two; and the seed of that hash. */
+  /** By hash of the key: the numbers of some entries. How many buckets it has, a power of two; and the seed of that hash. */
   readonly index: number;
-  readonly places: number;
+  readonly buckets: number;
   readonly seed: number;
   /** The flow table's first records. */
   readonly flows: number;
@@ -53,7 +53,7 @@ export const COUNTERS = {
 } as const;
 
 /** Addresses and ports in network order, then protocol | interface it comes in on << 8. */
-export const ENTRY_KEY = { SOURCE: 0, DESTINATION: 4, PORTS: 8, PLACE: 12, LENGTH: 16 } as const;
+export const ENTRY_KEY = { SOURCE: 0, DESTINATION: 4, PORTS: 8, INGRESS: 12, LENGTH: 16 } as const;
 
 /** How a packet is rewritten and where it goes; MAC addresses, addresses and ports as they will stand in it. */
 export const REWRITE = {
@@ -113,11 +113,11 @@ export const ENTRY_REWRITE = Object.fromEntries(
 ) as { readonly [name in keyof typeof REWRITE]: number };
 
 /**
- * An entry's place in the index, modulo its places. It mixes as MurmurHash3 does.
+ * An entry's bucket in the index, modulo how many there are. It mixes as MurmurHash3 does.
  * @param entry of which only the key is looked at
  */
 export function hashKey(seed: number, entry: DataView): number {
-  let h = seed ^ keyWord(entry, ENTRY_KEY.PLACE) ^ keyWord(entry, ENTRY_KEY.SOURCE);
+  let h = seed ^ keyWord(entry, ENTRY_KEY.INGRESS) ^ keyWord(entry, ENTRY_KEY.SOURCE);
   h = Math.imul(h, MIX[0]);
   h = Math.imul(h ^ (h >>> 15) ^ keyWord(entry, ENTRY_KEY.DESTINATION), MIX[1]);
   h = Math.imul(h ^ (h >>> 13) ^ keyWord(entry, ENTRY_KEY.PORTS), MIX[2]);

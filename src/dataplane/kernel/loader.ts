@@ -16,10 +16,10 @@ import { CONTROL, COUNTERS, INDEX_STRIDE, type Maps, NOTE } from "./layout.ts";
 /** Of the machine's memory, what the maps may take. */
 const SHARE_OF_MEMORY = 1 / 128;
 const RECORD_LENGTH = FLOW_WORDS * 4;
-/** Of each flow: an entry for each of its sides; and so many places of the index that most find room. */
+/** Of each flow: an entry for each of its sides; and so many buckets of the index that most find room. */
 const ENTRIES = 2;
-const PLACES = 1 / 2;
-const FLOW_NEEDS = RECORD_LENGTH + ENTRIES * ENTRY_STRIDE + PLACES * INDEX_STRIDE;
+const BUCKETS = 1 / 2;
+const FLOW_NEEDS = RECORD_LENGTH + ENTRIES * ENTRY_STRIDE + BUCKETS * INDEX_STRIDE;
 
 export interface KernelPrograms {
   readonly maps: Maps;
@@ -46,7 +46,7 @@ export function loadKernelPrograms(maxFlows: number, seed: number, layout: SkbLa
   requireKernelReads();
   const flows = Math.min(maxFlows, Math.floor((totalmem() * SHARE_OF_MEMORY) / FLOW_NEEDS));
   const entries = ENTRIES * flows;
-  const places = 2 ** Math.floor(Math.log2(PLACES * flows));
+  const buckets = 2 ** Math.floor(Math.log2(BUCKETS * flows));
   const { ARRAY, PERCPU_ARRAY } = MAP_TYPE;
   const opened: number[] = [];
   const opening = (fd: number): number => {
@@ -62,9 +62,9 @@ export function loadKernelPrograms(maxFlows: number, seed: number, layout: SkbLa
         createMap("entries", { type: ARRAY, key: 4, value: ENTRY_STRIDE, entries, flags: BPF_F_MMAPABLE }),
       ),
       index: opening(
-        createMap("index", { type: ARRAY, key: 4, value: INDEX_STRIDE, entries: places, flags: BPF_F_MMAPABLE }),
+        createMap("index", { type: ARRAY, key: 4, value: INDEX_STRIDE, entries: buckets, flags: BPF_F_MMAPABLE }),
       ),
-      places,
+      buckets,
       seed,
       flows: opening(
         createMap("flows", { type: ARRAY, key: 4, value: RECORD_LENGTH, entries: flows, flags: BPF_F_MMAPABLE }),
@@ -79,7 +79,7 @@ export function loadKernelPrograms(maxFlows: number, seed: number, layout: SkbLa
       flows,
       control: mapOnce(maps.control, CONTROL.LENGTH),
       entries: mapOnce(maps.entries, entries * ENTRY_STRIDE),
-      index: mapOnce(maps.index, places * INDEX_STRIDE),
+      index: mapOnce(maps.index, buckets * INDEX_STRIDE),
     };
   } catch (error) {
     for (const fd of opened) libc.close(fd);
@@ -148,7 +148,7 @@ export function entriesOf({ entries, index, flows, maps }: KernelPrograms): Kern
   const wordsAt = (address: number, length: number) => new Int32Array(toArrayBuffer(pointer(address), 0, length));
   return new KernelEntries(
     wordsAt(entries, ENTRIES * flows * ENTRY_STRIDE),
-    wordsAt(index, maps.places * INDEX_STRIDE),
+    wordsAt(index, maps.buckets * INDEX_STRIDE),
     maps.seed,
   );
 }

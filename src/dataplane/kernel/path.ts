@@ -136,7 +136,7 @@ export class KernelPath implements RouterKernelPath {
     entry.setInt32(key + ENTRY_KEY.SOURCE, flows.source(flow, side));
     entry.setInt32(key + ENTRY_KEY.DESTINATION, flows.destination(flow, side));
     entry.setInt32(key + ENTRY_KEY.PORTS, flows.ports(flow, side));
-    entry.setInt32(key + ENTRY_KEY.PLACE, flows.protocol(flow) | (this.ingress[2 * flow + side] << 8), true);
+    entry.setInt32(key + ENTRY_KEY.INGRESS, flows.protocol(flow) | (this.ingress[2 * flow + side] << 8), true);
   }
 
   private writeEntry(flow: Flow, side: Side): void {
