@@ -1,6 +1,6 @@
 // The table of the kernel path: for packets of one side of a flow, what is to be done with them. It is memory that the kernel's
 // program reads while this thread writes, without a lock: every entry has a writeChecksum, so what is read half old and half new is no
-// entry. Entries stand side by side by flow and side; an index by what packets carry has room for four at each of its places,
+// entry. Entries stand side by side by flow and side; an index by what packets carry has room for four at each of its buckets,
 // and an entry that finds no room there does not hold.
 import type { Gate } from "./gates.ts";
 import { ENTRY, hashKey, INDEX_WAYS, NUMBER_MASK, SHUT, TAG_SHIFT } from "./layout.ts";
