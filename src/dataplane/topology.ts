@@ -144,10 +144,14 @@ export class Topology {
    * talks to (RFC 4787 REQ-1)
    */
   forwardedPort(protocol: number, address: Address, port: Port): number {
-    for (const { protocol: theirs, portLow, portHigh, to, toPort } of this.settings.forwards) {
+    const { forwards } = this.settings;
+    // Each new flow comes here: a plain loop, for most have no forwards at all.
+    for (let i = 0; i < forwards.length; i++) {
+      const { protocol: theirs, portLow, portHigh, to, toPort } = forwards[i];
       const external = portLow + port - toPort;
-      if (theirs === protocol && toAddress(to) === address && external >= portLow && external <= portHigh)
+      if (theirs === protocol && toAddress(to) === address && external >= portLow && external <= portHigh) {
         return external;
+      }
     }
     return -1;
   }
