@@ -50,6 +50,8 @@ export class Packet {
   destination = 0 as Address;
   /** `icmpPorts` of ICMP; NO_PORTS of protocols without ports. */
   ports = NO_PORTS;
+  /** FlowTable's hash of what it carries, once its flow has been looked for. */
+  hash = 0;
   /** More-fragments bit and offset (in units of 8 bytes) of a fragment; 0 for a whole packet. */
   fragment = 0;
 

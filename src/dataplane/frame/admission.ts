@@ -46,6 +46,8 @@ class NewFlow implements FlowFields {
   ports = 0 as Ports;
   backSource = 0 as Address;
   backPorts = 0 as Ports;
+  hash = 0;
+  backHash = 0;
   timeout = 0;
 }
 
@@ -213,10 +215,11 @@ export class Admission {
     }
     const remote = this.remote();
     const backPorts = joinPorts(destinationPort(ports), externalPort);
-    if (this.state.flows.find(remote, topology.uplinkAddress, backPorts, protocol) !== NO_FLOW_SIDE) {
+    const newFlow = this.describe(client, rule, FLOW_STATE.OUTBOUND, remote, topology.uplinkAddress, backPorts);
+    const { flows } = this.state;
+    if (flows.findHashed(newFlow.backHash, remote, topology.uplinkAddress, backPorts, protocol) !== NO_FLOW_SIDE) {
       return VERDICT.NO_PORT; // without ports, two clients can't talk to one remote
     }
-    const newFlow = this.describe(client, rule, FLOW_STATE.OUTBOUND, remote, backPorts);
     return this.open(newFlow, iface, topology.uplink, mapping);
   }
 
@@ -232,10 +235,10 @@ export class Admission {
   /** A flow between two clients: nothing is translated. */
   private direct(client: Client, peer: Client, rule: number): Verdict {
     const { packet, topology } = this.state;
-    const { destination, ports, iface } = packet;
+    const { source, destination, ports, iface } = packet;
     const refused = this.makeRoom(client);
     if (refused !== VERDICT.FORWARDED) return refused;
-    const newFlow = this.describe(client, rule, FLOW_STATE.DIRECT, destination, swapPorts(ports));
+    const newFlow = this.describe(client, rule, FLOW_STATE.DIRECT, destination, source, swapPorts(ports));
     return this.open(newFlow, iface, topology.clientInterface[peer], NO_MAPPING);
   }
 
@@ -245,12 +248,20 @@ export class Admission {
     if (this.isTtlExceeded()) return VERDICT.TTL;
     const refused = this.makeRoom(client);
     if (refused !== VERDICT.FORWARDED) return refused;
-    const newFlow = this.describe(client, 0, FLOW_STATE.INBOUND, address, joinPorts(port, sourcePort(packet.ports)));
+    const backPorts = joinPorts(port, sourcePort(packet.ports));
+    const newFlow = this.describe(client, 0, FLOW_STATE.INBOUND, address, packet.source, backPorts);
     return this.open(newFlow, topology.uplink, topology.clientInterface[client], mapping);
   }
 
-  /** Says what the flow that the packet in hand opens is made of. @param backSource, backPorts what answers carry */
-  private describe(client: Client, rule: number, kind: number, backSource: Address, backPorts: Ports): NewFlow {
+  /** Says what the flow that the packet in hand opens is made of. @param backSource, backDestination, backPorts what answers carry */
+  private describe(
+    client: Client,
+    rule: number,
+    kind: number,
+    backSource: Address,
+    backDestination: Address,
+    backPorts: Ports,
+  ): NewFlow {
     const { newFlow } = this;
     const { packet } = this.state;
     newFlow.client = client;
@@ -262,6 +273,8 @@ export class Admission {
     newFlow.ports = packet.ports;
     newFlow.backSource = backSource;
     newFlow.backPorts = backPorts;
+    newFlow.hash = packet.hash;
+    newFlow.backHash = this.state.flows.hash(backSource, backDestination, backPorts, packet.protocol);
     newFlow.timeout = firstTimeout(packet.protocol);
     return newFlow;
   }

@@ -323,7 +323,7 @@ export class Router {
    */
   private flowPacket(looped: boolean, fragmented: Fragmented): Verdict {
     const { packet, state } = this;
-    const found = state.find(packet.source, packet.destination, packet.ports, packet.protocol, packet.iface);
+    const found = state.findPacket();
     const { admission } = this;
     let verdict: Verdict;
     if (found !== NO_FLOW_SIDE && this.isFromSide(sideOf(found)) && this.changes.admits(flowOf(found))) {

@@ -115,15 +115,27 @@ export class State {
     this.quotas.setLimits(settings.clients);
   }
 
+  /** As `find` does, for the packet in hand, whose hash is kept: if there is no such flow, one may be made. */
+  findPacket(): FlowSide {
+    const { packet } = this;
+    const { source, destination, ports, protocol, iface } = packet;
+    packet.hash = this.flows.hash(source, destination, ports, protocol);
+    const found = this.flows.findHashed(packet.hash, source, destination, ports, protocol);
+    return this.isOn(iface, found) ? found : NO_FLOW_SIDE;
+  }
+
   /**
    * The flow that a packet belongs to: it fits, and it came in where that side is.
    * @returns the flow and that side, or NO_FLOW_SIDE
    */
   find(source: Address, destination: Address, ports: Ports, protocol: number, iface: Iface): FlowSide {
     const found = this.flows.find(source, destination, ports, protocol);
-    if (found === NO_FLOW_SIDE) return NO_FLOW_SIDE;
-    const neighbour = this.flows.neighbour(flowOf(found), sideOf(found));
-    return this.neighbours.interfaceOf[neighbour] === iface ? found : NO_FLOW_SIDE;
+    return this.isOn(iface, found) ? found : NO_FLOW_SIDE;
+  }
+
+  private isOn(iface: Iface, found: FlowSide): boolean {
+    if (found === NO_FLOW_SIDE) return false;
+    return this.neighbours.interfaceOf[this.flows.neighbour(flowOf(found), sideOf(found))] === iface;
   }
 
   /**
@@ -139,7 +151,7 @@ export class State {
     const deadline = this.second + 1 + this.timeouts.of(flow);
     flows.setDeadline(flow, deadline);
     if (mapping !== NO_MAPPING && this.mappings.retain(mapping)) this.quotas.mapped(fields.client);
-    flows.link(flow);
+    flows.link(flow, fields.hash, fields.backHash);
     this.quotas.add(flow);
     this.wheel.file(flow, deadline);
     return flow;

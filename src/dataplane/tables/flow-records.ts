@@ -53,6 +53,9 @@ export interface FlowFields {
   readonly ports: Ports;
   readonly backSource: Address;
   readonly backPorts: Ports;
+  /** FlowTable's hashes of what packets from side 0 and from side 1 carry. */
+  readonly hash: number;
+  readonly backHash: number;
   /** Number of its timeout. */
   readonly timeout: number;
 }

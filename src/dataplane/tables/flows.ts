@@ -154,10 +154,13 @@ export class FlowTable extends FlowRecords {
     }
   }
 
-  /** Makes both sides of a filled-in record findable. */
-  link(flow: Flow): void {
-    this.enter(flow, 0);
-    this.enter(flow, 1);
+  /**
+   * Makes both sides of a filled-in record findable.
+   * @param hash, backHash of what packets from side 0 and from side 1 carry: who looked for the flow knows them
+   */
+  link(flow: Flow, hash: number, backHash: number): void {
+    this.enter(flow, 0, hash);
+    this.enter(flow, 1, backHash);
   }
 
   /** Takes a linked flow out, and frees its record. */
@@ -177,8 +180,7 @@ export class FlowTable extends FlowRecords {
     this.count--;
   }
 
-  private enter(flow: Flow, side: Side): void {
-    const hash = this.hashOf(flow, side);
+  private enter(flow: Flow, side: Side, hash: number): void {
     let slot = hash & this.indexMask;
     while (this.index[slot] !== 0) slot = (slot + 1) & this.indexMask;
     this.index[slot] = (hash & TAG_MASK) | ((flow + 1) << 1) | side;

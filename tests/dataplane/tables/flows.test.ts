@@ -60,7 +60,9 @@ function add(
   if (flow === NO_FLOW) return flow;
   const fields = { ...sides[0], backSource: sides[1].source, backPorts: sides[1].ports, protocol, kind };
   table.fill(flow, { ...fields, client: 0, rule: 0, isMapped: false, timeout: 0 } as FlowFields, ...neighbours);
-  table.link(flow);
+  const { source, destination, ports, backSource, backPorts } = fields;
+  const hash = table.hash(source, destination, ports, protocol);
+  table.link(flow, hash, table.hash(backSource, table.destination(flow, 1), backPorts, protocol));
   return flow;
 }
 
