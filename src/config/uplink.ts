@@ -9,7 +9,7 @@ export interface UplinkConfig {
   /** Length of the on-link prefix. */
   readonly prefix: number;
   readonly gateway: number;
-  /** What specialtarget=dns means. */
+  /** Name servers; for who else is one, see name-servers.ts. */
   readonly dns: readonly number[];
   readonly ownMac: Uint8Array | undefined;
   readonly gatewayMac: Uint8Array | undefined;

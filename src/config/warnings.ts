@@ -8,6 +8,7 @@ import type { NatSettings, Redirect, Timeouts } from "../dataplane/settings.ts";
 import type { ClientConfig } from "./clients.ts";
 import { LINK_LOCAL } from "./dns.ts";
 import type { ForwardConfig } from "./forwards.ts";
+import { nameServers } from "./name-servers.ts";
 import { TIMEOUTS } from "./nat.ts";
 import { ruleWarnings } from "./rule-warnings.ts";
 import type { Report, Table } from "./toml-table.ts";
@@ -61,7 +62,7 @@ function warnOfServers({ uplink, clients }: Sections, table: Table): void {
 
 function warnOfRules(sections: Sections, client: ClientConfig, table: Table, now: number): void {
   const unreached = (address: number, prefix: number) => whyUnreached({ address, prefix }, client, sections);
-  for (const { rule, problem } of ruleWarnings(client.rules, { dns: sections.uplink.dns, now, unreached })) {
+  for (const { rule, problem } of ruleWarnings(client.rules, { dns: nameServers(sections), now, unreached })) {
     table.warning(["rules", rule], `rule ${rule + 1} ${problem}`);
   }
 }

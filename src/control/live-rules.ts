@@ -4,6 +4,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { ClientConfig } from "../config/clients.ts";
 import type { Config } from "../config/config.ts";
+import { nameServers, serversToAsk } from "../config/name-servers.ts";
 import type { ClientSettings, Settings } from "../dataplane/settings.ts";
 import type { NameServers } from "../names/dns-lookup.ts";
 import { Resolver } from "../names/resolver.ts";
@@ -71,7 +72,7 @@ export class LiveRules {
   follow(config: Config, settings: Settings): void {
     this.inForce = { config, settings };
     this.judgedAt = this.clock.unixTime();
-    this.resolver.setServers(config.uplink.dns);
+    this.resolver.setServers(serversToAsk(config));
     this.resolver.setNames(nameUse(config.clients));
     this.scheduleExpiry();
   }
@@ -123,7 +124,7 @@ export class LiveRules {
     if (number < 0) return;
     const { rules, policy } = config.clients[number];
     const ruleset = compileRules(rules, policy, {
-      dns: config.uplink.dns,
+      dns: nameServers(config),
       now: this.clock.unixTime(),
       addressesOf: (host) => this.addressesOf(host, name),
     });

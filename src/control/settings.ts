@@ -7,6 +7,7 @@ import { type InterfaceUse, interfaceConflict } from "../config/checks.ts";
 import type { ClientConfig } from "../config/clients.ts";
 import type { Config } from "../config/config.ts";
 import type { ForwardConfig } from "../config/forwards.ts";
+import { nameServers } from "../config/name-servers.ts";
 import type { InterfaceReference, UplinkConfig } from "../config/uplink.ts";
 import type { ClientSettings, ForwardSettings, InterfaceSettings, Settings } from "../dataplane/settings.ts";
 import { type Circumstances, compileRules, IANA } from "../rules/compile.ts";
@@ -45,17 +46,18 @@ export function makeSettings(
   { anyMac = false, now = Date.now() / 1000, addressesOf = () => [] }: SettingsOptions = {},
 ): SettingsResult {
   const interfaces = new Interfaces(devices, anyMac);
+  const dns = nameServers(config);
   const uplinkReference = config.uplink.interface;
   const uplink = uplinkReference && interfaces.number(uplinkReference, config.uplink, true);
   const clients = config.clients.map((client) =>
     compileClient(client, interfaces.number(client.interface, client, false), {
-      dns: config.uplink.dns,
+      dns,
       now,
       addressesOf: (name) => addressesOf(name, client.name),
     }),
   );
   if (interfaces.errors.length > 0) return { errors: interfaces.errors };
-  const { address, prefix, gateway, gatewayMac, dns, inside } = config.uplink;
+  const { address, prefix, gateway, gatewayMac, inside } = config.uplink;
   return {
     settings: {
       interfaces: interfaces.list,

@@ -48,7 +48,7 @@ function wrongDestination({ dst4, dsthost }: Rule, { addressesOf }: Circumstance
 
 function wrongServer(rule: Rule, { dns }: Circumstances): string {
   if (excludesDns(rule)) return `dstports is not port ${DNS_PORT} alone, so that the rule matches nothing`;
-  return `destination is no name server of the uplink, which has ${dns.map(formatAddress).join(", ") || "none"}`;
+  return `destination is no name server: ${dns.length === 0 ? "there are none" : `these are: ${dns.map(formatAddress).join(", ")}`}`;
 }
 
 function wrongProtocol({ proto }: Rule): string {

@@ -6,6 +6,7 @@ import { formatDuration } from "../base/duration.ts";
 import type { ClientConfig } from "../config/clients.ts";
 import { type Config, type DocumentResult, readDocument } from "../config/config.ts";
 import type { ForwardConfig } from "../config/forwards.ts";
+import { nameServers } from "../config/name-servers.ts";
 import { TIMEOUTS } from "../config/nat.ts";
 import type { QubeOptions } from "../config/qubes.ts";
 import type { UplinkConfig } from "../config/uplink.ts";
@@ -108,7 +109,7 @@ function formatClient(client: ClientConfig, config: Config): string {
     ["reach", client.reach.map((number) => config.clients[number]?.name).join(", ") || "none"],
     ...client.rules.map((rule, i): [string, string] => [
       `rule ${i + 1}`,
-      formatNumberedRule(rule, i + 1, config.uplink.dns),
+      formatNumberedRule(rule, i + 1, nameServers(config)),
     ]),
     ["policy", client.policy],
     ["refuse", client.refuse],

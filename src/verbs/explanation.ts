@@ -4,6 +4,7 @@
 import { formatAddress, formatPrefix, overlap } from "../base/address.ts";
 import type { Config } from "../config/config.ts";
 import type { ForwardConfig } from "../config/forwards.ts";
+import { nameServers } from "../config/name-servers.ts";
 import { ruleText } from "../control/flow-text.ts";
 import { configuredDevices, makeSettings } from "../control/settings.ts";
 import { VERDICT, VERDICT_NAMES } from "../dataplane/verdict.ts";
@@ -61,7 +62,7 @@ export function explainPacket(
   if ("errors" in result) return result;
   const outcome = tryPacket(result.settings, sender, asked);
   if ("address" in sender) return explainInbound(config, sender.address, asked, outcome);
-  const circumstances = { dns: config.uplink.dns, now, addressesOf };
+  const circumstances = { dns: nameServers(config), now, addressesOf };
   const rules = outcome.rule < 0 ? [] : config.clients[sender.client].rules;
   const steps = rules.map((rule, i): Step => {
     return { kind: "rule", number: i + 1, text: formatRule(rule), reason: mismatch(rule, asked, circumstances) };

@@ -146,6 +146,18 @@ describe("names", () => {
     expect(namesNow()).toEqual({});
   });
 
+  test("are asked of the servers that clients' questions are redirected to, too", async () => {
+    servers.answer = () => undefined;
+    const config = configOf({ work: ["dsthost=a.example"] });
+    const redirected = { ...config, redirects: [{ from: ip("10.139.1.9"), to: ip("192.0.2.53") }] };
+    rules.follow(redirected, settingsOf(redirected));
+    await clock.advance(10_000);
+    expect([...new Set(servers.asked.map(({ server }) => formatAddress(server)))]).toEqual([
+      "10.139.1.1",
+      "192.0.2.53",
+    ]);
+  });
+
   test("keep their addresses, a client's own too, when the configuration is replaced by one that has them", async () => {
     follow({ work: ["dsthost=a.example"] });
     await clock.advance(100);

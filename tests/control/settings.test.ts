@@ -3,6 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { DEFAULT_LIMITS, DEFAULT_NAT } from "../../lab/defaults.ts";
+import { ip } from "../../lab/frames.ts";
 import { ICMP, TCP, UDP } from "../../lab/protocols.ts";
 import { type Config, parseConfig } from "../../src/config/config.ts";
 import { configuredDevices, type Device, makeSettings, type SettingsOptions } from "../../src/control/settings.ts";
@@ -95,6 +96,9 @@ describe("settings", () => {
     });
   });
 
+  /** Those of the uplink, and what redirects name. */
+  const NAME_SERVERS = ["192.0.2.1", "198.51.100.53", "192.0.2.53", "10.139.1.1", "10.139.1.2"].map(ip);
+
   test("of every key", () => {
     const eth3 = { name: "eth3", index: 5, mac: Uint8Array.of(2, 0, 0, 0, 0, 0x0a), mtu: 1400 };
     const lan = compileRuleset([], false);
@@ -117,7 +121,7 @@ describe("settings", () => {
           address: 0xc00002fe,
           prefix: 24,
           gateway: 0xc0000201,
-          dns: [0xc0000201, 0xc6336435],
+          dns: NAME_SERVERS,
           gatewayMac: Uint8Array.of(2, 0, 0, 0, 0, 2),
         },
         clients: [
@@ -130,7 +134,7 @@ describe("settings", () => {
             mac: Uint8Array.of(2, 0, 0, 0, 0, 4),
             ruleset: compileRuleset(
               [
-                ...[0xc0000201, 0xc6336435].flatMap((address) =>
+                ...NAME_SERVERS.flatMap((address) =>
                   [TCP, UDP].map((protocol) => ({ ...ANY, address, prefix: 32, protocol, portLow: 53, portHigh: 53 })),
                 ),
                 { ...ANY, rule: 2, accept: false, address: 0x0a000000, prefix: 8 },

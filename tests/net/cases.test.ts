@@ -9,7 +9,15 @@ import { FirewallLab, firebreak, peer } from "../../lab/firewall-lab.ts";
 import { describe as describeFrame, fromHex, toHex } from "../../lab/frames.ts";
 
 const CASES = join(import.meta.dir, "../captures/cases");
-const NAMES = ["both-ends-lost", "synack-new-isn", "forward-outbound", "ping-gateway-big", "vrrp-arp", "vlan0"];
+const NAMES = [
+  "both-ends-lost",
+  "synack-new-isn",
+  "forward-outbound",
+  "ping-gateway-big",
+  "vrrp-arp",
+  "vlan0",
+  "readme-dns-redirect",
+];
 
 /** Frames sent, in hex, by interface. */
 interface Sent {

@@ -157,6 +157,20 @@ refused by policy, answered with ICMP "administratively prohibited"
     ]);
   });
 
+  test("takes both ends of a redirect for name servers, as the running firewall does", () => {
+    const config = CONFIG.replace(
+      "action=accept proto=udp dst4=10.139.1.1 dstports=53",
+      "action=accept specialtarget=dns",
+    );
+    const behind = "leaves on eth1 as 192.0.2.254:49152";
+    expect(verdictOn(WORK, UDP, "10.139.1.1", 53, config)).toBe(
+      `accepted by rule 2, ${behind}, to 192.0.2.53:53 instead`,
+    );
+    expect(verdictOn(WORK, TCP, "192.0.2.53", 53, config.replace('dns = ["192.0.2.53"]', ""))).toBe(
+      `accepted by rule 2, ${behind}`,
+    );
+  });
+
   test("says what becomes of packets that come to no rule", () => {
     const asked = "; no rule is asked";
     expect(verdictOn(WORK, ICMP, "10.137.0.1", 8)).toBe(`answered with an echo reply${asked}`);
@@ -427,7 +441,7 @@ const REASONS: [string, Asked, string | undefined][] = [
   [
     "specialtarget=dns",
     packet(UDP, "10.139.1.3", 53),
-    "destination is no name server of the uplink, which has 10.139.1.1, 10.139.1.2",
+    "destination is no name server: these are: 10.139.1.1, 10.139.1.2",
   ],
   ["specialtarget=dns", packet(TCP, "10.139.1.1", 54), "port is not 53"],
   ["specialtarget=dns", packet(ICMP, "10.139.1.1", 8), "protocol is neither tcp nor udp"],
