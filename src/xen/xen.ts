@@ -5,6 +5,7 @@ import { Poller } from "../linux/poller.ts";
 import { type ByteStream, ProtocolError, type StreamHandler } from "./byte-stream.ts";
 import { EventChannels } from "./evtchn.ts";
 import { Grants, type SharedPages } from "./grants.ts";
+import { type Awaited, currentOffer, type Offer, Offers } from "./offers.ts";
 import {
   formatPage,
   GRANTS,
@@ -20,7 +21,7 @@ import {
 } from "./vchan.ts";
 import { VchanStream } from "./vchan-stream.ts";
 import { Xenbus } from "./xenbus.ts";
-import { XenStore, XenStoreError } from "./xenstore.ts";
+import { XenStore } from "./xenstore.ts";
 
 /** Of the rings that we offer as server: 4 KiB each. Who has more to say waits. */
 const ORDER = 12;
@@ -29,18 +30,16 @@ const ORDER = 12;
 type Events = Pick<EventChannels, "bindInterdomain" | "bindUnbound" | "notify" | "unbind">;
 type Pages = Pick<Grants, "map" | "grant">;
 
-/** How to reach a server: as its keys have it. */
-interface Offer {
-  readonly reference: number;
-  readonly channel: number;
-}
-
 export class Xen {
+  private readonly offers: Offers;
+
   constructor(
     readonly store: XenStore,
     private readonly events: Events,
     private readonly grants: Pages,
-  ) {}
+  ) {
+    this.offers = new Offers(store);
+  }
 
   /**
    * @param fail hears, once it is of no use any more
@@ -61,27 +60,32 @@ export class Xen {
   }
 
   /**
-   * @param signal ends the wait, or the channel
+   * @param signal ends the wait, or the channel. With one, keys that lead nowhere are those of a program that has died, and
+   *   the next one's are waited for; without, they are an error.
    * @returns our end of a vchan that the domain serves, or will
    */
   async connect(domain: number, port: number, handler: StreamHandler, signal?: AbortSignal): Promise<ByteStream> {
-    const path = await this.pathOf(domain, port);
-    for (;;) {
-      const stream = await this.follow(domain, path, await this.offer(path, signal), handler);
-      if (stream !== undefined) return until(signal, stream);
+    const awaited = this.offers.await(domain, port);
+    onAbort(signal, (reason) => awaited.callOff(reason));
+    try {
+      await awaited.watch();
+      for (;;) {
+        const stream = await this.follow(awaited, await awaited.next(), handler, signal !== undefined);
+        if (stream !== undefined) return until(signal, stream);
+      }
+    } finally {
+      await awaited.end();
     }
   }
 
-  /**
-   * @returns our end, or undefined where the server has given up meanwhile. Its grants and its event channel may be another
-   *   server's by then, so nothing is written before the keys have been seen to stand.
-   */
+  /** @returns our end, or undefined where the server has given up. @throws Error where it stands and can't be connected to */
   private async follow(
-    domain: number,
-    path: string,
+    awaited: Awaited,
     offer: Offer,
     handler: StreamHandler,
+    isPatient: boolean,
   ): Promise<VchanStream | undefined> {
+    const { domain } = awaited;
     const held: SharedPages[] = [];
     try {
       const first = this.grants.map(domain, [offer.reference]);
@@ -90,23 +94,19 @@ export class Xen {
       const rings = grants.length > 0 ? this.grants.map(domain, grants) : undefined;
       if (rings !== undefined) held.push(rings);
       const memory = layOut(first.bytes, leftOrder, rightOrder, rings?.bytes ?? new Uint8Array(0));
-      const stands = Bun.deepEquals(await this.readOffer(path), offer);
-      if (stands && !isAwaited(first.bytes)) throw new ProtocolError("vchan: the server has a client");
-      if (stands) {
-        const link = new Link(this.events, (fired) => this.events.bindInterdomain(domain, offer.channel, fired));
-        return link.open("client", memory, handler, held);
-      }
+      if (!(await this.offers.stands(awaited, offer))) throw new ProtocolError("vchan: the server has died");
+      if (!isAwaited(first.bytes)) throw new ProtocolError("vchan: the server has a client");
+      const link = new Link(this.events, (fired) => this.events.bindInterdomain(domain, offer.channel, fired));
+      return link.open("client", memory, handler, held);
     } catch (error) {
       for (const pages of held) pages.release();
-      if (Bun.deepEquals(await this.readOffer(path), offer)) throw error;
-      return undefined;
+      if (isPatient || !Bun.deepEquals(await awaited.read(), offer)) return undefined;
+      throw error;
     }
-    for (const pages of held) pages.release();
-    return undefined;
   }
 
   async isOffered(domain: number, port: number): Promise<boolean> {
-    return (await this.readOffer(await this.pathOf(domain, port))) !== undefined;
+    return (await currentOffer(this.store, domain, port)) !== undefined;
   }
 
   /**
@@ -152,46 +152,6 @@ export class Xen {
         await access.setPermissions(key, permissions);
       }
     });
-  }
-
-  /** Waits until a server has published how to reach it. */
-  private async offer(path: string, signal?: AbortSignal): Promise<Offer> {
-    const found = Promise.withResolvers<Offer>();
-    found.promise.catch(() => {}); // where the watch fails first
-    onAbort(signal, found.reject);
-    const look = async () => {
-      const offer = await this.readOffer(path);
-      if (offer !== undefined) found.resolve(offer);
-    };
-    const remove = await this.store.watch(`${path}/event-channel`, () => look().catch(found.reject));
-    try {
-      return await found.promise;
-    } finally {
-      await remove();
-    }
-  }
-
-  /** Where a domain has the keys of what it serves us. */
-  private async pathOf(domain: number, port: number): Promise<string> {
-    return `/local/domain/${domain}/data/vchan/${await this.store.read("domid")}/${port}`;
-  }
-
-  private async readOffer(path: string): Promise<Offer | undefined> {
-    const [reference, channel] = await Promise.all([
-      this.readIfAllowed(`${path}/ring-ref`),
-      this.readIfAllowed(`${path}/event-channel`),
-    ]);
-    return reference && channel ? { reference: Number(reference), channel: Number(channel) } : undefined;
-  }
-
-  /** A key that is there may not be readable yet. */
-  private async readIfAllowed(path: string): Promise<string | undefined> {
-    try {
-      return await this.store.read(path);
-    } catch (error) {
-      if (error instanceof XenStoreError && error.code === "EACCES") return undefined;
-      throw error;
-    }
   }
 }
 

@@ -170,34 +170,116 @@ test("a server that gives up while it is being followed is not connected to: its
   expect([page[20], left()]).toEqual([1, { keys: [], pages: 2, ports: 1, watches: 0 }]);
 });
 
-test("nor does one whose grants are gone end the wait; one that stands and can't be mapped does", async () => {
+test("nor does one whose grants are gone end the wait", async () => {
   offer();
-  const refuse = () => {
-    throw new Error("no such grant");
-  };
   machine.mapping = () => {
     for (const key of ["ring-ref", "event-channel"]) store.remove(`${OFFER}/${key}`);
-    machine.mapping = refuse;
-    refuse();
+    machine.mapping = () => {};
+    throw new Error("no such grant");
   };
-  const connected = xen.connect(DOM0, 513, handler, end.signal).catch(String);
+  const connected = xen.connect(DOM0, 513, handler);
   await settle();
   expect(left()).toEqual({ ...NOTHING, watches: 1 });
   offer();
-  expect(await connected).toBe("Error: no such grant");
+  await connected;
+  expect(left()).toEqual({ keys: [], pages: 2, ports: 1, watches: 0 });
+});
+
+/** What keys can say of a server that has died: nothing is mapped by them, or what another has by now. */
+const DEAD: readonly [string, string, () => void][] = [
+  [
+    "can't be mapped",
+    "Error: no such grant",
+    () => {
+      machine.mapping = () => {
+        throw new Error("no such grant");
+      };
+    },
+  ],
+  ["has a client", "Error: vchan: the server has a client", () => offer().fill(1, 20, 21)],
+  ["has had one", "Error: vchan: the server has a client", () => offer().fill(0, 20, 21)],
+  ["is no vchan's", "ProtocolError: vchan: a ring of order 0", () => offer().fill(0)],
+];
+
+test.each(DEAD)("a server whose page %s is an error to who won't wait", async (_, error, die) => {
+  offer();
+  die();
+  expect(await xen.connect(DOM0, 513, handler).catch(String)).toContain(error.replace("ProtocolError", "Error"));
   await settle();
   expect(left()).toEqual(NOTHING);
 });
 
-test("a server that has a client already is not connected to: it is another's, by keys that were left behind", async () => {
-  for (const live of [0, 1]) {
+test.each(DEAD)(
+  "to who waits, a server whose page %s has died, and the next one's keys are waited for",
+  async (_, __, die) => {
     const page = offer();
-    page[20] = live;
-    const refusal = "Error: vchan: the server has a client";
-    expect(await xen.connect(DOM0, 513, handler, end.signal).catch(String)).toBe(refusal);
+    die();
+    const live = page[20];
+    const connected = xen.connect(DOM0, 513, handler, end.signal);
     await settle();
-    expect([page[20], left()]).toEqual([live, NOTHING]);
-  }
+    expect([page[20], left()]).toEqual([live, { ...NOTHING, watches: 1 }]);
+    machine.mapping = () => {};
+    offer(); // the same grant and event channel: they were free again
+    await connected;
+    expect([page[20], left()]).toEqual([1, { keys: [], pages: 2, ports: 1, watches: 0 }]);
+  },
+);
+
+/** Dom0 serves another port, with these keys and a page of its own. */
+function offerAt(port: number, reference: number, channel: number): Uint8Array {
+  const page = machine.memory.subarray(reference * PAGE, (reference + 1) * PAGE);
+  formatPage(page, 12, 12);
+  const view = new DataView(page.buffer, page.byteOffset);
+  view.setUint32(GRANTS, reference + 1, true);
+  view.setUint32(GRANTS + 4, reference + 2, true);
+  store.put(`/local/domain/0/data/vchan/5/${port}/ring-ref`, String(reference));
+  store.put(`/local/domain/0/data/vchan/5/${port}/event-channel`, String(channel));
+  return page;
+}
+
+test.each([
+  ["grant and event channel", 40, 9],
+  ["grant", 40, 8],
+  ["event channel", 44, 9],
+])(
+  "keys left behind whose %s became another server's are not followed, whichever was written first",
+  async (_, reference, channel) => {
+    for (const isWatched of [false, true]) {
+      const ports: string[] = [];
+      const connect = (port: number) => {
+        void xen.connect(DOM0, port, handler, end.signal).then(
+          () => ports.push(`${port} of ${machine.fired.size}`),
+          () => {},
+        );
+      };
+      if (isWatched) connect(513);
+      offerAt(513, reference, channel);
+      const page = offerAt(514, 40, 9); // its owner's process is alive, that of 513 is not
+      if (!isWatched) connect(513);
+      connect(514);
+      await settle();
+      expect([ports, page[20]]).toEqual([["514 of 1"], 1]);
+      end.abort(new Error(CALLED_OFF));
+      end = new AbortController();
+      for (const port of [513, 514]) {
+        for (const key of ["ring-ref", "event-channel"]) store.remove(`/local/domain/0/data/vchan/5/${port}/${key}`);
+      }
+      await settle();
+    }
+  },
+);
+
+test("keys that a dead server left at a port that is announced again don't take a live one's memory", async () => {
+  offerAt(513, 40, 9);
+  void xen.connect(DOM0, 514, handler, end.signal);
+  await settle();
+  const page = offerAt(514, 40, 9);
+  const late = xen.connect(DOM0, 513, handler, end.signal);
+  await settle();
+  expect([page[20], machine.fired.size]).toEqual([1, 1]);
+  const own = offerAt(513, 44, 10);
+  await late;
+  expect(own[20]).toBe(1);
 });
 
 test("whether a port is offered is what its keys say", async () => {

@@ -1,0 +1,164 @@
+// How to reach the servers of vchans: the keys by which they offer themselves in XenStore, followed while we wait for them.
+// A server that is killed leaves its keys behind, while its grants and its event channel become those of the next program in
+// its domain that asks for some. So keys alone don't say whose they are: those of others are looked at too.
+import { type XenStore, XenStoreError } from "./xenstore.ts";
+
+/** What a server's keys say. */
+export interface Offer {
+  readonly reference: number;
+  readonly channel: number;
+}
+
+export class Offers {
+  /** Oldest first. */
+  private readonly awaited = new Set<Awaited>();
+  private writes = 0;
+
+  constructor(private readonly store: XenStore) {}
+
+  /** Begins to wait for a server. */
+  await(domain: number, port: number): Awaited {
+    const awaited = new Awaited(
+      this.store,
+      domain,
+      port,
+      () => ++this.writes,
+      () => this.awaited.delete(awaited),
+    );
+    this.awaited.add(awaited);
+    return awaited;
+  }
+
+  /**
+   * Whether what a server offered is its own still: its keys stand, and no other server of its domain has offered the same
+   * grant or event channel later. Until both are known nothing may be written to its memory, nor may it be signalled: a
+   * program that waits for its client takes any signal for that, and its keys away.
+   */
+  async stands(awaited: Awaited, offer: Offer): Promise<boolean> {
+    if (!Bun.deepEquals(await awaited.read(), offer)) return false;
+    await Promise.all([...this.awaited].map(({ looked }) => looked));
+    let isOlder = true;
+    for (const other of this.awaited) {
+      if (other === awaited) isOlder = false;
+      else if (other.domain === awaited.domain && overlap(other.offer, offer)) {
+        if (other.written > awaited.written || (other.written === awaited.written && !isOlder)) return false;
+      }
+    }
+    return true;
+  }
+}
+
+/** The wait for one server. */
+export class Awaited {
+  /** What its keys said when they were last looked at. */
+  offer: Offer | undefined;
+  /** The last write of its keys among all that were seen; 0 where they were there before they were watched. */
+  written = 0;
+  /** Settles once its keys have been looked at, or can't be. */
+  readonly looked: Promise<void>;
+  private readonly firstLook = Promise.withResolvers<void>();
+  private readonly path = Promise.withResolvers<string>();
+  private news = Promise.withResolvers<void>();
+  private isNew = false;
+  private failure: unknown;
+  private remove: () => Promise<void> = async () => {};
+  private isFirst = true;
+
+  constructor(
+    private readonly store: XenStore,
+    readonly domain: number,
+    private readonly port: number,
+    private readonly nextWrite: () => number,
+    private readonly ended: () => void,
+  ) {
+    this.looked = this.firstLook.promise;
+  }
+
+  /** @throws XenStoreError */
+  async watch(): Promise<void> {
+    const path = await pathOf(this.store, this.domain, this.port);
+    this.path.resolve(path);
+    this.remove = await this.store.watch(`${path}/event-channel`, () => {
+      if (!this.isFirst) this.written = this.nextWrite();
+      this.isFirst = false;
+      void this.look();
+    });
+  }
+
+  /** @returns what the server offers now. @throws XenStoreError */
+  async read(): Promise<Offer | undefined> {
+    return readOffer(this.store, await this.path.promise);
+  }
+
+  /**
+   * @returns what it offers, once its keys have been written since the last call
+   * @throws Error when XenStore fails, or why the wait was called off
+   */
+  async next(): Promise<Offer> {
+    for (;;) {
+      if (this.failure !== undefined) throw this.failure;
+      const { offer, isNew } = this;
+      this.isNew = false;
+      if (isNew && offer !== undefined) return offer;
+      this.news = Promise.withResolvers<void>();
+      await this.news.promise;
+    }
+  }
+
+  /** Ends the wait, now or when it begins again. */
+  callOff(reason: unknown): void {
+    this.failure ??= reason;
+    this.news.resolve();
+  }
+
+  /** @returns once nothing is left of it */
+  async end(): Promise<void> {
+    this.ended();
+    this.firstLook.resolve();
+    await this.remove();
+  }
+
+  private async look(): Promise<void> {
+    try {
+      this.offer = await this.read();
+      this.isNew = true;
+      this.news.resolve();
+    } catch (error) {
+      this.callOff(error);
+    } finally {
+      this.firstLook.resolve();
+    }
+  }
+}
+
+function overlap(one: Offer | undefined, other: Offer): boolean {
+  return one?.reference === other.reference || one?.channel === other.channel;
+}
+
+/** @returns where a domain has the keys of what it serves us */
+async function pathOf(store: XenStore, domain: number, port: number): Promise<string> {
+  return `/local/domain/${domain}/data/vchan/${await store.read("domid")}/${port}`;
+}
+
+/** @returns what a domain offers us on a port, undefined where nobody serves it. @throws XenStoreError */
+export async function currentOffer(store: XenStore, domain: number, port: number): Promise<Offer | undefined> {
+  return readOffer(store, await pathOf(store, domain, port));
+}
+
+async function readOffer(store: XenStore, path: string): Promise<Offer | undefined> {
+  const [reference, channel] = await Promise.all([
+    readIfAllowed(store, `${path}/ring-ref`),
+    readIfAllowed(store, `${path}/event-channel`),
+  ]);
+  return reference && channel ? { reference: Number(reference), channel: Number(channel) } : undefined;
+}
+
+/** A key that is there may not be readable yet. */
+async function readIfAllowed(store: XenStore, path: string): Promise<string | undefined> {
+  try {
+    return await store.read(path);
+  } catch (error) {
+    if (error instanceof XenStoreError && error.code === "EACCES") return undefined;
+    throw error;
+  }
+}
