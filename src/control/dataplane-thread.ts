@@ -13,6 +13,7 @@ import {
   unloadKernelPrograms,
 } from "../dataplane/kernel/loader.ts";
 import type { ClientSettings, Settings } from "../dataplane/settings.ts";
+import { drawHashKeys } from "../dataplane/tables/keyed-hash.ts";
 import { readSkbLayout } from "../linux/bpf/skb-layout.ts";
 import { openEvent, signalEvent } from "../linux/eventfd.ts";
 import { libc } from "../linux/libc.ts";
@@ -189,9 +190,9 @@ export class Dataplane {
 
 /** @returns undefined where there is to be none: then all frames come to the dataplane's thread */
 function loadKernelPath(maxFlows: number): KernelPrograms | undefined {
-  const seed = crypto.getRandomValues(new Int32Array(1))[0];
+  const hashKeys = drawHashKeys(() => crypto.getRandomValues(new Int32Array(1))[0]);
   try {
-    return loadKernelPrograms(maxFlows, seed, readSkbLayout());
+    return loadKernelPrograms(maxFlows, hashKeys, readSkbLayout());
   } catch (error) {
     sayKernelPathIsOff(error instanceof Error ? error.message : String(error));
     return undefined;

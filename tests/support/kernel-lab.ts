@@ -27,6 +27,7 @@ import {
 } from "../../src/dataplane/kernel/loader.ts";
 import { KernelPath } from "../../src/dataplane/kernel/path.ts";
 import type { Settings } from "../../src/dataplane/settings.ts";
+import { drawHashKeys } from "../../src/dataplane/tables/keyed-hash.ts";
 import { type Flow, flowOf, NO_FLOW, NO_FLOW_SIDE } from "../../src/dataplane/types.ts";
 import { readSkbLayout } from "../../src/linux/bpf/skb-layout.ts";
 import { pointer } from "../../src/linux/libc.ts";
@@ -60,7 +61,11 @@ export class KernelLab extends Lab {
 
   constructor(
     readonly settings: Settings,
-    private readonly programs = loadKernelPrograms(settings.nat.maxFlows, 0x12345678, readSkbLayout()),
+    private readonly programs = loadKernelPrograms(
+      settings.nat.maxFlows,
+      drawHashKeys(() => 0x12345678),
+      readSkbLayout(),
+    ),
   ) {
     const { maxFlows } = settings.nat;
     const flowRecords = flowRecordsAt(mapFlows(maxFlows, programs), maxFlows);

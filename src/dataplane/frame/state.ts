@@ -9,6 +9,7 @@ import type { Settings } from "../settings.ts";
 import { FLOW, FLOW_WORDS, type FlowFields } from "../tables/flow-records.ts";
 import { FLOW_STATE } from "../tables/flow-state.ts";
 import { FlowTable } from "../tables/flows.ts";
+import { drawHashKeys, KeyedHash } from "../tables/keyed-hash.ts";
 import { MappingTable } from "../tables/mappings.ts";
 import { NeighbourTable } from "../tables/neighbours.ts";
 import { Quotas } from "../tables/quotas.ts";
@@ -66,13 +67,14 @@ export class State {
     this.view = ring.view;
     this.random = new RandomPool(fillRandom);
     this.topology = new Topology(settings);
-    this.flows = new FlowTable(maxFlows, this.random.next(), flowRecords);
-    this.mappings = new MappingTable(maxFlows, this.random.next(), this.random);
+    const keyed = new KeyedHash(drawHashKeys(() => this.random.next()));
+    this.flows = new FlowTable(maxFlows, keyed, flowRecords);
+    this.mappings = new MappingTable(maxFlows, keyed, this.random);
     this.timeouts = new FlowTimeouts(this.flows);
     this.tcp = new TcpTracker(this.flows);
     this.wheel = new TimerWheel(this.flows.words, FLOW_WORDS, FLOW.WHEEL);
     this.quotas = new Quotas(this.flows, this.tcp, this.timeouts);
-    this.neighbours = new NeighbourTable(ring, this.topology, this.flows);
+    this.neighbours = new NeighbourTable(ring, this.topology, this.flows, keyed);
     this.errors = new IcmpErrors(ring, this.topology);
     this.enforce();
   }

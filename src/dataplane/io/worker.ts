@@ -143,7 +143,7 @@ function openRing(programs: KernelPrograms | undefined): PacketRing | undefined 
 function triedPrograms(): KernelPrograms | undefined {
   if (kernelPrograms === undefined) return undefined;
   try {
-    tryKernelPath(kernelPrograms.maps.seed, kernelPrograms.layout);
+    tryKernelPath(kernelPrograms.maps.hashKeys, kernelPrograms.layout);
     return kernelPrograms;
   } catch (error) {
     report({ type: "kernelPathOff", reason: messageOf(error) });

@@ -2,6 +2,7 @@
 // program reads while this thread writes, without a lock: every entry has a writeChecksum, so what is read half old and half new is no
 // entry. Entries stand side by side by flow and side; an index by what packets carry has room for four at each of its buckets,
 // and an entry that finds no room there does not hold.
+import type { KeyedHash } from "../tables/keyed-hash.ts";
 import type { Gate } from "./gates.ts";
 import { ENTRY, hashKey, INDEX_WAYS, NUMBER_MASK, SHUT, TAG_SHIFT } from "./layout.ts";
 
@@ -17,12 +18,12 @@ export class KernelEntries {
   /**
    * @param words the entries' memory, ENTRY_STRIDE bytes each
    * @param index memory of a power of two of buckets, INDEX_WAYS numbers each
-   * @param seed of the hash, as the program has it
+   * @param keyed hash of keys, as the program has it
    */
   constructor(
     private readonly words: Int32Array,
     private readonly index: Int32Array,
-    private readonly seed: number,
+    private readonly keyed: KeyedHash,
   ) {
     this.mask = index.length / INDEX_WAYS - 1;
   }
@@ -46,7 +47,7 @@ export class KernelEntries {
     words[at + (ENTRY.LOST >> 2)] = 0;
     const last = at + (ENTRY.LAST >> 2);
     Atomics.store(words, last, gate.passed);
-    const hash = hashKey(this.seed, entry);
+    const hash = hashKey(this.keyed, entry);
     const way = this.wayFor(number, hash, generation);
     if (way < 0) return false;
     Atomics.store(this.index, way, ((hash >>> TAG_SHIFT) << TAG_SHIFT) | (number + 1));
@@ -75,7 +76,7 @@ export class KernelEntries {
   /** Takes an entry out. @param entry of which only the key is looked at: its key */
   remove(number: number, entry: DataView): void {
     this.words[(number * ENTRY_STRIDE + ENTRY.GENERATION) >> 2] = NO_GENERATION;
-    const first = this.firstWay(hashKey(this.seed, entry));
+    const first = this.firstWay(hashKey(this.keyed, entry));
     for (let way = first; way < first + INDEX_WAYS; way++) if (this.numberAt(way) === number) this.index[way] = 0;
   }
 

@@ -10,6 +10,7 @@ import { ACK, FIN, RST, SYN, TCP } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
 import { FLOW } from "../tables/flow-records.ts";
 import { SCALE_BITS, SCALE_MASK, SCALE_SHIFT } from "../tables/flow-state.ts";
+import { KeyedHash } from "../tables/keyed-hash.ts";
 import { ACKED, END, OVERREACH, SIDE_WORDS, WINDOWS } from "../tables/tcp.ts";
 import { fold, HELPER, IP, KEY_FIELDS, NOT_FOUND, SKB, TCP_LENGTH, TRANSPORT, UDP_LENGTH } from "./bpf-frame.ts";
 import {
@@ -21,7 +22,6 @@ import {
   GATE,
   INDEX_WAYS,
   type Maps,
-  MIX,
   NOTE,
   NUMBER_MASK,
   SHUT,
@@ -278,17 +278,25 @@ function jumpUnlessKey(a: Assembler, register: Register, field: number, label: s
 }
 
 /** As hashKey does: the bucket of the key on the stack, in INDEX, and what the index has of the hash, in TAG. */
-function hashStackKey(a: Assembler, { buckets, seed }: Maps): void {
-  const mixIn = (field: number) => a.load(4, R2, R10, KEY + field).do32("xor", R1, R2);
+function hashStackKey(a: Assembler, { buckets, hashKeys }: Maps): void {
+  const keyed = new KeyedHash(hashKeys);
+  const words = [
+    [ENTRY_KEY.SOURCE, keyed.a, keyed.aUpper],
+    [ENTRY_KEY.DESTINATION, keyed.b, keyed.bUpper],
+    [ENTRY_KEY.PORTS, keyed.c, keyed.cUpper],
+  ] as const;
   const shifted = (bits: number) => a.do32("move", R2, R1).do32("shiftRight", R2, bits).do32("xor", R1, R2);
-  a.do32("move", R1, seed);
-  mixIn(ENTRY_KEY.INGRESS);
-  mixIn(ENTRY_KEY.SOURCE).do32("mul", R1, MIX[0]);
-  shifted(15);
-  mixIn(ENTRY_KEY.DESTINATION).do32("mul", R1, MIX[1]);
-  shifted(13);
-  mixIn(ENTRY_KEY.PORTS).do32("mul", R1, MIX[2]);
-  shifted(16).do32("mul", R1, MIX[3]);
+  a.load(4, R1, R10, KEY + ENTRY_KEY.INGRESS)
+    .do32("mul", R1, keyed.d)
+    .do32("add", R1, keyed.start);
+  for (const [field, factor, upper] of words) {
+    a.load(4, R2, R10, KEY + field)
+      .do32("move", R3, R2)
+      .do32("mul", R2, factor)
+      .do32("add", R1, R2);
+    a.do32("shiftRight", R3, 16).do32("mul", R3, upper).do32("add", R1, R3);
+  }
+  shifted(16).do32("mul", R1, KeyedHash.LAST_FACTOR);
   shifted(15).do32("move", R2, R1).do32("shiftRight", R2, TAG_SHIFT).store(4, R10, TAG, R2);
   a.do32("and", R1, buckets - 1).store(4, R10, INDEX, R1);
 }

@@ -1,15 +1,17 @@
 // What the dataplane's thread and the kernel path's programs share: maps, and what is where in their memory. Both sides take it from
 // here alone. Numbers are of 32 bits in this machine's order, where nothing else is said.
+import type { HashKeys, KeyedHash } from "../tables/keyed-hash.ts";
+
 /** Descriptors of the maps that the programs use. */
 export interface Maps {
   /** One element, CONTROL, which this program writes. */
   readonly control: number;
   /** For packets of one side of a flow, ENTRY_KEY: what is to be done with them, ENTRY. See kernel/entries.ts. */
   readonly entries: number;
-  /** By hash of the key: the numbers of some entries. How many buckets it has, a power of two; and the seed of that hash. */
+  /** By hash of the key: the numbers of some entries. How many buckets it has, a power of two; and the keys of that hash. */
   readonly index: number;
   readonly buckets: number;
-  readonly seed: number;
+  readonly hashKeys: HashKeys;
   /** The flow table's first records. */
   readonly flows: number;
   /** For each CPU one element, NOTE. */
@@ -113,16 +115,13 @@ export const ENTRY_REWRITE = Object.fromEntries(
 ) as { readonly [name in keyof typeof REWRITE]: number };
 
 /**
- * An entry's bucket in the index, modulo how many there are. It mixes as MurmurHash3 does.
+ * An entry's bucket in the index, modulo how many there are.
  * @param entry of which only the key is looked at
  */
-export function hashKey(seed: number, entry: DataView): number {
-  let h = seed ^ keyWord(entry, ENTRY_KEY.INGRESS) ^ keyWord(entry, ENTRY_KEY.SOURCE);
-  h = Math.imul(h, MIX[0]);
-  h = Math.imul(h ^ (h >>> 15) ^ keyWord(entry, ENTRY_KEY.DESTINATION), MIX[1]);
-  h = Math.imul(h ^ (h >>> 13) ^ keyWord(entry, ENTRY_KEY.PORTS), MIX[2]);
-  h = Math.imul(h ^ (h >>> 16), MIX[3]);
-  return (h ^ (h >>> 15)) >>> 0;
+export function hashKey(keyed: KeyedHash, entry: DataView): number {
+  const word = (field: number): number => entry.getInt32(ENTRY.KEY + field, true);
+  const { SOURCE, DESTINATION, PORTS, INGRESS } = ENTRY_KEY;
+  return keyed.of(word(SOURCE), word(DESTINATION), word(PORTS), word(INGRESS)) >>> 0;
 }
 
 /**
@@ -133,10 +132,6 @@ export const INDEX_WAYS = 4;
 export const INDEX_STRIDE = 4 * INDEX_WAYS;
 export const TAG_SHIFT = 21;
 export const NUMBER_MASK = (1 << TAG_SHIFT) - 1;
-
-const keyWord = (entry: DataView, field: number): number => entry.getInt32(ENTRY.KEY + field, true);
-
-export const MIX = [0xcc9e2d51, 0x1b873593, 0x85ebca6b, 0xc2b2ae35] as const;
 
 /**
  * Writes an entry's checksum: four sums of every fourth number, mixed. An entry's memory may become another's while a program reads

@@ -7,6 +7,7 @@ import type { SkbLayout } from "../../linux/bpf/skb-layout.ts";
 import { requireKernelReads } from "../../linux/capabilities.ts";
 import { libc, mapFile, mapMemory, pointer, reserveAddresses } from "../../linux/libc.ts";
 import { FLOW_WORDS } from "../tables/flow-records.ts";
+import { type HashKeys, KeyedHash } from "../tables/keyed-hash.ts";
 import { ENTRY_STRIDE, KernelEntries } from "./entries.ts";
 import { socketFilter } from "./filter.ts";
 import { forwarder } from "./forwarder.ts";
@@ -38,11 +39,11 @@ export interface KernelPrograms {
 
 /**
  * @param maxFlows capacity of the flow table
- * @param seed a random number that keeps clients from choosing addresses and ports that collide
+ * @param hashKeys keep clients from choosing addresses and ports that collide
  * @param layout of this kernel's struct sk_buff
  * @throws Error where the kernel can't do it, or this process may not
  */
-export function loadKernelPrograms(maxFlows: number, seed: number, layout: SkbLayout): KernelPrograms {
+export function loadKernelPrograms(maxFlows: number, hashKeys: HashKeys, layout: SkbLayout): KernelPrograms {
   requireKernelReads();
   const flows = Math.min(maxFlows, Math.floor((totalmem() * SHARE_OF_MEMORY) / FLOW_NEEDS));
   const entries = ENTRIES * flows;
@@ -65,7 +66,7 @@ export function loadKernelPrograms(maxFlows: number, seed: number, layout: SkbLa
         createMap("index", { type: ARRAY, key: 4, value: INDEX_STRIDE, entries: buckets, flags: BPF_F_MMAPABLE }),
       ),
       buckets,
-      seed,
+      hashKeys,
       flows: opening(
         createMap("flows", { type: ARRAY, key: 4, value: RECORD_LENGTH, entries: flows, flags: BPF_F_MMAPABLE }),
       ),
@@ -149,7 +150,7 @@ export function entriesOf({ entries, index, flows, maps }: KernelPrograms): Kern
   return new KernelEntries(
     wordsAt(entries, ENTRIES * flows * ENTRY_STRIDE),
     wordsAt(index, maps.buckets * INDEX_STRIDE),
-    maps.seed,
+    new KeyedHash(maps.hashKeys),
   );
 }
 

@@ -20,6 +20,7 @@ import { MemoryRing, type SentFrame } from "../memory-ring.ts";
 import { VNET_LENGTH } from "../ring.ts";
 import { compileRuleset } from "../rules/ruleset.ts";
 import type { Settings } from "../settings.ts";
+import type { HashKeys } from "../tables/keyed-hash.ts";
 import type { Gate } from "./gates.ts";
 import {
   flowRecordsAt,
@@ -54,11 +55,11 @@ const SYN_FRAME: Kind = { what: "", protocol: PROTOCOL.TCP, payload: 0, checksum
 
 /**
  * Loads programs as they will be used, but for the size of their maps, and tries them.
- * @param seed, layout as loadKernelPrograms takes them
+ * @param hashKeys, layout as loadKernelPrograms takes them
  * @throws Error that says what the kernel does wrong, or why that can't be found out
  */
-export function tryKernelPath(seed: number, layout: SkbLayout): void {
-  const programs = loadKernelPrograms(FLOWS, seed, layout);
+export function tryKernelPath(hashKeys: HashKeys, layout: SkbLayout): void {
+  const programs = loadKernelPrograms(FLOWS, hashKeys, layout);
   try {
     inNewNetwork(() => onLoopback(programs, (socket, index) => new Trial(socket, index, programs).run()));
   } finally {

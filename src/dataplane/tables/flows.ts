@@ -16,6 +16,7 @@ import {
 } from "../types.ts";
 import { FLOW, FLOW_WORDS, FlowRecords } from "./flow-records.ts";
 import { FLOW_STATE } from "./flow-state.ts";
+import type { KeyedHash } from "./keyed-hash.ts";
 
 /** The largest table: 20 bits of flow number, side and tag share a word of the index. */
 export const MAX_FLOWS = 1 << 20;
@@ -37,22 +38,20 @@ export class FlowTable extends FlowRecords {
   /** Open addressing, linear probing: 0 is empty, else tag of the hash << 22 | (flow + 1) << 1 | side. */
   private readonly index: Int32Array;
   private readonly indexMask: number;
-  private readonly seed: number;
   /** How many flows a number has named, modulo 2^32. */
   private readonly births: Column<Flow>;
 
   /**
    * @param capacity flows, 1 to MAX_FLOWS
-   * @param seed a random number that keeps clients from choosing addresses and ports that collide
+   * @param keyed keeps clients from choosing addresses and ports that collide
    * @param words memory for the records, all zero: FLOW_WORDS each
    */
   constructor(
     readonly capacity: number,
-    seed: number,
+    private readonly keyed: KeyedHash,
     words: Int32Array = new Int32Array(capacity * FLOW_WORDS),
   ) {
     super(words, 0 as Address);
-    this.seed = seed | 0;
     const slots = 2 ** Math.ceil(Math.log2(capacity * 4));
     this.index = new Int32Array(slots);
     this.indexMask = slots - 1;
@@ -215,13 +214,8 @@ export class FlowTable extends FlowRecords {
     );
   }
 
-  /** Mixes as MurmurHash3 does; its low bits choose the slot, its high bits are the tag. */
+  /** Of what packets carry: its low bits choose the slot, its high bits are the tag. */
   hash(source: Address, destination: Address, ports: Ports, protocol: number): number {
-    let h = this.seed ^ protocol;
-    h = Math.imul(h ^ source, 0xcc9e2d51);
-    h = Math.imul(h ^ (h >>> 15) ^ destination, 0x1b873593);
-    h = Math.imul(h ^ (h >>> 13) ^ ports, 0x85ebca6b);
-    h = Math.imul(h ^ (h >>> 16), 0xc2b2ae35);
-    return h ^ (h >>> 15);
+    return this.keyed.of(source, destination, ports, protocol);
   }
 }

@@ -7,6 +7,7 @@ import { type Address, PROTOCOL } from "../../wire/ipv4.ts";
 import type { Port } from "../../wire/ports.ts";
 import type { RandomPool } from "../random.ts";
 import { type Mapping, NO_MAPPING } from "../types.ts";
+import type { KeyedHash } from "./keyed-hash.ts";
 
 const PORTS = 65536;
 /** Where the ports begin that a mapping may get when its own is taken: low ones (RFC 4787 REQ-3a), others (RFC 6056 3.2). */
@@ -55,11 +56,11 @@ export class MappingTable {
 
   /**
    * @param flows capacity of the flow table
-   * @param seed of the hash
+   * @param keyed keeps clients from choosing ports that collide
    */
   constructor(
     flows: number,
-    private readonly seed: number,
+    private readonly keyed: KeyedHash,
     private readonly random: RandomPool,
   ) {
     this.capacity = Math.min(flows, MOST);
@@ -283,9 +284,7 @@ export class MappingTable {
   }
 
   private hash(protocol: number, address: Address, port: Port): number {
-    let h = Math.imul(this.seed ^ address, 0xcc9e2d51);
-    h = Math.imul(h ^ (h >>> 15) ^ ((port << 8) | protocol), 0x85ebca6b);
-    return (h ^ (h >>> 13)) & (this.heads.length - 1);
+    return this.keyed.of(address, port, 0, protocol) & (this.heads.length - 1);
   }
 }
 

@@ -10,6 +10,7 @@ import { column, type Flow, type Iface, type Neighbour, NO_NEIGHBOUR, NOBODY } f
 import { malformed, VERDICT, type Verdict } from "../verdict.ts";
 import { MAX_NEIGHBOURS } from "./flow-records.ts";
 import type { FlowTable } from "./flows.ts";
+import type { KeyedHash } from "./keyed-hash.ts";
 import { NO_SLOT, ParkedFrames } from "./parked.ts";
 
 const CAPACITY = MAX_NEIGHBOURS;
@@ -83,6 +84,7 @@ export class NeighbourTable {
     private readonly ring: Ring,
     private topology: Topology,
     flows: FlowTable,
+    private readonly keyed: KeyedHash,
   ) {
     this.waiting = new ParkedFrames(ring, flows, WAITING_FRAMES, WAITING_PER_NEIGHBOUR);
     for (let n = this.free; n < CAPACITY; n++) this.chain[n] = n + 1 < CAPACITY ? ((n + 1) as Neighbour) : NONE;
@@ -358,19 +360,19 @@ export class NeighbourTable {
   }
 
   private find(iface: Iface, address: Address): Neighbour {
-    let n = this.buckets[bucketOf(iface, address)] as Neighbour;
+    let n = this.buckets[this.bucketOf(iface, address)] as Neighbour;
     while (n !== NONE && (this.interfaceOf[n] !== iface || this.address[n] !== address)) n = this.chain[n];
     return n;
   }
 
   private enchain(n: Neighbour): void {
-    const bucket = bucketOf(this.interfaceOf[n], this.address[n]);
+    const bucket = this.bucketOf(this.interfaceOf[n], this.address[n]);
     this.chain[n] = this.buckets[bucket] as Neighbour;
     this.buckets[bucket] = n;
   }
 
   private unchain(n: Neighbour): void {
-    const bucket = bucketOf(this.interfaceOf[n], this.address[n]);
+    const bucket = this.bucketOf(this.interfaceOf[n], this.address[n]);
     if (this.buckets[bucket] === n) {
       this.buckets[bucket] = this.chain[n];
       return;
@@ -391,9 +393,8 @@ export class NeighbourTable {
     this.chain[n] = this.free;
     this.free = n;
   }
-}
 
-function bucketOf(iface: Iface, address: Address): number {
-  const h = Math.imul(address ^ Math.imul(iface, 0x9e3779b1), 0x85ebca6b);
-  return (h ^ (h >>> 15)) & (BUCKETS - 1);
+  private bucketOf(iface: Iface, address: Address): number {
+    return this.keyed.of(address, 0, 0, iface) & (BUCKETS - 1);
+  }
 }

@@ -12,10 +12,11 @@ import {
   SHUT,
   writeChecksum,
 } from "../../../src/dataplane/kernel/layout.ts";
+import { keyedHash } from "../../support/keyed-hash.ts";
 
 const CAPACITY = 16;
 const PLACES = 8;
-const SEED = 42;
+const KEYED = keyedHash(42);
 
 /** An entry, with its checksum, whose key is a number, in a generation. */
 function entryOf(key: number, generation: number, timeout = 0): DataView {
@@ -42,13 +43,13 @@ function table() {
       .filter((at) => view.getInt32(at + ENTRY.GENERATION, true) === generation)
       .map((at) => view.getInt32(at + ENTRY.TIMEOUT, true));
   };
-  const entries = new KernelEntries(words, index, SEED);
+  const entries = new KernelEntries(words, index, KEYED);
   const put = (number: number, entry: DataView, generation: number) => entries.put(number, entry, generation, gate);
   return { entries, gate, view, put, find };
 }
 
 function placeOf(key: number): number {
-  return hashKey(SEED, entryOf(key, 1)) & (PLACES - 1);
+  return hashKey(KEYED, entryOf(key, 1)) & (PLACES - 1);
 }
 
 /** Keys that have the same place in the index. */

@@ -17,6 +17,7 @@ import { FLOW, FLOW_WORDS, type FlowFields, MAX_NEIGHBOURS } from "../../../src/
 import { FLOW_STATE } from "../../../src/dataplane/tables/flow-state.ts";
 import { FlowTable } from "../../../src/dataplane/tables/flows.ts";
 import { NO_FLOW, NO_FLOW_SIDE } from "../../../src/dataplane/types.ts";
+import { keyedHash } from "../../support/keyed-hash.ts";
 import { type Plain, plain } from "../../support/plain.ts";
 
 /** What packets from one side of a flow carry. */
@@ -45,7 +46,7 @@ function nameOf(side: Side, protocol: number): string {
 }
 
 function flowTable(capacity: number, seed: number): Plain<FlowTable> {
-  const table = plain(new FlowTable(capacity, seed));
+  const table = plain(new FlowTable(capacity, keyedHash(seed)));
   table.external = EXTERNAL;
   return table;
 }
@@ -182,7 +183,7 @@ describe("the flow table", () => {
 });
 
 test("what is late to a record's deadline and TCP state does no harm once the flow is gone", () => {
-  const table = plain(new FlowTable(4, 1));
+  const table = plain(new FlowTable(4, keyedHash(1)));
   const flows = [table.allocate(), table.allocate(), table.allocate()];
   for (const flow of flows) table.discard(flow);
   for (const flow of flows) {

@@ -4,6 +4,7 @@ import { ICMP, TCP, UDP } from "../../../lab/protocols.ts";
 import { Random } from "../../../lab/random.ts";
 import { RandomPool } from "../../../src/dataplane/random.ts";
 import { MappingTable } from "../../../src/dataplane/tables/mappings.ts";
+import { keyedHash } from "../../support/keyed-hash.ts";
 import { type Plain, plain } from "../../support/plain.ts";
 
 const NONE = -1;
@@ -13,7 +14,7 @@ function mappingTable(capacity: number, seed = 1): Plain<MappingTable> {
   const pool = new RandomPool((words) => {
     for (let i = 0; i < words.length; i++) words[i] = random.next();
   });
-  return plain(new MappingTable(capacity, random.next(), pool));
+  return plain(new MappingTable(capacity, keyedHash(random.next()), pool));
 }
 
 interface Mapping {

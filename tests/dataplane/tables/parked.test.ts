@@ -6,6 +6,7 @@ import { RESERVED_LENGTH, VNET_LENGTH } from "../../../src/dataplane/ring.ts";
 import { FlowTable } from "../../../src/dataplane/tables/flows.ts";
 import { NO_SLOT, ParkedFrames } from "../../../src/dataplane/tables/parked.ts";
 import { NO_FLOW } from "../../../src/dataplane/types.ts";
+import { keyedHash } from "../../support/keyed-hash.ts";
 
 const SLOTS = 6;
 const QUOTA = 4;
@@ -13,7 +14,7 @@ const VNET = Uint8Array.from({ length: VNET_LENGTH }, (_, i) => 0xa0 + i);
 
 class Bench {
   readonly ring = new MemoryRing();
-  readonly flows = new FlowTable(4, 1);
+  readonly flows = new FlowTable(4, keyedHash(1));
   readonly parked = new ParkedFrames(this.ring, this.flows, SLOTS, QUOTA);
 
   park(key: number, owner: number, frame = payload(60), flow = NO_FLOW): number {
