@@ -55,7 +55,8 @@ function behindEverything(index: number, rest: number): string {
 function emptiness(rule: Rule, matches: readonly Match[], around: RuleSurroundings): string | undefined {
   if (isExpired(rule, around.now)) return "has expired, and matches nothing (leave it out)";
   if (rule.dsthost !== undefined && around.dns.length === 0) {
-    return "names a host, but there is no name server to ask, so that it matches nothing (write dns in [uplink])";
+    const effect = rule.action === "drop" ? "drops packets to any address" : "matches nothing";
+    return `names a host, but there is no name server to ask, so that it ${effect} (write dns in [uplink])`;
   }
   if (rule.specialtarget === "dns") {
     if (excludesDns(rule)) return "has dstports other than 53, so that it matches nothing (leave dstports out)";

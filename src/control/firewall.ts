@@ -80,10 +80,14 @@ export class Firewall {
   async apply(config: Config): Promise<void> {
     const errors = needsRestart(config, this.started);
     if (errors.length > 0) throw new ConfigurationError(errors);
+    await this.rules.replace(config, () => this.putInForce(config));
+  }
+
+  private async putInForce(config: Config): Promise<Settings> {
     const settings = settingsFor(config, { addressesOf: this.rules.addressesOf });
     const held = take(settings, this.held);
     try {
-      await this.rules.replace(config, settings, () => this.dataplane.apply(settings));
+      await this.dataplane.apply(settings);
     } catch (error) {
       release(held, this.held);
       throw error;
@@ -92,6 +96,7 @@ export class Firewall {
     this.held = held;
     this.settings = settings;
     this.refusals.watch(settings.clients);
+    return settings;
   }
 
   /** Stops forwarding and leaves the interfaces as they were. */

@@ -33,6 +33,9 @@ interface InForce {
   readonly settings: Settings;
 }
 
+/** Longest wait for names that a new configuration drops, in ms: one name server's answer. */
+const PATIENCE = 1000;
+
 /** Longest wait for the next expiry, in ms: the time may be set meanwhile, and timers are limited. */
 const LONGEST_WAIT = 60_000;
 
@@ -59,8 +62,9 @@ export class LiveRules {
     dataplane.onPassing = (client, answer) => this.passing(client, answer);
   }
 
-  /** The addresses that a name has now for a client, for compiling settings. */
-  readonly addressesOf = (name: string, client: string): readonly number[] => this.resolver.addressesOf(name, client);
+  /** The addresses that a name has now for a client, undefined while they are unknown, for compiling settings. */
+  readonly addressesOf = (name: string, client: string): readonly number[] | undefined =>
+    this.resolver.addressesOf(name, client);
 
   /** What host names in the rules in force mean. */
   get resolvedNames(): ResolvedNames {
@@ -78,20 +82,36 @@ export class LiveRules {
   }
 
   /**
-   * Puts other settings in force.
-   * @param apply does it; while it goes on, no rules are posted
+   * Puts other settings in force, once it is known what names mean that they drop: while such a name is unknown, its rule would end
+   * flows that it is not meant for. That takes a second at most.
+   * @param apply makes the settings and puts them in force; while it goes on, no rules are posted
    * @throws what `apply` throws; then the old settings are followed on
    */
-  async replace(config: Config, settings: Settings, apply: () => Promise<void>): Promise<void> {
-    this.changing = true;
+  async replace(config: Config, apply: () => Promise<Settings>): Promise<void> {
     try {
-      await apply();
-      this.follow(config, settings);
+      await this.learn(config);
+      this.changing = true;
+      this.follow(config, await apply());
+    } catch (error) {
+      this.resolver.setNames(nameUse(this.inForce?.config.clients ?? []));
+      throw error;
     } finally {
       this.changing = false;
       for (const client of this.missed) this.update(client);
       this.missed.clear();
     }
+  }
+
+  /** Has names looked up that a configuration drops and the one in force does not have. */
+  private async learn({ clients }: Config): Promise<void> {
+    const known = nameUse(this.inForce?.config.clients ?? []);
+    const names = clients.flatMap(({ rules }) =>
+      rules.flatMap(({ action, dsthost }) => (action === "drop" && dsthost) || []),
+    );
+    const added = names.filter((name) => !known.has(name));
+    if (added.length === 0) return;
+    this.resolver.setNames(new Map([...nameUse(clients), ...known]));
+    await this.resolver.lookedUp(added, PATIENCE);
   }
 
   stop(): void {
@@ -135,7 +155,7 @@ export class LiveRules {
 
   private namesIn(rules: readonly Rule[], client: string): Map<string, readonly number[]> {
     const hosts = rules.flatMap(({ dsthost }) => dsthost ?? []);
-    return new Map(hosts.map((host) => [host, this.addressesOf(host, client)]));
+    return new Map(hosts.map((host) => [host, this.addressesOf(host, client) ?? []]));
   }
 
   private scheduleExpiry(): void {

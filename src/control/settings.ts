@@ -32,8 +32,8 @@ export interface SettingsOptions {
   readonly anyMac?: boolean;
   /** Unix time in seconds, which rules expire by; the system's clock if it isn't given. */
   readonly now?: number;
-  /** Addresses that a rule's host name has now for a client, as far as they are known; none if it isn't given. */
-  readonly addressesOf?: (name: string, client: string) => readonly number[];
+  /** Addresses that a rule's host name has now for a client, undefined as long as they are unknown; so all are if it isn't given. */
+  readonly addressesOf?: (name: string, client: string) => readonly number[] | undefined;
 }
 
 /**
@@ -43,7 +43,7 @@ export interface SettingsOptions {
 export function makeSettings(
   config: Config,
   devices: readonly Device[],
-  { anyMac = false, now = Date.now() / 1000, addressesOf = () => [] }: SettingsOptions = {},
+  { anyMac = false, now = Date.now() / 1000, addressesOf = () => undefined }: SettingsOptions = {},
 ): SettingsResult {
   const interfaces = new Interfaces(devices, anyMac);
   const dns = nameServers(config);

@@ -1,6 +1,7 @@
 // The addresses that host names in rules have now: every name is looked up once however many clients' rules have it, again
 // before its TTL ends, and when that fails again and again, ever more slowly. Nothing here touches the network or the
-// machine's clock: both are given. A name without addresses is no error: its rules match nothing until it has some.
+// machine's clock: both are given. A name is known when a name server has said what its addresses are, or that it has none; while
+// it is unknown, rules that accept it match nothing, and rules that drop it anything.
 
 import type { Clock } from "../base/clock.ts";
 import { quote } from "../base/quote.ts";
@@ -22,6 +23,9 @@ const REFRESH = { least: 0.75, most: 0.9 };
 /** How long an address stays in force behind its TTL. */
 export const GRACE: Grace = { usual: 5 * MINUTE, unanswered: 24 * HOUR };
 
+/** How long it is known of a name that it has no address, in ms after a name server has said so: beyond the next look-up. */
+const ABSENCE = 15 * MINUTE;
+
 /** ms between look-ups that fail: twice as long each time, give or take `jitter`. */
 export const BACK_OFF = { first: SECOND, longest: 5 * MINUTE, jitter: 0.25 };
 
@@ -35,7 +39,7 @@ const MOST_ADDRESSES = 256;
 export type NameUse = ReadonlyMap<string, ReadonlySet<string>>;
 
 export interface ResolverEvents {
-  /** The addresses of these names changed, all of them since the last call. */
+  /** The addresses of these names changed, or whether they are known, all of them since the last call. */
   changed(names: ReadonlySet<string>): void;
   /** Something that users should know: that a name doesn't resolve, or does again. */
   say(line: string): void;
@@ -45,6 +49,10 @@ interface Entry {
   readonly name: string;
   clients: ReadonlySet<string>;
   readonly own: AddressTerms;
+  /** Until when it is known that there are none, in ms, if name servers answer. */
+  absentUntil: number;
+  /** Whether it is known what addresses it has, as last reported. */
+  isKnown: boolean;
   /** By client, what passed by in an answer to it. */
   readonly seen: Map<string, AddressTerms>;
   /** Look-ups without addresses since the last with some. */
@@ -54,7 +62,9 @@ interface Entry {
   /** Whether no name server could answer. */
   unanswered: boolean;
   /** What has been said of it: so that it is said once. */
-  readonly said: { unresolved: boolean; truncated: boolean };
+  readonly said: { unresolved: "no" | "unknown" | "absent"; truncated: boolean };
+  /** Settles with its first look-up. */
+  readonly lookedUp: PromiseWithResolvers<void>;
   cancelLookup(): void;
   cancelExpiry(): void;
 }
@@ -104,6 +114,21 @@ export class Resolver {
     }
   }
 
+  /**
+   * Waits until each of these names has been looked up once.
+   * @param patience ms that it waits at most
+   */
+  lookedUp(names: Iterable<string>, patience: number): Promise<void> {
+    const first = Array.from(names, (name) => this.entries.get(canonicalName(name))?.lookedUp.promise);
+    return new Promise((resolve) => {
+      const cancel = this.clock.after(patience, resolve);
+      Promise.all(first).then(() => {
+        cancel();
+        resolve();
+      });
+    });
+  }
+
   /** Stops all look-ups and forgets all names. */
   stop(): void {
     this.setNames(new Map());
@@ -113,11 +138,11 @@ export class Resolver {
   /**
    * The addresses that are in force now: those of the last look-up and older ones in their time of grace.
    * @param client who also has what was in answers to itself
-   * @returns uint32 in host order, ascending
+   * @returns uint32 in host order, ascending; undefined while they are unknown
    */
-  addressesOf(name: string, client?: string): readonly number[] {
+  addressesOf(name: string, client?: string): readonly number[] | undefined {
     const entry = this.entries.get(canonicalName(name));
-    if (entry === undefined) return [];
+    if (entry === undefined || !this.isKnown(entry)) return undefined;
     const seen = client === undefined ? undefined : entry.seen.get(client);
     return Array.from(new Set([...entry.own.addresses, ...(seen?.addresses ?? [])])).sort((one, other) => one - other);
   }
@@ -149,11 +174,14 @@ export class Resolver {
       name,
       clients,
       own: newTerms(),
+      absentUntil: Number.NEGATIVE_INFINITY,
+      isKnown: false,
       seen: new Map(),
       failures: 0,
       reason: "",
       unanswered: false,
-      said: { unresolved: false, truncated: false },
+      said: { unresolved: "no", truncated: false },
+      lookedUp: Promise.withResolvers(),
       cancelLookup() {},
       cancelExpiry() {},
     };
@@ -171,6 +199,7 @@ export class Resolver {
   private forget(entry: Entry): void {
     this.entries.delete(entry.name);
     this.due.delete(entry);
+    entry.lookedUp.resolve();
     entry.cancelLookup();
     entry.cancelExpiry();
   }
@@ -217,6 +246,7 @@ export class Resolver {
     let delay: number;
     if (outcome.type === "addresses") {
       entry.failures = 0;
+      entry.absentUntil = Number.NEGATIVE_INFINITY;
       const ttl = usedTtl(outcome.ttl);
       if (outcome.addresses.some((address) => !entry.own.has(address))) this.noteChange(entry);
       entry.own.add(outcome.addresses, ttl, this.clock.now());
@@ -227,8 +257,11 @@ export class Resolver {
       delay = usual * between(1 - BACK_OFF.jitter, 1 + BACK_OFF.jitter);
       entry.failures++;
       entry.reason = outcome.reason;
+      if (outcome.type === "none") entry.absentUntil = this.clock.now() + ABSENCE;
       this.sayUnresolved(entry);
     }
+    this.noteKnowledge(entry);
+    entry.lookedUp.resolve();
     this.scheduleExpiry(entry);
     entry.cancelLookup();
     entry.cancelLookup = this.clock.after(delay, () => this.becomeDue(entry));
@@ -236,9 +269,11 @@ export class Resolver {
 
   private scheduleExpiry(entry: Entry): void {
     entry.cancelExpiry();
+    const now = this.clock.now();
     const ends = termsOf(entry).flatMap((terms) => terms.next(entry.unanswered) ?? []);
+    if (absenceEnd(entry) > now) ends.push(absenceEnd(entry));
     if (ends.length === 0) return;
-    const delay = Math.max(0, Math.min(...ends) - this.clock.now());
+    const delay = Math.max(0, Math.min(...ends) - now);
     entry.cancelExpiry = this.clock.after(Math.ceil(delay), () => this.expire(entry));
   }
 
@@ -251,8 +286,20 @@ export class Resolver {
       if (terms.size === 0) seen.delete(client);
     }
     if (hasChanged) this.noteChange(entry);
+    this.noteKnowledge(entry);
     if (entry.failures > 0) this.sayUnresolved(entry);
     this.scheduleExpiry(entry);
+  }
+
+  private isKnown(entry: Entry): boolean {
+    return termsOf(entry).some(({ size }) => size > 0) || this.clock.now() < absenceEnd(entry);
+  }
+
+  /** Reports where a name has become known, or unknown. */
+  private noteKnowledge(entry: Entry): void {
+    const isKnown = this.isKnown(entry);
+    if (isKnown !== entry.isKnown) this.noteChange(entry);
+    entry.isKnown = isKnown;
   }
 
   /** Reports all changes of one turn at once. */
@@ -267,15 +314,21 @@ export class Resolver {
     this.events.changed(changed);
   }
 
-  private sayUnresolved({ name, own, said, reason }: Entry): void {
-    if (said.unresolved || own.size > 0) return;
-    said.unresolved = true;
-    this.events.say(`name ${quote(name)} does not resolve, its rules match nothing until it does: ${reason}`);
+  private sayUnresolved(entry: Entry): void {
+    const { name, own, said, reason } = entry;
+    const state = this.isKnown(entry) ? "absent" : "unknown";
+    if (said.unresolved === state || own.size > 0) return;
+    said.unresolved = state;
+    const effect =
+      state === "absent"
+        ? "its rules match nothing until it does"
+        : "until it does rules that accept it match nothing, and rules that drop it any address";
+    this.events.say(`name ${quote(name)} does not resolve, ${effect}: ${reason}`);
   }
 
   private sayResolved({ name, said }: Entry, number: number, truncated: boolean): void {
-    if (said.unresolved) this.events.say(`name ${quote(name)} resolves now`);
-    said.unresolved = false;
+    if (said.unresolved !== "no") this.events.say(`name ${quote(name)} resolves now`);
+    said.unresolved = "no";
     if (truncated && !said.truncated) {
       this.events.say(`name ${quote(name)} has more addresses than an answer holds: its rules know of ${number}`);
     }
@@ -285,6 +338,11 @@ export class Resolver {
 
 function newTerms(): AddressTerms {
   return new AddressTerms(GRACE, MOST_ADDRESSES);
+}
+
+/** @returns until when it is known that a name has no address, in ms */
+function absenceEnd({ absentUntil, unanswered }: Entry): number {
+  return absentUntil + (unanswered ? GRACE.unanswered : 0);
 }
 
 function termsOf(entry: Entry): AddressTerms[] {

@@ -14,8 +14,11 @@ export interface Circumstances {
   readonly dns: readonly number[];
   /** Unix time in seconds. */
   readonly now: number;
-  /** The IPv4 addresses that a host name has now, as far as they are known: with none, its rules match nothing. */
-  readonly addressesOf: (name: string) => readonly number[];
+  /**
+   * The IPv4 addresses that a host name has now, which may be none; undefined as long as nobody knows. Then rules that accept it
+   * match nothing, and rules that drop it whatever their other conditions fit: it might be meant.
+   */
+  readonly addressesOf: (name: string) => readonly number[] | undefined;
 }
 
 export const IANA = { tcp: PROTOCOL.TCP, udp: PROTOCOL.UDP, icmp: PROTOCOL.ICMP } as const;
@@ -67,10 +70,20 @@ export function nextExpiry(rules: Iterable<Rule>, now: number): number | undefin
 }
 
 /** @returns the prefixes that a rule names as destination, in whatever way */
-export function destinationsOf({ dst4, dst6, dsthost }: Rule, { addressesOf }: Circumstances): readonly Prefix[] {
+export function destinationsOf(
+  { action, dst4, dst6, dsthost }: Rule,
+  { addressesOf }: Circumstances,
+): readonly Prefix[] {
   if (dst6 !== undefined) return [];
   if (dsthost === undefined) return [dst4 ?? ANYWHERE];
-  return Array.from(new Set(addressesOf(dsthost)), (address) => ({ address, prefix: 32 }));
+  const addresses = addressesOf(dsthost);
+  if (addresses === undefined) return action === "drop" ? [ANYWHERE] : [];
+  return Array.from(new Set(addresses), (address) => ({ address, prefix: 32 }));
+}
+
+/** @returns whether a rule drops packets to any address, because its host name is unknown */
+export function dropsBlindly({ action, dsthost }: Rule, { addressesOf }: Circumstances): boolean {
+  return action === "drop" && dsthost !== undefined && addressesOf(dsthost) === undefined;
 }
 
 /** One match for each destination and protocol. */

@@ -4,7 +4,7 @@
 import { formatAddress, formatPrefix, overlap } from "../base/address.ts";
 import { ICMP_KIND, type KeyRange, keyOf, keysOf, kindOf } from "../dataplane/rules/match.ts";
 import { DNS_PORT } from "../wire/ports.ts";
-import { type Circumstances, destinationsOf, excludesDns, isExpired, matchesOf } from "./compile.ts";
+import { type Circumstances, destinationsOf, dropsBlindly, excludesDns, isExpired, matchesOf } from "./compile.ts";
 import { formatPorts, type Rule } from "./parse.ts";
 
 /** A packet, as far as rules look at it. */
@@ -32,6 +32,12 @@ export function mismatch(rule: Rule, asked: Asked, circumstances: Circumstances)
   return keys.length === 0 ? wrongProtocol(rule) : wrongKey(kind, keys[0]);
 }
 
+/** @returns what is to be said of a rule that matches, beside that it does */
+export function remark(rule: Rule, circumstances: Circumstances): string | undefined {
+  if (!dropsBlindly(rule, circumstances)) return undefined;
+  return `nobody knows the addresses of ${rule.dsthost} here, so that the rule drops packets to any`;
+}
+
 function expiry({ expire = 0 }: Rule): string {
   return `it expired at ${new Date(expire * 1000).toISOString().replace(".000Z", "Z")}`;
 }
@@ -42,7 +48,8 @@ function wrongDestination({ dst4, dsthost }: Rule, { addressesOf }: Circumstance
   }
   if (dsthost === undefined) return "destination is not an IPv6 address";
   const addresses = addressesOf(dsthost);
-  if (addresses.length === 0) return `${dsthost} has no address here, so that the rule matches nothing`;
+  if (addresses === undefined) return `nobody knows the addresses of ${dsthost} here, so that the rule matches nothing`;
+  if (addresses.length === 0) return `${dsthost} has no address, so that the rule matches nothing`;
   return `destination is no address of ${dsthost}, which has ${addresses.map(formatAddress).join(", ")}`;
 }
 

@@ -11,7 +11,7 @@ import { TIMEOUTS } from "../config/nat.ts";
 import type { QubeOptions } from "../config/qubes.ts";
 import type { UplinkConfig } from "../config/uplink.ts";
 import type { NatSettings, Redirect, Timeouts } from "../dataplane/settings.ts";
-import { isExpired, matchesOf } from "../rules/compile.ts";
+import { dropsBlindly, isExpired, matchesOf } from "../rules/compile.ts";
 import { formatPorts, formatRule, type Rule } from "../rules/parse.ts";
 import { UsageError, type Verb } from "./verb.ts";
 
@@ -159,8 +159,9 @@ function formatTimeouts(timeouts: Timeouts): string {
 function formatNumberedRule(rule: Rule, number: number, dns: readonly number[]): string {
   const now = Date.now() / 1000;
   if (isExpired(rule, now)) return `${formatRule(rule)}  (expired)`;
-  const matches = matchesOf(rule, number, { dns, now, addressesOf: () => dns });
-  return formatRule(rule) + (matches.length === 0 ? "  (matches nothing)" : "");
+  const circumstances = { dns, now, addressesOf: () => (dns.length === 0 ? undefined : dns) };
+  if (dropsBlindly(rule, circumstances)) return `${formatRule(rule)}  (drops packets to any address)`;
+  return formatRule(rule) + (matchesOf(rule, number, circumstances).length === 0 ? "  (matches nothing)" : "");
 }
 
 function formatServers(dns: readonly number[]): string {

@@ -31,7 +31,8 @@ PACKET is one of
   proto NUMBER DESTINATION     any other IP protocol
 
 DESTINATION is an IPv4 address, or a host name: its first address is tried. Names without --resolve
-are asked of this machine's own resolver, those in rules of nobody: they match nothing.
+are asked of this machine's own resolver, those in rules of nobody: they are unknown, so that
+rules that accept them match nothing, and rules that drop them packets to any address.
 
   --config FILE            the configuration
   --client NAME            who sends it: of a network, any of its hosts

@@ -9,7 +9,7 @@ import { ruleText } from "../control/flow-text.ts";
 import { configuredDevices, makeSettings } from "../control/settings.ts";
 import { VERDICT, VERDICT_NAMES } from "../dataplane/verdict.ts";
 import { IANA } from "../rules/compile.ts";
-import { type Asked, mismatch } from "../rules/mismatch.ts";
+import { type Asked, mismatch, remark } from "../rules/mismatch.ts";
 import { formatPorts, formatRule } from "../rules/parse.ts";
 import { type Outcome, type Sender, tryPacket } from "./trial.ts";
 
@@ -41,6 +41,8 @@ export interface Step {
   readonly text: string;
   /** Why it does not match; undefined where it does. */
   readonly reason: string | undefined;
+  /** What is to be said of a match. */
+  readonly remark?: string;
 }
 
 /**
@@ -57,7 +59,7 @@ export function explainPacket(
   const neverComes = "client" in sender ? whyNever(config, sender.client, asked.destination) : undefined;
   if (neverComes !== undefined)
     return { decision: "never comes", sentence: `never comes here: ${neverComes}`, steps: [] };
-  const addressesOf = (name: string) => names.get(name) ?? [];
+  const addressesOf = (name: string) => names.get(name);
   const result = makeSettings(config, configuredDevices(config), { anyMac: true, now, addressesOf });
   if ("errors" in result) return result;
   const outcome = tryPacket(result.settings, sender, asked);
@@ -65,7 +67,9 @@ export function explainPacket(
   const circumstances = { dns: nameServers(config), now, addressesOf };
   const rules = outcome.rule < 0 ? [] : config.clients[sender.client].rules;
   const steps = rules.map((rule, i): Step => {
-    return { kind: "rule", number: i + 1, text: formatRule(rule), reason: mismatch(rule, asked, circumstances) };
+    const reason = mismatch(rule, asked, circumstances);
+    const note = reason === undefined ? remark(rule, circumstances) : undefined;
+    return { kind: "rule", number: i + 1, text: formatRule(rule), reason, ...(note !== undefined && { remark: note }) };
   });
   const by = outcome.rule < 0 ? undefined : ruleText(outcome.rule);
   const explanation = { ...explain(outcome, by), ...(outcome.rule >= 0 && { rule: outcome.rule }), steps };
@@ -77,8 +81,9 @@ export function formatExplanation({ steps, sentence }: Explanation, all: boolean
   const first = steps.findIndex(({ reason }) => reason === undefined);
   const isShown = all || steps.length <= MOST_STEPS;
   const shown = isShown ? steps : steps.filter(({ reason }) => reason === undefined).slice(0, MOST_MATCHES);
-  const lines = shown.map(({ kind, number, text, reason }) => {
-    const match = number === first + 1 ? "match" : `match, but ${kind} ${first + 1} comes first`;
+  const lines = shown.map(({ kind, number, text, reason, remark: note }) => {
+    const rank = number === first + 1 ? "match" : `match, but ${kind} ${first + 1} comes first`;
+    const match = note === undefined ? rank : `${rank}: ${note}`;
     return `${kind} ${number}: ${text}: ${reason === undefined ? match : `no: ${reason}`}`;
   });
   if (!isShown) lines.push(`… ${steps.length - shown.length} more ${steps[0].kind}s (--all shows them)`);

@@ -45,7 +45,8 @@ Where own_mac is not configured they are known by their addresses, and any unica
 destination MAC address is taken as ours. Next hops answer ARP by themselves, unless the
 captures show what came of it. Frames that a snapshot length cut, and those captured before
 their segmentation or before their checksums were filled in, are judged as what they were.
-Rules expire by the time of the first frame; names in rules have no addresses here.
+Rules expire by the time of the first frame; names in rules are unknown here: rules that
+accept them match nothing, rules that drop them packets to any address.
 docs/CAPTURES.md has more.
 
 Exit status: 0 fine, 1 a capture can't be read to its end or DIR not written, 2 bad usage or

@@ -63,10 +63,10 @@ beforeEach(() => {
   rules = new LiveRules(dataplane, clock, { say: () => {}, updated: () => updates++ });
 });
 
-/** @param clients name and rules of each, without "action=accept " */
+/** @param clients name and rules of each, without "action=", or without "action=accept " */
 function configOf(clients: Readonly<Record<string, readonly string[]>>): Config {
   const tables = Object.entries(clients).map(([name, lines], i) => {
-    const quoted = lines.map((line) => `"action=accept ${line}"`).join(", ");
+    const quoted = lines.map((line) => `"action=${line.startsWith("drop ") ? line : `accept ${line}`}"`).join(", ");
     return `[[client]]\nname = "${name}"\ninterface = "eth${i}"\naddress = "10.0.0.${i + 2}"\ngateway = "10.0.0.1"\nrules = [${quoted}]\n`;
   });
   const uplink = `[uplink]\ninterface = "eth9"\naddress = "192.0.2.254/24"\ngateway = "192.0.2.1"\ndns = ["${formatAddress(DNS)}"]\n`;
@@ -178,10 +178,12 @@ describe("while other settings are on their way", () => {
     await clock.advance(100);
     dataplane.posted = [];
     const config = configOf(after);
-    const applied = new Promise<void>((resolve, reject) => {
-      finish = (error) => (error ? reject(error) : resolve());
+    const settings = settingsOf(config);
+    const applied = new Promise<Settings>((resolve, reject) => {
+      finish = (error) => (error ? reject(error) : resolve(settings));
     });
-    replaced = rules.replace(config, settingsOf(config), () => applied);
+    replaced = rules.replace(config, () => applied);
+    await clock.advance(0);
     dataplane.onPassing(0, passingBy("a.example", "192.0.2.70"));
     await clock.advance(100);
   });
@@ -199,6 +201,74 @@ describe("while other settings are on their way", () => {
     expect(dataplane.posted).toEqual(["0 work: 192.0.2.7 192.0.2.70"]);
     dataplane.onPassing(1, passingBy("b.example", "192.0.2.71"));
     expect(dataplane.posted.slice(1)).toEqual(["1 mail: 192.0.2.7 192.0.2.71"]);
+  });
+});
+
+describe("names that rules drop", () => {
+  const ADDRESSES = ["192.0.2.6", "192.0.2.7"];
+  const accepting = ADDRESSES.map((address) => `dst4=${address}`);
+
+  test("shut what comes after them as long as they are unknown", async () => {
+    const config = configOf({ work: ["dst4=192.0.2.1", "drop dsthost=a.example", ...accepting] });
+    servers.answer = () => undefined;
+    expect(settingsOf(config).clients.map(describeRules)).toEqual(["work: 192.0.2.1"]);
+    rules.follow(config, settingsOf(config));
+    await clock.advance(60_000);
+    expect(dataplane.posted).toEqual([]);
+    servers.answer = (asked) => reply(asked, hosts(asked.name, ["192.0.2.7"], 3600));
+    await clock.advance(300_000);
+    expect(dataplane.posted).toEqual(["0 work: 192.0.2.1 192.0.2.6"]);
+  });
+
+  test("shut nothing once a server says that they have no address", async () => {
+    servers.answer = (asked) => reply(asked, [], { rcode: 3 });
+    follow({ work: ["drop dsthost=a.example", ...accepting] });
+    await clock.advance(100);
+    expect(dataplane.posted).toEqual(["0 work: 192.0.2.6 192.0.2.7"]);
+  });
+
+  async function replaceBy(clients: Readonly<Record<string, readonly string[]>>): Promise<string[]> {
+    const config = configOf(clients);
+    let described: string[] = [];
+    await rules.replace(config, async () => {
+      const settings = settingsOf(config);
+      described = settings.clients.map(describeRules);
+      return settings;
+    });
+    return described;
+  }
+
+  test("are known when new rules that have them come into force", async () => {
+    follow({ work: ["dsthost=b.example", ...accepting] });
+    await clock.advance(100);
+    const replaced = replaceBy({ work: ["drop dsthost=a.example", "dsthost=c.example", ...accepting] });
+    await clock.advance(100);
+    expect(await replaced).toEqual(["work: 192.0.2.6"]);
+    expect(servers.asked.map(({ name }) => name)).toEqual(["b.example", "a.example", "c.example"]);
+  });
+
+  test("are not waited for long", async () => {
+    follow({ work: accepting });
+    servers.answer = () => undefined;
+    const replaced = replaceBy({ work: ["drop dsthost=a.example", ...accepting] });
+    let isInForce = false;
+    replaced.then(() => {
+      isInForce = true;
+    });
+    await clock.advance(999);
+    expect(isInForce).toBe(false);
+    await clock.advance(1);
+    expect(await replaced).toEqual(["work: "]);
+  });
+
+  test("of rules that are refused are forgotten", async () => {
+    follow({ work: accepting });
+    const config = configOf({ work: ["drop dsthost=a.example"] });
+    const refused = rejectionOf(rules.replace(config, () => Promise.reject(new Error("no"))));
+    await clock.advance(100);
+    expect(await refused).toContain("no");
+    expect(rules.addressesOf("a.example", "work")).toBeUndefined();
+    expect(clock.pending).toBe(0);
   });
 });
 

@@ -190,7 +190,7 @@ test(`${ROUNDS} spoiled answers to a client`, async () => {
     const message = spoil(answerTo(question, random), random);
     if (resolver.observe("work", message)) accepted++;
     const allowed = permitted(message);
-    const wrong = resolver.addressesOf(NAME, "work").filter((address) => !allowed.has(address));
+    const wrong = (resolver.addressesOf(NAME, "work") ?? []).filter((address) => !allowed.has(address));
     if (wrong.length > 0) throw new Error(`round ${round}: ${wrong.map(formatAddress)} must not be taken`);
     resolver.setNames(new Map());
   }

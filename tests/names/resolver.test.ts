@@ -44,7 +44,7 @@ function use(...names: string[]): void {
 }
 
 function inForce(name: string, client?: string): string[] {
-  return resolver.addressesOf(name, client).map(formatAddress);
+  return (resolver.addressesOf(name, client) ?? []).map(formatAddress);
 }
 
 /** Every question is answered with these records. */
@@ -193,8 +193,20 @@ describe("a name that does not resolve", () => {
   });
 
   test.each([
-    ["has no address", always(), "it has no IPv4 address"],
-    ["has other records", always({ type: "TXT", name: "www.example", data: "192.0.2.7" }), "it has no IPv4 address"],
+    ["has no address", always()],
+    ["has other records", always({ type: "TXT", name: "www.example", data: "192.0.2.7" })],
+  ] as [string, Answerer][])("because it %s: then that is known, and said", async (_, answer) => {
+    servers.answer = answer;
+    use("www.example");
+    expect(resolver.addressesOf("www.example")).toBeUndefined();
+    await clock.advance(5000);
+    const effect = "its rules match nothing until it does";
+    expect(lines).toEqual([`name "www.example" does not resolve, ${effect}: it has no IPv4 address`]);
+    expect(resolver.addressesOf("www.example")).toEqual([]);
+    expect(changes).toEqual([["www.example"]]);
+  });
+
+  test.each([
     ["is refused", (asked) => reply(asked, [], { rcode: 5 }), "10.139.1.1: REFUSED"],
     ["gets an unknown error", (asked) => reply(asked, [], { rcode: 11 }), "10.139.1.1: error 11"],
     ["gets no answer", () => undefined, "10.139.1.1: no answer"],
@@ -207,9 +219,30 @@ describe("a name that does not resolve", () => {
     servers.answer = answer;
     use("www.example");
     await clock.advance(5000);
-    expect(lines).toEqual([`name "www.example" does not resolve, its rules match nothing until it does: ${reason}`]);
-    expect(inForce("www.example")).toEqual([]);
+    const effect = "until it does rules that accept it match nothing, and rules that drop it any address";
+    expect(lines).toEqual([`name "www.example" does not resolve, ${effect}: ${reason}`]);
+    expect(resolver.addressesOf("www.example")).toBeUndefined();
     expect(changes).toEqual([]);
+  });
+
+  test("is known to have no address as long as a server says so, and for a day more when none answers", async () => {
+    servers.answer = always();
+    use("www.example");
+    await clock.advance(3 * DAY);
+    expect(resolver.addressesOf("www.example")).toEqual([]);
+    servers.answer = () => undefined;
+    await clock.advance(DAY);
+    expect(resolver.addressesOf("www.example")).toEqual([]);
+    expect([changes.length, lines.length]).toEqual([1, 1]);
+    await clock.advance(HOUR);
+    expect(resolver.addressesOf("www.example")).toBeUndefined();
+    expect(changes.slice(1)).toEqual([["www.example"]]);
+    expect(lines.slice(1)).toEqual([
+      'name "www.example" does not resolve, until it does rules that accept it match nothing, and rules that drop it any address: 10.139.1.1: no answer',
+    ]);
+    servers.answer = always(...hosts("www.example", ["192.0.2.7"]));
+    await clock.advance(HOUR);
+    expect(lines.slice(2)).toEqual(['name "www.example" resolves now']);
   });
 
   test.each([
@@ -245,7 +278,7 @@ describe("a name that does not resolve", () => {
     expect(inForce("www.example")).toEqual(["192.0.2.7"]);
     expect(lines).toEqual([]);
     await clock.advance(2000);
-    expect(inForce("www.example")).toEqual([]);
+    expect(resolver.addressesOf("www.example")).toEqual([]);
     expect(lines).toHaveLength(1);
     expect(changes).toHaveLength(2);
   });
@@ -258,7 +291,7 @@ describe("a name that does not resolve", () => {
     await clock.advance(DAY);
     expect(inForce("www.example")).toEqual(["192.0.2.7"]);
     await clock.advance(MINUTE + GRACE.usual);
-    expect(inForce("www.example")).toEqual([]);
+    expect(resolver.addressesOf("www.example")).toBeUndefined();
     expect(lines).toHaveLength(1);
   });
 });
@@ -469,8 +502,9 @@ describe("an answer is not believed", () => {
     servers.answer = answer;
     use("www.example");
     await clock.advance(5000);
-    expect(inForce("www.example")).toEqual([]);
-    expect(changes).toEqual([]);
+    // What is no answer says nothing; one without addresses of the name's says that it has none.
+    expect(resolver.addressesOf("www.example")).toEqual(reason === undefined ? [] : undefined);
+    expect(changes).toEqual(reason === undefined ? [["www.example"]] : []);
     if (reason !== undefined) expect(lines[0]).toEndWith(`: 10.139.1.1: its answer is not accepted: ${reason}`);
   }
 

@@ -96,6 +96,7 @@ const SAME: [string, string[], ("accept" | "drop")?][] = [
   ["name servers at another port", ["action=drop specialtarget=dns dstports=54", "action=accept"]],
   ["name servers at a range of ports", ["action=accept specialtarget=dns dstports=53-54"]],
   ["a name with many addresses", ["action=drop dsthost=many.example", "action=accept dst4=8.0.0.0/8"]],
+  ["a drop of a name that nobody knows", ["action=drop dsthost=unknown.example", "action=accept"], "accept"],
   ["an IPv6 destination", ["action=accept", "action=accept dst6=2001:db8::1"], "accept"],
   ["an unknown key", ["action=accept dpi=http"], "accept"],
   ["an unknown action", ["action=reject"], "accept"],
@@ -117,6 +118,8 @@ const ONE_SIDED: ["agent" | "ours", string, string[]][] = [
   ["ours", "a comment", ["action=accept comment=for now"]],
   ["ours", "an expiry", [`action=accept expire=${NOW + 1}`]],
   ["ours", "a name without an address", ["action=drop dsthost=none.example", "action=accept"]],
+  ["ours", "a name that nobody knows, accepted", ["action=accept dsthost=unknown.example", "action=accept"]],
+  ["ours", "a name that nobody knows, by TCP", ["action=drop proto=tcp dsthost=unknown.example", "action=accept"]],
   [
     "agent",
     "name servers at ports the wrong way round",
@@ -327,7 +330,7 @@ max_flows = 1024
 const CIRCUMSTANCES: Circumstances = {
   dns: DNS.map(numberOf),
   now: NOW,
-  addressesOf: (name) => (NAMES.get(name) ?? []).map(numberOf),
+  addressesOf: (name) => (name === "unknown.example" ? undefined : (NAMES.get(name) ?? []).map(numberOf)),
 };
 
 function numberOf(address: string): number {

@@ -179,6 +179,34 @@ describe("without the client looking anything up, it can fetch from", () => {
   });
 });
 
+describe("a rule that drops a name", () => {
+  async function drop(name: string): Promise<void> {
+    lab.configure([`drop dsthost=${name}.example proto=tcp dstports=80`, "accept"]);
+    await lab.reload();
+  }
+
+  test("refuses its address, and no other", async () => {
+    await drop("one");
+    expect(await reachable([server(101), server(102)])).toEqual([server(102)]);
+  });
+
+  test("refuses every address while no name server says which ones are meant, but by other protocols", async () => {
+    const said = lab.program.text.length;
+    dns.signal("SIGSTOP");
+    try {
+      await drop("apart");
+      await lab.program.says('name "apart.example" does not resolve, until it does', said);
+      expect(lab.program.text.slice(said)).toContain("rules that drop it any address: ");
+      expect(await reachable([server(101), server(110)])).toEqual([]);
+      expect(await lab.client.run(["ping", "-c", "1", "-W", "3", server(101)])).toContain(" 1 received");
+    } finally {
+      dns.signal("SIGCONT");
+    }
+    await lab.program.says('name "apart.example" resolves now', said);
+    await expectReachable([server(101)], [server(101), server(110)]);
+  });
+});
+
 describe("a client that looks names up itself", () => {
   test("fetches by name, over an alias too, and is refused where no rule has the name", async () => {
     await useNames("one", "alias");

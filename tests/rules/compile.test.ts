@@ -35,6 +35,28 @@ function matches(text: string, circumstances: Partial<Circumstances> = {}): Matc
   return matchesOf(ruleOf(text), 7, { ...NOW, ...circumstances });
 }
 
+describe("a rule whose host name is unknown", () => {
+  const unknown = { addressesOf: () => undefined };
+
+  test("drops all that its other conditions fit", () => {
+    expect(matches("action=drop dsthost=new.example", unknown)).toEqual([{ ...ANY, accept: false }]);
+    expect(matches("action=drop dsthost=new.example proto=tcp dstports=443", unknown)).toEqual([
+      { ...ANY, accept: false, protocol: TCP, portLow: 443, portHigh: 443 },
+    ]);
+    expect(matches("action=drop dsthost=new.example proto=udp specialtarget=dns", unknown)).toEqual(
+      SERVERS.map((address) => ({
+        ...ANY,
+        ...{ accept: false, address, prefix: 32, protocol: UDP, portLow: 53, portHigh: 53 },
+      })),
+    );
+    expect(matches("action=drop dsthost=new.example expire=1700000000", unknown)).toEqual([]);
+  });
+
+  test("accepts nothing", () => {
+    expect(matches("action=accept dsthost=new.example", unknown)).toEqual([]);
+  });
+});
+
 describe("a rule's matches", () => {
   test("of an action alone: everything", () => {
     expect(matches("action=accept")).toEqual([ANY]);

@@ -66,6 +66,8 @@ redirect = { "10.139.1.1" = "192.0.2.53" }
 `.replace("lan-host", "192.168.1.10");
 
 const [WORK, GAME, LAN] = [0, 1, 2];
+/** The name in the rules is known, and has no address. */
+const HARMLESS: Names = new Map([["bad.example", []]]);
 const NOW = 1_700_000_000;
 
 function configOf(text: string): Config {
@@ -80,11 +82,11 @@ function verdictOn(client: number, protocol: number, destination: string, select
   return linesOf(configOf(config), client, asked).at(-1) ?? "";
 }
 
-function linesOf(config: Config, client: number, asked: Asked, now = NOW, names: Names = new Map()): string[] {
+function linesOf(config: Config, client: number, asked: Asked, now = NOW, names: Names = HARMLESS): string[] {
   return linesFor(config, { client }, asked, now, names);
 }
 
-function linesFor(config: Config, sender: Sender, asked: Asked, now = NOW, names: Names = new Map()): string[] {
+function linesFor(config: Config, sender: Sender, asked: Asked, now = NOW, names: Names = HARMLESS): string[] {
   const explanation = explainPacket(config, sender, asked, now, names);
   if ("errors" in explanation) throw new Error(explanation.errors.join("\n"));
   return formatExplanation(explanation, false);
@@ -148,13 +150,38 @@ refused by policy, answered with ICMP "administratively prohibited"
       'refused by rule 1, answered with ICMP "administratively prohibited"',
     ]);
     expect(linesOf(configOf(CONFIG), WORK, asked, NOW - 1)).toEqual([
-      "rule 1: action=drop dsthost=bad.example: no: bad.example has no address here, so that the rule matches nothing",
+      "rule 1: action=drop dsthost=bad.example: no: bad.example has no address, so that the rule matches nothing",
       "rule 2: action=accept dst4=10.139.1.1/32 proto=udp dstports=53: no: destination is not 10.139.1.1",
       "rule 3: action=accept proto=tcp expire=1700000000: match",
       "rule 4: action=accept proto=tcp dstports=8443: match, but rule 3 comes first",
       "rule 5: action=accept dst4=10.137.0.11/32: no: destination is not 10.137.0.11",
       "accepted by rule 3, leaves on eth1 as 192.0.2.254:49152",
     ]);
+  });
+
+  test("says of a rule that drops an unknown name that it drops all that the rest of it fits", () => {
+    const asked = { protocol: TCP, destination: ip("198.51.100.7"), selector: 8443 };
+    const config = configOf(
+      CONFIG.replace("drop dsthost=bad.example", "drop dsthost=bad.example proto=tcp dstports=8443"),
+    );
+    const blind = "nobody knows the addresses of bad.example here, so that the rule drops packets to any";
+    expect(linesOf(config, WORK, asked, NOW, new Map())).toEqual([
+      `rule 1: action=drop dsthost=bad.example proto=tcp dstports=8443: match: ${blind}`,
+      "rule 2: action=accept dst4=10.139.1.1/32 proto=udp dstports=53: no: destination is not 10.139.1.1",
+      "rule 3: action=accept proto=tcp expire=1700000000: no: it expired at 2023-11-14T22:13:20Z",
+      "rule 4: action=accept proto=tcp dstports=8443: match, but rule 1 comes first",
+      "rule 5: action=accept dst4=10.137.0.11/32: no: destination is not 10.137.0.11",
+      'refused by rule 1, answered with ICMP "administratively prohibited"',
+    ]);
+    const others = linesOf(config, WORK, { ...asked, selector: 443 }, NOW - 1, new Map());
+    expect([others[0], others.at(-1)]).toEqual([
+      "rule 1: action=drop dsthost=bad.example proto=tcp dstports=8443: no: port is not 8443",
+      "accepted by rule 3, leaves on eth1 as 192.0.2.254:49152",
+    ]);
+    const accepting = configOf(CONFIG.replace("action=drop dsthost", "action=accept dsthost"));
+    expect(linesOf(accepting, WORK, asked, NOW, new Map())[0]).toBe(
+      "rule 1: action=accept dsthost=bad.example: no: nobody knows the addresses of bad.example here, so that the rule matches nothing",
+    );
   });
 
   test("takes both ends of a redirect for name servers, as the running firewall does", () => {
@@ -312,7 +339,7 @@ describe("explain", () => {
       "… 9998 more rules (--all shows them)",
       "accepted by rule 5000, leaves on eth1 as 192.0.2.254:49152",
     ]);
-    const explanation = explainPacket(changed, { client: WORK }, asked, NOW, new Map());
+    const explanation = explainPacket(changed, { client: WORK }, asked, NOW, HARMLESS);
     expect("errors" in explanation ? 0 : formatExplanation(explanation, true).length).toBe(10_001);
   });
 
@@ -344,7 +371,7 @@ test("what check says that a rule can't accept, the dataplane does not accept", 
       const rules: Rule[] = [{ action: "accept" }];
       const open = result.config.clients.with(client, { ...result.config.clients[client], rules });
       const asked = packet(UDP, address, 9);
-      const explanation = explainPacket({ ...result.config, clients: open }, { client }, asked, NOW, new Map());
+      const explanation = explainPacket({ ...result.config, clients: open }, { client }, asked, NOW, HARMLESS);
       expect({ warning, decision: "errors" in explanation ? "errors" : explanation.decision }).not.toEqual({
         warning,
         decision: "accepted",
@@ -413,10 +440,16 @@ describe("explain refuses", () => {
   });
 });
 
+/** Of every other name nothing is known. */
+const FOUND = new Map([
+  ["www.example", [ip("192.0.2.80"), ip("192.0.2.81")]],
+  ["mail.example", []],
+]);
+
 const CIRCUMSTANCES: Circumstances = {
   dns: [ip("10.139.1.1"), ip("10.139.1.2")],
   now: NOW,
-  addressesOf: (name) => (name === "www.example" ? [ip("192.0.2.80"), ip("192.0.2.81")] : []),
+  addressesOf: (name) => FOUND.get(name),
 };
 
 /** A rule without its action, a packet, and what keeps them from matching. */
@@ -432,10 +465,11 @@ const REASONS: [string, Asked, string | undefined][] = [
     packet(TCP, "1.2.3.4", 80),
     "destination is no address of www.example, which has 192.0.2.80, 192.0.2.81",
   ],
+  ["dsthost=mail.example", packet(TCP, "1.2.3.4", 80), "mail.example has no address, so that the rule matches nothing"],
   [
-    "dsthost=mail.example",
+    "dsthost=new.example",
     packet(TCP, "1.2.3.4", 80),
-    "mail.example has no address here, so that the rule matches nothing",
+    "nobody knows the addresses of new.example here, so that the rule matches nothing",
   ],
   ["specialtarget=dns", packet(UDP, "10.139.1.2", 53), undefined],
   [
@@ -479,7 +513,9 @@ function ruleLike(match: Match, random: Random): Rule {
   const { portLow: low, portHigh: high, icmpType } = match;
   const hasPorts = proto > 0 && !(low === 0 && high === 65535);
   const isDns = proto !== 0 && random.chance(0.1);
-  const target = random.chance(0.1) ? { dsthost: random.pick(["www.example", "mail.example"]) } : undefined;
+  const target = random.chance(0.1)
+    ? { dsthost: random.pick(["www.example", "mail.example", "new.example"]) }
+    : undefined;
   const leavesProtoOut = (hasPorts || isDns) && random.chance(0.2);
   return {
     action: match.accept ? "accept" : "drop",
@@ -528,7 +564,7 @@ test("the verdict printed is that of the first rule that is said to match", () =
     const verdict = lines.pop() ?? "";
     if (verdict.endsWith("; no rule is asked")) continue;
     verdicts++;
-    const first = lines.findIndex((line) => line.endsWith(": match"));
+    const first = lines.findIndex((line) => /: match(?=$|: )/.test(line));
     const action = rules[first]?.action ?? policy;
     const by = first < 0 ? "policy" : `rule ${first + 1}`;
     expect(verdict).toStartWith(`${action === "accept" ? "accepted" : "refused"} by ${by}`);
