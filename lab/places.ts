@@ -6,6 +6,10 @@ export const CLIENT = "10.137.0.10";
 /** Another client, where a test has two. */
 export const GUEST = "10.137.0.11";
 export const CLIENT_GATEWAY = "10.137.0.1";
+/** A network behind one interface: its prefix, our address there, and a host. */
+export const LAN = "192.168.0.0/16";
+export const LAN_GATEWAY = "192.168.0.1";
+export const LAN_HOST = "192.168.0.20";
 export const UPLINK = "192.0.2.254";
 /** The internet's router, which is the uplink's gateway and its DNS server. */
 export const ROUTER = "192.0.2.1";

@@ -29,6 +29,16 @@ export class RawLinks {
     this.ring.send(this.names.indexOf(on), at, frame.length);
   }
 
+  /** By RING_COUNTERS. */
+  get counters(): Float64Array {
+    return this.ring.counters;
+  }
+
+  /** Transmits what is queued. */
+  flush(): void {
+    this.ring.flush();
+  }
+
   /** @returns what has come in since the last call; of each interface in the order that it came */
   receive(): WireFrame[] {
     const frames: WireFrame[] = [];
