@@ -74,11 +74,11 @@ export interface Redirect {
 
 /** One client's quotas, so that none can take everything. */
 export interface ClientLimits {
-  /** Flows at a time. */
+  /** Flows at a time that it opens. */
   readonly flows: number;
   /** NAT mappings at a time, of all protocols together. */
   readonly mappings: number;
-  /** New flows a second, averaged; as many may come at once. */
+  /** New flows a second that it opens, averaged; as many may come at once. */
   readonly flowsPerSecond: number;
 }
 

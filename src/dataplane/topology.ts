@@ -4,6 +4,7 @@
 import { ETHERNET, macHead, macTail } from "../wire/ethernet.ts";
 import { type Address, maskOf, toAddress } from "../wire/ipv4.ts";
 import type { Port } from "../wire/ports.ts";
+import { Parties } from "./parties.ts";
 import type { ClientSettings, Settings } from "./settings.ts";
 import { type Client, type Column, column, type Iface, NOBODY } from "./types.ts";
 
@@ -14,6 +15,7 @@ export class Topology {
   readonly pinned: readonly (PinnedMac | undefined)[];
   readonly gatewayMac: PinnedMac | undefined;
   readonly mtu: Column<Iface>;
+  readonly parties: Parties;
 
   readonly uplink: Iface;
   readonly uplinkAddress: Address;
@@ -36,6 +38,7 @@ export class Topology {
     this.macHead = column(Int32Array.from(macs, (mac) => mac.head));
     this.macTail = column(Int32Array.from(macs, (mac) => mac.tail));
     this.mtu = column(Int32Array.from(interfaces, (iface) => iface.mtu));
+    this.parties = new Parties(settings);
     this.pinned = clients.map((client) => client.mac && pinnedMac(client.mac));
     this.gatewayMac = uplink.gatewayMac && pinnedMac(uplink.gatewayMac);
     this.uplink = uplink.iface as Iface;

@@ -30,6 +30,10 @@ export type Client = Branded<"Client">;
 /** No client: for a sender, the uplink. */
 export const NOBODY = -1 as Client;
 
+/** Who shares a table with others, and a group of them: parties.ts numbers them. */
+export type Party = Branded<"Party">;
+export type Group = Branded<"Group">;
+
 /** A NAT mapping: its number in the mapping table. */
 export type Mapping = Branded<"Mapping">;
 export const NO_MAPPING = -1 as Mapping;

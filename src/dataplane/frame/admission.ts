@@ -28,6 +28,7 @@ import {
   NO_MAPPING,
   NO_NEIGHBOUR,
   NOBODY,
+  type Party,
 } from "../types.ts";
 import { VERDICT, type Verdict } from "../verdict.ts";
 import type { Answers } from "./answers.ts";
@@ -50,6 +51,8 @@ class NewFlow implements FlowFields {
   backHash = 0;
   timeout = 0;
 }
+
+const NO_FORWARD = -1;
 
 export class Admission {
   /** The flow that the last packet opened: to be read after VERDICT.FORWARDED. What returned both would be an object for each flow. */
@@ -102,15 +105,17 @@ export class Admission {
     const taken = this.endpoint.take(VERDICT.UNSOLICITED);
     if (taken !== VERDICT.UNSOLICITED) return taken;
     if (this.isOpening()) {
-      const forward = this.forwardFor(source);
-      if (forward !== undefined) {
-        const port = (forward.toPort + destinationPort(packet.ports) - forward.portLow) as Port;
-        return this.inbound(forward.client as Client, toAddress(forward.to), port, NO_MAPPING);
+      const number = this.forwardFor(source);
+      if (number !== NO_FORWARD) {
+        const { portLow, toPort, to, client } = topology.settings.forwards[number];
+        const port = (toPort + destinationPort(packet.ports) - portLow) as Port;
+        return this.inbound(topology.parties.forward(number), client as Client, toAddress(to), port, NO_MAPPING);
       }
       const mapping = this.openMapping();
       if (mapping !== NO_MAPPING) {
         const address = mappings.address(mapping);
-        return this.inbound(topology.clientOf(address), address, mappings.internalPort(mapping), mapping);
+        const { uplink } = topology.parties;
+        return this.inbound(uplink, topology.clientOf(address), address, mappings.internalPort(mapping), mapping);
       }
     }
     return this.answers.echo(VERDICT.UNSOLICITED);
@@ -125,7 +130,7 @@ export class Admission {
   instead(flow: Flow, looped: boolean): Verdict {
     const { state } = this;
     const isFromUplink = state.packet.iface === state.topology.uplink;
-    if (isFromUplink && this.forwardFor(state.packet.source) === undefined && this.openMapping() === NO_MAPPING) {
+    if (isFromUplink && this.forwardFor(state.packet.source) === NO_FORWARD && this.openMapping() === NO_MAPPING) {
       return VERDICT.TCP_WINDOW;
     }
     const client = state.flows.client(flow);
@@ -161,21 +166,20 @@ export class Admission {
     errors.send(packet.iface, packet.at, ICMP_TYPE.UNREACHABLE, UNREACHABLE_CODE.ADMIN_PROHIBITED);
   }
 
-  /** The forward that the packet in hand, sent to our uplink address, falls under. */
-  forwardFor(source: Address): ForwardSettings | undefined {
+  /** @returns which forward the packet in hand, sent to our uplink address, falls under: its position, or NO_FORWARD */
+  private forwardFor(source: Address): number {
     const { packet, topology } = this.state;
+    const { forwards } = topology.settings;
     const port = destinationPort(packet.ports);
-    for (const forward of topology.settings.forwards) {
-      if (matchesForward(forward, packet.protocol, port, source)) return forward;
-    }
-    return undefined;
+    for (let i = 0; i < forwards.length; i++) if (matchesForward(forwards[i], packet.protocol, port, source)) return i;
+    return NO_FORWARD;
   }
 
   /** Whether a packet to the uplink address is for a forwarded port, or another client's mapping (RFC 4787 REQ-9). */
   private isHairpin(): boolean {
     const { packet, topology, mappings } = this.state;
     if (packet.destination !== topology.uplinkAddress || !isReachedByPort(packet.protocol)) return false;
-    if (this.forwardFor(packet.destination) !== undefined) return true;
+    if (this.forwardFor(packet.destination) !== NO_FORWARD) return true;
     return mappings.findExternal(packet.protocol, destinationPort(packet.ports)) !== NO_MAPPING;
   }
 
@@ -202,12 +206,13 @@ export class Admission {
   private translated(client: Client, rule: number): Verdict {
     const { packet, topology, mappings } = this.state;
     const { protocol, ports, iface } = packet;
-    const refused = this.makeRoom(client);
+    const party = topology.parties.host(client, packet.source);
+    const refused = this.makeRoom(party, client);
     if (refused !== VERDICT.FORWARDED) return refused;
     let externalPort = this.forwardedPort();
     let mapping = NO_MAPPING;
     if (externalPort === 0 && hasPorts(protocol)) {
-      mapping = this.mappingFor(client);
+      mapping = this.mappingFor(party, client);
       if (mapping === NO_MAPPING) {
         return this.state.quotas.hasAllMappings(client) ? VERDICT.CLIENT_MAPPINGS : VERDICT.NO_PORT;
       }
@@ -220,7 +225,7 @@ export class Admission {
     if (flows.findHashed(newFlow.backHash, remote, topology.uplinkAddress, backPorts, protocol) !== NO_FLOW_SIDE) {
       return VERDICT.NO_PORT; // without ports, two clients can't talk to one remote
     }
-    return this.open(newFlow, iface, topology.uplink, mapping);
+    return this.open(newFlow, party, iface, topology.uplink, mapping);
   }
 
   /** Where the packet in hand is sent on to: its destination, or for DNS what that is redirected to. */
@@ -236,21 +241,21 @@ export class Admission {
   private direct(client: Client, peer: Client, rule: number): Verdict {
     const { packet, topology } = this.state;
     const { source, destination, ports, iface } = packet;
-    const refused = this.makeRoom(client);
+    const party = topology.parties.host(client, source);
+    const refused = this.makeRoom(party, client);
     if (refused !== VERDICT.FORWARDED) return refused;
     const newFlow = this.describe(client, rule, FLOW_STATE.DIRECT, destination, source, swapPorts(ports));
-    return this.open(newFlow, iface, topology.clientInterface[peer], NO_MAPPING);
+    return this.open(newFlow, party, iface, topology.clientInterface[peer], NO_MAPPING);
   }
 
-  /** A flow from the uplink to a client's address and port. It counts as the client's. */
-  private inbound(client: Client, address: Address, port: Port, mapping: Mapping): Verdict {
+  /** A flow from the uplink to a client's address and port. It spends nothing of the client's: whoever sends it must not. */
+  private inbound(party: Party, client: Client, address: Address, port: Port, mapping: Mapping): Verdict {
     const { packet, topology } = this.state;
     if (this.isTtlExceeded()) return VERDICT.TTL;
-    const refused = this.makeRoom(client);
-    if (refused !== VERDICT.FORWARDED) return refused;
+    if (!this.makeRoomInbound(party)) return VERDICT.TABLE_FULL;
     const backPorts = joinPorts(port, sourcePort(packet.ports));
     const newFlow = this.describe(client, 0, FLOW_STATE.INBOUND, address, packet.source, backPorts);
-    return this.open(newFlow, topology.uplink, topology.clientInterface[client], mapping);
+    return this.open(newFlow, party, topology.uplink, topology.clientInterface[client], mapping);
   }
 
   /** Says what the flow that the packet in hand opens is made of. @param backSource, backDestination, backPorts what answers carry */
@@ -280,14 +285,14 @@ export class Admission {
   }
 
   /** Opens a flow between two interfaces. @returns as `fromClient` */
-  private open(newFlow: NewFlow, iface: Iface, backIface: Iface, mapping: Mapping): Verdict {
+  private open(newFlow: NewFlow, party: Party, iface: Iface, backIface: Iface, mapping: Mapping): Verdict {
     const { state } = this;
     const { neighbours } = state;
     newFlow.isMapped = mapping !== NO_MAPPING;
     const from = state.hold(iface, newFlow.source);
     const to = state.hold(backIface, newFlow.backSource);
     const areHeld = from !== NO_NEIGHBOUR && to !== NO_NEIGHBOUR;
-    this.opened = areHeld ? state.open(newFlow, mapping, from, to) : NO_FLOW;
+    this.opened = areHeld ? state.open(newFlow, party, mapping, from, to) : NO_FLOW;
     if (this.opened !== NO_FLOW) return VERDICT.FORWARDED;
     if (from !== NO_NEIGHBOUR) neighbours.release(from);
     if (to !== NO_NEIGHBOUR) neighbours.release(to);
@@ -307,31 +312,36 @@ export class Admission {
   }
 
   /** The mapping that the packet's source address and port has, or gets now; NO_MAPPING when none is to be had. */
-  private mappingFor(client: Client): Mapping {
-    const { packet, mappings, quotas } = this.state;
+  private mappingFor(party: Party, client: Client): Mapping {
+    const { packet, mappings, quotas, second } = this.state;
     const { protocol, source } = packet;
     const port = sourcePort(packet.ports);
     const known = mappings.find(protocol, source, port);
     if (known !== NO_MAPPING && mappings.isUsed(known)) return known;
-    if (quotas.hasAllMappings(client)) this.evict(client, client);
+    if (quotas.hasAllMappings(client)) this.evict(quotas.victimBeside(party, second));
     if (quotas.hasAllMappings(client)) return NO_MAPPING; // it had others of its flows, or none that may go
     return known !== NO_MAPPING ? known : mappings.allocate(protocol, source, port);
   }
 
   /** Makes room for a client's new flow. @returns VERDICT.FORWARDED, or the verdict that refuses it */
-  private makeRoom(client: Client): Verdict {
-    const { quotas, flows, now } = this.state;
+  private makeRoom(party: Party, client: Client): Verdict {
+    const { quotas, flows, now, second } = this.state;
     const tooFast = quotas.take(client, now);
     if (tooFast !== VERDICT.FORWARDED) return tooFast;
-    if (quotas.hasAllFlows(client) && !this.evict(client, client)) return VERDICT.CLIENT_FLOWS;
-    if (flows.size < flows.capacity) return VERDICT.FORWARDED;
-    const hasRoom = this.evict(quotas.greediest(), client) || this.evict(client, client);
-    return hasRoom ? VERDICT.FORWARDED : VERDICT.TABLE_FULL;
+    if (quotas.hasAllFlows(client) && !this.evict(quotas.victimBeside(party, second))) return VERDICT.CLIENT_FLOWS;
+    if (flows.size < flows.capacity || this.evict(quotas.victim(party, second))) return VERDICT.FORWARDED;
+    return VERDICT.TABLE_FULL;
   }
 
-  /** Ends a flow of `owner` in favour of `client`. @returns whether there was one that may go */
-  private evict(owner: Client, client: Client): boolean {
-    const victim = this.state.quotas.victim(owner, owner === client, this.state.second);
+  /** Makes room for a new flow from the uplink. @returns whether there is any */
+  private makeRoomInbound(party: Party): boolean {
+    const { quotas, flows, second } = this.state;
+    if (quotas.hasAllEmbryonic()) this.evict(quotas.embryonicVictim());
+    return flows.size < flows.capacity || this.evict(quotas.victim(party, second));
+  }
+
+  /** Ends a flow in favour of another. @returns whether there was one */
+  private evict(victim: Flow): boolean {
     if (victim === NO_FLOW) return false;
     this.state.end(victim);
     return true;

@@ -30,6 +30,7 @@ import {
   NO_MAPPING,
   NO_NEIGHBOUR,
   NOBODY,
+  type Party,
   sideOf,
 } from "../types.ts";
 import { IcmpErrors } from "./icmp-errors.ts";
@@ -142,10 +143,11 @@ export class State {
 
   /**
    * Makes a flow, which begins to use its mapping.
+   * @param party who opens it
    * @param neighbour0, neighbour1 whom packets to side 0 and to side 1 are handed to, held for it
    * @returns NO_FLOW when the table is full
    */
-  open(fields: FlowFields, mapping: Mapping, neighbour0: Neighbour, neighbour1: Neighbour): Flow {
+  open(fields: FlowFields, party: Party, mapping: Mapping, neighbour0: Neighbour, neighbour1: Neighbour): Flow {
     const { flows } = this;
     const flow = flows.allocate();
     if (flow === NO_FLOW) return NO_FLOW;
@@ -154,7 +156,7 @@ export class State {
     flows.setDeadline(flow, deadline);
     if (mapping !== NO_MAPPING && this.mappings.retain(mapping)) this.quotas.mapped(fields.client);
     flows.link(flow, fields.hash, fields.backHash);
-    this.quotas.add(flow);
+    this.quotas.add(flow, party);
     this.wheel.file(flow, deadline);
     return flow;
   }

@@ -1,54 +1,54 @@
 // Quotas: what each client may have of flows, mappings and new flows a second, and whose flow goes first when room is needed.
-// Flows of a client are in one of two lists: expendable (unanswered, or closed) and assured; the oldest expendable one of
-// the greediest client goes first, then an idle one of its others. An established connection goes for its own client only.
-
+// Flows that clients open are theirs; those that come from the uplink are the forward's, and spend nothing of a client's. Of the
+// greediest's flows the oldest expendable one goes first (unanswered, or closed), then an idle one. A connection that is open
+// goes for those alone who have less than their part of the table.
+import { destinationPort } from "../../wire/ports.ts";
 import type { ClientLimits, ClientSettings } from "../settings.ts";
 import type { Topology } from "../topology.ts";
-import { type Client, type Flow, NO_FLOW } from "../types.ts";
+import { type Client, type Flow, type Group, NO_FLOW, type Party } from "../types.ts";
 import { VERDICT, type Verdict } from "../verdict.ts";
 import { FLOW_STATE } from "./flow-state.ts";
 import type { FlowTable } from "./flows.ts";
 import type { MappingTable } from "./mappings.ts";
+import { ASSURED, EXPENDABLE, NO_RECORD, type Rank, Shares } from "./shares.ts";
 import type { TcpTracker } from "./tcp.ts";
 import type { FlowTimeouts } from "./timeouts.ts";
 import { TokenBuckets } from "./token-buckets.ts";
 
-const NONE = NO_FLOW;
 /** Seconds without traffic after which a flow may be given up for a new one. */
 const IDLE_SECONDS = 60;
 /** Assured flows that one search for an idle one looks at. */
 const SEARCH = 32;
+/** What of the table may be flows from the uplink that are not answered, or closed: one in so many. */
+const EMBRYONIC = 4;
 
 export class Quotas {
   private limits: readonly ClientLimits[] = [];
+  private uplink = 0 as Group;
+  private readonly embryonic: number;
   /** By client. */
-  private flowCount = new Int32Array(0);
   private mappingCount = new Int32Array(0);
   private readonly rates = new TokenBuckets();
-
-  /** Lists, by client * 2 + (assured ? 1 : 0): the oldest; by flow: those before and behind it in its list, which is circular. */
-  private heads = new Int32Array(0);
-  private readonly next: Int32Array;
-  private readonly previous: Int32Array;
+  private readonly shares: Shares;
 
   constructor(
     private readonly flows: FlowTable,
     private readonly tcp: TcpTracker,
     private readonly timeouts: FlowTimeouts,
   ) {
-    this.next = new Int32Array(flows.capacity);
-    this.previous = new Int32Array(flows.capacity);
+    this.shares = new Shares(flows.capacity);
+    this.embryonic = Math.ceil(flows.capacity / EMBRYONIC);
   }
 
   /** Takes new settings, and counts anew: clients may have other numbers, flows other clients. */
   apply(topology: Topology, mappings: MappingTable): void {
-    const clients = topology.settings.clients;
+    const { clients } = topology.settings;
     this.setLimits(clients);
-    this.flowCount = new Int32Array(clients.length);
+    this.uplink = topology.parties.group(topology.parties.uplink);
+    this.shares.reset(topology.parties);
     this.mappingCount = new Int32Array(clients.length);
     this.rates.reset(clients.length);
-    this.heads = new Int32Array(clients.length * 2).fill(NONE);
-    this.flows.forEachFlow((flow) => this.add(flow));
+    this.flows.forEachFlow((flow) => this.add(flow, this.opener(flow, topology)));
     mappings.forEach((address) => {
       this.mappingCount[topology.clientOf(address)]++;
     });
@@ -71,7 +71,12 @@ export class Quotas {
 
   /** @returns whether the client has all the flows that it may have */
   hasAllFlows(client: Client): boolean {
-    return this.flowCount[client] >= this.limits[client].flows;
+    return this.shares.countOf(client as number as Group) >= this.limits[client].flows;
+  }
+
+  /** @returns whether there are as many expendable flows from the uplink as there may be */
+  hasAllEmbryonic(): boolean {
+    return this.shares.expendableOf(this.uplink) >= this.embryonic;
   }
 
   /** @returns whether the client has all the mappings that it may have */
@@ -87,76 +92,90 @@ export class Quotas {
     this.mappingCount[client]--;
   }
 
-  /** Counts a filled-in flow, and enters it in its list. */
-  add(flow: Flow): void {
-    this.flowCount[this.flows.client(flow)]++;
-    this.append(flow);
+  /** Counts a filled-in flow. @param party who has opened it */
+  add(flow: Flow, party: Party): void {
+    this.shares.add(flow, party, this.rank(flow));
   }
 
   /** To be called when a flow's ASSURED bit has changed. */
   move(flow: Flow): void {
-    this.unlink(flow);
-    this.append(flow);
+    this.shares.move(flow, this.rank(flow));
   }
 
   remove(flow: Flow): void {
-    this.flowCount[this.flows.client(flow)]--;
-    this.unlink(flow);
+    this.shares.remove(flow);
   }
 
-  /** @returns the client with the most flows */
-  greediest(): Client {
-    let greediest = 0 as Client;
-    for (let client = 1; client < this.flowCount.length; client++) {
-      if (this.flowCount[client] > this.flowCount[greediest]) greediest = client as Client;
-    }
-    return greediest;
+  /** @returns who has opened a flow */
+  partyOf(flow: Flow): Party {
+    return this.shares.partyOf(flow);
   }
 
-  /**
-   * The flow of a client that is to go for a new one.
-   * @param forItself whether the new flow is the same client's: then an idle established connection may go too
-   * @param second the clock
-   * @returns it, or NO_FLOW when none may go
-   */
-  victim(client: Client, forItself: boolean, second: number): Flow {
-    const expendable = this.heads[client * 2] as Flow;
-    if (expendable !== NONE) return expendable;
-    const assured = client * 2 + 1;
-    for (let i = 0; i < SEARCH && this.heads[assured] !== NONE; i++) {
-      const flow = this.heads[assured] as Flow;
-      const last = this.flows.deadline(flow) - this.timeouts.of(flow);
-      const may = forItself || !this.tcp.isEstablished(flow);
-      if (may && second - last >= IDLE_SECONDS) return flow;
-      this.heads[assured] = this.next[flow]; // the next search goes on behind it
+  /** The flow that is to go for a new one of a party's, whoever's it is. @param second the clock @returns NO_FLOW if none may */
+  victim(party: Party, second: number): Flow {
+    return this.victimOf(this.shares.greediest(party), party, second);
+  }
+
+  /** The same among the party's group: what it has is its quota. */
+  victimBeside(party: Party, second: number): Flow {
+    return this.victimOf(this.shares.greediestBeside(party), party, second);
+  }
+
+  /** The expendable flow from the uplink that is to go for another, or NO_FLOW. */
+  embryonicVictim(): Flow {
+    return this.shares.oldest(this.shares.mostExpendable(this.uplink), EXPENDABLE) as Flow;
+  }
+
+  /** A flow of `owner`'s for one of `party`'s; where that would have to be an open connection, and it has its part, one of its own. */
+  private victimOf(owner: Party, party: Party, second: number): Flow {
+    const expendable = this.shares.oldest(owner, EXPENDABLE);
+    if (expendable !== NO_RECORD) return expendable as Flow;
+    if (owner === party) return this.idle(party, true, second);
+    if (this.shares.isUnderPart(party, owner)) return this.mostIdle(owner);
+    const idle = this.idle(owner, false, second);
+    return idle !== NO_FLOW ? idle : this.victimOf(party, party, second);
+  }
+
+  /** @param established whether it may be an established connection */
+  private idle(party: Party, established: boolean, second: number): Flow {
+    for (let i = 0; i < SEARCH; i++) {
+      const flow = this.shares.oldest(party, ASSURED) as Flow;
+      if (flow === NO_FLOW) return NO_FLOW;
+      if ((established || !this.tcp.isEstablished(flow)) && second - this.lastUsed(flow) >= IDLE_SECONDS) return flow;
+      this.shares.rotate(party, ASSURED); // the next search goes on behind it
     }
     return NO_FLOW;
   }
 
-  private append(flow: Flow): void {
-    const list = this.flows.client(flow) * 2 + (this.flows.hasState(flow, FLOW_STATE.ASSURED) ? 1 : 0);
-    const head = this.heads[list];
-    if (head === NONE) {
-      this.heads[list] = flow;
-      this.next[flow] = flow;
-      this.previous[flow] = flow;
-      return;
+  /** Of the next assured ones the one without traffic for longest. */
+  private mostIdle(party: Party): Flow {
+    let most = NO_FLOW;
+    for (let i = 0; i < SEARCH; i++) {
+      const flow = this.shares.oldest(party, ASSURED) as Flow;
+      if (most === NO_FLOW || this.lastUsed(flow) < this.lastUsed(most)) most = flow;
+      this.shares.rotate(party, ASSURED);
     }
-    const last = this.previous[head];
-    this.next[last] = flow;
-    this.previous[flow] = last;
-    this.next[flow] = head;
-    this.previous[head] = flow;
+    return most;
   }
 
-  private unlink(flow: Flow): void {
-    const next = this.next[flow];
-    const previous = this.previous[flow];
-    this.next[previous] = next;
-    this.previous[next] = previous;
-    const expendable = this.flows.client(flow) * 2;
-    for (let list = expendable; list <= expendable + 1; list++) {
-      if (this.heads[list] === flow) this.heads[list] = next === flow ? NONE : next;
-    }
+  /** @returns second of the clock at which a flow had its last traffic, about */
+  private lastUsed(flow: Flow): number {
+    return this.flows.deadline(flow) - this.timeouts.of(flow);
+  }
+
+  private rank(flow: Flow): Rank {
+    return this.flows.hasState(flow, FLOW_STATE.ASSURED) ? ASSURED : EXPENDABLE;
+  }
+
+  /** @returns who has opened a flow, by its record */
+  private opener(flow: Flow, { parties, settings }: Topology): Party {
+    const { flows } = this;
+    if (!flows.hasState(flow, FLOW_STATE.INBOUND)) return parties.host(flows.client(flow), flows.source(flow, 0));
+    const port = destinationPort(flows.ports(flow, 0));
+    const protocol = flows.protocol(flow);
+    const forward = settings.forwards.findIndex(
+      (range) => range.protocol === protocol && port >= range.portLow && port <= range.portHigh,
+    );
+    return forward < 0 ? parties.uplink : parties.forward(forward);
   }
 }

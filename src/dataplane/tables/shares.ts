@@ -1,0 +1,188 @@
+// Who has how many records of a table, and whose goes when another needs one. Groups share a table first, and the parties of a
+// group what it has: so who never has more than its part, the table divided by all, loses nothing for another's sake. When there is
+// no room the greediest gives way: the group with most, and in it the party with most. Of its records the expendable go first
+// (unanswered, closed), the oldest of them, and then the assured.
+//
+// While there is room nothing but counts and lists is kept. The greediest is looked for when it is asked for, by a walk over the
+// counts of the groups and of one group's parties.
+import type { Parties } from "../parties.ts";
+import type { Group, Party } from "../types.ts";
+
+export const NO_RECORD = -1;
+
+/** Whether a record is assured. */
+export type Rank = 0 | 1;
+export const EXPENDABLE = 0;
+export const ASSURED = 1;
+
+export class Shares {
+  /** Records by group * 2 + rank, and by party * 2 + rank: a list's number. */
+  private inGroup = new Int32Array(0);
+  private inList = new Int32Array(0);
+  /** By list: its oldest record. By record: its list, and those before and behind it there, in a circle. */
+  private heads = new Int32Array(0);
+  private readonly lists: Int32Array;
+  private readonly next: Int32Array;
+  private readonly previous: Int32Array;
+  private groupOf: Int32Array = new Int32Array(0);
+  private firstOf: Int32Array = new Int32Array(0);
+
+  /** @param capacity records of the table */
+  constructor(private readonly capacity: number) {
+    this.lists = new Int32Array(capacity);
+    this.next = new Int32Array(capacity);
+    this.previous = new Int32Array(capacity);
+  }
+
+  /** Forgets all records: parties are numbered anew. */
+  reset({ groupOf, firstOf, groups }: Parties): void {
+    this.groupOf = groupOf;
+    this.firstOf = firstOf;
+    this.inGroup = new Int32Array(groups * 2);
+    this.inList = new Int32Array(groupOf.length * 2);
+    this.heads = new Int32Array(groupOf.length * 2).fill(NO_RECORD);
+  }
+
+  /** Counts a record that a party has now, as its youngest. */
+  add(record: number, party: Party, rank: Rank): void {
+    this.append(record, party * 2 + rank);
+  }
+
+  /** Gives a record another rank. */
+  move(record: number, rank: Rank): void {
+    const list = this.lists[record];
+    this.unlink(record, list);
+    this.append(record, (list & ~1) | rank);
+  }
+
+  remove(record: number): void {
+    this.unlink(record, this.lists[record]);
+  }
+
+  /** @returns whose a record is */
+  partyOf(record: number): Party {
+    return (this.lists[record] >> 1) as Party;
+  }
+
+  /** @returns records that a group has */
+  countOf(group: Group): number {
+    return this.inGroup[group * 2] + this.inGroup[group * 2 + 1];
+  }
+
+  /** @returns expendable records that a group has */
+  expendableOf(group: Group): number {
+    return this.inGroup[group * 2];
+  }
+
+  /** @returns a party's oldest record of a rank, or NO_RECORD */
+  oldest(party: Party, rank: Rank): number {
+    return this.heads[party * 2 + rank];
+  }
+
+  /** Makes a party's oldest record of a rank, which there is, the youngest. */
+  rotate(party: Party, rank: Rank): void {
+    const list = party * 2 + rank;
+    this.heads[list] = this.next[this.heads[list]];
+  }
+
+  /** @returns who has to give way when a party needs a record and there is none: the party itself if nobody has more */
+  greediest(party: Party): Party {
+    const own = this.groupOf[party] as Group;
+    let greediest = own;
+    let most = this.countOf(own);
+    for (let group = 0 as Group; group * 2 < this.inGroup.length; group++) {
+      const count = this.countOf(group);
+      if (count <= most) continue;
+      most = count;
+      greediest = group;
+    }
+    return greediest === own ? this.greediestBeside(party) : this.greediestIn(greediest);
+  }
+
+  /** The same among the party's own group. */
+  greediestBeside(party: Party): Party {
+    const greediest = this.greediestIn(this.groupOf[party] as Group);
+    return this.has(greediest) > this.has(party) ? greediest : party;
+  }
+
+  /** @returns the party of a group that has most expendable records */
+  mostExpendable(group: Group): Party {
+    const { firstOf, inList } = this;
+    let greediest = firstOf[group];
+    for (let party = greediest + 1; party < firstOf[group + 1]; party++) {
+      if (inList[party * 2] > inList[greediest * 2]) greediest = party;
+    }
+    return greediest as Party;
+  }
+
+  /**
+   * @returns whether a party, or its group if the other is of another one, has less than its part: then even an assured record
+   * of the other's may go for it. Groups divide the table; parties of a group divide what that has among those who have any
+   */
+  isUnderPart(party: Party, other: Party): boolean {
+    const group = this.groupOf[party] as Group;
+    if (this.groupOf[other] !== group)
+      return this.countOf(group) < Math.floor((this.capacity * 2) / this.inGroup.length);
+    let having = this.has(party) === 0 ? 1 : 0;
+    for (let one = this.firstOf[group] as Party; one < this.firstOf[group + 1]; one++) if (this.has(one) > 0) having++;
+    return this.has(party) < Math.floor(this.countOf(group) / having);
+  }
+
+  /**
+   * The record that is to go when a party needs one and there is none, in a table where assured ones may always go.
+   * @returns NO_RECORD if nobody has more than the party
+   */
+  victim(party: Party): number {
+    const greediest = this.greediest(party);
+    if (greediest === party) return NO_RECORD;
+    const expendable = this.oldest(greediest, EXPENDABLE);
+    return expendable !== NO_RECORD ? expendable : this.oldest(greediest, ASSURED);
+  }
+
+  private has(party: Party): number {
+    return this.inList[party * 2] + this.inList[party * 2 + 1];
+  }
+
+  private greediestIn(group: Group): Party {
+    const { firstOf } = this;
+    let greediest = firstOf[group] as Party;
+    let most = this.has(greediest);
+    for (let party = (greediest + 1) as Party; party < firstOf[group + 1]; party++) {
+      const count = this.has(party);
+      if (count <= most) continue;
+      most = count;
+      greediest = party;
+    }
+    return greediest;
+  }
+
+  private append(record: number, list: number): void {
+    const { heads, next, previous } = this;
+    this.lists[record] = list;
+    this.inList[list]++;
+    this.inGroup[this.groupOf[list >> 1] * 2 + (list & 1)]++;
+    const head = heads[list];
+    if (head === NO_RECORD) {
+      heads[list] = record;
+      next[record] = record;
+      previous[record] = record;
+      return;
+    }
+    const last = previous[head];
+    next[last] = record;
+    previous[record] = last;
+    next[record] = head;
+    previous[head] = record;
+  }
+
+  private unlink(record: number, list: number): void {
+    const { heads, next, previous } = this;
+    this.inList[list]--;
+    this.inGroup[this.groupOf[list >> 1] * 2 + (list & 1)]--;
+    const after = next[record];
+    const before = previous[record];
+    next[before] = after;
+    previous[after] = before;
+    if (heads[list] === record) heads[list] = after === record ? NO_RECORD : after;
+  }
+}
