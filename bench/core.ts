@@ -23,7 +23,7 @@ export const core: Benchmark = {
     for (const kind of KINDS) {
       const { ns, allocated } = await measured({ kind, flows: CORE_FLOWS, what: "packets", rounds });
       addAll(report, what, `${kind} packet`, ns);
-      report.add(what, `${kind} packet allocates`, "bytes", FIREBREAK, allocated);
+      report.add(what, `${kind} packet allocates`, "objects", FIREBREAK, allocated);
     }
     const { ns } = await measured({ kind: "UDP", flows: NEW_FLOWS, what: "new flows", rounds });
     addAll(report, "table empty", "new flow", ns);

@@ -91,9 +91,13 @@ export class Topology {
 
   /** @returns the client that tells what kind of hosts are on an interface: a network if there is one, or NOBODY */
   firstOn(iface: Iface): Client {
-    const { clients } = this.settings;
-    const network = clients.findIndex((client) => client.iface === iface && client.prefix !== 32);
-    return (network >= 0 ? network : clients.findIndex((client) => client.iface === iface)) as Client;
+    let first = NOBODY;
+    for (let client = 0 as Client; client < this.clientCount; client++) {
+      if (this.clientInterface[client] !== iface) continue;
+      if (this.clientMask[client] !== -1) return client;
+      if (first === NOBODY) first = client;
+    }
+    return first;
   }
 
   /** @returns whether the address is the firewall's own: the uplink's, or a gateway as some client sees it */

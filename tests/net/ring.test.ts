@@ -66,3 +66,7 @@ test("interfaces come and go without a trace, and those that stay lose nothing",
     rings: 2,
   });
 });
+
+test("no object is allocated for a frame, nor for a batch of them", async () => {
+  expect(await outcome("steady")).toEqual({ parts: 3, settled: 33, more: [] });
+});

@@ -10,7 +10,6 @@ import { beginPacket, PAYLOAD_AT } from "../own-frames.ts";
 import { USABLE } from "../tables/neighbours.ts";
 import type { Flow, Iface, Side } from "../types.ts";
 import { malformed, VERDICT, type Verdict } from "../verdict.ts";
-import { split } from "./split.ts";
 import type { State } from "./state.ts";
 
 export class Answers {
@@ -49,7 +48,7 @@ export class Answers {
 
   /** Sends the packet in hand, or another fragment of one that is being answered, back to its sender, in place. */
   sendBack(): Verdict {
-    const { view, topology, packet, ring } = this.state;
+    const { view, topology, packet, ring, splitter } = this.state;
     const { iface, at, ip } = packet;
     view.setInt32(ip + IPV4.SOURCE, packet.destination);
     view.setInt32(ip + IPV4.DESTINATION, packet.source);
@@ -59,9 +58,12 @@ export class Answers {
     view.setUint16(ip + IPV4.CHECKSUM, updateChecksum(checksum, delta16(ttl << 8, DEFAULT_TTL << 8)));
     writeMac(view, at, macHead(view, at + ETHERNET.SOURCE), macTail(view, at + ETHERNET.SOURCE));
     writeMac(view, at + ETHERNET.SOURCE, topology.macHead[iface], topology.macTail[iface]);
-    if (packet.total > topology.mtu[iface])
-      split(ring, at, topology.mtu[iface], (out, size) => ring.send(iface, out, size));
-    else ring.send(iface, at, ETHERNET.HEADER_LENGTH + packet.total);
+    if (packet.total <= topology.mtu[iface]) {
+      ring.send(iface, at, ETHERNET.HEADER_LENGTH + packet.total);
+      return VERDICT.ANSWERED;
+    }
+    splitter.begin(at, topology.mtu[iface]);
+    while (splitter.next()) ring.send(iface, splitter.at, splitter.length);
     return VERDICT.ANSWERED;
   }
 

@@ -8,7 +8,7 @@ import { checkUdpSum, UDP, writeUdp } from "../../wire/udp.ts";
 import { beginPacket, PAYLOAD_AT } from "../own-frames.ts";
 import { RESERVED_LENGTH } from "../ring.ts";
 import { USABLE } from "../tables/neighbours.ts";
-import { type Mapping, type Neighbour, NO_FLOW, NO_MAPPING, NO_NEIGHBOUR } from "../types.ts";
+import { column, type Mapping, type Neighbour, NO_FLOW, NO_MAPPING, NO_NEIGHBOUR } from "../types.ts";
 import { malformed, VERDICT, type Verdict } from "../verdict.ts";
 import type { State } from "./state.ts";
 import { needsChecksum } from "./vnet.ts";
@@ -22,24 +22,22 @@ const HEADERS = PAYLOAD_AT + UDP.HEADER_LENGTH;
 /** Largest question, in bytes. */
 export const LONGEST_QUESTION = RESERVED_LENGTH - HEADERS;
 
-interface Question {
-  readonly id: number;
-  /** The first two bytes, which an answer repeats (RFC 1035 section 4.1.1). */
-  readonly dnsId: number;
-  readonly server: Address;
-  readonly mapping: Mapping;
-  readonly neighbour: Neighbour;
-  readonly deadline: number;
-}
-
 export class Endpoint {
-  /** By our port. */
-  private readonly questions = new Map<Port, Question>();
+  // Of the questions under way, in no order: control's number; the first two bytes, which an answer repeats (RFC 1035 section
+  // 4.1.1); the server; our port, and its mapping; whom the server is reached by; and when it is given up.
+  private readonly ids = new Float64Array(MOST);
+  private readonly dnsIds = new Int32Array(MOST);
+  private readonly servers = column<number, Address>(new Int32Array(MOST));
+  private readonly ports = column<number, Port>(new Int32Array(MOST));
+  private readonly mappings = column<number, Mapping>(new Int32Array(MOST));
+  private readonly neighbours = column<number, Neighbour>(new Int32Array(MOST));
+  private readonly deadlines = new Float64Array(MOST);
+  private count = 0;
 
-  /** @param deliver gets the number of a question and its answer: a copy */
+  /** @param deliver gets the number of a question and its answer: where it lies in the ring's memory until the call returns */
   constructor(
     private readonly state: State,
-    private readonly deliver: (id: number, answer: Uint8Array) => void,
+    private readonly deliver: (id: number, at: number, length: number) => void,
   ) {}
 
   /**
@@ -50,7 +48,7 @@ export class Endpoint {
   ask(id: number, server: Address, payload: Uint8Array): void {
     const { state } = this;
     const { topology, mappings, neighbours } = state;
-    if (payload.length > LONGEST_QUESTION || this.questions.size >= MOST) return;
+    if (payload.length > LONGEST_QUESTION || this.count === MOST) return;
     const wanted = (1024 + state.random.below(64512)) as Port;
     const mapping = mappings.allocate(PROTOCOL.UDP, topology.uplinkAddress, wanted);
     if (mapping === NO_MAPPING) return;
@@ -61,9 +59,14 @@ export class Endpoint {
     }
     mappings.retain(mapping);
     const port = mappings.externalPort(mapping);
-    const dnsId = ((payload[0] ?? 0) << 8) | (payload[1] ?? 0);
-    const deadline = state.now + PATIENCE_MS;
-    this.questions.set(port, { id, dnsId, server, mapping, neighbour, deadline });
+    const question = this.count++;
+    this.ids[question] = id;
+    this.dnsIds[question] = ((payload[0] ?? 0) << 8) | (payload[1] ?? 0);
+    this.servers[question] = server;
+    this.ports[question] = port;
+    this.mappings[question] = mapping;
+    this.neighbours[question] = neighbour;
+    this.deadlines[question] = state.now + PATIENCE_MS;
     this.transmit(server, port, payload, neighbour);
   }
 
@@ -72,40 +75,54 @@ export class Endpoint {
    * @returns the verdict on it, or `otherwise` when it is none of ours
    */
   take(otherwise: Verdict): Verdict {
-    const { packet, view, topology, ring } = this.state;
+    const { packet, view, topology } = this.state;
     if (packet.protocol !== PROTOCOL.UDP || packet.fragment !== 0 || sourcePort(packet.ports) !== DNS_PORT)
       return otherwise;
-    const port = destinationPort(packet.ports);
-    const question = this.questions.get(port);
-    if (question === undefined || question.server !== packet.source) return otherwise;
+    const question = this.find(destinationPort(packet.ports));
+    if (question < 0 || this.servers[question] !== packet.source) return otherwise;
     const length = view.getUint16(packet.transport + UDP.LENGTH);
     const pseudo = pseudoHeaderSum(packet.source, topology.uplinkAddress, PROTOCOL.UDP, length);
     const fault = needsChecksum(view, packet.at) ? FAULT.NONE : checkUdpSum(view, packet.transport, length, pseudo);
     if (fault !== 0) return malformed(fault);
     const start = packet.transport + UDP.HEADER_LENGTH;
     // Who only guessed the port does not use the question up.
-    if (length < UDP.HEADER_LENGTH + 2 || view.getUint16(start) !== question.dnsId) return otherwise;
-    this.forget(port, question);
-    this.deliver(question.id, ring.bytes.slice(start, packet.transport + length));
+    if (length < UDP.HEADER_LENGTH + 2 || view.getUint16(start) !== this.dnsIds[question]) return otherwise;
+    const id = this.ids[question];
+    this.forget(question);
+    this.deliver(id, start, length - UDP.HEADER_LENGTH);
     return VERDICT.TAKEN;
   }
 
   /** Gives up questions that were not answered in time. */
   expire(): void {
-    for (const [port, question] of this.questions) {
-      if (question.deadline <= this.state.now) this.forget(port, question);
+    for (let question = this.count - 1; question >= 0; question--) {
+      if (this.deadlines[question] <= this.state.now) this.forget(question);
     }
   }
 
   /** Gives up all questions: our address may be another now. */
   clear(): void {
-    for (const [port, question] of this.questions) this.forget(port, question);
+    while (this.count > 0) this.forget(this.count - 1);
   }
 
-  private forget(port: Port, { mapping, neighbour }: Question): void {
-    this.questions.delete(port);
-    this.state.mappings.release(mapping, false, this.state.second);
-    this.state.neighbours.release(neighbour);
+  /** @returns the question that has left from one of our ports, or -1 */
+  private find(port: Port): number {
+    for (let question = 0; question < this.count; question++) if (this.ports[question] === port) return question;
+    return -1;
+  }
+
+  /** The last one takes its place. */
+  private forget(question: number): void {
+    this.state.mappings.release(this.mappings[question], false, this.state.second);
+    this.state.neighbours.release(this.neighbours[question]);
+    const last = --this.count;
+    this.ids[question] = this.ids[last];
+    this.dnsIds[question] = this.dnsIds[last];
+    this.servers[question] = this.servers[last];
+    this.ports[question] = this.ports[last];
+    this.mappings[question] = this.mappings[last];
+    this.neighbours[question] = this.neighbours[last];
+    this.deadlines[question] = this.deadlines[last];
   }
 
   private transmit(server: Address, port: Port, payload: Uint8Array, neighbour: Neighbour): void {

@@ -57,7 +57,6 @@ import { IcmpRelay } from "./icmp-relay.ts";
 import { readmit } from "./readmission.ts";
 import { rewrite, rewriteHeader } from "./rewrite.ts";
 import { RuleChanges } from "./rule-changes.ts";
-import { split } from "./split.ts";
 import { State } from "./state.ts";
 import { hasSoundOffload, needsChecksum, segmentSize } from "./vnet.ts";
 
@@ -68,12 +67,15 @@ const TICK_MS = 1000;
 /** Bytes that a TCP packet has beside the segment that its MSS counts (RFC 9293 section 3.7.1). */
 const TCP_HEADERS = IPV4.HEADER_LENGTH + TCP.HEADER_LENGTH;
 
-/** What the router tells control of. */
+/** What the router tells control of: DNS messages, as they lie in the ring's memory until the call returns. */
 export interface ControlEvents {
-  /** The answer to a question of `ask`. */
-  answered(id: number, answer: Uint8Array): void;
-  /** A name server's answer to a client with `watchNames`: it is held until `releaseAnswer`, or for a second. */
-  passing(id: number, client: Client, answer: Uint8Array): void;
+  /** The answer to a question of `ask`. @param at, length the message */
+  answered(id: number, at: number, length: number): void;
+  /**
+   * A name server's answer to a client with `watchNames`: it is held until `releaseAnswer`, or for a second.
+   * @param at, length the message
+   */
+  passing(id: number, client: Client, at: number, length: number): void;
 }
 
 /** What the router asks of a kernel path (kernel/path.ts). It knows no more of it: tests and replay have none. */
@@ -135,7 +137,7 @@ export class Router {
     this.packet = this.state.packet;
     this.answers = new Answers(this.state);
     this.changes = new RuleChanges(this.state, this.answers);
-    this.endpoint = new Endpoint(this.state, (id, answer) => control?.answered(id, answer));
+    this.endpoint = new Endpoint(this.state, (id, at, length) => control?.answered(id, at, length));
     const admits = (flow: Flow) => this.changes.admits(flow);
     this.heldAnswers = control && new HeldAnswers(ring, this.state.flows, control.passing, admits);
     this.admission = new Admission(this.state, this.answers, this.endpoint, this.refusals);
@@ -440,12 +442,13 @@ export class Router {
 
   private transmitFragments(flow: Flow, egress: Iface, next: Neighbour, isKnown: boolean): Verdict {
     const { ring } = this;
-    const { neighbours, topology } = this.state;
+    const { neighbours, topology, splitter } = this.state;
     let verdict = VERDICT.FORWARDED;
-    split(ring, this.packet.at, topology.mtu[egress], (at, length) => {
-      if (isKnown) ring.send(egress, at, length);
-      else verdict = neighbours.queue(next, at, length, flow);
-    });
+    splitter.begin(this.packet.at, topology.mtu[egress]);
+    while (splitter.next()) {
+      if (isKnown) ring.send(egress, splitter.at, splitter.length);
+      else verdict = neighbours.queue(next, splitter.at, splitter.length, flow);
+    }
     return verdict;
   }
 

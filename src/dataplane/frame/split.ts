@@ -9,34 +9,60 @@ const OPTION_NOP = 1;
 const OPTION_COPIED = 0x80;
 
 /**
- * Hands a packet on in fragments, first to last; each is complete but for the Ethernet addresses, which are the frame's.
- * @param at offset of the frame; its packet is not changed but for a checksum that an interface would have completed
- * @param mtu bytes of the largest fragment
- * @param emit gets the offset and length of each fragment's frame
+ * Cuts one packet at a time, first fragment to last: `begin`, then `next` as long as it says that there is one. Fields and no
+ * callback, which would be an object for each packet.
  */
-export function split(ring: Ring, at: number, mtu: number, emit: (at: number, length: number) => void): void {
-  const { view, bytes } = ring;
-  const ip = at + ETHERNET.HEADER_LENGTH;
-  completeChecksum(view, at, ip);
-  const header = headerLength(view, ip);
-  const payload = view.getUint16(ip + IPV4.TOTAL_LENGTH) - header;
-  const field = view.getUint16(ip + IPV4.FRAGMENT);
-  const base = field & FRAGMENT_OFFSET;
-  const chunk = (Math.min(mtu, RESERVED_LENGTH - ETHERNET.HEADER_LENGTH) - header) & ~7;
-  for (let done = 0; done < payload; done += chunk) {
-    const length = Math.min(chunk, payload - done);
-    const isLast = done + length === payload;
-    const out = ring.reserve();
+export class Splitter {
+  /** The fragment that `next` has made: offset and bytes of its frame, complete but for the Ethernet addresses, the packet's own. */
+  at = 0;
+  length = 0;
+  /** The packet's frame; bytes of its payload, and how many of them are done; of its header, and of a fragment's payload at most. */
+  private from = 0;
+  private payload = 0;
+  private done = 0;
+  private header = 0;
+  private chunk = 0;
+
+  constructor(private readonly ring: Ring) {}
+
+  /**
+   * @param at offset of the frame; its packet is not changed but for a checksum that an interface would have completed
+   * @param mtu bytes of the largest fragment
+   */
+  begin(at: number, mtu: number): void {
+    const { view } = this.ring;
+    const ip = at + ETHERNET.HEADER_LENGTH;
+    completeChecksum(view, at, ip);
+    this.from = at;
+    this.header = headerLength(view, ip);
+    this.payload = view.getUint16(ip + IPV4.TOTAL_LENGTH) - this.header;
+    this.done = 0;
+    this.chunk = (Math.min(mtu, RESERVED_LENGTH - ETHERNET.HEADER_LENGTH) - this.header) & ~7;
+  }
+
+  /** Makes the next fragment, to be sent before the next call. @returns whether there was one */
+  next(): boolean {
+    const { done, header } = this;
+    if (done >= this.payload) return false;
+    const { view, bytes } = this.ring;
+    const ip = this.from + ETHERNET.HEADER_LENGTH;
+    const field = view.getUint16(ip + IPV4.FRAGMENT);
+    const length = Math.min(this.chunk, this.payload - done);
+    const isLast = done + length === this.payload;
+    const out = this.ring.reserve();
     const outIp = out + ETHERNET.HEADER_LENGTH;
-    bytes.copyWithin(out, at, ip + header);
+    bytes.copyWithin(out, this.from, ip + header);
     bytes.copyWithin(outIp + header, ip + header + done, ip + header + done + length);
     if (done > 0) blankOptions(view, outIp + IPV4.HEADER_LENGTH, outIp + header);
     view.setUint16(outIp + IPV4.TOTAL_LENGTH, header + length);
     const more = isLast ? field & MORE_FRAGMENTS : MORE_FRAGMENTS;
-    view.setUint16(outIp + IPV4.FRAGMENT, (base + (done >> 3)) | more);
+    view.setUint16(outIp + IPV4.FRAGMENT, ((field & FRAGMENT_OFFSET) + (done >> 3)) | more);
     view.setUint16(outIp + IPV4.CHECKSUM, 0);
     view.setUint16(outIp + IPV4.CHECKSUM, ~sum(view, outIp, header) & 0xffff);
-    emit(out, ETHERNET.HEADER_LENGTH + header + length);
+    this.at = out;
+    this.length = ETHERNET.HEADER_LENGTH + header + length;
+    this.done += length;
+    return true;
   }
 }
 

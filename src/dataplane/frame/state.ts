@@ -34,6 +34,7 @@ import {
   sideOf,
 } from "../types.ts";
 import { IcmpErrors } from "./icmp-errors.ts";
+import { Splitter } from "./split.ts";
 
 export class State {
   readonly view: DataView;
@@ -47,6 +48,7 @@ export class State {
   readonly neighbours: NeighbourTable;
   readonly errors: IcmpErrors;
   readonly packet = new Packet();
+  readonly splitter: Splitter;
   topology: Topology;
   /** The clock: ms, and whole seconds. */
   now = 0;
@@ -77,6 +79,7 @@ export class State {
     this.quotas = new Quotas(this.flows, this.tcp, this.timeouts);
     this.neighbours = new NeighbourTable(ring, this.topology, this.flows, keyed);
     this.errors = new IcmpErrors(ring, this.topology);
+    this.splitter = new Splitter(ring);
     this.enforce();
   }
 

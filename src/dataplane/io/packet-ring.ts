@@ -108,8 +108,10 @@ class Port implements Arrivals {
   done = 0;
   placed = 0;
   dropped = 0;
-  /** Where `passed` of the gate is settled once `done` is this; or there is none. */
-  milestone: { readonly passed: number; readonly done: number } | undefined;
+  // A milestone, where there is one: `passed` of the gate is settled once `done` is this. Fields, for there is one for many a batch.
+  hasMilestone = false;
+  milestonePassed = 0;
+  milestoneDone = 0;
 
   constructor(
     readonly fd: number,
@@ -236,18 +238,20 @@ export class PacketRing implements Ring {
     const { passed, settled } = gate;
     if (passed === settled) return;
     if (((port.done + port.dropped) | 0) === passed) {
-      port.milestone = undefined;
+      port.hasMilestone = false;
       gate.settle(passed);
       return;
     }
-    if (port.milestone === undefined) {
+    if (!port.hasMilestone) {
       this.addArrivals(port);
       if (((port.placed + port.dropped) | 0) !== passed || gate.passed !== passed) return;
-      port.milestone = { passed, done: port.placed };
+      port.hasMilestone = true;
+      port.milestonePassed = passed;
+      port.milestoneDone = port.placed;
     }
-    if (port.done < port.milestone.done) return;
-    gate.settle(port.milestone.passed);
-    port.milestone = undefined;
+    if (port.done < port.milestoneDone) return;
+    gate.settle(port.milestonePassed);
+    port.hasMilestone = false;
   }
 
   reserve(): number {

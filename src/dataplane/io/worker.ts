@@ -156,8 +156,10 @@ function run(): void {
   const ring = openRing(programs);
   if (ring === undefined) return;
   const events = {
-    answered: (id: number, answer: Uint8Array) => report({ type: "answered", id, answer }),
-    passing: (id: number, client: number, answer: Uint8Array) => report({ type: "passing", id, client, answer }),
+    answered: (id: number, at: number, length: number) =>
+      report({ type: "answered", id, answer: ring.bytes.slice(at, at + length) }),
+    passing: (id: number, client: number, at: number, length: number) =>
+      report({ type: "passing", id, client, answer: ring.bytes.slice(at, at + length) }),
   };
   const router = new Router(ring, settings, (words) => crypto.getRandomValues(words), events, {
     flowRecords: flowRecordsAt(flows, settings.nat.maxFlows),

@@ -21,13 +21,14 @@ export class HeldAnswers {
   private last = 0;
 
   /**
-   * @param show gets the number of an answer, the client's number, and the DNS message: a copy
+   * @param show gets the number of an answer, the client's number, and the DNS message: where it lies in the ring's memory until the
+   * call returns
    * @param admits says whether a flow may live on by the rules in force
    */
   constructor(
     private readonly ring: Ring,
     private readonly flows: FlowTable,
-    private readonly show: (id: number, client: Client, answer: Uint8Array) => void,
+    private readonly show: (id: number, client: Client, at: number, length: number) => void,
     private readonly admits: (flow: Flow) => boolean,
   ) {
     this.answers = new ParkedFrames(ring, flows, SLOTS, SLOTS);
@@ -47,8 +48,8 @@ export class HeldAnswers {
     this.last = id;
     this.iface[slot] = iface;
     this.since[slot] = now;
-    const end = transport + this.ring.view.getUint16(transport + UDP.LENGTH);
-    this.show(id, this.flows.client(flow), this.ring.bytes.slice(transport + UDP.HEADER_LENGTH, end));
+    const message = this.ring.view.getUint16(transport + UDP.LENGTH) - UDP.HEADER_LENGTH;
+    this.show(id, this.flows.client(flow), transport + UDP.HEADER_LENGTH, message);
     return true;
   }
 

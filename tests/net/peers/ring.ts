@@ -1,7 +1,10 @@
 // ring.ts CASE: two interfaces, a0 and b0, are the ends of one cable; what the ring does with it at its limits, as JSON.
+import { gcAndSweep, heapStats } from "bun:jsc";
 import { readFileSync } from "node:fs";
 import { NO_FRAME, PacketRing, RING_COUNTERS } from "../../../src/dataplane/io/packet-ring.ts";
 import { PacketSockets } from "../../../src/dataplane/io/packet-sockets.ts";
+import { Gate } from "../../../src/dataplane/kernel/gates.ts";
+import { CONTROL, GATE } from "../../../src/dataplane/kernel/layout.ts";
 import { VNET_LENGTH } from "../../../src/dataplane/ring.ts";
 import { openEvent, signalEvent } from "../../../src/linux/eventfd.ts";
 
@@ -9,8 +12,14 @@ const A = 0;
 const B = 1;
 const MINIMUM = 60;
 
+/** Of `steady`: 33 frames each; and how many objects of a type may be more after so many, which nobody made for a frame. */
+const TURNS = 3000;
+const FEW = 1000;
+
 const wake = openEvent();
-const ring = new PacketRing(wake);
+const control = new Int32Array(new SharedArrayBuffer(CONTROL.LENGTH));
+const gates = [new Gate(control, A), new Gate(control, B)];
+const ring = new PacketRing(wake, (gate) => gates[gate]);
 const sockets = new PacketSockets();
 configure("a0", "b0");
 
@@ -129,6 +138,44 @@ const CASES = {
     signalEvent(wake);
     signalEvent(wake);
     return { before, woken: ring.wait(1000), after: ring.wait(0) };
+  },
+
+  /** Frames of both lengths, many times, as the dataplane's thread has them, through a gate. */
+  async steady() {
+    await ip("link", "set", "a0", "mtu", "4000");
+    await ip("link", "set", "b0", "mtu", "4000");
+    ring.configure([]);
+    sockets.keep([]);
+    ring.configure(sockets.open(["a0", "b0"]).map((socket, i) => ({ ...socket, gate: i })));
+    let received = 0;
+    const turn = () => {
+      for (let i = 0; i < 32; i++) send(i);
+      send(32, 2500);
+      ring.flush();
+      Atomics.add(control, (CONTROL.GATES + GATE.STRIDE + GATE.PASSED) >> 2, 33);
+      ring.wait(0);
+      while (takeHalf() > 0) {
+        received++;
+        ring.flush();
+        ring.settle(B);
+      }
+      ring.countDrops();
+    };
+    /** A gate is settled late where not all is given back at once. */
+    const takeHalf = () => {
+      let frames = 0;
+      while (frames < 16 && ring.next(B) !== NO_FRAME) frames++;
+      return frames;
+    };
+    for (let i = 0; i < 2 * TURNS; i++) turn();
+    const settledBefore = gates[B].settled;
+    gcAndSweep();
+    const before = heapStats().objectTypeCounts;
+    for (let i = 0; i < TURNS; i++) turn();
+    const after = Object.entries(heapStats().objectTypeCounts);
+    const settled = gates[B].settled - settledBefore;
+    const more = after.filter(([type, count]) => count - (before[type] ?? 0) > FEW).map(([type]) => type);
+    return { parts: received / (3 * TURNS), settled: settled / TURNS, more };
   },
 
   /** An interface that can't be had changes nothing; one that stays keeps what it has received. */

@@ -1,0 +1,75 @@
+// How each fault of a frame's format is brought about. The type of the table asks for every one of them.
+import { ARP_TYPE, arp, ethernet, IPV4_TYPE, icmp, ip, ipv4, payload, tcp, udp } from "../../../lab/frames.ts";
+import { GATEWAY, HOST_MAC, OUR_MAC, OUTSIDE, REMOTE, WORK, WORK_GATEWAY, WORK_HOST } from "../../../lab/router-lab.ts";
+import { repairHeader } from "../../support/hostile.ts";
+import { PINNED, Treadmill } from "../../support/treadmill.ts";
+import type { Drive, Faulty } from "./drive.ts";
+
+const OUT = { source: WORK_HOST, destination: REMOTE };
+const PORTS = { sourcePort: 5000, destinationPort: 5001 };
+const ICMP = 1;
+const TCP = 6;
+const UDP = 17;
+
+const put =
+  (frame: Uint8Array): Drive =>
+  () => {
+    const mill = new Treadmill();
+    const kept = mill.keep(WORK, frame);
+    return () => mill.put(kept);
+  };
+
+const framed = (type: number, packet: Uint8Array) => ethernet(HOST_MAC[WORK_HOST], OUR_MAC[WORK], type, packet);
+const packet = (bytes: Uint8Array): Drive => put(framed(IPV4_TYPE, bytes));
+
+/** A good datagram with other bytes from an offset of its IPv4 header on. @param repaired whether the header's checksum is right */
+function changed(at: number, bytes: readonly number[], repaired = true): Drive {
+  const frame = framed(IPV4_TYPE, udp({ ...OUT, ...PORTS }, payload(20)));
+  frame.set(bytes, 14 + at);
+  if (repaired) repairHeader(frame);
+  return put(frame);
+}
+
+const request = arp({
+  operation: "request",
+  senderMac: HOST_MAC[WORK_HOST],
+  senderIp: WORK_HOST,
+  targetIp: WORK_GATEWAY,
+});
+const arpChanged = (at: number, value: number): Drive => put(framed(ARP_TYPE, request.with(at, value)));
+
+/** A name server's answer to control, whose checksum is wrong. */
+const wrongAnswer: Drive = () => {
+  const mill = new Treadmill(PINNED, { answered: () => {}, passing: () => {} });
+  const question = Uint8Array.of(1, 2, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0);
+  mill.router.ask(1, ip(GATEWAY), question);
+  const ends = { source: GATEWAY, destination: OUTSIDE, sourcePort: 53, destinationPort: mill.sentPort() };
+  const answer = mill.keepFrom(GATEWAY, udp(ends, question));
+  mill.set16(answer, 14 + 26, 1);
+  return () => mill.put(answer);
+};
+
+const echo = icmp({ ...OUT, destination: WORK_GATEWAY, type: 8 }, payload(16));
+
+export const FAULT_DRIVES: Readonly<Record<Faulty, Drive>> = {
+  ETHERNET_TRUNCATED: put(payload(13)),
+  ARP_TRUNCATED: put(framed(ARP_TYPE, request.subarray(0, 20))),
+  ARP_FORMAT: arpChanged(1, 6),
+  ARP_OPERATION: arpChanged(7, 3),
+  IPV4_TRUNCATED: packet(payload(19)),
+  IPV4_VERSION: changed(0, [0x65]),
+  IPV4_HEADER_LENGTH: changed(0, [0x44]),
+  IPV4_TOTAL_LENGTH: changed(2, [1, 0]),
+  IPV4_CHECKSUM: changed(10, [0, 0], false),
+  IPV4_OPTIONS: packet(ipv4({ ...OUT, options: Uint8Array.of(7, 1, 0, 0) }, UDP, payload(20))),
+  IPV4_SOURCE_ROUTE: packet(ipv4({ ...OUT, options: Uint8Array.of(131, 3, 4, 0) }, UDP, payload(20))),
+  IPV4_FRAGMENT: packet(ipv4({ ...OUT, fragment: 0x2001 }, UDP, payload(9))),
+  ICMP_TRUNCATED: packet(ipv4(OUT, ICMP, payload(7))),
+  ICMP_CHECKSUM: packet(echo.with(22, echo[22] ^ 1)),
+  UDP_TRUNCATED: packet(ipv4(OUT, UDP, payload(7))),
+  UDP_LENGTH: changed(24, [0, 7]),
+  UDP_CHECKSUM: wrongAnswer,
+  TCP_TRUNCATED: packet(ipv4(OUT, TCP, payload(19))),
+  TCP_DATA_OFFSET: packet(tcp({ ...OUT, ...PORTS, flags: "S" }).with(32, 0x40)),
+  TCP_FLAGS: packet(tcp({ ...OUT, ...PORTS, flags: "SF" })),
+};
