@@ -36,13 +36,14 @@ export class Dataplane {
   /** Lists of sockets that are in force, or will be once the dataplane has answered: the oldest, which is in force, first. */
   private readonly lists: (readonly PacketSocket[])[] = [];
   /**
-   * Sees a name server's answer to a client whose rules have host names, before the client does: what is posted to the
-   * dataplane in this call is in force when the client gets it.
+   * Sees a name server's answer to a client whose rules have host names, before the client does, which gets it when this settles: what is
+   * posted to the dataplane until then is in force by then. The dataplane waits a second for it at most.
    */
-  onPassing: (client: number, answer: Uint8Array) => void = () => {};
+  onPassing: (client: number, answer: Uint8Array) => Promise<void> = async () => {};
   /** Those who wait for a name server's answer. */
   private readonly questions = new Map<number, (answer: Uint8Array) => void>();
   private nextQuestion = 1;
+  private isOver = false;
   private fail: (error: Error) => void = () => {};
 
   private constructor(
@@ -145,6 +146,7 @@ export class Dataplane {
   }
 
   private post(command: Command): void {
+    if (this.isOver) return; // the event's number may be another file's by now
     this.port.postMessage(command);
     signalEvent(this.wake);
   }
@@ -157,10 +159,13 @@ export class Dataplane {
     if (report.type === "failed") this.die(new Error(`the dataplane failed: ${report.reason}`));
     else if (report.type === "kernelPathOff") sayKernelPathIsOff(report.reason);
     else if (report.type === "answered") this.answered(report.id, report.answer);
-    else if (report.type === "passing") {
-      this.onPassing(report.client, report.answer);
-      this.post({ type: "release", id: report.id });
-    } else this.waiters.shift()?.resolve(report);
+    else if (report.type === "passing") void this.pass(report.id, report.client, report.answer);
+    else this.waiters.shift()?.resolve(report);
+  }
+
+  private async pass(id: number, client: number, answer: Uint8Array): Promise<void> {
+    await this.onPassing(client, answer);
+    this.post({ type: "release", id });
   }
 
   private answered(id: number, answer: Uint8Array): void {
@@ -179,6 +184,7 @@ export class Dataplane {
    * for that: until its JavaScript engine has cleared itself away takes seconds where the machine is emulated.
    */
   private end(): void {
+    this.isOver = true;
     this.worker.removeAllListeners("exit");
     this.worker.unref();
     this.port.close();

@@ -14,7 +14,7 @@ import type { Rule } from "../rules/parse.ts";
 /** What is asked of the dataplane (dataplane-thread.ts). */
 export interface RulesDataplane extends NameServers {
   setClient(client: number, settings: ClientSettings): Promise<void>;
-  onPassing: (client: number, answer: Uint8Array) => void;
+  onPassing: (client: number, answer: Uint8Array) => Promise<void>;
 }
 
 export interface RulesEvents {
@@ -62,14 +62,13 @@ export class LiveRules {
     dataplane.onPassing = (client, answer) => this.passing(client, answer);
   }
 
-  /** The addresses that a name has now for a client, undefined while they are unknown, for compiling settings. */
-  readonly addressesOf = (name: string, client: string): readonly number[] | undefined =>
-    this.resolver.addressesOf(name, client);
+  /** The addresses that a name has now, undefined while they are unknown, for compiling settings. */
+  readonly addressesOf = (name: string): readonly number[] | undefined => this.resolver.addressesOf(name);
 
   /** What host names in the rules in force mean. */
   get resolvedNames(): ResolvedNames {
     const clients = this.inForce?.config.clients ?? [];
-    return new Map(clients.map(({ name, rules }) => [name, this.namesIn(rules, name)]));
+    return new Map(clients.map(({ name, rules }) => [name, this.namesIn(rules)]));
   }
 
   /** Keeps the rules of settings that have just been put in force up to date, and no longer those before. */
@@ -126,10 +125,10 @@ export class LiveRules {
     }
   }
 
-  /** The client gets the answer after what is posted here. */
-  private passing(number: number, answer: Uint8Array): void {
+  /** The client gets the answer when that settles, after what is posted until then. */
+  private async passing(number: number, answer: Uint8Array): Promise<void> {
     const client = this.inForce?.config.clients[number];
-    if (client !== undefined && this.resolver.observe(client.name, answer)) this.update(client.name);
+    if (client !== undefined) await this.resolver.observe(client.name, answer);
   }
 
   /** Has a client's rules compiled anew, now or as soon as it is certain which it is. */
@@ -146,16 +145,16 @@ export class LiveRules {
     const ruleset = compileRules(rules, policy, {
       dns: nameServers(config),
       now: this.clock.unixTime(),
-      addressesOf: (host) => this.addressesOf(host, name),
+      addressesOf: this.addressesOf,
     });
     // A dataplane that died is reported by itself (Dataplane.failed).
     this.dataplane.setClient(number, { ...settings.clients[number], ruleset }).catch(() => {});
     this.events.updated();
   }
 
-  private namesIn(rules: readonly Rule[], client: string): Map<string, readonly number[]> {
+  private namesIn(rules: readonly Rule[]): Map<string, readonly number[]> {
     const hosts = rules.flatMap(({ dsthost }) => dsthost ?? []);
-    return new Map(hosts.map((host) => [host, this.addressesOf(host, client) ?? []]));
+    return new Map(hosts.map((host) => [host, this.addressesOf(host) ?? []]));
   }
 
   private scheduleExpiry(): void {

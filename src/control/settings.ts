@@ -32,8 +32,8 @@ export interface SettingsOptions {
   readonly anyMac?: boolean;
   /** Unix time in seconds, which rules expire by; the system's clock if it isn't given. */
   readonly now?: number;
-  /** Addresses that a rule's host name has now for a client, undefined as long as they are unknown; so all are if it isn't given. */
-  readonly addressesOf?: (name: string, client: string) => readonly number[] | undefined;
+  /** Addresses that a rule's host name has now, undefined as long as they are unknown; so all are if it isn't given. */
+  readonly addressesOf?: (name: string) => readonly number[] | undefined;
 }
 
 /**
@@ -53,7 +53,7 @@ export function makeSettings(
     compileClient(client, interfaces.number(client.interface, client, false), {
       dns,
       now,
-      addressesOf: (name) => addressesOf(name, client.name),
+      addressesOf,
     }),
   );
   if (interfaces.errors.length > 0) return { errors: interfaces.errors };

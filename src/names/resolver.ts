@@ -7,6 +7,7 @@ import type { Clock } from "../base/clock.ts";
 import { quote } from "../base/quote.ts";
 import { RCODE } from "../wire/dns.ts";
 import { AddressTerms, type Grace } from "./address-terms.ts";
+import { Budget } from "./budget.ts";
 import { addressesIn, Lookup, type NameServers, type Outcome } from "./dns-lookup.ts";
 import { canonicalName, followAliases, readAnswer } from "./dns-message.ts";
 
@@ -29,10 +30,17 @@ const ABSENCE = 15 * MINUTE;
 /** ms between look-ups that fail: twice as long each time, give or take `jitter`. */
 export const BACK_OFF = { first: SECOND, longest: 5 * MINUTE, jitter: 0.25 };
 
+/**
+ * An answer to a client tells of addresses that we don't know: then we ask until we have been told them too, ever more questions at a
+ * time, for some servers give out a few of many addresses at a time. Who makes up answers gets nowhere with that, and causes no more
+ * questions than its client's budget: `burst` at once, and `aSecond` in the long run. `atOnce` is for all clients.
+ */
+export const CONFIRMATION = { rounds: [1, 1, 2, 4, 8, 16], burst: 64, aSecond: 8, atOnce: 192 };
+
 /** Look-ups at a time, and ms between two of them once as many have started in short time. */
 export const PACE = { atOnce: 32, spacing: 4 };
 
-/** Addresses of one name, or of one name as one client has seen it. */
+/** Addresses of one name. */
 const MOST_ADDRESSES = 256;
 
 /** Host names in rules, each with the clients whose rules have it. */
@@ -48,13 +56,11 @@ export interface ResolverEvents {
 interface Entry {
   readonly name: string;
   clients: ReadonlySet<string>;
-  readonly own: AddressTerms;
+  readonly addresses: AddressTerms;
   /** Until when it is known that there are none, in ms, if name servers answer. */
   absentUntil: number;
   /** Whether it is known what addresses it has, as last reported. */
   isKnown: boolean;
-  /** By client, what passed by in an answer to it. */
-  readonly seen: Map<string, AddressTerms>;
   /** Look-ups without addresses since the last with some. */
   failures: number;
   /** What the last look-up failed for. */
@@ -80,6 +86,9 @@ export class Resolver {
   private evenly = 0;
   private cancelPause: (() => void) | undefined;
   private changed = new Set<string>();
+  /** By client: questions that answers to it may cause. */
+  private readonly budgets = new Map<string, Budget>();
+  private confirmations = 0;
 
   constructor(
     way: NameServers,
@@ -110,8 +119,10 @@ export class Resolver {
     for (const [name, clients] of wanted) {
       const entry = this.entries.get(name);
       if (entry === undefined) this.begin(name, clients);
-      else this.setClients(entry, clients);
+      else entry.clients = clients;
     }
+    const users = new Set(Array.from(wanted.values(), (clients) => [...clients]).flat());
+    for (const client of this.budgets.keys()) if (!users.has(client)) this.budgets.delete(client);
   }
 
   /**
@@ -137,46 +148,61 @@ export class Resolver {
 
   /**
    * The addresses that are in force now: those of the last look-up and older ones in their time of grace.
-   * @param client who also has what was in answers to itself
    * @returns uint32 in host order, ascending; undefined while they are unknown
    */
-  addressesOf(name: string, client?: string): readonly number[] | undefined {
+  addressesOf(name: string): readonly number[] | undefined {
     const entry = this.entries.get(canonicalName(name));
     if (entry === undefined || !this.isKnown(entry)) return undefined;
-    const seen = client === undefined ? undefined : entry.seen.get(client);
-    return Array.from(new Set([...entry.own.addresses, ...(seen?.addresses ?? [])])).sort((one, other) => one - other);
+    return Array.from(entry.addresses.addresses).sort((one, other) => one - other);
   }
 
   /**
-   * Takes an answer that passes by on its way to a client: if it is about a name in its rules, the client may use its
-   * addresses from now on.
-   * @param message from one of our name servers, to a question of that client; whatever it is
-   * @returns whether that changed the client's addresses; there is no event for it
+   * Looks at an answer that passes by on its way to a client. If it has other addresses for a name in that client's rules than we
+   * know of, we ask ourselves. It may come from anybody whom the client wants to help it: what it says is never believed.
+   * @param message from one of our name servers, as it seems, to that client; whatever it is
+   * @returns settles when it is known what is true of it, or no more is asked; what has changed by then has been reported
    */
-  observe(client: string, message: Uint8Array): boolean {
+  async observe(client: string, message: Uint8Array): Promise<void> {
     const answer = readAnswer(message);
-    if (typeof answer === "string" || answer.rcode !== RCODE.NO_ERROR) return false;
+    if (typeof answer === "string" || answer.rcode !== RCODE.NO_ERROR) return;
     const entry = this.entries.get(answer.name);
-    if (entry === undefined || !entry.clients.has(client)) return false;
+    if (entry === undefined || !entry.clients.has(client)) return;
     const end = followAliases(answer, [answer.name]);
     const found = end && addressesIn(answer, end.name, end.ttl);
-    if (found === undefined) return false;
-    const seen = entry.seen.get(client) ?? newTerms();
-    const isNew = found.addresses.some((address) => !entry.own.has(address) && !seen.has(address));
-    seen.add(found.addresses, usedTtl(found.ttl), this.clock.now());
-    entry.seen.set(client, seen);
-    this.scheduleExpiry(entry);
-    return isNew;
+    const claims = (found?.addresses ?? []).filter((address) => !entry.addresses.has(address));
+    if (claims.length === 0) return;
+    await this.confirm(entry, claims, this.budgetOf(client));
+    this.reportChanges();
+  }
+
+  /** Asks until all these addresses are known, or there is no use in it. */
+  private async confirm(entry: Entry, claims: readonly number[], budget: Budget): Promise<void> {
+    for (const questions of CONFIRMATION.rounds) {
+      if (claims.every((address) => entry.addresses.has(address))) return;
+      if (this.confirmations + questions > CONFIRMATION.atOnce || !budget.take(questions, this.clock.now())) return;
+      this.confirmations += questions;
+      const outcomes = await Promise.all(Array.from({ length: questions }, () => this.lookup.resolve(entry.name)));
+      this.confirmations -= questions;
+      if (this.entries.get(entry.name) !== entry) return;
+      const told = outcomes.filter(({ type }) => type === "addresses");
+      for (const outcome of told) this.settle(entry, outcome);
+      if (told.length === 0) return;
+    }
+  }
+
+  private budgetOf(client: string): Budget {
+    const budget = this.budgets.get(client) ?? new Budget(CONFIRMATION.burst, CONFIRMATION.aSecond, this.clock.now());
+    this.budgets.set(client, budget);
+    return budget;
   }
 
   private begin(name: string, clients: ReadonlySet<string>): void {
     const entry: Entry = {
       name,
       clients,
-      own: newTerms(),
+      addresses: new AddressTerms(GRACE, MOST_ADDRESSES),
       absentUntil: Number.NEGATIVE_INFINITY,
       isKnown: false,
-      seen: new Map(),
       failures: 0,
       reason: "",
       unanswered: false,
@@ -187,13 +213,6 @@ export class Resolver {
     };
     this.entries.set(name, entry);
     this.becomeDue(entry);
-  }
-
-  private setClients(entry: Entry, clients: ReadonlySet<string>): void {
-    entry.clients = clients;
-    for (const client of entry.seen.keys()) {
-      if (!clients.has(client)) entry.seen.delete(client);
-    }
   }
 
   private forget(entry: Entry): void {
@@ -248,8 +267,8 @@ export class Resolver {
       entry.failures = 0;
       entry.absentUntil = Number.NEGATIVE_INFINITY;
       const ttl = usedTtl(outcome.ttl);
-      if (outcome.addresses.some((address) => !entry.own.has(address))) this.noteChange(entry);
-      entry.own.add(outcome.addresses, ttl, this.clock.now());
+      if (outcome.addresses.some((address) => !entry.addresses.has(address))) this.noteChange(entry);
+      entry.addresses.add(outcome.addresses, ttl, this.clock.now());
       delay = ttl * between(REFRESH.least, REFRESH.most);
       this.sayResolved(entry, outcome.addresses.length, outcome.truncated);
     } else {
@@ -270,7 +289,7 @@ export class Resolver {
   private scheduleExpiry(entry: Entry): void {
     entry.cancelExpiry();
     const now = this.clock.now();
-    const ends = termsOf(entry).flatMap((terms) => terms.next(entry.unanswered) ?? []);
+    const ends = [entry.addresses.next(entry.unanswered) ?? []].flat();
     if (absenceEnd(entry) > now) ends.push(absenceEnd(entry));
     if (ends.length === 0) return;
     const delay = Math.max(0, Math.min(...ends) - now);
@@ -278,21 +297,15 @@ export class Resolver {
   }
 
   private expire(entry: Entry): void {
-    const { own, seen, unanswered } = entry;
-    const now = this.clock.now();
-    let hasChanged = own.expire(now, unanswered).length > 0;
-    for (const [client, terms] of seen) {
-      hasChanged = terms.expire(now, unanswered).some((address) => !own.has(address)) || hasChanged;
-      if (terms.size === 0) seen.delete(client);
-    }
-    if (hasChanged) this.noteChange(entry);
+    const expired = entry.addresses.expire(this.clock.now(), entry.unanswered);
+    if (expired.length > 0) this.noteChange(entry);
     this.noteKnowledge(entry);
     if (entry.failures > 0) this.sayUnresolved(entry);
     this.scheduleExpiry(entry);
   }
 
   private isKnown(entry: Entry): boolean {
-    return termsOf(entry).some(({ size }) => size > 0) || this.clock.now() < absenceEnd(entry);
+    return entry.addresses.size > 0 || this.clock.now() < absenceEnd(entry);
   }
 
   /** Reports where a name has become known, or unknown. */
@@ -310,14 +323,15 @@ export class Resolver {
 
   private reportChanges(): void {
     const { changed } = this;
+    if (changed.size === 0) return;
     this.changed = new Set();
     this.events.changed(changed);
   }
 
   private sayUnresolved(entry: Entry): void {
-    const { name, own, said, reason } = entry;
+    const { name, addresses, said, reason } = entry;
     const state = this.isKnown(entry) ? "absent" : "unknown";
-    if (said.unresolved === state || own.size > 0) return;
+    if (said.unresolved === state || addresses.size > 0) return;
     said.unresolved = state;
     const effect =
       state === "absent"
@@ -336,17 +350,9 @@ export class Resolver {
   }
 }
 
-function newTerms(): AddressTerms {
-  return new AddressTerms(GRACE, MOST_ADDRESSES);
-}
-
 /** @returns until when it is known that a name has no address, in ms */
 function absenceEnd({ absentUntil, unanswered }: Entry): number {
   return absentUntil + (unanswered ? GRACE.unanswered : 0);
-}
-
-function termsOf(entry: Entry): AddressTerms[] {
-  return [entry.own, ...entry.seen.values()];
 }
 
 /** @param ttl seconds @returns ms */

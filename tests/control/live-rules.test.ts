@@ -18,7 +18,7 @@ const DNS = 0x0a8b0101;
 /** Writes down what is posted to it: `work: 192.0.2.7 192.0.2.8`, the destinations that the client's rules accept. */
 class FakeDataplane implements RulesDataplane {
   posted: string[] = [];
-  onPassing: (client: number, answer: Uint8Array) => void = () => {};
+  onPassing: (client: number, answer: Uint8Array) => Promise<void> = async () => {};
 
   constructor(private readonly servers: FakeNameServers) {}
 
@@ -89,6 +89,11 @@ function follow(clients: Readonly<Record<string, readonly string[]>>): void {
   rules.follow(config, settingsOf(config));
 }
 
+/** From now on all names have this address. */
+function now(address: string): void {
+  servers.answer = (asked) => reply(asked, hosts(asked.name, [address], 3600));
+}
+
 /** An answer to a client that asked for a name. */
 function passingBy(name: string, address: string): Uint8Array {
   const message = Buffer.from(`123401000001000000000000${nameHex(name)}00010001`, "hex");
@@ -113,17 +118,27 @@ describe("names", () => {
     expect(dataplane.posted).toEqual(["0 work: 192.0.2.8 192.0.2.9", "1 mail: 192.0.2.8 192.0.2.9"]);
   });
 
-  test("whose addresses a client is about to learn are in its rules before that", async () => {
+  test("whose addresses a client is about to learn are in all rules before that, if we are told them too", async () => {
     follow({ work: ["dsthost=a.example"], mail: ["dsthost=a.example"] });
     await clock.advance(100);
     dataplane.posted = [];
-    dataplane.onPassing(1, passingBy("a.example", "192.0.2.70"));
-    expect(dataplane.posted).toEqual(["1 mail: 192.0.2.7 192.0.2.70"]);
-    dataplane.onPassing(1, passingBy("a.example", "192.0.2.70"));
-    dataplane.onPassing(1, passingBy("b.example", "192.0.2.71"));
-    dataplane.onPassing(7, passingBy("a.example", "192.0.2.71"));
+    now("192.0.2.70");
+    let postedBefore: string[] = [];
+    dataplane.onPassing(1, passingBy("a.example", "192.0.2.70")).then(() => {
+      postedBefore = [...dataplane.posted];
+    });
     await clock.advance(100);
-    expect(dataplane.posted).toHaveLength(1);
+    expect(postedBefore).toEqual(["0 work: 192.0.2.7 192.0.2.70", "1 mail: 192.0.2.7 192.0.2.70"]);
+    for (const [client, name, address] of [
+      [1, "a.example", "192.0.2.66"],
+      [1, "a.example", "192.0.2.70"],
+      [1, "b.example", "192.0.2.71"],
+      [7, "a.example", "192.0.2.71"],
+    ] as const) {
+      dataplane.onPassing(client, passingBy(name, address));
+      await clock.advance(1000);
+    }
+    expect(dataplane.posted).toHaveLength(2);
   });
 
   test("are told with what they mean to each client, whenever that changes", async () => {
@@ -137,11 +152,14 @@ describe("names", () => {
     await clock.advance(100);
     const known = { work: { "a.example": ["192.0.2.8"] }, mail: { "b.example": [], "a.example": ["192.0.2.8"] } };
     expect([namesNow(), updates]).toEqual([{ ...known, vault: {} }, 2]);
+    now("192.0.2.70");
     dataplane.onPassing(0, passingBy("a.example", "192.0.2.70"));
-    const work = { "a.example": ["192.0.2.8", "192.0.2.70"] };
-    expect([namesNow(), updates]).toEqual([{ ...known, work, vault: {} }, 3]);
+    await clock.advance(100);
+    const both = ["192.0.2.8", "192.0.2.70"];
+    const after = { work: { "a.example": both }, mail: { "b.example": [], "a.example": both }, vault: {} };
+    expect([namesNow(), updates]).toEqual([after, 4]);
     follow({ mail: ["dsthost=a.example"] });
-    expect(namesNow()).toEqual({ mail: { "a.example": ["192.0.2.8"] } });
+    expect(namesNow()).toEqual({ mail: { "a.example": both } });
     rules.stop();
     expect(namesNow()).toEqual({});
   });
@@ -158,12 +176,11 @@ describe("names", () => {
     ]);
   });
 
-  test("keep their addresses, a client's own too, when the configuration is replaced by one that has them", async () => {
+  test("keep their addresses when the configuration is replaced by one that has them", async () => {
     follow({ work: ["dsthost=a.example"] });
     await clock.advance(100);
-    dataplane.onPassing(0, passingBy("a.example", "192.0.2.70"));
     const config = configOf({ mail: ["dsthost=a.example"], work: ["dsthost=a.example"] });
-    expect(settingsOf(config).clients.map(describeRules)).toEqual(["mail: 192.0.2.7", "work: 192.0.2.7 192.0.2.70"]);
+    expect(settingsOf(config).clients.map(describeRules)).toEqual(["mail: 192.0.2.7", "work: 192.0.2.7"]);
   });
 });
 
@@ -184,6 +201,7 @@ describe("while other settings are on their way", () => {
     });
     replaced = rules.replace(config, () => applied);
     await clock.advance(0);
+    now("192.0.2.70");
     dataplane.onPassing(0, passingBy("a.example", "192.0.2.70"));
     await clock.advance(100);
   });
@@ -199,7 +217,9 @@ describe("while other settings are on their way", () => {
     finish(new Error("no"));
     expect(await rejectionOf(replaced)).toContain("no");
     expect(dataplane.posted).toEqual(["0 work: 192.0.2.7 192.0.2.70"]);
+    now("192.0.2.71");
     dataplane.onPassing(1, passingBy("b.example", "192.0.2.71"));
+    await clock.advance(100);
     expect(dataplane.posted.slice(1)).toEqual(["1 mail: 192.0.2.7 192.0.2.71"]);
   });
 });
@@ -267,7 +287,7 @@ describe("names that rules drop", () => {
     const refused = rejectionOf(rules.replace(config, () => Promise.reject(new Error("no"))));
     await clock.advance(100);
     expect(await refused).toContain("no");
-    expect(rules.addressesOf("a.example", "work")).toBeUndefined();
+    expect(rules.addressesOf("a.example")).toBeUndefined();
     expect(clock.pending).toBe(0);
   });
 });

@@ -255,6 +255,14 @@ describe("a name server of our own making", () => {
     expect(await reachable([server(99)])).toEqual([]);
   });
 
+  test("whose answers to a client are not those to us does not open a way for that client", async () => {
+    await useLiar("forged");
+    await expectReachable([server(99)], [server(98), server(99)]);
+    expect(await fetchByName("forged", LIAR)).toBe("");
+    expect(await reachable([server(98), server(99)])).toEqual([server(99)]);
+    expect((await lab.state()).frames.get("held until the rules know its names")).toBeGreaterThan(0);
+  });
+
   test("that gives out one address of thirty at a time (round robin): each fetch by name succeeds", async () => {
     await useLiar("rotate");
     const results: string[] = [];
