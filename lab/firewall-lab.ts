@@ -62,9 +62,9 @@ export class FirewallLab {
     writeFileSync(this.configFile, text);
   }
 
-  /** Starts the firewall and waits until it forwards. */
-  async start(): Promise<Program> {
-    this.running = this.firewall.start(firebreak("run", "--config", this.configFile));
+  /** Starts the firewall and waits until it forwards. @param command of another build of it */
+  async start(command: readonly string[] = firebreak()): Promise<Program> {
+    this.running = this.firewall.start([...command, "run", "--config", this.configFile]);
     await this.running.says("ready in");
     return this.running;
   }

@@ -4,7 +4,9 @@ import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import { log } from "../base/log.ts";
 import { type PacketSocket, PacketSockets } from "../dataplane/io/packet-sockets.ts";
 import type { Command, Report, Start } from "../dataplane/io/protocol.ts";
+import { Announcements } from "../dataplane/kernel/announcements.ts";
 import {
+  controlOf,
   flowRecordsAt,
   KernelCounters,
   type KernelPrograms,
@@ -46,6 +48,8 @@ export class Dataplane {
   private isOver = false;
   private fail: (error: Error) => void = () => {};
 
+  private readonly announcements: Announcements | undefined;
+
   private constructor(
     private readonly worker: Worker,
     private readonly port: MessagePort,
@@ -53,6 +57,7 @@ export class Dataplane {
     private readonly sockets: PacketSockets,
     private readonly kernelPrograms: KernelPrograms | undefined,
   ) {
+    this.announcements = kernelPrograms && new Announcements(controlOf(kernelPrograms));
     this.failed = new Promise((_, reject) => {
       this.fail = reject;
     });
@@ -99,6 +104,7 @@ export class Dataplane {
   async apply(settings: Settings): Promise<void> {
     const sockets = this.sockets.open(namesOf(settings));
     this.lists.push(sockets);
+    this.announcements?.announce();
     const report = await this.command({ type: "apply", settings, sockets });
     // Answers come in the order of commands, so the list that this one is about is the second oldest.
     this.lists.splice(report.type === "applied" ? 0 : 1, 1);
@@ -108,6 +114,7 @@ export class Dataplane {
 
   /** Gives one client other rules. @param client its number in the settings in force @param settings all else unchanged */
   async setClient(client: number, settings: ClientSettings): Promise<void> {
+    this.announcements?.announce();
     const report = await this.command({ type: "client", client, settings });
     if (report.type !== "applied") throw unexpected(report);
   }
@@ -135,6 +142,7 @@ export class Dataplane {
 
   /** Ends the thread, and with it all forwarding. */
   async stop(): Promise<void> {
+    this.announcements?.announce();
     const report = await this.command({ type: "stop" });
     if (report.type !== "stopped") throw unexpected(report);
     this.end();

@@ -24,6 +24,7 @@ export const libc = dlopen("libc.so.6", {
   syscall: { args: ["i64", "i32", "ptr", "u32"], returns: "i32" },
   _exit: { args: ["i32"], returns: "void" },
   clock_settime: { args: ["i32", "ptr"], returns: "i32" },
+  clock_gettime: { args: ["i32", "ptr"], returns: "i32" },
   mmap: { args: ["ptr", "u64", "i32", "i32", "i32", "i64"], returns: "i64" },
   munmap: { args: ["ptr", "u64"], returns: "i32" },
   __errno_location: { args: [], returns: "ptr" },

@@ -186,6 +186,19 @@ test("behind a frame that goes to the socket all of its flow do, until it is set
   });
 });
 
+test("nothing takes it without a sign of life, nor by old rules once new ones are announced", async () => {
+  expect(await onBench("kernel-pulse")).toEqual({
+    alive: true,
+    "no sign of life for a second": false,
+    "the router has handled it meanwhile": false,
+    "alive again": true,
+    "other rules are announced": false,
+    "the router has handled it meanwhile, by the old rules": false,
+    "they are in force": false,
+    "the router has handled it since": true,
+  });
+});
+
 /** Runs one of tests/net/peers that has the kernel's programs to itself. */
 async function onBench(name: string) {
   const output = await bench.run(["taskset", "--cpu-list", "0", ...peer(name, "a0", "a1", "b0")], 120_000);

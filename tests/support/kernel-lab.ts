@@ -15,10 +15,12 @@ import {
   WORK,
   WORK_HOST,
 } from "../../lab/router-lab.ts";
+import { Announcements } from "../../src/dataplane/kernel/announcements.ts";
 import { ENTRY_STRIDE } from "../../src/dataplane/kernel/entries.ts";
 import type { Gate } from "../../src/dataplane/kernel/gates.ts";
 import { CONTROL } from "../../src/dataplane/kernel/layout.ts";
 import {
+  controlOf,
   flowRecordsAt,
   gateOf,
   KernelCounters,
@@ -26,6 +28,7 @@ import {
   mapFlows,
 } from "../../src/dataplane/kernel/loader.ts";
 import { KernelPath } from "../../src/dataplane/kernel/path.ts";
+import { Pulse } from "../../src/dataplane/kernel/pulse.ts";
 import type { Settings } from "../../src/dataplane/settings.ts";
 import { drawHashKeys } from "../../src/dataplane/tables/keyed-hash.ts";
 import { type Flow, flowOf, NO_FLOW, NO_FLOW_SIDE } from "../../src/dataplane/types.ts";
@@ -37,6 +40,8 @@ import type { Ports } from "../../src/wire/ports.ts";
 import { runProgram } from "./bpf.ts";
 
 const TO_SOCKET = 0xffffffff;
+/** In ns: no test takes longer. */
+const A_DAY = 86_400e9;
 // linux/pkt_cls.h
 const TC_ACT_UNSPEC = 0xffffffff;
 const TC_ACT_SHOT = 2;
@@ -56,6 +61,10 @@ export class KernelLab extends Lab {
 
   /** Of all its interfaces: what is not on its way to the router any more is settled. */
   readonly gate: Gate;
+  readonly pulse: Pulse;
+  /** As control has them. */
+  readonly announcements: Announcements;
+  readonly kernelPath: KernelPath;
   private readonly control: DataView;
   private readonly counters: KernelCounters;
 
@@ -70,15 +79,26 @@ export class KernelLab extends Lab {
     const { maxFlows } = settings.nat;
     const flowRecords = flowRecordsAt(mapFlows(maxFlows, programs), maxFlows);
     const gate = gateOf(programs, 0);
+    const made: KernelPath[] = [];
     super({
       settings,
       slow: true,
-      kernel: { makePath: (state, changes) => new KernelPath(state, changes, programs, () => gate), flowRecords },
+      kernel: {
+        makePath(state, changes) {
+          made.push(new KernelPath(state, changes, programs, () => gate));
+          return made[0];
+        },
+        flowRecords,
+      },
     });
+    [this.kernelPath] = made;
+    this.announcements = new Announcements(controlOf(programs));
     this.gate = gate;
     this.control = new DataView(toArrayBuffer(pointer(programs.control), 0, CONTROL.LENGTH));
     this.entries = new Uint8Array(toArrayBuffer(pointer(programs.entries), 0, 2 * programs.flows * ENTRY_STRIDE));
     this.counters = new KernelCounters(programs);
+    this.pulse = new Pulse(controlOf(programs));
+    this.pulse.beat(A_DAY);
     this.setClock();
   }
 

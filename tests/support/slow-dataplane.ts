@@ -29,18 +29,27 @@ export const DELAYS = { "between steps": STEPS, "with each frame": FRAMES } as c
 
 /** Builds such a firewall. @param ms of each delay */
 export async function buildSlow(where: keyof typeof DELAYS, ms: number, outfile: string): Promise<void> {
-  await buildWith(delays(DELAYS[where], ms), outfile);
+  await buildChanged(DELAYS[where], (statement) => `Bun.sleepSync(${ms}); ${statement}`, outfile);
 }
 
-function delays(places: Places, ms: number): BunPlugin {
+/** Builds a firewall in which each of some statements, by file, is another. */
+export async function buildChanged(
+  places: Places,
+  change: (statement: string) => string,
+  outfile: string,
+): Promise<void> {
+  await buildWith(changes(places, change), outfile);
+}
+
+function changes(places: Places, change: (statement: string) => string): BunPlugin {
   return {
-    name: "delays",
+    name: "changes",
     setup(build) {
       for (const [file, statements] of Object.entries(places)) {
         build.onLoad({ filter: new RegExp(`^${join(DATAPLANE, file)}$`) }, async ({ path }) => {
           const source = await Bun.file(path).text();
           return {
-            contents: statements.reduce((text, statement) => delayed(text, statement, ms), source),
+            contents: statements.reduce((text, statement) => changed(text, statement, change), source),
             loader: "ts",
           };
         });
@@ -49,7 +58,7 @@ function delays(places: Places, ms: number): BunPlugin {
   };
 }
 
-function delayed(source: string, statement: string, ms: number): string {
-  if (source.split(statement).length !== 2) throw new Error(`there is not one ${statement} to wait before`);
-  return source.replace(statement, () => `Bun.sleepSync(${ms}); ${statement}`);
+function changed(source: string, statement: string, change: (statement: string) => string): string {
+  if (source.split(statement).length !== 2) throw new Error(`there is not one ${statement} to change`);
+  return source.replace(statement, () => change(statement));
 }

@@ -95,7 +95,7 @@ export interface KernelSide {
   /** Memory for the flow table's records, all zero. */
   readonly flowRecords?: Int32Array;
   /** Makes the kernel path, where there is to be one, over the router's tables. */
-  readonly makePath?: ((state: State, changes: RuleChanges) => KernelPath) | undefined;
+  readonly makePath?: (state: State, changes: RuleChanges) => KernelPath | undefined;
 }
 
 export class Router {

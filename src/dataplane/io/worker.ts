@@ -5,8 +5,11 @@
 import { receiveMessageOnPort, workerData } from "node:worker_threads";
 import { READ_AHEAD } from "../frame/fast-path.ts";
 import { Router } from "../frame/router.ts";
-import { flowRecordsAt, gateOf, type KernelPrograms } from "../kernel/loader.ts";
+import type { RuleChanges } from "../frame/rule-changes.ts";
+import type { State } from "../frame/state.ts";
+import { controlOf, flowRecordsAt, gateOf, type KernelPrograms } from "../kernel/loader.ts";
 import { KernelPath } from "../kernel/path.ts";
+import { BEAT_INTERVAL, Pulse } from "../kernel/pulse.ts";
 import { tryKernelPath } from "../kernel/trial.ts";
 import type { Settings } from "../settings.ts";
 import { column, type Flow } from "../types.ts";
@@ -67,20 +70,23 @@ function handleBatch(ring: PacketRing, router: Router, iface: number): number {
 
 let commands = 0;
 
-/** Does what control asks. @returns whether to go on */
-function obey(ring: PacketRing, router: Router): boolean {
+/** Does what control asks. @param carriedOut hears of each command that changes what may pass @returns whether to go on */
+function obey(ring: PacketRing, router: Router, carriedOut: () => void): boolean {
   for (;;) {
     const received: { message: Command } | undefined = receiveMessageOnPort(port);
     if (received === undefined) return true;
     const command = received.message;
     if (command.type === "stop") return false;
     if (++commands % COLLECT_AFTER === 0) Bun.gc(true);
-    if (command.type === "apply") apply(ring, router, command.settings, command.sockets);
-    else if (command.type === "ask") router.ask(command.id, command.server, command.question);
+    if (command.type === "ask") router.ask(command.id, command.server, command.question);
     else if (command.type === "release") router.releaseAnswer(command.id);
     else {
-      router.setClient(command.client, command.settings);
-      report({ type: "applied" });
+      if (command.type === "apply") apply(ring, router, command.settings, command.sockets);
+      else {
+        router.setClient(command.client, command.settings);
+        report({ type: "applied" });
+      }
+      carriedOut();
     }
   }
 }
@@ -96,13 +102,18 @@ function apply(ring: PacketRing, router: Router, settings: Settings, sockets: re
   report({ type: "applied" });
 }
 
-function forward(ring: PacketRing, router: Router): void {
+function forward(ring: PacketRing, router: Router, pulse: Pulse | undefined, carriedOut: () => void): void {
   let busy = 0;
+  let beaten = Number.NEGATIVE_INFINITY;
   let spin = 0;
   let lastFrame = 0;
   let dropsCounted = 0;
   for (;;) {
     const now = performance.now();
+    if (pulse !== undefined && now - beaten >= BEAT_INTERVAL) {
+      pulse.beat();
+      beaten = now;
+    }
     router.advance(now);
     let frames = 0;
     for (let iface = 0; iface < ring.interfaces; iface++) frames += handleBatch(ring, router, iface);
@@ -119,7 +130,7 @@ function forward(ring: PacketRing, router: Router): void {
     const woken = ring.wait(frames > 0 || router.isBusy ? 0 : LONGEST_SLEEP);
     if (frames === 0) spin = performance.now() - now < SPIN ? SPIN : 0;
     busy = 0;
-    if (woken && !obey(ring, router)) return;
+    if (woken && !obey(ring, router, carriedOut)) return;
   }
 }
 
@@ -161,14 +172,19 @@ function run(): void {
     passing: (id: number, client: number, at: number, length: number) =>
       report({ type: "passing", id, client, answer: ring.bytes.slice(at, at + length) }),
   };
+  let path: KernelPath | undefined;
+  const makePath = (state: State, changes: RuleChanges): KernelPath | undefined => {
+    path = programs && new KernelPath(state, changes, programs, (iface) => ring.gate(iface));
+    return path;
+  };
   const router = new Router(ring, settings, (words) => crypto.getRandomValues(words), events, {
     flowRecords: flowRecordsAt(flows, settings.nat.maxFlows),
-    makePath: programs && ((state, changes) => new KernelPath(state, changes, programs, (iface) => ring.gate(iface))),
+    makePath,
   });
   const { counters: verdicts, refusals } = router;
   report({ type: "ready", state: { verdicts, ring: ring.counters, refusals: refusals.words } });
   try {
-    forward(ring, router);
+    forward(ring, router, programs && new Pulse(controlOf(programs)), () => path?.carryOut());
   } finally {
     router.close();
   }

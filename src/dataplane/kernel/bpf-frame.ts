@@ -17,6 +17,7 @@ export const HELPER = {
   SKB_CHANGE_TAIL: 38,
   SKB_PULL_DATA: 39,
   PROBE_READ_KERNEL: 113,
+  KTIME_GET_COARSE_NS: 160,
 } as const;
 export const SKB = { LENGTH: 0, VLAN_PRESENT: 20, IFINDEX: 40, DATA: 76, DATA_END: 80, GSO_SIZE: 176 } as const;
 

@@ -24,12 +24,19 @@ export const CONTROL = {
   GENERATION: 0,
   /** Whole seconds of the dataplane's clock, up to one behind. */
   SECOND: 4,
+  /** Until when entries hold, by the kernel's monotonic clock in ns >> PULSE_SHIFT: kernel/pulse.ts. */
+  ALIVE_UNTIL: 8,
+  /** How many changes of rules or settings control has announced: kernel/announcements.ts. */
+  ANNOUNCED: 12,
   /** COUNTERS, for one CPU after the other: as many as there are CPUs do not get in each other's way. */
   COUNTERS: 64,
   /** For each packet socket a GATE. */
   GATES: 64 + 64 * 64,
   LENGTH: 64 + 64 * 64 + 128 * 128,
 } as const;
+
+/** Makes of ns what 32 bits hold for two years: 17 ms. */
+export const PULSE_SHIFT = 24;
 
 /**
  * What one socket's frames are counted by, so that none overtakes another: kernel/gates.ts. Numbers of 32 bits that go round.

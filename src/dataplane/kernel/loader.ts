@@ -93,9 +93,14 @@ export function loadFilter({ maps, layout }: Pick<KernelPrograms, "maps" | "layo
   return loadProgram("filter", PROGRAM_TYPE.SOCKET_FILTER, socketFilter(maps, layout, gate));
 }
 
+/** @returns all of CONTROL */
+export function controlOf({ control }: KernelPrograms): Int32Array {
+  return new Int32Array(toArrayBuffer(pointer(control), 0, CONTROL.LENGTH));
+}
+
 /** @returns the gate of a number */
-export function gateOf({ control }: KernelPrograms, number: number): Gate {
-  return new Gate(new Int32Array(toArrayBuffer(pointer(control), 0, CONTROL.LENGTH)), number);
+export function gateOf(programs: KernelPrograms, number: number): Gate {
+  return new Gate(controlOf(programs), number);
 }
 
 /** A map that stays mapped until the program ends: control may read its counters at any time. */

@@ -2,8 +2,6 @@
 // this thread, with all that the programs of kernel/filter.ts need to know. When anything that such an entry was made of
 // changes, none holds any more, at once, and flows are entered anew. The flows' records are the same memory for the programs as
 // for this thread: TCP's state and the deadline go on there, whoever handles a packet.
-import { toArrayBuffer } from "bun:ffi";
-import { pointer } from "../../linux/libc.ts";
 import { ETHERNET, writeMac } from "../../wire/ethernet.ts";
 import { PROTOCOL } from "../../wire/ipv4.ts";
 import { DNS_PORT, destinationPort, sourcePort } from "../../wire/ports.ts";
@@ -15,15 +13,19 @@ import { BOTH_SYNS_AGREED, ENDING, FLOW_STATE, TIMEOUT_MASK } from "../tables/fl
 import { OURSELVES, PINNED, USABLE } from "../tables/neighbours.ts";
 import { SIDE_WORDS } from "../tables/tcp.ts";
 import { type Flow, type Iface, otherSide, type Side } from "../types.ts";
+import { Announcements, beginGeneration } from "./announcements.ts";
 import type { KernelEntries } from "./entries.ts";
 import type { Gate } from "./gates.ts";
 import { CONTROL, ENTRY, ENTRY_KEY, ENTRY_REWRITE, writeChecksum } from "./layout.ts";
-import { entriesOf, type KernelPrograms } from "./loader.ts";
+import { controlOf, entriesOf, type KernelPrograms } from "./loader.ts";
 
 const SIDES: readonly Side[] = [0, 1];
 
 export class KernelPath implements RouterKernelPath {
   private readonly control: Int32Array;
+  private readonly announcements: Announcements;
+  /** The one that flows are entered in. */
+  private generation = 0;
   private readonly entries: KernelEntries;
   /** The one in hand. */
   private readonly entry = new DataView(new ArrayBuffer(ENTRY.LENGTH));
@@ -41,18 +43,24 @@ export class KernelPath implements RouterKernelPath {
     /** Of the interface's socket; undefined where that has no filter. */
     private readonly gateOf: (iface: Iface) => Gate | undefined,
   ) {
-    const { flows, control } = programs;
-    this.control = new Int32Array(toArrayBuffer(pointer(control), 0, CONTROL.LENGTH));
+    const { flows } = programs;
+    this.control = controlOf(programs);
+    this.announcements = new Announcements(this.control);
     this.entries = entriesOf(programs);
     this.ingress = new Int32Array(2 * flows);
     this.entered = new Int32Array(2 * flows);
     this.enteredState = new Int32Array(2 * flows);
-    this.revoke(); // 0 is no generation
+    this.revoke();
   }
 
   /** From now on no entry holds. */
   revoke(): void {
-    Atomics.add(this.control, CONTROL.GENERATION >> 2, 1);
+    beginGeneration(this.control);
+  }
+
+  /** A change that control had announced has been carried out, or refused. */
+  carryOut(): void {
+    this.announcements.carryOut();
   }
 
   /** Moves the clock of the flows' deadlines. @param second whole seconds, as State has it */
@@ -65,7 +73,9 @@ export class KernelPath implements RouterKernelPath {
    * way to the socket: kernel/gates.ts.
    */
   enter(flow: Flow): void {
-    if (2 * flow >= this.entered.length || !this.mayEnter(flow)) return;
+    if (2 * flow >= this.entered.length) return;
+    this.generation = Atomics.load(this.control, CONTROL.GENERATION >> 2);
+    if (this.announcements.arePending || !this.mayEnter(flow)) return;
     for (const side of SIDES) this.enterSide(flow, side);
   }
 
@@ -80,17 +90,17 @@ export class KernelPath implements RouterKernelPath {
     const gate = this.gateOf(iface);
     if (gate === undefined) return;
     if (this.isEntered(flow, side) && !this.entries.mayOpen(number, gate)) return;
-    this.entered[number] = this.control[CONTROL.GENERATION >> 2];
+    this.entered[number] = this.generation;
     this.enteredState[number] = stateWord & ENTERED_STATE;
     this.ingress[number] = topology.settings.interfaces[iface].index; // a flow stays on its interfaces while it lives
     this.writeKey(flow, side);
     this.writeEntry(flow, side);
-    this.entries.put(number, this.entry, this.entered[number], gate); // where there is no room for one, its packets come here
+    this.entries.put(number, this.entry, this.generation, gate); // where there is no room for one, its packets come here
   }
 
   private isEntered(flow: Flow, side: Side): boolean {
     const number = 2 * flow + side;
-    if (this.entered[number] !== this.control[CONTROL.GENERATION >> 2]) return false;
+    if (this.entered[number] !== this.generation) return false;
     return this.enteredState[number] === (this.state.flows.state(flow) & ENTERED_STATE);
   }
 
@@ -150,7 +160,7 @@ export class KernelPath implements RouterKernelPath {
     const stateWord = flows.state(flow);
     // Of UDP only the client's packets keep a flow alive (RFC 4787 REQ-6).
     const keepsAlive = protocol === PROTOCOL.TCP || iface !== topology.uplink;
-    entry.setInt32(ENTRY.GENERATION, this.control[CONTROL.GENERATION >> 2], true);
+    entry.setInt32(ENTRY.GENERATION, this.generation, true);
     entry.setInt32(ENTRY.FLOW, flow, true);
     entry.setInt32(ENTRY.SIDE, side * SIDE_WORDS * 4, true);
     entry.setInt32(ENTRY.TIMEOUT, keepsAlive ? timeouts.of(flow) : 0, true);

@@ -23,6 +23,7 @@ import type { Settings } from "../settings.ts";
 import type { HashKeys } from "../tables/keyed-hash.ts";
 import type { Gate } from "./gates.ts";
 import {
+  controlOf,
   flowRecordsAt,
   gateOf,
   type KernelPrograms,
@@ -31,6 +32,7 @@ import {
   unloadKernelPrograms,
 } from "./loader.ts";
 import { KernelPath } from "./path.ts";
+import { Pulse } from "./pulse.ts";
 import { type End, KINDS, type Kind, type Segment, type TrialFrame, trialFrame } from "./trial-frames.ts";
 
 const FLOWS = 16;
@@ -93,6 +95,7 @@ class Trial {
   private readonly ring = new MemoryRing();
   private readonly router: Router;
   private readonly gate: Gate;
+  private readonly pulse: Pulse;
   private readonly poll: PollSet;
   private readonly received = new Uint8Array(VNET_LENGTH + 8192);
   /** By protocol: our end outside, as the server sees the client. */
@@ -105,6 +108,7 @@ class Trial {
   ) {
     this.poll = new PollSet([socket]);
     this.gate = gateOf(programs, 0);
+    this.pulse = new Pulse(controlOf(programs));
     const flowRecords = flowRecordsAt(mapFlows(FLOWS, programs), FLOWS);
     const fillRandom = (words: Uint32Array) => words.fill(0x5eed);
     this.router = new Router(this.ring, settingsOn(index), fillRandom, undefined, {
@@ -149,6 +153,7 @@ class Trial {
 
   private tryFrame({ what, isTaken }: Kind, iface: number, frame: TrialFrame): void {
     const whose = `${what}, from the ${iface === CLIENT ? "client" : "uplink"}`;
+    this.pulse.beat();
     this.send(whose, frame);
     const got = this.receive();
     if (got === undefined) throw new Error(`${whose}: the kernel lost the frame`);
