@@ -26,8 +26,8 @@ const BATCH = READ_AHEAD;
  */
 const SPIN = 0.025;
 
-/** Rounds under load, of a batch from each interface, between two looks for commands. */
-const LOOK_UP = 64;
+/** ms under load, after which the next batch is the last before a look for commands. */
+const LOOK_UP = 1;
 
 /** Commands after which their memory is collected, in 2 ms: nobody else does it in a thread that never leaves its loop. */
 const COLLECT_AFTER = 64;
@@ -103,7 +103,7 @@ function apply(ring: PacketRing, router: Router, settings: Settings, sockets: re
 }
 
 function forward(ring: PacketRing, router: Router, pulse: Pulse | undefined, carriedOut: () => void): void {
-  let busy = 0;
+  let lookedUp = 0;
   let beaten = Number.NEGATIVE_INFINITY;
   let spin = 0;
   let lastFrame = 0;
@@ -116,20 +116,22 @@ function forward(ring: PacketRing, router: Router, pulse: Pulse | undefined, car
     }
     router.advance(now);
     let frames = 0;
-    for (let iface = 0; iface < ring.interfaces; iface++) frames += handleBatch(ring, router, iface);
+    for (let iface = 0; iface < ring.interfaces; iface++) {
+      const taken = handleBatch(ring, router, iface);
+      frames += taken;
+      if (taken === 0 || performance.now() - lookedUp < LOOK_UP) continue;
+      if (ring.wait(0) && !obey(ring, router, carriedOut)) return;
+      lookedUp = performance.now();
+    }
     if (now - dropsCounted >= DROP_INTERVAL) {
       ring.countDrops();
       dropsCounted = now;
     }
-    if (frames > 0) {
-      lastFrame = now;
-      if (++busy < LOOK_UP) continue;
-    } else if (now - lastFrame < spin) {
-      continue;
-    }
-    const woken = ring.wait(frames > 0 || router.isBusy ? 0 : LONGEST_SLEEP);
-    if (frames === 0) spin = performance.now() - now < SPIN ? SPIN : 0;
-    busy = 0;
+    if (frames > 0) lastFrame = now;
+    if (frames > 0 || now - lastFrame < spin) continue;
+    const woken = ring.wait(router.isBusy ? 0 : LONGEST_SLEEP);
+    lookedUp = performance.now();
+    spin = lookedUp - now < SPIN ? SPIN : 0;
     if (woken && !obey(ring, router, carriedOut)) return;
   }
 }
