@@ -46,6 +46,7 @@ const TABLE = [
   ["UNRESOLVED", "dropped: next hop does not answer ARP"],
   ["ARP_QUEUE_FULL", "dropped: ARP queue full"],
   ["OFFLOAD", "dropped: offload header that lies"],
+  ["SEGMENTS", "dropped: to be cut into too many segments"],
   ["KERNEL", "dropped: the kernel could not forward it"],
 ] as const;
 

@@ -263,12 +263,25 @@ test("checksums that were left to the interface are right, in frames to be cut t
   }
   expect(await byKernel()).toBe(before + frames.length);
 
+  // Of no more segments than a sender may ask for, on this path either.
+  const tiny = segmentThere(payload(1400));
+  const dropped = "dropped: to be cut into too many segments";
+  const droppedBefore = (await lab.state()).frames.get(dropped) ?? 0;
+  for (const gsoSize of [10, 1]) {
+    const { frame, vnet } = leaveChecksum(tiny.sent.frame, { ...cut, gsoSize });
+    expect(await ends.exchange({ on: tiny.sent.on, frame, header: vnet })).toEqual([]);
+  }
+  expect((await lab.state()).frames.get(dropped)).toBe(droppedBefore + 2);
+  const bearable = leaveChecksum(tiny.sent.frame, { ...cut, gsoSize: 11 });
+  const [borne] = await ends.exchange({ on: tiny.sent.on, frame: bearable.frame, header: bearable.vnet });
+  expect([borne?.on, borne?.header[1], borne?.header[4]]).toEqual([tiny.arrived.on, GSO.TCPV4, 11]);
+
   const { sent } = segmentThere(payload(3500));
   const tooLong = leaveChecksum(sent.frame, { ...cut, gsoSize: 1461 });
   expect(await ends.exchange({ on: sent.on, frame: tooLong.frame, header: tooLong.vnet })).toMatchObject([
     { on: "work" },
   ]);
-  expect(await byKernel()).toBe(before + frames.length);
+  expect(await byKernel()).toBe(before + frames.length + 1);
 });
 
 test("an offload header that would have the kernel write over what was judged is found out", async () => {

@@ -50,6 +50,7 @@ test.each([
   ["no look at where UDP's checksum is", `UDP that leaves its ports as checksum, from the client: ${CHANGED}`],
   ["no look at where TCP's checksum is", `TCP that leaves its ports as checksum, from the client: ${CHANGED}`],
   ["padded frames are cut", `padded TCP to be cut, from the client: ${CHANGED}`],
+  ["frames are cut into any number of segments", `TCP to be cut into too many, from the client: ${CHANGED}`],
   ["padding stays", `padded UDP, from the client: ${CHANGED}`],
   ["addresses are left out of checksums", `UDP with its checksum left to the interface, from the client: ${CHANGED}`],
   ["ports are left out of checksums", `UDP, from the client: ${CHANGED}`],

@@ -60,6 +60,11 @@ export const MUTANTS = {
     from: 'jumpIf(R8, "!=", R1, toSocket)',
     to: 'jumpIf(R8, "!=", R8, toSocket)',
   },
+  "frames are cut into any number of segments": {
+    in: "filter",
+    from: 'jumpIf(R8, ">", R2, toSocket);\n  a.label("is not',
+    to: 'jumpIf(R8, ">", R8, toSocket);\n  a.label("is not',
+  },
   "padding stays": {
     in: "forwarder",
     from: 'a.jumpIf32(R1, "==", R2, "trimmed");',

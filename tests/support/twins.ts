@@ -215,7 +215,7 @@ function changed({ iface, bytes }: Frame, random: Random): Frame {
       const isCut = copy[23] === TCP && random.chance(0.6);
       const cut = {
         gsoType: random.pick([GSO.TCPV4, GSO.TCPV4 | 0x80]),
-        gsoSize: random.pick([0, 100, 540, 560, 561, 1400]),
+        gsoSize: random.pick([0, 7, 8, 10, 11, 12, 100, 540, 560, 561, 1400]),
       };
       const { frame, vnet } = leaveChecksum(copy, isCut ? cut : {});
       return { iface, bytes: frame, vnet };

@@ -105,7 +105,7 @@ export function makeFastPath(state: State, changes: RuleChanges): FastPath {
       const said = view.getUint16(transport + UDP.LENGTH);
       if (said < UDP.HEADER_LENGTH || said > payload) return false;
     }
-    if (!isPlainOffload(view, at, isTcp)) return false;
+    if (!isPlainOffload(view, at, isTcp, total)) return false;
 
     // An open flow, its packet where and as it must be.
     const ports = view.getInt32(transport) as Ports;

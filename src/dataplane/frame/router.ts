@@ -58,7 +58,7 @@ import { readmit } from "./readmission.ts";
 import { rewrite, rewriteHeader } from "./rewrite.ts";
 import { RuleChanges } from "./rule-changes.ts";
 import { State } from "./state.ts";
-import { hasSoundOffload, needsChecksum, segmentSize } from "./vnet.ts";
+import { hasSoundOffload, isCutIntoFew, needsChecksum, segmentSize } from "./vnet.ts";
 
 /** Flows that one `advance` ends at most, so that no batch has to wait long. */
 const EXPIRE_AT_ONCE = 256;
@@ -295,7 +295,8 @@ export class Router {
     if (isGroupMac(view, at + ETHERNET.SOURCE)) return VERDICT.MAC_SPOOFED;
     const defect = this.packet.parse(view, iface, at, length);
     if (defect !== 0) return malformed(defect);
-    return hasSoundOffload(view, this.packet) ? this.route(false) : VERDICT.OFFLOAD;
+    if (!hasSoundOffload(view, this.packet)) return VERDICT.OFFLOAD;
+    return isCutIntoFew(view, at, this.packet.total) ? this.route(false) : VERDICT.SEGMENTS;
   }
 
   /** A frame with a VLAN tag in front of its EtherType. VLAN 0 is none: such a tag only says a priority (802.1Q section 6.9). */

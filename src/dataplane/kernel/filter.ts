@@ -8,6 +8,7 @@ import { ETHERNET, ETHERTYPE } from "../../wire/ethernet.ts";
 import { FRAGMENT_OFFSET, IPV4, MORE_FRAGMENTS, PROTOCOL } from "../../wire/ipv4.ts";
 import { ACK, FIN, RST, SYN, TCP } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
+import { LEAST_SEGMENT, MOST_SEGMENTS } from "../frame/vnet.ts";
 import { FLOW } from "../tables/flow-records.ts";
 import { SCALE_BITS, SCALE_MASK, SCALE_SHIFT } from "../tables/flow-state.ts";
 import { KeyedHash } from "../tables/keyed-hash.ts";
@@ -345,8 +346,10 @@ function checkMtu(a: Assembler): void {
  */
 function checkOffload(a: Assembler, layout: SkbLayout): void {
   const toSocket = "to the socket";
-  a.load(4, R1, R6, SKB.GSO_SIZE).jumpIf32(R1, "==", 0, "is not padded and cut");
+  a.load(4, R2, R6, SKB.GSO_SIZE).jumpIf32(R2, "==", 0, "is not padded and cut");
   a.load(4, R1, R6, SKB.LENGTH).do("sub", R1, ETHERNET.HEADER_LENGTH).jumpIf(R8, "!=", R1, toSocket);
+  // As isCutIntoFew has it.
+  a.jumpIf32(R2, "<", LEAST_SEGMENT, toSocket).do("mul", R2, MOST_SEGMENTS).jumpIf(R8, ">", R2, toSocket);
   a.label("is not padded and cut");
 
   const summed = { at: layout.ip_summed >> 3, shift: layout.ip_summed & 7 };

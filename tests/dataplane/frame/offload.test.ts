@@ -144,6 +144,42 @@ describe("segments that the NIC is to cut", () => {
     expectOffloaded(lab, WORK_HOST, REMOTE, udp(OUT, payload(20_000)), udp(OUTSIDE_OUT, payload(20_000)), fields);
   });
 
+  test("are 133 of a frame at most, of TCP on either path and of UDP in any form; and none is of less than 8 bytes", () => {
+    const forms = [
+      { packet: tcp, gsoType: GSO.TCPV4, headers: 40 },
+      { packet: tcp, gsoType: GSO.TCPV4, headers: 44, options: fromHex("01010100") },
+      { packet: udp, gsoType: GSO.UDP, headers: 28 },
+      { packet: udp, gsoType: GSO.UDP_L4, headers: 28 },
+    ];
+    const sizes: [total: number, gsoSize: number, verdict: string][] = [
+      [65535, 496, "forwarded"],
+      [65535, 493, "forwarded"],
+      [65535, 492, "dropped: to be cut into too many segments"],
+      [60_000, 1, "dropped: to be cut into too many segments"],
+      [1330, 10, "forwarded"],
+      [1331, 10, "dropped: to be cut into too many segments"],
+      [1064, 8, "forwarded"],
+      [100, 7, "dropped: to be cut into too many segments"],
+    ];
+    for (const { packet, gsoType, headers, options } of forms) {
+      for (const [total, gsoSize, verdict] of sizes) {
+        const lab = connectedLab();
+        if (packet === udp) lab.from(WORK_HOST, udp(OUT, payload(1)));
+        const fields = { ...OUT, ...DATA, ...(options && { options }) };
+        const left = leaveChecksum(frameFrom(WORK_HOST, packet(fields, payload(total - headers))), {
+          gsoType,
+          gsoSize,
+        });
+        expect([headers, total, gsoSize, lab.receive(WORK, left.frame, left.vnet).verdict]).toEqual([
+          headers,
+          total,
+          gsoSize,
+          verdict,
+        ]);
+      }
+    }
+  });
+
   test("keep the mark of congestion experienced", () => {
     const lab = connectedLab();
     const fields = { gsoType: GSO.TCPV4 | 0x80, gsoSize: 1460, headerLength: 54 };
