@@ -8,6 +8,12 @@ export interface ByteStream {
   close(): void;
 }
 
+/** A stream whose sender can keep pace with its peer. */
+export interface PacedStream extends ByteStream {
+  /** Settles once the peer has room for all that was sent, or the stream has ended. */
+  flushed(): Promise<void>;
+}
+
 export interface StreamHandler {
   /** @param bytes the handler's own from here on */
   received(bytes: Uint8Array): void;

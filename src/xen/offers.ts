@@ -1,7 +1,11 @@
 // How to reach the servers of vchans: the keys by which they offer themselves in XenStore, followed while we wait for them.
 // A server that is killed leaves its keys behind, while its grants and its event channel become those of the next program in
 // its domain that asks for some. So keys alone don't say whose they are: those of others are looked at too.
+import { type Clock, MACHINE_CLOCK } from "../base/clock.ts";
 import { type XenStore, XenStoreError } from "./xenstore.ts";
+
+/** How long a server whose keys were there before they were watched is held back for those announced after it, in ms. */
+const PATIENCE = 2000;
 
 /** What a server's keys say. */
 export interface Offer {
@@ -13,18 +17,23 @@ export class Offers {
   /** Oldest first. */
   private readonly awaited = new Set<Awaited>();
   private writes = 0;
+  private changed = Promise.withResolvers<void>();
 
-  constructor(private readonly store: XenStore) {}
+  constructor(
+    private readonly store: XenStore,
+    private readonly clock: Clock = MACHINE_CLOCK,
+  ) {}
 
   /** Begins to wait for a server. */
   await(domain: number, port: number): Awaited {
-    const awaited = new Awaited(
-      this.store,
-      domain,
-      port,
-      () => ++this.writes,
-      () => this.awaited.delete(awaited),
-    );
+    const awaited = new Awaited(this.store, domain, port, {
+      nextWrite: () => ++this.writes,
+      changed: () => this.stir(),
+      ended: () => {
+        this.awaited.delete(awaited);
+        this.stir();
+      },
+    });
     this.awaited.add(awaited);
     return awaited;
   }
@@ -35,17 +44,54 @@ export class Offers {
    * program that waits for its client takes any signal for that, and its keys away.
    */
   async stands(awaited: Awaited, offer: Offer): Promise<boolean> {
-    if (!Bun.deepEquals(await awaited.read(), offer)) return false;
-    await Promise.all([...this.awaited].map(({ looked }) => looked));
-    let isOlder = true;
-    for (const other of this.awaited) {
-      if (other === awaited) isOlder = false;
-      else if (other.domain === awaited.domain && overlap(other.offer, offer)) {
-        if (other.written > awaited.written || (other.written === awaited.written && !isOlder)) return false;
-      }
-    }
-    return true;
+    await this.untilOthersAreKnown(awaited);
+    if (!Bun.deepEquals(await awaited.read(), offer) || awaited.isOver) return false;
+    const younger = this.youngerThan(awaited);
+    return this.ofSameDomain(awaited).every(
+      (other) =>
+        !overlap(other.offer, offer) ||
+        other.written < awaited.written ||
+        (other.written === awaited.written && !younger.includes(other)),
+    );
   }
+
+  /**
+   * Keys that were there when we began to look may be long dead. Whoever has their grants now was announced later, and may be
+   * about to write its own keys.
+   */
+  private async untilOthersAreKnown(awaited: Awaited): Promise<void> {
+    if (awaited.written > 0) return;
+    let isPatient = true;
+    const callOff = this.clock.after(PATIENCE, () => {
+      isPatient = false;
+      this.stir();
+    });
+    while (isPatient && !awaited.isOver && this.youngerThan(awaited).some(({ offer }) => offer === undefined)) {
+      await this.changed.promise;
+    }
+    callOff();
+  }
+
+  private ofSameDomain(awaited: Awaited): Awaited[] {
+    return [...this.awaited].filter((other) => other !== awaited && other.domain === awaited.domain);
+  }
+
+  private youngerThan(awaited: Awaited): Awaited[] {
+    return this.ofSameDomain(awaited).filter(({ number }) => number > awaited.number);
+  }
+
+  private stir(): void {
+    this.changed.resolve();
+    this.changed = Promise.withResolvers<void>();
+  }
+}
+
+/** What a wait tells of. */
+interface Listener {
+  /** @returns the number of a write that was seen just now */
+  nextWrite(): number;
+  changed(): void;
+  ended(): void;
 }
 
 /** The wait for one server. */
@@ -54,9 +100,9 @@ export class Awaited {
   offer: Offer | undefined;
   /** The last write of its keys among all that were seen; 0 where they were there before they were watched. */
   written = 0;
-  /** Settles once its keys have been looked at, or can't be. */
-  readonly looked: Promise<void>;
-  private readonly firstLook = Promise.withResolvers<void>();
+  /** Rises with each wait. */
+  readonly number = ++Awaited.count;
+  private static count = 0;
   private readonly path = Promise.withResolvers<string>();
   private news = Promise.withResolvers<void>();
   private isNew = false;
@@ -68,10 +114,12 @@ export class Awaited {
     private readonly store: XenStore,
     readonly domain: number,
     private readonly port: number,
-    private readonly nextWrite: () => number,
-    private readonly ended: () => void,
-  ) {
-    this.looked = this.firstLook.promise;
+    private readonly listener: Listener,
+  ) {}
+
+  /** Whether it was called off, or XenStore failed. */
+  get isOver(): boolean {
+    return this.failure !== undefined;
   }
 
   /** @throws XenStoreError */
@@ -79,7 +127,7 @@ export class Awaited {
     const path = await pathOf(this.store, this.domain, this.port);
     this.path.resolve(path);
     this.remove = await this.store.watch(`${path}/event-channel`, () => {
-      if (!this.isFirst) this.written = this.nextWrite();
+      if (!this.isFirst) this.written = this.listener.nextWrite();
       this.isFirst = false;
       void this.look();
     });
@@ -109,12 +157,12 @@ export class Awaited {
   callOff(reason: unknown): void {
     this.failure ??= reason;
     this.news.resolve();
+    this.listener.changed();
   }
 
   /** @returns once nothing is left of it */
   async end(): Promise<void> {
-    this.ended();
-    this.firstLook.resolve();
+    this.listener.ended();
     await this.remove();
   }
 
@@ -123,10 +171,9 @@ export class Awaited {
       this.offer = await this.read();
       this.isNew = true;
       this.news.resolve();
+      this.listener.changed();
     } catch (error) {
       this.callOff(error);
-    } finally {
-      this.firstLook.resolve();
     }
   }
 }

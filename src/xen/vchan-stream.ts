@@ -1,7 +1,7 @@
 // A vchan as a byte stream: reads what the peer wrote whenever there was a signal, queues what does not fit the ring yet,
 // and gives the channel up when the peer goes, cheats or does not read.
 import { type Clock, MACHINE_CLOCK } from "../base/clock.ts";
-import { type ByteStream, ProtocolError, type StreamHandler } from "./byte-stream.ts";
+import { type PacedStream, ProtocolError, type StreamHandler } from "./byte-stream.ts";
 import type { VchanEnd } from "./vchan.ts";
 
 /** Bytes that may wait for the peer to read: more means that it doesn't. */
@@ -9,11 +9,12 @@ const MOST_QUEUED = 1 << 20;
 /** How long a closed stream waits for the peer to read the rest, in ms. */
 export const DRAIN_LIMIT = 120_000;
 
-export class VchanStream implements ByteStream {
+export class VchanStream implements PacedStream {
   private queue: Uint8Array[] = [];
   private queued = 0;
   private state: "open" | "closing" | "closed" = "open";
   private callOff = () => {};
+  private emptied = Promise.withResolvers<void>();
 
   /** @param release gives memory and event channel back; called once */
   constructor(
@@ -31,6 +32,11 @@ export class VchanStream implements ByteStream {
       this.flush();
       if (this.queued > MOST_QUEUED) throw new ProtocolError("vchan: the peer does not read");
     });
+  }
+
+  flushed(): Promise<void> {
+    if (this.queue.length === 0) return Promise.resolve();
+    return this.emptied.promise;
   }
 
   close(): void {
@@ -65,7 +71,7 @@ export class VchanStream implements ByteStream {
   private flush(): void {
     while (this.state !== "closed") {
       const [bytes] = this.queue;
-      if (bytes === undefined) return;
+      if (bytes === undefined) break;
       const written = this.end.write(bytes);
       this.queued -= written;
       if (written < bytes.length) {
@@ -74,6 +80,12 @@ export class VchanStream implements ByteStream {
       }
       this.queue.shift();
     }
+    this.empty();
+  }
+
+  private empty(): void {
+    this.emptied.resolve();
+    this.emptied = Promise.withResolvers<void>();
   }
 
   private finish(): void {
@@ -101,6 +113,7 @@ export class VchanStream implements ByteStream {
     this.state = "closed";
     this.callOff();
     this.queue = [];
+    this.empty();
     this.end.leave();
     this.release();
   }

@@ -1,8 +1,9 @@
 // Xen, as a guest's program sees it: XenStore, and vchans to other domains over event channels and granted pages. The
 // devices are read in the event loop; nothing here blocks.
 
+import { type Clock, MACHINE_CLOCK } from "../base/clock.ts";
 import { Poller } from "../linux/poller.ts";
-import { type ByteStream, ProtocolError, type StreamHandler } from "./byte-stream.ts";
+import { type PacedStream, ProtocolError, type StreamHandler } from "./byte-stream.ts";
 import { EventChannels } from "./evtchn.ts";
 import { Grants, type SharedPages } from "./grants.ts";
 import { type Awaited, currentOffer, type Offer, Offers } from "./offers.ts";
@@ -37,8 +38,9 @@ export class Xen {
     readonly store: XenStore,
     private readonly events: Events,
     private readonly grants: Pages,
+    clock: Clock = MACHINE_CLOCK,
   ) {
-    this.offers = new Offers(store);
+    this.offers = new Offers(store, clock);
   }
 
   /**
@@ -64,7 +66,7 @@ export class Xen {
    *   the next one's are waited for; without, they are an error.
    * @returns our end of a vchan that the domain serves, or will
    */
-  async connect(domain: number, port: number, handler: StreamHandler, signal?: AbortSignal): Promise<ByteStream> {
+  async connect(domain: number, port: number, handler: StreamHandler, signal?: AbortSignal): Promise<PacedStream> {
     const awaited = this.offers.await(domain, port);
     onAbort(signal, (reason) => awaited.callOff(reason));
     try {
@@ -90,12 +92,13 @@ export class Xen {
     try {
       const first = this.grants.map(domain, [offer.reference]);
       held.push(first);
+      readOffer(first.bytes); // not worth the wait where that can't be
+      if (!(await this.offers.stands(awaited, offer))) throw new ProtocolError("vchan: the server has died");
+      if (!isAwaited(first.bytes)) throw new ProtocolError("vchan: the server has a client");
       const { leftOrder, rightOrder, grants } = readOffer(first.bytes);
       const rings = grants.length > 0 ? this.grants.map(domain, grants) : undefined;
       if (rings !== undefined) held.push(rings);
       const memory = layOut(first.bytes, leftOrder, rightOrder, rings?.bytes ?? new Uint8Array(0));
-      if (!(await this.offers.stands(awaited, offer))) throw new ProtocolError("vchan: the server has died");
-      if (!isAwaited(first.bytes)) throw new ProtocolError("vchan: the server has a client");
       const link = new Link(this.events, (fired) => this.events.bindInterdomain(domain, offer.channel, fired));
       return link.open("client", memory, handler, held);
     } catch (error) {
@@ -113,7 +116,7 @@ export class Xen {
    * @param signal ends the channel, also while nobody has come
    * @returns our end of a vchan that we serve the domain: what is sent before it comes waits for it
    */
-  async serve(domain: number, port: number, handler: StreamHandler, signal?: AbortSignal): Promise<ByteStream> {
+  async serve(domain: number, port: number, handler: StreamHandler, signal?: AbortSignal): Promise<PacedStream> {
     const count = 1 + 2 * ringPages(ORDER);
     const { pages, references } = this.grants.grant(domain, count);
     const page = pages.bytes.subarray(0, PAGE);

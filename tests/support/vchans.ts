@@ -1,5 +1,5 @@
 // Vchans without Xen: both ends on one buffer in this program, signals as turns of the event loop.
-import type { ByteStream, StreamHandler } from "../../src/xen/byte-stream.ts";
+import type { PacedStream, StreamHandler } from "../../src/xen/byte-stream.ts";
 import { formatPage, layOut, PAGE, ringPages, VchanEnd, type VchanMemory } from "../../src/xen/vchan.ts";
 import { VchanStream } from "../../src/xen/vchan-stream.ts";
 
@@ -53,7 +53,7 @@ export class Switchboard {
   }
 
   /** @returns the server's end as soon as it has a client */
-  async serve(port: number, handler: StreamHandler, signal?: AbortSignal): Promise<ByteStream> {
+  async serve(port: number, handler: StreamHandler, signal?: AbortSignal): Promise<PacedStream> {
     const come = Promise.withResolvers<VchanStream>();
     const offer = (clientHandler: StreamHandler) => {
       this.offers.delete(port);
@@ -70,7 +70,7 @@ export class Switchboard {
   }
 
   /** Whoever waits for a port gets it, whoever serves it: the first to have come, as with Xen. */
-  async connect(port: number, handler: StreamHandler, signal?: AbortSignal): Promise<ByteStream> {
+  async connect(port: number, handler: StreamHandler, signal?: AbortSignal): Promise<PacedStream> {
     const found = Promise.withResolvers<VchanStream>();
     const look = () => {
       const offer = this.offers.get(port);
@@ -87,7 +87,7 @@ async function until(
   signal: AbortSignal | undefined,
   stream: PromiseWithResolvers<VchanStream>,
   callOff: () => void,
-): Promise<ByteStream> {
+): Promise<PacedStream> {
   signal?.addEventListener("abort", () => {
     callOff();
     stream.reject(signal.reason);

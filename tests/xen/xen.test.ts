@@ -4,6 +4,7 @@ import type { SharedPages } from "../../src/xen/grants.ts";
 import { formatPage, GRANTS, layOut, PAGE, VchanEnd } from "../../src/xen/vchan.ts";
 import { Xen } from "../../src/xen/xen.ts";
 import { XenStore } from "../../src/xen/xenstore.ts";
+import { SimulatedClock } from "../support/simulated-clock.ts";
 import { XenStoreDouble } from "../support/xenstore-double.ts";
 
 const DOM0 = 0;
@@ -57,6 +58,7 @@ class Machine {
 let store: XenStoreDouble;
 let machine: Machine;
 let xen: Xen;
+let clock: SimulatedClock;
 let reasons: string[];
 let end: AbortController;
 
@@ -69,7 +71,8 @@ beforeEach(() => {
   const client = new XenStore(store.connect, (error) => {
     throw error;
   });
-  xen = new Xen(client, machine, machine);
+  clock = new SimulatedClock();
+  xen = new Xen(client, machine, machine, clock);
   reasons = [];
   end = new AbortController();
 });
@@ -268,6 +271,38 @@ test.each([
     }
   },
 );
+
+test("keys that were there already wait for those of who was announced later: theirs may the grants be by now", async () => {
+  const page = offerAt(513, 40, 9);
+  const old = xen.connect(DOM0, 513, handler, end.signal).catch(String);
+  const connected = xen.connect(DOM0, 514, handler, end.signal);
+  await settle();
+  expect([page[20], machine.fired.size]).toEqual([2, 0]);
+  await clock.advance(1999);
+  offerAt(514, 40, 9);
+  await connected;
+  await clock.advance(10_000);
+  expect([page[20], machine.fired.size]).toEqual([1, 1]);
+  end.abort(new Error(CALLED_OFF));
+  expect(await old).toBe(`Error: ${CALLED_OFF}`);
+});
+
+test("but not for ever, nor where they were seen to be written", async () => {
+  const page = offerAt(513, 40, 9);
+  const connected = xen.connect(DOM0, 513, handler, end.signal);
+  const never = xen.connect(DOM0, 514, handler, end.signal).catch(() => {});
+  await settle();
+  expect(page[20]).toBe(2);
+  await clock.advance(2000);
+  await connected;
+  const watched = xen.connect(DOM0, 515, handler, end.signal);
+  const later = xen.connect(DOM0, 516, handler, end.signal).catch(() => {});
+  await settle();
+  offerAt(515, 44, 10);
+  await watched;
+  end.abort(new Error(CALLED_OFF));
+  await Promise.all([never, later]);
+});
 
 test("keys that a dead server left at a port that is announced again don't take a live one's memory", async () => {
   offerAt(513, 40, 9);
