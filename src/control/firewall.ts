@@ -121,8 +121,14 @@ export class Firewall {
     });
   }
 
-  /** @returns lines about frames and flows */
-  describeState(): string[] {
+  /** @returns lines about interfaces, frames and flows, each as it is when it is asked for: of many flows, all may be too much at once */
+  *describe(): Generator<string> {
+    yield* this.describeInterfaces();
+    yield* this.describeState();
+  }
+
+  /** @returns lines about frames and flows, likewise */
+  describeState(): Generator<string> {
     return describeState(this.state, this.settings);
   }
 }

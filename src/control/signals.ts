@@ -13,7 +13,7 @@ export async function untilStopped(firewall: Firewall, readAgain: () => Promise<
   process.on("SIGHUP", () => {
     changes = changes.then(() => reload(firewall, readAgain));
   });
-  process.on("SIGUSR1", () => firewall.describeState().forEach(log));
+  process.on("SIGUSR1", () => [...firewall.describeState()].forEach(log));
   await Promise.race([stopAsked(), firewall.failed]);
   await changes;
   await firewall.stop();

@@ -20,36 +20,33 @@ export interface DataplaneState extends SharedState {
 }
 
 /**
- * @returns a line for each counter that is not zero, then one for each flow. Frames that took the kernel path are counted among
- * all frames, and once more by themselves.
+ * @returns a line for each counter that is not zero, then one for each flow, made when it is asked for: a million flows need no
+ * memory here. Frames that took the kernel path are counted among all frames, and once more by themselves.
  */
-export function describeState(state: DataplaneState, settings: Settings): string[] {
-  const flows = describeFlows(state.flows, settings);
+export function* describeState(state: DataplaneState, settings: Settings): Generator<string> {
   const byKernel = new Float64Array(VERDICT_NAMES.length);
   byKernel[VERDICT.FORWARDED] = state.kernel.forwarded;
   byKernel[VERDICT.KERNEL] = state.kernel.failed;
   const frames = state.verdicts.map((count, verdict) => count + byKernel[verdict]);
-  return [
-    ...describeCounters("ring", state.ring, RING_COUNTERS),
-    ...describeCounters("frames", frames, VERDICT_NAMES),
-    ...describeCounters("kernel path", byKernel, VERDICT_NAMES),
-    `flows: ${flows.length}`,
-    ...flows,
-  ];
+  yield* describeCounters("ring", state.ring, RING_COUNTERS);
+  yield* describeCounters("frames", frames, VERDICT_NAMES);
+  yield* describeCounters("kernel path", byKernel, VERDICT_NAMES);
+  const records = new FlowRecords(state.flows, toAddress(settings.uplink.address));
+  let count = 0;
+  for (const _ of usedFlows(records, state.flows.length / FLOW_WORDS)) count++;
+  yield `flows: ${count}`;
+  for (const flow of usedFlows(records, state.flows.length / FLOW_WORDS)) yield describeFlow(records, flow, settings);
 }
 
 function describeCounters(title: string, counters: Float64Array, names: readonly string[]): string[] {
   return names.flatMap((name, i) => (counters[i] === 0 ? [] : [`${title}: ${counters[i]} ${name}`]));
 }
 
-/** Flows of the table's records. They may change while they are read: a line can be wrong, reading can't fail. */
-function describeFlows(words: Int32Array, settings: Settings): string[] {
-  const records = new FlowRecords(words, toAddress(settings.uplink.address));
-  const lines: string[] = [];
-  for (let flow = 0 as Flow; flow < words.length / FLOW_WORDS; flow++) {
-    if (records.isUsed(flow)) lines.push(describeFlow(records, flow, settings));
+/** Those of the table's records. They may change while they are read: a line can be wrong, reading can't fail. */
+function* usedFlows(records: FlowRecords, capacity: number): Generator<Flow> {
+  for (let flow = 0 as Flow; flow < capacity; flow++) {
+    if (records.isUsed(flow)) yield flow;
   }
-  return lines;
 }
 
 /** `flow: tcp 10.137.0.10:40000 to 192.0.2.1:80 as 192.0.2.254:40000, ESTABLISHED, client work, rule 1` */

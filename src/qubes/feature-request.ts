@@ -1,7 +1,7 @@
 // Lets dom0 read in QubesDB what we support, by calling its service for that. Dom0 may refuse, give up in mid-call or go:
 // it is asked again until it has answered once, each time after a longer pause.
 import { type Clock, MACHINE_CLOCK } from "../base/clock.ts";
-import type { Answer } from "./qrexec.ts";
+import type { Answer } from "./qrexec-calls.ts";
 
 /** Until dom0 is asked again, in ms: at first, and at most. */
 export const RETRY = { first: 5_000, most: 600_000 };

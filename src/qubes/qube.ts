@@ -14,7 +14,8 @@ import { CommittedRules, type Database } from "./client-rules.ts";
 import { FeatureRequest } from "./feature-request.ts";
 import { reportMemory } from "./memory-report.ts";
 import { NameKeys } from "./name-keys.ts";
-import { type AgentChannels, QrexecAgent } from "./qrexec.ts";
+import { QrexecAgent } from "./qrexec.ts";
+import type { AgentChannels } from "./qrexec-calls.ts";
 import { QREXEC_PORT } from "./qrexec-wire.ts";
 import { makeQubeConfig } from "./qube-config.ts";
 import { QubesDb } from "./qubesdb.ts";
@@ -106,8 +107,8 @@ export class Qube {
       if (this.database.filling) log(INCOMPLETE);
       else if (!this.database.synchronised) log("QubesDB does not answer; nothing is forwarded until it does");
     });
-    process.on("SIGUSR1", () => this.describe().forEach(log));
-    process.stdin.on("data", () => this.describe().forEach(log));
+    process.on("SIGUSR1", () => [...this.describe()].forEach(log));
+    process.stdin.on("data", () => [...this.describe()].forEach(log));
   }
 
   /** Xen's devices stay open: the process ends, and with it they are closed. */
@@ -257,9 +258,8 @@ export class Qube {
     }
   }
 
-  private describe(): string[] {
-    if (this.firewall === undefined) return ["waiting for QubesDB: nothing is forwarded"];
-    return [...this.firewall.describeInterfaces(), ...this.firewall.describeState()];
+  private describe(): Iterable<string> {
+    return this.firewall?.describe() ?? ["waiting for QubesDB: nothing is forwarded"];
   }
 
   private later(ms: number, act: () => void): void {

@@ -97,7 +97,7 @@ async function forward(): Promise<void> {
     return idle([...error.errors, "the configuration is not good: nothing is forwarded until it is corrected"]);
   }
   for (const line of firewall.describeInterfaces()) log(line);
-  process.stdin.on("data", () => firewall.describeState().forEach(log));
+  process.stdin.on("data", () => [...firewall.describeState()].forEach(log));
   const stopped = untilStopped(firewall, async () => parse(found));
   log(`ready in ${Math.round(performance.now())} ms`);
   await stopped;

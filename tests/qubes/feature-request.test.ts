@@ -1,7 +1,7 @@
 // Dom0 is asked to read our features until it has done so.
 import { expect, test } from "bun:test";
 import { FeatureRequest, RETRY } from "../../src/qubes/feature-request.ts";
-import type { Answer } from "../../src/qubes/qrexec.ts";
+import type { Answer } from "../../src/qubes/qrexec-calls.ts";
 import { SimulatedClock } from "../support/simulated-clock.ts";
 
 /** @param outcomes of one call after the other: its status, an error, or undefined when no call can be made */

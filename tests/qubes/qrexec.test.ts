@@ -3,7 +3,9 @@
 import { expect, test } from "bun:test";
 import { toHex } from "../../lab/frames.ts";
 import { Random } from "../../lab/random.ts";
-import { type AgentChannels, CALL_LIMIT, QrexecAgent, type Service } from "../../src/qubes/qrexec.ts";
+import { CALL_LIMIT } from "../../src/qubes/call-places.ts";
+import { QrexecAgent } from "../../src/qubes/qrexec.ts";
+import type { AgentChannels, Service } from "../../src/qubes/qrexec-calls.ts";
 import {
   decodeExec,
   encodeNumber,
@@ -26,13 +28,33 @@ const SERVICES = new Map<string, Service>([
   ["test.Wait", async () => ({ status: 3, error: "not now\n" })],
   ["test.Fail", async () => Promise.reject(new Error("out of order"))],
   ["test.Long", async () => ({ status: 0, output: "x".repeat(150_000) })],
+  ["test.Flows", async () => ({ status: 0, output: flowLines() })],
 ]);
+
+const FLOWS = 65_536;
+/** Lines that have been made. */
+let made = 0;
+
+/** As firebreak.Status has them: all together are some eight times what a channel holds for a peer who doesn't read. */
+function* flowLines(): Generator<string> {
+  made = 0;
+  for (let i = 0; i < FLOWS; i++) {
+    made++;
+    yield `${`flow: tcp 10.137.0.10:${i} to 192.0.2.1:80 as 192.0.2.254:${i}, ESTABLISHED, client`.padEnd(127)}\n`;
+  }
+}
 
 /**
  * An agent and its dom0, greeted.
  * @param stale ports whose caller has died with its keys in place
+ * @param change of what the agent gets of channels
  */
-async function meet(version = 3, board = new Switchboard(), stale: ReadonlySet<number> = new Set()) {
+async function meet(
+  version = 3,
+  board = new Switchboard(),
+  stale: ReadonlySet<number> = new Set(),
+  change: (channels: AgentChannels) => AgentChannels = (channels) => channels,
+) {
   const clock = new SimulatedClock();
   const channels: AgentChannels = {
     connect: (_, port, handler, signal) => board.connect(port, handler, signal),
@@ -42,7 +64,7 @@ async function meet(version = 3, board = new Switchboard(), stale: ReadonlySet<n
   const dom0 = new QrexecDouble(5, channels, version);
   const greeted = Promise.withResolvers<void>();
   const ended = Promise.withResolvers<string>();
-  const agent = new QrexecAgent(SERVICES, channels, greeted.resolve, ended.resolve, clock);
+  const agent = new QrexecAgent(SERVICES, change(channels), greeted.resolve, ended.resolve, clock);
   const [control] = await Promise.all([
     board.serve(QREXEC_PORT, agent.handler),
     board.connect(QREXEC_PORT, dom0.handler).then((stream) => dom0.attach(stream)),
@@ -81,7 +103,7 @@ test("long output comes in pieces of the size that the version allows", async ()
 
 test("what is not there exits 127 and says what is", async () => {
   const { dom0 } = await meet();
-  const known = "(services: test.Echo, test.Wait, test.Fail, test.Long)\n";
+  const known = "(services: test.Echo, test.Wait, test.Fail, test.Long, test.Flows)\n";
   expect(plain(await dom0.call("root:QUBESRPC qubes.VMShell dom0"))).toEqual([
     127,
     "",
@@ -211,6 +233,75 @@ test("a caller who comes but never ends its input is cut off after the limit", a
   await clock.advance(CALL_LIMIT + 1);
   await settle(clock);
   expect([reasons, dom0.terminated]).toEqual([["the peer closed the channel"], [port]]);
+});
+
+test.each([2, 3])("with version %d, 8 MiB of answer come whole and in order", async (version) => {
+  const { dom0 } = await meet(version);
+  const { status, output, chunks } = await dom0.call("u:QUBESRPC test.Flows dom0");
+  expect([status, output.length, output === [...flowLines()].join("")]).toEqual([0, FLOWS * 128, true]);
+  expect(Math.max(...chunks)).toBeLessThanOrEqual(version === 2 ? 4096 : 65536);
+});
+
+/** Callers who read only when the test lets them. */
+class SlowCallers {
+  readonly channels: AgentChannels;
+  readonly sent: number[] = [];
+  closed = 0;
+  private room = Promise.withResolvers<void>();
+
+  constructor(control: AgentChannels) {
+    this.channels = {
+      ...control,
+      connect: async (_, __, handler, signal) => {
+        signal?.addEventListener("abort", () => handler.closed("called off"));
+        queueMicrotask(() => handler.received(encodeNumber(QREXEC.HELLO, 3)));
+        return {
+          send: (bytes) => this.sent.push(bytes.length),
+          flushed: () => this.room.promise,
+          close: () => void this.closed++,
+        };
+      },
+    };
+  }
+
+  read(): void {
+    this.room.resolve();
+    this.room = Promise.withResolvers<void>();
+  }
+}
+
+test("an answer is made piece by piece, as its caller reads; who stops reading is cut off after the limit", async () => {
+  let callers: SlowCallers | undefined;
+  const { dom0, clock } = await meet(3, new Switchboard(), new Set(), (channels) => {
+    callers = new SlowCallers(channels);
+    return callers.channels;
+  });
+  const port = dom0.abandon("u:QUBESRPC test.Flows sys-usb", 7);
+  await settle(clock);
+  for (let piece = 1; piece <= 5; piece++) {
+    expect(callers?.sent.slice(1)).toEqual(Array<number>(piece).fill(65536 + 8));
+    expect(made).toBe((piece * 65536) / 128 + 1);
+    await clock.advance(CALL_LIMIT - 1);
+    callers?.read();
+    await settle(clock);
+  }
+  await clock.advance(CALL_LIMIT);
+  await settle(clock);
+  expect([dom0.terminated, callers?.closed, callers?.sent.length, clock.pending]).toEqual([[port], 1, 7, 0]);
+});
+
+test("one domain's calls, however many, and however long they last, leave others their places", async () => {
+  const { clock, dom0, board } = await meet();
+  const greedy = Array.from({ length: 200 }, () => dom0.abandon(`${ECHO}slow sys-usb`, 7));
+  await settle(clock);
+  for (const port of board.awaited) {
+    const stream = await board.serve(port, { received: () => {}, closed: () => {} });
+    stream.send(encodeNumber(QREXEC.HELLO, 3)); // and never an end of input
+  }
+  await settle(clock);
+  expect(dom0.terminated.length).toBe(greedy.length - 64);
+  const answers = [0, 8, 0, 8, 9].map((domain) => dom0.call(`${ECHO}x other`, "hello", QREXEC.EXEC_CMDLINE, domain));
+  expect((await Promise.all(answers)).map(({ output }) => output)).toEqual(Array<string>(5).fill("other x: hello"));
 });
 
 /** An agent with its control channel in the test's hands. */

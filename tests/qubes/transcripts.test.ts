@@ -1,7 +1,8 @@
 // What Qubes OS's own daemons said is said again to QubesDB's client and to qrexec's agent, byte for byte: they answer as they
 // did then. The doubles of the daemons, put in their place, say what the daemons said. Cut at any byte, all is whole again.
 import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
-import { type AgentChannels, QrexecAgent, type Service } from "../../src/qubes/qrexec.ts";
+import { QrexecAgent } from "../../src/qubes/qrexec.ts";
+import type { AgentChannels, Service } from "../../src/qubes/qrexec-calls.ts";
 import {
   decodeQrexec,
   encodeNumber,
@@ -21,7 +22,7 @@ import {
   QUBESDB_PORT,
   qdbValueLength,
 } from "../../src/qubes/qubesdb-wire.ts";
-import type { ByteStream, StreamHandler } from "../../src/xen/byte-stream.ts";
+import type { PacedStream, StreamHandler } from "../../src/xen/byte-stream.ts";
 import { Framer } from "../../src/xen/byte-stream.ts";
 import { QrexecDouble } from "../support/qrexec-double.ts";
 import { QubesDbDouble } from "../support/qubesdb-double.ts";
@@ -385,11 +386,11 @@ interface Use {
 class Channels implements AgentChannels {
   readonly uses: Use[] = [];
 
-  async connect(_: number, port: number, handler: StreamHandler, signal?: AbortSignal): Promise<ByteStream> {
+  async connect(_: number, port: number, handler: StreamHandler, signal?: AbortSignal): Promise<PacedStream> {
     return this.open(port, handler, signal);
   }
 
-  async serve(_: number, port: number, handler: StreamHandler, signal?: AbortSignal): Promise<ByteStream> {
+  async serve(_: number, port: number, handler: StreamHandler, signal?: AbortSignal): Promise<PacedStream> {
     return this.open(port, handler, signal);
   }
 
@@ -397,12 +398,13 @@ class Channels implements AgentChannels {
     return false;
   }
 
-  open(port: number, handler: StreamHandler, signal?: AbortSignal): ByteStream {
+  open(port: number, handler: StreamHandler, signal?: AbortSignal): PacedStream {
     const use: Use = { port, sent: [], handler, due: 0 };
     this.uses.push(use);
     signal?.addEventListener("abort", () => end(use, "called off"));
     return {
       send: (bytes) => use.sent.push(bytes.slice()),
+      flushed: () => Promise.resolve(),
       close: () => {
         use.handler = undefined;
       },

@@ -1,7 +1,7 @@
 // Dom0's qrexec daemon as far as one domain's agent sees it: greets, calls services there, and lets the domain call some.
 // It shares with the agent only the codec, and is held against the real daemon (tests/qubes/transcripts).
 
-import type { QrexecChannels } from "../../src/qubes/qrexec.ts";
+import type { QrexecChannels } from "../../src/qubes/qrexec-calls.ts";
 import {
   chunkLength,
   decodeNumber,
@@ -96,10 +96,10 @@ export class QrexecDouble {
     return port;
   }
 
-  /** Announces a call, whose caller is gone before it serves the port. @returns the port */
-  abandon(command: string): number {
+  /** Announces a call, whose caller is gone before it serves the port. @param domain the caller's @returns the port */
+  abandon(command: string, domain = 0): number {
     const port = this.takePort();
-    this.control?.send(encodeExec(QREXEC.EXEC_CMDLINE, { domain: 0, port, text: command }));
+    this.control?.send(encodeExec(QREXEC.EXEC_CMDLINE, { domain, port, text: command }));
     return port;
   }
 
@@ -108,8 +108,8 @@ export class QrexecDouble {
     this.control?.close();
   }
 
-  /** Runs a command line there, as qvm-run does. */
-  async call(command: string, input = "", type: number = QREXEC.EXEC_CMDLINE): Promise<CallResult> {
+  /** Runs a command line there, as qvm-run does. @param domain who runs it */
+  async call(command: string, input = "", type: number = QREXEC.EXEC_CMDLINE, domain = 0): Promise<CallResult> {
     const port = this.takePort();
     const greeted = Promise.withResolvers<number>();
     const done = Promise.withResolvers<CallResult>();
@@ -129,7 +129,7 @@ export class QrexecDouble {
     );
     for (const { promise } of [greeted, done]) promise.catch(() => {}); // where something else fails first
     const serving = this.channels.serve(this.domain, port, handler);
-    this.control?.send(encodeExec(type, { domain: 0, port, text: command }));
+    this.control?.send(encodeExec(type, { domain, port, text: command }));
     const stream = await serving;
     stream.send(encodeNumber(QREXEC.HELLO, this.version));
     try {

@@ -3,7 +3,7 @@
 import { dlopen, type Pointer, ptr, toArrayBuffer } from "bun:ffi";
 import { must } from "../../../../src/linux/libc.ts";
 import { Poller } from "../../../../src/linux/poller.ts";
-import type { QrexecChannels } from "../../../../src/qubes/qrexec.ts";
+import type { QrexecChannels } from "../../../../src/qubes/qrexec-calls.ts";
 import type { ByteStream, StreamHandler } from "../../../../src/xen/byte-stream.ts";
 import type { XenStore } from "../../../../src/xen/xenstore.ts";
 import { DescriptorSet } from "./descriptor-set.ts";
