@@ -1,6 +1,6 @@
 // How each verdict on a frame is brought about, as often as wanted. The type of the table asks for every one of them.
 import { ARP_TYPE, arp, ethernet, icmp, ip, ipv4, payload, tcp, udp } from "../../../lab/frames.ts";
-import { vnet } from "../../../lab/offload.ts";
+import { GSO, vnet } from "../../../lab/offload.ts";
 import {
   ANYTHING,
   GATEWAY,
@@ -248,6 +248,7 @@ const orphan = icmp(
   udp({ ...BACK, ...OUT, source: OUTSIDE }, SMALL),
 );
 const lies = vnet({ flags: 1, checksumStart: 34, checksumOffset: 0 });
+const tiny = vnet({ gsoType: GSO.TCPV4, gsoSize: 1 });
 const NOBODYS_MAC = "02:00:00:00:09:09";
 const framed = (type: number) => ethernet(HOST_MAC[WORK_HOST], OUR_MAC[WORK_INTERFACE], type, SMALL);
 
@@ -292,4 +293,5 @@ export const VERDICT_DRIVES: Readonly<Record<Judged, Drive>> = {
   UNRESOLVED: unresolved,
   ARP_QUEUE_FULL: fromWork(udp({ ...OUT, ...PORTS, destination: "192.0.2.99" }, SMALL)),
   OFFLOAD: same((mill) => mill.keepFrom(WORK_HOST, datagram, lies)),
+  SEGMENTS: same((mill) => mill.keepFrom(WORK_HOST, unknownSegment, tiny)),
 };
