@@ -1,7 +1,8 @@
 // A router among many: three clients of one host each, a network, a forward to the first client's port. The clients' and the
 // gateway's MAC addresses are pinned, so that ARP says nothing but of other hosts on the uplink.
 
-import { ethernet, IPV4_TYPE, ip, mac } from "../../lab/frames.ts";
+import { ethernet, IPV4_TYPE, ip, ipv4, mac, payload, udp } from "../../lab/frames.ts";
+import { UDP } from "../../lab/protocols.ts";
 import {
   GATEWAY,
   HOST_MAC,
@@ -51,6 +52,7 @@ function crowdSettings({ maxFlows = 1024, limits = {}, change = (same) => same }
     network: ip(host),
     mac: mac(CLIENT_MAC),
     limits: own,
+    watchNames: true,
   }));
   const forward = {
     protocol: 6,
@@ -71,11 +73,19 @@ function crowdSettings({ maxFlows = 1024, limits = {}, change = (same) => same }
   });
 }
 
+const isInside = (host: string) => host.startsWith("10.") || host.startsWith("192.168.");
+
 export class Crowd {
   readonly lab: Lab;
+  private settings: Settings;
+  /** Numbers of the name servers' answers that control was shown. */
+  readonly shown: number[] = [];
 
   constructor(options: CrowdOptions = {}) {
-    this.lab = new Lab({ ...options, settings: crowdSettings(options), answering: [] });
+    const control = { answered: () => {}, passing: (id: number) => void this.shown.push(id) };
+    this.settings = crowdSettings(options);
+    this.lab = new Lab({ control, ...options, settings: this.settings, answering: [] });
+    this.lab.verifiesChecksums = false; // of datagrams of which there is only a part
   }
 
   /** A packet comes from a client's host. @returns the verdict */
@@ -87,6 +97,17 @@ export class Crowd {
   /** A packet comes from the uplink, by the gateway. @returns the verdict */
   back(packet: Uint8Array): string {
     return this.lab.receive(UPLINK, ethernet(HOST_MAC[GATEWAY], OUR_MAC[UPLINK], IPV4_TYPE, packet)).verdict;
+  }
+
+  /** Puts other settings in force. */
+  apply(change: (settings: Settings) => Settings): void {
+    this.settings = change(this.settings);
+    this.lab.apply(this.settings);
+  }
+
+  /** Control lets go of an answer. @returns frames that were sent */
+  release(id: number): number {
+    return this.lab.command((router) => router.releaseAnswer(id)).length;
   }
 
   /** The port that the last packet was sent from. */
@@ -122,6 +143,18 @@ export class Crowd {
   /** The answer to the last question that was forwarded. @returns the verdict */
   answer(server = SERVER, from = 9): string {
     return this.back(datagram(`${server}:${from} > ${OUTSIDE}:${this.port}`));
+  }
+
+  /** A fragment of a datagram of a client's host, or of somebody's on the internet to us: the first of two, or the second. */
+  fragment(host: string, identification: number, which: "first" | "second"): string {
+    const destination = isInside(host) ? SERVER : OUTSIDE;
+    const whole = { source: host, destination, identification, sourcePort: 4000, destinationPort: 9 };
+    const content = udp(whole, payload(1000)).subarray(20);
+    const packet =
+      which === "first"
+        ? ipv4({ source: host, destination, identification, fragment: 0x2000 }, UDP, content.subarray(0, 504))
+        : ipv4({ source: host, destination, identification, fragment: 63 }, UDP, content.subarray(504));
+    return isInside(host) ? this.from(host, packet) : this.back(packet);
   }
 
   /** Somebody's SYN to the forwarded port. @returns the verdict */

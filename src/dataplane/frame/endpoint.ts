@@ -138,7 +138,8 @@ export class Endpoint {
     const pseudo = pseudoHeaderSum(uplinkAddress, server, PROTOCOL.UDP, length);
     view.setUint16(udp + UDP.CHECKSUM, ~sum(view, udp, length, pseudo) & 0xffff || 0xffff);
     // A neighbour that is not known yet has no MAC address: the frame gets it when it leaves the queue.
-    if (neighbours.state[neighbour] < USABLE) neighbours.queue(neighbour, at, PAYLOAD_AT + length, NO_FLOW);
+    if (neighbours.state[neighbour] < USABLE)
+      neighbours.queue(neighbour, at, PAYLOAD_AT + length, NO_FLOW, topology.parties.ourselves);
     else ring.send(uplink, at, PAYLOAD_AT + length);
   }
 }

@@ -45,6 +45,7 @@ import {
   NO_FLOW_SIDE,
   NOBODY,
   otherSide,
+  type Party,
   type Side,
   sideOf,
 } from "../types.ts";
@@ -143,6 +144,7 @@ export class Router {
     this.admission = new Admission(this.state, this.answers, this.endpoint, this.refusals);
     this.relay = new IcmpRelay(this.state);
     this.fragments = new Fragments(ring, this.state.flows);
+    this.numberParties();
     this.fastPath = makeFastPath(this.state, this.changes);
     const kernelPath = kernel.makePath?.(this.state, this.changes);
     if (kernelPath !== undefined) {
@@ -247,10 +249,9 @@ export class Router {
       this.changes.replaceRules(settings);
       return;
     }
-    this.fragments.clear();
     this.endpoint.clear();
-    this.heldAnswers?.clear();
     this.state.apply(settings, (flow, before, renumber) => readmit(this.state, flow, before, renumber));
+    this.numberParties();
     this.changes.restart();
     this.fastPath.readTopology();
   }
@@ -274,6 +275,13 @@ export class Router {
   /** From now on the kernel forwards nothing either. */
   close(): void {
     this.kernelPath?.revoke();
+  }
+
+  /** What waits and has no neighbour to wait for does not outlive a change of interfaces and parties. */
+  private numberParties(): void {
+    const { parties } = this.state.topology;
+    this.fragments.reset(parties);
+    this.heldAnswers?.reset(parties);
   }
 
   private ethernet(iface: Iface, at: number, length: number): Verdict {
@@ -424,7 +432,7 @@ export class Router {
     if (packet.total > topology.mtu[egress] && segmentSize(view, at) === 0) {
       return this.transmitFragments(flow, egress, next, isKnown);
     }
-    if (!isKnown) return neighbours.queue(next, at, length, flow);
+    if (!isKnown) return neighbours.queue(next, at, length, flow, this.state.quotas.partyOf(flow));
     if (this.isHeld(flow, side, egress, length)) return VERDICT.ANSWER_HELD;
     ring.send(egress, at, length);
     return VERDICT.FORWARDED;
@@ -433,22 +441,22 @@ export class Router {
   /** Whether the packet in hand, ready to be sent, waits until control has seen it: a name server's answer to a client. */
   private isHeld(flow: Flow, side: Side, egress: Iface, length: number): boolean {
     const { packet, heldAnswers } = this;
-    const { flows, topology, now } = this.state;
+    const { flows, topology, quotas, now } = this.state;
     if (heldAnswers === undefined || side !== 1 || packet.protocol !== PROTOCOL.UDP || packet.fragment !== 0)
       return false;
     if (sourcePort(packet.ports) !== DNS_PORT || !topology.isNameServer(packet.source)) return false;
     if (!topology.client(flows.client(flow)).watchNames || !flows.hasState(flow, FLOW_STATE.OUTBOUND)) return false;
-    return heldAnswers.hold(egress, packet.at, length, packet.transport, flow, now);
+    return heldAnswers.hold(egress, packet.at, length, packet.transport, flow, quotas.partyOf(flow), now);
   }
 
   private transmitFragments(flow: Flow, egress: Iface, next: Neighbour, isKnown: boolean): Verdict {
     const { ring } = this;
-    const { neighbours, topology, splitter } = this.state;
+    const { neighbours, topology, quotas, splitter } = this.state;
     let verdict = VERDICT.FORWARDED;
     splitter.begin(this.packet.at, topology.mtu[egress]);
     while (splitter.next()) {
       if (isKnown) ring.send(egress, splitter.at, splitter.length);
-      else verdict = neighbours.queue(next, splitter.at, splitter.length, flow);
+      else verdict = neighbours.queue(next, splitter.at, splitter.length, flow, quotas.partyOf(flow));
     }
     return verdict;
   }
@@ -519,7 +527,7 @@ export class Router {
   private icmpError(looped: boolean): Verdict {
     const { view, packet, state, relay } = this;
     const { ip } = packet;
-    if (!looped && this.owner() === SPOOFED) return VERDICT.SPOOFED;
+    if (this.sender(looped) === SPOOFED) return VERDICT.SPOOFED;
     const ttl = view.getUint8(ip + IPV4.TTL);
     if (ttl <= 1) return VERDICT.TTL;
     const verdict = relay.check();
@@ -542,9 +550,9 @@ export class Router {
   private firstFragment(looped: boolean): Verdict {
     const { packet, fragments, state } = this;
     const { iface } = packet;
-    const owner = looped ? NOBODY : this.owner();
-    if (owner === SPOOFED) return VERDICT.SPOOFED;
-    const fragmented = fragments.packetOf(packet, owner, state.now);
+    const sender = this.sender(looped);
+    if (sender === SPOOFED) return VERDICT.SPOOFED;
+    const fragmented = fragments.packetOf(packet, sender, state.now);
     const refused = fragments.mark(fragmented, packet);
     if (refused !== VERDICT.FORWARDED) return refused;
     const verdict = this.flowPacket(looped, fragmented);
@@ -583,9 +591,9 @@ export class Router {
 
   private laterFragment(looped: boolean): Verdict {
     const { packet, fragments, state } = this;
-    const owner = looped ? NOBODY : this.owner();
-    if (owner === SPOOFED) return VERDICT.SPOOFED;
-    const fragmented = fragments.packetOf(packet, owner, state.now);
+    const sender = this.sender(looped);
+    if (sender === SPOOFED) return VERDICT.SPOOFED;
+    const fragmented = fragments.packetOf(packet, sender, state.now);
     const refused = fragments.mark(fragmented, packet);
     if (refused !== VERDICT.FORWARDED) return refused;
     if (fragments.isWaiting(fragmented)) {
@@ -618,14 +626,16 @@ export class Router {
     return this.transmit(flow, side);
   }
 
-  /** @returns the client that sent the packet in hand, NOBODY for the uplink, or SPOOFED when neither can have */
-  private owner(): Client {
+  /** @returns the party that sent the packet in hand, or SPOOFED when nobody can have. A hairpin comes from the uplink */
+  private sender(looped: boolean): Party {
     const { topology } = this.state;
     const { iface, source, at } = this.packet;
-    if (iface === topology.uplink) return topology.isUplinkHost(source) ? NOBODY : SPOOFED;
+    if (looped) return topology.parties.uplink;
+    if (iface === topology.uplink) return topology.isUplinkHost(source) ? topology.parties.uplink : SPOOFED;
     const client = topology.clientOn(iface, source);
-    return client === NOBODY || !topology.hasPinnedMac(this.view, client, at) ? SPOOFED : client;
+    if (client === NOBODY || !topology.hasPinnedMac(this.view, client, at)) return SPOOFED;
+    return topology.parties.host(client, source);
   }
 }
 
-const SPOOFED = -2 as Client;
+const SPOOFED = -1 as Party;

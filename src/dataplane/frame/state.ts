@@ -236,5 +236,6 @@ export class State {
     this.timeouts.apply(topology.settings.nat.timeouts);
     this.mappings.reserve(topology.settings.forwards);
     this.quotas.apply(topology, this.mappings);
+    this.neighbours.recount((flow) => this.quotas.partyOf(flow));
   }
 }

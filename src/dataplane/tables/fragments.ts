@@ -1,20 +1,20 @@
 // Fragments of IPv4 packets (RFC 791 section 3.2), forwarded one by one: only the first says which flow they belong to, so
-// later ones that come before it are held. Bounded in memory, in time, and for each sender; overlapping fragments condemn
-// their packet (RFC 5722's reasoning: nobody sends them but to slip something past a firewall).
+// later ones that come before it are held. Bounded in memory and in time, and shared fairly by senders; overlapping fragments
+// condemn their packet (RFC 5722's reasoning: nobody sends them but to slip something past a firewall).
 import { FRAGMENT_OFFSET, IPV4, MORE_FRAGMENTS } from "../../wire/ipv4.ts";
 import type { Packet } from "../packet.ts";
+import type { Parties } from "../parties.ts";
 import type { Ring } from "../ring.ts";
-import { type Client, type Flow, type FlowSide, flowOf, flowSide, NO_FLOW, NO_FLOW_SIDE, type Side } from "../types.ts";
+import { type Flow, type FlowSide, flowOf, flowSide, NO_FLOW, NO_FLOW_SIDE, type Party, type Side } from "../types.ts";
 import { VERDICT, type Verdict } from "../verdict.ts";
 import type { FlowTable } from "./flows.ts";
 import { NO_SLOT, ParkedFrames } from "./parked.ts";
+import { ASSURED, EXPENDABLE, NO_RECORD, Shares } from "./shares.ts";
 
-/** Fragmented packets that are followed at a time: of all senders, and of one client or of the whole uplink. */
+/** Fragmented packets that are followed at a time. */
 const PACKETS = 128;
-const PACKETS_PER_OWNER = 64;
 /** Fragments that are held at a time. 44 are a packet of 65535 bytes in fragments of 1500, all but the first. */
 const HELD = 160;
-const HELD_PER_OWNER = 96;
 /** A packet's fragments come together, or never (RFC 1122 section 3.3.2 would wait longer, but as its receiver). */
 const LIFE_MS = 15_000;
 
@@ -41,11 +41,7 @@ export class Fragments {
   private readonly source = new Int32Array(PACKETS);
   private readonly destination = new Int32Array(PACKETS);
   private readonly name = new Int32Array(PACKETS);
-  private readonly owner = new Int32Array(PACKETS);
   private readonly born = new Float64Array(PACKETS);
-  /** The order in which they came. */
-  private readonly order = new Float64Array(PACKETS);
-  private arrivals = 0;
   /** Its flow and side, and the flow's birth. */
   private readonly flowSide = new Int32Array(PACKETS);
   private readonly birth = new Int32Array(PACKETS);
@@ -56,6 +52,8 @@ export class Fragments {
   private readonly blocks = new Int32Array(PACKETS);
   private readonly reach = new Int32Array(PACKETS);
   private readonly end = new Int32Array(PACKETS);
+  /** Whose they are; assured is one whose first fragment has passed. */
+  private readonly shares = new Shares(PACKETS);
 
   /** Fragments that wait for the first one of their packet, whose number they wait for. */
   readonly held: ParkedFrames;
@@ -64,18 +62,18 @@ export class Fragments {
     private readonly ring: Ring,
     private readonly flows: FlowTable,
   ) {
-    this.held = new ParkedFrames(ring, flows, HELD, HELD_PER_OWNER);
+    this.held = new ParkedFrames(ring, flows, HELD, HELD, (slot) => this.condemn(this.held.key(slot) as Fragmented));
   }
 
   /**
    * The packet that the fragment in hand is of; one not known yet is followed from now on.
-   * @param owner whose quota it counts in: a client, or NOBODY for the uplink
+   * @param party its sender
    * @param now ms
    */
-  packetOf(packet: Packet, owner: Client, now: number): Fragmented {
+  packetOf(packet: Packet, party: Party, now: number): Fragmented {
     const name = (packet.protocol << 16) | this.ring.view.getUint16(packet.ip + IPV4.IDENTIFICATION);
     const p = this.find(packet, name, now);
-    return p === NOT_FRAGMENTED ? this.follow(packet, name, owner, now) : p;
+    return p === NOT_FRAGMENTED ? this.follow(packet, name, party, now) : p;
   }
 
   /**
@@ -123,6 +121,7 @@ export class Fragments {
   /** The first fragment has passed: its packet belongs to this flow. @param sequence of TCP, less the header's length */
   settle(p: Fragmented, flow: Flow, side: Side, sequence: number): void {
     this.state[p] = KNOWN;
+    this.shares.move(p, ASSURED);
     this.flowSide[p] = flowSide(flow, side);
     this.birth[p] = this.flows.birth(flow);
     this.sequence[p] = sequence;
@@ -130,7 +129,9 @@ export class Fragments {
 
   /** The first fragment has been answered: its packet is an echo request to us. */
   answer(p: Fragmented): void {
+    if (this.state[p] === UNUSED) return; // as a hairpin it was whole, and is forgotten
     this.state[p] = ANSWERED;
+    this.shares.move(p, ASSURED);
   }
 
   isAnswered(p: Fragmented): boolean {
@@ -139,7 +140,9 @@ export class Fragments {
 
   /** Nothing more of this packet passes. */
   condemn(p: Fragmented): void {
+    if (this.state[p] === UNUSED) return;
     this.state[p] = CONDEMNED;
+    this.shares.move(p, EXPENDABLE);
     this.held.drop(p);
   }
 
@@ -156,7 +159,7 @@ export class Fragments {
 
   /** Keeps a copy of the fragment in hand until its packet's flow is known. @returns the verdict */
   hold(p: Fragmented, packet: Packet, length: number): Verdict {
-    if (this.held.park(p, this.owner[p], packet.at, length, NO_FLOW) !== NO_SLOT) return VERDICT.HELD;
+    if (this.held.park(p, this.shares.partyOf(p), packet.at, length, NO_FLOW) !== NO_SLOT) return VERDICT.HELD;
     this.condemn(p);
     return VERDICT.FRAGMENT_LIMIT;
   }
@@ -168,9 +171,11 @@ export class Fragments {
     }
   }
 
-  /** Forgets everything: interfaces are numbered anew. */
-  clear(): void {
+  /** Forgets everything: interfaces and parties are numbered anew. */
+  reset(parties: Parties): void {
     for (let p = 0 as Fragmented; p < PACKETS; p++) this.forget(p);
+    this.shares.reset(parties);
+    this.held.reset(parties, () => parties.ourselves);
   }
 
   private find(packet: Packet, name: number, now: number): Fragmented {
@@ -190,34 +195,16 @@ export class Fragments {
     return NOT_FRAGMENTED;
   }
 
-  /** Begins to follow a packet: an owner with its quota loses its oldest one; when all are taken, the oldest of all goes. */
-  private follow(packet: Packet, name: number, owner: Client, now: number): Fragmented {
-    let free = NOT_FRAGMENTED;
-    let oldest = 0 as Fragmented;
-    let oldestOwn = NOT_FRAGMENTED;
-    let owned = 0;
-    for (let p = 0 as Fragmented; p < PACKETS; p++) {
-      if (this.state[p] === UNUSED) {
-        free = p;
-        continue;
-      }
-      if (this.order[p] < this.order[oldest]) oldest = p;
-      if (this.owner[p] !== owner) continue;
-      owned++;
-      if (oldestOwn === NOT_FRAGMENTED || this.order[p] < this.order[oldestOwn]) oldestOwn = p;
-    }
-    if (owned >= PACKETS_PER_OWNER || free === NOT_FRAGMENTED) {
-      free = owned >= PACKETS_PER_OWNER ? oldestOwn : oldest;
-      this.forget(free);
-    }
+  /** Begins to follow a packet; when all numbers are taken, one of the greediest sender's goes. */
+  private follow(packet: Packet, name: number, party: Party, now: number): Fragmented {
+    const free = this.freeFor(party);
     this.state[free] = WAITING;
     this.iface[free] = packet.iface;
     this.source[free] = packet.source;
     this.destination[free] = packet.destination;
     this.name[free] = name;
-    this.owner[free] = owner;
+    this.shares.add(free, party, EXPENDABLE);
     this.born[free] = now;
-    this.order[free] = this.arrivals++;
     this.blocks[free] = 0;
     this.end[free] = 0;
     this.seen.fill(0, free * BITMAP_WORDS, free * BITMAP_WORDS + ((this.reach[free] + 31) >>> 5));
@@ -225,8 +212,18 @@ export class Fragments {
     return free;
   }
 
+  private freeFor(party: Party): Fragmented {
+    for (let p = 0 as Fragmented; p < PACKETS; p++) if (this.state[p] === UNUSED) return p;
+    const others = this.shares.victim(party);
+    const victim = (others !== NO_RECORD ? others : this.shares.ownVictim(party)) as Fragmented;
+    this.forget(victim);
+    return victim;
+  }
+
   private forget(p: Fragmented): void {
+    if (this.state[p] === UNUSED) return;
     this.state[p] = UNUSED;
+    this.shares.remove(p);
     this.held.drop(p);
   }
 }

@@ -1,14 +1,13 @@
 // Name servers' answers to clients whose rules have host names: control sees each before the client does, so that the rules
 // know the addresses when the client's first packet to them comes. Held for a moment only: control answers, or time is up.
 import { UDP } from "../../wire/udp.ts";
+import type { Parties } from "../parties.ts";
 import type { Ring } from "../ring.ts";
-import { type Client, column, type Flow, type Iface } from "../types.ts";
+import { type Client, column, type Flow, type Iface, type Party } from "../types.ts";
 import type { FlowTable } from "./flows.ts";
 import { NO_SLOT, ParkedFrames } from "./parked.ts";
 
 const SLOTS = 32;
-/** The owner of all of them. */
-const ALL = 0;
 /** Longest delay of an answer: control needs a few ms, but on a busy machine it may have to wait for its turn. */
 const PATIENCE_MS = 1000;
 
@@ -31,7 +30,7 @@ export class HeldAnswers {
     private readonly show: (id: number, client: Client, at: number, length: number) => void,
     private readonly admits: (flow: Flow) => boolean,
   ) {
-    this.answers = new ParkedFrames(ring, flows, SLOTS, SLOTS);
+    this.answers = new ParkedFrames(ring, flows, SLOTS, SLOTS, (slot) => this.send(slot));
   }
 
   /**
@@ -39,11 +38,12 @@ export class HeldAnswers {
    * @param at, length the frame
    * @param transport offset of its UDP header
    * @param flow that it belongs to, from its side 1
+   * @param party who opened it: where there are too many, one of the greediest party's is sent on before its time
    * @returns whether it is held; one that is not is to be sent now
    */
-  hold(iface: Iface, at: number, length: number, transport: number, flow: Flow, now: number): boolean {
+  hold(iface: Iface, at: number, length: number, transport: number, flow: Flow, party: Party, now: number): boolean {
     const id = (this.last & 0x3fffffff) + 1;
-    const slot = this.answers.park(id, ALL, at, length, flow);
+    const slot = this.answers.park(id, party, at, length, flow);
     if (slot === NO_SLOT) return false;
     this.last = id;
     this.iface[slot] = iface;
@@ -66,9 +66,10 @@ export class HeldAnswers {
     }
   }
 
-  /** Lets go of all: interfaces are numbered anew. */
-  clear(): void {
+  /** Lets go of all: interfaces and parties are numbered anew. */
+  reset(parties: Parties): void {
     this.answers.clear();
+    this.answers.reset(parties, () => parties.ourselves);
   }
 
   /** An answer does not outlive its flow: rules may have changed since. */

@@ -6,7 +6,7 @@ import { type Address, readAddress } from "../../wire/ipv4.ts";
 import { beginFrame } from "../own-frames.ts";
 import { type Ring, VNET_LENGTH } from "../ring.ts";
 import type { PinnedMac, Topology } from "../topology.ts";
-import { column, type Flow, type Iface, type Neighbour, NO_NEIGHBOUR, NOBODY } from "../types.ts";
+import { column, type Flow, type Iface, type Neighbour, NO_NEIGHBOUR, NOBODY, type Party } from "../types.ts";
 import { malformed, VERDICT, type Verdict } from "../verdict.ts";
 import { MAX_NEIGHBOURS } from "./flow-records.ts";
 import type { FlowTable } from "./flows.ts";
@@ -76,7 +76,7 @@ export class NeighbourTable {
   /** All numbers that have ever been in use are below this. */
   private end: number = FIRST;
 
-  /** Frames that wait for a MAC address: each for a neighbour, which has a quota of them. */
+  /** Frames that wait for a MAC address: each for a neighbour, for which so many may. */
   private readonly waiting: ParkedFrames;
   private now = 0;
 
@@ -86,7 +86,9 @@ export class NeighbourTable {
     flows: FlowTable,
     private readonly keyed: KeyedHash,
   ) {
-    this.waiting = new ParkedFrames(ring, flows, WAITING_FRAMES, WAITING_PER_NEIGHBOUR);
+    this.waiting = new ParkedFrames(ring, flows, WAITING_FRAMES, WAITING_PER_NEIGHBOUR, (slot) =>
+      this.waiting.free(slot),
+    );
     for (let n = this.free; n < CAPACITY; n++) this.chain[n] = n + 1 < CAPACITY ? ((n + 1) as Neighbour) : NONE;
     this.state[OURSELVES] = PINNED;
     this.interfaceOf[OURSELVES] = topology.uplink;
@@ -132,10 +134,16 @@ export class NeighbourTable {
   /**
    * Keeps a copy of a frame, complete but for its destination MAC address, until the neighbour answers.
    * @param flow that it belongs to: the frame does not outlive it
+   * @param party who opened it: where too many wait, the greediest party's oldest frame goes
    */
-  queue(n: Neighbour, at: number, length: number, flow: Flow): Verdict {
+  queue(n: Neighbour, at: number, length: number, flow: Flow, party: Party): Verdict {
     if (!this.mayAnswer(n)) return VERDICT.UNRESOLVED;
-    return this.waiting.park(n, n, at, length, flow) === NO_SLOT ? VERDICT.ARP_QUEUE_FULL : VERDICT.QUEUED;
+    return this.waiting.park(n, party, at, length, flow) === NO_SLOT ? VERDICT.ARP_QUEUE_FULL : VERDICT.QUEUED;
+  }
+
+  /** Parties are numbered anew. @param partyOf says who opened a flow */
+  recount(partyOf: (flow: Flow) => Party): void {
+    this.waiting.reset(this.topology.parties, partyOf);
   }
 
   /** Calls back with the flow of each frame that waits; the call may end flows. */

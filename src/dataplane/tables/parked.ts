@@ -1,9 +1,11 @@
 // Frames that wait: for a neighbour's MAC address, for the first fragment of their packet, or until control has seen them. Each
-// of these has a store of its own: a fixed pool of slots, in which every owner has a quota, so that none can take them all. A
-// frame does not outlive its flow: once that has ended, its slot is as good as free.
+// of these has a store of its own: a fixed pool of slots, which all share fairly (shares.ts). A frame does not outlive its flow:
+// once that has ended, its slot is as good as free.
+import type { Parties } from "../parties.ts";
 import { RESERVED_LENGTH, type Ring, VNET_LENGTH } from "../ring.ts";
-import { type Flow, NO_FLOW } from "../types.ts";
+import { type Flow, NO_FLOW, type Party } from "../types.ts";
 import type { FlowTable } from "./flows.ts";
+import { EXPENDABLE, NO_RECORD, Shares } from "./shares.ts";
 
 /** A multiple of 4, since frames are copied in words. */
 const SLOT_LENGTH = VNET_LENGTH + RESERVED_LENGTH;
@@ -15,9 +17,8 @@ export class ParkedFrames {
   private readonly memory: DataView;
   /** By slot: its memory. */
   private readonly slots: readonly Uint8Array[];
-  /** By slot: what it waits for, or FREE; whose it is; its bytes; its flow, and that flow's birth; its turn. */
+  /** By slot: what it waits for, or FREE; its bytes; its flow, and that flow's birth; its turn. */
   private readonly keys: Int32Array;
-  private readonly owners: Int32Array;
   private readonly lengths: Int32Array;
   private readonly flowNumbers: Int32Array;
   private readonly births: Int32Array;
@@ -25,47 +26,58 @@ export class ParkedFrames {
   private lastTurn = 0;
   /** Slots whose key is not FREE. */
   private taken = 0;
+  private readonly shares: Shares;
 
   /**
    * @param slots frames that can wait at a time
-   * @param quota of one owner
+   * @param mostOfKey of them for one thing
+   * @param evict takes a frame out that has to give way to another's: it frees the slot, at least
    */
   constructor(
     private readonly ring: Ring,
     private readonly flows: FlowTable,
     slots: number,
-    private readonly quota: number,
+    private readonly mostOfKey: number,
+    private readonly evict: (slot: number) => void,
   ) {
+    this.shares = new Shares(slots);
     const memory = new ArrayBuffer(slots * SLOT_LENGTH);
     this.memory = new DataView(memory);
     this.slots = Array.from({ length: slots }, (_, i) => new Uint8Array(memory, i * SLOT_LENGTH, SLOT_LENGTH));
     this.keys = new Int32Array(slots).fill(FREE);
-    this.owners = new Int32Array(slots);
     this.lengths = new Int32Array(slots);
     this.flowNumbers = new Int32Array(slots);
     this.births = new Int32Array(slots);
     this.turns = new Float64Array(slots);
   }
 
+  /** Parties are numbered anew. @param partyOf says whose a frame is by its flow: of those that wait and have one */
+  reset(parties: Parties, partyOf: (flow: Flow) => Party): void {
+    this.shares.reset(parties);
+    for (let i = 0; i < this.keys.length; i++) {
+      if (this.keys[i] === FREE) continue;
+      const flow = this.flow(i);
+      if (this.isTaken(i)) this.shares.add(i, flow === NO_FLOW ? parties.ourselves : partyOf(flow), EXPENDABLE);
+      else this.forget(i);
+    }
+  }
+
   /**
    * Copies a frame, with its virtio_net_hdr.
    * @param key what it waits for: 0 or more
+   * @param party who pays for its slot
    * @param flow that it belongs to, or NO_FLOW
-   * @returns its slot; NO_SLOT when its owner has its quota, all slots are taken, or it is longer than a slot
+   * @returns its slot; NO_SLOT when as many wait for that as may, when all slots are taken and nobody has more of them than the
+   * party, or when it is longer than a slot
    */
-  park(key: number, owner: number, at: number, length: number, flow: Flow): number {
+  park(key: number, party: Party, at: number, length: number, flow: Flow): number {
     if (length > RESERVED_LENGTH) return NO_SLOT;
-    let slot = NO_SLOT;
-    let owned = 0;
-    for (let i = 0; i < this.keys.length; i++) {
-      if (!this.isTaken(i)) slot = i;
-      else if (this.owners[i] === owner) owned++;
-    }
-    if (slot === NO_SLOT || owned >= this.quota) return NO_SLOT;
-    if (this.keys[slot] === FREE) this.taken++;
+    const slot = this.slotFor(key, party);
+    if (slot === NO_SLOT) return NO_SLOT;
     this.copy(at - VNET_LENGTH, slot * SLOT_LENGTH, VNET_LENGTH + length);
+    this.taken++;
+    this.shares.add(slot, party, EXPENDABLE);
     this.keys[slot] = key;
-    this.owners[slot] = owner;
     this.lengths[slot] = length;
     this.flowNumbers[slot] = flow;
     this.births[slot] = flow === NO_FLOW ? 0 : this.flows.birth(flow);
@@ -108,10 +120,15 @@ export class ParkedFrames {
     return at;
   }
 
+  /** @returns what a slot's frame waits for */
+  key(slot: number): number {
+    return this.keys[slot];
+  }
+
   /** Frees a slot that is not free. */
   free(slot: number): void {
-    this.keys[slot] = FREE;
-    this.taken--;
+    this.shares.remove(slot);
+    this.forget(slot);
   }
 
   /** Drops the frames that wait for something. */
@@ -122,14 +139,34 @@ export class ParkedFrames {
 
   /** Drops all frames. */
   clear(): void {
-    this.keys.fill(FREE);
-    this.taken = 0;
+    for (let i = 0; i < this.keys.length; i++) if (this.keys[i] !== FREE) this.free(i);
   }
 
   /** Calls back with the flow of each frame that has one; the call may end flows. */
   forEachFlow(visit: (flow: Flow) => void): void {
     if (this.taken === 0) return;
     for (let i = 0; i < this.keys.length; i++) if (this.isTaken(i) && this.flow(i) !== NO_FLOW) visit(this.flow(i));
+  }
+
+  private forget(slot: number): void {
+    this.keys[slot] = FREE;
+    this.taken--;
+  }
+
+  /** A free slot, for the sake of which somebody may have had to give way, or NO_SLOT. */
+  private slotFor(key: number, party: Party): number {
+    let slot = NO_SLOT;
+    let waiting = 0;
+    for (let i = 0; i < this.keys.length; i++) {
+      if (this.keys[i] !== FREE && !this.isTaken(i)) this.free(i);
+      if (this.keys[i] === FREE) slot = i;
+      else if (this.keys[i] === key) waiting++;
+    }
+    if (waiting >= this.mostOfKey) return NO_SLOT;
+    if (slot !== NO_SLOT) return slot;
+    const victim = this.shares.victim(party);
+    if (victim !== NO_RECORD) this.evict(victim);
+    return victim;
   }
 
   /**

@@ -134,9 +134,13 @@ export class Shares {
    */
   victim(party: Party): number {
     const greediest = this.greediest(party);
-    if (greediest === party) return NO_RECORD;
-    const expendable = this.oldest(greediest, EXPENDABLE);
-    return expendable !== NO_RECORD ? expendable : this.oldest(greediest, ASSURED);
+    return greediest === party ? NO_RECORD : this.ownVictim(greediest);
+  }
+
+  /** @returns which of a party's records goes first, or NO_RECORD if it has none */
+  ownVictim(party: Party): number {
+    const expendable = this.oldest(party, EXPENDABLE);
+    return expendable !== NO_RECORD ? expendable : this.oldest(party, ASSURED);
   }
 
   private has(party: Party): number {

@@ -1,5 +1,6 @@
 // Fair shares: who does not take more than its part of a table gets it, whatever others do, and keeps it.
 import { describe, expect, test } from "bun:test";
+import { GATEWAY } from "../../../lab/router-lab.ts";
 import { ALICE, BOB, CAROL, Crowd, DAVE, ERIN, GROUPS } from "../../support/crowd.ts";
 
 const TABLE = 120;
@@ -90,5 +91,82 @@ describe("connections from the uplink", () => {
       crowd.welcome(peer(i), 4000 + i);
     }
     expect(numbers(PART).filter((i) => !crowd.speak(ALICE, 1000 + i))).toEqual([]);
+  });
+});
+
+const QUEUED = "queued for ARP";
+const HELD = "held until the first fragment comes";
+const ANSWER_HELD = "held until the rules know its names";
+const FORWARDED = "forwarded";
+
+describe("the queue of frames that wait for ARP", () => {
+  const ALL = 128;
+
+  test("has room for a client's frame, though another's wait for dead hosts", () => {
+    const crowd = new Crowd();
+    for (const i of numbers(ALL)) expect(crowd.ask(ALICE, 1000 + i, `192.0.2.${10 + (i >> 3)}`)).toBe(QUEUED);
+    expect(crowd.ask(ALICE, 3000, "192.0.2.90")).toBe("dropped: ARP queue full");
+    for (const i of numbers(ALL / 2)) expect(crowd.ask(BOB, 1000 + i, `192.0.2.${100 + (i >> 3)}`)).toBe(QUEUED);
+    expect(crowd.ask(CAROL, 1000, "192.0.2.200")).toBe(QUEUED);
+    expect(crowd.ask(DAVE, 1000, "192.0.2.201")).toBe(QUEUED);
+    expect(crowd.ask(ALICE, 3001, "192.0.2.91")).toBe("dropped: ARP queue full");
+  });
+
+  test("loses nothing by a change of settings, and counts it for the same clients", () => {
+    const crowd = new Crowd();
+    for (const i of numbers(ALL)) crowd.ask(BOB, 1000 + i, `192.0.2.${10 + (i >> 3)}`);
+    crowd.apply((settings) => ({ ...settings, clients: settings.clients.toSpliced(0, 1), forwards: [] }));
+    expect(crowd.ask(BOB, 3000, "192.0.2.90")).toBe("dropped: ARP queue full");
+    expect(crowd.ask(CAROL, 1000, "192.0.2.200")).toBe(QUEUED);
+  });
+});
+
+describe("fragments that wait for the first of their packet", () => {
+  test("have room for a client and the uplink, though other clients hold as many as they can", () => {
+    const crowd = new Crowd();
+    for (const i of numbers(200)) {
+      crowd.fragment(ALICE, i, "second");
+      crowd.fragment(BOB, i, "second");
+    }
+    for (const host of [CAROL, DAVE]) {
+      for (const i of numbers(20)) expect(crowd.fragment(host, i, "second")).toBe(HELD);
+    }
+    for (const i of numbers(200)) {
+      crowd.fragment(ALICE, 1000 + i, "second");
+      crowd.fragment("203.0.113.7", i, "second");
+    }
+    for (const host of [CAROL, DAVE]) {
+      for (const i of numbers(20)) {
+        expect(crowd.fragment(host, i, "first")).toBe(FORWARDED);
+        expect(crowd.lab.last).toHaveLength(2);
+      }
+    }
+  });
+
+  test("go before packets whose first fragment has passed", () => {
+    const crowd = new Crowd();
+    for (const i of numbers(20)) expect(crowd.fragment(ALICE, i, "first")).toBe(FORWARDED);
+    for (const i of numbers(300)) crowd.fragment(ALICE, 100 + i, "second");
+    for (const i of numbers(20)) expect(crowd.fragment(ALICE, i, "second")).toBe(FORWARDED);
+  });
+});
+
+describe("name servers' answers that are held", () => {
+  const asked = (crowd: Crowd, host: string, port: number) => {
+    crowd.ask(host, port, GATEWAY, 53);
+    return crowd.answer(GATEWAY, 53);
+  };
+
+  test("are a client's for a moment at least, though others' take all places: theirs go on at once", () => {
+    const crowd = new Crowd();
+    for (const i of numbers(40)) asked(crowd, i % 2 === 0 ? ALICE : BOB, 1000 + i);
+    expect(crowd.shown).toHaveLength(32);
+    for (const i of numbers(5)) {
+      expect(asked(crowd, CAROL, 2000 + i)).toBe(ANSWER_HELD);
+      expect(crowd.lab.last).toHaveLength(1); // one of the others'
+    }
+    const carols = crowd.shown.slice(-5);
+    for (const i of numbers(40)) asked(crowd, i % 2 === 0 ? ALICE : BOB, 4000 + i);
+    expect(carols.map((id) => crowd.release(id))).toEqual([1, 1, 1, 1, 1]);
   });
 });
