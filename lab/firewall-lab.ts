@@ -81,6 +81,8 @@ export class FirewallLab {
     const said = this.program.text.length;
     this.program.signal("SIGUSR1");
     await this.program.says(/flows: (\d+)\n/, said);
+    // Many lines come a part at a time.
+    for (let length = 0; length < this.program.text.length; await Bun.sleep(5)) length = this.program.text.length;
     return readState(this.program.text.slice(said));
   }
 

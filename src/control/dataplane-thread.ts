@@ -2,6 +2,14 @@
 
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import { log } from "../base/log.ts";
+import {
+  CONTROL_INTERVAL,
+  CONTROL_SIGN,
+  DATAPLANE_SIGN,
+  HUNG_AFTER,
+  LIVENESS_LENGTH,
+  Liveness,
+} from "../dataplane/io/liveness.ts";
 import { type PacketSocket, PacketSockets } from "../dataplane/io/packet-sockets.ts";
 import type { Command, Report, Start } from "../dataplane/io/protocol.ts";
 import { Announcements } from "../dataplane/kernel/announcements.ts";
@@ -19,6 +27,7 @@ import { drawHashKeys } from "../dataplane/tables/keyed-hash.ts";
 import { readSkbLayout } from "../linux/bpf/skb-layout.ts";
 import { openEvent, signalEvent } from "../linux/eventfd.ts";
 import { libc } from "../linux/libc.ts";
+import type { InterfaceBefore } from "../linux/net/interfaces.ts";
 import { threadFile } from "../linux/thread-file.ts";
 import type { DataplaneState } from "./status.ts";
 
@@ -46,9 +55,10 @@ export class Dataplane {
   private readonly questions = new Map<number, (answer: Uint8Array) => void>();
   private nextQuestion = 1;
   private isOver = false;
+  private death: Error | undefined;
   private fail: (error: Error) => void = () => {};
-
   private readonly announcements: Announcements | undefined;
+  private readonly watch: ReturnType<typeof setInterval>;
 
   private constructor(
     private readonly worker: Worker,
@@ -56,6 +66,7 @@ export class Dataplane {
     private readonly wake: number,
     private readonly sockets: PacketSockets,
     private readonly kernelPrograms: KernelPrograms | undefined,
+    private readonly liveness: Liveness,
   ) {
     this.announcements = kernelPrograms && new Announcements(controlOf(kernelPrograms));
     this.failed = new Promise((_, reject) => {
@@ -65,27 +76,35 @@ export class Dataplane {
     port.on("message", (report: Report) => this.hear(report));
     worker.on("error", (error) => this.die(error instanceof Error ? error : new Error(String(error))));
     worker.on("exit", () => this.die(new Error("the dataplane's thread ended")));
+    this.watch = setInterval(() => this.look(), CONTROL_INTERVAL);
   }
 
   /**
    * @param settings whose interfaces are up
+   * @param before what the interfaces were, for the thread to leave them so when control hangs
    * @throws Error where an interface can't be opened
    */
-  static async start(settings: Settings): Promise<{ dataplane: Dataplane; state: DataplaneState }> {
+  static async start(
+    settings: Settings,
+    before: readonly InterfaceBefore[],
+  ): Promise<{ dataplane: Dataplane; state: DataplaneState }> {
     const { port1, port2 } = new MessageChannel();
     const { maxFlows } = settings.nat;
     const kernelPrograms = settings.nat.kernelPath ? loadKernelPath(maxFlows) : undefined;
-    const sockets = new PacketSockets(kernelPrograms);
+    const signs = new Int32Array(new SharedArrayBuffer(LIVENESS_LENGTH));
+    const liveness = new Liveness(signs, CONTROL_SIGN, DATAPLANE_SIGN);
+    const sockets = new PacketSockets(kernelPrograms, () => liveness.sign());
     const inForce = openSockets(sockets, settings, kernelPrograms);
     const wake = openEvent();
     const flows = mapFlows(maxFlows, kernelPrograms);
-    const start: Start = { settings, sockets: inForce, port: port2, wake, flows, kernelPrograms };
+    const start: Start = { settings, sockets: inForce, before, signs, port: port2, wake, flows, kernelPrograms };
     const dataplane = new Dataplane(
       new Worker(threadFile("dataplane/io/worker"), { workerData: start, transferList: [port2] }),
       port1,
       wake,
       sockets,
       kernelPrograms,
+      liveness,
     );
     dataplane.lists.push(inForce);
     const report = await dataplane.answer();
@@ -99,13 +118,14 @@ export class Dataplane {
 
   /**
    * Puts new settings in force between two frames.
+   * @param before as of `start`
    * @throws Error where they can't be: then the old ones stay in force
    */
-  async apply(settings: Settings): Promise<void> {
+  async apply(settings: Settings, before: readonly InterfaceBefore[]): Promise<void> {
     const sockets = this.sockets.open(namesOf(settings));
     this.lists.push(sockets);
     this.announcements?.announce();
-    const report = await this.command({ type: "apply", settings, sockets });
+    const report = await this.command({ type: "apply", settings, sockets, before });
     // Answers come in the order of commands, so the list that this one is about is the second oldest.
     this.lists.splice(report.type === "applied" ? 0 : 1, 1);
     this.sockets.keep(this.lists.flat());
@@ -140,12 +160,21 @@ export class Dataplane {
     });
   }
 
-  /** Ends the thread, and with it all forwarding. */
+  /** Ends the thread, and with it all forwarding. @throws when it had ended, or hangs; then too nothing is left of it */
   async stop(): Promise<void> {
-    this.announcements?.announce();
-    const report = await this.command({ type: "stop" });
-    if (report.type !== "stopped") throw unexpected(report);
-    this.end();
+    try {
+      this.announcements?.announce();
+      const report = await this.command({ type: "stop" });
+      if (report.type !== "stopped") throw unexpected(report);
+    } finally {
+      this.end();
+    }
+  }
+
+  /** Says that control is alive, and looks whether the thread is. */
+  private look(): void {
+    this.liveness.sign();
+    if (this.liveness.silenceAt(performance.now()) >= HUNG_AFTER) this.die(new Error("the dataplane's thread hangs"));
   }
 
   private command(command: Command): Promise<Report> {
@@ -160,6 +189,7 @@ export class Dataplane {
   }
 
   private answer(): Promise<Report> {
+    if (this.death !== undefined) return Promise.reject(this.death);
     return new Promise((resolve, reject) => this.waiters.push({ resolve, reject }));
   }
 
@@ -183,6 +213,8 @@ export class Dataplane {
 
   /** The first cause counts: what comes later follows from it. */
   private die(error: Error): void {
+    this.death ??= error;
+    this.announcements?.announce(); // it enters no flow any more, should it go on
     this.fail(error);
     for (const waiter of this.waiters.splice(0)) waiter.reject(error);
   }
@@ -192,7 +224,9 @@ export class Dataplane {
    * for that: until its JavaScript engine has cleared itself away takes seconds where the machine is emulated.
    */
   private end(): void {
+    if (this.isOver) return;
     this.isOver = true;
+    clearInterval(this.watch);
     this.worker.removeAllListeners("exit");
     this.worker.unref();
     this.port.close();

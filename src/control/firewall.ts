@@ -7,7 +7,7 @@ import { log } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
 import type { NatSettings, Settings } from "../dataplane/settings.ts";
 import { requireNetworkCapabilities } from "../linux/capabilities.ts";
-import { listDevices, takeInterface } from "../linux/net/interfaces.ts";
+import { type InterfaceBefore, listDevices, type TakenInterface, takeInterface } from "../linux/net/interfaces.ts";
 import { Dataplane } from "./dataplane-thread.ts";
 import { LiveRules, type ResolvedNames } from "./live-rules.ts";
 import { RefusalLog } from "./refusal-log.ts";
@@ -22,8 +22,8 @@ export class ConfigurationError extends Error {
   }
 }
 
-/** Interfaces that are ours, by name and number, each with what leaves it as it was. */
-type Held = Map<string, () => void>;
+/** Interfaces that are ours, by name and number. */
+type Held = Map<string, TakenInterface>;
 
 export class Firewall {
   private readonly rules: LiveRules;
@@ -55,7 +55,7 @@ export class Firewall {
     const settings = settingsFor(config);
     const held = take(settings, new Map());
     try {
-      const { dataplane, state } = await Dataplane.start(settings);
+      const { dataplane, state } = await Dataplane.start(settings, beforeOf(held));
       return new Firewall(dataplane, state, config, settings, held, rulesUpdated);
     } catch (error) {
       release(held, new Map());
@@ -87,7 +87,7 @@ export class Firewall {
     const settings = settingsFor(config, { addressesOf: this.rules.addressesOf });
     const held = take(settings, this.held);
     try {
-      await this.dataplane.apply(settings);
+      await this.dataplane.apply(settings, beforeOf(held));
     } catch (error) {
       release(held, this.held);
       throw error;
@@ -99,7 +99,7 @@ export class Firewall {
     return settings;
   }
 
-  /** Stops forwarding and leaves the interfaces as they were. */
+  /** Stops forwarding and leaves the interfaces as they were. @throws when the dataplane died, or hangs: then too they are */
   async stop(): Promise<void> {
     this.rules.stop();
     this.refusals.stop();
@@ -154,9 +154,20 @@ function take(settings: Settings, before: Held): Held {
   return held;
 }
 
-/** Leaves those interfaces of `held` as they were that are not in `kept`. */
+/** Leaves those interfaces of `held` as they were that are not in `kept`. @throws the first error, after all have had their turn */
 function release(held: Held, kept: Held): void {
-  for (const [name, restore] of held) {
-    if (!kept.has(name)) restore();
+  const errors: unknown[] = [];
+  for (const [name, taken] of held) {
+    if (kept.has(name)) continue;
+    try {
+      taken.release();
+    } catch (error) {
+      errors.push(error);
+    }
   }
+  if (errors.length > 0) throw errors[0];
+}
+
+function beforeOf(held: Held): InterfaceBefore[] {
+  return Array.from(held.values(), ({ before }) => before);
 }

@@ -1,22 +1,25 @@
 // What signals ask of the running firewall: to stop, to read its configuration again, to print its state.
-import { log } from "../base/log.ts";
+import { log, logAll } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
 import { ConfigurationError, type Firewall } from "./firewall.ts";
 
 /**
- * Serves signals until one asks to stop, then stops the firewall.
+ * Serves signals until one asks to stop, then stops the firewall, as it does when the dataplane died, or hangs.
  * @param readAgain the configuration as it is now
- * @throws when the dataplane died
+ * @throws when it did
  */
 export async function untilStopped(firewall: Firewall, readAgain: () => Promise<Config>): Promise<void> {
   let changes = Promise.resolve();
   process.on("SIGHUP", () => {
     changes = changes.then(() => reload(firewall, readAgain));
   });
-  process.on("SIGUSR1", () => [...firewall.describeState()].forEach(log));
-  await Promise.race([stopAsked(), firewall.failed]);
-  await changes;
-  await firewall.stop();
+  process.on("SIGUSR1", () => logAll(firewall.describeState()));
+  try {
+    await Promise.race([stopAsked(), firewall.failed]);
+    await changes;
+  } finally {
+    await firewall.stop();
+  }
   log("stopped");
 }
 

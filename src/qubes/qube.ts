@@ -2,7 +2,7 @@
 // there, the firewall goes on with the last configuration that was good, and everything is tried again.
 import { version } from "../../package.json" with { type: "json" };
 import { formatAddress, formatMac } from "../base/address.ts";
-import { log } from "../base/log.ts";
+import { log, logAll } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
 import type { QubeOptions } from "../config/qubes.ts";
 import { Firewall } from "../control/firewall.ts";
@@ -107,8 +107,8 @@ export class Qube {
       if (this.database.filling) log(INCOMPLETE);
       else if (!this.database.synchronised) log("QubesDB does not answer; nothing is forwarded until it does");
     });
-    process.on("SIGUSR1", () => [...this.describe()].forEach(log));
-    process.stdin.on("data", () => [...this.describe()].forEach(log));
+    process.on("SIGUSR1", () => logAll(this.describe()));
+    process.stdin.on("data", () => logAll(this.describe()));
   }
 
   /** Xen's devices stay open: the process ends, and with it they are closed. */

@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { version } from "../../package.json" with { type: "json" };
 import { formatMac } from "../base/address.ts";
-import { log } from "../base/log.ts";
+import { log, logAll } from "../base/log.ts";
 import { type Config, parseDocumentBytes, unlessQube } from "../config/config.ts";
 import { ConfigurationError, Firewall } from "../control/firewall.ts";
 import { stopAsked, untilStopped } from "../control/signals.ts";
@@ -97,7 +97,7 @@ async function forward(): Promise<void> {
     return idle([...error.errors, "the configuration is not good: nothing is forwarded until it is corrected"]);
   }
   for (const line of firewall.describeInterfaces()) log(line);
-  process.stdin.on("data", () => [...firewall.describeState()].forEach(log));
+  process.stdin.on("data", () => logAll(firewall.describeState()));
   const stopped = untilStopped(firewall, async () => parse(found));
   log(`ready in ${Math.round(performance.now())} ms`);
   await stopped;

@@ -5,6 +5,7 @@ import { log } from "../base/log.ts";
 import { type Config, readConfig } from "../config/config.ts";
 import { ConfigurationError, Firewall } from "../control/firewall.ts";
 import { complain, untilStopped } from "../control/signals.ts";
+import { endProgram } from "./end.ts";
 import { UsageError, type Verb } from "./verb.ts";
 
 export const run: Verb = {
@@ -35,7 +36,7 @@ Exit status: 0 stopped by a signal, 1 failed, 2 the configuration is not good.
       return 0;
     } catch (error) {
       complain(error);
-      return error instanceof ConfigurationError ? 2 : 1;
+      return await endProgram(error instanceof ConfigurationError ? 2 : 1);
     }
   },
 };

@@ -38,8 +38,8 @@ const NOWHERE: Settings = {
 const BROKEN = { ...SETTINGS, uplink: undefined } as unknown as Settings;
 
 test("it starts, takes new settings, shares its state, and stops", async () => {
-  const { dataplane, state } = await Dataplane.start(SETTINGS);
-  await dataplane.apply({ ...SETTINGS, uplink: { ...SETTINGS.uplink, prefix: 16 } });
+  const { dataplane, state } = await Dataplane.start(SETTINGS, []);
+  await dataplane.apply({ ...SETTINGS, uplink: { ...SETTINGS.uplink, prefix: 16 } }, []);
   expect(state.verdicts).toHaveLength(VERDICT_NAMES.length);
   expect(state.ring).toHaveLength(RING_COUNTERS.length);
   expect(state.flows).toHaveLength(SETTINGS.nat.maxFlows * FLOW_WORDS);
@@ -49,8 +49,8 @@ test("it starts, takes new settings, shares its state, and stops", async () => {
 });
 
 test("settings whose interface can't be opened are refused, and it goes on with the old ones", async () => {
-  const { dataplane } = await Dataplane.start(SETTINGS);
-  const answers = await Promise.allSettled([dataplane.apply(NOWHERE), dataplane.apply(SETTINGS)]);
+  const { dataplane } = await Dataplane.start(SETTINGS, []);
+  const answers = await Promise.allSettled([dataplane.apply(NOWHERE, []), dataplane.apply(SETTINGS, [])]);
   expect(answers).toEqual([
     { status: "rejected", reason: new Error("nowhere: there is no such interface") },
     { status: "fulfilled", value: undefined },
@@ -59,15 +59,15 @@ test("settings whose interface can't be opened are refused, and it goes on with 
 });
 
 test("it does not start on settings whose interface can't be opened", async () => {
-  expect(await rejectionOf(Dataplane.start(NOWHERE))).toContain("nowhere: there is no such interface");
+  expect(await rejectionOf(Dataplane.start(NOWHERE, []))).toContain("nowhere: there is no such interface");
 });
 
 test("an exception in the thread reaches control, with where it was thrown, and whoever waits for an answer", async () => {
-  const { dataplane } = await Dataplane.start(SETTINGS);
-  expect(await rejectionOf(dataplane.apply(BROKEN))).toMatch(/^the dataplane failed: TypeError: /);
+  const { dataplane } = await Dataplane.start(SETTINGS, []);
+  expect(await rejectionOf(dataplane.apply(BROKEN, []))).toMatch(/^the dataplane failed: TypeError: /);
   expect(await rejectionOf(dataplane.failed)).toMatch(/dataplane\/topology\.ts:\d+/);
 });
 
 test("so does one while it starts", async () => {
-  expect(await rejectionOf(Dataplane.start(BROKEN))).toMatch(/^the dataplane failed: TypeError: /);
+  expect(await rejectionOf(Dataplane.start(BROKEN, []))).toMatch(/^the dataplane failed: TypeError: /);
 });

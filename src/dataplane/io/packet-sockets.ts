@@ -5,7 +5,7 @@
 import { libc, SystemError } from "../../linux/libc.ts";
 import { interfaceIndex } from "../../linux/net/interfaces.ts";
 import { openPacketSocket } from "../../linux/net/packet-socket.ts";
-import { attachAtIngress } from "../../linux/net/tc.ts";
+import { attachAtIngress, detachFromIngress, type Ingress } from "../../linux/net/tc.ts";
 import { gateOf, type KernelPrograms, loadFilter } from "../kernel/loader.ts";
 
 /** Of each interface's receive ring. */
@@ -20,15 +20,21 @@ export interface PacketSocket {
   readonly fd: number;
   /** Number of its gate (kernel/gates.ts); undefined: the kernel path is not for it. */
   readonly gate: number | undefined;
+  /** The program at ingress of its interface, where there is one. */
+  readonly ingress: Ingress | undefined;
 }
 
 export class PacketSockets {
   private sockets: PacketSocket[] = [];
-  /** By descriptor: what takes the program at ingress of the socket's interface away. */
-  private readonly detach = new Map<number, () => void>();
 
-  /** @param programs of the kernel path, where there is one */
-  constructor(private readonly programs?: KernelPrograms) {}
+  /**
+   * @param programs of the kernel path, where there is one
+   * @param opened is told of each socket that is opened: many take long
+   */
+  constructor(
+    private readonly programs?: KernelPrograms,
+    private readonly opened: () => void = () => {},
+  ) {}
 
   /**
    * @param names of interfaces that are up
@@ -47,7 +53,7 @@ export class PacketSockets {
 
   /** Closes all that are not among these; they must not be mapped any more. */
   keep(kept: readonly PacketSocket[]): void {
-    for (const socket of this.sockets) if (!kept.includes(socket)) this.close(socket.fd);
+    for (const socket of this.sockets) if (!kept.includes(socket)) this.close(socket);
     this.sockets = this.sockets.filter((socket) => kept.includes(socket));
   }
 
@@ -56,29 +62,28 @@ export class PacketSockets {
     if (there !== undefined) return there;
     const socket = { name, ifindex, ...this.openSocket(ifindex) };
     this.sockets = [...this.sockets, socket];
+    this.opened();
     return socket;
   }
 
   /** A socket has a filter where the program that it leaves its notes for is there too. */
-  private openSocket(ifindex: number): Pick<PacketSocket, "fd" | "gate"> {
+  private openSocket(ifindex: number): Pick<PacketSocket, "fd" | "gate" | "ingress"> {
     const { programs } = this;
-    const detach = this.attachForwarder(ifindex);
-    if (programs === undefined || detach === undefined) {
-      return { fd: openPacketSocket(ifindex, RING_SHAPE), gate: undefined };
+    const ingress = this.attachForwarder(ifindex);
+    if (programs === undefined || ingress === undefined) {
+      return { fd: openPacketSocket(ifindex, RING_SHAPE), gate: undefined, ingress: undefined };
     }
     try {
       const gate = this.freeGate();
       gateOf(programs, gate).reset();
       const filter = loadFilter(programs, gate);
       try {
-        const fd = openPacketSocket(ifindex, RING_SHAPE, filter);
-        this.detach.set(fd, detach);
-        return { fd, gate };
+        return { fd: openPacketSocket(ifindex, RING_SHAPE, filter), gate, ingress };
       } finally {
         libc.close(filter);
       }
     } catch (error) {
-      detach();
+      detachFromIngress(ingress);
       throw error;
     }
   }
@@ -90,8 +95,8 @@ export class PacketSockets {
     return gate;
   }
 
-  /** @returns what undoes it; undefined where it can't be had */
-  private attachForwarder(ifindex: number): (() => void) | undefined {
+  /** @returns undefined where it can't be had */
+  private attachForwarder(ifindex: number): Ingress | undefined {
     if (this.programs === undefined) return undefined;
     try {
       return attachAtIngress(ifindex, this.programs.forwarder);
@@ -101,9 +106,9 @@ export class PacketSockets {
     }
   }
 
-  private close(fd: number): void {
+  private close({ fd, ingress }: PacketSocket): void {
     libc.close(fd);
-    this.detach.get(fd)?.();
-    this.detach.delete(fd);
+    if (ingress !== undefined) detachFromIngress(ingress);
+    this.opened();
   }
 }

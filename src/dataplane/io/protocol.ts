@@ -1,6 +1,7 @@
 // What control and the dataplane's thread say to each other: the thread's start, commands, reports, and what of its memory
 // control may read. Types only.
 import type { MessagePort } from "node:worker_threads";
+import type { InterfaceBefore } from "../../linux/net/interfaces.ts";
 import type { KernelPrograms } from "../kernel/loader.ts";
 import type { ClientSettings, Settings } from "../settings.ts";
 import type { PacketSocket } from "./packet-sockets.ts";
@@ -14,6 +15,10 @@ export interface Start {
   readonly port: MessagePort;
   /** An eventfd, signalled when there is a command. */
   readonly wake: number;
+  /** What the interfaces were before. */
+  readonly before: readonly InterfaceBefore[];
+  /** As Liveness has them, in shared memory. */
+  readonly signs: Int32Array;
   /** Address of memory for the flow table's records. */
   readonly flows: number;
   /** What the kernel path consists of, where there is one. */
@@ -25,7 +30,7 @@ export interface Start {
  * applied, `stop` by stopped.
  */
 export type Command =
-  | { readonly type: "apply"; readonly settings: Settings; readonly sockets: readonly PacketSocket[] }
+  | ({ readonly type: "apply" } & Pick<Start, "settings" | "sockets" | "before">)
   /** New rules for one client, at its number in the settings in force; all else about it is as it was. */
   | { readonly type: "client"; readonly client: number; readonly settings: ClientSettings }
   | { readonly type: "stop" }

@@ -10,13 +10,13 @@ import type { State } from "../frame/state.ts";
 import { workOf } from "../frame/vnet.ts";
 import { controlOf, flowRecordsAt, gateOf, type KernelPrograms } from "../kernel/loader.ts";
 import { KernelPath } from "../kernel/path.ts";
-import { BEAT_INTERVAL, Pulse } from "../kernel/pulse.ts";
+import { Pulse } from "../kernel/pulse.ts";
 import { tryKernelPath } from "../kernel/trial.ts";
-import type { Settings } from "../settings.ts";
 import { column, type Flow } from "../types.ts";
+import { CONTROL_SIGN, DATAPLANE_INTERVAL, DATAPLANE_SIGN, Liveness } from "./liveness.ts";
 import { NO_FRAME, PacketRing } from "./packet-ring.ts";
-import type { PacketSocket } from "./packet-sockets.ts";
 import type { Command, Report, Start } from "./protocol.ts";
+import { Vigil } from "./vigil.ts";
 
 /** Frames taken from one interface before the others have their turn. */
 const BATCH = READ_AHEAD;
@@ -42,7 +42,7 @@ const LONGEST_SLEEP = 100;
 /** ms between two readings of the kernel's count of drops. */
 const DROP_INTERVAL = 1000;
 
-const { settings, sockets, port, wake, flows, kernelPrograms } = workerData as Start;
+const { settings, sockets, before, signs, port, wake, flows, kernelPrograms } = workerData as Start;
 
 function report(message: Report): void {
   port.postMessage(message);
@@ -76,8 +76,17 @@ function handleBatch(ring: PacketRing, router: Router, iface: number): number {
 
 let commands = 0;
 
-/** Does what control asks. @param carriedOut hears of each command that changes what may pass @returns whether to go on */
-function obey(ring: PacketRing, router: Router, carriedOut: () => void): boolean {
+/** What this thread is made of. */
+interface Dataplane {
+  readonly ring: PacketRing;
+  readonly router: Router;
+  readonly vigil: Vigil;
+  /** Hears of each command that changes what may pass, when it is done. */
+  carriedOut(): void;
+}
+
+/** Does what control asks. @returns whether to go on */
+function obey({ ring, router, vigil, carriedOut }: Dataplane): boolean {
   for (;;) {
     const received: { message: Command } | undefined = receiveMessageOnPort(port);
     if (received === undefined) return true;
@@ -87,8 +96,9 @@ function obey(ring: PacketRing, router: Router, carriedOut: () => void): boolean
     if (command.type === "ask") router.ask(command.id, command.server, command.question);
     else if (command.type === "release") router.releaseAnswer(command.id);
     else {
-      if (command.type === "apply") apply(ring, router, command.settings, command.sockets);
-      else {
+      if (command.type === "apply") {
+        if (apply(ring, router, command)) vigil.undoing = command;
+      } else {
         router.setClient(command.client, command.settings);
         report({ type: "applied" });
       }
@@ -97,28 +107,31 @@ function obey(ring: PacketRing, router: Router, carriedOut: () => void): boolean
   }
 }
 
-function apply(ring: PacketRing, router: Router, settings: Settings, sockets: readonly PacketSocket[]): void {
+/** @returns whether it could be */
+function apply(ring: PacketRing, router: Router, { sockets, settings }: Pick<Start, "sockets" | "settings">): boolean {
   try {
     ring.configure(sockets);
   } catch (error) {
     report({ type: "refused", reason: messageOf(error) });
-    return;
+    return false;
   }
   router.apply(settings);
   report({ type: "applied" });
+  return true;
 }
 
-function forward(ring: PacketRing, router: Router, pulse: Pulse | undefined, carriedOut: () => void): void {
+function forward(dataplane: Dataplane): void {
+  const { ring, router, vigil } = dataplane;
   let lookedUp = 0;
-  let beaten = Number.NEGATIVE_INFINITY;
+  let watched = Number.NEGATIVE_INFINITY;
   let spin = 0;
   let lastFrame = 0;
   let dropsCounted = 0;
   for (;;) {
     const now = performance.now();
-    if (pulse !== undefined && now - beaten >= BEAT_INTERVAL) {
-      pulse.beat();
-      beaten = now;
+    if (now - watched >= DATAPLANE_INTERVAL) {
+      vigil.keep(now);
+      watched = now;
     }
     router.advance(now);
     let frames = 0;
@@ -126,7 +139,7 @@ function forward(ring: PacketRing, router: Router, pulse: Pulse | undefined, car
       const taken = handleBatch(ring, router, iface);
       frames += taken;
       if (taken === 0 || performance.now() - lookedUp < LOOK_UP) continue;
-      if (ring.wait(0) && !obey(ring, router, carriedOut)) return;
+      if (ring.wait(0) && !obey(dataplane)) return;
       lookedUp = performance.now();
     }
     if (now - dropsCounted >= DROP_INTERVAL) {
@@ -138,7 +151,7 @@ function forward(ring: PacketRing, router: Router, pulse: Pulse | undefined, car
     const woken = ring.wait(router.isBusy ? 0 : LONGEST_SLEEP);
     lookedUp = performance.now();
     spin = lookedUp - now < SPIN ? SPIN : 0;
-    if (woken && !obey(ring, router, carriedOut)) return;
+    if (woken && !obey(dataplane)) return;
   }
 }
 
@@ -192,7 +205,12 @@ function run(): void {
   const { counters: verdicts, refusals } = router;
   report({ type: "ready", state: { verdicts, ring: ring.counters, refusals: refusals.words } });
   try {
-    forward(ring, router, programs && new Pulse(controlOf(programs)), () => path?.carryOut());
+    const pulse = programs && new Pulse(controlOf(programs));
+    const vigil = new Vigil(new Liveness(signs, DATAPLANE_SIGN, CONTROL_SIGN), pulse, () => path?.revoke(), {
+      sockets,
+      before,
+    });
+    forward({ ring, router, vigil, carriedOut: () => path?.carryOut() });
   } finally {
     router.close();
   }

@@ -3,11 +3,8 @@
 import { monotonicTime } from "../../linux/clock.ts";
 import { CONTROL, PULSE_SHIFT } from "./layout.ts";
 
-/** How long entries hold after a beat, in ns. */
+/** How long entries hold after a beat, in ns: far longer than from one to the next, for a thread that waits for a CPU is not hung. */
 const HOLD = 1e9;
-
-/** ms from one beat to the next: far less than HOLD, for a thread that gets no CPU for a while is not hung. */
-export const BEAT_INTERVAL = 50;
 
 export class Pulse {
   /** @param control all of CONTROL */

@@ -9,7 +9,7 @@ import { bringUp, interfaceIndex } from "../../linux/net/interfaces.ts";
 import { inNewNetwork } from "../../linux/net/network-namespace.ts";
 import { openPacketSocket } from "../../linux/net/packet-socket.ts";
 import { MSG_DONTWAIT } from "../../linux/net/socket.ts";
-import { attachAtIngress } from "../../linux/net/tc.ts";
+import { attachAtIngress, detachFromIngress } from "../../linux/net/tc.ts";
 import { PollSet } from "../../linux/poll.ts";
 import { ETHERNET } from "../../wire/ethernet.ts";
 import { IPV4, PROTOCOL } from "../../wire/ipv4.ts";
@@ -75,7 +75,7 @@ function onLoopback(programs: KernelPrograms, use: (socket: number, index: numbe
   const putDown = bringUp(LOOPBACK);
   try {
     const index = interfaceIndex(LOOPBACK);
-    const detach = attachAtIngress(index, programs.forwarder);
+    const ingress = attachAtIngress(index, programs.forwarder);
     try {
       const socket = openPacketSocket(index, undefined, programs.filter);
       try {
@@ -84,7 +84,7 @@ function onLoopback(programs: KernelPrograms, use: (socket: number, index: numbe
         libc.close(socket);
       }
     } finally {
-      detach();
+      detachFromIngress(ingress);
     }
   } finally {
     putDown();

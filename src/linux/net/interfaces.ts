@@ -143,19 +143,49 @@ function keepFromKernel(name: string): () => void {
 
 /** Brings an interface up. @returns what leaves it as it was */
 export function bringUp(name: string): () => void {
+  const flags = raise(name);
+  return () => {
+    if (flags !== undefined) request(SIOCSIFFLAGS, "SIOCSIFFLAGS", name, flags);
+  };
+}
+
+/** Brings an interface up. @returns the flags that it had, undefined where it was up */
+function raise(name: string): number | undefined {
   const flags = request(SIOCGIFFLAGS, "SIOCGIFFLAGS", name).getUint16(VALUE, true);
-  if ((flags & IFF_UP) !== 0) return () => {};
+  if ((flags & IFF_UP) !== 0) return undefined;
   request(SIOCSIFFLAGS, "SIOCSIFFLAGS", name, flags | IFF_UP);
-  return () => request(SIOCSIFFLAGS, "SIOCSIFFLAGS", name, flags);
+  return flags;
+}
+
+/** What an interface was before it was ours. */
+export interface InterfaceBefore {
+  readonly name: string;
+  readonly index: number;
+  /** Undefined where it was up. */
+  readonly flags: number | undefined;
+  /** Files of /proc/sys, and what was in them. */
+  readonly files: readonly (readonly [file: string, value: string])[];
+}
+
+export interface TakenInterface {
+  readonly before: InterfaceBefore;
+  /** Leaves it as it was. */
+  release(): void;
+}
+
+/** Leaves an interface as it was: all of it that does not end with the process; in whichever thread. */
+export function restoreInterface({ name, index, flags, files }: InterfaceBefore): void {
+  if (!isThere(name, index)) return; // it took its state with it
+  if (flags !== undefined) request(SIOCSIFFLAGS, "SIOCSIFFLAGS", name, flags);
+  for (const [file, value] of files) writeFileSync(file, value);
 }
 
 /**
  * Makes an interface ours: up, the kernel's own IP stack silent on it.
- * @returns what leaves the interface as it was
  * @throws Error with the remedy, when another firewall has it, or when the kernel would answer beside us there: it has an IPv4
  * address, or can't be silenced
  */
-export function takeInterface(name: string): () => void {
+export function takeInterface(name: string): TakenInterface {
   const addresses = kernelAddresses(name);
   if (addresses.length > 0) {
     throw new Error(
@@ -172,10 +202,13 @@ export function takeInterface(name: string): () => void {
   const index = interfaceIndex(name);
   const letGo = holdInterface(name, index);
   try {
-    const leave = silence(name, index);
-    return () => {
-      leave();
-      letGo();
+    const { before, release } = silence(name, index);
+    return {
+      before,
+      release() {
+        release();
+        letGo();
+      },
     };
   } catch (error) {
     letGo();
@@ -183,8 +216,7 @@ export function takeInterface(name: string): () => void {
   }
 }
 
-/** @returns what leaves the interface as it was */
-function silence(name: string, index: number): () => void {
+function silence(name: string, index: number): TakenInterface {
   const found: [file: string, value: string][] = [];
   for (const [pattern, value] of SILENT) {
     const file = `${SYSCTL}/${pattern.replace("NAME", name)}`;
@@ -193,11 +225,12 @@ function silence(name: string, index: number): () => void {
     writeFileSync(file, value);
   }
   const passToKernel = keepFromKernel(name);
-  const leave = bringUp(name);
-  return () => {
-    passToKernel();
-    if (!isThere(name, index)) return; // it took its state with it
-    leave();
-    for (const [file, value] of found) writeFileSync(file, value);
+  const before = { name, index, flags: raise(name), files: found };
+  return {
+    before,
+    release() {
+      passToKernel();
+      restoreInterface(before);
+    },
   };
 }

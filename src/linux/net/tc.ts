@@ -24,14 +24,22 @@ const PRIORITY = 0xfb00;
 const ETH_P_ALL_IN_NETWORK_ORDER = 0x0300;
 const HANDLE = 1;
 
+/** A program at the ingress of an interface. */
+export interface Ingress {
+  /** The kernel's number of the interface. */
+  readonly index: number;
+  /** Whether what programs hang on there is ours too, and goes with the program. */
+  readonly isOurs: boolean;
+}
+
 /**
  * Has a program look at all that comes in on an interface.
  * @param index the kernel's number of the interface
  * @param program its descriptor; its type is SCHED_CLS
- * @returns what undoes that
+ * @returns what `detachFromIngress` takes
  * @throws SystemError
  */
-export function attachAtIngress(index: number, program: number): () => void {
+export function attachAtIngress(index: number, program: number): Ingress {
   const isOurs = addClsact(index);
   const options = concat(
     attribute(TCA_BPF_FD, numbers(program)),
@@ -50,10 +58,13 @@ export function attachAtIngress(index: number, program: number): () => void {
     if (isOurs) removeClsact(index);
     throw error;
   }
-  return () => {
-    ignoreMissing(() => ask(RTM_DELTFILTER, 0, filter(index), attribute(TCA_KIND, cString("bpf"))));
-    if (isOurs) removeClsact(index);
-  };
+  return { index, isOurs };
+}
+
+/** Undoes `attachAtIngress`, in whichever thread. @throws SystemError */
+export function detachFromIngress({ index, isOurs }: Ingress): void {
+  ignoreMissing(() => ask(RTM_DELTFILTER, 0, filter(index), attribute(TCA_KIND, cString("bpf"))));
+  if (isOurs) removeClsact(index);
 }
 
 /** @returns whether it was not there before */

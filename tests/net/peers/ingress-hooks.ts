@@ -5,7 +5,7 @@ import { Assembler, R0 } from "../../../src/linux/bpf/assembler.ts";
 import { loadProgram, PROGRAM_TYPE } from "../../../src/linux/bpf/bpf.ts";
 import { interfaceIndex } from "../../../src/linux/net/interfaces.ts";
 import { dropIngress } from "../../../src/linux/net/nftables.ts";
-import { attachAtIngress } from "../../../src/linux/net/tc.ts";
+import { attachAtIngress, detachFromIngress } from "../../../src/linux/net/tc.ts";
 
 const TC_ACT_OK = 0; // linux/pkt_cls.h
 const name = process.argv[2] ?? "";
@@ -14,7 +14,8 @@ const program = loadProgram(
   PROGRAM_TYPE.SCHED_CLS,
   new Assembler().do("move", R0, TC_ACT_OK).exit().assemble(),
 );
-const undo = [attachAtIngress(interfaceIndex(name), program), dropIngress(name)];
+const ingress = attachAtIngress(interfaceIndex(name), program);
+const undo = [() => detachFromIngress(ingress), dropIngress(name)];
 console.log("attached");
 await once(process.stdin, "data");
 for (const each of undo) each();
