@@ -24,6 +24,7 @@ import {
 } from "../dataplane/kernel/loader.ts";
 import type { ClientSettings, Settings } from "../dataplane/settings.ts";
 import { drawHashKeys } from "../dataplane/tables/keyed-hash.ts";
+import type { Client } from "../dataplane/types.ts";
 import { readSkbLayout } from "../linux/bpf/skb-layout.ts";
 import { openEvent, signalEvent } from "../linux/eventfd.ts";
 import { libc } from "../linux/libc.ts";
@@ -134,7 +135,7 @@ export class Dataplane {
 
   /** Gives one client other rules. @param client its number in the settings in force @param settings all else unchanged */
   async setClient(client: number, settings: ClientSettings): Promise<void> {
-    this.announcements?.announce();
+    this.announcements?.announceFor(client as Client);
     const report = await this.command({ type: "client", client, settings });
     if (report.type !== "applied") throw unexpected(report);
   }

@@ -199,6 +199,22 @@ test("nothing takes it without a sign of life, nor by old rules once new ones ar
   });
 });
 
+test("what changes ends it for those alone who depend on that", async () => {
+  const all = ["work", "to work", "lan", "to lan"];
+  expect(await onBench("kernel-dependencies")).toEqual({
+    nothing: [all, all],
+    "a host of lan has another MAC address": [["work", "to work", "lan"], all],
+    "the gateway has another MAC address": [["to work", "to lan"], all],
+    "new rules of work": [["lan", "to lan"], all],
+    "new rules of lan are announced": [
+      ["work", "to work"],
+      ["work", "to work"],
+    ],
+    "they are in force": [["work", "to work"], all],
+    "other settings": [[], all],
+  });
+});
+
 /** Runs one of tests/net/peers that has the kernel's programs to itself. */
 async function onBench(name: string) {
   const output = await bench.run(["taskset", "--cpu-list", "0", ...peer(name, "a0", "a1", "b0")], 120_000);

@@ -85,8 +85,10 @@ export interface KernelPath {
   enter(flow: Flow): void;
   /** A flow ends. */
   leave(flow: Flow): void;
-  /** From now on no flow's frames are forwarded there. */
+  /** From now on no flow's frames are forwarded there; or none of a client's, or to a neighbour: until they are entered anew. */
   revoke(): void;
+  revokeClient(client: Client): void;
+  revokeNeighbour(neighbour: Neighbour): void;
   /** @param second whole seconds of the clock, as State has it */
   setSecond(second: number): void;
 }
@@ -149,7 +151,7 @@ export class Router {
     const kernelPath = kernel.makePath?.(this.state, this.changes);
     if (kernelPath !== undefined) {
       this.state.onEnd = (flow) => kernelPath.leave(flow);
-      this.state.neighbours.onChange = () => kernelPath.revoke();
+      this.state.neighbours.onChange = (neighbour) => kernelPath.revokeNeighbour(neighbour);
       this.kernelPath = kernelPath;
     }
   }
@@ -258,7 +260,7 @@ export class Router {
 
   /** Gives one client new rules, as `apply` would, but without a look at the other clients. */
   setClient(client: number, settings: ClientSettings): void {
-    this.kernelPath?.revoke();
+    this.kernelPath?.revokeClient(client as Client);
     this.changes.setClient(client as Client, settings);
   }
 

@@ -1,6 +1,8 @@
-// New rules and settings are announced before they are posted: from that moment on no entry holds, however long the dataplane's
-// thread takes to get to them, and it enters none before it has. Meanwhile all frames go to the socket, where they wait
-// behind each other as ever, and flows that the new rules allow are entered anew.
+// New rules and settings are announced before they are posted: from that moment on no entry of those whom they are about holds, however
+// long the dataplane's thread takes to get to them, and it enters none before it has. Meanwhile their frames go to the socket, where
+// they wait behind each other as ever, and flows that the new rules allow are entered anew.
+import type { Client } from "../types.ts";
+import { Dependencies } from "./dependencies.ts";
 import { CONTROL, SHUT } from "./layout.ts";
 
 /** Has no entry hold any more. @param control all of CONTROL */
@@ -14,8 +16,12 @@ export function beginGeneration(control: Int32Array): void {
 export class Announcements {
   private carriedOut = 0;
 
+  private readonly dependencies: Dependencies;
+
   /** @param control all of CONTROL */
-  constructor(private readonly control: Int32Array) {}
+  constructor(private readonly control: Int32Array) {
+    this.dependencies = new Dependencies(control);
+  }
 
   /** Control: a command that changes what may pass is posted next. */
   announce(): void {
@@ -23,12 +29,18 @@ export class Announcements {
     beginGeneration(this.control);
   }
 
+  /** Control: likewise, of one that changes what may pass for one client. */
+  announceFor(client: Client): void {
+    Atomics.add(this.control, CONTROL.ANNOUNCED >> 2, 1);
+    this.dependencies.clientChanged(client);
+  }
+
   /** The dataplane's thread: such a command has been carried out, or refused. */
   carryOut(): void {
     this.carriedOut = (this.carriedOut + 1) | 0;
   }
 
-  /** The dataplane's thread: whether one has not been yet. Of two looks, at this and at the generation, this is the second. */
+  /** The dataplane's thread: whether one has not been yet. Who looks at this has looked at the generation, and at the client's count, before. */
   get arePending(): boolean {
     return Atomics.load(this.control, CONTROL.ANNOUNCED >> 2) !== this.carriedOut;
   }

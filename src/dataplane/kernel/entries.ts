@@ -57,6 +57,11 @@ export class KernelEntries {
     return true;
   }
 
+  /** @returns ENTRY.CHANGES of what was put under this number last */
+  changes(number: number): number {
+    return this.words[(number * ENTRY_STRIDE + ENTRY.CHANGES) >> 2];
+  }
+
   /** @returns whether it is shut, and what shut it is settled */
   mayOpen(number: number, gate: Gate): boolean {
     const at = (number * ENTRY_STRIDE) >> 2;

@@ -18,6 +18,7 @@ import {
   CHECKSUM_BEGINNINGS,
   CHECKSUM_FACTOR,
   CONTROL,
+  DEPENDENCY,
   ENTRY,
   ENTRY_KEY,
   GATE,
@@ -258,6 +259,17 @@ function copyEntry(a: Assembler, maps: Maps): void {
 
   a.loadMapValue(R1, maps.control, CONTROL.GENERATION).load(4, R1, R1, 0).load(4, R2, R9, ENTRY.GENERATION);
   a.jumpIf32(R1, "!=", R2, toSocket);
+
+  // Nor has its client other rules by now, or the next hop another MAC address.
+  a.load(2, R2, R9, ENTRY.NEIGHBOUR)
+    .do("and", R2, DEPENDENCY.NEIGHBOURS - 1)
+    .do("shiftLeft", R2, 2);
+  a.loadMapValue(R1, maps.control, CONTROL.NEIGHBOURS).do("add", R1, R2).load(4, R3, R1, 0);
+  a.load(2, R2, R9, ENTRY.CLIENT)
+    .do("and", R2, DEPENDENCY.CLIENTS - 1)
+    .do("shiftLeft", R2, 2);
+  a.loadMapValue(R1, maps.control, CONTROL.CLIENTS).do("add", R1, R2).load(4, R4, R1, 0);
+  a.do32("add", R3, R4).load(4, R1, R9, ENTRY.CHANGES).jumpIf32(R1, "!=", R3, toSocket);
 }
 
 /** The entry that R1 from the index is about, in R0. Jumps where there is none, or it has another key. */
@@ -313,7 +325,7 @@ function hashStackKey(a: Assembler, { buckets, hashKeys }: Maps): void {
 
 function checkMacs(a: Assembler): void {
   jumpUnlessMac(a, ETHERNET.DESTINATION, ENTRY.OUR_MAC);
-  a.load(4, R1, R9, ENTRY.PINNED).jumpIf32(R1, "==", 0, "sender checked");
+  a.load(2, R1, R9, ENTRY.PINNED).jumpIf32(R1, "==", 0, "sender checked");
   jumpUnlessMac(a, ETHERNET.SOURCE, ENTRY.PINNED_MAC);
   a.label("sender checked");
 }
@@ -330,7 +342,7 @@ function jumpUnlessMac(a: Assembler, inFrame: number, inEntry: number): void {
 /** It is no larger than the MTU, or will pass as segments of TCP. */
 function checkMtu(a: Assembler): void {
   const toSocket = "to the socket";
-  a.load(4, R3, R9, ENTRY.MTU).jumpIf32(R8, "<=", R3, "fits");
+  a.load(2, R3, R9, ENTRY.MTU).jumpIf32(R8, "<=", R3, "fits");
   a.load(4, R2, R6, SKB.GSO_SIZE).jumpIf32(R2, "==", 0, toSocket);
   loadTcpHeaderLength(a);
   a.do("add", R1, R2).do("add", R1, IPV4.HEADER_LENGTH).jumpIf32(R1, ">", R3, toSocket);

@@ -1,7 +1,8 @@
 // What the dataplane's thread and the kernel path's programs share: maps, and what is where in their memory. Both sides take it from
 // here alone. Numbers are of 32 bits in this machine's order, where nothing else is said.
-import type { HashKeys, KeyedHash } from "../tables/keyed-hash.ts";
 
+import { MAX_NEIGHBOURS } from "../tables/flow-records.ts";
+import type { HashKeys, KeyedHash } from "../tables/keyed-hash.ts";
 /** Descriptors of the maps that the programs use. */
 export interface Maps {
   /** One element, CONTROL, which this program writes. */
@@ -32,8 +33,14 @@ export const CONTROL = {
   COUNTERS: 64,
   /** For each packet socket a GATE. */
   GATES: 64 + 64 * 64,
-  LENGTH: 64 + 64 * 64 + 128 * 128,
+  /** Counts of changes, by neighbour and by client: kernel/dependencies.ts. */
+  NEIGHBOURS: 64 + 64 * 64 + 128 * 128,
+  CLIENTS: 64 + 64 * 64 + 128 * 128 + 4 * MAX_NEIGHBOURS,
+  LENGTH: 64 + 64 * 64 + 128 * 128 + 4 * MAX_NEIGHBOURS + 4 * 4096,
 } as const;
+
+/** How many counts there are: powers of two. */
+export const DEPENDENCY = { NEIGHBOURS: MAX_NEIGHBOURS, CLIENTS: 4096 } as const;
 
 /** Makes of ns what 32 bits hold for two years: 17 ms. */
 export const PULSE_SHIFT = 24;
@@ -96,13 +103,17 @@ export const ENTRY = {
   FLOW_SOURCE: 40,
   FLOW_PORTS: 44,
   FLOW_BACK_PORTS: 48,
-  /** Of the interface that it leaves by, in bytes. */
+  /** 16 bits: of the interface that it leaves by, in bytes. */
   MTU: 52,
+  /** 16 bits each: whose counts CHANGES is the sum of. */
+  NEIGHBOUR: 54,
+  CLIENT: 62,
   /** Our MAC address, in network order. */
   OUR_MAC: 56,
-  /** The sender's, likewise, where no other is accepted; and whether that is so: 0 or 1. */
+  /** The sender's, likewise, where no other is accepted; and in 16 bits whether that is so: 0 or 1. */
   PINNED_MAC: 64,
-  PINNED: 72,
+  PINNED: 70,
+  CHANGES: 72,
   /** As in REWRITE. */
   REWRITE: 76,
   /** Of all before it, by `writeChecksum`. */

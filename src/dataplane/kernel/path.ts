@@ -1,6 +1,6 @@
 // Which flows take the kernel path: open ones are entered, in both directions, with the first of their frames that comes to
-// this thread, with all that the programs of kernel/filter.ts need to know. When anything that such an entry was made of
-// changes, none holds any more, at once, and flows are entered anew. The flows' records are the same memory for the programs as
+// this thread, with all that the programs of kernel/filter.ts need to know. When anything changes that
+// entries were made of, those hold no more, at once, and their flows are entered anew. The flows' records are the same memory for the programs as
 // for this thread: TCP's state and the deadline go on there, whoever handles a packet.
 import { ETHERNET, writeMac } from "../../wire/ethernet.ts";
 import { PROTOCOL } from "../../wire/ipv4.ts";
@@ -12,20 +12,26 @@ import type { State } from "../frame/state.ts";
 import { BOTH_SYNS_AGREED, ENDING, FLOW_STATE, TIMEOUT_MASK } from "../tables/flow-state.ts";
 import { OURSELVES, PINNED, USABLE } from "../tables/neighbours.ts";
 import { SIDE_WORDS } from "../tables/tcp.ts";
-import { type Flow, type Iface, otherSide, type Side } from "../types.ts";
+import { type Client, type Flow, type Iface, type Neighbour, otherSide, type Side } from "../types.ts";
 import { Announcements, beginGeneration } from "./announcements.ts";
+import { Dependencies } from "./dependencies.ts";
 import type { KernelEntries } from "./entries.ts";
 import type { Gate } from "./gates.ts";
 import { CONTROL, ENTRY, ENTRY_KEY, ENTRY_REWRITE, writeChecksum } from "./layout.ts";
 import { controlOf, entriesOf, type KernelPrograms } from "./loader.ts";
+
+/** Bytes of an IPv4 packet. */
+const LONGEST_PACKET = 65_535;
 
 const SIDES: readonly Side[] = [0, 1];
 
 export class KernelPath implements RouterKernelPath {
   private readonly control: Int32Array;
   private readonly announcements: Announcements;
-  /** The one that flows are entered in. */
+  private readonly dependencies: Dependencies;
+  /** The one that flows are entered in; and the count of the client of the flow in hand. */
   private generation = 0;
+  private clientCount = 0;
   private readonly entries: KernelEntries;
   /** The one in hand. */
   private readonly entry = new DataView(new ArrayBuffer(ENTRY.LENGTH));
@@ -46,6 +52,7 @@ export class KernelPath implements RouterKernelPath {
     const { flows } = programs;
     this.control = controlOf(programs);
     this.announcements = new Announcements(this.control);
+    this.dependencies = new Dependencies(this.control);
     this.entries = entriesOf(programs);
     this.ingress = new Int32Array(2 * flows);
     this.entered = new Int32Array(2 * flows);
@@ -56,6 +63,14 @@ export class KernelPath implements RouterKernelPath {
   /** From now on no entry holds. */
   revoke(): void {
     beginGeneration(this.control);
+  }
+
+  revokeClient(client: Client): void {
+    this.dependencies.clientChanged(client);
+  }
+
+  revokeNeighbour(neighbour: Neighbour): void {
+    this.dependencies.neighbourChanged(neighbour);
   }
 
   /** A change that control had announced has been carried out, or refused. */
@@ -75,6 +90,7 @@ export class KernelPath implements RouterKernelPath {
   enter(flow: Flow): void {
     if (2 * flow >= this.entered.length) return;
     this.generation = Atomics.load(this.control, CONTROL.GENERATION >> 2);
+    this.clientCount = this.dependencies.ofClient(this.state.flows.client(flow));
     if (this.announcements.arePending || !this.mayEnter(flow)) return;
     for (const side of SIDES) this.enterSide(flow, side);
   }
@@ -100,8 +116,14 @@ export class KernelPath implements RouterKernelPath {
 
   private isEntered(flow: Flow, side: Side): boolean {
     const number = 2 * flow + side;
-    if (this.entered[number] !== this.generation) return false;
+    if (this.entered[number] !== this.generation || this.entries.changes(number) !== this.changesOf(flow, side))
+      return false;
     return this.enteredState[number] === (this.state.flows.state(flow) & ENTERED_STATE);
+  }
+
+  /** @returns what CHANGES of its entry is to be */
+  private changesOf(flow: Flow, side: Side): number {
+    return (this.clientCount + this.dependencies.ofNeighbour(this.state.flows.neighbour(flow, otherSide(side)))) | 0;
   }
 
   /** Forgets a flow that ends. */
@@ -170,11 +192,14 @@ export class KernelPath implements RouterKernelPath {
     entry.setInt32(ENTRY.FLOW_SOURCE, flows.source(flow, 0), true);
     entry.setInt32(ENTRY.FLOW_PORTS, flows.ports(flow, 0), true);
     entry.setInt32(ENTRY.FLOW_BACK_PORTS, flows.ports(flow, 1), true);
-    entry.setInt32(ENTRY.MTU, topology.mtu[egress], true);
+    entry.setUint16(ENTRY.MTU, Math.min(topology.mtu[egress], LONGEST_PACKET), true);
+    entry.setUint16(ENTRY.NEIGHBOUR, flows.neighbour(flow, otherSide(side)), true);
+    entry.setUint16(ENTRY.CLIENT, flows.client(flow), true);
+    entry.setInt32(ENTRY.CHANGES, this.changesOf(flow, side), true);
     writeMac(entry, ENTRY.OUR_MAC, topology.macHead[iface], topology.macTail[iface]);
     const isPinned = iface !== topology.uplink && neighbours.state[neighbour] === PINNED;
     writeMac(entry, ENTRY.PINNED_MAC, neighbours.head[neighbour], neighbours.tail[neighbour]);
-    entry.setInt32(ENTRY.PINNED, isPinned ? 1 : 0, true);
+    entry.setUint16(ENTRY.PINNED, isPinned ? 1 : 0, true);
     this.writeRewrite(flow, side, egress);
     writeChecksum(entry);
   }

@@ -59,7 +59,7 @@ export class NeighbourTable {
   readonly interfaceOf = column<Neighbour, Iface>(new Int32Array(CAPACITY));
 
   /** Called when a neighbour who was USABLE is not as it was any more: no packet goes to where it was. */
-  onChange: () => void = () => {};
+  onChange: (n: Neighbour) => void = () => {};
 
   private readonly address = column<Neighbour, Address>(new Int32Array(CAPACITY));
   /** Flows (and who else keeps the gateway known) that hold a number; it stays the same neighbour while any do. */
@@ -298,7 +298,7 @@ export class NeighbourTable {
     if (this.tries[n] < (probing ? PROBE_TRIES : INCOMPLETE_TRIES)) this.ask(n, this.state[n]);
     else if (probing) {
       this.ask(n, INCOMPLETE);
-      this.onChange();
+      this.onChange(n);
     } else {
       this.state[n] = FAILED;
       this.since[n] = this.now;
@@ -314,7 +314,7 @@ export class NeighbourTable {
     this.since[n] = this.now;
     this.head[n] = head;
     this.tail[n] = tail;
-    if (isElsewhere) this.onChange();
+    if (isElsewhere) this.onChange(n);
     this.sendWaiting(n);
   }
 

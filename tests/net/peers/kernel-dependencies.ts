@@ -1,0 +1,75 @@
+// kernel-dependencies.ts INTERFACE…: which frames of two clients' flows take the kernel path, both ways, after something has changed;
+// and after the router has handled one of each since.
+import { ARP_TYPE, arp, ethernet, payload, udp } from "../../../lab/frames.ts";
+import {
+  BROADCAST,
+  frameFrom,
+  GATEWAY,
+  LAN,
+  LAN_GATEWAY,
+  LAN_HOST,
+  OUTSIDE,
+  REMOTE,
+  SETTINGS,
+  UPLINK,
+  WORK,
+  WORK_HOST,
+} from "../../../lab/router-lab.ts";
+import type { Client } from "../../../src/dataplane/types.ts";
+import { KernelLab, withInterfaces } from "../../support/kernel-lab.ts";
+import { sentPort } from "../../support/nat.ts";
+
+const settings = withInterfaces(SETTINGS, process.argv.slice(2));
+const lab = new KernelLab(settings);
+const REMOTE_END = { address: REMOTE, port: 9 };
+
+/** The two ways of a client's flow, which is open then. */
+function open(host: string, iface: number) {
+  const ends = { source: host, sourcePort: 40_000, destination: REMOTE_END.address, destinationPort: REMOTE_END.port };
+  const there = frameFrom(host, udp(ends, payload(50)));
+  for (let i = 0; i < 2; i++) lab.receive(iface, there); // the first has the client asked for its MAC address
+  const back = { source: REMOTE_END.address, sourcePort: REMOTE_END.port, destination: OUTSIDE };
+  return [
+    { iface, frame: there },
+    { iface: UPLINK, frame: frameFrom(REMOTE, udp({ ...back, destinationPort: sentPort(lab) }, payload(60))) },
+  ];
+}
+
+const ways = [...open(WORK_HOST, WORK), ...open(LAN_HOST, LAN)];
+const NAMES = ["work", "to work", "lan", "to lan"];
+const handle = () => {
+  for (const { iface, frame } of ways) lab.receive(iface, frame);
+};
+const taken = () => NAMES.filter((_, i) => lab.filter(ways[i].iface, ways[i].frame));
+const settle = () => lab.gate.settle(lab.gate.passed);
+
+/** Has a host say that its MAC address is another. */
+function moves(host: string, iface: number, target: string, senderMac: string): void {
+  const request = arp({ operation: "request", senderMac, senderIp: host, targetIp: target });
+  lab.receive(iface, ethernet(senderMac, BROADCAST, ARP_TYPE, request));
+}
+
+const events: Record<string, () => void> = {
+  nothing: () => {},
+  "a host of lan has another MAC address": () => moves(LAN_HOST, LAN, LAN_GATEWAY, "02:00:00:00:02:99"),
+  "the gateway has another MAC address": () => moves(GATEWAY, UPLINK, OUTSIDE, "02:00:00:00:00:99"),
+  "new rules of work": () => lab.command((router) => router.setClient(0, settings.clients[0])),
+  "new rules of lan are announced": () =>
+    lab.announcements.announceFor(settings.clients.findIndex(({ name }) => name === "lan") as Client),
+  "they are in force": () => lab.kernelPath.carryOut(),
+  "other settings": () => lab.apply({ ...settings, uplink: { ...settings.uplink, dns: [] } }),
+};
+
+const outcomes: Record<string, [string[], string[]]> = {};
+for (let i = 0; i < 2; i++) handle();
+for (const [what, happen] of Object.entries(events)) {
+  happen();
+  settle();
+  const before = taken();
+  settle();
+  handle();
+  settle();
+  handle();
+  outcomes[what] = [before, taken()];
+}
+console.log(JSON.stringify(outcomes));
