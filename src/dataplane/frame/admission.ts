@@ -23,6 +23,7 @@ import {
   type Flow,
   type Iface,
   type Mapping,
+  type Neighbour,
   NO_FLOW,
   NO_FLOW_SIDE,
   NO_MAPPING,
@@ -53,6 +54,8 @@ class NewFlow implements FlowFields {
 }
 
 const NO_FORWARD = -1;
+/** Flows that are ended at most for the sake of one neighbour. */
+const FLOWS_FOR_NEIGHBOUR = 16;
 
 export class Admission {
   /** The flow that the last packet opened: to be read after VERDICT.FORWARDED. What returned both would be an object for each flow. */
@@ -289,8 +292,8 @@ export class Admission {
     const { state } = this;
     const { neighbours } = state;
     newFlow.isMapped = mapping !== NO_MAPPING;
-    const from = state.hold(iface, newFlow.source);
-    const to = state.hold(backIface, newFlow.backSource);
+    const from = this.hold(iface, newFlow.source, party);
+    const to = this.hold(backIface, newFlow.backSource, party);
     const areHeld = from !== NO_NEIGHBOUR && to !== NO_NEIGHBOUR;
     this.opened = areHeld ? state.open(newFlow, party, mapping, from, to) : NO_FLOW;
     if (this.opened !== NO_FLOW) return VERDICT.FORWARDED;
@@ -298,6 +301,21 @@ export class Admission {
     if (to !== NO_NEIGHBOUR) neighbours.release(to);
     if (mapping !== NO_MAPPING) state.mappings.dropUnused(mapping);
     return areHeld ? VERDICT.TABLE_FULL : VERDICT.NEIGHBOURS_FULL;
+  }
+
+  /**
+   * The neighbour that packets to a host are handed to, held. Where a party's group has all that it may, the group's greediest gives
+   * up flows for it, as far as that helps: none of the party's own, whose mapping the new flow may share.
+   */
+  private hold(iface: Iface, address: Address, party: Party): Neighbour {
+    const { state } = this;
+    for (let i = 0; ; i++) {
+      const neighbour = state.hold(iface, address, party);
+      if (neighbour !== NO_NEIGHBOUR || i === FLOWS_FOR_NEIGHBOUR) return neighbour;
+      const greediest = state.neighbours.greediestBeside(party);
+      if (greediest === party || !this.evict(state.quotas.victimOf(greediest, party, state.second)))
+        return NO_NEIGHBOUR;
+    }
   }
 
   /**

@@ -52,7 +52,7 @@ export class Endpoint {
     const wanted = (1024 + state.random.below(64512)) as Port;
     const mapping = mappings.allocate(PROTOCOL.UDP, topology.uplinkAddress, wanted);
     if (mapping === NO_MAPPING) return;
-    const neighbour = neighbours.hold(topology.uplink, topology.uplinkNextHop(server));
+    const neighbour = neighbours.hold(topology.uplink, topology.uplinkNextHop(server), topology.parties.ourselves);
     if (neighbour === NO_NEIGHBOUR) {
       mappings.dropUnused(mapping);
       return;

@@ -217,17 +217,18 @@ export class State {
     return this.flows.ports(flow, this.flows.hasState(flow, FLOW_STATE.INBOUND) ? 0 : 1);
   }
 
-  /** @returns the neighbour that packets to a host out of an interface are handed to, held; or NO_NEIGHBOUR */
-  hold(iface: Iface, address: Address): Neighbour {
+  /** @returns the neighbour that packets to a host out of an interface are handed to, held for a party; or NO_NEIGHBOUR */
+  hold(iface: Iface, address: Address, party: Party): Neighbour {
     const { topology } = this;
-    if (iface !== topology.uplink) return this.neighbours.hold(iface, address);
+    if (iface !== topology.uplink) return this.neighbours.hold(iface, address, party);
     if (address === topology.uplinkAddress) return this.neighbours.holdOurselves();
-    return this.neighbours.hold(iface, topology.uplinkNextHop(address));
+    return this.neighbours.hold(iface, topology.uplinkNextHop(address), party);
   }
 
   /** The gateway's MAC address is asked for as soon as there is a clock, and kept while these settings are in force. */
   private holdGateway(): void {
-    this.gatewayNeighbour = this.neighbours.hold(this.topology.uplink, this.topology.gateway);
+    const { uplink, gateway, parties } = this.topology;
+    this.gatewayNeighbour = this.neighbours.hold(uplink, gateway, parties.ourselves);
   }
 
   private enforce(): void {

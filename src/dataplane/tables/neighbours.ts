@@ -12,6 +12,7 @@ import { MAX_NEIGHBOURS } from "./flow-records.ts";
 import type { FlowTable } from "./flows.ts";
 import type { KeyedHash } from "./keyed-hash.ts";
 import { NO_SLOT, ParkedFrames } from "./parked.ts";
+import { ASSURED, Shares } from "./shares.ts";
 
 const CAPACITY = MAX_NEIGHBOURS;
 const BUCKETS = 1024;
@@ -64,6 +65,8 @@ export class NeighbourTable {
   private readonly address = column<Neighbour, Address>(new Int32Array(CAPACITY));
   /** Flows (and who else keeps the gateway known) that hold a number; it stays the same neighbour while any do. */
   private readonly holds = column<Neighbour>(new Int32Array(CAPACITY));
+  /** Whose the held ones are: of who was the first to hold it. A record is a neighbour's number less FIRST. */
+  private readonly shares = new Shares(CAPACITY - FIRST);
   private readonly tries = column<Neighbour>(new Uint8Array(CAPACITY));
   /** When the state was entered or confirmed, or last asked for: ms of the clock. */
   private readonly since = column<Neighbour>(new Float64Array(CAPACITY));
@@ -83,7 +86,7 @@ export class NeighbourTable {
   constructor(
     private readonly ring: Ring,
     private topology: Topology,
-    flows: FlowTable,
+    private readonly flows: FlowTable,
     private readonly keyed: KeyedHash,
   ) {
     this.waiting = new ParkedFrames(ring, flows, WAITING_FRAMES, WAITING_PER_NEIGHBOUR, (slot) =>
@@ -96,13 +99,26 @@ export class NeighbourTable {
 
   /**
    * The neighbour with this address; one not known yet is asked for at once.
-   * @returns its number, held until `release`, or NO_NEIGHBOUR when the table is full
+   * @param party on whose behalf it is held
+   * @returns its number, held until `release`, or NO_NEIGHBOUR when the table has no room for another of the party's
    */
-  hold(iface: Iface, address: Address): Neighbour {
+  hold(iface: Iface, address: Address, party: Party): Neighbour {
     let n = this.find(iface, address);
+    if (n !== NONE && this.holds[n] > 0) {
+      this.holds[n]++;
+      return n;
+    }
+    if (!this.shares.mayHave(party)) return NONE;
     if (n === NONE) n = this.create(iface, address);
-    if (n !== NONE) this.holds[n]++;
+    if (n === NONE) return NONE;
+    this.holds[n] = 1;
+    this.shares.add(n - FIRST, party, ASSURED);
     return n;
+  }
+
+  /** @returns who holds most of those that a party's group holds: the party itself if nobody holds more */
+  greediestBeside(party: Party): Party {
+    return this.shares.greediestBeside(party);
   }
 
   /** @returns OURSELVES, held like the neighbours */
@@ -112,7 +128,7 @@ export class NeighbourTable {
   }
 
   release(n: Neighbour): void {
-    this.holds[n]--;
+    if (--this.holds[n] === 0 && n !== OURSELVES) this.shares.remove(n - FIRST);
   }
 
   /**
@@ -141,9 +157,18 @@ export class NeighbourTable {
     return this.waiting.park(n, party, at, length, flow) === NO_SLOT ? VERDICT.ARP_QUEUE_FULL : VERDICT.QUEUED;
   }
 
-  /** Parties are numbered anew. @param partyOf says who opened a flow */
+  /** Parties are numbered anew, and nobody but flows holds neighbours. @param partyOf says who opened a flow */
   recount(partyOf: (flow: Flow) => Party): void {
     this.waiting.reset(this.topology.parties, partyOf);
+    this.shares.reset(this.topology.parties);
+    const counted = new Set<Neighbour>([OURSELVES]);
+    this.flows.forEachFlow((flow) => {
+      for (const n of [this.flows.neighbour(flow, 0), this.flows.neighbour(flow, 1)]) {
+        if (counted.has(n)) continue;
+        counted.add(n);
+        this.shares.add(n - FIRST, partyOf(flow), ASSURED);
+      }
+    });
   }
 
   /** Calls back with the flow of each frame that waits; the call may end flows. */

@@ -113,12 +113,21 @@ export class Quotas {
 
   /** The flow that is to go for a new one of a party's, whoever's it is. @param second the clock @returns NO_FLOW if none may */
   victim(party: Party, second: number): Flow {
-    return this.victimOf(this.shares.greediest(party), party, second);
+    return this.victimOfOrOwn(this.shares.greediest(party), party, second);
   }
 
   /** The same among the party's group: what it has is its quota. */
   victimBeside(party: Party, second: number): Flow {
-    return this.victimOf(this.shares.greediestBeside(party), party, second);
+    return this.victimOfOrOwn(this.shares.greediestBeside(party), party, second);
+  }
+
+  /** The flow of `owner`'s that is to go for something of `party`'s, or NO_FLOW. */
+  victimOf(owner: Party, party: Party, second: number): Flow {
+    const expendable = this.shares.oldest(owner, EXPENDABLE);
+    if (expendable !== NO_RECORD) return expendable as Flow;
+    if (owner === party) return this.idle(party, true, second);
+    if (this.shares.isUnderPart(party, owner)) return this.mostIdle(owner);
+    return this.idle(owner, false, second);
   }
 
   /** The expendable flow from the uplink that is to go for another, or NO_FLOW. */
@@ -126,14 +135,9 @@ export class Quotas {
     return this.shares.oldest(this.shares.mostExpendable(this.uplink), EXPENDABLE) as Flow;
   }
 
-  /** A flow of `owner`'s for one of `party`'s; where that would have to be an open connection, and it has its part, one of its own. */
-  private victimOf(owner: Party, party: Party, second: number): Flow {
-    const expendable = this.shares.oldest(owner, EXPENDABLE);
-    if (expendable !== NO_RECORD) return expendable as Flow;
-    if (owner === party) return this.idle(party, true, second);
-    if (this.shares.isUnderPart(party, owner)) return this.mostIdle(owner);
-    const idle = this.idle(owner, false, second);
-    return idle !== NO_FLOW ? idle : this.victimOf(party, party, second);
+  private victimOfOrOwn(owner: Party, party: Party, second: number): Flow {
+    const victim = this.victimOf(owner, party, second);
+    return victim === NO_FLOW && owner !== party ? this.victimOf(party, party, second) : victim;
   }
 
   /** @param established whether it may be an established connection */
@@ -152,6 +156,7 @@ export class Quotas {
     let most = NO_FLOW;
     for (let i = 0; i < SEARCH; i++) {
       const flow = this.shares.oldest(party, ASSURED) as Flow;
+      if (flow === NO_FLOW) return NO_FLOW;
       if (most === NO_FLOW || this.lastUsed(flow) < this.lastUsed(most)) most = flow;
       this.shares.rotate(party, ASSURED);
     }

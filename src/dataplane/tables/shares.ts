@@ -129,6 +129,23 @@ export class Shares {
   }
 
   /**
+   * For a table whose records are not taken back from who has them: half of it is kept, in equal parts, for groups that have not
+   * got theirs yet.
+   * @returns whether a party may have another record
+   */
+  mayHave(party: Party): boolean {
+    const own = this.groupOf[party] as Group;
+    const groups = this.inGroup.length / 2;
+    const part = Math.floor(this.capacity / 2 / groups);
+    let free = this.capacity - this.countOf(own);
+    if (this.countOf(own) < part) return true;
+    for (let group = 0 as Group; group < groups; group++) {
+      if (group !== own) free -= Math.max(this.countOf(group), part);
+    }
+    return free > 0;
+  }
+
+  /**
    * The record that is to go when a party needs one and there is none, in a table where assured ones may always go.
    * @returns NO_RECORD if nobody has more than the party
    */

@@ -1,6 +1,7 @@
 // Fair shares: who does not take more than its part of a table gets it, whatever others do, and keeps it.
 import { describe, expect, test } from "bun:test";
 import { GATEWAY } from "../../../lab/router-lab.ts";
+import type { Settings } from "../../../src/dataplane/settings.ts";
 import { ALICE, BOB, CAROL, Crowd, DAVE, ERIN, GROUPS } from "../../support/crowd.ts";
 
 const TABLE = 120;
@@ -118,6 +119,53 @@ describe("the queue of frames that wait for ARP", () => {
     crowd.apply((settings) => ({ ...settings, clients: settings.clients.toSpliced(0, 1), forwards: [] }));
     expect(crowd.ask(BOB, 3000, "192.0.2.90")).toBe("dropped: ARP queue full");
     expect(crowd.ask(CAROL, 1000, "192.0.2.200")).toBe(QUEUED);
+  });
+});
+
+describe("the neighbour table", () => {
+  /** What is kept for each: half of the table. */
+  const KEPT = Math.floor(4095 / 2 / GROUPS);
+  const onLink = (i: number) => `203.9.${i >> 8}.${i & 255}`;
+
+  /** Everybody on the uplink is reached without the gateway. */
+  const wide = (settings: Settings): Settings => ({ ...settings, uplink: { ...settings.uplink, prefix: 1 } });
+  const FULL = "dropped: neighbour table full";
+
+  function crowded(): Crowd {
+    const crowd = new Crowd({ maxFlows: 16384, change: wide });
+    for (const i of numbers(3000)) {
+      crowd.ask(ALICE, 1000, onLink(i));
+      crowd.ask(BOB, 1000, onLink(10_000 + i));
+    }
+    expect([crowd.ask(ALICE, 1000, onLink(5000)), crowd.ask(BOB, 1000, onLink(5000))]).toEqual([FULL, FULL]);
+    return crowd;
+  }
+
+  test("that two clients have filled has room for others: for so many of each, and no more", () => {
+    const crowd = crowded();
+    const verdicts = numbers(KEPT + 1).map((i) => crowd.ask(CAROL, 1000, onLink(20_000 + i)));
+    expect(verdicts.slice(0, KEPT - 1)).not.toContain(FULL); // the client itself is one
+    expect(verdicts.slice(KEPT - 1)).toEqual([FULL, FULL]);
+    expect(crowd.ask(DAVE, 1000, onLink(30_000))).not.toBe(FULL);
+    expect(crowd.knock("203.8.0.1", 1000)).toBe(FORWARDED);
+    const asked = crowd.lab.command((router) => router.ask(1, 0xcb080002, new Uint8Array(12)));
+    expect(asked).toHaveLength(1);
+  });
+
+  test("counts after a change of settings as before", () => {
+    const crowd = crowded();
+    crowd.apply((settings) => ({ ...settings, forwards: [] }));
+    expect(crowd.ask(ALICE, 1000, onLink(5000))).toBe(FULL);
+    expect(crowd.ask(CAROL, 1000, onLink(20_000))).not.toBe(FULL);
+    crowd.lab.wait(400_000);
+    for (const i of numbers(1000)) expect(crowd.ask(ALICE, 1000, onLink(i))).not.toBe(FULL);
+  });
+
+  test("has room for a network's host, though another has all that the network may have", () => {
+    const crowd = crowded();
+    for (const i of numbers(KEPT)) crowd.ask(DAVE, 1000, onLink(20_000 + i));
+    expect(crowd.ask(DAVE, 1000, onLink(40_000))).toBe(FULL);
+    for (const i of numbers(10)) expect(crowd.ask(ERIN, 1000, onLink(30_000 + i))).not.toBe(FULL);
   });
 });
 
