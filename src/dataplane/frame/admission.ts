@@ -136,10 +136,9 @@ export class Admission {
     if (isFromUplink && this.forwardFor(state.packet.source) === NO_FORWARD && this.openMapping() === NO_MAPPING) {
       return VERDICT.TCP_WINDOW;
     }
-    const client = state.flows.client(flow);
     const mapping = state.endForAnother(flow);
     const verdict = isFromUplink ? this.fromUplink(looped) : this.fromClient();
-    state.letGo(mapping, client);
+    state.letGo(mapping);
     return verdict;
   }
 
@@ -335,10 +334,18 @@ export class Admission {
     const { protocol, source } = packet;
     const port = sourcePort(packet.ports);
     const known = mappings.find(protocol, source, port);
-    if (known !== NO_MAPPING && mappings.isUsed(known)) return known;
-    if (quotas.hasAllMappings(client)) this.evict(quotas.victimBeside(party, second));
-    if (quotas.hasAllMappings(client)) return NO_MAPPING; // it had others of its flows, or none that may go
-    return known !== NO_MAPPING ? known : mappings.allocate(protocol, source, port);
+    if (known !== NO_MAPPING) return known;
+    if (quotas.hasAllMappings(client) && !this.makeMappingRoom(party, client)) return NO_MAPPING;
+    const mapping = mappings.allocate(protocol, client, source, port);
+    if (mapping !== NO_MAPPING || !this.evict(quotas.victimBeside(party, second))) return mapping;
+    return mappings.allocate(protocol, client, source, port);
+  }
+
+  /** Ends a mapping of a client that has all it may have: one that lingers, else a flow's. @returns whether it may have another now */
+  private makeMappingRoom(party: Party, client: Client): boolean {
+    const { mappings, quotas, second } = this.state;
+    if (!mappings.dropOldest(client) && this.evict(quotas.victimBeside(party, second))) mappings.dropOldest(client);
+    return !quotas.hasAllMappings(client); // the flow's mapping may have others, or there was none that may go
   }
 
   /** Makes room for a client's new flow. @returns VERDICT.FORWARDED, or the verdict that refuses it */

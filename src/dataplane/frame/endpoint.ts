@@ -1,5 +1,5 @@
 // The firewall's own UDP: questions that control has for name servers leave from the uplink address, with a random
-// port that is reserved like any mapping, and the answers are handed to control. Nothing else is ever received here.
+// port that no client can have, and the answers are handed to control. Nothing else is ever received here.
 import { pseudoHeaderSum, sum } from "../../wire/checksum.ts";
 import { FAULT } from "../../wire/fault.ts";
 import { type Address, PROTOCOL } from "../../wire/ipv4.ts";
@@ -49,8 +49,7 @@ export class Endpoint {
     const { state } = this;
     const { topology, mappings, neighbours } = state;
     if (payload.length > LONGEST_QUESTION || this.count === MOST) return;
-    const wanted = (1024 + state.random.below(64512)) as Port;
-    const mapping = mappings.allocate(PROTOCOL.UDP, topology.uplinkAddress, wanted);
+    const mapping = mappings.allocateOwn(topology.uplinkAddress);
     if (mapping === NO_MAPPING) return;
     const neighbour = neighbours.hold(topology.uplink, topology.uplinkNextHop(server), topology.parties.ourselves);
     if (neighbour === NO_NEIGHBOUR) {

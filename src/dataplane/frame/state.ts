@@ -76,11 +76,11 @@ export class State {
     this.timeouts = new FlowTimeouts(this.flows);
     this.tcp = new TcpTracker(this.flows);
     this.wheel = new TimerWheel(this.flows.words, FLOW_WORDS, FLOW.WHEEL);
-    this.quotas = new Quotas(this.flows, this.tcp, this.timeouts);
+    this.quotas = new Quotas(this.flows, this.mappings, this.tcp, this.timeouts);
     this.neighbours = new NeighbourTable(ring, this.topology, this.flows, keyed);
     this.errors = new IcmpErrors(ring, this.topology);
     this.splitter = new Splitter(ring);
-    this.enforce();
+    this.enforce(() => NOBODY);
   }
 
   /** @param now ms, never going back */
@@ -109,8 +109,7 @@ export class State {
     this.neighbours.apply(this.topology, renumber);
     this.errors.apply(this.topology);
     const isSameAddress = before.uplinkAddress === this.topology.uplinkAddress;
-    this.mappings.retire((address) => isSameAddress && this.topology.clientOf(address) !== NOBODY);
-    this.enforce();
+    this.enforce((address) => (isSameAddress ? this.topology.clientOf(address) : NOBODY));
     this.holdGateway();
   }
 
@@ -157,7 +156,7 @@ export class State {
     flows.fill(flow, fields, neighbour0, neighbour1);
     const deadline = this.second + 1 + this.timeouts.of(flow);
     flows.setDeadline(flow, deadline);
-    if (mapping !== NO_MAPPING && this.mappings.retain(mapping)) this.quotas.mapped(fields.client);
+    if (mapping !== NO_MAPPING) this.mappings.retain(mapping);
     flows.link(flow, fields.hash, fields.backHash);
     this.quotas.add(flow, party);
     this.wheel.file(flow, deadline);
@@ -197,9 +196,8 @@ export class State {
     return mapping;
   }
 
-  /** @param client whose mapping it is */
-  letGo(mapping: Mapping, client: Client): void {
-    if (mapping !== NO_MAPPING && this.mappings.release(mapping, false, this.second)) this.quotas.unmapped(client);
+  letGo(mapping: Mapping): void {
+    if (mapping !== NO_MAPPING) this.mappings.release(mapping, false, this.second);
   }
 
   private releaseMapping(flow: Flow): void {
@@ -208,8 +206,7 @@ export class State {
     const ports = this.outsidePorts(flow);
     // RFC 4787 REQ-5a: a question to a name server is over with its answer.
     const lingers = protocol === PROTOCOL.UDP && sourcePort(ports) !== DNS_PORT;
-    const isLast = mappings.release(mappings.findExternal(protocol, destinationPort(ports)), lingers, this.second);
-    if (isLast) this.quotas.unmapped(flows.client(flow));
+    mappings.release(mappings.findExternal(protocol, destinationPort(ports)), lingers, this.second);
   }
 
   /** @returns the ports of packets from the remote of a flow that is translated */
@@ -231,12 +228,14 @@ export class State {
     this.gatewayNeighbour = this.neighbours.hold(uplink, gateway, parties.ourselves);
   }
 
-  private enforce(): void {
+  /** @param ownerOf the client that an address's mappings count for from now on, or NOBODY */
+  private enforce(ownerOf: (address: Address) => Client): void {
     const { topology } = this;
     this.flows.external = topology.uplinkAddress;
     this.timeouts.apply(topology.settings.nat.timeouts);
     this.mappings.reserve(topology.settings.forwards);
-    this.quotas.apply(topology, this.mappings);
+    this.mappings.apply(topology.settings.clients.length, ownerOf);
+    this.quotas.apply(topology);
     this.neighbours.recount((flow) => this.quotas.partyOf(flow));
   }
 }

@@ -1,43 +1,56 @@
 // NAT mappings with endpoint-independent mapping (RFC 4787 REQ-1): one client address and port has one external port,
 // whichever remotes it talks to. A mapping lives as long as a flow uses it, and one of UDP a while longer (REQ-5). There is
 // one external address, so address pooling is "paired" by itself (REQ-2); no external port serves two mappings, so there is
-// no port overloading (REQ-3).
+// no port overloading (REQ-3). Which port a mapping gets, port-pool.ts says; who may have how many is said here.
 
 import { type Address, PROTOCOL } from "../../wire/ipv4.ts";
 import type { Port } from "../../wire/ports.ts";
 import type { RandomPool } from "../random.ts";
-import { type Mapping, NO_MAPPING } from "../types.ts";
+import { type Client, type Mapping, NO_MAPPING, NOBODY } from "../types.ts";
 import type { KeyedHash } from "./keyed-hash.ts";
+import { NO_PORT, PortPool, type PortRange } from "./port-pool.ts";
 
 const PORTS = 65536;
-/** Where the ports begin that a mapping may get when its own is taken: low ones (RFC 4787 REQ-3a), others (RFC 6056 3.2). */
-const FIRST_LOW_PORT = 2;
-const FIRST_PORT = 1024;
+
+/**
+ * Ports that only the firewall's own questions leave from, so that nobody else can have an influence on which of them is next. Few
+ * hosts have them as their own: ephemeral ports begin at 32768 or above, services lie below.
+ */
+export const RESOLVER_PORTS = { protocol: PROTOCOL.UDP, portLow: 16384, portHigh: 24575 } as const;
+/** How often a port of these is drawn until one is free. Since few are in use at a time, twice is rare. */
+const RESOLVER_DRAWS = 16;
 
 const MAPPING_WORDS = 8;
 const ADDRESS = 0;
 /** internal port << 16 | external port */
 const PORT_PAIR = 1;
-const IP_PROTOCOL = 2;
+/** protocol | client + 1 << 8 */
+const OWNER = 2;
 /** Flows that use it; 0 of one that lingers, or is free. */
 const FLOWS = 3;
 /** Next in the chain of the same hash; of a free one, how many numbers after its own the next free one is, less one. */
 const NEXT = 4;
 /**
- * Lingering mappings form a list, the oldest first: neighbours in it; and the second at which a flow let go last that
- * makes a mapping linger.
+ * Lingering mappings of a client form a list, the oldest first, which is circular: neighbours in it; and the second at which a flow let
+ * go last that makes a mapping linger. YOUNGER is NONE of one that does not linger.
  */
 const YOUNGER = 5;
 const OLDER = 6;
 const RELEASED = 7;
 
-/** The end of a chain; and no port. */
+/** The end of a chain; no list. */
 const NONE = -1;
 
 /** More cannot be in use: both TCP and UDP have 64512 ports, and ICMP leaves much of its own. */
 const MOST = 131072;
 /** Seconds that a mapping of UDP stays without a flow, so that it lasts more than the two minutes of RFC 4787 REQ-5. */
 const LINGER_SECONDS = 120;
+
+/** Protocols with ports of their own: ICMP's identifiers, TCP's and UDP's ports. */
+const CLASSES = 3;
+const CLASS_OF_ICMP = 0;
+const CLASS_OF_TCP = 1;
+const CLASS_OF_UDP = 2;
 
 export class MappingTable {
   private readonly words: Int32Array;
@@ -46,13 +59,15 @@ export class MappingTable {
   /** The first that is free; `capacity` when there is none. All are in memory of zeros, which is not written to before use. */
   private free = 0 as Mapping;
   /** By protocol class and external port: mapping + 1, or 0. */
-  private readonly external = new Int32Array(3 * PORTS);
-  private reserved: readonly PortRange[] = [];
-  /** By protocol class: 1 when a search found no free port, and none has come free since. */
-  private readonly exhausted = new Uint8Array(3);
-
-  private oldest = NO_MAPPING;
-  private youngest = NO_MAPPING;
+  private readonly external = new Int32Array(CLASSES * PORTS);
+  /** By protocol class. */
+  private readonly pools: readonly PortPool[];
+  /** By client: the mapping that has lingered longest, or NO_MAPPING; by client and protocol class: mappings, lingering ones too. */
+  private oldest = new Int32Array(0);
+  private counts = new Int32Array(0);
+  private clients = 0;
+  /** The client whose mappings `expire` looks at next. */
+  private hand = 0;
 
   /**
    * @param flows capacity of the flow table
@@ -66,6 +81,43 @@ export class MappingTable {
     this.capacity = Math.min(flows, MOST);
     this.words = new Int32Array(this.capacity * MAPPING_WORDS);
     this.heads = new Int32Array(2 ** Math.ceil(Math.log2(this.capacity * 2))).fill(NONE);
+    this.pools = Array.from({ length: CLASSES }, () => new PortPool(random));
+    this.reserve([]);
+  }
+
+  /**
+   * Takes new settings: clients may have other numbers. Ends mappings that linger and are nobody's any more.
+   * @param clients how many there are
+   * @param ownerOf the client that an address's mappings count for, or NOBODY
+   */
+  apply(clients: number, ownerOf: (address: Address) => Client): void {
+    const lists = this.oldest;
+    this.oldest = new Int32Array(clients).fill(NO_MAPPING);
+    this.counts = new Int32Array(clients * CLASSES);
+    this.clients = clients;
+    this.hand = 0;
+    for (const one of this.external) if (one !== 0) this.renumber((one - 1) as Mapping, ownerOf);
+    for (const first of lists) {
+      if (first === NO_MAPPING) continue;
+      for (let mapping = first as Mapping; ; ) {
+        const younger = this.words[mapping * MAPPING_WORDS + YOUNGER] as Mapping;
+        if (this.owner(mapping) === NOBODY) {
+          this.pools[classOf(this.protocol(mapping))].unlinger(this.externalPort(mapping));
+          this.remove(mapping);
+        } else {
+          this.append(mapping);
+        }
+        if (younger === first) break;
+        mapping = younger;
+      }
+    }
+  }
+
+  private renumber(mapping: Mapping, ownerOf: (address: Address) => Client): void {
+    const at = mapping * MAPPING_WORDS;
+    const client = ownerOf(this.address(mapping));
+    this.words[at + OWNER] = (this.words[at + OWNER] & 0xff) | ((client + 1) << 8);
+    this.count(mapping, 1);
   }
 
   /** @returns the mapping of a client's address and port (or ICMP identifier), or NO_MAPPING when it has none */
@@ -75,7 +127,7 @@ export class MappingTable {
       if (
         this.words[at + ADDRESS] === address &&
         this.words[at + PORT_PAIR] >>> 16 === port &&
-        this.words[at + IP_PROTOCOL] === protocol
+        (this.words[at + OWNER] & 0xff) === protocol
       ) {
         return m as Mapping;
       }
@@ -89,28 +141,81 @@ export class MappingTable {
     return (this.external[classOf(protocol) * PORTS + port] - 1) as Mapping;
   }
 
+  /** @returns how many mappings a client has, with those that linger */
+  mappingsOf(client: Client): number {
+    let sum = 0;
+    for (let i = 0; i < CLASSES; i++) sum += this.counts[client * CLASSES + i];
+    return sum;
+  }
+
   /**
-   * A new mapping, without flows as yet: `retain` it.
-   * @returns its number, or NO_MAPPING when all ports (or all records) are taken
+   * A new mapping, without flows as yet: `retain` it, or `dropUnused`.
+   * @param client whom it counts for
+   * @returns its number, or NO_MAPPING when all ports (or all records) are taken, but for those that are kept for clients who have fewer
    */
-  allocate(protocol: number, address: Address, port: Port): Mapping {
-    if (this.free === this.capacity && !this.dropOldest()) return NO_MAPPING;
-    const chosen = this.choosePort(protocol, port);
-    const external = chosen === NONE ? this.lingeringPort(protocol) : chosen;
-    if (external === NONE) return NO_MAPPING;
+  allocate(protocol: number, client: Client, address: Address, port: Port): Mapping {
+    const pool = this.pools[classOf(protocol)];
+    if (pool.isShort && !this.isBelowShare(protocol, client)) return NO_MAPPING;
+    if (!this.hasRecord()) return NO_MAPPING;
+    const external = pool.choose(port);
+    if (external === NO_PORT) return NO_MAPPING;
+    const before = this.external[classOf(protocol) * PORTS + external];
+    if (before !== 0) this.drop((before - 1) as Mapping);
+    return this.create(protocol, client, address, port, external);
+  }
+
+  /** @returns whether the client has less than its part of a protocol's ports; what of its own lingers gives way for that */
+  private isBelowShare(protocol: number, client: Client): boolean {
+    const share = this.pools[classOf(protocol)].share(this.clients);
+    const at = client * CLASSES + classOf(protocol);
+    if (this.counts[at] >= share && classOf(protocol) === CLASS_OF_UDP) this.dropOldest(client);
+    return this.counts[at] < share;
+  }
+
+  /**
+   * A new mapping for a question of the firewall's own, as `allocate` makes one; its port is one of RESOLVER_PORTS.
+   * @param address ours on the uplink
+   */
+  allocateOwn(address: Address): Mapping {
+    const port = this.resolverPort();
+    if (port === NO_PORT || !this.hasRecord()) return NO_MAPPING;
+    return this.create(RESOLVER_PORTS.protocol, NOBODY, address, port as Port, port);
+  }
+
+  private resolverPort(): number {
+    const { portLow, portHigh } = RESOLVER_PORTS;
+    for (let i = 0; i < RESOLVER_DRAWS; i++) {
+      const port = portLow + this.random.below(portHigh - portLow + 1);
+      if (this.external[CLASS_OF_UDP * PORTS + port] === 0) return port;
+    }
+    return NO_PORT;
+  }
+
+  /** Makes sure that there is a free record, if need be by ending a mapping that lingers: any, so that none can be told. */
+  private hasRecord(): boolean {
+    if (this.free !== this.capacity) return true;
+    const port = this.pools[CLASS_OF_UDP].anyLingering();
+    if (port === NO_PORT) return false;
+    this.drop((this.external[CLASS_OF_UDP * PORTS + port] - 1) as Mapping);
+    return true;
+  }
+
+  private create(protocol: number, client: Client, address: Address, port: Port, external: number): Mapping {
     const mapping = this.free;
     const at = mapping * MAPPING_WORDS;
     const head = this.hash(protocol, address, port);
     this.free = (mapping + 1 + this.words[at + NEXT]) as Mapping;
     this.words[at + ADDRESS] = address;
     this.words[at + PORT_PAIR] = (port << 16) | external;
-    this.words[at + IP_PROTOCOL] = protocol;
+    this.words[at + OWNER] = protocol | ((client + 1) << 8);
     this.words[at + FLOWS] = 0;
     this.words[at + NEXT] = this.heads[head];
     this.heads[head] = mapping;
+    this.words[at + YOUNGER] = NONE;
     this.words[at + RELEASED] = -LINGER_SECONDS;
     this.external[classOf(protocol) * PORTS + external] = mapping + 1;
-    this.linger(mapping);
+    this.pools[classOf(protocol)].use(external);
+    this.count(mapping, 1);
     return mapping;
   }
 
@@ -119,26 +224,22 @@ export class MappingTable {
     return this.words[mapping * MAPPING_WORDS + FLOWS] > 0;
   }
 
-  /** Counts one more flow. @returns whether it is the first */
-  retain(mapping: Mapping): boolean {
-    const isFirst = this.words[mapping * MAPPING_WORDS + FLOWS]++ === 0;
-    if (isFirst) this.unlinger(mapping);
-    return isFirst;
+  /** Counts one more flow. */
+  retain(mapping: Mapping): void {
+    if (this.words[mapping * MAPPING_WORDS + FLOWS]++ === 0) this.unlinger(mapping);
   }
 
   /**
    * Gives up one flow's hold; the last one ends the mapping, or leaves it to linger.
    * @param lingers whether it is to stay for LINGER_SECONDS after this flow, unless its port is needed
    * @param second the clock
-   * @returns whether this was the last
    */
-  release(mapping: Mapping, lingers: boolean, second: number): boolean {
+  release(mapping: Mapping, lingers: boolean, second: number): void {
     const at = mapping * MAPPING_WORDS;
     if (lingers) this.words[at + RELEASED] = second;
-    if (--this.words[at + FLOWS] > 0) return false;
-    this.linger(mapping);
-    if (second - this.words[at + RELEASED] >= LINGER_SECONDS) this.drop(mapping);
-    return true;
+    if (--this.words[at + FLOWS] > 0) return;
+    if (this.isOver(mapping, second) || this.owner(mapping) === NOBODY) this.remove(mapping);
+    else this.linger(mapping);
   }
 
   /** Ends a mapping that no flow came to use. */
@@ -146,27 +247,40 @@ export class MappingTable {
     if (!this.isUsed(mapping)) this.drop(mapping);
   }
 
+  /** Ends the mapping of a client that has lingered longest. @returns whether there was one */
+  dropOldest(client: Client): boolean {
+    const oldest = this.oldest[client] as Mapping;
+    if (oldest === NO_MAPPING) return false;
+    this.drop(oldest);
+    return true;
+  }
+
   /** Ends mappings that have lingered long enough, up to `most`. @param second the clock */
   expire(second: number, most: number): void {
-    for (let i = 0; i < most && this.oldest !== NO_MAPPING; i++) {
-      if (second - this.words[this.oldest * MAPPING_WORDS + RELEASED] < LINGER_SECONDS) return;
-      this.dropOldest();
+    let left = most;
+    for (let i = 0; i < this.clients; i++) {
+      const client = this.hand as Client;
+      for (; this.isOver(this.oldest[client] as Mapping, second); left--) {
+        if (left === 0) return;
+        this.dropOldest(client);
+      }
+      this.hand = (client + 1) % this.clients;
     }
   }
 
-  /** The settings have changed: ends mappings that linger. @param stays says of a client's address whether its may stay */
-  retire(stays: (address: Address) => boolean): void {
-    for (let mapping = this.oldest; mapping !== NO_MAPPING; ) {
-      const younger = this.words[mapping * MAPPING_WORDS + YOUNGER] as Mapping;
-      if (!stays(this.address(mapping))) this.drop(mapping);
-      mapping = younger;
-    }
+  private isOver(mapping: Mapping, second: number): boolean {
+    return mapping !== NO_MAPPING && second - this.words[mapping * MAPPING_WORDS + RELEASED] >= LINGER_SECONDS;
   }
 
   /** Keeps the ports of these ranges, and no others, from new mappings; a mapping that has one of them keeps it. */
   reserve(ranges: readonly PortRange[]): void {
-    this.reserved = ranges;
-    this.exhausted.fill(0);
+    for (const [protocol, number] of [
+      [PROTOCOL.ICMP, CLASS_OF_ICMP],
+      [PROTOCOL.TCP, CLASS_OF_TCP],
+      [PROTOCOL.UDP, CLASS_OF_UDP],
+    ]) {
+      this.pools[number].close([...ranges, RESOLVER_PORTS].filter((range) => range.protocol === protocol));
+    }
   }
 
   externalPort(mapping: Mapping): Port {
@@ -182,37 +296,57 @@ export class MappingTable {
     return this.words[mapping * MAPPING_WORDS + ADDRESS] as Address;
   }
 
-  /** Calls back with the client's address of every mapping that flows use. */
-  forEach(visit: (address: Address) => void): void {
-    for (const owner of this.external) {
-      const mapping = (owner - 1) as Mapping;
-      if (owner !== 0 && this.isUsed(mapping)) visit(this.address(mapping));
-    }
+  private protocol(mapping: Mapping): number {
+    return this.words[mapping * MAPPING_WORDS + OWNER] & 0xff;
+  }
+
+  /** @returns whom it counts for; NOBODY of the firewall's own */
+  private owner(mapping: Mapping): Client {
+    return ((this.words[mapping * MAPPING_WORDS + OWNER] >>> 8) - 1) as Client;
+  }
+
+  private count(mapping: Mapping, by: number): void {
+    const owner = this.owner(mapping);
+    if (owner !== NOBODY) this.counts[owner * CLASSES + classOf(this.protocol(mapping))] += by;
   }
 
   private linger(mapping: Mapping): void {
-    const at = mapping * MAPPING_WORDS;
-    this.words[at + YOUNGER] = NO_MAPPING;
-    this.words[at + OLDER] = this.youngest;
-    if (this.youngest === NO_MAPPING) this.oldest = mapping;
-    else this.words[this.youngest * MAPPING_WORDS + YOUNGER] = mapping;
-    this.youngest = mapping;
+    this.pools[classOf(this.protocol(mapping))].linger(this.externalPort(mapping));
+    this.append(mapping);
   }
 
+  /** Enters one that lingers in its client's list, as the youngest. */
+  private append(mapping: Mapping): void {
+    const { words } = this;
+    const at = mapping * MAPPING_WORDS;
+    const owner = this.owner(mapping);
+    const oldest = this.oldest[owner];
+    if (oldest === NO_MAPPING) {
+      words[at + YOUNGER] = mapping;
+      words[at + OLDER] = mapping;
+      this.oldest[owner] = mapping;
+      return;
+    }
+    const youngest = words[oldest * MAPPING_WORDS + OLDER];
+    words[at + YOUNGER] = oldest;
+    words[at + OLDER] = youngest;
+    words[youngest * MAPPING_WORDS + YOUNGER] = mapping;
+    words[oldest * MAPPING_WORDS + OLDER] = mapping;
+  }
+
+  /** Takes one that may linger out of its list. */
   private unlinger(mapping: Mapping): void {
+    const { words } = this;
     const at = mapping * MAPPING_WORDS;
-    const younger = this.words[at + YOUNGER] as Mapping;
-    const older = this.words[at + OLDER] as Mapping;
-    if (younger === NO_MAPPING) this.youngest = older;
-    else this.words[younger * MAPPING_WORDS + OLDER] = older;
-    if (older === NO_MAPPING) this.oldest = younger;
-    else this.words[older * MAPPING_WORDS + YOUNGER] = younger;
-  }
-
-  private dropOldest(): boolean {
-    if (this.oldest === NO_MAPPING) return false;
-    this.drop(this.oldest);
-    return true;
+    const younger = words[at + YOUNGER];
+    if (younger === NONE) return;
+    const older = words[at + OLDER];
+    words[older * MAPPING_WORDS + YOUNGER] = younger;
+    words[younger * MAPPING_WORDS + OLDER] = older;
+    words[at + YOUNGER] = NONE;
+    const owner = this.owner(mapping);
+    if (this.oldest[owner] === mapping) this.oldest[owner] = younger === mapping ? NO_MAPPING : younger;
+    this.pools[classOf(this.protocol(mapping))].unlinger(this.externalPort(mapping));
   }
 
   private drop(mapping: Mapping): void {
@@ -220,12 +354,15 @@ export class MappingTable {
     this.remove(mapping);
   }
 
+  /** Frees one that no flow uses, and that is in no list. */
   private remove(mapping: Mapping): void {
     const at = mapping * MAPPING_WORDS;
     const words = this.words;
-    this.external[classOf(words[at + IP_PROTOCOL]) * PORTS + this.externalPort(mapping)] = 0;
-    this.exhausted[classOf(words[at + IP_PROTOCOL])] = 0;
-    const head = this.hash(words[at + IP_PROTOCOL], this.address(mapping), this.internalPort(mapping));
+    const protocol = this.protocol(mapping);
+    this.count(mapping, -1);
+    this.external[classOf(protocol) * PORTS + this.externalPort(mapping)] = 0;
+    this.pools[classOf(protocol)].release(this.externalPort(mapping));
+    const head = this.hash(protocol, this.address(mapping), this.internalPort(mapping));
     if (this.heads[head] === mapping) {
       this.heads[head] = words[at + NEXT];
     } else {
@@ -237,66 +374,12 @@ export class MappingTable {
     this.free = mapping;
   }
 
-  /** The client's own port where it is free; else a random one of its range (RFC 4787 REQ-3a), else a high one. */
-  private choosePort(protocol: number, port: Port): number {
-    if (port !== 0 && this.isFree(protocol, port)) return port;
-    const low = port < FIRST_PORT ? this.randomPort(protocol, port, FIRST_LOW_PORT, FIRST_PORT) : NONE;
-    if (low !== NONE || this.exhausted[classOf(protocol)] === 1) return low;
-    const high = this.randomPort(protocol, port, FIRST_PORT, PORTS);
-    if (high === NONE) this.exhausted[classOf(protocol)] = 1;
-    return high;
-  }
-
-  /** Ends the mapping of the protocol that has lingered longest. @returns its port, or NONE when none lingers */
-  private lingeringPort(protocol: number): number {
-    for (let mapping = this.oldest; mapping !== NO_MAPPING; ) {
-      const younger = this.words[mapping * MAPPING_WORDS + YOUNGER] as Mapping;
-      if (this.words[mapping * MAPPING_WORDS + IP_PROTOCOL] === protocol) {
-        const port = this.externalPort(mapping);
-        this.drop(mapping);
-        if (this.isFree(protocol, port)) return port;
-      }
-      mapping = younger;
-    }
-    return NONE;
-  }
-
-  /** A free port of `first` to `end` - 1, both even, of the same parity as `port` (RFC 4787 REQ-4), else of the other. */
-  private randomPort(protocol: number, port: number, first: number, end: number): number {
-    const start = (first + this.random.below(end - first)) & ~1;
-    const same = this.firstFree(protocol, start | (port & 1), first, end);
-    return same !== NONE ? same : this.firstFree(protocol, start | (~port & 1), first, end);
-  }
-
-  /** The first free port of the same parity from `start` on, round to it again. */
-  private firstFree(protocol: number, start: number, first: number, end: number): number {
-    for (let port = start; port < end; port += 2) if (this.isFree(protocol, port)) return port;
-    for (let port = first + (start & 1); port < start; port += 2) if (this.isFree(protocol, port)) return port;
-    return NONE;
-  }
-
-  private isFree(protocol: number, port: number): boolean {
-    if (this.external[classOf(protocol) * PORTS + port] !== 0) return false;
-    for (const range of this.reserved) {
-      if (range.protocol === protocol && port >= range.portLow && port <= range.portHigh) return false;
-    }
-    return true;
-  }
-
   private hash(protocol: number, address: Address, port: Port): number {
     return this.keyed.of(address, port, 0, protocol) & (this.heads.length - 1);
   }
 }
 
-/** External ports of one protocol, both ends included. */
-export interface PortRange {
-  readonly protocol: number;
-  readonly portLow: number;
-  readonly portHigh: number;
-}
-
-/** Protocols with ports of their own: ICMP's identifiers, TCP's and UDP's ports. */
 function classOf(protocol: number): number {
-  if (protocol === PROTOCOL.TCP) return 1;
-  return protocol === PROTOCOL.UDP ? 2 : 0;
+  if (protocol === PROTOCOL.TCP) return CLASS_OF_TCP;
+  return protocol === PROTOCOL.UDP ? CLASS_OF_UDP : CLASS_OF_ICMP;
 }

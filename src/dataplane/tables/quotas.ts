@@ -26,13 +26,12 @@ export class Quotas {
   private limits: readonly ClientLimits[] = [];
   private uplink = 0 as Group;
   private readonly embryonic: number;
-  /** By client. */
-  private mappingCount = new Int32Array(0);
   private readonly rates = new TokenBuckets();
   private readonly shares: Shares;
 
   constructor(
     private readonly flows: FlowTable,
+    private readonly mappings: MappingTable,
     private readonly tcp: TcpTracker,
     private readonly timeouts: FlowTimeouts,
   ) {
@@ -41,17 +40,13 @@ export class Quotas {
   }
 
   /** Takes new settings, and counts anew: clients may have other numbers, flows other clients. */
-  apply(topology: Topology, mappings: MappingTable): void {
+  apply(topology: Topology): void {
     const { clients } = topology.settings;
     this.setLimits(clients);
     this.uplink = topology.parties.group(topology.parties.uplink);
     this.shares.reset(topology.parties);
-    this.mappingCount = new Int32Array(clients.length);
     this.rates.reset(clients.length);
     this.flows.forEachFlow((flow) => this.add(flow, this.opener(flow, topology)));
-    mappings.forEach((address) => {
-      this.mappingCount[topology.clientOf(address)]++;
-    });
   }
 
   /** New limits for the same clients. */
@@ -81,15 +76,7 @@ export class Quotas {
 
   /** @returns whether the client has all the mappings that it may have */
   hasAllMappings(client: Client): boolean {
-    return this.mappingCount[client] >= this.limits[client].mappings;
-  }
-
-  mapped(client: Client): void {
-    this.mappingCount[client]++;
-  }
-
-  unmapped(client: Client): void {
-    this.mappingCount[client]--;
+    return this.mappings.mappingsOf(client) >= this.limits[client].mappings;
   }
 
   /** Counts a filled-in flow. @param party who has opened it */

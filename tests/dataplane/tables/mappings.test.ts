@@ -1,20 +1,42 @@
-// The mapping table: which external port a client's port gets, how long it stays, and that none is had twice.
+// The mapping table: how long a mapping stays, that no port is had twice, and how many each client can have.
 import { describe, expect, test } from "bun:test";
 import { ICMP, TCP, UDP } from "../../../lab/protocols.ts";
 import { Random } from "../../../lab/random.ts";
 import { RandomPool } from "../../../src/dataplane/random.ts";
-import { MappingTable } from "../../../src/dataplane/tables/mappings.ts";
+import { MappingTable, RESOLVER_PORTS } from "../../../src/dataplane/tables/mappings.ts";
+import { type Client, NOBODY } from "../../../src/dataplane/types.ts";
 import { keyedHash } from "../../support/keyed-hash.ts";
 import { type Plain, plain } from "../../support/plain.ts";
 
 const NONE = -1;
 
-function mappingTable(capacity: number, seed = 1): Plain<MappingTable> {
+/** @param clients how many there are; their addresses are those that tests allocate for */
+function mappingTable(capacity: number, seed = 1, clients = 3): Plain<MappingTable> {
   const random = new Random(seed);
   const pool = new RandomPool((words) => {
     for (let i = 0; i < words.length; i++) words[i] = random.next();
   });
-  return plain(new MappingTable(capacity, keyedHash(random.next()), pool));
+  const table = new MappingTable(capacity, keyedHash(random.next()), pool);
+  table.apply(clients, () => NOBODY);
+  return plain(table);
+}
+
+/** A mapping that a flow uses. @returns its number, or NONE */
+function used(table: Plain<MappingTable>, protocol: number, client: number, address: number, port: number): number {
+  const mapping = table.allocate(protocol, client, address, port);
+  if (mapping !== NONE) table.retain(mapping);
+  return mapping;
+}
+
+/** One that lingers. @param second since when */
+function lingering(table: Plain<MappingTable>, client: number, address: number, port: number, second: number): number {
+  const mapping = used(table, UDP, client, address, port);
+  if (mapping !== NONE) table.release(mapping, true, second);
+  return mapping;
+}
+
+function isResolvers(port: number): boolean {
+  return port >= RESOLVER_PORTS.portLow && port <= RESOLVER_PORTS.portHigh;
 }
 
 interface Mapping {
@@ -38,15 +60,15 @@ describe("the mapping table", () => {
       const found = table.find(protocol, address, port);
       if (found !== (known?.number ?? NONE)) throw new Error(`step ${step}: found ${found} for ${name}`);
       if (known === undefined) {
-        const number = table.allocate(protocol, address, port);
+        const number = used(table, protocol, 0, address, port);
         if ((number === NONE) !== (model.size === 400)) throw new Error(`step ${step}: ${number} of ${model.size}`);
         if (number === NONE) continue;
-        table.retain(number);
         const external = table.externalPort(number);
         const ownPort = `${protocol} ${port}`;
         const outside = `${protocol} ${external}`;
         if (owners.has(outside)) throw new Error(`step ${step}: port ${external} given twice`);
-        if (port !== 0 && !owners.has(ownPort) && external !== port) throw new Error(`step ${step}: ${port} was free`);
+        const mayKeep = port !== 0 && !(protocol === UDP && isResolvers(port)) && !owners.has(ownPort);
+        if (mayKeep && external !== port) throw new Error(`step ${step}: ${port} was free`);
         if (external < 1024 !== port < 1024) throw new Error(`step ${step}: port ${external}`);
         if (external % 2 !== port % 2) throw new Error(`step ${step}: parity of ${external} for ${port}`);
         owners.set(outside, name);
@@ -56,7 +78,8 @@ describe("the mapping table", () => {
         known.holds++;
       } else {
         const isLast = --known.holds === 0;
-        if (table.release(known.number, false, step) !== isLast) throw new Error(`step ${step}: not the last`);
+        table.release(known.number, false, step);
+        if ((table.find(protocol, address, port) === NONE) !== isLast) throw new Error(`step ${step}: not the last`);
         if (!isLast) continue;
         model.delete(name);
         owners.delete(`${protocol} ${known.external}`);
@@ -80,13 +103,16 @@ describe("the mapping table", () => {
 
   test("keeps a mapping that lingers for two minutes, for its own client", () => {
     const table = mappingTable(10);
-    const mapping = table.allocate(UDP, 1, 5000);
-    expect([table.retain(mapping), table.retain(mapping)]).toEqual([true, false]);
-    expect([table.release(mapping, true, 100), table.release(mapping, true, 100)]).toEqual([false, true]);
+    const mapping = used(table, UDP, 0, 1, 5000);
+    table.retain(mapping);
+    table.release(mapping, true, 100);
+    expect(table.isUsed(mapping)).toBe(true);
+    table.release(mapping, true, 100);
+    expect(table.isUsed(mapping)).toBe(false);
     table.expire(219, 10);
     expect(table.find(UDP, 1, 5000)).toBe(mapping);
-    expect(table.externalPort(table.allocate(UDP, 2, 5000))).not.toBe(5000);
-    expect(table.retain(mapping)).toBe(true);
+    expect(table.externalPort(table.allocate(UDP, 1, 2, 5000))).not.toBe(5000);
+    table.retain(mapping);
     table.expire(10_000, 10);
     expect(table.find(UDP, 1, 5000)).toBe(mapping);
     table.release(mapping, true, 10_000);
@@ -101,8 +127,7 @@ describe("the mapping table", () => {
       [100, 220],
     ]) {
       const table = mappingTable(10);
-      const mapping = table.allocate(UDP, 1, 5000);
-      table.retain(mapping);
+      const mapping = used(table, UDP, 0, 1, 5000);
       table.retain(mapping);
       table.release(mapping, true, asked);
       table.release(mapping, false, last);
@@ -113,71 +138,130 @@ describe("the mapping table", () => {
     }
   });
 
-  test("ends what lingers of clients that are no more", () => {
-    const table = mappingTable(10);
-    const mappings = [1, 2, 3].map((address) => table.allocate(UDP, address, 5000));
-    for (const mapping of mappings) table.retain(mapping);
-    for (const mapping of mappings.slice(0, 2)) table.release(mapping, true, 100);
-    table.retire((address) => address === 1);
-    expect([1, 2, 3].map((address) => table.find(UDP, address, 5000))).toEqual([mappings[0], NONE, mappings[2]]);
-  });
-
-  test("gives up what lingers longest when records run out", () => {
-    const table = mappingTable(3);
-    for (const [second, port] of [
-      [30, 1001],
-      [10, 1002],
-      [20, 1003],
-    ].sort(([a], [b]) => a - b)) {
-      const mapping = table.allocate(UDP, 1, port);
-      table.retain(mapping);
-      table.release(mapping, true, second);
+  test("ends so many at a time that are over, those of every client in their turn", () => {
+    const table = mappingTable(100);
+    for (let port = 2000; port < 2010; port++) {
+      for (const client of [0, 1, 2]) lingering(table, client, client, port, 100);
     }
-    const mapping = table.allocate(UDP, 2, 2000);
-    table.retain(mapping);
-    expect([1001, 1002, 1003].map((port) => table.find(UDP, 1, port) !== NONE)).toEqual([true, false, true]);
+    const left = () => [0, 1, 2].map((client) => table.mappingsOf(client));
+    table.expire(220, 7);
+    expect(left()).toEqual([3, 10, 10]);
+    table.expire(220, 7);
+    expect(left()).toEqual([0, 6, 10]);
+    table.expire(220, 100);
+    expect(left()).toEqual([0, 0, 0]);
   });
 
-  test("gives every port from 1024 on before it refuses, those of the same parity first", () => {
-    const table = mappingTable(70_000);
+  test("ends what lingers of clients that are no more, and counts the others' for whose they are now", () => {
+    const table = mappingTable(10);
+    const mappings = [0, 1, 2].map((client) => used(table, UDP, client, client + 1, 5000));
+    for (const mapping of mappings.slice(0, 2)) table.release(mapping, true, 100);
+    table.apply(2, (address) => [1, NOBODY, 0][address - 1] as Client);
+    expect([1, 2, 3].map((address) => table.find(UDP, address, 5000))).toEqual([mappings[0], NONE, mappings[2]]);
+    expect([0, 1].map((client) => table.mappingsOf(client))).toEqual([1, 1]);
+    table.release(mappings[2], true, 150);
+    table.expire(220, 10);
+    expect([1, 3].map((address) => table.find(UDP, address, 5000))).toEqual([NONE, mappings[2]]);
+    table.expire(270, 10);
+    expect(table.mappingsOf(0)).toBe(0);
+  });
+
+  test("counts what lingers as its client's, of whom the oldest goes when it asks for that", () => {
+    const table = mappingTable(100);
+    const mappings = [30, 31, 32].map((second) => lingering(table, 1, 7, 1000 + second, second));
+    used(table, TCP, 1, 7, 80);
+    used(table, ICMP, 0, 8, 80);
+    expect([0, 1, 2].map((client) => table.mappingsOf(client))).toEqual([1, 4, 0]);
+    table.retain(mappings[0]);
+    expect([table.dropOldest(1), table.dropOldest(1), table.dropOldest(1)]).toEqual([true, true, false]);
+    expect([30, 31, 32].map((second) => table.find(UDP, 7, 1000 + second))).toEqual([mappings[0], NONE, NONE]);
+    expect(table.mappingsOf(1)).toBe(2);
+  });
+
+  test("gives up any that lingers when records run out, and only then", () => {
+    const given = new Set<number>();
+    for (let seed = 1; seed <= 40; seed++) {
+      const table = mappingTable(3, seed);
+      for (const port of [1001, 1002, 1003]) lingering(table, 0, 1, port, port);
+      used(table, TCP, 1, 2, 2000);
+      const gone = [1001, 1002, 1003].filter((port) => table.find(UDP, 1, port) === NONE);
+      expect(gone).toHaveLength(1);
+      given.add(gone[0]);
+    }
+    expect([...given].sort()).toEqual([1001, 1002, 1003]);
+    const table = mappingTable(3);
+    for (const port of [1001, 1002, 1003]) used(table, UDP, 0, 1, port);
+    expect(table.allocate(UDP, 0, 1, 1004)).toBe(NONE);
+  });
+
+  test("gives one client all ports but a quarter of them and the firewall's own, of the same parity while many are left of it", () => {
+    const table = mappingTable(70_000, 1, 1);
     const external = new Set<number>();
-    let others = 0;
     for (let address = 0; ; address++) {
-      const mapping = table.allocate(UDP, address, 5000);
+      const mapping = used(table, UDP, 0, address, 5000);
       if (mapping === NONE) break;
-      table.retain(mapping);
       const port = table.externalPort(mapping);
-      if (port % 2 === 1) others++;
-      else if (others > 0) throw new Error("a port of the same parity was left");
+      if (address < 24_000 && port % 2 === 1) throw new Error(`an odd port is the ${address}th`);
+      if (port < 1024 || isResolvers(port)) throw new Error(`port ${port}`);
       external.add(port);
     }
-    expect(external.size).toBe(65536 - 1024);
-    expect(Math.min(...external)).toBe(1024);
+    expect(external.size).toBe(65_535 - 8192 - Math.floor((65_535 - 8192) / 4));
     // The other protocols have theirs.
-    expect(table.externalPort(table.allocate(TCP, 1, 5000))).toBe(5000);
-    expect(table.externalPort(table.allocate(ICMP, 1, 5000))).toBe(5000);
+    expect(table.externalPort(table.allocate(TCP, 0, 1, 20_000))).toBe(20_000);
+    expect(table.externalPort(table.allocate(ICMP, 0, 1, 5000))).toBe(5000);
   });
 
-  test("gives ports below 1024 for such ones first, and never port 0", () => {
-    const table = mappingTable(2000);
-    const external = Array.from({ length: 1100 }, (_, address) => {
-      const mapping = table.allocate(UDP, address, 0);
-      table.retain(mapping);
-      return table.externalPort(mapping);
-    });
-    expect(external.slice(0, 511).filter((port) => port === 0 || port % 2 === 1 || port >= 1024)).toEqual([]);
-    expect(external.slice(511, 1022).filter((port) => port % 2 === 0 || port >= 1024)).toEqual([]);
-    expect(external.slice(1022).filter((port) => port % 2 === 1 || port < 1024)).toEqual([]);
+  test("gives ports below 1024 for such ones while there are many, then others; and never port 0", () => {
+    const table = mappingTable(2000, 1, 1);
+    const external = Array.from({ length: 1100 }, (_, address) => table.externalPort(used(table, UDP, 0, address, 0)));
+    expect(external.slice(0, 440).filter((port) => port === 0 || port % 2 === 1 || port >= 1024)).toEqual([]);
+    expect(external.slice(440, 880).filter((port) => port === 0 || port >= 1024)).toEqual([]);
+    expect(external.slice(900).filter((port) => port % 2 === 1 || port < 1024)).toEqual([]);
   });
 
-  test("does not choose ports that can be guessed from the last one", () => {
-    const table = mappingTable(1000);
-    const ports = Array.from({ length: 500 }, (_, address) => {
-      const mapping = table.allocate(TCP, address, 6000);
-      table.retain(mapping);
-      return table.externalPort(mapping);
+  test("keeps a quarter of the ports for clients who have less than their part of it, whatever others take", () => {
+    const table = mappingTable(70_000);
+    const taken = [0, 1].map((client) => {
+      let count = 0;
+      for (let i = 0; i < 65_536; i++)
+        if (used(table, TCP, client, (client << 16) | (i >> 15), 1024 + i) !== NONE) count++;
+      return count;
     });
-    const steps = new Set(ports.slice(2).map((port, i) => port - ports[i + 1]));
-    expect(steps.size).toBeGreaterThan(400);
+    const kept = Math.floor(65_535 / 4);
+    const part = Math.floor(kept / 3);
+    expect(taken[0]).toBe(65_535 - kept);
+    expect(taken[1]).toBe(part);
+    const ports = Array.from({ length: part + 1 }, (_, i) => used(table, TCP, 2, 99, 1024 + i));
+    expect(ports.map((mapping) => mapping !== NONE)).toEqual([...new Array<boolean>(part).fill(true), false]);
+    expect(used(table, UDP, 2, 99, 1024)).not.toBe(NONE);
+  });
+
+  test("lets what lingers of its own go for a client that has all of its part", () => {
+    const table = mappingTable(70_000);
+    for (let i = 0; i < 65_536; i++) used(table, UDP, 0, i >> 15, 1024 + i);
+    let held = 0;
+    for (let i = 0; lingering(table, 1, 99, 1024 + i, i) !== NONE && held < 30_000; i++) held++;
+    expect(held).toBe(30_000); // each new one ends one of its own
+    expect(table.mappingsOf(1)).toBe(Math.floor((65_535 - 8192) / 4 / 3));
+    expect(used(table, UDP, 2, 98, 7000)).not.toBe(NONE);
+  });
+
+  test("has ports for the firewall's own questions, whatever clients do and whatever is forwarded", () => {
+    for (const forwarded of [[], [{ protocol: UDP, portLow: 1, portHigh: 65_535 }]]) {
+      const table = mappingTable(70_000, 1, 1);
+      table.reserve(forwarded);
+      for (let i = 0; i < 65_536; i++) used(table, UDP, 0, i, i);
+      const ports = Array.from({ length: 256 }, () => {
+        const mapping = table.allocateOwn(77);
+        table.retain(mapping);
+        return table.externalPort(mapping);
+      });
+      expect(new Set(ports).size).toBe(256);
+      expect(ports.filter((port) => !isResolvers(port))).toEqual([]);
+      const quarters = [0, 1, 2, 3].map(
+        (quarter) => ports.filter((port) => (port - RESOLVER_PORTS.portLow) >> 11 === quarter).length,
+      );
+      expect(Math.min(...quarters)).toBeGreaterThan(40);
+    }
   });
 });

@@ -19,8 +19,8 @@ export interface Step {
 
 export type Conversation = readonly Step[];
 
-const FIRST_PORT = 10000;
-const PORTS = 50000;
+const FIRST_PORT = 33000;
+const PORTS = 30000;
 /** Bytes of payload in a fragment. */
 export const FRAGMENT = 488;
 
