@@ -11,6 +11,7 @@ export const CALL_LIMIT = 120_000;
 /** A call that is under way: its signal ends it. */
 export class RunningCall {
   private readonly controller = new AbortController();
+  private readonly over = Promise.withResolvers<void>();
   private callOff = () => {};
   /** Whether its partner has come. */
   met = false;
@@ -38,9 +39,15 @@ export class RunningCall {
     this.controller.abort(new Error(`qrexec: ${reason}`));
   }
 
+  /** Settles once it has ended. */
+  get ended(): Promise<void> {
+    return this.over.promise;
+  }
+
   /** Its answer is with its partner, or it has failed. */
   end(): void {
     this.callOff();
+    this.over.resolve();
   }
 }
 
@@ -69,8 +76,11 @@ export class CallPlaces {
     this.calls.delete(call);
   }
 
-  endAll(reason: string): void {
-    for (const call of this.calls) call.abort(reason);
+  /** Ends those that wait for their partner still. @returns them: they end when nothing is left of them */
+  endWaiting(reason: string): RunningCall[] {
+    const waiting = [...this.calls].filter(({ met }) => !met);
+    for (const call of waiting) call.abort(reason);
+    return waiting;
   }
 
   /**

@@ -35,7 +35,7 @@ export class QrexecAgent {
   /**
    * For one control channel: when that ends, so does the agent.
    * @param greeted hears that dom0 is there, and calls can be made
-   * @param closed hears that the channel has ended
+   * @param closed hears that the channel has ended, once nobody waits any more for who was called by it
    */
   constructor(
     private readonly services: ReadonlyMap<string, Service>,
@@ -49,9 +49,11 @@ export class QrexecAgent {
       (reason) => {
         for (const call of this.outgoing.values()) call.reject(new Error(`qrexec: ${reason}`));
         this.outgoing.clear();
-        // The next daemon gives its calls the same ports: whoever still waits there would get another's.
-        this.places.endAll(reason);
-        closed(reason);
+        // The next daemon gives its calls the same ports: whoever still waits there would get another's. So all of those have
+        // ended before it is served. Calls that have met their partner need no daemon any more.
+        const waiting = this.places.endWaiting(reason);
+        if (waiting.length === 0) closed(reason);
+        else void Promise.all(waiting.map(({ ended }) => ended)).then(() => closed(reason));
       },
       (version) => {
         this.version = version;

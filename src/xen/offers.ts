@@ -17,6 +17,8 @@ export class Offers {
   /** Oldest first. */
   private readonly awaited = new Set<Awaited>();
   private writes = 0;
+  /** What stood at a port when the wait for its server was given up: that of somebody who was not waited for any more. */
+  private readonly spent = new Map<string, Offer>();
   private changed = Promise.withResolvers<void>();
 
   constructor(
@@ -24,12 +26,18 @@ export class Offers {
     private readonly clock: Clock = MACHINE_CLOCK,
   ) {}
 
-  /** Begins to wait for a server. */
-  await(domain: number, port: number): Awaited {
-    const awaited = new Awaited(this.store, domain, port, {
+  /**
+   * Begins to wait for a server.
+   * @param isShared whether several programs use the port, one after the other
+   */
+  await(domain: number, port: number, isShared: boolean): Awaited {
+    const place = `${domain} ${port}`;
+    const awaited = new Awaited(this.store, domain, port, isShared ? this.spent.get(place) : undefined, {
       nextWrite: () => ++this.writes,
       changed: () => this.stir(),
-      ended: () => {
+      ended: (left) => {
+        if (left === undefined) this.spent.delete(place);
+        else this.spent.set(place, left);
         this.awaited.delete(awaited);
         this.stir();
       },
@@ -91,7 +99,8 @@ interface Listener {
   /** @returns the number of a write that was seen just now */
   nextWrite(): number;
   changed(): void;
-  ended(): void;
+  /** @param left what the server still offers, if it was waited for in vain */
+  ended(left: Offer | undefined): void;
 }
 
 /** The wait for one server. */
@@ -103,7 +112,7 @@ export class Awaited {
   /** Rises with each wait. */
   readonly number = ++Awaited.count;
   private static count = 0;
-  private readonly path = Promise.withResolvers<string>();
+  private path: string | undefined;
   private news = Promise.withResolvers<void>();
   private isNew = false;
   private failure: unknown;
@@ -114,6 +123,7 @@ export class Awaited {
     private readonly store: XenStore,
     readonly domain: number,
     private readonly port: number,
+    private readonly spent: Offer | undefined,
     private readonly listener: Listener,
   ) {}
 
@@ -125,7 +135,7 @@ export class Awaited {
   /** @throws XenStoreError */
   async watch(): Promise<void> {
     const path = await pathOf(this.store, this.domain, this.port);
-    this.path.resolve(path);
+    this.path = path;
     this.remove = await this.store.watch(`${path}/event-channel`, () => {
       if (!this.isFirst) this.written = this.listener.nextWrite();
       this.isFirst = false;
@@ -135,7 +145,7 @@ export class Awaited {
 
   /** @returns what the server offers now. @throws XenStoreError */
   async read(): Promise<Offer | undefined> {
-    return readOffer(this.store, await this.path.promise);
+    return this.path === undefined ? undefined : readOffer(this.store, this.path);
   }
 
   /**
@@ -160,15 +170,20 @@ export class Awaited {
     this.listener.changed();
   }
 
-  /** @returns once nothing is left of it */
-  async end(): Promise<void> {
-    this.listener.ended();
-    await this.remove();
+  /** @param isMet whether its server was found @returns once nothing is left of it */
+  async end(isMet: boolean): Promise<void> {
+    try {
+      this.listener.ended(isMet ? undefined : await this.read());
+    } finally {
+      await this.remove();
+    }
   }
 
   private async look(): Promise<void> {
     try {
-      this.offer = await this.read();
+      const offer = await this.read();
+      // Who comes now writes its keys anew, or has done so; those that have stood there since another was given up are that one's.
+      this.offer = this.written === 0 && Bun.deepEquals(offer, this.spent) ? undefined : offer;
       this.isNew = true;
       this.news.resolve();
       this.listener.changed();

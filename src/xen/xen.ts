@@ -67,16 +67,18 @@ export class Xen {
    * @returns our end of a vchan that the domain serves, or will
    */
   async connect(domain: number, port: number, handler: StreamHandler, signal?: AbortSignal): Promise<PacedStream> {
-    const awaited = this.offers.await(domain, port);
+    const isPatient = signal !== undefined;
+    const awaited = this.offers.await(domain, port, isPatient);
     onAbort(signal, (reason) => awaited.callOff(reason));
+    let stream: VchanStream | undefined;
     try {
       await awaited.watch();
-      for (;;) {
-        const stream = await this.follow(awaited, await awaited.next(), handler, signal !== undefined);
-        if (stream !== undefined) return until(signal, stream);
+      while (stream === undefined) {
+        stream = await this.follow(awaited, await awaited.next(), handler, isPatient);
       }
+      return until(signal, stream);
     } finally {
-      await awaited.end();
+      await awaited.end(stream !== undefined);
     }
   }
 

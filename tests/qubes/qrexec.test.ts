@@ -204,6 +204,16 @@ test("calls end with their control channel: the next daemon's have the same port
   expect(await misdirected(second.dom0, 50, "new")).toEqual([]);
 });
 
+test("a call whose caller has come outlives its control channel, and gets its answer", async () => {
+  const { dom0, ended, clock } = await meet();
+  const answer = dom0.call(`${ECHO}one dom0`, new Promise((resolve) => setTimeout(resolve, 50, "late input")));
+  while (dom0.met === 0) await Bun.sleep(1);
+  await settle(clock); // the agent has looked whether it is the right one
+  dom0.detach();
+  await ended;
+  expect((await answer).output).toBe("dom0 one: late input");
+});
+
 test.each([
   ["does not answer", "ignored", "Error: qrexec: dom0 did not answer within 120 s", []],
   ["announces and then gives up", "abandoned", "Error: qrexec: no answer within 120 s", [513]],

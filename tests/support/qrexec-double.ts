@@ -46,6 +46,8 @@ export class QrexecDouble {
   /** What becomes of calls of the domain's. Ignored: not even refused; abandoned: announced, and then nobody comes. */
   onCall: "answered" | "refused" | "ignored" | "abandoned" = "answered";
   readonly greeted: Promise<number>;
+  /** Callers whom the agent has greeted. */
+  met = 0;
   /** Those that a call has: until the agent reports its end. */
   readonly ports = new Set<number>();
   private control: ByteStream | undefined;
@@ -109,7 +111,12 @@ export class QrexecDouble {
   }
 
   /** Runs a command line there, as qvm-run does. @param domain who runs it */
-  async call(command: string, input = "", type: number = QREXEC.EXEC_CMDLINE, domain = 0): Promise<CallResult> {
+  async call(
+    command: string,
+    input: string | Promise<string> = "",
+    type: number = QREXEC.EXEC_CMDLINE,
+    domain = 0,
+  ): Promise<CallResult> {
     const port = this.takePort();
     const greeted = Promise.withResolvers<number>();
     const done = Promise.withResolvers<CallResult>();
@@ -134,7 +141,8 @@ export class QrexecDouble {
     stream.send(encodeNumber(QREXEC.HELLO, this.version));
     try {
       const version = await greeted.promise;
-      if (type === QREXEC.EXEC_CMDLINE) sendInput(stream, input, version);
+      this.met++;
+      if (type === QREXEC.EXEC_CMDLINE) sendInput(stream, await input, version);
       return await done.promise;
     } finally {
       stream.close();

@@ -304,6 +304,26 @@ test("but not for ever, nor where they were seen to be written", async () => {
   await Promise.all([never, later]);
 });
 
+test("keys that stood when the wait for them was given up are not the next one's, whoever lives", async () => {
+  const page = offerAt(513, 40, 9);
+  const given = xen.connect(DOM0, 513, handler, end.signal).catch(String);
+  end.abort(new Error(CALLED_OFF));
+  expect(await given).toBe(`Error: ${CALLED_OFF}`);
+  end = new AbortController();
+  const connected = xen.connect(DOM0, 513, handler, end.signal);
+  await settle();
+  await clock.advance(10_000);
+  expect([page[20], left()]).toEqual([2, { ...NOTHING, watches: 1 }]);
+  const own = offerAt(513, 44, 10);
+  await connected;
+  expect([page[20], own[20]]).toEqual([2, 1]);
+  end.abort(new Error(CALLED_OFF));
+  end = new AbortController();
+  offerAt(513, 44, 10);
+  await xen.connect(DOM0, 513, handler, end.signal);
+  expect(own[20]).toBe(1);
+});
+
 test("keys that a dead server left at a port that is announced again don't take a live one's memory", async () => {
   offerAt(513, 40, 9);
   void xen.connect(DOM0, 514, handler, end.signal);
