@@ -1,7 +1,7 @@
 // A router among many: three clients of one host each, a network, a forward to the first client's port. The clients' and the
 // gateway's MAC addresses are pinned, so that ARP says nothing but of other hosts on the uplink.
 
-import { ethernet, IPV4_TYPE, ip, ipv4, mac, payload, udp } from "../../lab/frames.ts";
+import { ARP_TYPE, arp, ethernet, IPV4_TYPE, ip, ipv4, mac, payload, udp } from "../../lab/frames.ts";
 import { UDP } from "../../lab/protocols.ts";
 import {
   GATEWAY,
@@ -155,6 +155,14 @@ export class Crowd {
         ? ipv4({ source: host, destination, identification, fragment: 0x2000 }, UDP, content.subarray(0, 504))
         : ipv4({ source: host, destination, identification, fragment: 63 }, UDP, content.subarray(504));
     return isInside(host) ? this.from(host, packet) : this.back(packet);
+  }
+
+  /** A host on the uplink answers ARP. @returns frames that are sent to it then */
+  arrives(host: string): number {
+    const senderMac = "02:00:00:00:09:09";
+    const fields = { senderMac, senderIp: host, targetMac: OUR_MAC[UPLINK], targetIp: OUTSIDE };
+    const reply = arp({ operation: "reply", ...fields });
+    return this.lab.receive(UPLINK, ethernet(senderMac, OUR_MAC[UPLINK], ARP_TYPE, reply)).sent.length;
   }
 
   /** Somebody's SYN to the forwarded port. @returns the verdict */
