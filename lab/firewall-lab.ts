@@ -100,9 +100,10 @@ export function readState(text: string): State {
   return { ring, frames, kernelPath, flows };
 }
 
-/** The command line of firebreak. */
+/** The command line of firebreak: from its sources, or as the environment says (build/trace-calls.ts). */
 export function firebreak(...args: readonly string[]): string[] {
-  return [process.execPath, join(ROOT, "src/main.ts"), ...args];
+  const launcher = process.env.FIREBREAK_LAUNCHER?.split(" ") ?? [process.execPath, join(ROOT, "src/main.ts")];
+  return [...launcher, ...args];
 }
 
 /** The command line of one of tests/net/peers. */

@@ -31,6 +31,7 @@ const ROOMS = [
   "src/base",
   "src/linux/net",
   "src/linux/bpf",
+  "src/linux/limits",
   "src/linux",
   "src/wire",
 ];

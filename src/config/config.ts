@@ -33,6 +33,10 @@ export type ConfigResult =
 /** What a configuration file may be: that of a firewall, or of a qube, which has the rest from dom0. */
 export type DocumentResult = ConfigResult | { readonly qube: QubeOptions };
 
+/** Root is no exception: the running firewall has given up the right to read what is not its own (control/restrictions.ts). */
+const REMEDY =
+  " (it has to be the file of whoever runs the firewall, or readable by all, in the folder that the firewall was started with)";
+
 /** As `readDocument`, where a qube's configuration is no good. */
 export async function readConfig(file: string): Promise<ConfigResult> {
   return unlessQube(await readDocument(file));
@@ -50,7 +54,7 @@ export async function readDocument(file: string): Promise<DocumentResult> {
     const [what] = String(error)
       .replace(/^Error: /, "")
       .split(", "); // ENOENT: no such file or directory, open '…'
-    return { errors: [`${file}: can't be read: ${what}`] };
+    return { errors: [`${file}: can't be read: ${what}${what.startsWith("EACCES") ? REMEDY : ""}`] };
   }
   return parseDocumentBytes(bytes, file);
 }

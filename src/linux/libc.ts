@@ -19,9 +19,13 @@ export const libc = dlopen("libc.so.6", {
   write: { args: ["i32", "ptr", "u64"], returns: "i32" },
   ioctl: { args: ["i32", "u64", "ptr"], returns: "i32" },
   close: { args: ["i32"], returns: "i32" },
+  dup: { args: ["i32"], returns: "i32" },
   unshare: { args: ["i32"], returns: "i32" },
   setns: { args: ["i32", "i32"], returns: "i32" },
-  syscall: { args: ["i64", "i32", "ptr", "u32"], returns: "i32" },
+  syscall: { args: ["i64", "i64", "i64", "i64", "i64"], returns: "i64" },
+  prctl: { args: ["i32", "u64", "u64", "u64", "u64"], returns: "i32" },
+  capset: { args: ["ptr", "ptr"], returns: "i32" },
+  execve: { args: ["ptr", "ptr", "ptr"], returns: "i32" },
   _exit: { args: ["i32"], returns: "void" },
   clock_settime: { args: ["i32", "ptr"], returns: "i32" },
   clock_gettime: { args: ["i32", "ptr"], returns: "i32" },
@@ -29,6 +33,16 @@ export const libc = dlopen("libc.so.6", {
   munmap: { args: ["ptr", "u64"], returns: "i32" },
   __errno_location: { args: [], returns: "ptr" },
 }).symbols;
+
+/**
+ * A call that the C library has no function for.
+ * @param args as many as it takes, at most four
+ * @returns what the kernel returned; -1 when it fails
+ */
+export function systemCall(number: number, ...args: readonly number[]): number {
+  const [a = 0, b = 0, c = 0, d = 0] = args;
+  return Number(libc.syscall(number, a, b, c, d));
+}
 
 /** Error numbers that the program treats differently (asm-generic/errno.h). */
 export const { EADDRINUSE, EAGAIN, EINTR, EACCES, ENETDOWN, ENODEV, ENXIO, ENOBUFS } = constants.errno;

@@ -1,12 +1,13 @@
 // `firebreak appliance`: what init starts in the image. Finds its configuration itself and has nobody to give an exit status
 // to: whatever is wrong it says on the console, and then it waits, forwarding nothing, to be powered off.
 import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { version } from "../../package.json" with { type: "json" };
 import { formatMac } from "../base/address.ts";
 import { log, logAll } from "../base/log.ts";
 import { type Config, parseDocumentBytes, unlessQube } from "../config/config.ts";
 import { ConfigurationError, Firewall } from "../control/firewall.ts";
+import { restrict } from "../control/restrictions.ts";
 import { stopAsked, untilStopped } from "../control/signals.ts";
 import { libc } from "../linux/libc.ts";
 import { listDevices } from "../linux/net/interfaces.ts";
@@ -21,7 +22,8 @@ export interface FoundConfiguration {
 }
 
 /** What QEMU's -fw_cfg name=opt/firebreak/config,file=… is in Linux (Documentation/ABI/testing/sysfs-firmware-qemu_fw_cfg). */
-const FIRMWARE_FILE = "/sys/firmware/qemu_fw_cfg/by_name/opt/firebreak/config/raw";
+const FIRMWARE = "/sys/firmware/qemu_fw_cfg";
+const FIRMWARE_FILE = `${FIRMWARE}/by_name/opt/firebreak/config/raw`;
 const FILE = "/etc/firebreak.toml";
 /** A kernel command line option; its value is the TOML text in base64. */
 const OPTION = "firebreak.config";
@@ -53,10 +55,12 @@ Exit status: 0 stopped by a signal, 1 failed.
 `,
   async run(args) {
     if (args.length > 0) throw new UsageError("takes no arguments");
-    log(`firebreak ${version}`);
-    for (const { name, mac, mtu } of listDevices()) log(`found ${name} ${formatMac(mac)} mtu ${mtu}`);
     let status = 0;
     try {
+      // dom0 sets a qube's clock.
+      restrict({ read: [FILE, FIRMWARE], use: [dirname(XENBUS)], clock: existsSync(XENBUS) });
+      log(`firebreak ${version}`);
+      for (const { name, mac, mtu } of listDevices()) log(`found ${name} ${formatMac(mac)} mtu ${mtu}`);
       await forward();
     } catch (error) {
       log(`firebreak: ${error instanceof Error ? error.message : String(error)}`);

@@ -4,6 +4,7 @@ import { version } from "../../package.json" with { type: "json" };
 import { log } from "../base/log.ts";
 import { type Config, readConfig } from "../config/config.ts";
 import { ConfigurationError, Firewall } from "../control/firewall.ts";
+import { foldersOf, restrict } from "../control/restrictions.ts";
 import { complain, untilStopped } from "../control/signals.ts";
 import { endProgram } from "./end.ts";
 import { UsageError, type Verb } from "./verb.ts";
@@ -27,6 +28,7 @@ Exit status: 0 stopped by a signal, 1 failed, 2 the configuration is not good.
     if (values.config === undefined) throw new UsageError("needs --config FILE");
     const file = values.config;
     try {
+      restrict({ read: foldersOf(file), use: [], clock: false });
       const firewall = await Firewall.start(await read(file));
       log(`firebreak ${version}`);
       for (const line of firewall.describeInterfaces()) log(line);

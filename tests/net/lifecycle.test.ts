@@ -157,8 +157,7 @@ test("an interface that a reload lets go of is free for another firewall, and on
 
 test("docs/namespace.sh runs it in a namespace and gives the interfaces back; one with an address it does not touch", async () => {
   const program = join(lab.folder, "firebreak");
-  const [bun, main] = firebreak();
-  writeFileSync(program, `#!/bin/sh\nexec ${bun} ${main} "$@"\n`, { mode: 0o755 });
+  writeFileSync(program, `#!/bin/sh\nexec ${firebreak().join(" ")} "$@"\n`, { mode: 0o755 });
   const name = `firebreak-${process.pid}`;
   const script = join(import.meta.dir, "../../docs/namespace.sh");
   const command = [

@@ -1,6 +1,6 @@
 // Runs a BPF program on a frame, as the kernel would (BPF_PROG_TEST_RUN of linux/bpf.h).
 import { ptr } from "bun:ffi";
-import { libc, must } from "../../src/linux/libc.ts";
+import { must, systemCall } from "../../src/linux/libc.ts";
 
 const SYS_BPF = 321;
 const PROG_TEST_RUN = 10;
@@ -33,6 +33,6 @@ export function runProgram(program: number, frame: Uint8Array, ifindex: number, 
   attributes.setBigUint64(24, BigInt(ptr(output)), true);
   attributes.setUint32(40, CONTEXT.LENGTH, true);
   attributes.setBigUint64(48, BigInt(ptr(context)), true);
-  must(libc.syscall(SYS_BPF, PROG_TEST_RUN, ptr(attributes), attributes.byteLength), "BPF_PROG_TEST_RUN");
+  must(systemCall(SYS_BPF, PROG_TEST_RUN, ptr(attributes), attributes.byteLength), "BPF_PROG_TEST_RUN");
   return { result: attributes.getUint32(4, true), frame: output.slice(0, attributes.getUint32(12, true)) };
 }

@@ -1,6 +1,6 @@
 // bpf(2): maps, which programs in the kernel and this one share, and programs. Structures and constants are those of linux/bpf.h.
 import { ptr } from "bun:ffi";
-import { cString, errno, libc, must, SystemError } from "../libc.ts";
+import { cString, errno, must, SystemError, systemCall } from "../libc.ts";
 
 const SYS_BPF = process.arch === "arm64" ? 280 : 321; // asm/unistd.h
 
@@ -38,7 +38,7 @@ class Attributes {
 
   /** @returns what the system call returns, -1 when it fails */
   call(command: number): number {
-    return libc.syscall(SYS_BPF, command, this.address, ATTRIBUTES_LENGTH);
+    return systemCall(SYS_BPF, command, this.address, ATTRIBUTES_LENGTH);
   }
 }
 

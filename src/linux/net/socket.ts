@@ -24,6 +24,7 @@ export const SOL_PACKET = 263;
 
 export const SO_ERROR = 4;
 export const SO_PEERCRED = 17;
+export const SO_DETACH_BPF = 27;
 export const SO_SNDBUFFORCE = 32;
 export const SO_RCVBUFFORCE = 33;
 export const SO_ATTACH_BPF = 50;
@@ -38,8 +39,34 @@ const SOCKADDR_LL_LENGTH = 20;
 /** Offsets in struct sockaddr of what follows the family: of IPv4 (sockaddr_in) and of Ethernet as ioctl(2) gives it. */
 export const SOCKADDR = { IPV4: 4, MAC: 2 } as const;
 
+/** Sockets, one of each kind, by descriptor. A socket is for good in the network namespace that it was opened in. */
+export interface SocketSet {
+  readonly ioctl: number;
+  /** Of NETLINK_ROUTE. */
+  readonly route: number;
+  readonly packet: number;
+}
+
+let given: SocketSet | undefined;
+
+/** While `use` runs, who opens a socket of one of these kinds gets this one: another descriptor of it. */
+export function withSockets<T>(sockets: SocketSet, use: () => T): T {
+  given = sockets;
+  try {
+    return use();
+  } finally {
+    given = undefined;
+  }
+}
+
+/** @returns another descriptor, which execve(2) leaves open @throws SystemError */
+export function duplicate(fd: number): number {
+  return must(libc.dup(fd), "dup");
+}
+
 /** @returns a descriptor @throws SystemError */
 export function openIoctlSocket(): number {
+  if (given !== undefined) return duplicate(given.ioctl);
   return must(libc.socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket AF_INET");
 }
 
@@ -59,11 +86,13 @@ export function abstractAddress(name: string): Uint8Array {
 
 /** @param family NETLINK_… @returns a descriptor @throws SystemError */
 export function openNetlinkSocket(family: number): number {
+  if (given !== undefined && family === NETLINK_ROUTE) return duplicate(given.route);
   return must(libc.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, family), "socket AF_NETLINK");
 }
 
 /** No frame comes to it before it is bound. @returns a descriptor @throws SystemError */
 export function openRawPacketSocket(): number {
+  if (given !== undefined) return duplicate(given.packet);
   return must(libc.socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0), "socket AF_PACKET");
 }
 
