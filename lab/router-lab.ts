@@ -43,6 +43,8 @@ export const HOST_MAC: Readonly<Record<string, string>> = {
   [LAN_HOST_2]: "02:00:00:00:02:21",
 };
 export const BROADCAST = "ff:ff:ff:ff:ff:ff";
+const NO_MAC = "00:00:00:00:00:00";
+const OUR_ADDRESS = [OUTSIDE, WORK_GATEWAY, LAN_GATEWAY] as const;
 
 /** A match of anything, to change where a test wants it. */
 export const ANYTHING: Match = {
@@ -278,6 +280,16 @@ export function shown(iface: number, frame: Uint8Array, vnet: Uint8Array = new U
 /** @returns text of the packet in a frame to that host */
 export function shownTo(host: string, packet: Uint8Array): string {
   return shown(interfaceOf(host), frameTo(host, packet));
+}
+
+/** @returns how we tell everybody on an interface of our address and MAC address there, as text (RFC 5227 section 2.3) */
+export function announcement(
+  iface: number,
+  ourMac: string = OUR_MAC[iface],
+  senderIp: string = OUR_ADDRESS[iface],
+): string {
+  const packet = arp({ operation: "request", senderMac: ourMac, senderIp, targetMac: NO_MAC, targetIp: senderIp });
+  return shown(iface, ethernet(ourMac, BROADCAST, ARP_TYPE, packet));
 }
 
 /** The outcome of a packet that went on to that host, changed to `packet`. */

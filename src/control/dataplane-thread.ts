@@ -81,7 +81,7 @@ export class Dataplane {
   }
 
   /**
-   * @param settings whose interfaces are up
+   * @param settings whose interfaces are ours, as far as they are there
    * @param before what the interfaces were, for the thread to leave them so when control hangs
    * @throws Error where an interface can't be opened
    */
@@ -123,7 +123,7 @@ export class Dataplane {
    * @throws Error where they can't be: then the old ones stay in force
    */
   async apply(settings: Settings, before: readonly InterfaceBefore[]): Promise<void> {
-    const sockets = this.sockets.open(namesOf(settings));
+    const sockets = this.sockets.open(settings.interfaces);
     this.lists.push(sockets);
     this.announcements?.announce();
     const report = await this.command({ type: "apply", settings, sockets, before });
@@ -259,15 +259,11 @@ function openSockets(
   programs: KernelPrograms | undefined,
 ): readonly PacketSocket[] {
   try {
-    return sockets.open(namesOf(settings));
+    return sockets.open(settings.interfaces);
   } catch (error) {
     if (programs !== undefined) unloadKernelPrograms(programs);
     throw error;
   }
-}
-
-function namesOf({ interfaces }: Settings): string[] {
-  return interfaces.map(({ name }) => name);
 }
 
 function unexpected(report: Report): Error {

@@ -1,14 +1,17 @@
-// The running firewall: the interfaces it holds and the dataplane over them, kept in step with a configuration. Who reads
-// the configuration, and when, is the business of the verbs (run, appliance).
+// The running firewall: the interfaces it holds and the dataplane over them, kept in step with a configuration, and with what
+// becomes of the interfaces. Who reads the configuration, and when, is the business of the verbs (run, appliance).
 
 import { formatAddress, formatMac, formatPrefix } from "../base/address.ts";
 import { MACHINE_CLOCK } from "../base/clock.ts";
 import { log } from "../base/log.ts";
+import { Pace } from "../base/pace.ts";
 import type { Config } from "../config/config.ts";
-import type { NatSettings, Settings } from "../dataplane/settings.ts";
+import type { InterfaceSettings, NatSettings, Settings } from "../dataplane/settings.ts";
 import { requireNetworkCapabilities } from "../linux/capabilities.ts";
-import { type InterfaceBefore, listDevices, type TakenInterface, takeInterface } from "../linux/net/interfaces.ts";
+import { type Device, listDevices, watchLinks } from "../linux/net/links.ts";
 import { Dataplane } from "./dataplane-thread.ts";
+import { HeldInterfaces } from "./held-interfaces.ts";
+import { interfaceNews, interfaceText } from "./interface-news.ts";
 import { LiveRules, type ResolvedNames } from "./live-rules.ts";
 import { RefusalLog } from "./refusal-log.ts";
 import { needsRestart } from "./restart.ts";
@@ -22,43 +25,67 @@ export class ConfigurationError extends Error {
   }
 }
 
-/** Interfaces that are ours, by name and number. */
-type Held = Map<string, TakenInterface>;
+/** How soon, and how often, it is looked what interfaces have become: one that comes and goes is not to keep us busy. */
+const LOOKS = { settle: 5, burst: 8, interval: 500 };
+/** Until what could not be taken over is tried again, in ms: another firewall may have the interface, or the kernel use it. */
+const RETRY = 1000;
+
+export interface FirewallEvents {
+  /** `resolvedNames` may be others than before, other than by `apply`. */
+  rulesUpdated?(): void;
+  /** An interface has come, gone or changed; it may be none of ours. */
+  linksChanged?(): void;
+}
 
 export class Firewall {
   private readonly rules: LiveRules;
   private readonly refusals: RefusalLog;
   private readonly started: NatSettings;
+  private readonly looks = new Pace(MACHINE_CLOCK, LOOKS, () => this.inTurn(() => this.look()));
+  private readonly endWatch: () => void;
+  /** Of interfaces that are configured by their MAC address. */
+  private readonly lastNames = new Map<string, string>();
+  /** Settles when nothing is being changed. */
+  private turn: Promise<unknown> = Promise.resolve();
+  /** What was said last of what could not be taken over. */
+  private trouble = "";
+  private cancelRetry = () => {};
 
   private constructor(
     private readonly dataplane: Dataplane,
     private readonly state: DataplaneState,
-    config: Config,
+    private config: Config,
     private settings: Settings,
-    private held: Held,
-    rulesUpdated: () => void,
+    private readonly held: HeldInterfaces,
+    events: FirewallEvents,
   ) {
     this.started = settings.nat;
-    this.rules = new LiveRules(dataplane, MACHINE_CLOCK, { say: log, updated: rulesUpdated });
+    this.rules = new LiveRules(dataplane, MACHINE_CLOCK, { say: log, updated: () => events.rulesUpdated?.() });
     this.rules.follow(config, settings);
     this.refusals = new RefusalLog(state.refusals, MACHINE_CLOCK, log);
     this.refusals.watch(settings.clients);
+    const changed = () => {
+      this.looks.ask();
+      events.linksChanged?.();
+    };
+    this.endWatch = watchLinks(changed, (error) => log(`interfaces are not followed any more: ${error.message}`));
+    this.looks.ask(); // what has changed since the settings were made
   }
 
   /**
-   * Starts forwarding.
-   * @param rulesUpdated hears that `resolvedNames` may be others, other than by `apply`
+   * Starts forwarding. An interface that is not there is waited for.
    * @throws ConfigurationError where the configuration doesn't fit the machine; Error where the kernel refuses
    */
-  static async start(config: Config, rulesUpdated: () => void = () => {}): Promise<Firewall> {
+  static async start(config: Config, events: FirewallEvents = {}): Promise<Firewall> {
     requireNetworkCapabilities();
-    const settings = settingsFor(config);
-    const held = take(settings, new Map());
+    const held = new HeldInterfaces();
     try {
-      const { dataplane, state } = await Dataplane.start(settings, beforeOf(held));
-      return new Firewall(dataplane, state, config, settings, held, rulesUpdated);
+      held.take(settingsFor(config, listDevices()).interfaces);
+      const settings = settingsFor(config, listDevices()); // they are up now
+      const { dataplane, state } = await Dataplane.start(settings, held.before);
+      return new Firewall(dataplane, state, config, settings, held, events);
     } catch (error) {
-      release(held, new Map());
+      held.keep([]);
       throw error;
     }
   }
@@ -80,44 +107,45 @@ export class Firewall {
   async apply(config: Config): Promise<void> {
     const errors = needsRestart(config, this.started);
     if (errors.length > 0) throw new ConfigurationError(errors);
-    await this.rules.replace(config, () => this.putInForce(config));
-  }
-
-  private async putInForce(config: Config): Promise<Settings> {
-    const settings = settingsFor(config, { addressesOf: this.rules.addressesOf });
-    const held = take(settings, this.held);
-    try {
-      await this.dataplane.apply(settings, beforeOf(held));
-    } catch (error) {
-      release(held, this.held);
-      throw error;
-    }
-    release(this.held, held);
-    this.held = held;
-    this.settings = settings;
-    this.refusals.watch(settings.clients);
-    return settings;
+    await this.inTurn(() =>
+      this.rules.replace(config, async () => {
+        const devices = listDevices();
+        this.held.forgetGone(devices);
+        const taken = this.held.take(this.settingsFor(config, devices).interfaces);
+        try {
+          return await this.enforce(config, this.settingsFor(config, listDevices()));
+        } catch (error) {
+          this.held.giveBack(taken);
+          throw error;
+        }
+      }),
+    );
   }
 
   /** Stops forwarding and leaves the interfaces as they were. @throws when the dataplane died, or hangs: then too they are */
   async stop(): Promise<void> {
-    this.rules.stop();
-    this.refusals.stop();
-    try {
-      await this.dataplane.stop();
-    } finally {
-      release(this.held, new Map());
-    }
+    this.endWatch();
+    this.looks.stop();
+    this.cancelRetry();
+    await this.inTurn(async () => {
+      this.rules.stop();
+      this.refusals.stop();
+      try {
+        await this.dataplane.stop();
+      } finally {
+        this.held.keep([]);
+      }
+    });
   }
 
   /** @returns one line for each interface: what it is, and whose */
   describeInterfaces(): string[] {
     const { interfaces, uplink, clients } = this.settings;
-    return interfaces.map(({ name, mac, mtu }, iface) => {
+    return interfaces.map((device, iface) => {
       const uses = clients.filter((client) => client.iface === iface).map((client) => `client ${client.name}`);
       if (uplink.iface === iface)
         uses.unshift(`uplink ${formatPrefix(uplink)} gateway ${formatAddress(uplink.gateway)}`);
-      return `${name} ${formatMac(mac)} mtu ${mtu}: ${uses.join(", ")}`;
+      return `${device.name} ${interfaceText(device)}: ${uses.join(", ")}`;
     });
   }
 
@@ -131,43 +159,77 @@ export class Firewall {
   describeState(): Generator<string> {
     return describeState(this.state, this.settings);
   }
+
+  /** Takes over what has become of the interfaces. */
+  private async look(): Promise<void> {
+    this.cancelRetry();
+    const troubles: string[] = [];
+    try {
+      const devices = listDevices();
+      this.held.forgetGone(devices);
+      const refused = this.takeEach(this.settingsFor(this.config, devices).interfaces, troubles);
+      const ours = listDevices().filter(({ index }) => !refused.has(index));
+      const { config } = this;
+      if (!Bun.deepEquals(this.settingsFor(config, ours).interfaces, this.settings.interfaces)) {
+        await this.rules.replace(config, () => this.enforce(config, this.settingsFor(config, ours)));
+      }
+    } catch (error) {
+      troubles.push(messageOf(error));
+    }
+    const trouble = troubles.join("\n");
+    if (trouble !== this.trouble) troubles.forEach(log);
+    this.trouble = trouble;
+    if (trouble !== "") this.cancelRetry = MACHINE_CLOCK.after(RETRY, () => this.looks.ask());
+  }
+
+  /** @returns the numbers of those that can't be taken, each with its reason in `troubles` */
+  private takeEach(interfaces: readonly InterfaceSettings[], troubles: string[]): Set<number> {
+    const refused = new Set<number>();
+    for (const iface of interfaces) {
+      try {
+        this.held.take([iface]);
+      } catch (error) {
+        refused.add(iface.index);
+        troubles.push(messageOf(error));
+      }
+    }
+    return refused;
+  }
+
+  /** Puts settings in force whose interfaces are ours, and says what is new about these. @throws Error; then the old ones stay */
+  private async enforce(config: Config, settings: Settings): Promise<Settings> {
+    await this.dataplane.apply(settings, this.held.before);
+    this.held.keep(settings.interfaces);
+    interfaceNews(this.settings.interfaces, settings.interfaces).forEach(log);
+    this.config = config;
+    this.settings = settings;
+    this.refusals.watch(settings.clients);
+    return settings;
+  }
+
+  private settingsFor(config: Config, devices: readonly Device[]): Settings {
+    for (const reference of [config.uplink.interface, ...config.clients.map((client) => client.interface)]) {
+      const device = devices.find(({ mac }) => reference?.mac !== undefined && formatMac(mac) === reference.text);
+      if (reference !== undefined && device !== undefined) this.lastNames.set(reference.text, device.name);
+    }
+    return settingsFor(config, devices, { addressesOf: this.rules.addressesOf, lastNames: this.lastNames });
+  }
+
+  /** One change at a time. */
+  private inTurn<T>(change: () => Promise<T>): Promise<T> {
+    const done = this.turn.then(change);
+    this.turn = done.catch(() => {});
+    return done;
+  }
 }
 
-function settingsFor(config: Config, options: SettingsOptions = {}): Settings {
-  const result = makeSettings(config, listDevices(), options);
+/** @throws ConfigurationError */
+function settingsFor(config: Config, devices: readonly Device[], options: SettingsOptions = {}): Settings {
+  const result = makeSettings(config, devices, options);
   if ("errors" in result) throw new ConfigurationError(result.errors);
   return result.settings;
 }
 
-/** Makes the settings' interfaces ours, those that are not yet. @throws Error, with none newly taken */
-function take(settings: Settings, before: Held): Held {
-  const held: Held = new Map();
-  try {
-    for (const { name, index } of settings.interfaces) {
-      const key = `${name} ${index}`; // an interface that went and came again has the same name
-      held.set(key, before.get(key) ?? takeInterface(name));
-    }
-  } catch (error) {
-    release(held, before);
-    throw error;
-  }
-  return held;
-}
-
-/** Leaves those interfaces of `held` as they were that are not in `kept`. @throws the first error, after all have had their turn */
-function release(held: Held, kept: Held): void {
-  const errors: unknown[] = [];
-  for (const [name, taken] of held) {
-    if (kept.has(name)) continue;
-    try {
-      taken.release();
-    } catch (error) {
-      errors.push(error);
-    }
-  }
-  if (errors.length > 0) throw errors[0];
-}
-
-function beforeOf(held: Held): InterfaceBefore[] {
-  return Array.from(held.values(), ({ before }) => before);
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

@@ -20,12 +20,17 @@ export interface Device {
   readonly mac: Uint8Array;
   /** Largest IPv4 packet, in bytes. */
   readonly mtu: number;
+  /** Whether frames get out there. */
+  readonly isUp: boolean;
 }
 
 export type SettingsResult = { readonly settings: Settings } | { readonly errors: readonly string[] };
 
 /** For devices that only captures know: Ethernet's usual MTU, and a locally administered MAC address of nobody's. */
-const CAPTURED = { mtu: 1500, mac: Uint8Array.of(2, 0, 0, 0, 0, 0) };
+const CAPTURED = { index: 0, mtu: 1500, mac: Uint8Array.of(2, 0, 0, 0, 0, 0), isUp: true };
+
+/** In place of a device that is not there: what comes for it is refused. */
+const ABSENT = { index: 0, mtu: 1500, mac: new Uint8Array(6), isUp: false };
 
 export interface SettingsOptions {
   /** Replay only: where own_mac isn't configured, any unicast destination MAC address is ours. */
@@ -34,18 +39,20 @@ export interface SettingsOptions {
   readonly now?: number;
   /** Addresses that a rule's host name has now, undefined as long as they are unknown; so all are if it isn't given. */
   readonly addressesOf?: (name: string) => readonly number[] | undefined;
+  /** What an interface was called last that is not there and configured by its MAC address (as text), so that its flows live on. */
+  readonly lastNames?: ReadonlyMap<string, string>;
 }
 
 /**
- * @param devices what the machine has
+ * @param devices what the machine has; an interface that is not among them is one that is down, with the number 0
  * @returns the settings, or where the configuration doesn't fit the devices, all errors
  */
 export function makeSettings(
   config: Config,
   devices: readonly Device[],
-  { anyMac = false, now = Date.now() / 1000, addressesOf = () => undefined }: SettingsOptions = {},
+  { anyMac = false, now = Date.now() / 1000, addressesOf = () => undefined, lastNames }: SettingsOptions = {},
 ): SettingsResult {
-  const interfaces = new Interfaces(devices, anyMac);
+  const interfaces = new Interfaces(devices, anyMac, lastNames);
   const dns = nameServers(config);
   const uplinkReference = config.uplink.interface;
   const uplink = uplinkReference && interfaces.number(uplinkReference, config.uplink, true);
@@ -84,7 +91,7 @@ export function configuredDevices(config: Config): Device[] {
   for (const { interface: reference } of [config.uplink, ...config.clients]) {
     if (reference !== undefined) names.set(reference.text, reference.mac);
   }
-  return Array.from(names, ([name, mac]) => ({ name, index: 0, mtu: CAPTURED.mtu, mac: mac ?? CAPTURED.mac }));
+  return Array.from(names, ([name, mac]) => ({ ...CAPTURED, name, mac: mac ?? CAPTURED.mac }));
 }
 
 function compileClient(client: ClientConfig, iface: number, circumstances: Circumstances): ClientSettings {
@@ -119,6 +126,7 @@ class Interfaces {
   constructor(
     readonly devices: readonly Device[],
     readonly anyMac: boolean,
+    readonly lastNames: ReadonlyMap<string, string> = new Map(),
   ) {}
 
   /** @returns the number of its interface, or after reporting an error any. */
@@ -133,12 +141,13 @@ class Interfaces {
   }
 
   /** @returns the number of a device's interface, which is in the list from now on */
-  private add({ name, index, mac, mtu }: Device, { ownMac, clampMss = false }: InterfaceUse): number {
+  private add({ name, index, mac, mtu, isUp }: Device, { ownMac, clampMss = false }: InterfaceUse): number {
     const known = this.list.findIndex((other) => other.name === name);
     const before = this.list[known];
     if (before === undefined) {
       const anyMac = this.anyMac && ownMac === undefined;
-      return this.list.push({ name, index, mac: ownMac ?? mac, anyMac, mtu, clampMss }) - 1;
+      const state = { mac: ownMac ?? mac, anyMac, mtu, ...(!isUp && { isDown: true }) };
+      return this.list.push({ name, index, ...state, clampMss }) - 1;
     }
     const ours = ownMac && { mac: ownMac, anyMac: false };
     this.list[known] = { ...before, ...ours, clampMss: before.clampMss || clampMss };
@@ -150,9 +159,11 @@ class Interfaces {
       mac === undefined ? name === text : formatMac(own) === text,
     );
     if (found.length === 1) return found[0];
-    const problem = found.length === 0 ? "is not there" : `is there ${found.length} times`;
-    const there = this.devices.map((device) => `${device.name} ${formatMac(device.mac)}`).join(", ") || "none";
-    this.errors.push(`${place}: interface ${quote(text)} ${problem} (write one of these: ${there})`);
+    if (found.length === 0) return { ...ABSENT, name: this.lastNames.get(text) ?? text };
+    const names = found.map(({ name }) => name).join(", ");
+    this.errors.push(
+      `${place}: interface ${quote(text)} is there ${found.length} times (write one of these: ${names})`,
+    );
     return undefined;
   }
 }

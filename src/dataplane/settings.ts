@@ -14,8 +14,9 @@ export interface Settings {
 }
 
 export interface InterfaceSettings {
-  /** The kernel's name and number of it; both the same in newer settings are the same interface. */
+  /** The kernel's name of it. What has the same name in newer settings is the same interface, also when it was made anew. */
   readonly name: string;
+  /** The kernel's number of it: another one once it was made anew; 0 while there is no such interface. */
   readonly index: number;
   /** Our MAC address there. */
   readonly mac: Uint8Array;
@@ -23,6 +24,8 @@ export interface InterfaceSettings {
   readonly anyMac: boolean;
   /** Largest IPv4 packet, in bytes. */
   readonly mtu: number;
+  /** No frame gets out there, for now: it is not there, not up, or has no link. */
+  readonly isDown?: boolean;
   /** Lower the MSS of TCP connections through here to what fits the MTU. */
   readonly clampMss: boolean;
 }

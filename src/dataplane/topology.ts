@@ -16,6 +16,8 @@ export class Topology {
   readonly gatewayMac: PinnedMac | undefined;
   readonly mtu: Column<Iface>;
   readonly parties: Parties;
+  /** 1: no frame gets out there. */
+  readonly isDown: Column<Iface>;
 
   readonly uplink: Iface;
   readonly uplinkAddress: Address;
@@ -39,6 +41,7 @@ export class Topology {
     this.macTail = column(Int32Array.from(macs, (mac) => mac.tail));
     this.mtu = column(Int32Array.from(interfaces, (iface) => iface.mtu));
     this.parties = new Parties(settings);
+    this.isDown = column(Uint8Array.from(interfaces, (iface) => (iface.isDown ? 1 : 0)));
     this.pinned = clients.map((client) => client.mac && pinnedMac(client.mac));
     this.gatewayMac = uplink.gatewayMac && pinnedMac(uplink.gatewayMac);
     this.uplink = uplink.iface as Iface;
@@ -139,6 +142,15 @@ export class Topology {
     return client === NOBODY ? this.uplinkAddress : this.clientGateway[client];
   }
 
+  /** @returns the addresses that are ours on an interface, each once */
+  ownAddressesOn(iface: Iface): Address[] {
+    const ours = new Set<Address>(iface === this.uplink ? [this.uplinkAddress] : []);
+    for (let client = 0 as Client; client < this.clientCount; client++) {
+      if (this.clientInterface[client] === iface) ours.add(this.clientGateway[client]);
+    }
+    return [...ours];
+  }
+
   /** @returns where DNS to this address goes: there, or where it is redirected to */
   redirected(address: Address): Address {
     for (const { from, to } of this.settings.redirects) if (toAddress(from) === address) return toAddress(to);
@@ -200,15 +212,27 @@ function pinnedMac(mac: Uint8Array): PinnedMac {
   return { head: macHead(view, 0), tail: macTail(view, 0) };
 }
 
-/** @returns whether settings differ only in what nobody lays out: rules, limits, timeouts, how to refuse */
+/**
+ * @returns whether settings differ only in what no flow depends on: rules, limits, timeouts, how to refuse, and the state of
+ * interfaces
+ */
 export function hasSameLayout(a: Settings, b: Settings): boolean {
   return layoutOf(a) === layoutOf(b);
+}
+
+/** @returns whether interfaces are in the same state */
+export function hasSameInterfaces(a: Settings, b: Settings): boolean {
+  return interfacesOf(a) === interfacesOf(b);
+}
+
+function interfacesOf({ interfaces }: Settings): string {
+  return JSON.stringify(interfaces.map((iface) => ({ ...iface, mac: iface.mac.join(":") })));
 }
 
 function layoutOf({ interfaces, uplink, clients, forwards, redirects }: Settings): string {
   const sites = clients.map(({ name, iface, network, prefix, gateway, mac, reach, openFilter }) => {
     return [name, iface, network, prefix, gateway, mac?.join(":"), reach, openFilter];
   });
-  const devices = interfaces.map((iface) => ({ ...iface, mac: iface.mac.join(":") }));
+  const devices = interfaces.map(({ name, anyMac, clampMss }) => [name, anyMac, clampMss]);
   return JSON.stringify([devices, { ...uplink, gatewayMac: uplink.gatewayMac?.join(":") }, sites, forwards, redirects]);
 }

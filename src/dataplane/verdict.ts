@@ -43,6 +43,7 @@ const TABLE = [
   ["CLIENT_FLOWS", "dropped: client has its quota of flows"],
   ["CLIENT_MAPPINGS", "dropped: client has its quota of mappings"],
   ["CLIENT_RATE", "dropped: client opens flows too fast"],
+  ["EGRESS_DOWN", "dropped: egress interface down"],
   ["UNRESOLVED", "dropped: next hop does not answer ARP"],
   ["ARP_QUEUE_FULL", "dropped: ARP queue full"],
   ["OFFLOAD", "dropped: offload header that lies"],

@@ -7,7 +7,7 @@ import type { Config } from "../config/config.ts";
 import type { QubeOptions } from "../config/qubes.ts";
 import { Firewall } from "../control/firewall.ts";
 import { stopAsked } from "../control/signals.ts";
-import { listDevices } from "../linux/net/interfaces.ts";
+import { listDevices } from "../linux/net/links.ts";
 import { Xen } from "../xen/xen.ts";
 import type { XenStore } from "../xen/xenstore.ts";
 import { CommittedRules, type Database } from "./client-rules.ts";
@@ -199,7 +199,7 @@ export class Qube {
       await this.firewall.apply(config);
       return;
     }
-    this.firewall = await Firewall.start(config, () => this.showNames());
+    this.firewall = await Firewall.start(config, { rulesUpdated: () => this.showNames() });
     this.firewall.failed.catch(this.fail);
     log(`ready in ${Math.round(performance.now())} ms`);
   }

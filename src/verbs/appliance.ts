@@ -10,7 +10,7 @@ import { ConfigurationError, Firewall } from "../control/firewall.ts";
 import { restrict } from "../control/restrictions.ts";
 import { stopAsked, untilStopped } from "../control/signals.ts";
 import { libc } from "../linux/libc.ts";
-import { listDevices } from "../linux/net/interfaces.ts";
+import { listDevices } from "../linux/net/links.ts";
 import { runQube } from "../qubes/qube.ts";
 import { XENBUS } from "../xen/xenbus.ts";
 import { UsageError, type Verb } from "./verb.ts";

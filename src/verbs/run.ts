@@ -15,6 +15,7 @@ export const run: Verb = {
 
 Forwards between the interfaces that the configuration FILE names, in the network namespace
 that it is started in, until SIGTERM or SIGINT. The kernel must have no IPv4 address on them.
+One that is not there is waited for.
 SIGHUP reads FILE again: flows that the new rules allow live on; when FILE has errors it says so
 and the old configuration stays in force. SIGUSR1 prints counters and flows.
 Needs root, or the capabilities CAP_NET_RAW and CAP_NET_ADMIN; open flows are faster

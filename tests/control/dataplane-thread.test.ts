@@ -1,11 +1,13 @@
 // The dataplane's thread as control sees it. These settings have no interfaces, so no root is needed.
 
 import { expect, test } from "bun:test";
+import { constants } from "node:os";
 import { Dataplane } from "../../src/control/dataplane-thread.ts";
 import { RING_COUNTERS } from "../../src/dataplane/io/packet-ring.ts";
 import type { Settings } from "../../src/dataplane/settings.ts";
 import { FLOW_WORDS } from "../../src/dataplane/tables/flow-records.ts";
 import { VERDICT_NAMES } from "../../src/dataplane/verdict.ts";
+import { SystemError } from "../../src/linux/libc.ts";
 import { rejectionOf } from "../support/rejection.ts";
 
 const SETTINGS: Settings = {
@@ -31,7 +33,9 @@ const SETTINGS: Settings = {
 
 const NOWHERE: Settings = {
   ...SETTINGS,
-  interfaces: [{ name: "nowhere", index: 1, mac: new Uint8Array(6), anyMac: false, mtu: 1500, clampMss: false }],
+  interfaces: [
+    { name: "nowhere", index: 0x7fffffff, mac: new Uint8Array(6), anyMac: false, mtu: 1500, clampMss: false },
+  ],
 };
 
 /** Settings with a hole in them, as only a mistake of ours could make them. */
@@ -52,14 +56,25 @@ test("settings whose interface can't be opened are refused, and it goes on with 
   const { dataplane } = await Dataplane.start(SETTINGS, []);
   const answers = await Promise.allSettled([dataplane.apply(NOWHERE, []), dataplane.apply(SETTINGS, [])]);
   expect(answers).toEqual([
-    { status: "rejected", reason: new Error("nowhere: there is no such interface") },
+    { status: "rejected", reason: new SystemError("bind to interface 2147483647", constants.errno.ENODEV) },
     { status: "fulfilled", value: undefined },
   ]);
   await dataplane.stop();
 });
 
 test("it does not start on settings whose interface can't be opened", async () => {
-  expect(await rejectionOf(Dataplane.start(NOWHERE, []))).toContain("nowhere: there is no such interface");
+  expect(await rejectionOf(Dataplane.start(NOWHERE, []))).toContain("bind to interface 2147483647: ENODEV");
+});
+
+test("an interface that is not there harms nobody: what is sent there is counted as that", async () => {
+  const absent = { ...NOWHERE.interfaces[0], index: 0, isDown: true };
+  const { dataplane, state } = await Dataplane.start(
+    { ...NOWHERE, interfaces: [absent, { ...absent, name: "b" }] },
+    [],
+  );
+  await dataplane.apply({ ...NOWHERE, interfaces: [absent] }, []);
+  expect(state.ring.some((count) => count > 0)).toBe(false);
+  await dataplane.stop();
 });
 
 test("an exception in the thread reaches control, with where it was thrown, and whoever waits for an answer", async () => {

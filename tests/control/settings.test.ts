@@ -13,9 +13,9 @@ import { compileRuleset } from "../../src/dataplane/rules/ruleset.ts";
 const EXAMPLE = readFileSync(new URL("../config/example.toml", import.meta.url), "utf8");
 const EVERYTHING = readFileSync(new URL("../config/everything.toml", import.meta.url), "utf8");
 
-const ETH0: Device = { name: "eth0", index: 2, mac: Uint8Array.of(2, 0, 0, 0, 0, 0x10), mtu: 1500 };
-const ETH1: Device = { name: "eth1", index: 3, mac: Uint8Array.of(2, 0, 0, 0, 0, 0x11), mtu: 9000 };
-const ETH2: Device = { name: "eth2", index: 4, mac: Uint8Array.of(2, 0, 0, 0, 0, 0x12), mtu: 1500 };
+const ETH0: Device = { name: "eth0", index: 2, mac: Uint8Array.of(2, 0, 0, 0, 0, 0x10), mtu: 1500, isUp: true };
+const ETH1: Device = { name: "eth1", index: 3, mac: Uint8Array.of(2, 0, 0, 0, 0, 0x11), mtu: 9000, isUp: true };
+const ETH2: Device = { name: "eth2", index: 4, mac: Uint8Array.of(2, 0, 0, 0, 0, 0x12), mtu: 1500, isUp: true };
 
 function configOf(text: string): Config {
   const result = parseConfig(text, "firewall.toml");
@@ -100,7 +100,7 @@ describe("settings", () => {
   const NAME_SERVERS = ["192.0.2.1", "198.51.100.53", "192.0.2.53", "10.139.1.1", "10.139.1.2"].map(ip);
 
   test("of every key", () => {
-    const eth3 = { name: "eth3", index: 5, mac: Uint8Array.of(2, 0, 0, 0, 0, 0x0a), mtu: 1400 };
+    const eth3 = { name: "eth3", index: 5, mac: Uint8Array.of(2, 0, 0, 0, 0, 0x0a), mtu: 1400, isUp: true };
     const lan = compileRuleset([], false);
     expect(makeSettings(configOf(EVERYTHING), [ETH0, ETH2, eth3])).toEqual({
       settings: {
@@ -307,21 +307,32 @@ describe("settings", () => {
     });
   });
 
-  test("name the place of an interface that isn't there, and what there is", () => {
-    const there = "(write one of these: eth0 02:00:00:00:00:10, eth9 02:00:00:00:00:10)";
+  test("name the place of an interface that is there twice", () => {
     const config = uplinkAndClients('interface = "02:00:00:00:00:10"', 'interface = "eth2"');
     expect(makeSettings(config, [ETH0, { ...ETH0, name: "eth9" }])).toEqual({
       errors: [
-        `firewall.toml:4: uplink: interface "02:00:00:00:00:10" is there 2 times ${there}`,
-        `firewall.toml:9: client "c0": interface "eth2" is not there ${there}`,
+        'firewall.toml:4: uplink: interface "02:00:00:00:00:10" is there 2 times (write one of these: eth0, eth9)',
       ],
     });
-    expect(makeSettings(uplinkAndClients('interface = "a"', 'interface = "b"'), [])).toEqual({
-      errors: [
-        'firewall.toml:4: uplink: interface "a" is not there (write one of these: none)',
-        'firewall.toml:9: client "c0": interface "b" is not there (write one of these: none)',
-      ],
-    });
+  });
+
+  test("have interfaces that are not there as they are: down, under the name that they had last", () => {
+    const config = uplinkAndClients('interface = "02:00:00:00:00:10"', 'interface = "eth2"');
+    const interfacesWith = (devices: readonly Device[], options?: SettingsOptions) => {
+      const result = makeSettings(config, devices, options);
+      return "settings" in result && result.settings.interfaces;
+    };
+    const absent = { index: 0, mac: new Uint8Array(6), anyMac: false, mtu: 1500, isDown: true, clampMss: false };
+    expect(interfacesWith([])).toEqual([
+      { ...absent, name: "02:00:00:00:00:10" },
+      { ...absent, name: "eth2" },
+    ]);
+    const lastNames = new Map([["02:00:00:00:00:10", "eth0"]]);
+    const [uplink, client] = [
+      { ...absent, name: "eth0" },
+      { name: "eth2", index: 4, mac: ETH2.mac, anyMac: false, mtu: 1500, isDown: true, clampMss: false },
+    ];
+    expect(interfacesWith([{ ...ETH2, isUp: false }], { lastNames })).toEqual([uplink, client]);
   });
 
   test("refuse a name and a MAC address that contradict each other by being the same device", () => {

@@ -13,6 +13,7 @@ const FLOWS = 65_536;
 const DEVICES = ["eth0", "eth1", "eth2"].map((name, i) => ({
   ...{ name, index: 2 + i, mtu: 1500 },
   mac: Uint8Array.of(2, 0, 0, 0, 0, i),
+  isUp: true,
 }));
 
 function settings() {

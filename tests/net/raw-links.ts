@@ -4,6 +4,7 @@ import { NO_FRAME, PacketRing } from "../../src/dataplane/io/packet-ring.ts";
 import { PacketSockets } from "../../src/dataplane/io/packet-sockets.ts";
 import { VNET_LENGTH } from "../../src/dataplane/ring.ts";
 import { openEvent } from "../../src/linux/eventfd.ts";
+import { interfacesNamed } from "../support/interfaces.ts";
 
 /** A frame, the interface that it goes out of or came in on, and its virtio_net_hdr: all zero where nothing is offloaded. */
 export interface WireFrame {
@@ -18,7 +19,7 @@ export class RawLinks {
   private readonly ring = new PacketRing(openEvent());
 
   constructor(private readonly names: readonly string[]) {
-    this.ring.configure(new PacketSockets().open(names));
+    this.ring.configure(new PacketSockets().open(interfacesNamed(...names)));
   }
 
   /** Queues a frame; `receive` transmits it at the latest. */

@@ -106,16 +106,6 @@ test("a configuration with errors is told of and changes nothing", async () => {
   expect(await ping()).toBe(true);
 });
 
-test("so is one whose interface is not there", async () => {
-  const said = lab.program.text.length;
-  lab.configure([PING]);
-  lab.writeConfig((await Bun.file(lab.configFile).text()).replace('"eth0"', '"eth7"'));
-  lab.program.signal("SIGHUP");
-  await lab.program.says("configuration not reloaded: the old one stays in force", said);
-  expect(lab.program.text.slice(said)).toContain('client "work": interface "eth7" is not there');
-  expect(await ping()).toBe(true);
-});
-
 test("so is one with a max_flows that needs a restart, and nothing else of it is in force", async () => {
   lab.configure([]);
   lab.writeConfig(`${await Bun.file(lab.configFile).text()}\n[nat]\nmax_flows = 2048\n`);

@@ -83,7 +83,9 @@ test.each([
   expect(config.clients.map(({ policy, rules, gateway }) => [policy, rules, gateway])).toEqual([
     ["drop", [], ip("10.137.0.1")],
   ]);
-  const result = makeSettings(config, [{ name: "vif2.0", index: 7, mac: mac("fe:ff:ff:ff:ff:ff"), mtu: 1500 }]);
+  const result = makeSettings(config, [
+    { name: "vif2.0", index: 7, mac: mac("fe:ff:ff:ff:ff:ff"), mtu: 1500, isUp: true },
+  ]);
   if ("errors" in result) throw new Error(result.errors.join());
   expect(result.settings.interfaces.length).toBe(1);
   expect([result.settings.uplink.iface, result.settings.uplink.inside]).toEqual([1, config.uplink.inside ?? []]);

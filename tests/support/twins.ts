@@ -280,7 +280,11 @@ function somethingElse(twins: Twins, settings: Settings, random: Random): void {
     );
   } else {
     const uplink = { ...settings.uplink, dns: random.chance(0.5) ? [] : settings.uplink.dns };
-    const interfaces = settings.interfaces.map((iface) => ({ ...iface, mtu: random.pick([600, 1500]) }));
+    const interfaces = settings.interfaces.map((iface) => ({
+      ...iface,
+      mtu: random.pick([600, 1500]),
+      isDown: random.chance(0.1),
+    }));
     twins.do("other settings", (lab) => lab.apply({ ...settings, uplink, interfaces }));
   }
 }

@@ -67,7 +67,7 @@ export function makeFastPath(state: State, changes: RuleChanges): FastPath {
     for (let iface = 0 as Iface; iface < topology.mtu.length; iface++) {
       ourHead[iface] = topology.macHead[iface];
       ourTail[iface] = topology.macTail[iface];
-      mtu[iface] = topology.mtu[iface];
+      mtu[iface] = topology.isDown[iface] === 1 ? 0 : topology.mtu[iface]; // nothing passes: the slow path says why
     }
     uplink = topology.uplink;
   }

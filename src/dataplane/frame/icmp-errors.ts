@@ -44,6 +44,11 @@ export class IcmpErrors {
     this.budgets.reset(1 + topology.clientCount);
   }
 
+  /** @param topology whose interfaces are in another state than before; all else is as it was */
+  followInterfaces(topology: Topology): void {
+    this.topology = topology;
+  }
+
   /** @param now ms of the clock */
   setTime(now: number): void {
     this.now = now;

@@ -33,7 +33,7 @@ import { NO_SLOT } from "../tables/parked.ts";
 import { Refusals } from "../tables/refusals.ts";
 import { TRACK } from "../tables/tcp.ts";
 import { TIMEOUT } from "../tables/timeouts.ts";
-import { hasSameLayout } from "../topology.ts";
+import { hasSameInterfaces, hasSameLayout } from "../topology.ts";
 import {
   type Client,
   type Flow,
@@ -243,11 +243,17 @@ export class Router {
 
   /**
    * Puts new settings in force, between two frames. Flows that they still allow live on, all others end: at once where
-   * interfaces or addresses have changed, else each before its next packet.
+   * there are other interfaces or addresses, else each before its next packet.
    */
   apply(settings: Settings): void {
     this.kernelPath?.revoke();
-    if (hasSameLayout(settings, this.state.topology.settings)) {
+    const before = this.state.topology.settings;
+    if (hasSameLayout(settings, before)) {
+      if (!hasSameInterfaces(settings, before)) {
+        this.heldAnswers?.reset(this.state.topology.parties); // they are made for the interface as it was
+        this.state.followInterfaces(settings.interfaces);
+        this.fastPath.readTopology();
+      }
       this.changes.replaceRules(settings);
       return;
     }
@@ -399,7 +405,12 @@ export class Router {
       return VERDICT.TTL;
     }
     const next = flows.neighbour(flow, otherSide(side));
-    const mtu = topology.mtu[neighbours.interfaceOf[next]];
+    const egress = neighbours.interfaceOf[next];
+    if (topology.isDown[egress] === 1 && next !== OURSELVES) {
+      errors.send(iface, at, ICMP_TYPE.UNREACHABLE, UNREACHABLE_CODE.HOST);
+      return VERDICT.EGRESS_DOWN;
+    }
+    const mtu = topology.mtu[egress];
     if (packet.total > mtu && !this.canBeCut(mtu)) {
       errors.send(iface, at, ICMP_TYPE.UNREACHABLE, UNREACHABLE_CODE.FRAGMENTATION_NEEDED, mtu);
       return VERDICT.TOO_BIG;
@@ -544,7 +555,10 @@ export class Router {
     const field = ip + IPV4.CHECKSUM;
     view.setUint16(field, updateChecksum(view.getUint16(field), TTL_DELTA));
     // About an error there is no error (RFC 1122 section 3.2.2): one that is too big is lost.
-    const mtu = state.topology.mtu[state.neighbours.interfaceOf[state.flows.neighbour(flow, otherSide(side))]];
+    const next = state.flows.neighbour(flow, otherSide(side));
+    const egress = state.neighbours.interfaceOf[next];
+    if (state.topology.isDown[egress] === 1 && next !== OURSELVES) return VERDICT.EGRESS_DOWN;
+    const mtu = state.topology.mtu[egress];
     if (packet.total > mtu && !this.canBeCut(mtu)) return VERDICT.TOO_BIG;
     return this.transmit(flow, side);
   }

@@ -5,7 +5,7 @@ import { DNS_PORT, destinationPort, type Ports, sourcePort } from "../../wire/po
 import { Packet } from "../packet.ts";
 import { RandomPool } from "../random.ts";
 import type { Ring } from "../ring.ts";
-import type { Settings } from "../settings.ts";
+import type { InterfaceSettings, Settings } from "../settings.ts";
 import { FLOW, FLOW_WORDS, type FlowFields } from "../tables/flow-records.ts";
 import { FLOW_STATE } from "../tables/flow-state.ts";
 import { FlowTable } from "../tables/flows.ts";
@@ -99,7 +99,7 @@ export class State {
   apply(settings: Settings, survives: (flow: Flow, before: Topology, renumber: Int32Array) => boolean): void {
     const before = this.topology;
     const renumber = Int32Array.from(before.settings.interfaces, (iface) =>
-      settings.interfaces.findIndex(({ name, index }) => name === iface.name && index === iface.index),
+      settings.interfaces.findIndex(({ name }) => name === iface.name),
     );
     if (this.gatewayNeighbour !== NO_NEIGHBOUR) this.neighbours.release(this.gatewayNeighbour);
     this.topology = new Topology(settings);
@@ -111,6 +111,16 @@ export class State {
     const isSameAddress = before.uplinkAddress === this.topology.uplinkAddress;
     this.enforce((address) => (isSameAddress ? this.topology.clientOf(address) : NOBODY));
     this.holdGateway();
+    this.neighbours.followInterfaces(before);
+  }
+
+  /** Takes over what has changed about interfaces, whose numbers and all else are as before: no flow is touched. */
+  followInterfaces(interfaces: readonly InterfaceSettings[]): void {
+    const before = this.topology;
+    this.topology = new Topology({ ...before.settings, interfaces });
+    this.errors.followInterfaces(this.topology);
+    this.neighbours.topology = this.topology;
+    this.neighbours.followInterfaces(before);
   }
 
   /** Puts settings in force that have the same layout as those before. */

@@ -6,6 +6,7 @@ import { toArrayBuffer } from "bun:ffi";
 import { drainEvent } from "../../linux/eventfd.ts";
 import {
   EAGAIN,
+  EBADF,
   EINTR,
   ENETDOWN,
   ENOBUFS,
@@ -39,7 +40,7 @@ import { PollSet } from "../../linux/poll.ts";
 import { ETHERNET, VLAN_TAG_LENGTH } from "../../wire/ethernet.ts";
 import type { Gate } from "../kernel/gates.ts";
 import { MAX_INTERFACES, RESERVED_LENGTH, type Ring, VNET_LENGTH } from "../ring.ts";
-import { type PacketSocket, RING_SHAPE } from "./packet-sockets.ts";
+import { NO_SOCKET, type PacketSocket, RING_SHAPE } from "./packet-sockets.ts";
 
 /** What `next` returns when there is no frame. */
 export const NO_FRAME = -1;
@@ -96,7 +97,7 @@ function pages(bytes: number): number {
   return Math.ceil(bytes / 4096) * 4096;
 }
 
-/** One interface: its socket and how far its slots and its transmit queue are used. */
+/** One interface, or all that are not there: its socket and how far its slots and its transmit queue are used. */
 class Port implements Arrivals {
   /** Slot that the next frame will be in. */
   cursor = 0;
@@ -177,7 +178,7 @@ export class PacketRing implements Ring {
     const ports: Port[] = [];
     try {
       for (const socket of sockets) {
-        let port = this.ports.find((open) => open.fd === socket.fd);
+        let port = [...this.ports, ...opened].find((open) => open.fd === socket.fd);
         if (port === undefined) {
           port = this.open(socket);
           opened.push(port);
@@ -387,6 +388,7 @@ export class PacketRing implements Ring {
       case ENOBUFS: // the device's queue had no room for this frame
         this.counters[QUEUE_FULL]++;
         return 1;
+      case EBADF: // NO_SOCKET: there is no such interface
       case ENETDOWN:
       case ENXIO:
       case ENODEV:
@@ -408,7 +410,9 @@ export class PacketRing implements Ring {
         this.setAddress(message + 16, vectorOf(region, i));
         this.words[(message + 24) >> 2] = 1;
       }
-      mapPacketRing(fd, this.base + region, RING_SHAPE);
+      if (fd === NO_SOCKET)
+        mapMemory(this.base + region, pages(1)); // of the ring: a slot that stays empty
+      else mapPacketRing(fd, this.base + region, RING_SHAPE);
       return new Port(fd, gate === undefined ? undefined : this.gateOf?.(gate), region);
     } catch (error) {
       this.freeRegion(region);

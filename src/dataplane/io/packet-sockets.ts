@@ -3,19 +3,22 @@
 // only maps a socket's ring and unmaps it, which takes no time.
 
 import { libc, SystemError } from "../../linux/libc.ts";
-import { interfaceIndex } from "../../linux/net/interfaces.ts";
 import { openPacketSocket } from "../../linux/net/packet-socket.ts";
 import { attachAtIngress, detachFromIngress, type Ingress } from "../../linux/net/tc.ts";
 import { gateOf, type KernelPrograms, loadFilter } from "../kernel/loader.ts";
+import type { InterfaceSettings } from "../settings.ts";
 
 /** Of each interface's receive ring. */
 export const RING_SHAPE = { slotSize: 2048, slots: 512 };
+
+/** In place of the descriptor of an interface that is not there: poll(2) passes over it, and nothing can be sent on it. */
+export const NO_SOCKET = -1;
 
 /** An open socket whose slots fill, mapped or not. Two threads of one process know it by its descriptor. */
 export interface PacketSocket {
   /** Of its interface. */
   readonly name: string;
-  /** The kernel's number of the interface: another one after it went and came again under its name. */
+  /** The kernel's number of the interface: another one after it went and came again under its name; 0: it is not there. */
   readonly ifindex: number;
   readonly fd: number;
   /** Number of its gate (kernel/gates.ts); undefined: the kernel path is not for it. */
@@ -37,14 +40,14 @@ export class PacketSockets {
   ) {}
 
   /**
-   * @param names of interfaces that are up
+   * @param interfaces that are ours, by name and number
    * @returns their sockets, in that order; those that are open already stay what they are
    * @throws Error where one can't be opened, with none newly opened
    */
-  open(names: readonly string[]): PacketSocket[] {
+  open(interfaces: readonly Pick<InterfaceSettings, "name" | "index">[]): PacketSocket[] {
     const before = this.sockets;
     try {
-      return names.map((name) => this.find(name, interfaceIndex(name)));
+      return interfaces.map(({ name, index }) => this.find(name, index));
     } catch (error) {
       this.keep(before);
       throw error;
@@ -58,6 +61,7 @@ export class PacketSockets {
   }
 
   private find(name: string, ifindex: number): PacketSocket {
+    if (ifindex === 0) return { name, ifindex, fd: NO_SOCKET, gate: undefined, ingress: undefined };
     const there = this.sockets.find((socket) => socket.name === name && socket.ifindex === ifindex);
     if (there !== undefined) return there;
     const socket = { name, ifindex, ...this.openSocket(ifindex) };

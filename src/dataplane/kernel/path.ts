@@ -145,6 +145,7 @@ export class KernelPath implements RouterKernelPath {
     for (const side of SIDES) {
       const neighbour = flows.neighbour(flow, side);
       if (neighbour === OURSELVES || neighbours.state[neighbour] < USABLE) return false;
+      if (topology.isDown[neighbours.interfaceOf[neighbour]] === 1) return false;
     }
     const protocol = flows.protocol(flow);
     if (protocol !== PROTOCOL.TCP && (protocol !== PROTOCOL.UDP || this.isDns(flow))) return false;

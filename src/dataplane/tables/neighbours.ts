@@ -47,6 +47,9 @@ const CONFIRM_AFTER_MS = 60_000;
 const FORGET_AFTER_MS = 300_000;
 const FORGET_FAILED_AFTER_MS = 10_000;
 
+/** RFC 5227 section 1.1: an address of ours that is new somewhere is told twice, a tick or two apart. */
+const ANNOUNCEMENTS = 2;
+
 const WAITING_FRAMES = 128;
 const WAITING_PER_NEIGHBOUR = 8;
 
@@ -81,11 +84,14 @@ export class NeighbourTable {
 
   /** Frames that wait for a MAC address: each for a neighbour, for which so many may. */
   private readonly waiting: ParkedFrames;
+  /** Addresses of ours that are to be told again on an interface, and how often. */
+  private announcing: { iface: Iface; readonly address: Address; left: number }[] = [];
   private now = 0;
 
   constructor(
     private readonly ring: Ring,
-    private topology: Topology,
+    /** Other than by `apply`, only for one that differs in the state of interfaces. */
+    public topology: Topology,
     private readonly flows: FlowTable,
     private readonly keyed: KeyedHash,
   ) {
@@ -200,6 +206,7 @@ export class NeighbourTable {
   /** Retries, confirms and forgets. @param now ms of the clock; to be called about once a second */
   tick(now: number): void {
     this.now = now;
+    if (this.announcing.length > 0) this.announce();
     for (let n = FIRST; n < this.end; n++) {
       const state = this.state[n];
       if (state === FREE || state === PINNED) continue;
@@ -227,6 +234,8 @@ export class NeighbourTable {
   apply(topology: Topology, renumber: Int32Array): void {
     this.topology = topology;
     this.interfaceOf[OURSELVES] = topology.uplink;
+    for (const told of this.announcing) told.iface = (renumber[told.iface] ?? GONE) as Iface;
+    this.announcing = this.announcing.filter(({ iface }) => iface !== GONE);
     const kept: Neighbour[] = [];
     for (let n = FIRST; n < this.end; n++) {
       if (this.state[n] === FREE) continue;
@@ -246,6 +255,47 @@ export class NeighbourTable {
       if (pin !== undefined) this.learn(n, pin.head, pin.tail, PINNED);
       else if (this.state[n] === PINNED) this.ask(n, PROBING);
     }
+  }
+
+  /**
+   * Where an interface is there again, or has its link again, asks once more for all who are in use on it: they may be others. Where an
+   * address of ours is new, or our MAC address or the link is, tells everybody there.
+   * @param before what was in force
+   */
+  followInterfaces(before: Topology): void {
+    const { settings } = this.topology;
+    for (const [i, { name, index, mac, isDown }] of settings.interfaces.entries()) {
+      const iface = i as Iface;
+      this.announcing = this.announcing.filter((told) => told.iface !== iface);
+      if (isDown) continue;
+      const oldIface = before.settings.interfaces.findIndex((old) => old.name === name) as Iface;
+      const old = before.settings.interfaces[oldIface];
+      const isSameLink = old !== undefined && !old.isDown && old.index === index;
+      if (old !== undefined && !isSameLink) this.askAnew(iface);
+      const isKnown = isSameLink && old.mac.every((byte, at) => byte === mac[at]);
+      const told = isKnown ? before.ownAddressesOn(oldIface) : [];
+      for (const address of this.topology.ownAddressesOn(iface)) {
+        if (!told.includes(address)) this.announcing.push({ iface, address, left: ANNOUNCEMENTS });
+      }
+    }
+    this.announce();
+  }
+
+  private askAnew(iface: Iface): void {
+    for (let n = FIRST; n < this.end; n++) {
+      if (this.state[n] === FREE || this.state[n] === PINNED || this.interfaceOf[n] !== iface) continue;
+      if (this.holds[n] === 0) this.remove(n);
+      else this.ask(n, this.state[n] >= USABLE ? PROBING : INCOMPLETE);
+    }
+  }
+
+  /** ARP announcements (RFC 5227 section 2.3): requests for our own address, which whoever knows us takes our MAC address from. */
+  private announce(): void {
+    for (const told of this.announcing) {
+      this.request(told.iface, told.address, told.address);
+      told.left--;
+    }
+    this.announcing = this.announcing.filter(({ left }) => left > 0);
   }
 
   /**
@@ -308,13 +358,17 @@ export class NeighbourTable {
     }
     this.tries[n]++;
     this.asked[n] = this.now;
-    const view = this.ring.view;
     const iface = this.interfaceOf[n];
+    const address = this.address[n];
+    // Where no frame gets out, it is asked for once one does.
+    if (this.topology.isDown[iface] !== 1) this.request(iface, this.topology.ownAddressFor(iface, address), address);
+  }
+
+  private request(iface: Iface, own: Address, address: Address): void {
     const head = this.topology.macHead[iface];
     const tail = this.topology.macTail[iface];
     const at = beginFrame(this.ring, this.topology, iface, BROADCAST_HEAD, BROADCAST_TAIL, ETHERTYPE.ARP);
-    const own = this.topology.ownAddressFor(iface, this.address[n]);
-    writeArp(view, at + ETHERNET.HEADER_LENGTH, ARP_REQUEST, head, tail, own, 0, 0, this.address[n]);
+    writeArp(this.ring.view, at + ETHERNET.HEADER_LENGTH, ARP_REQUEST, head, tail, own, 0, 0, address);
     this.ring.send(iface, at, ETHERNET.HEADER_LENGTH + ARP.LENGTH);
   }
 

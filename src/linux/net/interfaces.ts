@@ -1,5 +1,5 @@
-// Network interfaces of the network namespace that the program runs in: what they are, and how the kernel's own IP stack is
-// kept silent on those that are ours. By ioctl(2) and /proc, which follow the namespace; /sys need not.
+// How a network interface becomes ours: up, with the kernel's own IP stack kept silent on it. By ioctl(2) and /proc, which
+// follow the network namespace that the program runs in; /sys need not. Which interfaces there are: links.ts.
 import { ptr } from "bun:ffi";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { ENODEV, errno, libc, must, SystemError } from "../libc.ts";
@@ -11,27 +11,14 @@ import { openIoctlSocket, SOCKADDR } from "./socket.ts";
 const SIOCGIFCONF = 0x8912;
 const SIOCGIFFLAGS = 0x8913;
 const SIOCSIFFLAGS = 0x8914;
-const SIOCGIFMTU = 0x8921;
-const SIOCGIFHWADDR = 0x8927;
 const SIOCGIFINDEX = 0x8933;
 
 const IFF_UP = 1; // linux/if.h
-const ARPHRD_ETHER = 1; // linux/if_arp.h
 
 // struct ifreq (linux/if.h): the name, then what is asked for.
 const NAME_LENGTH = 16;
 const VALUE = NAME_LENGTH;
 const REQUEST_LENGTH = 40;
-
-/** An Ethernet interface as the kernel has it. */
-export interface Device {
-  readonly name: string;
-  /** The kernel's number for it. */
-  readonly index: number;
-  readonly mac: Uint8Array;
-  /** Largest IP packet, in bytes. */
-  readonly mtu: number;
-}
 
 class MissingInterface extends Error {}
 
@@ -63,32 +50,6 @@ function request(code: number, call: string, name: string, flags = 0): DataView<
 /** @returns the kernel's number of the interface; another one when it went away and came again. */
 export function interfaceIndex(name: string): number {
   return request(SIOCGIFINDEX, "SIOCGIFINDEX", name).getInt32(VALUE, true);
-}
-
-/** @returns the Ethernet interfaces there are, in the kernel's order. */
-export function listDevices(): Device[] {
-  const lines = readFileSync("/proc/net/dev", "utf8").split("\n").slice(2);
-  const devices: Device[] = [];
-  for (const line of lines) {
-    const name = line.slice(0, line.lastIndexOf(":")).trim();
-    const device = name === "" ? undefined : deviceOf(name);
-    if (device !== undefined) devices.push(device);
-  }
-  return devices;
-}
-
-/** @returns an interface, undefined where it is not Ethernet's, or went away while we looked */
-function deviceOf(name: string): Device | undefined {
-  try {
-    const address = request(SIOCGIFHWADDR, "SIOCGIFHWADDR", name); // struct sockaddr
-    if (address.getUint16(VALUE, true) !== ARPHRD_ETHER) return undefined;
-    const mac = new Uint8Array(address.buffer.slice(VALUE + SOCKADDR.MAC, VALUE + SOCKADDR.MAC + 6));
-    const mtu = request(SIOCGIFMTU, "SIOCGIFMTU", name).getInt32(VALUE, true);
-    return { name, index: interfaceIndex(name), mac, mtu };
-  } catch (error) {
-    if (error instanceof MissingInterface) return undefined;
-    throw error;
-  }
 }
 
 /** @returns the IPv4 addresses that the kernel itself has on an interface, as text. */
@@ -128,7 +89,12 @@ const SILENT: readonly (readonly [file: string, value: string])[] = [
 
 /** Another interface may have the same name by now. */
 function isThere(name: string, index: number): boolean {
-  return deviceOf(name)?.index === index;
+  try {
+    return interfaceIndex(name) === index;
+  } catch (error) {
+    if (error instanceof MissingInterface) return false;
+    throw error;
+  }
 }
 
 /** Keeps frames from the kernel's own IP stack, where the kernel has nftables; otherwise what SILENT does has to be enough. */

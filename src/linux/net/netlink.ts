@@ -6,13 +6,22 @@ import { MSG_DONTWAIT } from "./socket.ts";
 
 // linux/netlink.h
 const NLMSG_ERROR = 2;
+const NLMSG_DONE = 3;
 const NLM_F_REQUEST = 0x01;
 export const NLM_F_ACK = 0x04;
+const NLM_F_DUMP_INTR = 0x10;
+export const NLM_F_DUMP = 0x300;
 export const NLM_F_EXCL = 0x200;
 export const NLM_F_CREATE = 0x400;
 export const NLA_F_NESTED = 0x8000;
 const MESSAGE_HEADER = 16; // struct nlmsghdr: u32 length, u16 type, u16 flags, u32 sequence, u32 port
 const ATTRIBUTE_HEADER = 4; // struct nlattr: u16 length, u16 type
+
+/** As much as the kernel puts into one answer of a list (NLMSG_GOODSIZE and more: netlink_dump in net/netlink/af_netlink.c). */
+const LONGEST_ANSWER = 32 * 1024;
+
+/** In a list's answers, where an item's own header begins, and where the item ends. */
+export type Item = (view: DataView, at: number, end: number) => void;
 
 /**
  * Sends messages, of which those with NLM_F_ACK are answered.
@@ -38,6 +47,47 @@ function firstError(fd: number): number {
       if (view.getUint16(at + 4, true) === NLMSG_ERROR) first ||= -view.getInt32(at + MESSAGE_HEADER, true);
     }
   }
+}
+
+/**
+ * Asks for a list.
+ * @param what it is of, for the error
+ * @param question a message with NLM_F_DUMP
+ * @param each is given every item
+ * @returns whether the list is of one moment; if not, something changed while the kernel told of it: to be asked for again
+ * @throws SystemError
+ */
+export function list(fd: number, what: string, question: Uint8Array, each: Item): boolean {
+  must(libc.write(fd, ptr(question), question.length), "write netlink");
+  const bytes = new Uint8Array(LONGEST_ANSWER);
+  const view = new DataView(bytes.buffer);
+  let isWhole = true;
+  for (;;) {
+    const length = must(libc.recv(fd, ptr(bytes), bytes.length, 0), "recv netlink");
+    for (let at = 0; at < length; at += aligned(view.getUint32(at, true))) {
+      const type = view.getUint16(at + 4, true);
+      if ((view.getUint16(at + 6, true) & NLM_F_DUMP_INTR) !== 0) isWhole = false;
+      if (type === NLMSG_DONE) return isWhole;
+      if (type === NLMSG_ERROR) throw new SystemError(what, -view.getInt32(at + MESSAGE_HEADER, true));
+      each(view, at + MESSAGE_HEADER, at + view.getUint32(at, true));
+    }
+  }
+}
+
+/** @returns the values of attributes that stand from `at` to `end`, by their type: views of the same memory */
+export function attributes(view: DataView, at: number, end: number): Map<number, DataView> {
+  const found = new Map<number, DataView>();
+  for (let next = at; next + ATTRIBUTE_HEADER <= end; next += aligned(view.getUint16(next, true))) {
+    const length = view.getUint16(next, true);
+    if (length < ATTRIBUTE_HEADER) break;
+    const value = new DataView(view.buffer, next + ATTRIBUTE_HEADER, length - ATTRIBUTE_HEADER);
+    found.set(view.getUint16(next + 2, true), value);
+  }
+  return found;
+}
+
+function aligned(length: number): number {
+  return (length + 3) & ~3;
 }
 
 /** @param header of the family, a multiple of four bytes @param attributes as `attribute` returns them */

@@ -21,6 +21,7 @@ export const NETLINK_NETFILTER = 12;
 /** Levels of options. */
 export const SOL_SOCKET = 1;
 export const SOL_PACKET = 263;
+const SOL_NETLINK = 270;
 
 export const SO_ERROR = 4;
 export const SO_PEERCRED = 17;
@@ -32,6 +33,9 @@ export const SO_ATTACH_BPF = 50;
 /** recv(2), sendmmsg(2): with MSG_TRUNC the result is a frame's whole length. */
 export const MSG_TRUNC = 0x20;
 export const MSG_DONTWAIT = 0x40;
+
+const NETLINK_NO_ENOBUFS = 5; // linux/netlink.h
+const SOCKADDR_NL_LENGTH = 12;
 
 const ETH_P_ALL = 0x0003; // linux/if_ether.h
 const SOCKADDR_LL_LENGTH = 20;
@@ -88,6 +92,26 @@ export function abstractAddress(name: string): Uint8Array {
 export function openNetlinkSocket(family: number): number {
   if (given !== undefined && family === NETLINK_ROUTE) return duplicate(given.route);
   return must(libc.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, family), "socket AF_NETLINK");
+}
+
+/**
+ * Hears of what changes; its calls don't wait. When more has changed than there is room for, the rest is left out, and what
+ * there is room for still says that something has.
+ * @param groups of that family, a bit each @returns a descriptor @throws SystemError
+ */
+export function openNetlinkListener(family: number, groups: number): number {
+  const fd = must(libc.socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, family), "socket AF_NETLINK");
+  try {
+    setOption(fd, SOL_NETLINK, NETLINK_NO_ENOBUFS, Uint32Array.of(1), "NETLINK_NO_ENOBUFS");
+    const address = new DataView(new ArrayBuffer(SOCKADDR_NL_LENGTH)); // struct sockaddr_nl
+    address.setUint16(0, AF_NETLINK, true);
+    address.setUint32(8, groups, true);
+    must(libc.bind(fd, ptr(address), address.byteLength), "bind AF_NETLINK");
+    return fd;
+  } catch (error) {
+    libc.close(fd);
+    throw error;
+  }
 }
 
 /** No frame comes to it before it is bound. @returns a descriptor @throws SystemError */

@@ -43,6 +43,10 @@ export const withMtu = (mtu: number): Settings => ({
   ...PINNED,
   interfaces: PINNED.interfaces.map((iface) => ({ ...iface, mtu })),
 });
+const UPLINK_DOWN: Settings = {
+  ...PINNED,
+  interfaces: PINNED.interfaces.map((iface, i) => ({ ...iface, isDown: i === PINNED.uplink.iface })),
+};
 /** All of 192.0.0.0/16 is on the uplink's link: more hosts than there is room for. */
 export const ON_LINK = { ...PINNED, uplink: { ...PINNED.uplink, prefix: 16 } };
 export const NEAR = "192.0.0.0";
@@ -290,6 +294,7 @@ export const VERDICT_DRIVES: Readonly<Record<Judged, Drive>> = {
   CLIENT_FLOWS: fromAnyPort(limited({ flows: 2 }), connectTwo),
   CLIENT_MAPPINGS: fromAnyPort(limited({ mappings: 2 }), connectTwo),
   CLIENT_RATE: fromAnyPort(limited({ flowsPerSecond: 2 }), connectTwo),
+  EGRESS_DOWN: fromWork(datagram, UPLINK_DOWN),
   UNRESOLVED: unresolved,
   ARP_QUEUE_FULL: fromWork(udp({ ...OUT, ...PORTS, destination: "192.0.2.99" }, SMALL)),
   OFFLOAD: same((mill) => mill.keepFrom(WORK_HOST, datagram, lies)),

@@ -2,6 +2,7 @@
 import { expect, test } from "bun:test";
 import { icmp, mac, payload, udp } from "../../../lab/frames.ts";
 import {
+  announcement,
   answered,
   GATEWAY,
   INTERFACES,
@@ -53,7 +54,7 @@ test("when the uplink goes, so do its flows; when it is back, everything is as b
   lab.leap(1);
   expect(lab.router.flows.size).toBe(0);
   expectWaiting(lab);
-  expect(lab.apply(SETTINGS)).toEqual([]);
+  expect(lab.apply(SETTINGS)).toEqual([announcement(UPLINK)]);
   lab.leap(1);
   expect(lab.from(WORK_HOST, udp(OUT, payload(1))).verdict).toBe("forwarded");
   lab.answering.delete(GATEWAY);

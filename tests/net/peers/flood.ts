@@ -6,6 +6,7 @@ import { Random } from "../../../lab/random.ts";
 import { PacketRing, RING_COUNTERS } from "../../../src/dataplane/io/packet-ring.ts";
 import { PacketSockets } from "../../../src/dataplane/io/packet-sockets.ts";
 import { openEvent } from "../../../src/linux/eventfd.ts";
+import { interfacesNamed } from "../../support/interfaces.ts";
 
 /** Frames between two looks whether it is time to stop. */
 const ROUND = 4096;
@@ -17,7 +18,7 @@ const SEQUENCE = PORT + 4;
 
 const [name = "", from = "", to = "", source = "", count] = process.argv.slice(2);
 const ring = new PacketRing(openEvent());
-ring.configure(new PacketSockets().open([name]));
+ring.configure(new PacketSockets().open(interfacesNamed(name)));
 const random = new Random(8);
 
 /** A SYN whose destination, source port and sequence number are zero: what its checksums become is added up from here. */

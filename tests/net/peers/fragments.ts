@@ -5,6 +5,7 @@ import { UDP } from "../../../lab/protocols.ts";
 import { PacketRing, RING_COUNTERS } from "../../../src/dataplane/io/packet-ring.ts";
 import { PacketSockets } from "../../../src/dataplane/io/packet-sockets.ts";
 import { openEvent } from "../../../src/linux/eventfd.ts";
+import { interfacesNamed } from "../../support/interfaces.ts";
 
 /** Frames between two sleeps: not more than a ring has slots. */
 const ROUND = 256;
@@ -14,7 +15,7 @@ const CHECKSUM = 24;
 
 const [name = "", from = "", to = "", source = "", destination = "", count, length] = process.argv.slice(2);
 const ring = new PacketRing(openEvent());
-ring.configure(new PacketSockets().open([name]));
+ring.configure(new PacketSockets().open(interfacesNamed(name)));
 const template = ethernet(
   from,
   to,

@@ -4,10 +4,11 @@ import { readFileSync } from "node:fs";
 import { PacketRing, RING_COUNTERS } from "../../../src/dataplane/io/packet-ring.ts";
 import { PacketSockets } from "../../../src/dataplane/io/packet-sockets.ts";
 import { openEvent } from "../../../src/linux/eventfd.ts";
+import { interfacesNamed } from "../../support/interfaces.ts";
 
 const [name = "", file = ""] = process.argv.slice(2);
 const ring = new PacketRing(openEvent());
-ring.configure(new PacketSockets().open([name]));
+ring.configure(new PacketSockets().open(interfacesNamed(name)));
 for (const [i, line] of readFileSync(file, "utf8").trimEnd().split("\n").entries()) {
   const frame = Buffer.from(line, "hex");
   const at = ring.reserve();

@@ -5,6 +5,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { NO_FRAME, PacketRing } from "../../../src/dataplane/io/packet-ring.ts";
 import { PacketSockets } from "../../../src/dataplane/io/packet-sockets.ts";
 import { openEvent } from "../../../src/linux/eventfd.ts";
+import { interfacesNamed } from "../../support/interfaces.ts";
 import { BATCH } from "../probes.ts";
 
 const PATIENCE = 30_000; // ms
@@ -13,7 +14,7 @@ const SOURCE = 14 + 12;
 
 const [inside = "", outside = "", framesFile = "", answersFile = ""] = process.argv.slice(2);
 const ring = new PacketRing(openEvent());
-ring.configure(new PacketSockets().open([inside, outside]));
+ring.configure(new PacketSockets().open(interfacesNamed(inside, outside)));
 const answers: string[] = [];
 const lines = readFileSync(framesFile, "utf8").trimEnd().split("\n");
 for (let at = 0; at < lines.length; at += BATCH) {

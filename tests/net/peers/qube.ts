@@ -3,7 +3,7 @@
 // the other, and then it says what was there before and after; on the next it ends.
 import { readdirSync, readFileSync } from "node:fs";
 import { formatMac } from "../../../src/base/address.ts";
-import { listDevices } from "../../../src/linux/net/interfaces.ts";
+import { listDevices } from "../../../src/linux/net/links.ts";
 import { QubeDouble, sayAndWait, until } from "../qube-double.ts";
 
 /** What a run of cycles must leave as it was. */

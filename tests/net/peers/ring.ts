@@ -7,6 +7,7 @@ import { Gate } from "../../../src/dataplane/kernel/gates.ts";
 import { CONTROL, GATE } from "../../../src/dataplane/kernel/layout.ts";
 import { VNET_LENGTH } from "../../../src/dataplane/ring.ts";
 import { openEvent, signalEvent } from "../../../src/linux/eventfd.ts";
+import { interfacesNamed } from "../../support/interfaces.ts";
 
 const A = 0;
 const B = 1;
@@ -25,7 +26,7 @@ configure("a0", "b0");
 
 /** As control and the dataplane's thread do it between them. */
 function configure(...names: string[]): void {
-  const opened = sockets.open(names);
+  const opened = sockets.open(interfacesNamed(...names));
   ring.configure(opened);
   sockets.keep(opened);
 }
@@ -146,7 +147,7 @@ const CASES = {
     await ip("link", "set", "b0", "mtu", "4000");
     ring.configure([]);
     sockets.keep([]);
-    ring.configure(sockets.open(["a0", "b0"]).map((socket, i) => ({ ...socket, gate: i })));
+    ring.configure(sockets.open(interfacesNamed("a0", "b0")).map((socket, i) => ({ ...socket, gate: i })));
     let received = 0;
     const turn = () => {
       for (let i = 0; i < 32; i++) send(i);
