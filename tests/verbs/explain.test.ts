@@ -201,7 +201,7 @@ refused by policy, answered with ICMP "administratively prohibited"
   test("says what becomes of packets that come to no rule", () => {
     const asked = "; no rule is asked";
     expect(verdictOn(WORK, ICMP, "10.137.0.1", 8)).toBe(`answered with an echo reply${asked}`);
-    expect(verdictOn(LAN, TCP, "192.0.2.254", 80)).toBe(
+    expect(verdictOn(LAN, TCP, "192.168.1.1", 80)).toBe(
       `dropped: to the firewall itself, answered with ICMP "host administratively prohibited"${asked}`,
     );
     expect(verdictOn(GAME, UDP, "10.137.0.10", 5)).toBe(`dropped: to another client, not answered${asked}`);
@@ -230,9 +230,7 @@ refused by policy, answered with ICMP "administratively prohibited"
     expect(verdictOn(WORK, UDP, "10.137.0.11", 9)).toBe("accepted by rule 5, leaves on eth2 as 10.137.0.10:49152");
     // To a forwarded port of our own address, from one who may not use it; and from one who may.
     const hairpin = verdictOn(WORK, TCP, "192.0.2.254", 8443);
-    expect(hairpin).toBe(
-      'dropped: to the firewall itself, answered with ICMP "host administratively prohibited"; no rule is asked',
-    );
+    expect(hairpin).toBe("accepted by rule 4, but dropped: unsolicited, not answered");
     const open = CONFIG.replace(/from = .*\n/, "");
     expect(verdictOn(WORK, TCP, "192.0.2.254", 8443, open)).toBe(
       "accepted by rule 4, leaves on eth3 as 192.0.2.254:49152",

@@ -177,12 +177,13 @@ export class Admission {
     return NO_FORWARD;
   }
 
-  /** Whether a packet to the uplink address is for a forwarded port, or another client's mapping (RFC 4787 REQ-9). */
+  /**
+   * Whether a client's packet to an address of ours goes out and comes in again, as from the uplink (RFC 4787 REQ-9). All do that name
+   * a port of the uplink address, whether it is anybody's or not: else the answer would tell which ports others have.
+   */
   private isHairpin(): boolean {
-    const { packet, topology, mappings } = this.state;
-    if (packet.destination !== topology.uplinkAddress || !isReachedByPort(packet.protocol)) return false;
-    if (this.forwardFor(packet.destination) !== NO_FORWARD) return true;
-    return mappings.findExternal(packet.protocol, destinationPort(packet.ports)) !== NO_MAPPING;
+    const { packet, topology } = this.state;
+    return packet.destination === topology.uplinkAddress && isReachedByPort(packet.protocol);
   }
 
   /** Whether the packet may be a flow's first: not a reply, and of TCP nothing but a SYN. */

@@ -2,21 +2,27 @@
 import { describe, expect, test } from "bun:test";
 import { concat, fragmented, fromHex, icmp, ipv4, payload, tcp, udp } from "../../../lab/frames.ts";
 import {
+  ACCEPT_ALL,
   answered,
   dropped,
   frameFrom,
   LAN_GATEWAY,
   LAN_HOST,
+  LAN_SETTINGS,
   Lab,
   NEIGHBOUR,
   OUTSIDE,
   REMOTE,
   refused,
+  SETTINGS,
   shownTo,
   WORK,
   WORK_GATEWAY,
   WORK_HOST,
+  WORK_SETTINGS,
 } from "../../../lab/router-lab.ts";
+import { compileRuleset } from "../../../src/dataplane/rules/ruleset.ts";
+import type { Settings } from "../../../src/dataplane/settings.ts";
 import { patched } from "../../support/place.ts";
 
 /** A lab that does not add up ICMP checksums: those of fragments cover what is in others. */
@@ -148,8 +154,8 @@ describe("an echo request to the firewall", () => {
 });
 
 describe("anything else to the firewall", () => {
-  test("from a client is refused with host prohibited, at each of its addresses", () => {
-    for (const destination of OWN) {
+  test("from a client is refused with host prohibited, at each of its addresses but the uplink's", () => {
+    for (const destination of [WORK_GATEWAY, LAN_GATEWAY]) {
       const ends = { source: LAN_HOST, destination, sourcePort: 1000, destinationPort: 22 };
       for (const packet of [
         tcp({ ...ends, flags: "S" }),
@@ -177,5 +183,61 @@ describe("anything else to the firewall", () => {
     for (const packet of [tcp({ ...ends, flags: "S" }), udp(ends, payload(30))]) {
       expect(lab.from(REMOTE, packet)).toEqual(dropped("unsolicited"));
     }
+  });
+});
+
+describe("what a client sends to the uplink address", () => {
+  const PORT = 5000;
+  const EMPTY = payload(0);
+  /** Another client's mappings, by rules of the one that asks. */
+  const labs = (): [string, Lab][] => {
+    const settings = (rules: typeof ACCEPT_ALL, refuse: "icmp" | "reset"): Settings => ({
+      ...SETTINGS,
+      clients: [WORK_SETTINGS, { ...LAN_SETTINGS, ruleset: rules, refuse }],
+    });
+    return [
+      ["accepts", new Lab({ settings: settings(ACCEPT_ALL, "icmp") })],
+      ["refuses", new Lab({ settings: settings(compileRuleset([], false), "icmp") })],
+      ["resets", new Lab({ settings: settings(compileRuleset([], false), "reset") })],
+    ];
+  };
+  const ends = { source: LAN_HOST, destination: OUTSIDE, sourcePort: 7000, destinationPort: PORT };
+  const probes: readonly [string, readonly Uint8Array[]][] = [
+    ["a datagram", [udp(ends, payload(20))]],
+    ["two", [udp(ends, payload(20)), udp(ends, payload(21))]],
+    ["one in fragments", fragmented(udp({ ...ends, fragment: 0 }, payload(2000)), 1480)],
+    ["one that has one hop left", [udp({ ...ends, ttl: 1 }, payload(20))]],
+    ["one that has two", [udp({ ...ends, ttl: 2 }, payload(20))]],
+    ["one larger than the MTU", [udp({ ...ends, fragment: 0x4000 }, payload(1600))]],
+    ["one from a name server's port", [udp({ ...ends, sourcePort: 53 }, payload(20))]],
+    ["a SYN", [tcp({ ...ends, flags: "S" }, EMPTY)]],
+    ["a SYN and another", [tcp({ ...ends, flags: "S" }, EMPTY), tcp({ ...ends, flags: "S", sequence: 9 }, EMPTY)]],
+    ["a SYN-ACK", [tcp({ ...ends, flags: "S." }, EMPTY)]],
+    ["a segment", [tcp({ ...ends, flags: "." }, payload(9))]],
+    ["a RST", [tcp({ ...ends, flags: "R" }, EMPTY)]],
+  ];
+
+  test("has the same answer, and leaves the same behind, whether the port is another client's or nobody's", () => {
+    for (const [what, packets] of probes) {
+      const taken = labs();
+      for (const [i, [rules, free]] of labs().entries()) {
+        const [, used] = taken[i];
+        for (const protocol of [udp, tcp]) {
+          const theirs = { source: WORK_HOST, destination: REMOTE, sourcePort: PORT, destinationPort: 9 };
+          const packet = protocol === tcp ? tcp({ ...theirs, flags: "S" }, EMPTY) : udp(theirs, payload(1));
+          expect(used.from(WORK_HOST, packet).verdict).toBe("forwarded");
+        }
+        for (const packet of packets)
+          expect([what, rules, used.from(LAN_HOST, packet)]).toEqual([what, rules, free.from(LAN_HOST, packet)]);
+        expect([what, rules, used.router.flows.size - 2]).toEqual([what, rules, free.router.flows.size]);
+      }
+    }
+  });
+
+  test("is not answered where the rules let it pass, and is refused like any other where they do not", () => {
+    const verdicts = labs().map(([, lab]) => lab.from(LAN_HOST, udp(ends, payload(20))));
+    const prohibited = icmp({ source: LAN_GATEWAY, destination: LAN_HOST, type: 3, code: 13 }, udp(ends, payload(20)));
+    const refusal = refused("refused by rules", LAN_HOST, prohibited);
+    expect(verdicts).toEqual([dropped("unsolicited"), refusal, refusal]);
   });
 });
