@@ -10,8 +10,9 @@ import {
   LIVENESS_LENGTH,
   Liveness,
 } from "../dataplane/io/liveness.ts";
+import { MAILBOX_LENGTH, Mailbox } from "../dataplane/io/mailbox.ts";
 import { type PacketSocket, PacketSockets } from "../dataplane/io/packet-sockets.ts";
-import type { Command, Report, Start } from "../dataplane/io/protocol.ts";
+import { type Command, MAIL, type Report, type Start } from "../dataplane/io/protocol.ts";
 import { Announcements } from "../dataplane/kernel/announcements.ts";
 import {
   controlOf,
@@ -34,6 +35,8 @@ import type { DataplaneState } from "./status.ts";
 
 /** How long a name server may take, in ms. */
 const ANSWER_TIMEOUT = 2000;
+
+const NOTHING = new Uint8Array(0);
 
 interface Waiter {
   resolve(report: Report): void;
@@ -68,6 +71,9 @@ export class Dataplane {
     private readonly sockets: PacketSockets,
     private readonly kernelPrograms: KernelPrograms | undefined,
     private readonly liveness: Liveness,
+    /** To the thread, and from it. */
+    private readonly outbox: Mailbox,
+    private readonly inbox: Mailbox,
   ) {
     this.announcements = kernelPrograms && new Announcements(controlOf(kernelPrograms));
     this.failed = new Promise((_, reject) => {
@@ -98,7 +104,10 @@ export class Dataplane {
     const inForce = openSockets(sockets, settings, kernelPrograms);
     const wake = openEvent();
     const flows = mapFlows(maxFlows, kernelPrograms);
-    const start: Start = { settings, sockets: inForce, before, signs, port: port2, wake, flows, kernelPrograms };
+    const toDataplane = new SharedArrayBuffer(MAILBOX_LENGTH);
+    const toControl = new SharedArrayBuffer(MAILBOX_LENGTH);
+    const memory = { toDataplane, toControl, signs, flows };
+    const start: Start = { settings, sockets: inForce, before, port: port2, wake, kernelPrograms, ...memory };
     const dataplane = new Dataplane(
       new Worker(threadFile("dataplane/io/worker"), { workerData: start, transferList: [port2] }),
       port1,
@@ -106,6 +115,8 @@ export class Dataplane {
       sockets,
       kernelPrograms,
       liveness,
+      new Mailbox(toDataplane),
+      new Mailbox(toControl),
     );
     dataplane.lists.push(inForce);
     const report = await dataplane.answer();
@@ -148,7 +159,7 @@ export class Dataplane {
    */
   ask(server: number, question: Uint8Array): Promise<Uint8Array> {
     const id = this.nextQuestion++;
-    this.post({ type: "ask", id, server, question });
+    this.mail(MAIL.ASK, id, server, question);
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.questions.delete(id);
@@ -189,6 +200,25 @@ export class Dataplane {
     signalEvent(this.wake);
   }
 
+  /** Puts a message into the thread's mailbox, as soon as there is room. */
+  private mail(kind: number, id: number, number: number, bytes: Uint8Array): void {
+    if (this.isOver) return;
+    if (!this.outbox.put(kind, id, number, bytes, 0, bytes.length))
+      setTimeout(() => this.mail(kind, id, number, bytes), 1);
+    signalEvent(this.wake);
+  }
+
+  private takeMail(): void {
+    const { inbox } = this;
+    inbox.looks();
+    for (const until = inbox.count; inbox.take(until); ) {
+      const { kind, id, number, at, length } = inbox;
+      const answer = inbox.bytes.slice(at, at + length);
+      if (kind === MAIL.ANSWERED) this.answered(id, answer);
+      else void this.pass(id, number, answer);
+    }
+  }
+
   private answer(): Promise<Report> {
     if (this.death !== undefined) return Promise.reject(this.death);
     return new Promise((resolve, reject) => this.waiters.push({ resolve, reject }));
@@ -197,6 +227,7 @@ export class Dataplane {
   private hear(report: Report): void {
     if (report.type === "failed") this.die(new Error(`the dataplane failed: ${report.reason}`));
     else if (report.type === "kernelPathOff") sayKernelPathIsOff(report.reason);
+    else if (report.type === "mail") this.takeMail();
     else if (report.type === "answered") this.answered(report.id, report.answer);
     else if (report.type === "passing") void this.pass(report.id, report.client, report.answer);
     else this.waiters.shift()?.resolve(report);
@@ -204,7 +235,7 @@ export class Dataplane {
 
   private async pass(id: number, client: number, answer: Uint8Array): Promise<void> {
     await this.onPassing(client, answer);
-    this.post({ type: "release", id });
+    this.mail(MAIL.RELEASE, id, 0, NOTHING);
   }
 
   private answered(id: number, answer: Uint8Array): void {

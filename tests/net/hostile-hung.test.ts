@@ -123,10 +123,10 @@ describe("the dataplane's thread dies", () => {
   const executable = join(lab.folder, "firebreak");
 
   beforeAll(async () => {
-    const RELEASE = 'if (command.type === "ask")';
+    const COMMAND = "const command = received.message;";
     await buildChanged(
-      { "io/worker.ts": [RELEASE] },
-      (statement) => `if (command.type === "apply") throw new Error("a fault"); ${statement}`,
+      { "io/worker.ts": [COMMAND] },
+      (statement) => `${statement} if (command.type === "apply") throw new Error("a fault");`,
       executable,
     );
   }, 120_000);

@@ -43,12 +43,12 @@ export class Endpoint {
   /**
    * Sends a question; one that can't be sent now is as good as lost.
    * @param id control's number for it
-   * @param payload a DNS message of at most LONGEST_QUESTION bytes
+   * @param bytes, at, length where a DNS message is, of at most LONGEST_QUESTION bytes
    */
-  ask(id: number, server: Address, payload: Uint8Array): void {
+  ask(id: number, server: Address, bytes: Uint8Array, at: number, length: number): void {
     const { state } = this;
     const { topology, mappings, neighbours } = state;
-    if (payload.length > LONGEST_QUESTION || this.count === MOST) return;
+    if (length < 2 || length > LONGEST_QUESTION || this.count === MOST) return;
     const mapping = mappings.allocateOwn(topology.uplinkAddress);
     if (mapping === NO_MAPPING) return;
     const neighbour = neighbours.hold(topology.uplink, topology.uplinkNextHop(server), topology.parties.ourselves);
@@ -60,13 +60,13 @@ export class Endpoint {
     const port = mappings.externalPort(mapping);
     const question = this.count++;
     this.ids[question] = id;
-    this.dnsIds[question] = ((payload[0] ?? 0) << 8) | (payload[1] ?? 0);
+    this.dnsIds[question] = (bytes[at] << 8) | bytes[at + 1];
     this.servers[question] = server;
     this.ports[question] = port;
     this.mappings[question] = mapping;
     this.neighbours[question] = neighbour;
     this.deadlines[question] = state.now + PATIENCE_MS;
-    this.transmit(server, port, payload, neighbour);
+    this.transmit(server, port, neighbour, bytes, at, length);
   }
 
   /**
@@ -124,16 +124,23 @@ export class Endpoint {
     this.deadlines[question] = this.deadlines[last];
   }
 
-  private transmit(server: Address, port: Port, payload: Uint8Array, neighbour: Neighbour): void {
+  private transmit(
+    server: Address,
+    port: Port,
+    neighbour: Neighbour,
+    bytes: Uint8Array,
+    from: number,
+    bytesLength: number,
+  ): void {
     const { ring, view, topology, neighbours } = this.state;
     const { uplink, uplinkAddress } = topology;
     const head = neighbours.head[neighbour];
     const tail = neighbours.tail[neighbour];
-    const length = UDP.HEADER_LENGTH + payload.length;
+    const length = UDP.HEADER_LENGTH + bytesLength;
     const at = beginPacket(ring, topology, uplink, head, tail, 0, PROTOCOL.UDP, uplinkAddress, server, length);
     const udp = at + PAYLOAD_AT;
     writeUdp(view, udp, joinPorts(port, DNS_PORT), length);
-    ring.bytes.set(payload, udp + UDP.HEADER_LENGTH);
+    for (let i = 0; i < bytesLength; i++) ring.bytes[udp + UDP.HEADER_LENGTH + i] = bytes[from + i];
     const pseudo = pseudoHeaderSum(uplinkAddress, server, PROTOCOL.UDP, length);
     view.setUint16(udp + UDP.CHECKSUM, ~sum(view, udp, length, pseudo) & 0xffff || 0xffff);
     // A neighbour that is not known yet has no MAC address: the frame gets it when it leaves the queue.

@@ -271,8 +271,8 @@ export class Router {
   }
 
   /** Asks a name server; the answer comes to ControlEvents.answered, if one comes. @param server uint32, host order */
-  ask(id: number, server: number, question: Uint8Array): void {
-    this.endpoint.ask(id, toAddress(server), question);
+  ask(id: number, server: number, bytes: Uint8Array, at = 0, length = bytes.length): void {
+    this.endpoint.ask(id, toAddress(server), bytes, at, length);
   }
 
   /** Lets go of a client's answer that ControlEvents.passing has shown. */

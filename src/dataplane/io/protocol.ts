@@ -1,5 +1,5 @@
 // What control and the dataplane's thread say to each other: the thread's start, commands, reports, and what of its memory
-// control may read. Types only.
+// control may read. Types, and the numbers of what goes by mail.
 import type { MessagePort } from "node:worker_threads";
 import type { InterfaceBefore } from "../../linux/net/interfaces.ts";
 import type { KernelPrograms } from "../kernel/loader.ts";
@@ -17,6 +17,9 @@ export interface Start {
   readonly wake: number;
   /** What the interfaces were before. */
   readonly before: readonly InterfaceBefore[];
+  /** Memory of the mailboxes: for messages to the dataplane's thread, and to control. */
+  readonly toDataplane: SharedArrayBuffer;
+  readonly toControl: SharedArrayBuffer;
   /** As Liveness has them, in shared memory. */
   readonly signs: Int32Array;
   /** Address of memory for the flow table's records. */
@@ -26,18 +29,28 @@ export interface Start {
 }
 
 /**
- * The first three are answered by one report each: `apply` by applied or refused (then nothing changed), `client` by
+ * They are answered by one report each: `apply` by applied or refused (then nothing changed), `client` by
  * applied, `stop` by stopped.
  */
 export type Command =
   | ({ readonly type: "apply" } & Pick<Start, "settings" | "sockets" | "before">)
   /** New rules for one client, at its number in the settings in force; all else about it is as it was. */
   | { readonly type: "client"; readonly client: number; readonly settings: ClientSettings }
-  | { readonly type: "stop" }
-  /** A DNS message for a name server (uint32, host order); its answer, if one comes, is reported as `answered`. */
-  | { readonly type: "ask"; readonly id: number; readonly server: number; readonly question: Uint8Array }
-  /** Lets go of an answer that `passing` has shown. */
-  | { readonly type: "release"; readonly id: number };
+  | { readonly type: "stop" };
+
+/**
+ * What goes by the mailboxes (mailbox.ts): messages of which others decide how many there are. One to the dataplane is looked at
+ * after all commands that were posted before it.
+ */
+export const MAIL = {
+  /** To the dataplane: a DNS message for a name server, `number` (uint32, host order). An answer, if one comes, has the same id. */
+  ASK: 1,
+  /** To the dataplane: lets go of an answer that PASSING has shown. */
+  RELEASE: 2,
+  /** To control, like the reports of these names, which there are for what finds no room in the mailbox. */
+  ANSWERED: 3,
+  PASSING: 4,
+} as const;
 
 /** The first report is ready or refused, but for kernelPathOff. The last is stopped, or at any time failed. */
 export type Report =
@@ -45,6 +58,8 @@ export type Report =
   /** The programs do not do what the router does, or that could not be found out: they are not used. */
   | { readonly type: "kernelPathOff"; readonly reason: string }
   | { readonly type: "applied" }
+  /** There is something in the mailbox. */
+  | { readonly type: "mail" }
   | { readonly type: "refused"; readonly reason: string }
   | { readonly type: "stopped" }
   | { readonly type: "failed"; readonly reason: string }

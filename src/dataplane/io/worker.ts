@@ -14,8 +14,9 @@ import { Pulse } from "../kernel/pulse.ts";
 import { tryKernelPath } from "../kernel/trial.ts";
 import { column, type Flow } from "../types.ts";
 import { CONTROL_SIGN, DATAPLANE_INTERVAL, DATAPLANE_SIGN, Liveness } from "./liveness.ts";
+import { Mailbox } from "./mailbox.ts";
 import { NO_FRAME, PacketRing } from "./packet-ring.ts";
-import type { Command, Report, Start } from "./protocol.ts";
+import { type Command, MAIL, type Report, type Start } from "./protocol.ts";
 import { Vigil } from "./vigil.ts";
 
 /** Frames taken from one interface before the others have their turn. */
@@ -33,7 +34,10 @@ const SPIN = 0.025;
 /** ms under load, after which the next batch is the last before a look for commands. */
 const LOOK_UP = 1;
 
-/** Commands after which their memory is collected, in 2 ms: nobody else does it in a thread that never leaves its loop. */
+/**
+ * Commands after which their memory is collected, in 2 ms: nobody else does it in a thread that never leaves its loop. These are new rules
+ * and settings only; what others decide the number of comes by mail.
+ */
 const COLLECT_AFTER = 64;
 
 /** Longest sleep, in ms: how late the router's timers may be when there is no traffic. */
@@ -42,7 +46,11 @@ const LONGEST_SLEEP = 100;
 /** ms between two readings of the kernel's count of drops. */
 const DROP_INTERVAL = 1000;
 
-const { settings, sockets, before, signs, port, wake, flows, kernelPrograms } = workerData as Start;
+const start = workerData as Start;
+const { settings, sockets, before, signs, port, wake, flows, kernelPrograms } = start;
+const inbox = new Mailbox(start.toDataplane);
+const outbox = new Mailbox(start.toControl);
+const THERE_IS_MAIL: Report = { type: "mail" };
 
 function report(message: Report): void {
   port.postMessage(message);
@@ -74,6 +82,10 @@ function handleBatch(ring: PacketRing, router: Router, iface: number): number {
   return frames;
 }
 
+function tell(): void {
+  if (outbox.mustTell()) report(THERE_IS_MAIL);
+}
+
 let commands = 0;
 
 /** What this thread is made of. */
@@ -85,26 +97,28 @@ interface Dataplane {
   carriedOut(): void;
 }
 
-/** Does what control asks. @returns whether to go on */
+/** Does what control asks. What has come by mail was put there after the commands that it depends on. @returns whether to go on */
 function obey({ ring, router, vigil, carriedOut }: Dataplane): boolean {
+  const mail = inbox.count;
   for (;;) {
     const received: { message: Command } | undefined = receiveMessageOnPort(port);
-    if (received === undefined) return true;
+    if (received === undefined) break;
     const command = received.message;
     if (command.type === "stop") return false;
     if (++commands % COLLECT_AFTER === 0) Bun.gc(true);
-    if (command.type === "ask") router.ask(command.id, command.server, command.question);
-    else if (command.type === "release") router.releaseAnswer(command.id);
-    else {
-      if (command.type === "apply") {
-        if (apply(ring, router, command)) vigil.undoing = command;
-      } else {
-        router.setClient(command.client, command.settings);
-        report({ type: "applied" });
-      }
-      carriedOut();
+    if (command.type === "apply") {
+      if (apply(ring, router, command)) vigil.undoing = command;
+    } else {
+      router.setClient(command.client, command.settings);
+      report({ type: "applied" });
     }
+    carriedOut();
   }
+  while (inbox.take(mail)) {
+    if (inbox.kind === MAIL.RELEASE) router.releaseAnswer(inbox.id);
+    else router.ask(inbox.id, inbox.number, inbox.bytes, inbox.at, inbox.length);
+  }
+  return true;
 }
 
 /** @returns whether it could be */
@@ -187,11 +201,16 @@ function run(): void {
   const programs = triedPrograms();
   const ring = openRing(programs);
   if (ring === undefined) return;
+  const { bytes } = ring;
   const events = {
-    answered: (id: number, at: number, length: number) =>
-      report({ type: "answered", id, answer: ring.bytes.slice(at, at + length) }),
-    passing: (id: number, client: number, at: number, length: number) =>
-      report({ type: "passing", id, client, answer: ring.bytes.slice(at, at + length) }),
+    answered(id: number, at: number, length: number) {
+      if (outbox.put(MAIL.ANSWERED, id, 0, bytes, at, length)) tell();
+      else report({ type: "answered", id, answer: bytes.slice(at, at + length) });
+    },
+    passing(id: number, client: number, at: number, length: number) {
+      if (outbox.put(MAIL.PASSING, id, client, bytes, at, length)) tell();
+      else report({ type: "passing", id, client, answer: bytes.slice(at, at + length) });
+    },
   };
   let path: KernelPath | undefined;
   const makePath = (state: State, changes: RuleChanges): KernelPath | undefined => {
