@@ -1,6 +1,7 @@
 // Control's handle on the dataplane's thread: starts it, posts commands, hears reports.
 
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
+import { MACHINE_CLOCK } from "../base/clock.ts";
 import { log } from "../base/log.ts";
 import {
   CONTROL_INTERVAL,
@@ -31,10 +32,19 @@ import { openEvent, signalEvent } from "../linux/eventfd.ts";
 import { libc } from "../linux/libc.ts";
 import type { InterfaceBefore } from "../linux/net/interfaces.ts";
 import { threadFile } from "../linux/thread-file.ts";
+import { TcpExchange } from "../names/tcp-exchange.ts";
 import type { DataplaneState } from "./status.ts";
 
-/** How long a name server may take, in ms. */
-const ANSWER_TIMEOUT = 2000;
+/** How long a name server may take, in ms: as long as glibc gives it. */
+const ANSWER_TIMEOUT = 5000;
+
+const STOPPED = new Error("the firewall is stopping");
+
+/** What a question to a name server waits for: an answer, or over TCP one segment after the other. */
+interface Question {
+  receive(message: Uint8Array): void;
+  fail(): void;
+}
 
 const NOTHING = new Uint8Array(0);
 
@@ -56,7 +66,7 @@ export class Dataplane {
    */
   onPassing: (client: number, answer: Uint8Array) => Promise<void> = async () => {};
   /** Those who wait for a name server's answer. */
-  private readonly questions = new Map<number, (answer: Uint8Array) => void>();
+  private readonly questions = new Map<number, Question>();
   private nextQuestion = 1;
   private isOver = false;
   private death: Error | undefined;
@@ -158,18 +168,43 @@ export class Dataplane {
    * @throws Error when none came in time
    */
   ask(server: number, question: Uint8Array): Promise<Uint8Array> {
+    if (this.isOver) return Promise.reject(STOPPED);
     const id = this.nextQuestion++;
     this.mail(MAIL.ASK, id, server, question);
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.questions.delete(id);
-        reject(new Error(`no answer in ${ANSWER_TIMEOUT} ms`));
-      }, ANSWER_TIMEOUT);
-      this.questions.set(id, (answer) => {
-        clearTimeout(timer);
-        resolve(answer);
-      });
+    const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>();
+    const timer = setTimeout(() => {
+      this.questions.delete(id);
+      reject(new Error(`no answer in ${ANSWER_TIMEOUT} ms`));
+    }, ANSWER_TIMEOUT);
+    const settle = (act: () => void) => {
+      clearTimeout(timer);
+      this.questions.delete(id);
+      act();
+    };
+    this.questions.set(id, {
+      receive: (answer) => settle(() => resolve(answer)),
+      fail: () => settle(() => reject(STOPPED)),
     });
+    return promise;
+  }
+
+  /** As `ask`, over TCP. */
+  askByTcp(server: number, question: Uint8Array): Promise<Uint8Array> {
+    if (this.isOver) return Promise.reject(STOPPED);
+    const id = this.nextQuestion++;
+    const way = {
+      send: (segment: Uint8Array) => this.mail(MAIL.SEGMENT, id, server, segment),
+      hangUp: () => {
+        this.questions.delete(id);
+        this.mail(MAIL.HANG_UP, id, 0, NOTHING);
+      },
+    };
+    const exchange = new TcpExchange(question, way, MACHINE_CLOCK);
+    this.questions.set(id, {
+      receive: (segment) => exchange.receive(segment),
+      fail: () => exchange.fail(STOPPED.message),
+    });
+    return exchange.answer;
   }
 
   /** Ends the thread, and with it all forwarding. @throws when it had ended, or hangs; then too nothing is left of it */
@@ -239,8 +274,7 @@ export class Dataplane {
   }
 
   private answered(id: number, answer: Uint8Array): void {
-    this.questions.get(id)?.(answer);
-    this.questions.delete(id);
+    this.questions.get(id)?.receive(answer);
   }
 
   /** The first cause counts: what comes later follows from it. */
@@ -259,6 +293,7 @@ export class Dataplane {
     if (this.isOver) return;
     this.isOver = true;
     clearInterval(this.watch);
+    for (const question of this.questions.values()) question.fail();
     this.worker.removeAllListeners("exit");
     this.worker.unref();
     this.port.close();

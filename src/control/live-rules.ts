@@ -6,7 +6,7 @@ import type { ClientConfig } from "../config/clients.ts";
 import type { Config } from "../config/config.ts";
 import { nameServers, serversToAsk } from "../config/name-servers.ts";
 import type { ClientSettings, Settings } from "../dataplane/settings.ts";
-import type { NameServers } from "../names/dns-lookup.ts";
+import type { NameServers } from "../names/name-server.ts";
 import { Resolver } from "../names/resolver.ts";
 import { compileRules, nextExpiry } from "../rules/compile.ts";
 import type { Rule } from "../rules/parse.ts";

@@ -1,29 +1,12 @@
-// Looking one name up: a question to one name server, to the next when it gives no usable answer, and again for the end of a
-// chain of aliases. When to look up which name is the resolver's business (resolver.ts).
+// Looking one name up: one name server is asked, the next when it gives no usable answer or takes long, and again for the end of
+// a chain of aliases. When to look up which name is the resolver's business (resolver.ts), what one server is like name-server.ts's.
 
 import { formatAddress } from "../base/address.ts";
+import type { Clock } from "../base/clock.ts";
 import { RCODE } from "../wire/dns.ts";
-import {
-  bareError,
-  type DnsAnswer,
-  followAliases,
-  isHostName,
-  LONGEST_CHAIN,
-  makeQuestion,
-  mismatch,
-  type PayloadSize,
-  readAnswer,
-} from "./dns-message.ts";
-
-/** The way to the name servers. */
-export interface NameServers {
-  /**
-   * Sends one datagram from a random port.
-   * @param server its IPv4 address, host order
-   * @returns the datagram that comes back from that server to that port; rejects when none does for about two seconds
-   */
-  ask(server: number, question: Uint8Array): Promise<Uint8Array>;
-}
+import { type DnsAnswer, followAliases, isHostName, LONGEST_CHAIN } from "./dns-message.ts";
+import { NameServer, type NameServers } from "./name-server.ts";
+import { firstGood } from "./staggered.ts";
 
 export type Outcome =
   /** uint32 addresses in host order, without repetition; TTL in seconds. */
@@ -39,24 +22,25 @@ export type Outcome =
   /** No name server has given a usable answer. */
   | { readonly type: "failed"; readonly reason: string };
 
-/** UDP payload sizes: what gets through everywhere, and what gets through most Ethernets in one piece. */
-const PAYLOAD = { usual: 1232, large: 1452 } as const;
+/** ms after which the next server is asked too. */
+export const NEXT_SERVER = 2000;
 
 const RCODE_NAMES = ["", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"];
 
 export class Lookup {
-  private servers: readonly number[] = [];
+  private servers: readonly { readonly address: number; readonly server: NameServer }[] = [];
   /** Index of the server that answered last: it is asked first. */
   private preferred = 0;
-  /** Servers that don't know EDNS0. */
-  private readonly withoutEdns = new Set<number>();
 
-  constructor(private readonly way: NameServers) {}
+  constructor(
+    private readonly way: NameServers,
+    private readonly clock: Clock,
+  ) {}
 
-  setServers(servers: readonly number[]): void {
-    this.servers = servers;
+  /** @param addresses uint32, host order */
+  setServers(addresses: readonly number[]): void {
+    this.servers = addresses.map((address) => ({ address, server: new NameServer(this.way, this.clock, address) }));
     this.preferred = 0;
-    this.withoutEdns.clear();
   }
 
   /** @param name in lower case. Never rejects. */
@@ -64,26 +48,28 @@ export class Lookup {
     if (!isHostName(name)) return failed("it is not a host name");
     const { servers, preferred } = this;
     if (servers.length === 0) return failed("there is no name server");
-    const reasons: string[] = [];
-    for (let i = 0; i < servers.length; i++) {
+    const attempts = servers.map((_, i) => async () => {
       const index = (preferred + i) % servers.length;
-      const outcome = await this.askServer(servers[index], name);
-      if (outcome.type !== "failed") {
-        if (servers === this.servers) this.preferred = index;
-        return outcome;
-      }
-      reasons.push(`${formatAddress(servers[index])}: ${outcome.reason}`);
+      const { address, server } = servers[index];
+      return { index, address, outcome: await this.askServer(server, name) };
+    });
+    const isUsable = ({ outcome }: { outcome: Outcome }) => outcome.type !== "failed";
+    const { good, results } = await firstGood(this.clock, NEXT_SERVER, attempts, isUsable);
+    if (good !== undefined) {
+      if (servers === this.servers) this.preferred = good.index;
+      return good.outcome;
     }
+    const reasons = results.map(({ address, outcome }) => `${formatAddress(address)}: ${reasonOf(outcome)}`);
     return failed(reasons.join("; "));
   }
 
   /** An answer that ends in an alias is followed by another question, at most LONGEST_CHAIN times. */
-  private async askServer(server: number, name: string): Promise<Outcome> {
+  private async askServer(server: NameServer, name: string): Promise<Outcome> {
     const chain = [name];
     let ttl = Number.POSITIVE_INFINITY;
     for (let questions = 0; questions <= LONGEST_CHAIN; questions++) {
       const asked = chain[chain.length - 1];
-      const answer = await this.askFor(server, asked);
+      const answer = await server.lookUp(asked);
       if (typeof answer === "string") return failed(answer);
       if (answer.rcode === RCODE.NAME_ERROR) return { type: "none", reason: "there is no such name (NXDOMAIN)" };
       if (answer.rcode !== RCODE.NO_ERROR) return failed(RCODE_NAMES[answer.rcode] ?? `error ${answer.rcode}`);
@@ -93,40 +79,9 @@ export class Lookup {
       const outcome = addressesIn(answer, end.name, ttl);
       if (outcome !== undefined) return outcome;
       if (end.name !== asked) continue;
-      return answer.truncated ? failed("its answer is too long") : { type: "none", reason: "it has no IPv4 address" };
+      return answer.truncated ? failed("its answer is truncated") : { type: "none", reason: "it has no IPv4 address" };
     }
     return failed("its aliases (CNAME) go on and on");
-  }
-
-  /** Asks again without EDNS0 where the server doesn't know it, and with a larger size where the answer was truncated. */
-  private async askFor(server: number, name: string): Promise<DnsAnswer | string> {
-    if (this.withoutEdns.has(server)) return this.exchange(server, name, undefined);
-    const answer = await this.exchange(server, name, PAYLOAD.usual);
-    if (typeof answer === "string") return answer;
-    if (answer.rcode === RCODE.FORMAT_ERROR || answer.rcode === RCODE.NOT_IMPLEMENTED) {
-      this.withoutEdns.add(server);
-      return this.exchange(server, name, undefined);
-    }
-    if (!answer.truncated) return answer;
-    const larger = await this.exchange(server, name, PAYLOAD.large);
-    return typeof larger === "string" ? answer : larger;
-  }
-
-  /** @returns the answer, or what is wrong with it */
-  private async exchange(server: number, name: string, payloadSize: PayloadSize): Promise<DnsAnswer | string> {
-    const question = makeQuestion(name, payloadSize);
-    let message: Uint8Array;
-    try {
-      message = await this.way.ask(server, question);
-    } catch (error) {
-      return error instanceof Error ? error.message : String(error);
-    }
-    const rcode = bareError(question, message);
-    if (rcode !== undefined) return { name, rcode, truncated: false, addresses: new Map(), aliases: new Map() };
-    const answer = readAnswer(message);
-    if (typeof answer === "string") return `its answer is not accepted: ${answer}`;
-    const problem = mismatch(question, message);
-    return problem === undefined ? answer : `its answer is not accepted: ${problem}`;
   }
 }
 
@@ -144,4 +99,8 @@ export function addressesIn(answer: DnsAnswer, name: string, chainTtl: number) {
 
 function failed(reason: string): Outcome {
   return { type: "failed", reason };
+}
+
+function reasonOf(outcome: Outcome): string {
+  return outcome.type === "addresses" ? "" : outcome.reason;
 }

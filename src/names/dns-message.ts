@@ -1,10 +1,7 @@
-// Questions for a name's addresses, and what may be believed of the answers. The library dns-packet writes and reads the
-// messages, and it reads only what has passed our own checks (wire/dns.ts).
-import { decode, encode, RECURSION_DESIRED } from "dns-packet";
-import { parseAddress } from "../base/address.ts";
-import { CLASS_IN, checkDns, DNS, DNS_FLAG, RECORD_TYPE } from "../wire/dns.ts";
+// Questions for a name's addresses, and what may be believed of the answers.
+import { CLASS_IN, checkDns, DNS, DNS_FLAG, nameAt, nameBytes, RECORD_TYPE } from "../wire/dns.ts";
 
-/** What an answer says. Names are in lower case, without a dot at the end. */
+/** What an answer says. Names are as `nameAt` makes them. */
 export interface DnsAnswer {
   /** What was asked for. */
   readonly name: string;
@@ -41,14 +38,8 @@ export const LONGEST_CHAIN = 8;
 /** A UDP payload size to announce (RFC 6891 section 6.2.3), or without EDNS0. */
 export type PayloadSize = number | undefined;
 
-/** Longest message that is looked at. More was not asked for, and clients don't ask for more either. */
-const LONGEST_MESSAGE = 4096;
-
 /** Letters, digits, `-` and `_` in labels of 1 to 63, 253 altogether: what names of hosts, and of services, consist of. */
 const HOST_NAME = /^(?=.{1,253}$)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*$/i;
-
-/** A type of the range for private use (RFC 6895 section 3.1), which dns-packet does not look into. */
-const OPAQUE_TYPE = 0xff00;
 
 /** The largest TTL; one with the top bit set counts as 0 (RFC 2181 section 8). */
 const MAX_TTL = 0x7fffffff;
@@ -63,30 +54,33 @@ export function isHostName(name: string): boolean {
   return HOST_NAME.test(name);
 }
 
+/** Recursion desired; and an OPT record of EDNS version 0 without options, for a payload size (RFC 6891 section 6.1). */
+const RECURSION_DESIRED = 0x0100;
+const OPT_LENGTH = 11;
+
 /**
  * A question for A records. Its number, and which of its letters are capitals, are random (draft-vixie-dnsext-dns0x20):
  * who doesn't see the question can't repeat them.
- * @param name a host name
+ * @param name as `nameAt` makes it
+ * @param payloadSize for UDP, or undefined: without EDNS0
+ * @param capitals whether there are any
  */
-export function makeQuestion(name: string, payloadSize: PayloadSize): Uint8Array {
-  const edns = {
-    type: "OPT" as const,
-    name: ".",
-    udpPayloadSize: payloadSize ?? 0,
-    extendedRcode: 0,
-    ednsVersion: 0,
-    flags: 0,
-    flag_do: false,
-    options: [],
-  };
-  const [id] = crypto.getRandomValues(new Uint16Array(1));
-  return encode({
-    type: "query",
-    id,
-    flags: RECURSION_DESIRED,
-    questions: [{ type: "A", class: "IN", name: randomCase(name) }],
-    additionals: payloadSize === undefined ? [] : [edns],
-  });
+export function makeQuestion(name: string, payloadSize: PayloadSize, capitals: boolean): Uint8Array {
+  const asked = nameBytes(capitals ? randomCase(name) : name);
+  const questionEnd = DNS.HEADER_LENGTH + asked.length + 4;
+  const message = new Uint8Array(questionEnd + (payloadSize === undefined ? 0 : OPT_LENGTH));
+  const view = viewOf(message);
+  view.setUint16(DNS.ID, crypto.getRandomValues(new Uint16Array(1))[0]);
+  view.setUint16(DNS.FLAGS, RECURSION_DESIRED);
+  view.setUint16(DNS.QUESTIONS, 1);
+  message.set(asked, DNS.HEADER_LENGTH);
+  view.setUint16(questionEnd - 4, RECORD_TYPE.A);
+  view.setUint16(questionEnd - 2, CLASS_IN);
+  if (payloadSize === undefined) return message;
+  view.setUint16(DNS.ADDITIONALS, 1);
+  view.setUint16(questionEnd + 1, RECORD_TYPE.OPT); // behind the root's name
+  view.setUint16(questionEnd + 3, payloadSize);
+  return message;
 }
 
 /**
@@ -94,42 +88,52 @@ export function makeQuestion(name: string, payloadSize: PayloadSize): Uint8Array
  * @returns what it answers, or why it is no answer to any question for addresses
  */
 export function readAnswer(message: Uint8Array): DnsAnswer | string {
-  if (message.length > LONGEST_MESSAGE) return "it is too long";
   const layout = checkDns(message);
   if (typeof layout === "string") return layout;
   const view = viewOf(message);
   const flags = view.getUint16(DNS.FLAGS);
   if ((flags & DNS_FLAG.RESPONSE) === 0) return "it is a question itself";
   if ((flags & DNS_FLAG.OPCODE) !== 0) return "it is none to a standard query";
-  const { questionEnd, answersEnd, others } = layout;
+  const { questionEnd, answers } = layout;
   if (view.getUint16(questionEnd - 4) !== RECORD_TYPE.A || view.getUint16(questionEnd - 2) !== CLASS_IN) {
     return "it is not about IPv4 addresses";
   }
-  // Only what has been checked in depth is left for dns-packet to read.
-  const readable = Buffer.from(message.slice(0, answersEnd));
-  readable.writeUInt32BE(0, DNS.AUTHORITIES);
-  for (const type of others) readable.writeUInt16BE(OPAQUE_TYPE, type);
-  const isTruncated = (flags & DNS_FLAG.TRUNCATED) !== 0;
-  try {
-    return { ...readRecords(readable), rcode: flags & DNS_FLAG.RCODE, truncated: isTruncated };
-  } catch {
-    return "it can't be decoded";
+  const addresses = new Map<string, AddressRecord[]>();
+  const aliases = new Map<string, AliasRecord>();
+  for (const { type, owner, data, ttl: seconds } of answers) {
+    const name = nameAt(message, owner);
+    const ttl = seconds > MAX_TTL ? 0 : seconds;
+    if (type === RECORD_TYPE.A) {
+      const known = addresses.get(name) ?? [];
+      known.push({ address: view.getUint32(data), ttl });
+      addresses.set(name, known);
+    } else if (!aliases.has(name)) {
+      // The first alias of a name counts, for there must be no other (RFC 2181 section 10.1).
+      aliases.set(name, { target: nameAt(message, data), ttl });
+    }
   }
+  const rcode = flags & DNS_FLAG.RCODE;
+  const truncated = (flags & DNS_FLAG.TRUNCATED) !== 0;
+  return { name: nameAt(message, DNS.HEADER_LENGTH), rcode, truncated, addresses, aliases };
 }
 
 /**
  * @param question one that was sent
  * @param message sound, as `readAnswer` says
- * @returns why the message does not answer it, if so: number and question must be the same, capitals included
+ * @returns what of it the message does not repeat: its number, its question, or only the question's capitals
  */
-export function mismatch(question: Uint8Array, message: Uint8Array): string | undefined {
+export function fitOf(question: Uint8Array, message: Uint8Array): "number" | "question" | "capitals" | "fits" {
+  if (Buffer.compare(question.subarray(0, DNS.FLAGS), message.subarray(0, DNS.FLAGS)) !== 0) return "number";
   const length = questionLength(question);
-  if (Buffer.compare(question.subarray(0, DNS.FLAGS), message.subarray(0, DNS.FLAGS)) !== 0) {
-    return "it has another number than the question";
-  }
+  const asked = question.subarray(DNS.HEADER_LENGTH, length);
   const repeated = message.subarray(DNS.HEADER_LENGTH, length);
-  const isSame = Buffer.compare(question.subarray(DNS.HEADER_LENGTH, length), repeated) === 0;
-  return isSame ? undefined : "it repeats another question";
+  if (Buffer.compare(asked, repeated) === 0) return "fits";
+  return Buffer.compare(asked.map(smallLetter), repeated.map(smallLetter)) === 0 ? "capitals" : "question";
+}
+
+/** Lengths of labels are no capitals: they are below 64. */
+function smallLetter(byte: number): number {
+  return byte >= 0x41 && byte <= 0x5a ? byte | 0x20 : byte;
 }
 
 /**
@@ -161,31 +165,6 @@ export function followAliases(answer: DnsAnswer, chain: string[]): ChainEnd | un
     chain.push(name);
     ttl = Math.min(ttl, alias.ttl);
   }
-}
-
-/** Records of hosts; the first alias of a name counts, for there must be no other (RFC 2181 section 10.1). */
-function readRecords(readable: Buffer): Pick<DnsAnswer, "name" | "addresses" | "aliases"> {
-  const { questions = [], answers = [] } = decode(readable);
-  const addresses = new Map<string, AddressRecord[]>();
-  const aliases = new Map<string, AliasRecord>();
-  for (const record of answers) {
-    const name = canonicalName(record.name);
-    if (record.type === "A") {
-      const address = parseAddress(record.data);
-      if (address === undefined) continue;
-      const known = addresses.get(name) ?? [];
-      known.push({ address, ttl: ttlOf(record.ttl) });
-      addresses.set(name, known);
-    } else if (record.type === "CNAME") {
-      const target = canonicalName(record.data);
-      if (isHostName(target) && !aliases.has(name)) aliases.set(name, { target, ttl: ttlOf(record.ttl) });
-    }
-  }
-  return { name: canonicalName(questions[0].name), addresses, aliases };
-}
-
-function ttlOf(ttl = 0): number {
-  return ttl > MAX_TTL ? 0 : ttl;
 }
 
 function questionLength(question: Uint8Array): number {

@@ -8,8 +8,9 @@ import { quote } from "../base/quote.ts";
 import { RCODE } from "../wire/dns.ts";
 import { AddressTerms, type Grace } from "./address-terms.ts";
 import { Budget } from "./budget.ts";
-import { addressesIn, Lookup, type NameServers, type Outcome } from "./dns-lookup.ts";
+import { addressesIn, Lookup, type Outcome } from "./dns-lookup.ts";
 import { canonicalName, followAliases, readAnswer } from "./dns-message.ts";
+import type { NameServers } from "./name-server.ts";
 
 const SECOND = 1000;
 const MINUTE = 60 * SECOND;
@@ -35,7 +36,7 @@ export const BACK_OFF = { first: SECOND, longest: 5 * MINUTE, jitter: 0.25 };
  * time, for some servers give out a few of many addresses at a time. Who makes up answers gets nowhere with that, and causes no more
  * questions than its client's budget: `burst` at once, and `aSecond` in the long run. `atOnce` is for all clients.
  */
-export const CONFIRMATION = { rounds: [1, 1, 2, 4, 8, 16], burst: 64, aSecond: 8, atOnce: 192 };
+export const CONFIRMATION = { rounds: [1, 1, 2, 4, 8, 16], burst: 64, aSecond: 8, atOnce: 96 };
 
 /** Look-ups at a time, and ms between two of them once as many have started in short time. */
 export const PACE = { atOnce: 32, spacing: 4 };
@@ -95,7 +96,7 @@ export class Resolver {
     private readonly clock: Clock,
     private readonly events: ResolverEvents,
   ) {
-    this.lookup = new Lookup(way);
+    this.lookup = new Lookup(way, clock);
   }
 
   /** @param servers IPv4 addresses, host order; those of the names that do not resolve are tried at once */
@@ -267,10 +268,12 @@ export class Resolver {
       entry.failures = 0;
       entry.absentUntil = Number.NEGATIVE_INFINITY;
       const ttl = usedTtl(outcome.ttl);
-      if (outcome.addresses.some((address) => !entry.addresses.has(address))) this.noteChange(entry);
-      entry.addresses.add(outcome.addresses, ttl, this.clock.now());
+      // Of more than are kept always the same ones.
+      const kept = outcome.addresses.toSorted((one, other) => one - other).slice(0, MOST_ADDRESSES);
+      if (kept.some((address) => !entry.addresses.has(address))) this.noteChange(entry);
+      entry.addresses.add(kept, ttl, this.clock.now());
       delay = ttl * between(REFRESH.least, REFRESH.most);
-      this.sayResolved(entry, outcome.addresses.length, outcome.truncated);
+      this.sayResolved(entry, outcome);
     } else {
       const usual = Math.min(BACK_OFF.first * 2 ** entry.failures, BACK_OFF.longest);
       delay = usual * between(1 - BACK_OFF.jitter, 1 + BACK_OFF.jitter);
@@ -340,13 +343,16 @@ export class Resolver {
     this.events.say(`name ${quote(name)} does not resolve, ${effect}: ${reason}`);
   }
 
-  private sayResolved({ name, said }: Entry, number: number, truncated: boolean): void {
+  private sayResolved({ name, said }: Entry, { addresses, truncated }: Extract<Outcome, { type: "addresses" }>): void {
     if (said.unresolved !== "no") this.events.say(`name ${quote(name)} resolves now`);
     said.unresolved = "no";
-    if (truncated && !said.truncated) {
-      this.events.say(`name ${quote(name)} has more addresses than an answer holds: its rules know of ${number}`);
+    const isCut = truncated || addresses.length > MOST_ADDRESSES;
+    if (isCut && !said.truncated) {
+      const reason = truncated ? "a datagram holds, and its name server does not answer over TCP" : "are kept";
+      const number = Math.min(addresses.length, MOST_ADDRESSES);
+      this.events.say(`name ${quote(name)} has more addresses than ${reason}: its rules know of ${number}`);
     }
-    said.truncated = truncated;
+    said.truncated = isCut;
   }
 }
 

@@ -1,5 +1,5 @@
-// DNS messages (RFC 1035 section 4): offsets from the first byte, and the check of their structure. It is stricter than
-// decoders are: what a decoder could misread, or follow in circles, is refused before it sees it.
+// DNS messages (RFC 1035 section 4): offsets from the first byte, the check of their structure, and names. A message is checked
+// whole before anything of it is read.
 
 export const DNS = {
   ID: 0,
@@ -14,35 +14,43 @@ export const DNS = {
 /** Of the word at DNS.FLAGS. */
 export const DNS_FLAG = { RESPONSE: 0x8000, OPCODE: 0x7800, TRUNCATED: 0x0200, RCODE: 0x000f } as const;
 
-export const RCODE = { NO_ERROR: 0, FORMAT_ERROR: 1, NAME_ERROR: 3, NOT_IMPLEMENTED: 4 } as const;
+export const RCODE = { NO_ERROR: 0, FORMAT_ERROR: 1, SERVER_FAILURE: 2, NAME_ERROR: 3, NOT_IMPLEMENTED: 4 } as const;
 
-export const RECORD_TYPE = { A: 1, CNAME: 5 } as const;
+export const RECORD_TYPE = { A: 1, CNAME: 5, OPT: 41 } as const;
 export const CLASS_IN = 1;
 
 /** Bytes of a question behind its name, and of a record between its name and its data: type, class, TTL, length. */
 const QUESTION_LENGTH = 4;
 const RECORD_LENGTH = 10;
-const RECORD = { TYPE: 0, CLASS: 2, DATA_LENGTH: 8 } as const;
+const RECORD = { TYPE: 0, CLASS: 2, TTL: 4, DATA_LENGTH: 8 } as const;
 
 /** Longest name on the wire (RFC 1035 section 3.1), and the two kinds of length bytes. */
 const LONGEST_NAME = 255;
 const LABEL_LIMIT = 0x40;
 const POINTER = 0xc0;
-const DOT = 0x2e;
 const BAD_NAME = -1;
 
 /** Where the parts of a sound message with one question are. */
 export interface DnsLayout {
   /** End of the question: its name, type and class begin at DNS.HEADER_LENGTH. */
   readonly questionEnd: number;
-  readonly answersEnd: number;
-  /** Where each answer's type is that is no A or CNAME record of class IN. */
-  readonly others: readonly number[];
+  /** The answers that are A or CNAME records of class IN. */
+  readonly answers: readonly DnsRecord[];
+}
+
+export interface DnsRecord {
+  /** RECORD_TYPE.A or CNAME. */
+  readonly type: number;
+  /** Offsets of the owner's name, and of the data: an address, or a name. */
+  readonly owner: number;
+  readonly data: number;
+  /** uint32, in seconds. */
+  readonly ttl: number;
 }
 
 /**
- * Checks a message with exactly one question: all names and lengths of all its records, the data of A and CNAME records,
- * and that nothing is left over.
+ * Checks a message with exactly one question: all names and lengths of all its records, and the data of A and CNAME records. What
+ * comes behind the last record belongs to nobody, and is let pass: some servers append bytes.
  * @param bytes the whole message
  * @returns what is wrong, or where its parts are
  */
@@ -54,38 +62,70 @@ export function checkDns(bytes: Uint8Array): DnsLayout | string {
   const questionEnd = name + QUESTION_LENGTH;
   if (name === BAD_NAME || questionEnd > bytes.length) return "the question is malformed";
 
-  const others: number[] = [];
+  const answers: DnsRecord[] = [];
   let at = questionEnd;
-  let answersEnd = questionEnd;
   for (const section of [DNS.ANSWERS, DNS.AUTHORITIES, DNS.ADDITIONALS]) {
     for (let left = view.getUint16(section); left > 0; left--) {
-      const type = nameEnd(bytes, at);
-      if (type === BAD_NAME || type + RECORD_LENGTH > bytes.length) return "a record is malformed";
-      at = type + RECORD_LENGTH + view.getUint16(type + RECORD.DATA_LENGTH);
+      const owner = at;
+      const head = nameEnd(bytes, owner);
+      if (head === BAD_NAME || head + RECORD_LENGTH > bytes.length) return "a record is malformed";
+      const data = head + RECORD_LENGTH;
+      at = data + view.getUint16(head + RECORD.DATA_LENGTH);
       if (at > bytes.length) return "a record is truncated";
-      if (section !== DNS.ANSWERS) continue;
-      if (view.getUint16(type + RECORD.CLASS) !== CLASS_IN) others.push(type);
-      else if (!isKnown(view.getUint16(type + RECORD.TYPE))) others.push(type);
-      else if (!hasSoundData(bytes, view, type, at)) return "a record's data is malformed";
+      const type = view.getUint16(head + RECORD.TYPE);
+      if (section !== DNS.ANSWERS || view.getUint16(head + RECORD.CLASS) !== CLASS_IN || !isKnown(type)) continue;
+      if (!hasSoundData(bytes, type, data, at)) return "a record's data is malformed";
+      answers.push({ type, owner, data, ttl: view.getUint32(head + RECORD.TTL) });
     }
-    if (section === DNS.ANSWERS) answersEnd = at;
   }
-  return at === bytes.length ? { questionEnd, answersEnd, others } : "there are bytes behind the last record";
+  return { questionEnd, answers };
 }
 
 function isKnown(type: number): boolean {
   return type === RECORD_TYPE.A || type === RECORD_TYPE.CNAME;
 }
 
-/** @param type where the record's type is; its data reach up to `end` */
-function hasSoundData(bytes: Uint8Array, view: DataView, type: number, end: number): boolean {
-  const data = type + RECORD_LENGTH;
-  return view.getUint16(type + RECORD.TYPE) === RECORD_TYPE.A ? end === data + 4 : nameEnd(bytes, data) === end;
+/** @param end where the data end */
+function hasSoundData(bytes: Uint8Array, type: number, data: number, end: number): boolean {
+  return type === RECORD_TYPE.A ? end === data + 4 : nameEnd(bytes, data) === end;
+}
+
+/**
+ * @param bytes a message that `checkDns` finds sound
+ * @returns the name at an offset, as names are compared: ASCII in lower case (RFC 4343), labels joined by dots, none at the end;
+ * bytes other than letters, digits, `-` and `_` as `\\DDD` (RFC 1035 section 5.1), so that no two names read alike
+ */
+export function nameAt(bytes: Uint8Array, start: number): string {
+  const labels: string[] = [];
+  for (let at = start; at < bytes.length && bytes[at] !== 0; ) {
+    const length = bytes[at];
+    if (length >= POINTER) {
+      at = ((length & ~POINTER) << 8) | bytes[at + 1];
+      continue;
+    }
+    labels.push(Array.from(bytes.subarray(at + 1, at + 1 + length), textOf).join(""));
+    at += 1 + length;
+  }
+  return labels.join(".");
+}
+
+function textOf(byte: number): string {
+  const letter = String.fromCharCode(byte).toLowerCase();
+  return /[a-z0-9_-]/.test(letter) && byte < 0x80 ? letter : `\\${String(byte).padStart(3, "0")}`;
+}
+
+/** @param name as `nameAt` makes it, in whatever capitals @returns its bytes in a message */
+export function nameBytes(name: string): Uint8Array {
+  const labels = (name === "" ? [] : name.split(".")).map((label) => {
+    const text = label.replace(/\\(\d{3})/g, (_, code) => String.fromCharCode(Number(code)));
+    return Buffer.concat([Buffer.of(text.length), Buffer.from(text, "latin1")]);
+  });
+  return Buffer.concat([...labels, Buffer.of(0)]);
 }
 
 /**
  * Follows a name to its end. Each pointer must lead further to the front than the one before (RFC 1035 section 4.1.4), so
- * that there are no circles; a label with a dot in it would read as two.
+ * that there are no circles.
  * @returns the offset behind the name where it stands, or BAD_NAME
  */
 function nameEnd(bytes: Uint8Array, start: number): number {
@@ -97,9 +137,8 @@ function nameEnd(bytes: Uint8Array, start: number): number {
     if (byte === 0) return end || at + 1;
     if (byte < LABEL_LIMIT) {
       length += 1 + byte;
-      const next = at + 1 + byte;
-      if (length > LONGEST_NAME || bytes.subarray(at + 1, next).includes(DOT)) return BAD_NAME;
-      at = next;
+      if (length > LONGEST_NAME) return BAD_NAME;
+      at += 1 + byte;
     } else {
       if (byte < POINTER || at + 1 >= bytes.length) return BAD_NAME;
       end ||= at + 2;

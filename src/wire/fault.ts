@@ -29,6 +29,7 @@ const TABLE = [
   ["TCP_TRUNCATED", "tcp: truncated"],
   ["TCP_DATA_OFFSET", "tcp: data offset"],
   ["TCP_FLAGS", "tcp: flags"],
+  ["TCP_CHECKSUM", "tcp: checksum"],
 ] as const;
 
 type Key = (typeof TABLE)[number][0];

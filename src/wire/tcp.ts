@@ -1,5 +1,5 @@
 // TCP (RFC 9293): offsets from the header's first byte, the check of its lengths and flags, and its options.
-import { delta16 } from "./checksum.ts";
+import { delta16, sum } from "./checksum.ts";
 import { FAULT, type Fault } from "./fault.ts";
 
 export const TCP = {
@@ -18,6 +18,7 @@ export const TCP = {
 export const FIN = 1;
 export const SYN = 2;
 export const RST = 4;
+export const PSH = 8;
 export const ACK = 16;
 
 /** @param length bytes of the IPv4 payload */
@@ -30,6 +31,15 @@ export function checkTcp(view: DataView, at: number, length: number): Fault {
   if (flags === 0 || flags === FIN || (flags & (SYN | FIN)) === (SYN | FIN)) return FAULT.TCP_FLAGS;
   if ((flags & RST) !== 0 && (flags & (SYN | FIN)) !== 0) return FAULT.TCP_FLAGS;
   return FAULT.NONE;
+}
+
+/**
+ * The checksum must be right where we take what the segment says (RFC 9293 section 3.1).
+ * @param pseudo the pseudo-header's sum
+ * @param length bytes of the IPv4 payload
+ */
+export function checkTcpSum(view: DataView, at: number, length: number, pseudo: number): Fault {
+  return sum(view, at, length, pseudo) === 0xffff ? FAULT.NONE : FAULT.TCP_CHECKSUM;
 }
 
 /** @returns bytes of the header with its options; below 20 in a header that `checkTcp` refuses */

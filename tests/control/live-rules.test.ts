@@ -26,6 +26,10 @@ class FakeDataplane implements RulesDataplane {
     return this.servers.ask(server, question);
   }
 
+  askByTcp(server: number, question: Uint8Array): Promise<Uint8Array> {
+    return this.servers.askByTcp(server, question);
+  }
+
   async setClient(client: number, settings: ClientSettings): Promise<void> {
     this.posted.push(`${client} ${describeRules(settings)}`);
   }

@@ -1,6 +1,6 @@
 // Name servers for tests of the resolver, in simulated time: each question is answered as the test says, or not at all.
 import { type Answer, decode, encode, RECURSION_DESIRED, TRUNCATED_RESPONSE } from "dns-packet";
-import type { NameServers } from "../../src/names/dns-lookup.ts";
+import type { NameServers } from "../../src/names/name-server.ts";
 import type { SimulatedClock } from "./simulated-clock.ts";
 
 /** A question as a name server sees it. */
@@ -13,19 +13,21 @@ export interface Asked {
   readonly name: string;
   /** EDNS0's payload size, or undefined without. */
   readonly payloadSize: number | undefined;
+  readonly byTcp: boolean;
   readonly message: Uint8Array;
 }
 
 /** What comes back; undefined: nothing. */
 export type Answerer = (asked: Asked) => Uint8Array | undefined;
 
-/** How long a name server takes, and how long is waited for it, in ms. */
-const LATENCY = 20;
-export const PATIENCE = 2000;
+/** How long a name server is waited for, in ms. */
+export const PATIENCE = 5000;
 
 export class FakeNameServers implements NameServers {
   /** All questions so far. */
   readonly asked: Asked[] = [];
+  /** How long they take, in ms. */
+  latency = 20;
   underWay = 0;
   mostUnderWay = 0;
 
@@ -34,12 +36,20 @@ export class FakeNameServers implements NameServers {
     public answer: Answerer,
   ) {}
 
-  async ask(server: number, message: Uint8Array): Promise<Uint8Array> {
+  ask(server: number, message: Uint8Array): Promise<Uint8Array> {
+    return this.take(server, message, false);
+  }
+
+  askByTcp(server: number, message: Uint8Array): Promise<Uint8Array> {
+    return this.take(server, message, true);
+  }
+
+  private async take(server: number, message: Uint8Array, byTcp: boolean): Promise<Uint8Array> {
     this.mostUnderWay = Math.max(this.mostUnderWay, ++this.underWay);
-    const asked = readQuestion(server, this.clock.now(), message);
+    const asked = readQuestion(server, this.clock.now(), message, byTcp);
     this.asked.push(asked);
     const answer = this.answer(asked);
-    await this.clock.sleep(answer === undefined ? PATIENCE : LATENCY);
+    await this.clock.sleep(answer === undefined ? PATIENCE : this.latency);
     this.underWay--;
     if (answer === undefined) throw new Error("no answer");
     return answer;
@@ -82,10 +92,10 @@ export function alias(name: string, data: string, ttl = 60): Answer {
 }
 
 /** @param at when it was asked */
-export function readQuestion(server: number, at: number, message: Uint8Array): Asked {
+export function readQuestion(server: number, at: number, message: Uint8Array, byTcp = false): Asked {
   const { id = 0, questions = [], additionals = [] } = decode(Buffer.from(message));
   const [option] = additionals;
   const written = questions[0].name;
   const payloadSize = option?.type === "OPT" ? option.udpPayloadSize : undefined;
-  return { server, at, id, written, name: written.toLowerCase(), payloadSize, message };
+  return { server, at, id, written, name: written.toLowerCase(), payloadSize, byTcp, message };
 }

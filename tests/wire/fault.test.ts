@@ -6,7 +6,7 @@ import { checkEthernet } from "../../src/wire/ethernet.ts";
 import { FAULT, FAULT_NAMES } from "../../src/wire/fault.ts";
 import { checkIcmp, checkIcmpSum } from "../../src/wire/icmp.ts";
 import { checkIpv4 } from "../../src/wire/ipv4.ts";
-import { checkTcp } from "../../src/wire/tcp.ts";
+import { checkTcp, checkTcpSum } from "../../src/wire/tcp.ts";
 import { checkUdp, checkUdpSum } from "../../src/wire/udp.ts";
 import { patched, place } from "../support/place.ts";
 
@@ -59,6 +59,10 @@ const SAMPLES: Record<Exclude<keyof typeof FAULT, "NONE">, () => number> = {
   TCP_TRUNCATED: () => judge(checkTcp, SYN.subarray(0, 19)),
   TCP_DATA_OFFSET: () => judge(checkTcp, patched(SYN, 12, 0x60)),
   TCP_FLAGS: () => judge(checkTcp, patched(SYN, 13, 0x03)),
+  TCP_CHECKSUM: () => {
+    const { view, at, length } = place(SYN);
+    return checkTcpSum(view, at, length, 1);
+  },
 };
 
 describe("faults", () => {

@@ -1,9 +1,11 @@
-// The firewall's own UDP: questions that control has for name servers leave from the uplink address, with a random
-// port that no client can have, and the answers are handed to control. Nothing else is ever received here.
+// The firewall's own UDP and TCP: questions that control has for name servers leave from the uplink address, with a random
+// port that no client can have, and the answers are handed to control. Over TCP that is one segment after the other: what they mean,
+// control knows (src/names/tcp-exchange.ts). Nothing else is ever received here.
 import { pseudoHeaderSum, sum } from "../../wire/checksum.ts";
 import { FAULT } from "../../wire/fault.ts";
 import { type Address, PROTOCOL } from "../../wire/ipv4.ts";
 import { DNS_PORT, destinationPort, joinPorts, type Port, sourcePort } from "../../wire/ports.ts";
+import { checkTcpSum, SYN, TCP } from "../../wire/tcp.ts";
 import { checkUdpSum, UDP, writeUdp } from "../../wire/udp.ts";
 import { beginPacket, PAYLOAD_AT } from "../own-frames.ts";
 import { RESERVED_LENGTH } from "../ring.ts";
@@ -13,20 +15,27 @@ import { malformed, VERDICT, type Verdict } from "../verdict.ts";
 import type { State } from "./state.ts";
 import { needsChecksum } from "./vnet.ts";
 
-/** How long an answer may take. */
+/** How long an answer may take; and a connection, all of it, where control does not end it before. */
 const PATIENCE_MS = 5000;
+const CONNECTION_MS = 30_000;
+/** Segments that are taken of one connection: more than an answer of 64 kB needs, and no more work than that for control. */
+const MOST_SEGMENTS = 1024;
 /** Questions under way at a time. */
 const MOST = 256;
 const HEADERS = PAYLOAD_AT + UDP.HEADER_LENGTH;
 
-/** Largest question, in bytes. */
+/** Largest question, and largest segment with its header, in bytes. */
 export const LONGEST_QUESTION = RESERVED_LENGTH - HEADERS;
+const LONGEST_SEGMENT = RESERVED_LENGTH - PAYLOAD_AT;
 
 export class Endpoint {
-  // Of the questions under way, in no order: control's number; the first two bytes, which an answer repeats (RFC 1035 section
-  // 4.1.1); the server; our port, and its mapping; whom the server is reached by; and when it is given up.
+  // Of the questions under way, in no order: control's number; UDP or TCP; of UDP the first two bytes, which an answer repeats (RFC
+  // 1035 section 4.1.1), of TCP how many segments may come yet; the server; our port, and its mapping; whom the server is reached
+  // by; and when it is given up.
   private readonly ids = new Float64Array(MOST);
+  private readonly protocols = new Uint8Array(MOST);
   private readonly dnsIds = new Int32Array(MOST);
+  private readonly segmentsLeft = new Int32Array(MOST);
   private readonly servers = column<number, Address>(new Int32Array(MOST));
   private readonly ports = column<number, Port>(new Int32Array(MOST));
   private readonly mappings = column<number, Mapping>(new Int32Array(MOST));
@@ -34,7 +43,10 @@ export class Endpoint {
   private readonly deadlines = new Float64Array(MOST);
   private count = 0;
 
-  /** @param deliver gets the number of a question and its answer: where it lies in the ring's memory until the call returns */
+  /**
+   * @param deliver gets the number of a question and its answer, or of a connection and a segment for it: where that lies in the ring's
+   * memory until the call returns
+   */
   constructor(
     private readonly state: State,
     private readonly deliver: (id: number, at: number, length: number) => void,
@@ -46,27 +58,79 @@ export class Endpoint {
    * @param bytes, at, length where a DNS message is, of at most LONGEST_QUESTION bytes
    */
   ask(id: number, server: Address, bytes: Uint8Array, at: number, length: number): void {
+    if (length < 2 || length > LONGEST_QUESTION) return;
+    const question = this.open(id, PROTOCOL.UDP, server, PATIENCE_MS);
+    if (question < 0) return;
+    this.dnsIds[question] = (bytes[at] << 8) | bytes[at + 1];
+    const frame = this.begin(question, UDP.HEADER_LENGTH + length);
+    const udp = frame + PAYLOAD_AT;
+    writeUdp(this.state.view, udp, joinPorts(this.ports[question], DNS_PORT), UDP.HEADER_LENGTH + length);
+    this.fill(udp + UDP.HEADER_LENGTH, bytes, at, length);
+    this.transmit(question, frame, UDP.HEADER_LENGTH + length, UDP.CHECKSUM);
+  }
+
+  /**
+   * Sends a segment of a connection, which begins with a SYN; one that can't be sent now is as good as lost.
+   * @param id control's number for the connection
+   * @param bytes, at, length where TCP header and payload are, of at most LONGEST_SEGMENT bytes; ports and checksum are filled in here
+   */
+  sendSegment(id: number, server: Address, bytes: Uint8Array, at: number, length: number): void {
+    if (length < TCP.HEADER_LENGTH || length > LONGEST_SEGMENT) return;
+    let connection = this.number(id);
+    if (connection < 0) {
+      if ((bytes[at + TCP.FLAGS] & SYN) === 0) return;
+      connection = this.open(id, PROTOCOL.TCP, server, CONNECTION_MS);
+      if (connection < 0) return;
+      this.segmentsLeft[connection] = MOST_SEGMENTS;
+    }
+    const { view } = this.state;
+    const frame = this.begin(connection, length);
+    const tcp = frame + PAYLOAD_AT;
+    this.fill(tcp, bytes, at, length);
+    view.setInt32(tcp, joinPorts(this.ports[connection], DNS_PORT));
+    view.setUint16(tcp + TCP.CHECKSUM, 0);
+    this.transmit(connection, frame, length, TCP.CHECKSUM);
+  }
+
+  /** Forgets a connection: nothing is received for it any more. */
+  hangUp(id: number): void {
+    const connection = this.number(id);
+    if (connection >= 0) this.forget(connection);
+  }
+
+  /** @returns the question that has control's number, or -1 */
+  private number(id: number): number {
+    for (let question = 0; question < this.count; question++) if (this.ids[question] === id) return question;
+    return -1;
+  }
+
+  private fill(to: number, bytes: Uint8Array, at: number, length: number): void {
+    const memory = this.state.ring.bytes;
+    for (let i = 0; i < length; i++) memory[to + i] = bytes[at + i];
+  }
+
+  /** @returns a new question, or -1 when there is no room for it */
+  private open(id: number, protocol: number, server: Address, patience: number): number {
     const { state } = this;
     const { topology, mappings, neighbours } = state;
-    if (length < 2 || length > LONGEST_QUESTION || this.count === MOST) return;
-    const mapping = mappings.allocateOwn(topology.uplinkAddress);
-    if (mapping === NO_MAPPING) return;
+    if (this.count === MOST) return -1;
+    const mapping = mappings.allocateOwn(protocol, topology.uplinkAddress);
+    if (mapping === NO_MAPPING) return -1;
     const neighbour = neighbours.hold(topology.uplink, topology.uplinkNextHop(server), topology.parties.ourselves);
     if (neighbour === NO_NEIGHBOUR) {
       mappings.dropUnused(mapping);
-      return;
+      return -1;
     }
     mappings.retain(mapping);
-    const port = mappings.externalPort(mapping);
     const question = this.count++;
     this.ids[question] = id;
-    this.dnsIds[question] = (bytes[at] << 8) | bytes[at + 1];
+    this.protocols[question] = protocol;
     this.servers[question] = server;
-    this.ports[question] = port;
+    this.ports[question] = mappings.externalPort(mapping);
     this.mappings[question] = mapping;
     this.neighbours[question] = neighbour;
-    this.deadlines[question] = state.now + PATIENCE_MS;
-    this.transmit(server, port, neighbour, bytes, at, length);
+    this.deadlines[question] = state.now + patience;
+    return question;
   }
 
   /**
@@ -74,11 +138,29 @@ export class Endpoint {
    * @returns the verdict on it, or `otherwise` when it is none of ours
    */
   take(otherwise: Verdict): Verdict {
-    const { packet, view, topology } = this.state;
-    if (packet.protocol !== PROTOCOL.UDP || packet.fragment !== 0 || sourcePort(packet.ports) !== DNS_PORT)
-      return otherwise;
-    const question = this.find(destinationPort(packet.ports));
+    const { packet } = this.state;
+    const { protocol } = packet;
+    if (protocol !== PROTOCOL.UDP && protocol !== PROTOCOL.TCP) return otherwise;
+    if (packet.fragment !== 0 || sourcePort(packet.ports) !== DNS_PORT) return otherwise;
+    const question = this.find(protocol, destinationPort(packet.ports));
     if (question < 0 || this.servers[question] !== packet.source) return otherwise;
+    return protocol === PROTOCOL.TCP ? this.takeSegment(question) : this.takeAnswer(question, otherwise);
+  }
+
+  private takeSegment(connection: number): Verdict {
+    const { packet, view, topology } = this.state;
+    const pseudo = pseudoHeaderSum(packet.source, topology.uplinkAddress, PROTOCOL.TCP, packet.length);
+    const fault = needsChecksum(view, packet.at)
+      ? FAULT.NONE
+      : checkTcpSum(view, packet.transport, packet.length, pseudo);
+    if (fault !== 0) return malformed(fault);
+    if (this.segmentsLeft[connection]-- <= 0) this.forget(connection);
+    else this.deliver(this.ids[connection], packet.transport, packet.length);
+    return VERDICT.TAKEN;
+  }
+
+  private takeAnswer(question: number, otherwise: Verdict): Verdict {
+    const { packet, view, topology } = this.state;
     const length = view.getUint16(packet.transport + UDP.LENGTH);
     const pseudo = pseudoHeaderSum(packet.source, topology.uplinkAddress, PROTOCOL.UDP, length);
     const fault = needsChecksum(view, packet.at) ? FAULT.NONE : checkUdpSum(view, packet.transport, length, pseudo);
@@ -105,8 +187,10 @@ export class Endpoint {
   }
 
   /** @returns the question that has left from one of our ports, or -1 */
-  private find(port: Port): number {
-    for (let question = 0; question < this.count; question++) if (this.ports[question] === port) return question;
+  private find(protocol: number, port: Port): number {
+    for (let question = 0; question < this.count; question++) {
+      if (this.ports[question] === port && this.protocols[question] === protocol) return question;
+    }
     return -1;
   }
 
@@ -116,7 +200,9 @@ export class Endpoint {
     this.state.neighbours.release(this.neighbours[question]);
     const last = --this.count;
     this.ids[question] = this.ids[last];
+    this.protocols[question] = this.protocols[last];
     this.dnsIds[question] = this.dnsIds[last];
+    this.segmentsLeft[question] = this.segmentsLeft[last];
     this.servers[question] = this.servers[last];
     this.ports[question] = this.ports[last];
     this.mappings[question] = this.mappings[last];
@@ -124,26 +210,26 @@ export class Endpoint {
     this.deadlines[question] = this.deadlines[last];
   }
 
-  private transmit(
-    server: Address,
-    port: Port,
-    neighbour: Neighbour,
-    bytes: Uint8Array,
-    from: number,
-    bytesLength: number,
-  ): void {
-    const { ring, view, topology, neighbours } = this.state;
+  /** @param length bytes of the packet's payload @returns the offset of a frame to the server, complete up to that payload */
+  private begin(question: number, length: number): number {
+    const { ring, topology, neighbours } = this.state;
     const { uplink, uplinkAddress } = topology;
+    const neighbour = this.neighbours[question];
     const head = neighbours.head[neighbour];
     const tail = neighbours.tail[neighbour];
-    const length = UDP.HEADER_LENGTH + bytesLength;
-    const at = beginPacket(ring, topology, uplink, head, tail, 0, PROTOCOL.UDP, uplinkAddress, server, length);
-    const udp = at + PAYLOAD_AT;
-    writeUdp(view, udp, joinPorts(port, DNS_PORT), length);
-    for (let i = 0; i < bytesLength; i++) ring.bytes[udp + UDP.HEADER_LENGTH + i] = bytes[from + i];
-    const pseudo = pseudoHeaderSum(uplinkAddress, server, PROTOCOL.UDP, length);
-    view.setUint16(udp + UDP.CHECKSUM, ~sum(view, udp, length, pseudo) & 0xffff || 0xffff);
+    const protocol = this.protocols[question];
+    return beginPacket(ring, topology, uplink, head, tail, 0, protocol, uplinkAddress, this.servers[question], length);
+  }
+
+  /** Completes a frame that was begun with its checksum, which is 0 as yet, and sends it. @param checksum its offset in the payload */
+  private transmit(question: number, at: number, length: number, checksum: number): void {
+    const { ring, view, topology, neighbours } = this.state;
+    const { uplink, uplinkAddress } = topology;
+    const start = at + PAYLOAD_AT;
+    const pseudo = pseudoHeaderSum(uplinkAddress, this.servers[question], this.protocols[question], length);
+    view.setUint16(start + checksum, ~sum(view, start, length, pseudo) & 0xffff || 0xffff);
     // A neighbour that is not known yet has no MAC address: the frame gets it when it leaves the queue.
+    const neighbour = this.neighbours[question];
     if (neighbours.state[neighbour] < USABLE)
       neighbours.queue(neighbour, at, PAYLOAD_AT + length, NO_FLOW, topology.parties.ourselves);
     else ring.send(uplink, at, PAYLOAD_AT + length);

@@ -275,6 +275,16 @@ export class Router {
     this.endpoint.ask(id, toAddress(server), bytes, at, length);
   }
 
+  /** Sends a segment to a name server; those that come back come to ControlEvents.answered. As Endpoint.sendSegment. */
+  sendSegment(id: number, server: number, bytes: Uint8Array, at = 0, length = bytes.length): void {
+    this.endpoint.sendSegment(id, toAddress(server), bytes, at, length);
+  }
+
+  /** Forgets a connection to a name server. */
+  hangUp(id: number): void {
+    this.endpoint.hangUp(id);
+  }
+
   /** Lets go of a client's answer that ControlEvents.passing has shown. */
   releaseAnswer(id: number): void {
     this.heldAnswers?.release(id);

@@ -45,6 +45,13 @@ export type Command =
 export const MAIL = {
   /** To the dataplane: a DNS message for a name server, `number` (uint32, host order). An answer, if one comes, has the same id. */
   ASK: 1,
+  /**
+   * To the dataplane: a TCP segment, header and payload, of a connection to a name server, `number`, which begins with the first one;
+   * ports and checksum are filled in. Those that come back have the same id, as answers have.
+   */
+  SEGMENT: 5,
+  /** To the dataplane: ends that. */
+  HANG_UP: 6,
   /** To the dataplane: lets go of an answer that PASSING has shown. */
   RELEASE: 2,
   /** To control, like the reports of these names, which there are for what finds no room in the mailbox. */

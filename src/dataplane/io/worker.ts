@@ -115,8 +115,11 @@ function obey({ ring, router, vigil, carriedOut }: Dataplane): boolean {
     carriedOut();
   }
   while (inbox.take(mail)) {
-    if (inbox.kind === MAIL.RELEASE) router.releaseAnswer(inbox.id);
-    else router.ask(inbox.id, inbox.number, inbox.bytes, inbox.at, inbox.length);
+    const { kind, id, number, bytes, at, length } = inbox;
+    if (kind === MAIL.RELEASE) router.releaseAnswer(id);
+    else if (kind === MAIL.SEGMENT) router.sendSegment(id, number, bytes, at, length);
+    else if (kind === MAIL.HANG_UP) router.hangUp(id);
+    else router.ask(id, number, bytes, at, length);
   }
   return true;
 }

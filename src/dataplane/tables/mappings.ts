@@ -17,6 +17,8 @@ const PORTS = 65536;
  * hosts have them as their own: ephemeral ports begin at 32768 or above, services lie below.
  */
 export const RESOLVER_PORTS = { protocol: PROTOCOL.UDP, portLow: 16384, portHigh: 24575 } as const;
+/** Over TCP sequence numbers do what ports do over UDP, so that few are enough. */
+export const RESOLVER_TCP_PORTS = { protocol: PROTOCOL.TCP, portLow: 24320, portHigh: 24575 } as const;
 /** How often a port of these is drawn until one is free. Since few are in use at a time, twice is rare. */
 const RESOLVER_DRAWS = 16;
 
@@ -173,20 +175,21 @@ export class MappingTable {
   }
 
   /**
-   * A new mapping for a question of the firewall's own, as `allocate` makes one; its port is one of RESOLVER_PORTS.
+   * A new mapping for a question of the firewall's own, as `allocate` makes one; its port is one of RESOLVER_PORTS, or RESOLVER_TCP_PORTS.
+   * @param protocol UDP or TCP
    * @param address ours on the uplink
    */
-  allocateOwn(address: Address): Mapping {
-    const port = this.resolverPort();
+  allocateOwn(protocol: number, address: Address): Mapping {
+    const port = this.resolverPort(protocol);
     if (port === NO_PORT || !this.hasRecord()) return NO_MAPPING;
-    return this.create(RESOLVER_PORTS.protocol, NOBODY, address, port as Port, port);
+    return this.create(protocol, NOBODY, address, port as Port, port);
   }
 
-  private resolverPort(): number {
-    const { portLow, portHigh } = RESOLVER_PORTS;
+  private resolverPort(protocol: number): number {
+    const { portLow, portHigh } = protocol === PROTOCOL.TCP ? RESOLVER_TCP_PORTS : RESOLVER_PORTS;
     for (let i = 0; i < RESOLVER_DRAWS; i++) {
       const port = portLow + this.random.below(portHigh - portLow + 1);
-      if (this.external[CLASS_OF_UDP * PORTS + port] === 0) return port;
+      if (this.external[classOf(protocol) * PORTS + port] === 0) return port;
     }
     return NO_PORT;
   }
@@ -279,7 +282,9 @@ export class MappingTable {
       [PROTOCOL.TCP, CLASS_OF_TCP],
       [PROTOCOL.UDP, CLASS_OF_UDP],
     ]) {
-      this.pools[number].close([...ranges, RESOLVER_PORTS].filter((range) => range.protocol === protocol));
+      this.pools[number].close(
+        [...ranges, RESOLVER_PORTS, RESOLVER_TCP_PORTS].filter((range) => range.protocol === protocol),
+      );
     }
   }
 

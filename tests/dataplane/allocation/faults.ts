@@ -49,6 +49,16 @@ const wrongAnswer: Drive = () => {
   return () => mill.put(answer);
 };
 
+/** The same over TCP. */
+const wrongSegment: Drive = () => {
+  const mill = new Treadmill(PINNED, { answered: () => {}, passing: () => {} });
+  mill.router.sendSegment(1, ip(GATEWAY), Uint8Array.from([...payload(12), 0x50, 2, ...payload(6)]));
+  const ends = { source: GATEWAY, destination: OUTSIDE, sourcePort: 53, destinationPort: mill.sentPort() };
+  const answer = mill.keepFrom(GATEWAY, tcp({ ...ends, flags: "S." }));
+  mill.set16(answer, 14 + 36, 1);
+  return () => mill.put(answer);
+};
+
 const echo = icmp({ ...OUT, destination: WORK_GATEWAY, type: 8 }, payload(16));
 
 export const FAULT_DRIVES: Readonly<Record<Faulty, Drive>> = {
@@ -72,4 +82,5 @@ export const FAULT_DRIVES: Readonly<Record<Faulty, Drive>> = {
   TCP_TRUNCATED: packet(ipv4(OUT, TCP, payload(19))),
   TCP_DATA_OFFSET: packet(tcp({ ...OUT, ...PORTS, flags: "S" }).with(32, 0x40)),
   TCP_FLAGS: packet(tcp({ ...OUT, ...PORTS, flags: "SF" })),
+  TCP_CHECKSUM: wrongSegment,
 };

@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { ip, ipv4, payload, toHex } from "../../../lab/frames.ts";
 import { leaveChecksum } from "../../../lab/offload.ts";
-import { UDP } from "../../../lab/protocols.ts";
+import { TCP, UDP } from "../../../lab/protocols.ts";
 import {
   answered,
   arpReply,
@@ -25,8 +25,10 @@ import {
   WORK_HOST,
 } from "../../../lab/router-lab.ts";
 import { LONGEST_QUESTION } from "../../../src/dataplane/frame/endpoint.ts";
-import { RESOLVER_PORTS } from "../../../src/dataplane/tables/mappings.ts";
-import { cut, datagram, HOP, icmpError, query, sentPort } from "../../support/nat.ts";
+import { RESOLVER_PORTS, RESOLVER_TCP_PORTS } from "../../../src/dataplane/tables/mappings.ts";
+import { cut, datagram, HOP, icmpError, query, segment, sentPort } from "../../support/nat.ts";
+
+type TcpNumbers = Parameters<typeof segment>[2];
 
 const QUESTION = payload(30);
 const ANSWER = payload(90);
@@ -215,4 +217,97 @@ test("ICMP errors about a question belong to no flow, and echo requests are answ
   const echo = query(`${REMOTE} > ${OUTSIDE}`, port);
   expect(bench.lab.from(REMOTE, echo)).toEqual(answered(REMOTE, query(`${OUTSIDE} > ${REMOTE}`, port, { type: 0 })));
   expect(bench.answer(`${REMOTE}:53 > ${OUTSIDE}:${port}`)).toEqual(TAKEN);
+});
+
+describe("a connection to a name server", () => {
+  /** What control makes: a segment without ports, and with a checksum that means nothing. */
+  function made(flags: string, numbers: TcpNumbers, content = payload(0)): Uint8Array {
+    const packet = segment(`${OUTSIDE}:1 > ${REMOTE}:2`, flags, numbers, content).slice(20);
+    packet.set([0, 0, 0, 0]);
+    return packet;
+  }
+
+  function send(bench: Bench, flags: string, numbers: TcpNumbers, content = payload(0), id = 7): string[] {
+    return bench.lab.command((router) => router.sendSegment(id, ip(REMOTE), made(flags, numbers, content)));
+  }
+
+  /** @returns the port that it left from */
+  function opened(bench: Bench, id = 7): number {
+    const sent = send(bench, "S", { sequence: 100 }, payload(0), id);
+    const port = sentPort(bench.lab);
+    expect(sent).toEqual([shownTo(REMOTE, segment(`${OUTSIDE}:${port} > ${REMOTE}:53`, "S", { sequence: 100 }))]);
+    return port;
+  }
+
+  test("leaves from one random port, and its segments are given to control as they come", () => {
+    const bench = new Bench();
+    const port = opened(bench);
+    const back = `${REMOTE}:53 > ${OUTSIDE}:${port}`;
+    const synAck = segment(back, "S.", { sequence: 900, acknowledgment: 101 });
+    expect(bench.lab.from(REMOTE, synAck)).toEqual(TAKEN);
+    expect(bench.answers).toEqual([[7, toHex(synAck.slice(20))]]);
+    const numbers = { sequence: 101, acknowledgment: 901 };
+    expect(send(bench, "P.", numbers, QUESTION)).toEqual([
+      shownTo(REMOTE, segment(`${OUTSIDE}:${port} > ${REMOTE}:53`, "P.", numbers, QUESTION)),
+    ]);
+    const answer = segment(back, "P.", { sequence: 901, acknowledgment: 131 }, ANSWER);
+    const left = leaveChecksum(frameFrom(REMOTE, answer));
+    expect(bench.lab.receive(UPLINK, left.frame, left.vnet)).toEqual(TAKEN);
+    const [id, bytes] = bench.answers[1];
+    const plain = (text: string) => text.replaceAll("\n", " ");
+    expect([id, plain(bytes).slice(-3 * ANSWER.length + 1)]).toEqual([7, plain(toHex(ANSWER))]);
+    const ports = Array.from({ length: 50 }, (_, i) => opened(bench, 100 + i));
+    expect(new Set(ports).size).toBe(50);
+    expect(Math.min(...ports)).toBeGreaterThanOrEqual(RESOLVER_TCP_PORTS.portLow);
+    expect(Math.max(...ports)).toBeLessThanOrEqual(RESOLVER_TCP_PORTS.portHigh);
+  });
+
+  test("takes nothing of others, with a wrong checksum, or in fragments", () => {
+    const bench = new Bench();
+    const port = opened(bench);
+    const numbers = { sequence: 900, acknowledgment: 101 };
+    for (const ends of [
+      `${REMOTE_2}:53 > ${OUTSIDE}:${port}`,
+      `${REMOTE}:54 > ${OUTSIDE}:${port}`,
+      `${REMOTE}:53 > ${OUTSIDE}:${port ^ 1}`,
+    ]) {
+      expect(bench.lab.from(REMOTE, segment(ends, "S.", numbers))).toEqual(dropped("unsolicited"));
+    }
+    const back = `${REMOTE}:53 > ${OUTSIDE}:${port}`;
+    expect(bench.lab.from(REMOTE, datagram(back, {}, ANSWER))).toEqual(dropped("unsolicited"));
+    const wrong = segment(back, "P.", numbers, ANSWER);
+    wrong[wrong.length - 1] ^= 1;
+    expect(bench.lab.from(REMOTE, wrong)).toEqual({ verdict: "dropped: malformed tcp: checksum", sent: [] });
+    const fields = { source: REMOTE, destination: OUTSIDE, identification: 3 };
+    const whole = segment(back, "P.", numbers, ANSWER);
+    const fragments = cut(whole, 48, (fragment, content) => ipv4({ ...fields, fragment }, TCP, content));
+    expect(bench.lab.from(REMOTE, fragments[0])).toEqual(dropped("unsolicited"));
+    expect(bench.answers).toEqual([]);
+  });
+
+  test("is over when control hangs up, after half a minute, or when our address changes; it begins with a SYN only", () => {
+    const ends: ((bench: Bench) => void)[] = [
+      ({ lab }) => lab.command((router) => router.hangUp(7)),
+      ({ lab }) => lab.wait(31_000),
+      ({ lab }) => lab.apply({ ...SETTINGS, uplink: { ...UPLINK_SETTINGS, prefix: 25 } }),
+    ];
+    for (const end of ends) {
+      const bench = new Bench();
+      const port = opened(bench);
+      end(bench);
+      const late = segment(`${REMOTE}:53 > ${OUTSIDE}:${port}`, "S.", { sequence: 900, acknowledgment: 101 });
+      expect(bench.lab.from(REMOTE, late)).toEqual(dropped("unsolicited"));
+      expect(send(bench, ".", { sequence: 101, acknowledgment: 901 })).toEqual([]);
+      bench.lab.command((router) => router.hangUp(7));
+    }
+  });
+
+  test("gets no more than a thousand segments", () => {
+    const bench = new Bench();
+    const port = opened(bench);
+    const one = segment(`${REMOTE}:53 > ${OUTSIDE}:${port}`, ".", { sequence: 901, acknowledgment: 101 });
+    const verdicts = Array.from({ length: 1200 }, () => bench.lab.from(REMOTE, one).verdict);
+    expect(bench.answers).toHaveLength(1024);
+    expect(verdicts.at(-1)).toBe("dropped: unsolicited");
+  });
 });
