@@ -1,5 +1,5 @@
-// attack.ts INTERFACE NAME OUR-MAC THEIR-MAC: sends the frames of an attack (lab/attacks.ts), as many a second as it says, until
-// SIGTERM; then says how many, and how many a second.
+// attack.ts INTERFACE NAME OUR-MAC THEIR-MAC [RATE]: sends the frames of an attack (lab/attacks.ts), RATE or as many a second as that
+// says, until SIGTERM; then says how many, and how many a second.
 import { ATTACKS } from "../../../lab/attacks.ts";
 import { Random } from "../../../lab/random.ts";
 import { RING_COUNTERS } from "../../../src/dataplane/io/packet-ring.ts";
@@ -8,9 +8,10 @@ import { RawLinks } from "../raw-links.ts";
 /** Frames between two looks at the clock: what the ring has places for. */
 const AT_ONCE = 64;
 
-const [on = "", name = "", ours = "", theirs = ""] = process.argv.slice(2);
+const [on = "", name = "", ours = "", theirs = "", wanted = ""] = process.argv.slice(2);
 const attack = ATTACKS[name];
 if (attack === undefined) throw new Error(`no attack is called ${name}`);
+const rate = Number(wanted) || attack.rate;
 const random = new Random(8);
 const frames = Array.from({ length: attack.count }, (_, i) => {
   const { frame, vnet } = attack.frame(i, random, { ours, theirs });
@@ -25,7 +26,7 @@ console.log("attacking");
 const started = performance.now();
 let sent = 0;
 while (!stopped) {
-  const due = ((performance.now() - started) / 1000) * attack.rate;
+  const due = ((performance.now() - started) / 1000) * rate;
   for (let i = 0; i < AT_ONCE && sent < due; i++) links.send(frames[sent++ % frames.length]);
   links.flush();
   await Bun.sleep(sent < due ? 0 : 1);
