@@ -166,19 +166,19 @@ export class Crowd {
   }
 
   /** Somebody's SYN to the forwarded port. @returns the verdict */
-  knock(peer: string, port: number): string {
-    return this.back(segment(`${peer}:${port} > ${OUTSIDE}:${FORWARDED}`, "S", { sequence: 100 }));
+  knock(peer: string, port: number, forwarded = FORWARDED): string {
+    return this.back(segment(`${peer}:${port} > ${OUTSIDE}:${forwarded}`, "S", { sequence: 100 }));
   }
 
   /** The forwarded port's server answers somebody, who acknowledges. @returns whether the connection is open */
-  welcome(peer: string, port: number): boolean {
-    const answer = segment(`${ALICE}:80 > ${peer}:${port}`, "S.", { sequence: 500, acknowledgment: 101 });
-    return this.from(ALICE, answer) === "forwarded" && this.speakIn(peer, port);
+  welcome(peer: string, port: number, from = 80, forwarded = FORWARDED): boolean {
+    const answer = segment(`${ALICE}:${from} > ${peer}:${port}`, "S.", { sequence: 500, acknowledgment: 101 });
+    return this.from(ALICE, answer) === "forwarded" && this.speakIn(peer, port, forwarded);
   }
 
   /** Somebody says something in the connection to the forwarded port. @returns whether it was let through */
-  speakIn(peer: string, port: number): boolean {
+  speakIn(peer: string, port: number, forwarded = FORWARDED): boolean {
     const fields = { sequence: 101, acknowledgment: 501 };
-    return this.back(segment(`${peer}:${port} > ${OUTSIDE}:${FORWARDED}`, ".", fields)) === "forwarded";
+    return this.back(segment(`${peer}:${port} > ${OUTSIDE}:${forwarded}`, ".", fields)) === "forwarded";
   }
 }

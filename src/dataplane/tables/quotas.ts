@@ -19,13 +19,13 @@ import { TokenBuckets } from "./token-buckets.ts";
 const IDLE_SECONDS = 60;
 /** Assured flows that one search for an idle one looks at. */
 const SEARCH = 32;
-/** What of the table may be flows from the uplink that are not answered, or closed: one in so many. */
-const EMBRYONIC = 4;
+/** What of the table may be flows from the uplink that are not answered, or closed: one in so many, also when the table is full. */
+const EMBRYONIC = 2;
+const EMBRYONIC_WHEN_FULL = 64;
 
 export class Quotas {
   private limits: readonly ClientLimits[] = [];
   private uplink = 0 as Group;
-  private readonly embryonic: number;
   private readonly rates = new TokenBuckets();
   private readonly shares: Shares;
 
@@ -36,7 +36,6 @@ export class Quotas {
     private readonly timeouts: FlowTimeouts,
   ) {
     this.shares = new Shares(flows.capacity);
-    this.embryonic = Math.ceil(flows.capacity / EMBRYONIC);
   }
 
   /** Takes new settings, and counts anew: clients may have other numbers, flows other clients. */
@@ -69,9 +68,13 @@ export class Quotas {
     return this.shares.countOf(client as number as Group) >= this.limits[client].flows;
   }
 
-  /** @returns whether there are as many expendable flows from the uplink as there may be */
+  /**
+   * @returns whether there are as many expendable flows from the uplink as there may be: few in a full table, so that a flood of SYNs
+   * takes no more than that from those who have more than their part
+   */
   hasAllEmbryonic(): boolean {
-    return this.shares.expendableOf(this.uplink) >= this.embryonic;
+    const { size, capacity } = this.flows;
+    return this.shares.expendableOf(this.uplink) >= capacity / (size < capacity ? EMBRYONIC : EMBRYONIC_WHEN_FULL);
   }
 
   /** @returns whether the client has all the mappings that it may have */

@@ -67,17 +67,45 @@ describe("connections from the uplink", () => {
     expect(crowd.connect(ALICE, 1000)).toBe(true);
   });
 
-  test("that are not answered have a quarter of the table: who is answered in time gets in, and stays", () => {
+  test("that are not answered have half of the table: who is answered in time gets in, and stays", () => {
     const crowd = new Crowd({ maxFlows: TABLE });
     const guests = numbers(TABLE / 4);
     for (const i of guests) {
       crowd.knock("203.0.113.251", 1000 + i);
-      for (const j of numbers(TABLE / 4 - 1)) crowd.knock(peer(j), 1000 + i * TABLE + j);
+      for (const j of numbers(TABLE / 2 - 1)) crowd.knock(peer(j), 1000 + i * TABLE + j);
       expect(crowd.welcome("203.0.113.251", 1000 + i)).toBe(true);
     }
     for (const i of numbers(TABLE)) crowd.knock(peer(i), 9000 + i);
     expect(guests.filter((i) => !crowd.speakIn("203.0.113.251", 1000 + i))).toEqual([]);
-    expect(crowd.lab.router.flows.size).toBeLessThanOrEqual(TABLE / 2);
+    expect(crowd.lab.router.flows.size).toBeLessThanOrEqual(TABLE / 2 + guests.length);
+  });
+
+  test("to one forwarded port do not take the time to be answered from those to another", () => {
+    const other = 8081;
+    const crowd = new Crowd({
+      maxFlows: TABLE,
+      change: (settings) => {
+        const [forward] = settings.forwards;
+        return { ...settings, forwards: [forward, { ...forward, portLow: other, portHigh: other, toPort: 81 }] };
+      },
+    });
+    crowd.knock("203.0.113.251", 1000, other);
+    for (const i of numbers(10 * TABLE)) crowd.knock(peer(i), 2000 + i);
+    expect(crowd.welcome("203.0.113.251", 1000, 81, other)).toBe(true);
+  });
+
+  test("have their part of a table that a client has filled, but what is not answered only a sixty-fourth of it", () => {
+    const crowd = new Crowd({ maxFlows: TABLE });
+    for (const i of numbers(TABLE)) expect(crowd.connect(BOB, 1000 + i)).toBe(true);
+    for (const i of numbers(5 * TABLE)) crowd.knock(peer(i), 1000 + i);
+    const lost = numbers(TABLE).filter((i) => !crowd.speak(BOB, 1000 + i));
+    expect(lost).toHaveLength(Math.ceil(TABLE / 64));
+    for (const i of numbers(PART)) {
+      crowd.knock("203.0.113.251", 5000 + i);
+      expect(crowd.welcome("203.0.113.251", 5000 + i)).toBe(true);
+    }
+    for (const i of numbers(TABLE)) crowd.connect(BOB, 3000 + i);
+    expect(numbers(PART).filter((i) => !crowd.speakIn("203.0.113.251", 5000 + i))).toEqual([]);
   });
 
   test("give way to clients that have less than their part", () => {
