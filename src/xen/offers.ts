@@ -6,6 +6,11 @@ import { type XenStore, XenStoreError } from "./xenstore.ts";
 
 /** How long a server whose keys were there before they were watched is held back for those announced after it, in ms. */
 const PATIENCE = 2000;
+/**
+ * And how long at least where others are waited for too. If its memory is another's, that one's keys are there by then: it has been
+ * since before we mapped it.
+ */
+const GRACE = 250;
 
 /** What a server's keys say. */
 export interface Offer {
@@ -69,8 +74,11 @@ export class Offers {
    */
   private async untilOthersAreKnown(awaited: Awaited): Promise<void> {
     if (awaited.written > 0) return;
+    if (this.ofSameDomain(awaited).length > 0) {
+      await new Promise<void>((resolve) => this.clock.after(GRACE, resolve));
+    }
     let isPatient = true;
-    const callOff = this.clock.after(PATIENCE, () => {
+    const callOff = this.clock.after(PATIENCE - GRACE, () => {
       isPatient = false;
       this.stir();
     });

@@ -261,6 +261,8 @@ test.each([
       if (!isWatched) connect(513);
       connect(514);
       await settle();
+      await clock.advance(250);
+      await settle();
       expect([ports, page[20]]).toEqual([["514 of 1"], 1]);
       end.abort(new Error(CALLED_OFF));
       end = new AbortController();
@@ -285,6 +287,23 @@ test("keys that were there already wait for those of who was announced later: th
   expect([page[20], machine.fired.size]).toEqual([1, 1]);
   end.abort(new Error(CALLED_OFF));
   expect(await old).toBe(`Error: ${CALLED_OFF}`);
+});
+
+test("nor are they followed at once where others are waited for: whose they are now may have yet to be announced", async () => {
+  const other = xen.connect(DOM0, 512, handler, end.signal).catch(() => {});
+  const page = offerAt(513, 40, 9);
+  const old = xen.connect(DOM0, 513, handler, end.signal).catch(() => {});
+  await settle();
+  await clock.advance(249);
+  const connected = xen.connect(DOM0, 514, handler, end.signal);
+  await settle();
+  expect(page[20]).toBe(2);
+  offerAt(514, 40, 9);
+  await connected;
+  await clock.advance(10_000);
+  expect([page[20], machine.fired.size]).toEqual([1, 1]);
+  end.abort(new Error(CALLED_OFF));
+  await Promise.all([other, old]);
 });
 
 test("but not for ever, nor where they were seen to be written", async () => {
