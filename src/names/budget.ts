@@ -1,6 +1,8 @@
 // How much somebody may cause: so much at once, and so much a second in the long run.
 
 export class Budget {
+  /** What of it is under way. */
+  underWay = 0;
   private left: number;
 
   /** @param now ms */

@@ -34,7 +34,8 @@ export const BACK_OFF = { first: SECOND, longest: 5 * MINUTE, jitter: 0.25 };
 /**
  * An answer to a client tells of addresses that we don't know: then we ask until we have been told them too, ever more questions at a
  * time, for some servers give out a few of many addresses at a time. Who makes up answers gets nowhere with that, and causes no more
- * questions than its client's budget: `burst` at once, and `aSecond` in the long run. `atOnce` is for all clients.
+ * questions than its client's budget: `burst` at once, and `aSecond` in the long run. Of `atOnce`, which is for all clients, each has
+ * an equal part for sure.
  */
 export const CONFIRMATION = { rounds: [1, 1, 2, 4, 8, 16], burst: 64, aSecond: 8, atOnce: 96 };
 
@@ -180,10 +181,14 @@ export class Resolver {
   private async confirm(entry: Entry, claims: readonly number[], budget: Budget): Promise<void> {
     for (const questions of CONFIRMATION.rounds) {
       if (claims.every((address) => entry.addresses.has(address))) return;
-      if (this.confirmations + questions > CONFIRMATION.atOnce || !budget.take(questions, this.clock.now())) return;
+      const isMuch = budget.underWay + questions > CONFIRMATION.atOnce / this.budgets.size;
+      if (isMuch && this.confirmations + questions > CONFIRMATION.atOnce) return;
+      if (!budget.take(questions, this.clock.now())) return;
       this.confirmations += questions;
+      budget.underWay += questions;
       const outcomes = await Promise.all(Array.from({ length: questions }, () => this.lookup.resolve(entry.name)));
       this.confirmations -= questions;
+      budget.underWay -= questions;
       if (this.entries.get(entry.name) !== entry) return;
       const told = outcomes.filter(({ type }) => type === "addresses");
       for (const outcome of told) this.settle(entry, outcome);

@@ -653,6 +653,26 @@ describe("an answer that passes by", () => {
     expect(servers.asked).toEqual([]);
   });
 
+  test("finds its part of the questions at a time free, however many others' answers cause", async () => {
+    const greedy = ["one", "two", "three"];
+    resolver.setNames(
+      new Map([
+        ["www.example", new Set(greedy)],
+        ["other.example", new Set(["personal"])],
+      ]),
+    );
+    await clock.advance(100);
+    const before = servers.asked.length;
+    servers.answer = (asked) =>
+      asked.name === "www.example" ? undefined : reply(asked, hosts(asked.name, ["192.0.2.8"]));
+    for (let i = 0; i < 64; i++)
+      for (const client of greedy) void resolver.observe(client, passingBy("www.example", [`198.51.100.${i}`]));
+    await clock.advance(10);
+    expect(servers.asked.length - before).toBe(CONFIRMATION.atOnce);
+    expect(await observe("personal", passingBy("other.example", ["192.0.2.8"]))).toBe(20);
+    expect(inForce("other.example")).toContain("192.0.2.8");
+  });
+
   test("may go on when the name has left the rules meanwhile", async () => {
     const going = observe("work", passingBy("www.example", ["192.0.2.8"]));
     await clock.advance(10);
