@@ -3,7 +3,7 @@
 import type { Clock } from "./clock.ts";
 
 export interface PaceLimits {
-  /** ms from the first who asks until the work begins, in which others ask for the same. */
+  /** ms from the first who asks until the work begins, in which others ask for the same; 0: it begins at once. */
   readonly settle: number;
   /** So often it is done that soon, before its pace counts. */
   readonly burst: number;
@@ -32,8 +32,10 @@ export class Pace {
   /** Has the work done, from its beginning, at some time from now on. */
   ask(): void {
     if (this.isRunning) this.isAsked = true;
-    else if (this.cancel === undefined && !this.isStopped)
-      this.cancel = this.clock.after(this.wait(), () => this.run());
+    if (this.isRunning || this.cancel !== undefined || this.isStopped) return;
+    const wait = this.wait();
+    if (wait === 0) void this.run();
+    else this.cancel = this.clock.after(wait, () => this.run());
   }
 
   /** From now on nothing is begun. */

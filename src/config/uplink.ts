@@ -17,6 +17,8 @@ export interface UplinkConfig {
   readonly clampMss: boolean | undefined;
   /** Addresses of clients that may come later; only Qubes OS knows them. */
   readonly inside?: readonly number[];
+  /** The gateway's MAC address while it does not answer ARP; only Qubes OS knows one. */
+  readonly gatewayFallbackMac?: Uint8Array | undefined;
 }
 
 export interface InterfaceReference extends InterfaceName {

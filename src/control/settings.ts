@@ -64,7 +64,7 @@ export function makeSettings(
     }),
   );
   if (interfaces.errors.length > 0) return { errors: interfaces.errors };
-  const { address, prefix, gateway, gatewayMac, inside } = config.uplink;
+  const { address, prefix, gateway, gatewayMac, gatewayFallbackMac, inside } = config.uplink;
   return {
     settings: {
       interfaces: interfaces.list,
@@ -75,6 +75,7 @@ export function makeSettings(
         gateway,
         dns,
         ...(gatewayMac && { gatewayMac }),
+        ...(gatewayFallbackMac && { gatewayFallbackMac }),
         ...(inside && { inside }),
       },
       clients,

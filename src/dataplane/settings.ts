@@ -41,6 +41,8 @@ export interface UplinkSettings {
   readonly dns: readonly number[];
   /** The gateway's MAC address, where it is not to be asked by ARP. */
   readonly gatewayMac?: Uint8Array;
+  /** The one that it has while it does not answer ARP; without one, packets to it are refused then. */
+  readonly gatewayFallbackMac?: Uint8Array;
   /** Addresses that are not behind the uplink even while no client has them: those of clients that may come. */
   readonly inside?: readonly number[];
 }

@@ -14,6 +14,7 @@ export class Topology {
   readonly macTail: Column<Iface>;
   readonly pinned: readonly (PinnedMac | undefined)[];
   readonly gatewayMac: PinnedMac | undefined;
+  readonly gatewayFallbackMac: PinnedMac | undefined;
   readonly mtu: Column<Iface>;
   readonly parties: Parties;
   /** 1: no frame gets out there. */
@@ -44,6 +45,7 @@ export class Topology {
     this.isDown = column(Uint8Array.from(interfaces, (iface) => (iface.isDown ? 1 : 0)));
     this.pinned = clients.map((client) => client.mac && pinnedMac(client.mac));
     this.gatewayMac = uplink.gatewayMac && pinnedMac(uplink.gatewayMac);
+    this.gatewayFallbackMac = uplink.gatewayFallbackMac && pinnedMac(uplink.gatewayFallbackMac);
     this.uplink = uplink.iface as Iface;
     this.uplinkAddress = toAddress(uplink.address);
     this.gateway = toAddress(uplink.gateway);

@@ -16,6 +16,8 @@ export interface ClientVif {
   readonly name: string;
   /** The address that dom0 gave the client, as an unsigned 32-bit number in host order. */
   readonly address: number;
+  /** Its MAC address, as dom0 gave it: no other is believed. */
+  readonly mac: Uint8Array | undefined;
 }
 
 export interface QubeState {
@@ -104,6 +106,7 @@ function makeUplink(state: QubeState, servers: readonly Server[], problems: stri
     dns: [...new Set(dns)],
     ownMac: options === undefined ? undefined : CLIENT_SIDE_MAC,
     gatewayMac: isThere ? undefined : CLIENT_SIDE_MAC, // there is nobody to ask
+    gatewayFallbackMac: options === undefined ? CLIENT_SIDE_MAC : undefined, // to the netvm we are what clients are to us
     clampMss: undefined,
     inside: connected.filter((client) => client !== options?.uplinkClient), // to dom0 it is a client too
   };
@@ -128,7 +131,7 @@ function makeClient(
     prefix: 32,
     gateway: visible("gateway") ?? usualGateway,
     ownMac: CLIENT_SIDE_MAC,
-    mac: undefined,
+    mac: vif.mac,
     policy,
     rules,
     refuse: "icmp",

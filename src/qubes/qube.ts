@@ -2,7 +2,9 @@
 // there, the firewall goes on with the last configuration that was good, and everything is tried again.
 import { version } from "../../package.json" with { type: "json" };
 import { formatAddress, formatMac } from "../base/address.ts";
+import { MACHINE_CLOCK } from "../base/clock.ts";
 import { log, logAll } from "../base/log.ts";
+import { Pace } from "../base/pace.ts";
 import type { Config } from "../config/config.ts";
 import type { QubeOptions } from "../config/qubes.ts";
 import { Firewall } from "../control/firewall.ts";
@@ -26,6 +28,8 @@ import { ClientVifs, readUplinkMac, UPLINK_ROOT, type Vif } from "./vif.ts";
 const DOM0 = 0;
 /** Until something that failed is tried again, in ms. */
 const PAUSE = 300;
+/** How often what has changed is put in force, whoever changes it. */
+const CHANGES = { settle: 0, burst: 50, interval: 100 };
 /** Clients at a time: the ring has room for 64 interfaces, and one is the uplink. */
 const MOST_CLIENTS = 63;
 /** Until it is said that QubesDB does not answer, in ms. */
@@ -72,8 +76,11 @@ export class Qube {
   private readonly timers = new Set<ReturnType<typeof setTimeout>>();
   private readonly said = new Map<string, string>();
   private endReport = () => {};
-  private stale = false;
-  private isAdapting = false;
+  private inForce: Config | undefined;
+  private readonly changes = new Pace(MACHINE_CLOCK, CHANGES, () => {
+    this.adapted = this.adaptOnce();
+    return this.adapted;
+  });
   private adapted = Promise.resolve();
   private isStopping = false;
 
@@ -116,6 +123,7 @@ export class Qube {
     this.isStopping = true;
     process.stdin.destroy(); // listening to it would keep the program running
     for (const timer of this.timers) clearTimeout(timer);
+    this.changes.stop();
     this.endReport();
     this.features.stop();
     await this.adapted;
@@ -145,23 +153,17 @@ export class Qube {
 
   /** Something has changed: the configuration has to follow. */
   private touch(): void {
-    this.stale = true;
-    if (this.isStopping || this.isAdapting || !this.database.synchronised) return;
-    this.adapted = this.adaptAll();
+    if (this.database.synchronised) this.changes.ask();
   }
 
-  private async adaptAll(): Promise<void> {
-    this.isAdapting = true;
-    while (this.stale && !this.isStopping) {
-      this.stale = false;
-      try {
-        await this.adapt();
-      } catch (error) {
-        this.say("problem", `not yet in force: ${error instanceof Error ? error.message : String(error)}`);
-        this.later(PAUSE, () => this.touch());
-      }
+  private async adaptOnce(): Promise<void> {
+    if (this.isStopping || !this.database.synchronised) return; // once it is, everything is looked at
+    try {
+      await this.adapt();
+    } catch (error) {
+      this.say("problem", `not yet in force: ${error instanceof Error ? error.message : String(error)}`);
+      this.later(PAUSE, () => this.touch());
     }
-    this.isAdapting = false; // in the same turn as the last look at `stale`: no change is missed
   }
 
   /** Puts what QubesDB and XenStore say now in force. */
@@ -177,7 +179,7 @@ export class Qube {
     const { config, problems } = makeQubeConfig({
       database: this.rules.inForce,
       rulesOf: (address) => this.rules.get(address),
-      vifs: clients.slice(0, MOST_CLIENTS).map(({ name, address = 0 }) => ({ name, address })),
+      vifs: clients.slice(0, MOST_CLIENTS).map(({ name, address = 0, mac }) => ({ name, address, mac })),
       uplink: uplink?.name,
       options: this.options,
     });
@@ -187,19 +189,23 @@ export class Qube {
     this.sayWhat(config);
     const waiting = this.vifs?.unannounced() ?? [];
     await Promise.all(waiting.filter(isThere).map((vif) => this.vifs?.announce(vif)));
-    // The kernel makes an interface some moments before or after XenStore tells of it.
-    const isIncomplete = !waiting.every(isThere) || (uplinkMac !== undefined && uplink === undefined);
-    if (isIncomplete) this.later(PAUSE, () => this.touch());
     if (clients.length > MOST_CLIENTS)
       this.say("many", `${clients.length} clients: no more than ${MOST_CLIENTS} have network`);
   }
 
   private async enforce(config: Config): Promise<void> {
     if (this.firewall !== undefined) {
-      await this.firewall.apply(config);
+      // A client that changes its interface's state all the time changes nothing here.
+      if (!Bun.deepEquals(config, this.inForce)) await this.firewall.apply(config);
+      this.inForce = config;
       return;
     }
-    this.firewall = await Firewall.start(config, { rulesUpdated: () => this.showNames() });
+    this.firewall = await Firewall.start(config, {
+      rulesUpdated: () => this.showNames(),
+      linksChanged: () => this.touch(),
+    });
+    this.inForce = config;
+    this.touch(); // what came before it heard of interfaces
     this.firewall.failed.catch(this.fail);
     log(`ready in ${Math.round(performance.now())} ms`);
   }

@@ -1,12 +1,20 @@
 // Clients' interfaces as XenStore has them: netback, in our kernel, makes one for each directory backend/vif/DOMAIN/DEVICE
 // that dom0 makes for us, and goes on once we say that it is connected. Who is gone, we clear away: dom0 waits for that.
 // One watch for all of them, however many come and go.
-import { parseAddress } from "../base/address.ts";
+import { parseAddress, parseMac } from "../base/address.ts";
+import { type Clock, MACHINE_CLOCK } from "../base/clock.ts";
+import { Pace } from "../base/pace.ts";
 import type { XenStore } from "../xen/xenstore.ts";
 
 const ROOT = "backend/vif";
 const VIF_PATH = /^backend\/vif\/([0-9]+)\/([0-9]+)(?:\/|$)/;
 const DOMAIN_PATH = /^backend\/vif\/([0-9]+)$/;
+
+/**
+ * How often one interface is looked at: a client changes its state at will, and each change may be one of the configuration. So
+ * many changes come at once where an interface is made.
+ */
+const LOOKS = { settle: 0, burst: 64, interval: 1000 };
 
 /** Of devices' states (Xen's public header io/xenbus.h) those that matter here. */
 const STATE = { waits: 2, connected: 4, closed: 6 };
@@ -18,6 +26,8 @@ export interface Vif {
   readonly domain: number;
   /** The client's IPv4 address as an unsigned 32-bit number in host order, if it has one. */
   readonly address: number | undefined;
+  /** The client's MAC address, as dom0 gave it. */
+  readonly mac: Uint8Array | undefined;
   readonly state: number;
   /** Whether we have said that it is connected. */
   readonly isAnnounced: boolean;
@@ -29,6 +39,8 @@ export class ClientVifs {
   private readonly vifs = new Map<string, Vif>();
   /** Paths of interfaces to be looked at; the root: find out which there are. */
   private readonly stale = new Set<string>();
+  /** By path, of those that are there or were looked for. */
+  private readonly paces = new Map<string, Pace>();
   private looking = false;
   private connections = 0;
   private unwatch: () => Promise<void> = async () => {};
@@ -37,11 +49,17 @@ export class ClientVifs {
     private readonly store: XenStore,
     private readonly changed: () => void,
     private readonly trouble: (problem: string) => void,
+    private readonly clock: Clock,
   ) {}
 
   /** @param changed hears that `usable` may be others than before */
-  static async start(store: XenStore, changed: () => void, trouble: (problem: string) => void): Promise<ClientVifs> {
-    const vifs = new ClientVifs(store, changed, trouble);
+  static async start(
+    store: XenStore,
+    changed: () => void,
+    trouble: (problem: string) => void,
+    clock = MACHINE_CLOCK,
+  ): Promise<ClientVifs> {
+    const vifs = new ClientVifs(store, changed, trouble, clock);
     vifs.unwatch = await store.watch(ROOT, (path) => vifs.touch(path));
     return vifs;
   }
@@ -83,6 +101,7 @@ export class ClientVifs {
 
   async stop(): Promise<void> {
     await this.unwatch();
+    for (const pace of this.paces.values()) pace.stop();
   }
 
   private open(): Vif[] {
@@ -91,8 +110,25 @@ export class ClientVifs {
 
   private touch(path: string): void {
     const [, domain, device] = VIF_PATH.exec(path) ?? [];
-    this.stale.add(domain === undefined ? (DOMAIN_PATH.exec(path)?.[0] ?? ROOT) : `${ROOT}/${domain}/${device}`);
+    if (domain === undefined) this.refresh(DOMAIN_PATH.exec(path)?.[0] ?? ROOT);
+    else this.paceOf(`${ROOT}/${domain}/${device}`).ask();
+  }
+
+  private paceOf(path: string): Pace {
+    const pace = this.paces.get(path) ?? new Pace(this.clock, LOOKS, () => this.refresh(path));
+    this.paces.set(path, pace);
+    return pace;
+  }
+
+  private refresh(path: string): void {
+    this.stale.add(path);
     if (!this.looking) void this.look();
+  }
+
+  private forget(path: string): void {
+    this.vifs.delete(path);
+    this.paces.get(path)?.stop();
+    this.paces.delete(path);
   }
 
   private async look(): Promise<void> {
@@ -123,15 +159,17 @@ export class ClientVifs {
   }
 
   private async lookAt(path: string): Promise<void> {
-    const keys = ["state", "online", "ip", "hotplug-status"];
-    const [state, online, ip = "", status] = await Promise.all(keys.map((key) => this.store.read(`${path}/${key}`)));
+    const keys = ["state", "online", "ip", "hotplug-status", "mac"];
+    const [state, online, ip = "", status, mac = ""] = await Promise.all(
+      keys.map((key) => this.store.read(`${path}/${key}`)),
+    );
     const [, domain, device] = VIF_PATH.exec(path) ?? [];
     if (state === undefined) {
-      this.vifs.delete(path);
+      this.forget(path);
       return;
     }
     if (Number(state) === STATE.closed && online === "0") {
-      this.vifs.delete(path);
+      this.forget(path);
       await this.store.rm(path);
       return;
     }
@@ -142,6 +180,7 @@ export class ClientVifs {
       name: `vif${domain}.${device}`,
       domain: Number(domain),
       address: firstAddress(ip),
+      mac: parseMac(mac),
       state: Number(state),
       isAnnounced: status === "connected",
       connection: isConnected ? before || ++this.connections : 0,

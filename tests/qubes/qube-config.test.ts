@@ -18,7 +18,7 @@ const NETWORK = {
   "/connected-ips": "10.137.0.9 10.137.0.10",
 };
 const RULES: ClientRules = { policy: "accept", rules: [{ action: "drop", proto: "icmp" }] };
-const VIF = { name: "vif2.0", address: ip("10.137.0.9") };
+const VIF = { name: "vif2.0", address: ip("10.137.0.9"), mac: mac("00:16:3e:5e:6c:09") };
 
 function make(entries: Readonly<Record<string, string>>, state: Partial<QubeState> = {}) {
   return makeQubeConfig({
@@ -42,6 +42,7 @@ test("a qube with a netvm and a client", () => {
     dns: [ip("10.139.1.1"), ip("10.139.1.2")],
     ownMac: undefined,
     gatewayMac: undefined,
+    gatewayFallbackMac: mac("fe:ff:ff:ff:ff:ff"),
     clampMss: undefined,
     inside: [ip("10.137.0.9"), ip("10.137.0.10")],
   });
@@ -53,7 +54,7 @@ test("a qube with a netvm and a client", () => {
       prefix: 32,
       gateway: ip("10.137.0.1"),
       ownMac: mac("fe:ff:ff:ff:ff:ff"),
-      mac: undefined,
+      mac: VIF.mac,
       policy: "accept",
       rules: RULES.rules,
       refuse: "icmp",
@@ -194,7 +195,7 @@ test("of two clients that were told the same address, one has network", () => {
       "/mapped-ip/10.137.0.9/visible-ip": "192.168.1.128",
       "/mapped-ip/10.137.0.10/visible-ip": "192.168.1.128",
     },
-    { vifs: [VIF, { name: "vif3.0", address: ip("10.137.0.10") }] },
+    { vifs: [VIF, { name: "vif3.0", address: ip("10.137.0.10"), mac: undefined }] },
   );
   expect(config.clients.map(({ name }) => name)).toEqual(["10.137.0.9"]);
   expect(problems).toEqual([

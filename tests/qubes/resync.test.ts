@@ -53,7 +53,7 @@ interface InForce {
 }
 
 function inForce(database: Pick<Database, "get">, rulesOf: (address: string) => ClientRules | undefined): InForce {
-  const vifs = ADDRESSES.map((address, i) => ({ name: `vif${i}.0`, address: ip(address) }));
+  const vifs = ADDRESSES.map((address, i) => ({ name: `vif${i}.0`, address: ip(address), mac: undefined }));
   const { config } = makeQubeConfig({ database, rulesOf: () => undefined, vifs, uplink: "eth0", options: undefined });
   return { rules: ADDRESSES.map(rulesOf), config };
 }

@@ -161,6 +161,34 @@ test("what may not be cleared away is said, and does not keep the others waiting
   );
 });
 
+test("its MAC address is what dom0 gave it", async () => {
+  const { double, vifs, settle } = await start();
+  const path = attach(double, 3, "10.137.0.9");
+  await settle();
+  expect(vifs.usable().map(({ mac }) => mac)).toEqual([Uint8Array.of(0, 0x16, 0x3e, 0, 0, 1)]);
+  double.put(`${path}/mac`, "nonsense");
+  await settle();
+  expect(vifs.usable().map(({ mac }) => mac)).toEqual([undefined]);
+});
+
+test("a client that changes its interface's state all the time is followed now and then, and others at once", async () => {
+  const { double, vifs, store, settle, changes } = await start();
+  const flapping = attach(double, 3, "10.137.0.9");
+  await settle();
+  const before = changes();
+  for (let i = 0; i < 300; i++) {
+    double.put(`${flapping}/state`, i % 2 === 0 ? "6" : "2");
+    await store.read("barrier");
+    await Bun.sleep(2);
+  }
+  expect(changes() - before).toBeLessThanOrEqual(64 + 5);
+  attach(double, 4, "10.137.0.10");
+  await settle();
+  expect(shown(vifs)).toContain("vif4.0 10.137.0.10");
+  double.put(`${flapping}/ip`, "10.137.0.11");
+  while (!shown(vifs).includes("vif3.0 10.137.0.11")) await Bun.sleep(10); // the last state of all is seen
+});
+
 test("a thousand clients that came and went leave nothing behind", async () => {
   const { double, vifs, store, settle } = await start();
   for (let domain = 1; domain <= 1000; domain++) {

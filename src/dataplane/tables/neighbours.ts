@@ -374,8 +374,14 @@ export class NeighbourTable {
 
   private retry(n: Neighbour): void {
     const probing = this.state[n] === PROBING;
-    if (this.tries[n] < (probing ? PROBE_TRIES : INCOMPLETE_TRIES)) this.ask(n, this.state[n]);
-    else if (probing) {
+    if (this.tries[n] < (probing ? PROBE_TRIES : INCOMPLETE_TRIES)) {
+      this.ask(n, this.state[n]);
+      return;
+    }
+    const { gatewayFallbackMac, gateway, uplink } = this.topology;
+    if (gatewayFallbackMac !== undefined && this.address[n] === gateway && this.interfaceOf[n] === uplink) {
+      this.learn(n, gatewayFallbackMac.head, gatewayFallbackMac.tail); // and is asked again as any other
+    } else if (probing) {
       this.ask(n, INCOMPLETE);
       this.onChange(n);
     } else {

@@ -1,6 +1,17 @@
 // ARP through the router: what we answer, what we ask and how often, what we believe, and which frames wait meanwhile.
 import { describe, expect, test } from "bun:test";
-import { ARP_TYPE, type ArpFields, arp, ethernet, icmp, ip, mac, payload, udp } from "../../../lab/frames.ts";
+import {
+  ARP_TYPE,
+  type ArpFields,
+  arp,
+  ethernet,
+  IPV4_TYPE,
+  icmp,
+  ip,
+  mac,
+  payload,
+  udp,
+} from "../../../lab/frames.ts";
 import {
   BROADCAST,
   dropped,
@@ -342,6 +353,32 @@ describe("the uplink's gateway", () => {
       verdict: "forwarded",
       sent: [shown(UPLINK, frame)],
     });
+  });
+});
+
+describe("a gateway whose MAC address is known for the case that it answers no ARP", () => {
+  const FALLBACK = "fe:ff:ff:ff:ff:ff";
+  const settings = { ...SETTINGS, uplink: { ...SETTINGS.uplink, gatewayFallbackMac: mac(FALLBACK) } };
+  const away = { source: WORK_HOST, destination: REMOTE, sourcePort: 5000, destinationPort: 5001 };
+  const left = { ...away, source: OUTSIDE, ttl: 63 };
+  const toFallback = shown(UPLINK, ethernet(OUR_MAC[UPLINK], FALLBACK, IPV4_TYPE, udp(left, payload(10))));
+
+  test("is asked, and gets what waits for it there when it does not answer; it is served on, and asked again", () => {
+    const lab = new Lab({ settings, answering: [WORK_HOST] });
+    expect(lab.from(WORK_HOST, udp(away, payload(10))).verdict).toBe("queued for ARP");
+    expect(lab.wait(4000)).toEqual([ASK_GATEWAY, ASK_GATEWAY, toFallback]);
+    for (let minute = 0; minute < 3; minute++) {
+      expect(lab.wait(70_000).every((sent) => sent === ASK_GATEWAY)).toBe(true);
+      expect(lab.from(WORK_HOST, udp(away, payload(10)))).toEqual({ verdict: "forwarded", sent: [toFallback] });
+    }
+  });
+
+  test("is believed when it answers", () => {
+    const lab = new Lab({ settings, answering: [WORK_HOST] });
+    lab.wait(4000);
+    lab.answering.add(GATEWAY);
+    lab.wait(70_000);
+    expect(lab.from(WORK_HOST, udp(away, payload(10)))).toEqual(forwarded(REMOTE, udp(left, payload(10))));
   });
 });
 

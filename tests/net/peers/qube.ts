@@ -35,6 +35,16 @@ function holdings(): Holdings {
   };
 }
 
+/** What it holds once it has put in force what was changed last: so often as a second has time for, and no more. */
+async function holdingsAtRest(): Promise<Holdings> {
+  for (let before = holdings(); ; ) {
+    await Bun.sleep(500);
+    const now = holdings();
+    if (now.descriptors === before.descriptors && now.interfaces === before.interfaces) return now;
+    before = now;
+  }
+}
+
 function ip(...args: readonly string[]): void {
   const { exitCode, stderr } = Bun.spawnSync(["ip", ...args], { stderr: "pipe" });
   if (exitCode !== 0) throw new Error(`ip ${args.join(" ")}: ${stderr}`);
@@ -63,9 +73,9 @@ const qube = await double.start();
 await double.connected(client);
 await sayAndWait("the client has its interface");
 for (let i = 0; i < 50; i++) await cycle(100 + i); // what grows once has grown
-const before = holdings();
+const before = await holdingsAtRest();
 for (let i = 0; i < Number(cycles); i++) await cycle(1000 + i);
-const after = holdings();
+const after = await holdingsAtRest();
 await sayAndWait(`holdings ${JSON.stringify({ before, after, mistakes: database.mistakes })}`);
 await qube.stop();
 process.exit();
