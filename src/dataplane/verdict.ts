@@ -44,6 +44,8 @@ const TABLE = [
   ["CLIENT_MAPPINGS", "dropped: client has its quota of mappings"],
   ["CLIENT_RATE", "dropped: client opens flows too fast"],
   ["EGRESS_DOWN", "dropped: egress interface down"],
+  ["EGRESS_FULL", "dropped: egress interface's queue full"],
+  ["EGRESS_REFUSED", "dropped: egress interface refused it"],
   ["UNRESOLVED", "dropped: next hop does not answer ARP"],
   ["ARP_QUEUE_FULL", "dropped: ARP queue full"],
   ["OFFLOAD", "dropped: offload header that lies"],

@@ -160,6 +160,40 @@ test("a lowered MTU is followed at once: ping hears of it, and no packet is coun
   expect(await lab.client.run(big)).toContain("1 received");
 });
 
+test("what a full queue of the interface drops is not counted as forwarded", async () => {
+  lab.writeConfig(`${await Bun.file(lab.configFile).text()}\n[nat]\nkernel_path = false\n`);
+  await lab.start();
+  await untilPings();
+  await lab.firewall.run([
+    "tc",
+    "qdisc",
+    "add",
+    "dev",
+    "eth1",
+    "root",
+    "tbf",
+    "rate",
+    "1mbit",
+    "burst",
+    "2k",
+    "limit",
+    "3000",
+  ]);
+  const before = (await lab.state()).frames;
+  const counter = lab.internet.start(peer("udp-count", SERVER, PORT));
+  await counter.says("listening");
+  await lab.client.run(peer("udp-stream", SERVER, PORT, 3000, 6000));
+  counter.signal("SIGTERM"); // it waits until nothing comes any more
+  await counter.says("received");
+  const { received, overrun } = JSON.parse(counter.text.split("\n")[1] ?? "");
+  const { frames, ring } = await lab.state();
+  const forwarded = (frames.get("forwarded") ?? 0) - (before.get("forwarded") ?? 0);
+  expect(forwarded).toBe(received + overrun);
+  expect(frames.get("dropped: egress interface's queue full")).toBe(3000 - forwarded);
+  expect(ring.get("transmit queue full")).toBe(3000 - forwarded);
+  expect(3000 - forwarded).toBeGreaterThan(100);
+});
+
 /** Pings several times a second until stopped. @returns lost ones in a row, at most */
 function steadyPing(): Program {
   return lab.client.start(["ping", "-i", "0.05", "-W", "1", SERVER]);

@@ -17,6 +17,7 @@ test("a frame that the kernel refuses is counted, and those around it are transm
   expect(await outcome("refused")).toEqual({
     received: [1, 3, 5, 7],
     counters: { transmitted: 4, "transmit refused": 3 },
+    lost: [2, 4, 6],
   });
 });
 

@@ -226,6 +226,12 @@ export class Router {
     return VERDICT.FORWARDED;
   }
 
+  /** A frame that had the verdict "forwarded" was lost in transmission. @param verdict that it has instead */
+  countLost(verdict: Verdict): void {
+    this.counters[VERDICT.FORWARDED]--;
+    this.counters[verdict]++;
+  }
+
   /** The slow path: what `receive` does, for frames of all kinds. */
   receiveSlowly(iface: number, at: number, length: number): Verdict {
     this.state.lastRule = -1;

@@ -53,6 +53,9 @@ const TRUNCATED = 3; // received: was not to be had whole
 const QUEUE_FULL = 4; // transmit: the device does not keep up
 const LINK_DOWN = 5; // transmit: the interface is down or gone
 const REFUSED = 6; // transmit: the kernel would not have this frame
+/** Why a frame was lost in transmission. */
+export const NOT_SENT = { NONE: 0, QUEUE_FULL: 1, DOWN: 2, REFUSED: 3 } as const;
+
 /** Names of the counters, in order. */
 export const RING_COUNTERS: readonly string[] = [
   "received",
@@ -63,6 +66,9 @@ export const RING_COUNTERS: readonly string[] = [
   "interface down",
   "transmit refused",
 ];
+
+/** In place of the number of a frame in hand: what is sent is not on its account. */
+export const NO_ACCOUNT = 255;
 
 const SLOT_MASK = RING_SHAPE.slots - 1;
 
@@ -103,8 +109,9 @@ class Port implements Arrivals {
   cursor = 0;
   /** Slots before the cursor that are not given back yet. */
   held = 0;
-  /** Frames in the transmit queue. */
+  /** Frames in the transmit queue; and for each, on whose account it is. */
   queued = 0;
+  readonly accounts = new Uint8Array(QUEUE_LENGTH);
   // Since the socket was opened: frames whose slots were given back, and what the kernel told of the others.
   done = 0;
   placed = 0;
@@ -127,6 +134,12 @@ export class PacketRing implements Ring {
   readonly view: DataView;
   /** By RING_COUNTERS, in shared memory. */
   readonly counters = new Float64Array(new SharedArrayBuffer(RING_COUNTERS.length * 8));
+  /** The frame in hand, on whose account is what is sent: a number below NO_ACCOUNT. */
+  account = NO_ACCOUNT;
+  /** By such numbers: NOT_SENT, where something on that account was lost in transmission. Whoever has read it clears it. */
+  readonly lost = new Uint8Array(NO_ACCOUNT + 1);
+  /** Whether anything was lost. */
+  hasLost = false;
   /** Length of the frame that `next` returned, in bytes. */
   length = 0;
 
@@ -139,6 +152,7 @@ export class PacketRing implements Ring {
   private poll: PollSet;
   private readonly draining: Port[] = []; // with slots to give back
   private readonly filling: Port[] = []; // with frames to transmit
+  private reason: number = NOT_SENT.NONE;
   private longFrames = 0; // in use since the last flush
   private originated = 0;
 
@@ -271,6 +285,7 @@ export class PacketRing implements Ring {
     if (port.queued === 0) this.filling.push(port);
     // What the receiving interface said of the checksum (DATA_VALID) is not for the transmitting one.
     this.bytes[at - VNET_LENGTH] &= VIRTIO_NET_HDR_F_NEEDS_CSUM;
+    port.accounts[port.queued] = this.account;
     const vector = vectorOf(port.region, port.queued++);
     this.setAddress(vector, at - VNET_LENGTH);
     this.words[(vector >> 2) + 2] = length + VNET_LENGTH;
@@ -368,34 +383,40 @@ export class PacketRing implements Ring {
         this.counters[TRANSMITTED] += sent;
         done += sent;
       } else {
-        done += this.giveUp(errno(), port.queued - done);
+        const given = this.giveUp(errno(), port.queued - done);
+        for (const end = done + given; done < end; done++) this.lost[port.accounts[done]] = this.reason;
       }
     }
     port.queued = 0;
   }
 
   /**
-   * Counts what the first of `waiting` frames could not be transmitted for.
+   * Counts what the first of `waiting` frames could not be transmitted for, and notes it in `reason`.
    * @returns how many frames to pass over: a fault may be the frame's own or the same for all that wait
    */
   private giveUp(error: number, waiting: number): number {
+    this.hasLost = true;
     switch (error) {
       case EINTR:
         return 0;
       case EAGAIN: // as many bytes as the socket may have wait for the device already
         this.counters[QUEUE_FULL] += waiting;
+        this.reason = NOT_SENT.QUEUE_FULL;
         return waiting;
       case ENOBUFS: // the device's queue had no room for this frame
         this.counters[QUEUE_FULL]++;
+        this.reason = NOT_SENT.QUEUE_FULL;
         return 1;
       case EBADF: // NO_SOCKET: there is no such interface
       case ENETDOWN:
       case ENXIO:
       case ENODEV:
         this.counters[LINK_DOWN] += waiting;
+        this.reason = NOT_SENT.DOWN;
         return waiting;
       default: // EINVAL, EMSGSIZE: the frame is not one for this interface
         this.counters[REFUSED]++;
+        this.reason = NOT_SENT.REFUSED;
         return 1;
     }
   }

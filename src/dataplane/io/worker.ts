@@ -13,9 +13,10 @@ import { KernelPath } from "../kernel/path.ts";
 import { Pulse } from "../kernel/pulse.ts";
 import { tryKernelPath } from "../kernel/trial.ts";
 import { column, type Flow } from "../types.ts";
+import { VERDICT, type Verdict } from "../verdict.ts";
 import { CONTROL_SIGN, DATAPLANE_INTERVAL, DATAPLANE_SIGN, Liveness } from "./liveness.ts";
 import { Mailbox } from "./mailbox.ts";
-import { NO_FRAME, PacketRing } from "./packet-ring.ts";
+import { NO_ACCOUNT, NO_FRAME, NOT_SENT, PacketRing } from "./packet-ring.ts";
 import { type Command, MAIL, type Report, type Start } from "./protocol.ts";
 import { Vigil } from "./vigil.ts";
 
@@ -60,6 +61,19 @@ function report(message: Report): void {
 const offsets = new Int32Array(BATCH);
 const lengths = new Int32Array(BATCH);
 const flowNumbers = column<number, Flow>(new Int32Array(BATCH));
+const verdicts = column<number, Verdict>(new Int32Array(BATCH));
+
+/** By NOT_SENT. */
+const LOST = [VERDICT.FORWARDED, VERDICT.EGRESS_FULL, VERDICT.EGRESS_DOWN, VERDICT.EGRESS_REFUSED];
+
+/** A frame counts as forwarded only where all of it was sent. */
+function countLost(ring: PacketRing, router: Router, frames: number): void {
+  for (let i = 0; i < frames; i++) {
+    if (ring.lost[i] !== NOT_SENT.NONE && verdicts[i] === VERDICT.FORWARDED) router.countLost(LOST[ring.lost[i]]);
+  }
+  ring.lost.fill(NOT_SENT.NONE);
+  ring.hasLost = false;
+}
 
 /** Takes frames that have arrived on one interface, all of them before the first is handled. @returns how many */
 function handleBatch(ring: PacketRing, router: Router, iface: number): number {
@@ -73,10 +87,13 @@ function handleBatch(ring: PacketRing, router: Router, iface: number): number {
   }
   router.readAhead(offsets, lengths, frames);
   for (let i = 0; i < frames; i++) {
-    router.receive(iface, offsets[i], lengths[i]);
+    ring.account = i;
+    verdicts[i] = router.receive(iface, offsets[i], lengths[i]);
     flowNumbers[i] = router.flowToEnter;
   }
+  ring.account = NO_ACCOUNT;
   ring.flush();
+  if (ring.hasLost) countLost(ring, router, frames);
   for (let i = 0; i < frames; i++) router.enterKernelPath(flowNumbers[i]);
   ring.settle(iface);
   return frames;

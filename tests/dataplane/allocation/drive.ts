@@ -10,8 +10,11 @@ import { FAULT } from "../../../src/wire/fault.ts";
  */
 export type Drive = () => () => Verdict;
 
-/** Verdicts on frames. KERNEL is none: that the kernel could not forward a frame, control reads from the kernel's memory. */
-export type Judged = Exclude<keyof typeof VERDICT, "KERNEL">;
+/**
+ * Verdicts on frames. KERNEL is none: that the kernel could not forward a frame, control reads from the kernel's memory. The others
+ * are counted after the verdict, by the thread, when a frame was lost in transmission.
+ */
+export type Judged = Exclude<keyof typeof VERDICT, "KERNEL" | "EGRESS_FULL" | "EGRESS_REFUSED">;
 
 export type Faulty = Exclude<keyof typeof FAULT, "NONE">;
 

@@ -1,7 +1,7 @@
 // ring.ts CASE: two interfaces, a0 and b0, are the ends of one cable; what the ring does with it at its limits, as JSON.
 import { gcAndSweep, heapStats } from "bun:jsc";
 import { readFileSync } from "node:fs";
-import { NO_FRAME, PacketRing, RING_COUNTERS } from "../../../src/dataplane/io/packet-ring.ts";
+import { NO_ACCOUNT, NO_FRAME, NOT_SENT, PacketRing, RING_COUNTERS } from "../../../src/dataplane/io/packet-ring.ts";
 import { PacketSockets } from "../../../src/dataplane/io/packet-sockets.ts";
 import { Gate } from "../../../src/dataplane/kernel/gates.ts";
 import { CONTROL, GATE } from "../../../src/dataplane/kernel/layout.ts";
@@ -84,17 +84,25 @@ const CASES = {
 
   /** Frames that the kernel refuses, between others that it takes. */
   refused() {
+    ring.account = 1;
     send(1);
+    ring.account = 2;
     send(2, 1600); // longer than the MTU
+    ring.account = 3;
     send(3);
+    ring.account = 4;
     const lying = send(4);
     ring.view.setUint8(lying - VNET_LENGTH, 1); // NEEDS_CSUM, for a checksum that is outside the frame
     ring.view.setUint16(lying - VNET_LENGTH + 6, 5000, true);
+    ring.account = 5;
     send(5);
+    ring.account = 6;
     send(6, 4); // shorter than an Ethernet header
+    ring.account = NO_ACCOUNT;
     send(7);
     ring.flush();
-    return { received: receive(), counters: counters() };
+    const lost = Array.from(ring.lost.entries()).filter(([, reason]) => reason === NOT_SENT.REFUSED);
+    return { received: receive(), counters: counters(), lost: lost.map(([account]) => account) };
   },
 
   /** What one interface said of a checksum is not told to the next one. */
