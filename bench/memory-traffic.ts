@@ -84,6 +84,7 @@ function settings(maxFlows: number): Settings {
     nat: {
       maxFlows,
       resetUnknown: true,
+      minPathMtu: 552,
       kernelPath: true,
       timeouts: {
         udpNew: 8000,

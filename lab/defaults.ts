@@ -6,6 +6,7 @@ export const DEFAULT_LIMITS = { flows: 32768, mappings: 32768, flowsPerSecond: 2
 export const DEFAULT_NAT = {
   maxFlows: 65536,
   resetUnknown: true,
+  minPathMtu: 552,
   kernelPath: true,
   timeouts: {
     udpNew: 30,

@@ -2,9 +2,12 @@
 
 import { formatDuration, parseDuration } from "../base/duration.ts";
 import type { NatSettings, Timeouts } from "../dataplane/settings.ts";
+import { LEAST_MTU } from "../wire/icmp.ts";
 import { bad, good, isTable, type Reading, type Report, Table, type TomlTable, type TomlValue } from "./toml-table.ts";
 import { integerReader, readBoolean, readTable } from "./values.ts";
 
+/** As Linux' min_pmtu; the least that IPv4 has, and the most that Ethernet has. */
+const MTU = { least: LEAST_MTU, most: 1500, usual: 552 };
 const FLOWS = { least: 1024, most: 1048576, usual: 65536 };
 
 interface Timeout {
@@ -50,6 +53,7 @@ export function readNat(report: Report, sections: TomlTable): NatSettings {
   const settings = {
     maxFlows: table.optional("max_flows", integerReader(FLOWS.least, FLOWS.most), String(FLOWS.usual)) ?? FLOWS.usual,
     resetUnknown: table.optional("reset", readBoolean, "true") ?? true,
+    minPathMtu: table.optional("min_path_mtu", integerReader(MTU.least, MTU.most), String(MTU.usual)) ?? MTU.usual,
     kernelPath: table.optional("kernel_path", readBoolean, "true") ?? true,
     timeouts: readTimeouts(table),
   };

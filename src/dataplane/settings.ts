@@ -105,6 +105,8 @@ export interface NatSettings {
   readonly maxFlows: number;
   /** Answer a client's TCP segment that belongs to no connection with a RST, so that it fails at once. */
   readonly resetUnknown: boolean;
+  /** Lowest MTU of a path, in bytes, that "fragmentation needed" is believed to state; a lower one becomes this. */
+  readonly minPathMtu: number;
   /** Let open flows take the kernel path, where the program was started with it and the kernel has it. */
   readonly kernelPath: boolean;
   readonly timeouts: Timeouts;

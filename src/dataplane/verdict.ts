@@ -33,6 +33,7 @@ const TABLE = [
   ["TCP_STATE", "dropped: TCP without a connection"],
   ["TCP_WINDOW", "dropped: TCP outside the window"],
   ["ICMP_ORPHAN", "dropped: ICMP error that belongs to no flow"],
+  ["ICMP_MTU", "dropped: ICMP error that states an impossible MTU"],
   ["ICMP_TYPE", "dropped: ICMP type not handled"],
   ["FRAGMENT", "dropped: fragment of a dropped packet"],
   ["FRAGMENT_OVERLAP", "dropped: fragments overlap"],

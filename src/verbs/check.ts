@@ -139,10 +139,11 @@ function formatDns(redirects: readonly Redirect[]): string {
   );
 }
 
-function formatNat({ maxFlows, resetUnknown, kernelPath }: NatSettings): string {
+function formatNat({ maxFlows, resetUnknown, minPathMtu, kernelPath }: NatSettings): string {
   return formatSection("nat", [
     ["max_flows", String(maxFlows)],
     ["reset", String(resetUnknown)],
+    ["min_path_mtu", String(minPathMtu)],
     ["kernel_path", String(kernelPath)],
   ]);
 }

@@ -35,6 +35,17 @@ export const UNREACHABLE_CODE = {
   ADMIN_PROHIBITED: 13,
 } as const;
 
+/** Lengths that paths have, of which RFC 1191 section 7.1 tries the next lower one where a router does not state its MTU. */
+const PLATEAUS = [32000, 17914, 8166, 4352, 2002, 1492, 1006, 508, 296];
+/** Every link carries so much (RFC 791 section 3.2). */
+export const LEAST_MTU = 68;
+
+/** @param length bytes of an IPv4 packet @returns the next lower plateau */
+export function plateauBelow(length: number): number {
+  for (let i = 0; i < PLATEAUS.length; i++) if (PLATEAUS[i] < length) return PLATEAUS[i];
+  return LEAST_MTU;
+}
+
 /** @param length bytes of the IPv4 payload */
 export function checkIcmp(length: number): Fault {
   return length < ICMP.HEADER_LENGTH ? FAULT.ICMP_TRUNCATED : FAULT.NONE;

@@ -219,6 +219,7 @@ const NAME =
   'is not a name of 1 to 31 letters, digits and _.- that begins with a letter or digit (write name = "work")';
 const ONE_OR_MANY = '(write address = "10.137.0.10" for one host or network = "192.168.1.0/24" for many)';
 const NETWORK = '(write network = "192.168.1.0/24")';
+const MTU = "is not a whole number from 68 to 1500 (write min_path_mtu = 552)";
 const FLOWS = "is not a whole number from 1024 to 1048576 (write max_flows = 65536)";
 
 const REACH = '(write reach = ["lan"])';
@@ -552,7 +553,7 @@ const ONE_LINE: [number, string, string][] = [
   [22, "max_flows = 99999999999999999999", `22: nat: max_flows 99999999999999999999 ${FLOWS}`],
   [22, 'max_flows = "65536"', `22: nat: max_flows "65536" ${FLOWS}`],
   [22, "max_flows = 65536.0", `22: nat: max_flows 65536 ${FLOWS}`],
-  [22, "flows = 1", '22: nat: unknown key "flows" (known: max_flows, reset, kernel_path, timeouts)'],
+  [22, "flows = 1", '22: nat: unknown key "flows" (known: max_flows, reset, min_path_mtu, kernel_path, timeouts)'],
   [6, "clamp_mss = 1", `6: uplink: clamp_mss 1 ${BOOLEAN} (write clamp_mss = true)`],
   [12, 'clamp_mss = "yes"', `12: client "work": clamp_mss "yes" ${BOOLEAN} (write clamp_mss = true)`],
   [
@@ -593,6 +594,9 @@ const ONE_LINE: [number, string, string][] = [
     '24: dns: redirect from "10" is not an IPv4 address (write redirect = { "10.139.1.1" = "192.0.2.53" })',
   ],
   [21, "[[dns]]", "21: dns: is not one table (write [dns])"],
+  [22, "min_path_mtu = 67", `22: nat: min_path_mtu 67 ${MTU}`],
+  [22, "min_path_mtu = 1501", `22: nat: min_path_mtu 1501 ${MTU}`],
+  [22, 'min_path_mtu = "552"', `22: nat: min_path_mtu "552" ${MTU}`],
   [22, "kernel_path = 0", `22: nat: kernel_path 0 ${BOOLEAN} (write kernel_path = true)`],
   [22, "reset = 1", `22: nat: reset 1 ${BOOLEAN} (write reset = true)`],
   [22, "timeouts = 300", '22: nat: timeouts 300 is not a table (write timeouts = { udp = "5m" })'],

@@ -26,6 +26,7 @@ const SETTINGS: Settings = {
   nat: {
     maxFlows: 1024,
     resetUnknown: false,
+    minPathMtu: 552,
     kernelPath: true,
     timeouts: { udpNew: 1, udp: 1, dns: 1, tcpEstablished: 1, tcpOpening: 1, tcpClosing: 1, icmp: 1, other: 1 },
   },

@@ -96,6 +96,7 @@ const APPLIED: readonly Change[] = [
   ["forward 3: to_port", "to_port = 2"],
   ["dns: redirect", 'redirect = { "10.139.1.1" = "192.0.2.54" }', OPEN_RULES],
   ["nat: reset", "reset = true"],
+  ["nat: min_path_mtu", "min_path_mtu = 700"],
   ["nat.timeouts: udp", 'udp = "3m"'],
   ["nat.timeouts: udp_new", "udp_new = 40"],
   ["nat.timeouts: dns", "dns = 20"],
@@ -194,11 +195,18 @@ class Probe {
     // A name server's answer, an answered stream, a connection that stays and one that ends.
     this.send(REMOTE, udp(ends("198.51.100.53", 53, US, 53), payload(4)));
     this.send(REMOTE, udp(ends(REMOTE, 5000, US, 5000), payload(4)));
+    this.tellMtu();
     this.connect(6000);
     this.connect(6001);
     this.send(WORK, tcp({ ...ends(WORK, 6001, REMOTE, 80), flags: "F.", sequence: 101, acknowledgment: 501 }));
     this.send(REMOTE, tcp({ ...ends(REMOTE, 80, US, 6001), flags: "F.", sequence: 501, acknowledgment: 102 }));
     this.send(WORK, tcp({ ...ends(WORK, 6001, REMOTE, 80), flags: ".", sequence: 102, acknowledgment: 502 }));
+  }
+
+  /** A router says that a client's datagram was too long for a path. */
+  private tellMtu(): void {
+    const left = udp(ends(US, this.portOf(WORK), REMOTE, 5000), payload(1000));
+    this.send(REMOTE, icmp({ source: REMOTE, destination: US, type: 3, code: 4, rest: 650 }, left.subarray(0, 576)));
   }
 
   private connect(port: number): void {

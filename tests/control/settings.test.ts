@@ -197,6 +197,7 @@ describe("settings", () => {
         nat: {
           maxFlows: 4096,
           resetUnknown: false,
+          minPathMtu: 600,
           kernelPath: false,
           timeouts: {
             udpNew: 1,

@@ -297,9 +297,9 @@ describe("RFC 5382", () => {
   test("REQ-9: destination unreachable is translated, whatever its code", () => {
     const { lab } = connect();
     const lost = { sequence: 1001, acknowledgment: 5001 };
-    const sent = segment(`${WORK_HOST}:40000 > ${REMOTE}:443`, "P.", lost, payload(100));
+    const sent = segment(`${WORK_HOST}:40000 > ${REMOTE}:443`, "P.", lost, payload(1420));
     lab.from(WORK_HOST, sent);
-    const left = segment(`${OUTSIDE}:40000 > ${REMOTE}:443`, "P.", lost, payload(100));
+    const left = segment(`${OUTSIDE}:40000 > ${REMOTE}:443`, "P.", lost, payload(1420));
     for (let code = 0; code < 16; code++) {
       const mtu = { rest: code === 4 ? 1400 : 0 };
       for (const quoted of [28, 40, 140]) {

@@ -38,6 +38,8 @@ const TIMESTAMP_REPLY = { type: 14 };
 const ECHO_REPLY = { type: 0 };
 const OPEN = { work: 'filtering = "endpoint-independent"' };
 const GRE = 47;
+/** More than an MTU that is stated. */
+const LONG = payload(1450);
 const ORPHAN = dropped("ICMP error that belongs to no flow");
 
 /** What an error may quote: a host's packet as it was sent, and as it left, with the headers that it has then. */
@@ -225,8 +227,8 @@ describe("RFC 5508", () => {
     const errors = [...Array.from({ length: 16 }, (_, code) => [3, code]), [11, 0], [11, 1], [12, 0], [12, 1], [12, 2]];
     for (const [type, code] of errors) {
       const rest = { rest: 0x14000578 };
-      const left = datagram(`${OUTSIDE}:${port} > ${REMOTE}:9000`, HOP);
-      const sent = datagram(`${LAN_HOST}:5000 > ${REMOTE}:9000`, HOP);
+      const left = datagram(`${OUTSIDE}:${port} > ${REMOTE}:9000`, HOP, LONG).subarray(0, 576);
+      const sent = datagram(`${LAN_HOST}:5000 > ${REMOTE}:9000`, HOP, LONG).subarray(0, 576);
       expect(lab.from(REMOTE, icmpError(`${REMOTE} > ${OUTSIDE}`, type, code, left, rest))).toEqual(
         forwarded(LAN_HOST, icmpError(`${REMOTE} > ${LAN_HOST}`, type, code, sent, { ...HOP, ...rest })),
       );
@@ -275,8 +277,8 @@ describe("RFC 5508", () => {
       [11, 1, 0],
       [12, 0, 0x14000000],
     ]) {
-      const delivered = datagram(`${REMOTE}:9000 > ${LAN_HOST}:5000`, HOP);
-      const sent = datagram(`${REMOTE}:9000 > ${OUTSIDE}:${port}`, HOP);
+      const delivered = datagram(`${REMOTE}:9000 > ${LAN_HOST}:5000`, HOP, LONG).subarray(0, 576);
+      const sent = datagram(`${REMOTE}:9000 > ${OUTSIDE}:${port}`, HOP, LONG).subarray(0, 576);
       expect(lab.from(LAN_HOST, icmpError(`${LAN_HOST} > ${REMOTE}`, type, code, delivered, { rest }))).toEqual(
         forwarded(REMOTE, icmpError(`${OUTSIDE} > ${REMOTE}`, type, code, sent, { ...HOP, rest })),
       );

@@ -82,6 +82,7 @@ dns
 nat
   max_flows         65536
   reset             true
+  min_path_mtu      552
   kernel_path       true
 
 nat.timeouts
@@ -188,6 +189,7 @@ dns
 nat
   max_flows         4096
   reset             false
+  min_path_mtu      600
   kernel_path       false
 
 nat.timeouts
@@ -254,6 +256,7 @@ dns
 nat
   max_flows         1024
   reset             true
+  min_path_mtu      552
   kernel_path       true
 
 nat.timeouts

@@ -3,8 +3,16 @@
 // flow go nowhere.
 import { delta32, updateChecksum } from "../../wire/checksum.ts";
 import { FAULT } from "../../wire/fault.ts";
-import { checkIcmpSum, ICMP, writeIcmpSum } from "../../wire/icmp.ts";
-import { checkQuotedIpv4, FRAGMENT_OFFSET, headerLength, IPV4, PROTOCOL, readAddress } from "../../wire/ipv4.ts";
+import { checkIcmpSum, ICMP, ICMP_TYPE, plateauBelow, UNREACHABLE_CODE, writeIcmpSum } from "../../wire/icmp.ts";
+import {
+  checkQuotedIpv4,
+  DONT_FRAGMENT,
+  FRAGMENT_OFFSET,
+  headerLength,
+  IPV4,
+  PROTOCOL,
+  readAddress,
+} from "../../wire/ipv4.ts";
 import { destinationPort, type Ports, sourcePort, swapPorts } from "../../wire/ports.ts";
 import { TCP } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
@@ -51,6 +59,30 @@ export class IcmpRelay {
     const side = otherSide(sideOf(found));
     const wasSent = tcp.mayHaveSent(flow, side, sequence) || tcp.awaitsAnswer(flow, side, sequence);
     return wasSent ? found : NO_FLOW_SIDE;
+  }
+
+  /**
+   * Judges the MTU that the error in hand states, if it is "fragmentation needed": nobody sends that but about a packet with DF that
+   * is longer (RFC 5927 section 7.2). One of 0 is a router's from before RFC 1191; it becomes the plateau below the packet's length,
+   * and what is lower than the settings' least becomes that: whoever guesses the ports of a flow must not have it cut up at will.
+   * @returns VERDICT.FORWARDED, or the verdict on one that can't be true
+   */
+  judgeMtu(): Verdict {
+    const { view, packet, topology } = this.state;
+    const { transport } = packet;
+    const isAboutMtu =
+      view.getUint8(transport + ICMP.TYPE) === ICMP_TYPE.UNREACHABLE &&
+      view.getUint8(transport + ICMP.CODE) === UNREACHABLE_CODE.FRAGMENTATION_NEEDED;
+    if (!isAboutMtu) return VERDICT.FORWARDED;
+    const quoted = transport + ICMP.HEADER_LENGTH;
+    const length = view.getUint16(quoted + IPV4.TOTAL_LENGTH);
+    const field = transport + ICMP.NEXT_HOP_MTU;
+    const stated = view.getUint16(field);
+    const mtu = Math.max(stated === 0 ? plateauBelow(length) : stated, topology.settings.nat.minPathMtu);
+    const mayBeCut = (view.getUint16(quoted + IPV4.FRAGMENT) & DONT_FRAGMENT) === 0;
+    if (mayBeCut || length <= mtu) return VERDICT.ICMP_MTU;
+    view.setUint16(field, mtu);
+    return VERDICT.FORWARDED;
   }
 
   /** Translates the error in hand, all but its TTL. @param from the flow that it is about, and the side that it comes from */

@@ -563,6 +563,9 @@ export class Router {
     if (verdict !== VERDICT.FORWARDED) return verdict;
     const from = relay.find();
     if (from === NO_FLOW_SIDE) return VERDICT.ICMP_ORPHAN;
+    // One that is looped is our own about a hairpin, or has been judged.
+    const untrue = looped ? VERDICT.FORWARDED : relay.judgeMtu();
+    if (untrue !== VERDICT.FORWARDED) return untrue;
     const flow = flowOf(from);
     const side = sideOf(from);
     state.lastFlow = flow;

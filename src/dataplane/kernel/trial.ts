@@ -244,6 +244,7 @@ function settingsOn(index: number): Settings {
     nat: {
       maxFlows: FLOWS,
       resetUnknown: false,
+      minPathMtu: 552,
       kernelPath: true,
       timeouts: {
         udpNew: seconds,

@@ -230,6 +230,16 @@ const openFlow: Drive = () => {
   return () => mill.put(out);
 };
 
+/** "Fragmentation needed" about a packet that needed none. */
+const errorAboutFlow: Drive = () => {
+  const mill = new Treadmill();
+  mill.put(mill.keepFrom(WORK_HOST, udp({ ...OUT, ...PORTS }, SMALL)));
+  const asSent = udp({ source: OUTSIDE, destination: REMOTE, ...PORTS }, SMALL);
+  const error = icmp({ source: REMOTE, destination: OUTSIDE, type: 3, code: 4, rest: 1400 }, asSent);
+  const kept = mill.keepFrom(REMOTE, error);
+  return () => mill.put(kept);
+};
+
 const outsideTheWindow: Drive = () => {
   const mill = new Treadmill();
   connect(mill, 5000);
@@ -284,6 +294,7 @@ export const VERDICT_DRIVES: Readonly<Record<Judged, Drive>> = {
   TCP_STATE: fromWork(unknownSegment),
   TCP_WINDOW: outsideTheWindow,
   ICMP_ORPHAN: fromOutside(orphan),
+  ICMP_MTU: errorAboutFlow,
   ICMP_TYPE: fromWork(icmp({ ...OUT, type: 5 }, SMALL)),
   FRAGMENT: fragments(0x2000, 0x2000),
   FRAGMENT_OVERLAP: fragments(0x2000, 0x2001),

@@ -1,7 +1,7 @@
 // What all random conversations between a client and hosts outside have: two ends, packets from both as honest ends would
 // send them and as strangers, broken ends and attackers do, and ICMP errors about them. Neither end hears what became of its
 // packets, so that one conversation can be held through several firewalls at once.
-import { fragmented, icmp } from "../../../lab/frames.ts";
+import { checksum, fragmented, icmp } from "../../../lab/frames.ts";
 import { CLIENT, ROUTER, UPLINK } from "../../../lab/places.ts";
 import type { Random } from "../../../lab/random.ts";
 
@@ -125,6 +125,21 @@ export abstract class Talk {
       [PARAMETER_PROBLEM, 0, 0],
     ] as const);
     const destination = from === "inside" ? this.remote : UPLINK;
-    this.add(what, from, icmp({ source, destination, type, code, rest, fragment: 0 }, quoted), false);
+    const isAboutMtu = type === UNREACHABLE && code === 4;
+    const isTrue = ((quoted[15] ^ quoted[19]) & 1) === 0; // of half of the remotes
+    const about = isAboutMtu && isTrue ? tooLong(quoted) : quoted;
+    const kind = isAboutMtu && !isTrue ? "fragmentation needed about a packet that needed none" : what;
+    this.add(kind, from, icmp({ source, destination, type, code, rest, fragment: 0 }, about), false);
   }
+}
+
+/** The beginning of a packet as of one that is not to be fragmented and longer than any MTU that is stated here. */
+function tooLong(quoted: Uint8Array): Uint8Array {
+  const packet = quoted.slice();
+  const view = new DataView(packet.buffer);
+  view.setUint16(2, 1480);
+  view.setUint16(6, 0x4000);
+  view.setUint16(10, 0);
+  view.setUint16(10, checksum(packet.subarray(0, (packet[0] & 15) * 4)));
+  return packet;
 }
