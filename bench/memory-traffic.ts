@@ -5,7 +5,7 @@ import { READ_AHEAD } from "../src/dataplane/frame/fast-path.ts";
 import { Router } from "../src/dataplane/frame/router.ts";
 import { RESERVED_LENGTH, type Ring, VNET_LENGTH } from "../src/dataplane/ring.ts";
 import { compileRuleset } from "../src/dataplane/rules/ruleset.ts";
-import type { Settings } from "../src/dataplane/settings.ts";
+import { NO_SCRUB, type Settings } from "../src/dataplane/settings.ts";
 import { VERDICT, VERDICT_NAMES } from "../src/dataplane/verdict.ts";
 import { pseudoHeaderSum, sum } from "../src/wire/checksum.ts";
 import { ETHERTYPE } from "../src/wire/ethernet.ts";
@@ -76,6 +76,7 @@ function settings(maxFlows: number): Settings {
         limits: all,
         refuse: "drop",
         log: false,
+        scrub: NO_SCRUB,
         watchNames: false,
       },
     ],

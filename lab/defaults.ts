@@ -3,6 +3,9 @@
 /** Of one client among several. */
 export const DEFAULT_LIMITS = { flows: 32768, mappings: 32768, flowsPerSecond: 20000 };
 
+/** Nothing beside NAT is changed in what a client sends. */
+export const NO_SCRUB = { dropOptions: false, randomId: false, minTtl: 0, clearDscp: false };
+
 export const DEFAULT_NAT = {
   maxFlows: 65536,
   resetUnknown: true,

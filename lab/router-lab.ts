@@ -8,7 +8,7 @@ import { compileRuleset } from "../src/dataplane/rules/ruleset.ts";
 import type { ClientSettings, InterfaceSettings, Settings, UplinkSettings } from "../src/dataplane/settings.ts";
 import { NO_FLOW } from "../src/dataplane/types.ts";
 import { VERDICT_NAMES } from "../src/dataplane/verdict.ts";
-import { DEFAULT_NAT } from "./defaults.ts";
+import { DEFAULT_NAT, NO_SCRUB } from "./defaults.ts";
 import { ARP_TYPE, arp, ethernet, IPV4_TYPE, ip, mac, toHex, wrongChecksums } from "./frames.ts";
 import { completeChecksum } from "./offload.ts";
 import { Random } from "./random.ts";
@@ -84,6 +84,7 @@ const CLIENT = {
   limits: { flows: 100_000, mappings: 100_000, flowsPerSecond: 100_000 },
   refuse: "icmp",
   log: false,
+  scrub: NO_SCRUB,
   watchNames: false,
 } as const;
 

@@ -1,5 +1,5 @@
 // The sections [[client]] of the configuration: one host, or a network of many, behind an interface, with its rules and limits.
-import type { ClientLimits } from "../dataplane/settings.ts";
+import type { ClientLimits, ScrubSettings } from "../dataplane/settings.ts";
 import { forFamily, makeRule, type Policy, parseRule, type Rule, type RuleResult } from "../rules/parse.ts";
 import { bad, good, isTable, type Reading, show, type Table, type TomlValue } from "./toml-table.ts";
 import { type InterfaceReference, readReference } from "./uplink.ts";
@@ -35,6 +35,7 @@ export interface ClientConfig {
   readonly refuse: Refusal;
   /** Whether refused packets are logged. */
   readonly log: boolean;
+  readonly scrub: ScrubSettings;
   /** As the uplink's. */
   readonly clampMss: boolean | undefined;
 }
@@ -45,6 +46,7 @@ export type ClientDraft = ReturnType<typeof readClient>;
 /** Mappings and flows per second of one client. The first are no more than there are ports; with others, half of them. */
 const MAPPINGS = { most: 196608, alone: 49152, shared: 32768 };
 const FLOWS_PER_SECOND = { most: 1000000, usual: 20000 };
+const MOST_TTL = 255;
 const RULES_EXAMPLE = '["action=accept proto=tcp dstports=443"]';
 
 /**
@@ -79,6 +81,7 @@ export function readClient(table: Table, number: number, names: readonly (TomlVa
     limits: readLimits(table, names.length === 1, maxFlows),
     refuse: table.optional("refuse", readRefusal, '"reset"') ?? "icmp",
     log: table.optional("log", readBoolean, "true") ?? false,
+    scrub: readScrub(table),
     clampMss: table.optional("clamp_mss", readBoolean, "true"),
   };
   table.finish();
@@ -108,6 +111,16 @@ function readLimits(table: Table, alone: boolean, maxFlows: number): ClientLimit
     flows: read("max_flows", maxFlows, usual.flows),
     mappings: read("max_mappings", MAPPINGS.most, usual.mappings),
     flowsPerSecond: read("flows_per_second", FLOWS_PER_SECOND.most, usual.flowsPerSecond),
+  };
+}
+
+function readScrub(table: Table): ScrubSettings {
+  const read = (key: string) => table.optional(key, readBoolean, "true") ?? false;
+  return {
+    dropOptions: read("drop_ip_options"),
+    randomId: read("random_ip_id"),
+    minTtl: table.optional("min_ttl", integerReader(0, MOST_TTL), "64") ?? 0,
+    clearDscp: read("clear_dscp"),
   };
 }
 

@@ -96,13 +96,13 @@ export function configuredDevices(config: Config): Device[] {
 }
 
 function compileClient(client: ClientConfig, iface: number, circumstances: Circumstances): ClientSettings {
-  const { name, network, prefix, gateway, mac, reach, limits, refuse, log } = client;
+  const { name, network, prefix, gateway, mac, reach, limits, refuse, log, scrub } = client;
   const ruleset = compileRules(client.rules, client.policy, circumstances);
   const openFilter = client.filtering === "endpoint-independent";
   const watchNames = client.rules.some((rule) => rule.dsthost !== undefined);
   return {
     ...{ name, iface, network, prefix, gateway, ...(mac && { mac }) },
-    ...{ ruleset, reach, openFilter, limits, refuse, log, watchNames },
+    ...{ ruleset, reach, openFilter, limits, refuse, log, scrub, watchNames },
   };
 }
 

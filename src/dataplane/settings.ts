@@ -67,9 +67,24 @@ export interface ClientSettings {
   readonly refuse: "icmp" | "reset" | "drop";
   /** Note refused packets for the log. */
   readonly log: boolean;
+  readonly scrub: ScrubSettings;
   /** Its rules have host names: show control the name servers' answers to it before it gets them. */
   readonly watchNames: boolean;
 }
+
+/** What is changed in the packets that a client sends, beside NAT, or refused of them. */
+export interface ScrubSettings {
+  /** IPv4 options: such packets are dropped, from it and to it. */
+  readonly dropOptions: boolean;
+  /** The identification of packets that are no fragments is a random one. */
+  readonly randomId: boolean;
+  /** Its packets leave with this TTL at least; 0: with what is left of theirs. */
+  readonly minTtl: number;
+  /** The six bits of DSCP in the TOS byte are 0. */
+  readonly clearDscp: boolean;
+}
+
+export const NO_SCRUB: ScrubSettings = { dropOptions: false, randomId: false, minTtl: 0, clearDscp: false };
 
 /** DNS (port 53, TCP and UDP) to `from`, an address that clients were given, goes to `to` instead. */
 export interface Redirect {

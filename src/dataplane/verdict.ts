@@ -28,6 +28,7 @@ const TABLE = [
   ["TO_FIREWALL", "dropped: to the firewall itself"],
   ["REFUSED", "dropped: refused by rules"],
   ["UNSOLICITED", "dropped: unsolicited"],
+  ["IP_OPTIONS", "dropped: IP options"],
   ["TTL", "dropped: TTL exceeded"],
   ["TOO_BIG", "dropped: larger than the egress MTU"],
   ["TCP_STATE", "dropped: TCP without a connection"],

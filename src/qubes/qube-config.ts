@@ -9,6 +9,7 @@ import { readNat } from "../config/nat.ts";
 import type { QubeOptions } from "../config/qubes.ts";
 import { Report } from "../config/toml-table.ts";
 import type { InterfaceReference, UplinkConfig } from "../config/uplink.ts";
+import { NO_SCRUB } from "../dataplane/settings.ts";
 import { type ClientRules, type Database, DROP_EVERYTHING } from "./client-rules.ts";
 
 /** A client's interface that is there to be used. */
@@ -136,6 +137,7 @@ function makeClient(
     rules,
     refuse: "icmp",
     log: false,
+    scrub: NO_SCRUB,
     reach: [],
     filtering: "address-and-port-dependent",
     limits: usualLimits(false, maxFlows),

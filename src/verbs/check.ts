@@ -114,6 +114,10 @@ function formatClient(client: ClientConfig, config: Config): string {
     ["policy", client.policy],
     ["refuse", client.refuse],
     ["log", String(client.log)],
+    ["drop_ip_options", String(client.scrub.dropOptions)],
+    ["random_ip_id", String(client.scrub.randomId)],
+    ["min_ttl", String(client.scrub.minTtl)],
+    ["clear_dscp", String(client.scrub.clearDscp)],
   ]);
 }
 

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { DEFAULT_LIMITS, DEFAULT_NAT } from "../../lab/defaults.ts";
+import { DEFAULT_LIMITS, DEFAULT_NAT, NO_SCRUB } from "../../lab/defaults.ts";
 import { Random } from "../../lab/random.ts";
 import { parseConfig, readConfig } from "../../src/config/config.ts";
 
@@ -63,6 +63,7 @@ const DEFAULTS = {
   limits: DEFAULT_LIMITS,
   refuse: "icmp" as const,
   log: false,
+  scrub: NO_SCRUB,
   clampMss: undefined,
 };
 
@@ -484,7 +485,7 @@ const ONE_LINE: [number, string, string][] = [
   [
     12,
     "color = 1",
-    '12: client "work": unknown key "color" (known: name, address, network, interface, gateway, own_mac, mac, policy, rules, reach, filtering, max_flows, max_mappings, flows_per_second, refuse, log, clamp_mss)',
+    '12: client "work": unknown key "color" (known: name, address, network, interface, gateway, own_mac, mac, policy, rules, reach, filtering, max_flows, max_mappings, flows_per_second, refuse, log, drop_ip_options, random_ip_id, min_ttl, clear_dscp, clamp_mss)',
   ],
   [
     14,
@@ -581,6 +582,8 @@ const ONE_LINE: [number, string, string][] = [
   ],
   [12, 'refuse = "rst"', '12: client "work": refuse "rst" is none of icmp, reset and drop (write refuse = "reset")'],
   [12, "refuse = true", '12: client "work": refuse true is none of icmp, reset and drop (write refuse = "reset")'],
+  [12, "random_ip_id = 1", `12: client "work": random_ip_id 1 ${BOOLEAN} (write random_ip_id = true)`],
+  [12, "min_ttl = 256", '12: client "work": min_ttl 256 is not a whole number from 0 to 255 (write min_ttl = 64)'],
   [12, "log = 1", `12: client "work": log 1 ${BOOLEAN} (write log = true)`],
   ...REDIRECT_ERRORS.map(([line, error]): [number, string, string] => [
     22,

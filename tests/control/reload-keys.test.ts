@@ -66,6 +66,10 @@ const APPLIED: readonly Change[] = [
   ["client 1: flows_per_second", "flows_per_second = 2"],
   ["client 1: refuse", 'refuse = "drop"'],
   ["client 1: log", "log = false"],
+  ["client 1: drop_ip_options", "drop_ip_options = false"],
+  ["client 1: random_ip_id", "random_ip_id = false"],
+  ["client 1: min_ttl", "min_ttl = 0"],
+  ["client 1: clear_dscp", "clear_dscp = false"],
   ["client 2: interface", 'interface = "eth6"'],
   ["client 2: address", 'address = "10.137.0.13"', { "forward 3: to": 'to = "game"' }],
   ["client 2: gateway", 'gateway = "10.137.0.3"'],
@@ -185,6 +189,9 @@ class Probe {
       this.send(host, tcp({ ...ends(host, 4002, REMOTE, 80), flags: "." }));
       this.send(host, udp(ends(host, 5000, REMOTE, 5000), payload(4)));
     }
+    const marked = { ...ends(WORK, 5002, REMOTE, 5000), identification: 7, ttl: 20, tos: 0xb9 };
+    this.send(WORK, udp(marked, payload(4)));
+    this.send(WORK, udp({ ...marked, options: Uint8Array.of(1, 1, 1, 0) }, payload(4)));
     this.send(LAN_HIGH, udp(ends(LAN_HIGH, 5001, REMOTE, 5000), payload(4)));
     for (const server of ["198.51.100.53", "10.200.0.53", "10.139.1.1"])
       this.send(WORK, udp(ends(WORK, 53, server, 53), payload(4)));

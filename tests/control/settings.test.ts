@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
-import { DEFAULT_LIMITS, DEFAULT_NAT } from "../../lab/defaults.ts";
+import { DEFAULT_LIMITS, DEFAULT_NAT, NO_SCRUB } from "../../lab/defaults.ts";
 import { ip } from "../../lab/frames.ts";
 import { ICMP, TCP, UDP } from "../../lab/protocols.ts";
 import { type Config, parseConfig } from "../../src/config/config.ts";
@@ -42,7 +42,7 @@ const ANY: Match = {
 };
 
 /** What becomes of refused packets, and of answers with names, where nothing is said. */
-const QUIET = { refuse: "icmp", log: false, watchNames: false } as const;
+const QUIET = { refuse: "icmp", log: false, scrub: NO_SCRUB, watchNames: false } as const;
 
 /** The defaults of one client among several. */
 const DEFAULTS = {
@@ -147,6 +147,7 @@ describe("settings", () => {
             ...QUIET,
             refuse: "reset",
             log: true,
+            scrub: { dropOptions: true, randomId: true, minTtl: 32, clearDscp: true },
           },
           {
             name: "game",

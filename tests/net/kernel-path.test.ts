@@ -5,7 +5,7 @@ import { FirewallLab, firebreak, peer } from "../../lab/firewall-lab.ts";
 import { ARP_TYPE, arp, ethernet, IPV4_TYPE, mac, payload, type TcpFields, tcp, udp } from "../../lab/frames.ts";
 import { completeChecksum, GSO, leaveChecksum, NEEDS_CSUM, vnet } from "../../lab/offload.ts";
 import { CLIENT, configuration, ROUTER, SERVER, UPLINK } from "../../lab/places.ts";
-import { BROADCAST } from "../../lab/router-lab.ts";
+import { BROADCAST, WORK } from "../../lab/router-lab.ts";
 import { plain, type WireFrame } from "./raw-links.ts";
 import { RawPeer } from "./raw-peer.ts";
 
@@ -150,6 +150,12 @@ test("it does with every frame what the slow path does", async () => {
   expect(forwarded - byKernel).toBeGreaterThan(frames / 50);
 }, 120_000);
 
+test("it does so where a client's packets are changed beside NAT, and takes none of them", async () => {
+  const { frames, byKernel, byIface } = await onBench("kernel-twins", "scrubbed");
+  expect(byIface[WORK]).toBe(0);
+  expect(byKernel).toBeGreaterThan(frames / 20);
+}, 120_000);
+
 test("an entry that changes while it is read does not hold, whichever byte it is", async () => {
   expect(await onBench("kernel-entries")).toEqual({ changes: 137, unnoticed: [] });
 });
@@ -216,8 +222,8 @@ test("what changes ends it for those alone who depend on that", async () => {
 });
 
 /** Runs one of tests/net/peers that has the kernel's programs to itself. */
-async function onBench(name: string) {
-  const output = await bench.run(["taskset", "--cpu-list", "0", ...peer(name, "a0", "a1", "b0")], 120_000);
+async function onBench(name: string, ...words: readonly string[]) {
+  const output = await bench.run(["taskset", "--cpu-list", "0", ...peer(name, "a0", "a1", "b0", ...words)], 120_000);
   return JSON.parse(output);
 }
 

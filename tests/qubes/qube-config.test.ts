@@ -1,5 +1,6 @@
 // The configuration that QubesDB and interfaces come to: whole, and for everything that may be missing.
 import { describe, expect, test } from "bun:test";
+import { NO_SCRUB } from "../../lab/defaults.ts";
 import { ip, mac } from "../../lab/frames.ts";
 import { makeSettings } from "../../src/control/settings.ts";
 import type { ClientRules } from "../../src/qubes/client-rules.ts";
@@ -59,6 +60,7 @@ test("a qube with a netvm and a client", () => {
       rules: RULES.rules,
       refuse: "icmp",
       log: false,
+      scrub: NO_SCRUB,
       reach: [],
       filtering: "address-and-port-dependent",
       limits: { flows: 32768, mappings: 32768, flowsPerSecond: 20000 },

@@ -55,6 +55,8 @@ const FATES = new Map([
 export class KernelLab extends Lab {
   /** Frames that the kernel forwarded. */
   byKernel = 0;
+  /** By the interface that they came in on. */
+  readonly byIface = [0, 0, 0];
 
   /** The table of entries. */
   readonly entries: Uint8Array;
@@ -138,6 +140,7 @@ export class KernelLab extends Lab {
     const run = runProgram(this.programs.forwarder, frame, this.ifindex(iface), gsoSize);
     if (run.result !== TC_ACT_REDIRECT) throw new Error(`the forwarder returned ${run.result}`);
     this.byKernel++;
+    this.byIface[iface]++;
     const egress = OUR_MAC.findIndex((address) => Bun.deepEquals(mac(address), run.frame.slice(6, 12)));
     this.rule = -1;
     this.flow = this.flowOf(frame);

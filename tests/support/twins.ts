@@ -45,6 +45,16 @@ export const PINNED: Settings = {
   ],
 };
 
+/** "work" has its packets changed by all that there is. */
+export const SCRUBBED: Settings = {
+  ...PINNED,
+  clients: PINNED.clients.map((client) =>
+    client.name === "work"
+      ? { ...client, scrub: { dropOptions: true, randomId: true, minTtl: 64, clearDscp: true } }
+      : client,
+  ),
+};
+
 interface Frame {
   readonly iface: number;
   readonly bytes: Uint8Array;

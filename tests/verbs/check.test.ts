@@ -59,6 +59,10 @@ client "work"
   policy            drop
   refuse            icmp
   log               false
+  drop_ip_options   false
+  random_ip_id      false
+  min_ttl           0
+  clear_dscp        false
 
 client "lan"
   interface         eth2
@@ -75,6 +79,10 @@ client "lan"
   policy            accept
   refuse            icmp
   log               false
+  drop_ip_options   false
+  random_ip_id      false
+  min_ttl           0
+  clear_dscp        false
 
 dns
   redirect          none
@@ -128,6 +136,10 @@ client "work"
   policy            accept
   refuse            reset
   log               true
+  drop_ip_options   true
+  random_ip_id      true
+  min_ttl           32
+  clear_dscp        true
 
 client "game"
   interface         eth0
@@ -144,6 +156,10 @@ client "game"
   policy            drop
   refuse            drop
   log               false
+  drop_ip_options   false
+  random_ip_id      false
+  min_ttl           0
+  clear_dscp        false
 
 client "lan"
   interface         eth2
@@ -160,6 +176,10 @@ client "lan"
   policy            drop
   refuse            icmp
   log               false
+  drop_ip_options   false
+  random_ip_id      false
+  min_ttl           0
+  clear_dscp        false
 
 forward 1
   proto             tcp
@@ -249,6 +269,10 @@ client "a"
   policy            drop
   refuse            icmp
   log               false
+  drop_ip_options   false
+  random_ip_id      false
+  min_ttl           0
+  clear_dscp        false
 
 dns
   redirect          none

@@ -83,6 +83,7 @@ export class Admission {
     } else {
       if (!topology.client(client).reach.includes(peer)) return VERDICT.CLIENT_TO_CLIENT;
       if (topology.clientOn(topology.clientInterface[peer], destination) === NOBODY) return VERDICT.UNROUTABLE;
+      if (this.state.scrub.isRefusedTo(destination, packet)) return VERDICT.IP_OPTIONS;
     }
     if (!this.isOpening()) {
       if (protocol !== PROTOCOL.TCP) return VERDICT.UNSOLICITED;
@@ -253,7 +254,8 @@ export class Admission {
 
   /** A flow from the uplink to a client's address and port. It spends nothing of the client's: whoever sends it must not. */
   private inbound(party: Party, client: Client, address: Address, port: Port, mapping: Mapping): Verdict {
-    const { packet, topology } = this.state;
+    const { packet, topology, scrub } = this.state;
+    if (scrub.isRefusedTo(address, packet)) return VERDICT.IP_OPTIONS;
     if (this.isTtlExceeded()) return VERDICT.TTL;
     if (!this.makeRoomInbound(party)) return VERDICT.TABLE_FULL;
     const backPorts = joinPorts(port, sourcePort(packet.ports));

@@ -28,6 +28,9 @@ const SHORTEST = ETHERNET.HEADER_LENGTH + IPV4.HEADER_LENGTH + UDP.HEADER_LENGTH
 /** EtherType, version and header length, as they stand in front of the TOS byte. */
 const PLAIN_IPV4 = (ETHERTYPE.IPV4 << 8) | 0x45;
 
+/** In place of the last two bytes of a MAC address: no frame has it. */
+const NO_TAIL = -1;
+
 /** Frames that are read ahead at most. */
 export const READ_AHEAD = 64;
 
@@ -47,14 +50,16 @@ export interface FastPath {
    */
   readAhead(offsets: Int32Array, lengths: Int32Array, count: number): void;
 
-  /** Reads anew what the state's topology says of interfaces. */
+  /** Reads anew what the state's topology says of interfaces, and which of their frames may go this way. */
   readTopology(): void;
 }
 
 export function makeFastPath(state: State, changes: RuleChanges): FastPath {
   const { view, ring, flows, neighbours, tcp, timeouts } = state;
   const { interfaceOf } = neighbours;
-  /** By interface. */
+  /** By interface: the MAC address that frames come to which may go this way; and ours. */
+  const toHead = column<Iface>(new Int32Array(MAX_INTERFACES));
+  const toTail = column<Iface>(new Int32Array(MAX_INTERFACES));
   const ourHead = column<Iface>(new Int32Array(MAX_INTERFACES));
   const ourTail = column<Iface>(new Int32Array(MAX_INTERFACES));
   const mtu = column<Iface>(new Int32Array(MAX_INTERFACES));
@@ -67,6 +72,8 @@ export function makeFastPath(state: State, changes: RuleChanges): FastPath {
     for (let iface = 0 as Iface; iface < topology.mtu.length; iface++) {
       ourHead[iface] = topology.macHead[iface];
       ourTail[iface] = topology.macTail[iface];
+      toHead[iface] = topology.macHead[iface];
+      toTail[iface] = state.scrub.isAsked(iface) ? NO_TAIL : topology.macTail[iface];
       mtu[iface] = topology.isDown[iface] === 1 ? 0 : topology.mtu[iface]; // nothing passes: the slow path says why
     }
     uplink = topology.uplink;
@@ -74,7 +81,7 @@ export function makeFastPath(state: State, changes: RuleChanges): FastPath {
 
   function forward(iface: Iface, at: number, length: number): boolean {
     if (length < SHORTEST) return false;
-    if (macHead(view, at) !== ourHead[iface] || macTail(view, at) !== ourTail[iface]) return false;
+    if (macHead(view, at) !== toHead[iface] || macTail(view, at) !== toTail[iface]) return false;
     if (isGroupMac(view, at + ETHERNET.SOURCE)) return false;
 
     // A plain header, checked: what Packet.parse checks too.

@@ -261,6 +261,7 @@ export class Router {
         this.fastPath.readTopology();
       }
       this.changes.replaceRules(settings);
+      this.fastPath.readTopology();
       return;
     }
     this.endpoint.clear();
@@ -274,6 +275,7 @@ export class Router {
   setClient(client: number, settings: ClientSettings): void {
     this.kernelPath?.revokeClient(client as Client);
     this.changes.setClient(client as Client, settings);
+    this.fastPath.readTopology();
   }
 
   /** Asks a name server; the answer comes to ControlEvents.answered, if one comes. @param server uint32, host order */
@@ -346,6 +348,7 @@ export class Router {
   /** @param looped whether the packet in hand is a client's own to our uplink address, turned round: a hairpin */
   private route(looped: boolean): Verdict {
     const { kind, fragment } = this.packet;
+    if (this.state.scrub.isRefused(this.packet)) return VERDICT.IP_OPTIONS;
     if (kind === KIND.FLOW)
       return fragment === 0 ? this.flowPacket(looped, NOT_FRAGMENTED) : this.firstFragment(looped);
     if (kind === KIND.ICMP_ERROR) return this.icmpError(looped);
@@ -431,6 +434,7 @@ export class Router {
       errors.send(iface, at, ICMP_TYPE.UNREACHABLE, UNREACHABLE_CODE.FRAGMENTATION_NEEDED, mtu);
       return VERDICT.TOO_BIG;
     }
+    if (this.state.scrub.isRefusedTo(flows.source(flow, otherSide(side)), packet)) return VERDICT.IP_OPTIONS;
     if (neighbours.state[next] >= USABLE || neighbours.mayAnswer(next)) return VERDICT.FORWARDED;
     errors.send(iface, at, ICMP_TYPE.UNREACHABLE, UNREACHABLE_CODE.HOST);
     return VERDICT.UNRESOLVED;
@@ -452,6 +456,7 @@ export class Router {
     const { flows, neighbours, topology } = this.state;
     const { at } = packet;
     const next = flows.neighbour(flow, otherSide(side));
+    this.state.scrub.change(packet);
     if (next === OURSELVES) return this.hairpin(flow);
     const egress = neighbours.interfaceOf[next];
     writeMac(view, at + ETHERNET.SOURCE, topology.macHead[egress], topology.macTail[egress]);
@@ -568,6 +573,7 @@ export class Router {
     if (untrue !== VERDICT.FORWARDED) return untrue;
     const flow = flowOf(from);
     const side = sideOf(from);
+    if (state.scrub.isRefusedTo(state.flows.source(flow, otherSide(side)), packet)) return VERDICT.IP_OPTIONS;
     state.lastFlow = flow;
     relay.rewrite(from);
     view.setUint8(ip + IPV4.TTL, ttl - 1);

@@ -34,6 +34,7 @@ import {
   sideOf,
 } from "../types.ts";
 import { IcmpErrors } from "./icmp-errors.ts";
+import { Scrub } from "./scrub.ts";
 import { Splitter } from "./split.ts";
 
 export class State {
@@ -49,6 +50,7 @@ export class State {
   readonly errors: IcmpErrors;
   readonly packet = new Packet();
   readonly splitter: Splitter;
+  readonly scrub: Scrub;
   topology: Topology;
   /** The clock: ms, and whole seconds. */
   now = 0;
@@ -80,6 +82,7 @@ export class State {
     this.neighbours = new NeighbourTable(ring, this.topology, this.flows, keyed);
     this.errors = new IcmpErrors(ring, this.topology);
     this.splitter = new Splitter(ring);
+    this.scrub = new Scrub(this.view, this.random, this.topology);
     this.enforce(() => NOBODY);
   }
 
@@ -108,6 +111,7 @@ export class State {
     });
     this.neighbours.apply(this.topology, renumber);
     this.errors.apply(this.topology);
+    this.scrub.apply(this.topology);
     const isSameAddress = before.uplinkAddress === this.topology.uplinkAddress;
     this.enforce((address) => (isSameAddress ? this.topology.clientOf(address) : NOBODY));
     this.holdGateway();
@@ -126,6 +130,7 @@ export class State {
   /** Puts settings in force that have the same layout as those before. */
   replaceRules(settings: Settings): void {
     this.topology.replaceRules(settings);
+    this.scrub.apply(this.topology);
     this.timeouts.apply(settings.nat.timeouts);
     this.quotas.setLimits(settings.clients);
   }

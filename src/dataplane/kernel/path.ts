@@ -104,7 +104,7 @@ export class KernelPath implements RouterKernelPath {
     const number = 2 * flow + side;
     const iface = neighbours.interfaceOf[flows.neighbour(flow, side)];
     const gate = this.gateOf(iface);
-    if (gate === undefined) return;
+    if (gate === undefined || this.state.scrub.isAsked(iface)) return;
     if (this.isEntered(flow, side) && !this.entries.mayOpen(number, gate)) return;
     this.entered[number] = this.generation;
     this.enteredState[number] = stateWord & ENTERED_STATE;

@@ -19,7 +19,7 @@ import { readOffload } from "../frame/vnet.ts";
 import { MemoryRing, type SentFrame } from "../memory-ring.ts";
 import { VNET_LENGTH } from "../ring.ts";
 import { compileRuleset } from "../rules/ruleset.ts";
-import type { Settings } from "../settings.ts";
+import { NO_SCRUB, type Settings } from "../settings.ts";
 import type { HashKeys } from "../tables/keyed-hash.ts";
 import type { Gate } from "./gates.ts";
 import {
@@ -236,6 +236,7 @@ function settingsOn(index: number): Settings {
         limits: { flows: FLOWS, mappings: FLOWS, flowsPerSecond: FLOWS },
         refuse: "drop",
         log: false,
+        scrub: NO_SCRUB,
         watchNames: false,
       },
     ],

@@ -220,6 +220,12 @@ export const BRANCHES: Readonly<Record<string, Branch>> = {
     1,
     cycle(from(WORK_HOST, udp({ ...OUT, ...PORTS, options: Uint8Array.of(148, 4, 0, 0) }, SMALL))),
   ),
+  "a datagram that is scrubbed": branch(
+    "FORWARDED",
+    1,
+    cycle(from(WORK_HOST, udp({ ...OUT, ...PORTS, ttl: 3, tos: 0xff }, SMALL))),
+    withWork({ scrub: { dropOptions: true, randomId: true, minTtl: 64, clearDscp: true } }),
+  ),
   "a new flow of UDP in place of an old one": branch(
     "FORWARDED",
     1,

@@ -1,4 +1,5 @@
 // How each verdict on a frame is brought about, as often as wanted. The type of the table asks for every one of them.
+import { NO_SCRUB } from "../../../lab/defaults.ts";
 import { ARP_TYPE, arp, ethernet, icmp, ip, ipv4, payload, tcp, udp } from "../../../lab/frames.ts";
 import { GSO, vnet } from "../../../lab/offload.ts";
 import {
@@ -289,6 +290,10 @@ export const VERDICT_DRIVES: Readonly<Record<Judged, Drive>> = {
   TO_FIREWALL: fromWork(udp({ ...OUT, ...PORTS, destination: WORK_GATEWAY }, SMALL)),
   REFUSED: fromWork(datagram, withWork({ ruleset: compileRuleset([{ ...ANYTHING, accept: false }], true) })),
   UNSOLICITED: fromOutside(udp(BACK, SMALL)),
+  IP_OPTIONS: fromWork(
+    udp({ ...OUT, ...PORTS, options: Uint8Array.of(148, 4, 0, 0) }, SMALL),
+    withWork({ scrub: { ...NO_SCRUB, dropOptions: true } }),
+  ),
   TTL: fromWork(udp({ ...OUT, ...PORTS, ttl: 1 }, SMALL)),
   TOO_BIG: fromWork(udp({ ...OUT, ...PORTS }, payload(800)), withMtu(600)),
   TCP_STATE: fromWork(unknownSegment),
