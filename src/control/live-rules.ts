@@ -8,7 +8,7 @@ import { nameServers, serversToAsk } from "../config/name-servers.ts";
 import type { ClientSettings, Settings } from "../dataplane/settings.ts";
 import type { NameServers } from "../names/name-server.ts";
 import { Resolver } from "../names/resolver.ts";
-import { compileRules, nextExpiry } from "../rules/compile.ts";
+import { compileRules, isExpired, nextExpiry } from "../rules/compile.ts";
 import type { Rule } from "../rules/parse.ts";
 
 /** What is asked of the dataplane (dataplane-thread.ts). */
@@ -160,17 +160,17 @@ export class LiveRules {
   private scheduleExpiry(): void {
     this.cancelExpiry();
     const rules = this.inForce?.config.clients.flatMap((client) => client.rules) ?? [];
-    const next = nextExpiry(rules, this.judgedAt);
-    if (next === undefined) return;
+    if (rules.every(({ expire }) => expire === undefined)) return;
+    const next = nextExpiry(rules, this.judgedAt) ?? Number.POSITIVE_INFINITY;
     const wait = Math.ceil((next - this.clock.unixTime()) * 1000);
     this.cancelExpiry = this.clock.after(Math.min(Math.max(wait, 0), LONGEST_WAIT), () => this.expire());
   }
 
+  /** Has rules compiled anew that have expired since, or that hold again because the time was set back. */
   private expire(): void {
     const now = this.clock.unixTime();
     for (const { name, rules } of this.inForce?.config.clients ?? []) {
-      const next = nextExpiry(rules, this.judgedAt);
-      if (next !== undefined && next <= now) this.update(name);
+      if (rules.some((rule) => isExpired(rule, now) !== isExpired(rule, this.judgedAt))) this.update(name);
     }
     this.judgedAt = now;
     this.scheduleExpiry();

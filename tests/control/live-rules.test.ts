@@ -312,7 +312,50 @@ describe("rules that expire", () => {
     expect(dataplane.posted.slice(1)).toEqual(["0 work: 192.0.2.1"]);
     await clock.advance(86_400_000);
     expect(dataplane.posted).toHaveLength(2);
-    expect(clock.pending).toBe(0);
+  });
+});
+
+describe("rules that expire, while the machine's time is set", () => {
+  const DAY = 86_400;
+  const text = { work: ["dst4=192.0.2.1", `dst4=192.0.2.2 expire=${EPOCH + DAY}`], mail: ["dst4=192.0.2.4"] };
+  const both = "0 work: 192.0.2.1 192.0.2.2";
+  const expired = "0 work: 192.0.2.1";
+
+  test("forward past their second, expire within a minute", async () => {
+    follow(text);
+    clock.shift(2 * DAY);
+    await clock.advance(60_000);
+    expect(dataplane.posted).toEqual([expired]);
+    await clock.advance(3 * DAY * 1000);
+    expect(dataplane.posted).toHaveLength(1);
+  });
+
+  test("back before it, hold again within a minute, and expire when it comes", async () => {
+    clock.shift(2 * DAY);
+    follow(text);
+    await clock.advance(120_000);
+    expect(dataplane.posted).toEqual([]);
+    clock.shift(-2 * DAY);
+    await clock.advance(60_000);
+    expect(dataplane.posted).toEqual([both]);
+    await clock.advance(DAY * 1000);
+    expect(dataplane.posted.slice(1)).toEqual([expired]);
+  });
+
+  test("to where it was before there was a clock, and to now: are asked for once a minute, not more", async () => {
+    clock.shift(-EPOCH);
+    follow(text);
+    let looks = 0;
+    const unixTime = clock.unixTime.bind(clock);
+    clock.unixTime = () => {
+      looks++;
+      return unixTime();
+    };
+    await clock.advance(600_000);
+    expect(looks).toBeLessThan(40);
+    clock.shift(EPOCH + 2 * DAY);
+    await clock.advance(60_000);
+    expect(dataplane.posted).toEqual([expired]);
   });
 });
 

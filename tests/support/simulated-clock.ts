@@ -11,6 +11,8 @@ export const EPOCH = 1_800_000_000;
 
 export class SimulatedClock implements Clock {
   private time = 0;
+  /** Seconds that the machine's time was set forward by, or back. */
+  private offset = 0;
   private readonly timers = new Set<Timer>();
 
   now(): number {
@@ -18,7 +20,12 @@ export class SimulatedClock implements Clock {
   }
 
   unixTime(): number {
-    return EPOCH + this.time / 1000;
+    return EPOCH + this.offset + this.time / 1000;
+  }
+
+  /** Sets the machine's time forward, or back. */
+  shift(seconds: number): void {
+    this.offset += seconds;
   }
 
   after(delay: number, callback: () => void): () => void {

@@ -18,6 +18,7 @@ import { CONTROL_SIGN, DATAPLANE_INTERVAL, DATAPLANE_SIGN, Liveness } from "./li
 import { Mailbox } from "./mailbox.ts";
 import { NO_ACCOUNT, NO_FRAME, NOT_SENT, PacketRing } from "./packet-ring.ts";
 import { type Command, MAIL, type Report, type Start } from "./protocol.ts";
+import { SteadyClock } from "./steady-clock.ts";
 import { Vigil } from "./vigil.ts";
 
 /** Frames taken from one interface before the others have their turn. */
@@ -156,6 +157,7 @@ function apply(ring: PacketRing, router: Router, { sockets, settings }: Pick<Sta
 
 function forward(dataplane: Dataplane): void {
   const { ring, router, vigil } = dataplane;
+  const clock = new SteadyClock(() => performance.now());
   let lookedUp = 0;
   let watched = Number.NEGATIVE_INFINITY;
   let spin = 0;
@@ -167,7 +169,7 @@ function forward(dataplane: Dataplane): void {
       vigil.keep(now);
       watched = now;
     }
-    router.advance(now);
+    router.advance(clock.now());
     let frames = 0;
     for (let iface = 0; iface < ring.interfaces; iface++) {
       const taken = handleBatch(ring, router, iface);
