@@ -71,3 +71,15 @@ test("interfaces come and go without a trace, and those that stay lose nothing",
 test("no object is allocated for a frame, nor for a batch of them", async () => {
   expect(await outcome("steady")).toEqual({ parts: 3, settled: 33, more: [] });
 });
+
+test("what waits in the kernel takes a sixteenth of the memory each way, shared by the sockets that there are", async () => {
+  const part = (sockets: number) => {
+    const bytes = Math.floor((128 * 1024 * 1024) / 16 / sockets) & ~1;
+    return Array(sockets).fill([bytes, bytes]);
+  };
+  expect(await outcome("shares")).toEqual([part(2), part(3), part(1)]);
+});
+
+test("an interface that takes nothing holds up no more than its part", async () => {
+  expect(await outcome("stalled")).toEqual({ allowed: 1024 * 1024, waits: true, dropped: true });
+});

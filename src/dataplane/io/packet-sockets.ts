@@ -2,8 +2,9 @@
 // still be using what changes, 8 to 24 ms as measured, in which the dataplane's thread would forward nothing. That thread
 // only maps a socket's ring and unmaps it, which takes no time.
 
+import { totalmem } from "node:os";
 import { libc, SystemError } from "../../linux/libc.ts";
-import { openPacketSocket } from "../../linux/net/packet-socket.ts";
+import { openPacketSocket, setBuffers } from "../../linux/net/packet-socket.ts";
 import { attachAtIngress, detachFromIngress, type Ingress } from "../../linux/net/tc.ts";
 import { gateOf, type KernelPrograms, loadFilter } from "../kernel/loader.ts";
 import type { InterfaceSettings } from "../settings.ts";
@@ -13,6 +14,18 @@ export const RING_SHAPE = { slotSize: 2048, slots: 512 };
 
 /** In place of the descriptor of an interface that is not there: poll(2) passes over it, and nothing can be sent on it. */
 export const NO_SOCKET = -1;
+
+// Bytes that frames take which wait in the kernel, of one socket and each way: as much as a burst needs, but of all sockets together
+// no more than a part of the machine's memory. An interface that takes nothing any more holds up so much and not for long: for ever.
+const MOST_WAITING = 8 * 1024 * 1024;
+const LEAST_WAITING = 128 * 1024;
+const WAITING_PART = 16;
+
+/** @param memory of the machine, in bytes @returns what frames may take that wait for one of so many sockets, each way */
+export function waitingBytes(memory: number, sockets: number): number {
+  const part = Math.floor(memory / WAITING_PART / Math.max(sockets, 1));
+  return Math.min(Math.max(part, LEAST_WAITING), MOST_WAITING);
+}
 
 /** An open socket whose slots fill, mapped or not. Two threads of one process know it by its descriptor. */
 export interface PacketSocket {
@@ -33,10 +46,12 @@ export class PacketSockets {
   /**
    * @param programs of the kernel path, where there is one
    * @param opened is told of each socket that is opened: many take long
+   * @param memory of the machine, in bytes
    */
   constructor(
     private readonly programs?: KernelPrograms,
     private readonly opened: () => void = () => {},
+    private readonly memory = totalmem(),
   ) {}
 
   /**
@@ -47,7 +62,9 @@ export class PacketSockets {
   open(interfaces: readonly Pick<InterfaceSettings, "name" | "index">[]): PacketSocket[] {
     const before = this.sockets;
     try {
-      return interfaces.map(({ name, index }) => this.find(name, index));
+      const open = interfaces.map(({ name, index }) => this.find(name, index));
+      this.shareWaiting();
+      return open;
     } catch (error) {
       this.keep(before);
       throw error;
@@ -58,6 +75,13 @@ export class PacketSockets {
   keep(kept: readonly PacketSocket[]): void {
     for (const socket of this.sockets) if (!kept.includes(socket)) this.close(socket);
     this.sockets = this.sockets.filter((socket) => kept.includes(socket));
+    this.shareWaiting();
+  }
+
+  private shareWaiting(): void {
+    const open = this.sockets.filter(({ fd }) => fd !== NO_SOCKET);
+    const bytes = waitingBytes(this.memory, open.length);
+    for (const { fd } of open) setBuffers(fd, bytes);
   }
 
   private find(name: string, ifindex: number): PacketSocket {

@@ -46,12 +46,6 @@ export interface RingShape {
 const BLOCK_SIZE = 32 * 1024; // contiguous memory that the kernel is asked for at a time
 
 /**
- * Bytes of frames that wait in the kernel, each way: what does not fit a slot and is not fetched yet, and what a full
- * transmit queue holds up.
- */
-const SOCKET_BUFFER = 4 * 1024 * 1024;
-
-/**
  * Opens the socket and binds it: from then on its slots fill, in a ring that is to be mapped. The kernel takes its time.
  * Frames have a virtio_net_hdr before them, in slots and in both directions of the socket: segmentation and checksum
  * offload pass through. A frame longer than a slot is queued whole for recv(2), its slot has TP_STATUS_COPY.
@@ -68,9 +62,6 @@ export function openPacketSocket(ifindex: number, shape?: RingShape, filter?: nu
     setOption(fd, SOL_PACKET, PACKET_VNET_HDR, on, "PACKET_VNET_HDR");
     setOption(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, on, "PACKET_IGNORE_OUTGOING");
     setOption(fd, SOL_PACKET, PACKET_COPY_THRESH, on, "PACKET_COPY_THRESH");
-    setOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, Uint32Array.of(SOCKET_BUFFER), "SO_RCVBUFFORCE");
-    setOption(fd, SOL_SOCKET, SO_SNDBUFFORCE, Uint32Array.of(SOCKET_BUFFER), "SO_SNDBUFFORCE");
-
     if (filter !== undefined) setOption(fd, SOL_SOCKET, SO_ATTACH_BPF, Uint32Array.of(filter), "SO_ATTACH_BPF");
 
     if (shape !== undefined) {
@@ -96,6 +87,17 @@ export function openPacketSocket(ifindex: number, shape?: RingShape, filter?: nu
  */
 export function mapPacketRing(fd: number, address: number, shape: RingShape): void {
   mapFile(address, ringLength(shape), fd);
+}
+
+/**
+ * Says how much memory of the kernel's frames may take that wait, each way: those that do not fit a slot and are not fetched yet, and
+ * those that the interface does not take. One frame more may always wait.
+ * @param bytes as the kernel counts them, its own share included: it makes twice of what it is told (socket(7))
+ */
+export function setBuffers(fd: number, bytes: number): void {
+  const told = Uint32Array.of(bytes >>> 1);
+  setOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, told, "SO_RCVBUFFORCE");
+  setOption(fd, SOL_SOCKET, SO_SNDBUFFORCE, told, "SO_SNDBUFFORCE");
 }
 
 function ringLength({ slotSize, slots }: RingShape): number {

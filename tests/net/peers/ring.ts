@@ -7,7 +7,12 @@ import { Gate } from "../../../src/dataplane/kernel/gates.ts";
 import { CONTROL, GATE } from "../../../src/dataplane/kernel/layout.ts";
 import { VNET_LENGTH } from "../../../src/dataplane/ring.ts";
 import { openEvent, signalEvent } from "../../../src/linux/eventfd.ts";
+import { getOption, SOL_SOCKET } from "../../../src/linux/net/socket.ts";
 import { interfacesNamed } from "../../support/interfaces.ts";
+
+// asm-generic/socket.h
+const SO_SNDBUF = 7;
+const SO_RCVBUF = 8;
 
 const A = 0;
 const B = 1;
@@ -185,6 +190,44 @@ const CASES = {
     const settled = gates[B].settled - settledBefore;
     const more = after.filter(([type, count]) => count - (before[type] ?? 0) > FEW).map(([type]) => type);
     return { parts: received / (3 * TURNS), settled: settled / TURNS, more };
+  },
+
+  /** What may wait in the kernel for each socket, of a machine of so much memory, as sockets come and go. */
+  async shares() {
+    const bytes = (fd: number) =>
+      [SO_SNDBUF, SO_RCVBUF].map((option) => {
+        const value = new Uint32Array(1);
+        getOption(fd, SOL_SOCKET, option, value);
+        return value[0];
+      });
+    const few = new PacketSockets(undefined, () => {}, 128 * 1024 * 1024);
+    const looks: number[][][] = [];
+    const look = (open: readonly { fd: number }[]) => looks.push(open.map(({ fd }) => bytes(fd)));
+    const two = few.open(interfacesNamed(["a0", "b0"]));
+    look(two);
+    const three = few.open(interfacesNamed(["a0", "b0", "lo"]));
+    look(three);
+    few.keep(three.slice(0, 1));
+    look(three.slice(0, 1));
+    few.keep([]);
+    return looks;
+  },
+
+  /** An interface that takes hardly anything: what waits for it is bounded, all else is dropped and counted. */
+  async stalled() {
+    await ip("link", "set", "a0", "mtu", "4000");
+    await Bun.$`tc qdisc replace dev a0 root tbf rate 8kbit burst 5000 limit 1000000000`;
+    ring.configure([]);
+    sockets.keep([]);
+    const small = new PacketSockets(undefined, () => {}, 32 * 1024 * 1024);
+    ring.configure(small.open(interfacesNamed(["a0", "b0"])));
+    for (let i = 0; i < 4000; i++) send(i, 2000);
+    ring.flush();
+    const memory = await Bun.$`ss --packet --memory --numeric`.text();
+    const waiting = [...memory.matchAll(/\bt(\d+),tb(\d+)/g)].map(([, t, tb]) => [Number(t), Number(tb)]);
+    const most = waiting.reduce((max, each) => (each[0] > max[0] ? each : max), [0, 0]);
+    const { "transmit queue full": dropped } = counters();
+    return { allowed: most[1], waits: most[0] > most[1] / 2 && most[0] < most[1] + 8192, dropped: dropped > 2000 };
   },
 
   /** An interface that can't be had changes nothing; one that stays keeps what it has received. */
