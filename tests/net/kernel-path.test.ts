@@ -182,6 +182,10 @@ test("a frame that the note is not about is dropped and counted, one without a n
   });
 });
 
+test("no object is made for a flow that is entered, or leaves", async () => {
+  expect(await onBench("kernel-allocation")).toEqual({ more: [], forwarded: 6 });
+}, 120_000);
+
 test("behind a frame that goes to the socket all of its flow do, until it is settled; behind a fragment, until a whole one was handled", async () => {
   expect(await onBench("kernel-order")).toEqual({
     "no longer than its TTL": [false, true, true],

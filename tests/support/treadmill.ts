@@ -13,7 +13,7 @@ import {
   WORK_HOST,
   WORK_SETTINGS,
 } from "../../lab/router-lab.ts";
-import { type ControlEvents, Router } from "../../src/dataplane/frame/router.ts";
+import { type ControlEvents, type KernelSide, Router } from "../../src/dataplane/frame/router.ts";
 import { RESERVED_LENGTH, type Ring, VNET_LENGTH } from "../../src/dataplane/ring.ts";
 import type { ClientSettings, Settings } from "../../src/dataplane/settings.ts";
 import type { Verdict } from "../../src/dataplane/verdict.ts";
@@ -61,14 +61,15 @@ export class Treadmill implements Ring {
   private readonly lengths = new Int32Array(KEPT);
   private random = 1;
 
-  constructor(settings: Settings = PINNED, control?: ControlEvents) {
+  /** @param kernel what the router shares with the kernel, if anything */
+  constructor(settings: Settings = PINNED, control?: ControlEvents, kernel: KernelSide = {}) {
     const fillRandom = (words: Uint32Array) => {
       for (let i = 0; i < words.length; i++) {
         this.random = (Math.imul(this.random, 1664525) + 1013904223) | 0;
         words[i] = this.random;
       }
     };
-    this.router = new Router(this, settings, fillRandom, control);
+    this.router = new Router(this, settings, fillRandom, control, kernel);
     this.router.advance(this.now);
   }
 

@@ -132,14 +132,17 @@ export const ENTRY_REWRITE = Object.fromEntries(
   Object.entries(REWRITE).map(([name, at]) => [name, ENTRY.REWRITE + at]),
 ) as { readonly [name in keyof typeof REWRITE]: number };
 
+const keyWord = (entry: DataView, field: number): number => entry.getInt32(ENTRY.KEY + field, true);
+
 /**
  * An entry's bucket in the index, modulo how many there are.
  * @param entry of which only the key is looked at
  */
 export function hashKey(keyed: KeyedHash, entry: DataView): number {
-  const word = (field: number): number => entry.getInt32(ENTRY.KEY + field, true);
   const { SOURCE, DESTINATION, PORTS, INGRESS } = ENTRY_KEY;
-  return keyed.of(word(SOURCE), word(DESTINATION), word(PORTS), word(INGRESS)) >>> 0;
+  return (
+    keyed.of(keyWord(entry, SOURCE), keyWord(entry, DESTINATION), keyWord(entry, PORTS), keyWord(entry, INGRESS)) >>> 0
+  );
 }
 
 /**
