@@ -203,9 +203,9 @@ const CASES = {
     const few = new PacketSockets(undefined, () => {}, 128 * 1024 * 1024);
     const looks: number[][][] = [];
     const look = (open: readonly { fd: number }[]) => looks.push(open.map(({ fd }) => bytes(fd)));
-    const two = few.open(interfacesNamed(["a0", "b0"]));
+    const two = few.open(interfacesNamed("a0", "b0"));
     look(two);
-    const three = few.open(interfacesNamed(["a0", "b0", "lo"]));
+    const three = few.open(interfacesNamed("a0", "b0", "lo"));
     look(three);
     few.keep(three.slice(0, 1));
     look(three.slice(0, 1));
@@ -220,7 +220,7 @@ const CASES = {
     ring.configure([]);
     sockets.keep([]);
     const small = new PacketSockets(undefined, () => {}, 32 * 1024 * 1024);
-    ring.configure(small.open(interfacesNamed(["a0", "b0"])));
+    ring.configure(small.open(interfacesNamed("a0", "b0")));
     for (let i = 0; i < 4000; i++) send(i, 2000);
     ring.flush();
     const memory = await Bun.$`ss --packet --memory --numeric`.text();
