@@ -62,7 +62,7 @@ export class Dataplane {
   private readonly lists: (readonly PacketSocket[])[] = [];
   /**
    * Sees a name server's answer to a client whose rules have host names, before the client does, which gets it when this settles: what is
-   * posted to the dataplane until then is in force by then. The dataplane waits a second for it at most.
+   * posted to the dataplane until then is in force by then. The dataplane waits three seconds for it at most.
    */
   onPassing: (client: number, answer: Uint8Array) => Promise<void> = async () => {};
   /** Those who wait for a name server's answer. */

@@ -73,7 +73,7 @@ export interface ControlEvents {
   /** The answer to a question of `ask`. @param at, length the message */
   answered(id: number, at: number, length: number): void;
   /**
-   * A name server's answer to a client with `watchNames`: it is held until `releaseAnswer`, or for a second.
+   * A name server's answer to a client with `watchNames`: it is held until `releaseAnswer`, or for three seconds.
    * @param at, length the message
    */
   passing(id: number, client: Client, at: number, length: number): void;

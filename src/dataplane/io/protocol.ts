@@ -71,7 +71,7 @@ export type Report =
   | { readonly type: "stopped" }
   | { readonly type: "failed"; readonly reason: string }
   | { readonly type: "answered"; readonly id: number; readonly answer: Uint8Array }
-  /** A name server's answer to a client with `watchNames`, held until `release` or for a second. */
+  /** A name server's answer to a client with `watchNames`, held until it is released, or for three seconds. */
   | { readonly type: "passing"; readonly id: number; readonly client: number; readonly answer: Uint8Array };
 
 /** What control may read while the dataplane runs: all of it in shared memory. */

@@ -8,8 +8,8 @@ import type { FlowTable } from "./flows.ts";
 import { NO_SLOT, ParkedFrames } from "./parked.ts";
 
 const SLOTS = 32;
-/** Longest delay of an answer: control needs a few ms, but on a busy machine it may have to wait for its turn. */
-const PATIENCE_MS = 1000;
+/** Longest delay of an answer, in ms: control has to ask a name server itself, and a slow one takes seconds. */
+export const LONGEST_HOLD = 3000;
 
 export class HeldAnswers {
   /** Each waits for the number under which control was shown it. */
@@ -62,7 +62,7 @@ export class HeldAnswers {
   /** Sends what control did not look at in time. */
   expire(now: number): void {
     for (let slot = 0; slot < SLOTS; slot++) {
-      if (this.answers.isTaken(slot) && now - this.since[slot] >= PATIENCE_MS) this.send(slot);
+      if (this.answers.isTaken(slot) && now - this.since[slot] >= LONGEST_HOLD) this.send(slot);
     }
   }
 
