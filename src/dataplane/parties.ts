@@ -52,6 +52,11 @@ export class Parties {
     return this.firstOf[this.uplinkGroup + 1] as Party;
   }
 
+  /** @returns how many parties a group has */
+  size(group: Group): number {
+    return this.firstOf[group + 1] - this.firstOf[group];
+  }
+
   /** @returns the group that a party stands in */
   group(party: Party): Group {
     return this.groupOf[party] as Group;

@@ -98,7 +98,7 @@ export interface ClientLimits {
   readonly flows: number;
   /** NAT mappings at a time, of all protocols together. */
   readonly mappings: number;
-  /** New flows a second that it opens, averaged; as many may come at once. */
+  /** New flows a second that it opens, averaged; as many may come at once, and in a network half as many more from hosts that open few. */
   readonly flowsPerSecond: number;
 }
 

@@ -354,7 +354,7 @@ export class Admission {
   /** Makes room for a client's new flow. @returns VERDICT.FORWARDED, or the verdict that refuses it */
   private makeRoom(party: Party, client: Client): Verdict {
     const { quotas, flows, now, second } = this.state;
-    const tooFast = quotas.take(client, now);
+    const tooFast = quotas.take(client, party, now);
     if (tooFast !== VERDICT.FORWARDED) return tooFast;
     if (quotas.hasAllFlows(client) && !this.evict(quotas.victimBeside(party, second))) return VERDICT.CLIENT_FLOWS;
     if (flows.size < flows.capacity || this.evict(quotas.victim(party, second))) return VERDICT.FORWARDED;

@@ -26,7 +26,11 @@ const EMBRYONIC_WHEN_FULL = 64;
 export class Quotas {
   private limits: readonly ClientLimits[] = [];
   private uplink = 0 as Group;
+  /** New flows: by client, and by party. */
   private readonly rates = new TokenBuckets();
+  private readonly hostRates = new TokenBuckets();
+  /** By client: its hosts. */
+  private hosts = new Int32Array(0);
   private readonly shares: Shares;
 
   constructor(
@@ -45,6 +49,8 @@ export class Quotas {
     this.uplink = topology.parties.group(topology.parties.uplink);
     this.shares.reset(topology.parties);
     this.rates.reset(clients.length);
+    this.hostRates.reset(topology.parties.groupOf.length);
+    this.hosts = Int32Array.from(clients, (_, client) => topology.parties.size(client as Group));
     this.flows.forEachFlow((flow) => this.add(flow, this.opener(flow, topology)));
   }
 
@@ -54,13 +60,19 @@ export class Quotas {
   }
 
   /**
-   * Whether a client may open a flow now; it is counted as one of this second's.
+   * Whether a client's host may open a flow now; it is counted as one of this second's. Beside what a network may open at once, half as
+   * much is kept for hosts that have not opened an equal part of that.
    * @param now ms
    * @returns VERDICT.FORWARDED, or the verdict that refuses it
    */
-  take(client: Client, now: number): Verdict {
+  take(client: Client, party: Party, now: number): Verdict {
     const rate = this.limits[client].flowsPerSecond;
-    return this.rates.take(client, rate, rate, now) ? VERDICT.FORWARDED : VERDICT.CLIENT_RATE;
+    const kept = this.hosts[client] > 1 ? rate >> 1 : 0;
+    if (this.rates.take(client, rate, rate + kept, now, kept)) return VERDICT.FORWARDED;
+    if (kept === 0) return VERDICT.CLIENT_RATE;
+    const part = rate / 2 / this.hosts[client];
+    const hasPart = this.hostRates.take(party, part, Math.max(part, 1), now);
+    return hasPart && this.rates.take(client, rate, rate + kept, now) ? VERDICT.FORWARDED : VERDICT.CLIENT_RATE;
   }
 
   /** @returns whether the client has all the flows that it may have */

@@ -14,12 +14,13 @@ export class TokenBuckets {
   /**
    * @param perSecond tokens that the bucket gains, and `most` how many it holds
    * @param now ms of the clock
+   * @param kept tokens that are not to be taken
    * @returns whether there was a token to take
    */
-  take(bucket: number, perSecond: number, most: number, now: number): boolean {
+  take(bucket: number, perSecond: number, most: number, now: number, kept = 0): boolean {
     const gained = ((now - this.filled[bucket]) / 1000) * perSecond;
     const tokens = Math.min(most, this.tokens[bucket] + gained);
-    const hasOne = tokens >= 1;
+    const hasOne = tokens >= 1 + kept;
     this.filled[bucket] = now;
     this.tokens[bucket] = hasOne ? tokens - 1 : tokens;
     return hasOne;

@@ -58,6 +58,28 @@ describe("the flow table", () => {
   });
 });
 
+describe("new flows a second", () => {
+  const RATE = 1000;
+
+  test("of a network are for its other hosts, too, though one opens as many as it can, which are no fewer than before", () => {
+    const crowd = new Crowd({ maxFlows: 65536, limits: { flowsPerSecond: RATE } });
+    let opened = 0;
+    for (const second of numbers(5)) {
+      for (const i of numbers(2 * RATE)) if (crowd.ask(DAVE, 1000 + i, peer(second)) === "forwarded") opened++;
+      expect(crowd.ask(ERIN, 1000 + second)).toBe("forwarded");
+      crowd.lab.leap(1000);
+    }
+    expect(opened).toBeGreaterThan(4.4 * RATE);
+  });
+
+  test("of one host are all its own, also at once", () => {
+    const crowd = new Crowd({ maxFlows: 65536, limits: { flowsPerSecond: RATE } });
+    const verdicts = numbers(RATE + 1).map((i) => crowd.ask(ALICE, 1000 + i));
+    expect(verdicts.slice(0, RATE).filter((verdict) => verdict !== "forwarded")).toEqual([]);
+    expect(verdicts[RATE]).toBe("dropped: client opens flows too fast");
+  });
+});
+
 describe("connections from the uplink", () => {
   test("spend none of the client's flows, nor of its new flows a second", () => {
     const crowd = new Crowd({ maxFlows: 1000, limits: { flows: 10, flowsPerSecond: 10 } });
