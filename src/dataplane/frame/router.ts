@@ -59,6 +59,7 @@ import { readmit } from "./readmission.ts";
 import { rewrite, rewriteHeader } from "./rewrite.ts";
 import { RuleChanges } from "./rule-changes.ts";
 import { State } from "./state.ts";
+import { Unchanged } from "./unchanged.ts";
 import { hasSoundOffload, isCutIntoFew, needsChecksum, segmentSize } from "./vnet.ts";
 
 /** Flows that one `advance` ends at most, so that no batch has to wait long. */
@@ -265,7 +266,13 @@ export class Router {
       return;
     }
     this.endpoint.clear();
-    this.state.apply(settings, (flow, before, renumber) => readmit(this.state, flow, before, renumber));
+    const { flows } = this.state;
+    let unchanged: Unchanged | undefined;
+    this.state.apply(settings, (flow, before, renumber) => {
+      unchanged ??= new Unchanged(before.settings, settings, renumber);
+      if (this.changes.isJudged(flow) && unchanged.keeps(flows, flow)) return true;
+      return readmit(this.state, flow, before, renumber);
+    });
     this.numberParties();
     this.changes.restart();
     this.fastPath.readTopology();

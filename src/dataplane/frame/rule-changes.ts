@@ -2,7 +2,7 @@
 // passes, so no packet is judged by a mix; and a sweep over the table, a slice a batch, ends those that have no next packet.
 
 import { PROTOCOL } from "../../wire/ipv4.ts";
-import type { Ruleset } from "../rules/ruleset.ts";
+import { isSameRuleset } from "../rules/ruleset.ts";
 import type { ClientSettings, Settings } from "../settings.ts";
 import { GENERATIONS } from "../tables/flow-state.ts";
 import type { FlowTable } from "../tables/flows.ts";
@@ -53,7 +53,7 @@ export class RuleChanges {
     const before = this.state.topology.settings.clients;
     this.state.replaceRules(settings);
     for (const [client, { ruleset }] of settings.clients.entries()) {
-      if (!isSame(ruleset, before[client].ruleset)) this.changed(client as Client);
+      if (!isSameRuleset(ruleset, before[client].ruleset)) this.changed(client as Client);
     }
   }
 
@@ -118,12 +118,4 @@ export class RuleChanges {
     if (this.flows.protocol(flow) === PROTOCOL.TCP) this.answers.cut(flow, 0);
     this.state.end(flow);
   }
-}
-
-function isSame(a: Ruleset, b: Ruleset): boolean {
-  return (
-    a.accept === b.accept &&
-    a.matches.length === b.matches.length &&
-    a.matches.every((word, i) => word === b.matches[i])
-  );
 }

@@ -67,3 +67,12 @@ export function walk(ruleset: Ruleset, protocol: number, destination: number, se
   }
   return Number(ruleset.accept);
 }
+
+/** @returns whether two rule sets decide the same, by rules of the same numbers */
+export function isSameRuleset(a: Ruleset, b: Ruleset): boolean {
+  return (
+    a.accept === b.accept &&
+    a.matches.length === b.matches.length &&
+    a.matches.every((word, i) => word === b.matches[i])
+  );
+}
