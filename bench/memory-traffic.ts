@@ -276,5 +276,5 @@ export class Traffic {
 }
 
 function portOf(i: number): number {
-  return 1024 + (i % 60000);
+  return 25_000 + (i % 40_000); // fewer than one client may have, and none of the firewall's own
 }

@@ -218,7 +218,7 @@ export class MappingTable {
     this.words[at + RELEASED] = -LINGER_SECONDS;
     this.external[classOf(protocol) * PORTS + external] = mapping + 1;
     this.pools[classOf(protocol)].use(external);
-    this.count(mapping, 1);
+    if (client !== NOBODY) this.counts[client * CLASSES + classOf(protocol)]++;
     return mapping;
   }
 

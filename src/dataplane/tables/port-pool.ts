@@ -32,6 +32,8 @@ export class PortPool {
   private readonly open = new PortSet(this.closed, true);
   private readonly free = new PortSet(this.closed, true);
   private readonly lingering = new PortSet(this.closed, false);
+  /** How many ports are kept for clients who have less than their share of these. */
+  private kept = 0;
 
   constructor(private readonly random: RandomPool) {
     this.close([]);
@@ -45,6 +47,7 @@ export class PortPool {
       for (let port = portLow; port <= portHigh; port++) markPort(this.closed, port, true);
     }
     for (const set of [this.open, this.free, this.lingering]) set.recount();
+    this.kept = Math.floor(this.open.size / KEPT);
   }
 
   // A port is free, used, or lingers. From one to the other:
@@ -72,11 +75,7 @@ export class PortPool {
 
   /** @returns whether no more ports may go than those that are kept for clients who have less than their `share` */
   get isShort(): boolean {
-    return this.mayGo(LOW, BOTH) + this.mayGo(HIGH, BOTH) <= this.kept;
-  }
-
-  private get kept(): number {
-    return Math.floor((countOf(this.open, LOW, BOTH) + countOf(this.open, HIGH, BOTH)) / KEPT);
+    return this.free.size + this.lingering.size <= this.kept;
   }
 
   /**
@@ -97,10 +96,9 @@ export class PortPool {
 
   /** @returns any that lingers, or NO_PORT */
   anyLingering(): number {
+    if (this.lingering.size === 0) return NO_PORT;
     const low = countOf(this.lingering, LOW, BOTH);
-    const count = low + countOf(this.lingering, HIGH, BOTH);
-    if (count === 0) return NO_PORT;
-    const rank = this.random.below(count);
+    const rank = this.random.below(this.lingering.size);
     return rank < low ? drawOf(this.lingering, LOW, rank) : drawOf(this.lingering, HIGH, rank - low);
   }
 

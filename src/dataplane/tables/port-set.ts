@@ -40,6 +40,8 @@ export class PortSet {
   /** Members that are not closed: by block, and by kin. */
   private readonly blocks = new Int32Array(BLOCKS);
   private readonly counts = new Int32Array(KINS.length);
+  /** Of all kins. */
+  size = 0;
 
   /**
    * @param closed by `markPort`: ports that are neither counted nor drawn. When it has changed, `recount`
@@ -97,8 +99,10 @@ export class PortSet {
     for (let at = 0; at < PORT_WORDS; at++) {
       this.blocks[Math.floor(at / BLOCK_WORDS)] += bitCount(this.members[at] & ~this.closed[at]);
     }
+    this.size = 0;
     for (let block = 0; block < BLOCKS; block++) {
       this.counts[kinOf(portAt(block << BLOCK_SHIFT))] += this.blocks[block];
+      this.size += this.blocks[block];
     }
   }
 
@@ -109,6 +113,7 @@ export class PortSet {
     if ((this.closed[place >>> 5] & bit) !== 0) return;
     this.blocks[place >>> BLOCK_SHIFT] += by;
     this.counts[kinOf(port)] += by;
+    this.size += by;
   }
 }
 
