@@ -227,6 +227,34 @@ for (const [name, of] of [
   });
 }
 
+test("a firewall that starts with another MAC address than the one before it had tells so", async () => {
+  const before = await lab.start();
+  await untilPings();
+  before.signal("SIGTERM");
+  await before.end();
+  for (const name of ["eth0", "eth1"]) {
+    lab.firewall.ip("link", "set", name, "address", `02:00:00:00:0c:0${name.slice(3)}`);
+  }
+  const neighbours = await lab.client.run(["ip", "neighbour", "show", CLIENT_GATEWAY, "dev", "eth0"]);
+  expect(neighbours).toMatch(/lladdr (?!02:00:00:00:0c:00)/); // Linux still believes in the old one
+  await lab.start();
+  expect(await pings()).toBe(true);
+});
+
+test("interfaces that are made anew again and again leave nothing behind", async () => {
+  const { pid } = await lab.start();
+  async function remake(times: number): Promise<string> {
+    for (let i = 0; i < times; i++) {
+      lab.firewall.ip("link", "delete", "eth0");
+      recable("eth0", lab.client, () => becomeClient(lab.client));
+      await untilPings();
+    }
+    return await lab.firewall.run(["sh", "-c", `ls /proc/${pid}/fd | wc -l; nft list ruleset | grep -c device`]);
+  }
+  const once = await remake(3);
+  expect(await remake(12)).toBe(once);
+});
+
 test("an interface that flaps is followed a bounded number of times, and others are served", async () => {
   lab.firewall.ip("link", "add", "eth8", "type", "veth", "peer", "eth9");
   lab.firewall.ip("link", "set", "eth9", "up");

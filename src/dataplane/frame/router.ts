@@ -285,6 +285,11 @@ export class Router {
     this.fastPath.readTopology();
   }
 
+  /** Tells everybody on our interfaces of our addresses there, when the program starts. */
+  announce(): void {
+    this.state.neighbours.followInterfaces();
+  }
+
   /** Asks a name server; the answer comes to ControlEvents.answered, if one comes. @param server uint32, host order */
   ask(id: number, server: number, bytes: Uint8Array, at = 0, length = bytes.length): void {
     this.endpoint.ask(id, toAddress(server), bytes, at, length);

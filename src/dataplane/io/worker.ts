@@ -244,6 +244,7 @@ function run(): void {
     makePath,
   });
   const { counters: verdicts, refusals } = router;
+  router.announce();
   report({ type: "ready", state: { verdicts, ring: ring.counters, refusals: refusals.words } });
   try {
     const pulse = programs && new Pulse(controlOf(programs));

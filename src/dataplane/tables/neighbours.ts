@@ -260,20 +260,22 @@ export class NeighbourTable {
   /**
    * Where an interface is there again, or has its link again, asks once more for all who are in use on it: they may be others. Where an
    * address of ours is new, or our MAC address or the link is, tells everybody there.
-   * @param before what was in force
+   * @param before what was in force; nothing, when the program starts: then all of them are told, for it may have had another MAC
+   * address when it ran last
    */
-  followInterfaces(before: Topology): void {
+  followInterfaces(before?: Topology): void {
     const { settings } = this.topology;
     for (const [i, { name, index, mac, isDown }] of settings.interfaces.entries()) {
       const iface = i as Iface;
       this.announcing = this.announcing.filter((told) => told.iface !== iface);
       if (isDown) continue;
-      const oldIface = before.settings.interfaces.findIndex((old) => old.name === name) as Iface;
-      const old = before.settings.interfaces[oldIface];
+      const interfaces = before?.settings.interfaces ?? [];
+      const oldIface = interfaces.findIndex((old) => old.name === name) as Iface;
+      const old = interfaces[oldIface];
       const isSameLink = old !== undefined && !old.isDown && old.index === index;
       if (old !== undefined && !isSameLink) this.askAnew(iface);
       const isKnown = isSameLink && old.mac.every((byte, at) => byte === mac[at]);
-      const told = isKnown ? before.ownAddressesOn(oldIface) : [];
+      const told = (isKnown && before?.ownAddressesOn(oldIface)) || [];
       for (const address of this.topology.ownAddressesOn(iface)) {
         if (!told.includes(address)) this.announcing.push({ iface, address, left: ANNOUNCEMENTS });
       }
