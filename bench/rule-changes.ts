@@ -71,7 +71,7 @@ class Bench {
 
 function manyFlows(): string {
   const bench = new Bench(settingsFor(1, 65536));
-  for (let i = 0; i < FLOWS; i++) bench.send(0, ip("198.18.0.0") + ((i & 1) << 16) + (i >> 1), 1024 + (i % 50_000));
+  for (let i = 0; i < FLOWS; i++) bench.send(0, ip("198.18.0.0") + ((i & 1) << 16) + (i >> 1), 25_000 + (i % 40_000));
   if (bench.router.flows.size !== FLOWS) throw new Error(`${bench.router.flows.size} flows instead of ${FLOWS}`);
   const { flows } = bench.router;
   for (let flow = 0 as Flow; flow < FLOWS; flow++) flows.setState(flow, flows.state(flow) | FLOW_STATE.ASSURED);
