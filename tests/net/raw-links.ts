@@ -40,13 +40,17 @@ export class RawLinks {
     this.ring.flush();
   }
 
-  /** @returns what has come in since the last call; of each interface in the order that it came */
+  /**
+   * @returns what has come in since the last call, of each interface in the order that it came; less what answers nothing: a firewall
+   * tells of its addresses when it starts, and a second later
+   */
   receive(): WireFrame[] {
     const frames: WireFrame[] = [];
     for (const [i, on] of this.names.entries()) {
       for (let at = this.ring.next(i); at !== NO_FRAME; at = this.ring.next(i)) {
         const header = this.ring.bytes.slice(at - VNET_LENGTH, at);
-        frames.push({ on, header, frame: this.ring.bytes.slice(at, at + this.ring.length) });
+        const frame = this.ring.bytes.slice(at, at + this.ring.length);
+        if (!isAnnouncement(frame)) frames.push({ on, header, frame });
       }
     }
     this.ring.flush();
@@ -57,6 +61,12 @@ export class RawLinks {
   wait(timeout: number): void {
     this.ring.wait(timeout);
   }
+}
+
+/** Whether a frame is an ARP request for its sender's own address (RFC 5227 section 2.3). */
+function isAnnouncement(frame: Uint8Array): boolean {
+  if (frame[12] !== 0x08 || frame[13] !== 0x06) return false;
+  return [0, 1, 2, 3].every((i) => frame[28 + i] === frame[38 + i]);
 }
 
 /** @returns a frame with nothing offloaded */
