@@ -10,6 +10,7 @@ import {
   HUNG_AFTER,
   LIVENESS_LENGTH,
   Liveness,
+  START_PATIENCE,
 } from "../dataplane/io/liveness.ts";
 import { MAILBOX_LENGTH, Mailbox } from "../dataplane/io/mailbox.ts";
 import { type PacketSocket, PacketSockets } from "../dataplane/io/packet-sockets.ts";
@@ -73,6 +74,8 @@ export class Dataplane {
   private fail: (error: Error) => void = () => {};
   private readonly announcements: Announcements | undefined;
   private readonly watch: ReturnType<typeof setInterval>;
+  /** ms of silence. */
+  private hungAfter = START_PATIENCE;
 
   private constructor(
     private readonly worker: Worker,
@@ -131,6 +134,7 @@ export class Dataplane {
     dataplane.lists.push(inForce);
     const report = await dataplane.answer();
     if (report.type === "ready") {
+      dataplane.hungAfter = HUNG_AFTER;
       const kernel = new KernelCounters(kernelPrograms);
       return { dataplane, state: { ...report.state, flows: flowRecordsAt(flows, maxFlows), kernel } };
     }
@@ -221,7 +225,8 @@ export class Dataplane {
   /** Says that control is alive, and looks whether the thread is. */
   private look(): void {
     this.liveness.sign();
-    if (this.liveness.silenceAt(performance.now()) >= HUNG_AFTER) this.die(new Error("the dataplane's thread hangs"));
+    if (this.liveness.silenceAt(performance.now()) >= this.hungAfter)
+      this.die(new Error("the dataplane's thread hangs"));
   }
 
   private command(command: Command): Promise<Report> {

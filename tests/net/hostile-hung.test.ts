@@ -146,3 +146,14 @@ describe("the dataplane's thread dies", () => {
     lab.configure([], "accept");
   }, 120_000);
 });
+
+test("a dataplane's thread that takes long to start, as on a slow machine, is waited for", async () => {
+  const executable = join(lab.folder, "slow-to-start");
+  const HUNG = 12_000; // of one that has started
+  const START = "const programs = triedPrograms();";
+  await buildChanged({ "io/worker.ts": [START] }, (statement) => `Bun.sleepSync(${HUNG}); ${statement}`, executable);
+  const program = lab.firewall.start([executable, "run", "--config", lab.configFile]);
+  await program.says("ready in");
+  program.signal("SIGTERM");
+  expect(await program.end()).toBe(0);
+}, 120_000);

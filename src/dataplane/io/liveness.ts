@@ -16,6 +16,11 @@ export const DATAPLANE_INTERVAL = 50;
 export const SILENT_AFTER = 800;
 /** Likewise after which the program ends. Far longer than whatever control does at once takes on an emulated machine. */
 export const HUNG_AFTER = 10_000;
+/**
+ * Likewise for a dataplane's thread that is not ready yet: its engine starts, its code is compiled, the kernel path is tried. That takes half
+ * a second here, and half a minute on an emulated machine among twenty busy ones. Nothing passes meanwhile.
+ */
+export const START_PATIENCE = 120_000;
 
 /** ms: of the time between two looks no more counts. The one who looks may have been stopped, and all of the program with him. */
 const LONGEST_LOOK = 200;
