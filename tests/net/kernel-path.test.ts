@@ -403,6 +403,7 @@ test("without the right to load programs it is done without, and said", async ()
   const program = lab.firewall.start([...lesser, ...firebreak("run", "--config", lab.configFile)]);
   await program.says("ready in");
   expect(program.text).toContain("kernel path: off, because this process lacks CAP_PERFMON, CAP_BPF\n");
+  await ends.exchange(); // what it says of itself as it starts
   await enterAll(there(datagram, payload(100)));
   program.signal("SIGTERM");
   await program.says("stopped");
