@@ -17,6 +17,11 @@ const PACKETS = 128;
 const HELD = 160;
 /** A packet's fragments come together, or never (RFC 1122 section 3.3.2 would wait longer, but as its receiver). */
 const LIFE_MS = 15_000;
+/**
+ * How long one whose first fragment has passed is spared when another needs its place. The others follow at once, or were lost: then it
+ * must not keep its place from those that come in another order.
+ */
+const SPARED_MS = 1000;
 
 /** 8-byte blocks of the largest packet, one bit each. */
 const BITMAP_WORDS = 8192 / 32;
@@ -52,7 +57,7 @@ export class Fragments {
   private readonly blocks = new Int32Array(PACKETS);
   private readonly reach = new Int32Array(PACKETS);
   private readonly end = new Int32Array(PACKETS);
-  /** Whose they are; assured is one whose first fragment has passed. */
+  /** Whose they are; assured is one whose first fragment has passed, for SPARED_MS. */
   private readonly shares = new Shares(PACKETS);
 
   /** Fragments that wait for the first one of their packet, whose number they wait for. */
@@ -164,10 +169,13 @@ export class Fragments {
     return VERDICT.FRAGMENT_LIMIT;
   }
 
-  /** Forgets what is too old. @param now ms */
+  /** Forgets what is too old, and spares no longer what has been spared. To be called each second. @param now ms */
   expire(now: number): void {
     for (let p = 0 as Fragmented; p < PACKETS; p++) {
-      if (this.state[p] !== UNUSED && now - this.born[p] >= LIFE_MS) this.forget(p);
+      if (this.state[p] === UNUSED) continue;
+      const age = now - this.born[p];
+      if (age >= LIFE_MS) this.forget(p);
+      else if (age >= SPARED_MS && this.shares.rankOf(p) === ASSURED) this.shares.move(p, EXPENDABLE);
     }
   }
 

@@ -64,6 +64,10 @@ export class Shares {
     return (this.lists[record] >> 1) as Party;
   }
 
+  rankOf(record: number): Rank {
+    return (this.lists[record] & 1) as Rank;
+  }
+
   /** @returns records that a group has */
   countOf(group: Group): number {
     return this.inGroup[group * 2] + this.inGroup[group * 2 + 1];

@@ -91,3 +91,17 @@ test("a later fragment does not follow its packet's flow into the next one that 
   const verdict = "dropped: fragment of a dropped packet";
   expect(lab.from(WORK_HOST, fragment(ends, 8, 64, true))).toEqual({ verdict, sent: [] });
 });
+
+test("packets of which the rest never comes do not keep their places from one that comes in another order", () => {
+  const lab = new Lab();
+  lab.verifiesChecksums = false;
+  const ends = { source: WORK_HOST, destination: REMOTE };
+  const begin = (identification: number) => lab.from(WORK_HOST, fragment({ ...ends, identification }, 0, 64, false));
+  for (let i = 1; i <= 200; i++) expect(begin(i).verdict).toBe(FORWARDED);
+  lab.wait(3000);
+
+  const waiting = (identification: number) => lab.from(WORK_HOST, fragment({ ...ends, identification }, 8, 64, true));
+  for (let i = 1001; i <= 1020; i++) expect(waiting(i).verdict).toBe("held until the first fragment comes");
+  // Each first fragment has its other one, which came before it, follow it.
+  for (let i = 1001; i <= 1020; i++) expect(begin(i).sent).toHaveLength(2);
+});
