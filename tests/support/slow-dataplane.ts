@@ -12,14 +12,14 @@ type Places = Readonly<Record<string, readonly string[]>>;
 const STEPS: Places = {
   "kernel/entries.ts": [
     "words[at + (ENTRY.LOST >> 2)] = 0;",
-    "const hash = hashKey(this.seed, entry);\n    const way",
+    "const hash = hashKey(this.keyed, entry);\n    const way",
     "this.raise(last, gate.passed);",
     "Atomics.compareExchange(words, ofGeneration",
   ],
   "io/packet-ring.ts": [
     "if (passed === settled) return;",
     "if (((port.placed + port.dropped) | 0) !== passed",
-    "if (port.done < port.milestone.done) return;",
+    "if (port.done < port.milestoneDone) return;",
   ],
   "io/worker.ts": ["ring.settle(iface);"],
 };

@@ -3,6 +3,7 @@ import { createSocket } from "node:dgram";
 
 const [host = "", port, count, rate] = [process.argv[2], ...process.argv.slice(3).map(Number)];
 const socket = createSocket("udp4");
+socket.on("error", () => {}); // that a router refuses them: the next one is sent all the same
 const message = Buffer.alloc(64);
 let stopped = false;
 process.on("SIGTERM", () => {
