@@ -1,4 +1,4 @@
-// The image's kernel no longer refuses what the kernel path once relied on: a firewall that still does finds that out by itself.
+// Newer kernels no longer refuse what the kernel path once relied on: a firewall that still does finds that out by itself.
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { createHash, randomBytes } from "node:crypto";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -15,6 +15,8 @@ setDefaultTimeout(240_000);
 const FILE_LENGTH = 5_000_000;
 /** MiB: the executable lies in memory, uncompressed. */
 const MEMORY = 768;
+/** The newest 6.1 that is known to refuse it still: Debian's at its last point release. */
+const LAST_TO_REFUSE = 176;
 
 let lab: Lab;
 let folder: string;
@@ -40,7 +42,15 @@ async function buildOldTrick(): Promise<Uint8Array> {
   return readFileSync(outfile);
 }
 
-test("with the old trick in it the firewall refuses the kernel path, says so, and a download goes through", async () => {
+/** @returns the last part of the version of the image's kernel, as the manifest has it: 6.1.N */
+function kernelOfImage(): number {
+  const manifest = readFileSync(join(import.meta.dir, "../../dist/MANIFEST"), "utf8");
+  const [, last] = /^deb +linux-source-6\.1 +6\.1\.(\d+)-/m.exec(manifest) ?? [];
+  return Number(last);
+}
+
+test("with the old trick in it the firewall refuses the kernel path where the kernel allows it, says so, and a download goes through", async () => {
+  const isFoundOut = kernelOfImage() > LAST_TO_REFUSE;
   const content = await buildOldTrick();
   const config = join(folder, "firebreak.toml");
   writeFileSync(config, configuration([], "accept"));
@@ -49,9 +59,8 @@ test("with the old trick in it the firewall refuses the kernel path, says so, an
   becomeClient(client);
   becomeInternet(internet);
   await machine.says("ready in");
-  expect(machine.console.text).toContain(
-    "kernel path: off, because UDP with its checksum left to the interface, from the client: ",
-  );
+  const isOff = "kernel path: off, because UDP with its checksum left to the interface, from the client: ";
+  expect(machine.console.text.includes(isOff)).toBe(isFoundOut);
 
   const www = join(folder, "www");
   mkdirSync(www);
@@ -61,7 +70,7 @@ test("with the old trick in it the firewall refuses the kernel path, says so, an
   const fetched = join(folder, "fetched");
   await client.run(["curl", "-sS", "--retry", "5", "--retry-connrefused", "-o", fetched, `http://${SERVER}/file`]);
   expect(sha256(readFileSync(fetched))).toBe(sha256(file));
-  expect(await machine.state()).not.toContain("kernel path:");
+  expect((await machine.state()).includes("kernel path:")).toBe(!isFoundOut);
   await machine.unplug();
 });
 
