@@ -2,6 +2,7 @@
 // included, lies in one reserved stretch of addresses, so that one array covers it: a frame is changed where the kernel
 // put it and is transmitted from there, and its slot goes back to the kernel afterwards.
 // Per frame: plain loops, no allocation. What cannot be received or transmitted whole is dropped and counted.
+// It is long, since receiving, transmitting and settling are about the same slots of one memory.
 import { toArrayBuffer } from "bun:ffi";
 import { drainEvent } from "../../linux/eventfd.ts";
 import {

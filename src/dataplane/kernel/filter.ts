@@ -1,7 +1,7 @@
 // The kernel path's first program: the filter of every packet socket. It makes all the checks of fast-path.ts. Whatever it does not
 // like it lets through to the socket, as it came, and counts it: until that is settled (gates.ts), all of its flow goes there.
 // What it likes it keeps from the socket, and leaves a note for the forwarder (forwarder.ts), which the kernel runs on the same
-// frame next, on the same CPU.
+// frame next, on the same CPU. It is long, since it is one program, and in the order in which the kernel runs it.
 import { Assembler, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10, type Register } from "../../linux/bpf/assembler.ts";
 import type { SkbLayout } from "../../linux/bpf/skb-layout.ts";
 import { ETHERNET, ETHERTYPE } from "../../wire/ethernet.ts";

@@ -1,5 +1,6 @@
 // ARP (RFC 826, RFC 1122 section 2.3.2): who answers on which interface with which MAC address, what we answer ourselves,
 // and the first packets to a neighbour, which wait for its answer. Asks with retries, confirms what is in use, forgets the rest.
+// It is long, since all of that moves one neighbour from state to state: apart, each part would know the others' states.
 import { ARP, ARP_REPLY, ARP_REQUEST, checkArp, writeArp } from "../../wire/arp.ts";
 import { ETHERNET, ETHERTYPE, isGroupMac, macHead, macTail, writeMac } from "../../wire/ethernet.ts";
 import { type Address, readAddress } from "../../wire/ipv4.ts";
