@@ -17,6 +17,7 @@ import { MAX_INTERFACES } from "../ring.ts";
 import { FLOW_STATE } from "../tables/flow-state.ts";
 import { OURSELVES, USABLE } from "../tables/neighbours.ts";
 import { column, flowOf, type Iface, NO_FLOW_SIDE, otherSide, sideOf } from "../types.ts";
+import { makeReadAheadForNew } from "./read-ahead.ts";
 import { portsTowards, rewriteAddresses, rewritePorts } from "./rewrite.ts";
 import type { RuleChanges } from "./rule-changes.ts";
 import type { State } from "./state.ts";
@@ -30,6 +31,9 @@ const PLAIN_IPV4 = (ETHERTYPE.IPV4 << 8) | 0x45;
 
 /** In place of the last two bytes of a MAC address: no frame has it. */
 const NO_TAIL = -1;
+
+/** In place of an index entry: of a frame that is too short to have one. */
+const NO_ENTRY = 1;
 
 /** Frames that are read ahead at most. */
 export const READ_AHEAD = 64;
@@ -66,6 +70,9 @@ export function makeFastPath(state: State, changes: RuleChanges): FastPath {
   let uplink = 0 as Iface;
 
   const entries = new Int32Array(READ_AHEAD);
+  /** Packets that belong to no flow: offsets of their IPv4 headers. */
+  const unknown = new Int32Array(READ_AHEAD);
+  const readAheadForNew = makeReadAheadForNew(state, READ_AHEAD);
 
   function readTopology(): void {
     const { topology } = state;
@@ -177,9 +184,15 @@ export function makeFastPath(state: State, changes: RuleChanges): FastPath {
   function readAhead(offsets: Int32Array, lengths: Int32Array, count: number): void {
     for (let i = 0; i < count; i++) {
       const ip = offsets[i] + ETHERNET.HEADER_LENGTH;
-      entries[i] = lengths[i] < SHORTEST ? 0 : flows.readIndex(hashAt(ip));
+      entries[i] = lengths[i] < SHORTEST ? NO_ENTRY : flows.readIndex(hashAt(ip));
     }
-    for (let i = 0; i < count; i++) entries[i] = flows.readRecord(entries[i]);
+    let unknowns = 0;
+    for (let i = 0; i < count; i++) {
+      const entry = entries[i];
+      if (entry !== 0) entries[i] = flows.readRecord(entry);
+      else unknown[unknowns++] = offsets[i] + ETHERNET.HEADER_LENGTH;
+    }
+    if (unknowns > 0) readAheadForNew(unknown, unknowns);
   }
 
   readTopology();

@@ -138,6 +138,11 @@ export class MappingTable {
     return NO_MAPPING;
   }
 
+  /** @returns the mapping that `find` looks at first, whosever it is, or NO_MAPPING: to be read ahead */
+  first(protocol: number, address: Address, port: Port): Mapping {
+    return this.heads[this.hash(protocol, address, port)] as Mapping;
+  }
+
   /** @returns the mapping that owns an external port, or NO_MAPPING */
   findExternal(protocol: number, port: Port): Mapping {
     return (this.external[classOf(protocol) * PORTS + port] - 1) as Mapping;
