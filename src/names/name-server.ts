@@ -5,6 +5,7 @@ import type { Clock } from "../base/clock.ts";
 import { RCODE } from "../wire/dns.ts";
 import { bareError, type DnsAnswer, fitOf, makeQuestion, readAnswer } from "./dns-message.ts";
 import { firstGood } from "./staggered.ts";
+import { TcpRefusal } from "./tcp-exchange.ts";
 
 /** The way to the name servers. */
 export interface NameServers {
@@ -27,6 +28,9 @@ export const RETRY = 1500;
 /** For how long it is remembered what a server does not know, in ms; then it is tried again (Unbound's infra-host-ttl). */
 export const MEMORY = 15 * 60_000;
 
+/** For how long TCP is left out after two connections in a row that nothing came of, in ms: twice as long each time, up to MEMORY. */
+export const SILENCE = 60_000;
+
 /** Errors that servers say to EDNS0. */
 const COMPLAINTS: readonly number[] = [RCODE.FORMAT_ERROR, RCODE.SERVER_FAILURE, RCODE.NOT_IMPLEMENTED];
 
@@ -45,6 +49,8 @@ export class NameServer {
   private withoutEdns = Number.NEGATIVE_INFINITY;
   private withoutCapitals = Number.NEGATIVE_INFINITY;
   private withoutTcp = Number.NEGATIVE_INFINITY;
+  /** For how long TCP is left out when nothing comes of it again, in ms. */
+  private silence = SILENCE;
 
   /** @param address uint32, host order */
   constructor(
@@ -62,10 +68,30 @@ export class NameServer {
 
   /** @param part what came over UDP: better than nothing */
   private async overTcp(name: string, part: DnsAnswer): Promise<DnsAnswer> {
-    if (this.clock.now() < this.withoutTcp) return part;
-    const { answer } = await this.exchange(name, false, (question) => this.way.askByTcp(this.address, question));
-    if (typeof answer !== "string" && answer.rcode === RCODE.NO_ERROR) return answer;
-    this.withoutTcp = this.clock.now() + MEMORY;
+    // One connection may fail for reasons that are not the server's; and a part is not to be taken for all sooner than need be.
+    for (let connections = 0; connections < 2; connections++) {
+      if (this.clock.now() < this.withoutTcp) return part;
+      let error: unknown;
+      const { answer } = await this.exchange(name, false, async (question) => {
+        try {
+          return await this.way.askByTcp(this.address, question);
+        } catch (failure) {
+          error = failure;
+          throw failure;
+        }
+      });
+      if (typeof answer !== "string" && answer.rcode === RCODE.NO_ERROR) {
+        this.silence = SILENCE;
+        return answer;
+      }
+      // It has said something: that it does not take TCP, or what can't be used.
+      if (error === undefined || error instanceof TcpRefusal) {
+        this.withoutTcp = this.clock.now() + MEMORY;
+        return part;
+      }
+    }
+    this.withoutTcp = Math.max(this.withoutTcp, this.clock.now() + this.silence);
+    this.silence = Math.min(2 * this.silence, MEMORY);
     return part;
   }
 

@@ -19,6 +19,9 @@ const HOUR = 60 * MINUTE;
 /** TTLs are taken to be in here, in ms: a shorter one would keep us asking, a longer one from noticing a change. */
 export const TTL = { least: 5 * SECOND, most: HOUR };
 
+/** After how many ms at most a name is looked up again whose answer was cut: TCP may work by then. */
+export const CUT_REFRESH = MINUTE;
+
 /** What part of the TTL goes by before a name is looked up again: from `least` to `most`, so that names spread out. */
 const REFRESH = { least: 0.75, most: 0.9 };
 
@@ -277,7 +280,8 @@ export class Resolver {
       const kept = outcome.addresses.toSorted((one, other) => one - other).slice(0, MOST_ADDRESSES);
       if (kept.some((address) => !entry.addresses.has(address))) this.noteChange(entry);
       entry.addresses.add(kept, ttl, this.clock.now());
-      delay = ttl * between(REFRESH.least, REFRESH.most);
+      const whole = outcome.truncated ? Math.min(ttl, CUT_REFRESH) : ttl;
+      delay = whole * between(REFRESH.least, REFRESH.most);
       this.sayResolved(entry, outcome);
     } else {
       const usual = Math.min(BACK_OFF.first * 2 ** entry.failures, BACK_OFF.longest);

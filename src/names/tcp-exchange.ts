@@ -21,6 +21,9 @@ const PREFIX = 2;
 
 const NOTHING = new Uint8Array(0);
 
+/** The server says that it takes no TCP: not just that none came through. */
+export class TcpRefusal extends Error {}
+
 export interface SegmentWay {
   /** @param segment header and payload, with ports and checksum 0 */
   send(segment: Uint8Array): void;
@@ -51,8 +54,12 @@ export class TcpExchange {
     this.sendReliably(SYN, NOTHING);
   }
 
-  /** @param segment one of this connection's, with a header that the dataplane has checked */
+  /** @param segment one of this connection's, with a header that the dataplane has checked; or nothing, when that has given it up */
   receive(segment: Uint8Array): void {
+    if (segment.length === 0) {
+      this.beginAnew();
+      return;
+    }
     const view = new DataView(segment.buffer, segment.byteOffset, segment.byteLength);
     const flags = view.getUint8(TCP.FLAGS);
     const sequence = view.getInt32(TCP.SEQUENCE);
@@ -63,10 +70,22 @@ export class TcpExchange {
     else this.continued(flags, sequence, acknowledged, payload);
   }
 
+  /** New settings have cut the connection: that says nothing of the server. The next SYN leaves from another port. */
+  private beginAnew(): void {
+    if (this.state === "closing") this.end();
+    if (this.state === "over") return;
+    // The number of a SYN stays: it may be under way once more already, and have opened the new connection.
+    if (this.state === "opening") this.next = (this.next - 1) | 0;
+    this.state = "opening";
+    this.expected = 0;
+    this.received = NOTHING;
+    this.sendReliably(SYN, NOTHING);
+  }
+
   /** Whoever answers a SYN acknowledges it exactly: others have not seen it. */
   private opened(flags: number, sequence: number, acknowledged: number): void {
     if ((flags & ACK) === 0 || acknowledged !== this.next) return;
-    if ((flags & RST) !== 0) this.fail("it refuses TCP");
+    if ((flags & RST) !== 0) this.fail(new TcpRefusal("it refuses TCP"));
     if ((flags & (RST | SYN)) !== SYN) return;
     this.expected = (sequence + 1) | 0;
     this.state = "asking";
@@ -116,9 +135,9 @@ export class TcpExchange {
   }
 
   /** Ends it at once. @param reason what the answer is rejected for, if it is not there yet */
-  fail(reason: string): void {
+  fail(reason: string | Error): void {
     if (this.state === "asking") this.send(RST | ACK, NOTHING);
-    this.settled.reject(new Error(reason));
+    this.settled.reject(typeof reason === "string" ? new Error(reason) : reason);
     this.end();
   }
 

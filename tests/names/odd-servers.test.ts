@@ -3,7 +3,7 @@ import { beforeEach, describe, expect, test } from "bun:test";
 import type { Answer } from "dns-packet";
 import { formatAddress } from "../../src/base/address.ts";
 import { Lookup, type Outcome } from "../../src/names/dns-lookup.ts";
-import { MEMORY, RETRY } from "../../src/names/name-server.ts";
+import { MEMORY, RETRY, SILENCE } from "../../src/names/name-server.ts";
 import { type Answerer, type Asked, alias, FakeNameServers, hosts, PATIENCE, reply } from "../support/name-servers.ts";
 import { SimulatedClock } from "../support/simulated-clock.ts";
 
@@ -197,7 +197,7 @@ describe("of a server that truncates its answers", () => {
   });
 
   test.each([
-    ["does not answer over TCP", () => undefined, PATIENCE],
+    ["does not answer over TCP", () => undefined, 2 * PATIENCE],
     ["answers with an error over TCP", (asked) => reply(asked, [], { rcode: 5 }), LATENCY],
     ["answers another question over TCP", (asked) => address({ ...asked, written: "other.example" }), LATENCY],
   ] as [string, Answerer, number][])("and %s: what there is counts, and TCP is left out", async (_, odd, took) => {
@@ -210,7 +210,49 @@ describe("of a server that truncates its answers", () => {
 
   test("to nothing, and does not answer over TCP: it fails, and the next one is asked", async () => {
     servers.answer = (asked) => (asked.byTcp ? undefined : reply(asked, [], { truncated: true }));
-    expect(await lookUp()).toEqual(["10.139.1.1: its answer is truncated", LATENCY + PATIENCE]);
+    expect(await lookUp()).toEqual(["10.139.1.1: its answer is truncated", LATENCY + 2 * PATIENCE]);
+  });
+
+  /** @param silent TCP connections that get no answer, before those that do */
+  function silentFor(silent: number): void {
+    let connections = 0;
+    servers.answer = (asked) => {
+      if (!asked.byTcp) return cut(asked);
+      return connections++ < silent ? undefined : address(asked, hosts(asked.name, many));
+    };
+  }
+
+  test("one connection of which nothing comes says nothing of the server: another is opened at once", async () => {
+    silentFor(1);
+    expect(await lookUp()).toEqual([many.join(" "), 2 * LATENCY + PATIENCE]);
+    expect(await lookUp()).toEqual([many.join(" "), 2 * LATENCY]);
+  });
+
+  test("two of which nothing comes leave TCP out for a minute, then two; and as before once it has worked", async () => {
+    silentFor(4);
+    for (const silence of [SILENCE, 2 * SILENCE]) {
+      expect(await lookUp()).toEqual([`${some.join(" ")} and more`, LATENCY + 2 * PATIENCE]);
+      await clock.advance(silence - 100);
+      expect(await lookUp()).toEqual([`${some.join(" ")} and more`, LATENCY]);
+      await clock.advance(200);
+    }
+    expect(await lookUp()).toEqual([many.join(" "), 2 * LATENCY]);
+    silentFor(2);
+    expect(await lookUp()).toEqual([`${some.join(" ")} and more`, LATENCY + 2 * PATIENCE]);
+    await clock.advance(SILENCE + 100);
+    expect(await lookUp()).toEqual([many.join(" "), 2 * LATENCY]);
+  });
+
+  test("one that refuses TCP is not asked that way for a quarter of an hour", async () => {
+    servers.refusesTcp = true;
+    servers.answer = cut;
+    expect(await lookUp()).toEqual([`${some.join(" ")} and more`, 2 * LATENCY]);
+    await clock.advance(MEMORY - 100);
+    ways();
+    expect(await lookUp()).toEqual([`${some.join(" ")} and more`, LATENCY]);
+    expect(ways()).toEqual(["edns capitals"]);
+    await clock.advance(200);
+    expect(await lookUp()).toEqual([`${some.join(" ")} and more`, 2 * LATENCY]);
   });
 });
 

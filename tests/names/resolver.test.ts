@@ -179,6 +179,23 @@ describe("a name that resolves", () => {
   });
 });
 
+test("a name whose answer was cut is looked up again within a minute, however long its TTL is", async () => {
+  servers.answer = (asked) =>
+    asked.byTcp ? undefined : reply(asked, hosts(asked.name, ["192.0.2.7"], 3600), { truncated: true });
+  use("www.example");
+  await clock.advance(3 * PATIENCE);
+  expect(resolver.addressesOf("www.example")).toHaveLength(1);
+  servers.answer = (asked) =>
+    reply(asked, hosts(asked.name, asked.byTcp ? ["192.0.2.7", "192.0.2.8"] : ["192.0.2.7"], 3600), {
+      truncated: !asked.byTcp,
+    });
+  await clock.advance(2 * MINUTE);
+  expect(resolver.addressesOf("www.example")).toHaveLength(2);
+  const { length } = servers.asked;
+  await clock.advance(30 * MINUTE);
+  expect(servers.asked).toHaveLength(length);
+});
+
 describe("a name that does not resolve", () => {
   test("is said so once, asked for ever more slowly, and said so again when it does", async () => {
     servers.answer = (asked) => reply(asked, [], { rcode: 3 });

@@ -189,11 +189,44 @@ describe("a connection", () => {
     expect(await exchange.answer).toEqual(ANSWER);
   });
 
+  test("is begun anew from another port when it was cut before it was open: with the same number, in case that SYN is under way", async () => {
+    receive(RST | ACK, 0, 7);
+    exchange.receive(new Uint8Array(0));
+    expect(takeSent()).toEqual(["SYN 0", "SYN 0"]);
+    open();
+    receive(PSH | ACK, 1, 33, STREAM);
+    expect(await exchange.answer).toEqual(ANSWER);
+  });
+
+  test("is begun anew when it was cut in the middle of an answer: what had come counts for nothing", async () => {
+    open();
+    receive(ACK, 1, 33, part(0, 1000));
+    takeSent();
+    exchange.receive(new Uint8Array(0));
+    expect(takeSent()).toEqual(["SYN 33"]);
+    receive(SYN | ACK, 0, 34);
+    expect(takeSent()).toEqual(["PSH ACK 34 ack 1: 32"]);
+    receive(PSH | ACK, 1, 66, STREAM);
+    expect(await exchange.answer).toEqual(ANSWER);
+    exchange.receive(new Uint8Array(0));
+    expect([isOver, clock.pending]).toEqual([true, 0]);
+  });
+
+  test("that is cut again and again takes no longer", async () => {
+    for (let ms = 0; ms < TCP_PATIENCE; ms += 100) {
+      exchange.receive(new Uint8Array(0));
+      await clock.advance(100);
+    }
+    expect(await rejectionOf(exchange.answer)).toContain("no answer over TCP");
+    expect([isOver, clock.pending]).toEqual([true, 0]);
+  });
+
   test("that has ended sends nothing more", () => {
     receive(RST | ACK, 0, 1);
     takeSent();
     receive(SYN | ACK, 0, 1);
     exchange.fail("again");
+    exchange.receive(new Uint8Array(0));
     expect(takeSent()).toEqual([]);
   });
 });

@@ -1,6 +1,7 @@
 // Name servers for tests of the resolver, in simulated time: each question is answered as the test says, or not at all.
 import { type Answer, decode, encode, RECURSION_DESIRED, TRUNCATED_RESPONSE } from "dns-packet";
 import type { NameServers } from "../../src/names/name-server.ts";
+import { TcpRefusal } from "../../src/names/tcp-exchange.ts";
 import type { SimulatedClock } from "./simulated-clock.ts";
 
 /** A question as a name server sees it. */
@@ -28,6 +29,8 @@ export class FakeNameServers implements NameServers {
   readonly asked: Asked[] = [];
   /** How long they take, in ms. */
   latency = 20;
+  /** Whether they refuse TCP. */
+  refusesTcp = false;
   underWay = 0;
   mostUnderWay = 0;
 
@@ -40,7 +43,11 @@ export class FakeNameServers implements NameServers {
     return this.take(server, message, false);
   }
 
-  askByTcp(server: number, message: Uint8Array): Promise<Uint8Array> {
+  async askByTcp(server: number, message: Uint8Array): Promise<Uint8Array> {
+    if (this.refusesTcp) {
+      await this.clock.sleep(this.latency);
+      throw new TcpRefusal("it refuses TCP");
+    }
     return this.take(server, message, true);
   }
 

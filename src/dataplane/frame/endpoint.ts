@@ -181,9 +181,18 @@ export class Endpoint {
     }
   }
 
-  /** Gives up all questions: our address may be another now. */
-  clear(): void {
-    while (this.count > 0) this.forget(this.count - 1);
+  /** Gives up all questions: our address may be another now. @returns control's numbers for the connections among them */
+  clear(): number[] {
+    const connections: number[] = [];
+    for (; this.count > 0; this.forget(this.count - 1)) {
+      if (this.protocols[this.count - 1] === PROTOCOL.TCP) connections.push(this.ids[this.count - 1]);
+    }
+    return connections;
+  }
+
+  /** Says of connections that they were given up: with a segment of no bytes, which no server can send. */
+  tellOfEnd(connections: readonly number[]): void {
+    for (const id of connections) this.deliver(id, 0, 0);
   }
 
   /** @returns the question that has left from one of our ports, or -1 */

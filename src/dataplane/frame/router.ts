@@ -71,7 +71,10 @@ const TCP_HEADERS = IPV4.HEADER_LENGTH + TCP.HEADER_LENGTH;
 
 /** What the router tells control of: DNS messages, as they lie in the ring's memory until the call returns. */
 export interface ControlEvents {
-  /** The answer to a question of `ask`. @param at, length the message */
+  /**
+   * The answer to a question of `ask`, or a segment for a connection of `sendSegment`.
+   * @param at, length the message; 0 of a connection that new settings have cut
+   */
   answered(id: number, at: number, length: number): void;
   /**
    * A name server's answer to a client with `watchNames`: it is held until `releaseAnswer`, or for three seconds.
@@ -265,7 +268,7 @@ export class Router {
       this.fastPath.readTopology();
       return;
     }
-    this.endpoint.clear();
+    const cut = this.endpoint.clear();
     const { flows } = this.state;
     let unchanged: Unchanged | undefined;
     this.state.apply(settings, (flow, before, renumber) => {
@@ -276,6 +279,7 @@ export class Router {
     this.numberParties();
     this.changes.restart();
     this.fastPath.readTopology();
+    this.endpoint.tellOfEnd(cut);
   }
 
   /** Gives one client new rules, as `apply` would, but without a look at the other clients. */

@@ -302,6 +302,18 @@ describe("a connection to a name server", () => {
     }
   });
 
+  test("that new settings cut is told so, with no bytes, and can be opened anew; a question is not told", () => {
+    const bench = new Bench();
+    opened(bench);
+    bench.asked();
+    bench.answers.length = 0;
+    bench.lab.apply({ ...SETTINGS, uplink: { ...UPLINK_SETTINGS, prefix: 25 } });
+    expect(bench.answers).toEqual([[7, ""]]);
+    opened(bench);
+    bench.lab.apply({ ...SETTINGS, uplink: { ...UPLINK_SETTINGS, prefix: 25 } });
+    expect(bench.answers.length).toBe(1); // the same settings: it was not cut
+  });
+
   test("gets no more than a thousand segments", () => {
     const bench = new Bench();
     const port = opened(bench);
