@@ -56,12 +56,13 @@ export class Firewall {
     private readonly state: DataplaneState,
     private config: Config,
     private settings: Settings,
+    judgedAt: number,
     private readonly held: HeldInterfaces,
     events: FirewallEvents,
   ) {
     this.started = settings.nat;
     this.rules = new LiveRules(dataplane, MACHINE_CLOCK, { say: log, updated: () => events.rulesUpdated?.() });
-    this.rules.follow(config, settings);
+    this.rules.follow(config, settings, judgedAt);
     this.refusals = new RefusalLog(state.refusals, MACHINE_CLOCK, log);
     this.refusals.watch(settings.clients);
     const changed = () => {
@@ -81,9 +82,10 @@ export class Firewall {
     const held = new HeldInterfaces();
     try {
       held.take(settingsFor(config, listDevices()).interfaces);
+      const judgedAt = MACHINE_CLOCK.unixTime();
       const settings = settingsFor(config, listDevices()); // they are up now
       const { dataplane, state } = await Dataplane.start(settings, held.before);
-      return new Firewall(dataplane, state, config, settings, held, events);
+      return new Firewall(dataplane, state, config, settings, judgedAt, held, events);
     } catch (error) {
       held.keep([]);
       throw error;

@@ -71,10 +71,13 @@ export class LiveRules {
     return new Map(clients.map(({ name, rules }) => [name, this.namesIn(rules)]));
   }
 
-  /** Keeps the rules of settings that have just been put in force up to date, and no longer those before. */
-  follow(config: Config, settings: Settings): void {
+  /**
+   * Keeps the rules of settings that have just been put in force up to date, and no longer those before.
+   * @param judgedAt Unix time in seconds, no later than the settings were made: a rule that has expired since is looked at again
+   */
+  follow(config: Config, settings: Settings, judgedAt: number): void {
     this.inForce = { config, settings };
-    this.judgedAt = this.clock.unixTime();
+    this.judgedAt = judgedAt;
     this.resolver.setServers(serversToAsk(config));
     this.resolver.setNames(nameUse(config.clients));
     this.scheduleExpiry();
@@ -90,7 +93,8 @@ export class LiveRules {
     try {
       await this.learn(config);
       this.changing = true;
-      this.follow(config, await apply());
+      const judgedAt = this.clock.unixTime();
+      this.follow(config, await apply(), judgedAt);
     } catch (error) {
       this.resolver.setNames(nameUse(this.inForce?.config.clients ?? []));
       throw error;

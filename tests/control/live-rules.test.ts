@@ -90,7 +90,7 @@ function settingsOf(config: Config): Settings {
 
 function follow(clients: Readonly<Record<string, readonly string[]>>): void {
   const config = configOf(clients);
-  rules.follow(config, settingsOf(config));
+  rules.follow(config, settingsOf(config), clock.unixTime());
 }
 
 /** From now on all names have this address. */
@@ -172,7 +172,7 @@ describe("names", () => {
     servers.answer = () => undefined;
     const config = configOf({ work: ["dsthost=a.example"] });
     const redirected = { ...config, redirects: [{ from: ip("10.139.1.9"), to: ip("192.0.2.53") }] };
-    rules.follow(redirected, settingsOf(redirected));
+    rules.follow(redirected, settingsOf(redirected), clock.unixTime());
     await clock.advance(10_000);
     expect([...new Set(servers.asked.map(({ server }) => formatAddress(server)))]).toEqual([
       "10.139.1.1",
@@ -236,7 +236,7 @@ describe("names that rules drop", () => {
     const config = configOf({ work: ["dst4=192.0.2.1", "drop dsthost=a.example", ...accepting] });
     servers.answer = () => undefined;
     expect(settingsOf(config).clients.map(describeRules)).toEqual(["work: 192.0.2.1"]);
-    rules.follow(config, settingsOf(config));
+    rules.follow(config, settingsOf(config), clock.unixTime());
     await clock.advance(60_000);
     expect(dataplane.posted).toEqual([]);
     servers.answer = (asked) => reply(asked, hosts(asked.name, ["192.0.2.7"], 3600));
@@ -313,6 +313,19 @@ describe("rules that expire", () => {
     await clock.advance(86_400_000);
     expect(dataplane.posted).toHaveLength(2);
   });
+});
+
+test("a rule that expires while the settings that it is in are put in force has expired afterwards", async () => {
+  const config = configOf({ work: ["dst4=192.0.2.1", `dst4=192.0.2.2 expire=${EPOCH + 10}`] });
+  await clock.advance(9000);
+  const replaced = rules.replace(config, async () => {
+    const settings = settingsOf(config);
+    await clock.advance(2000); // the dataplane takes its time
+    return settings;
+  });
+  await replaced;
+  await clock.advance(0);
+  expect(dataplane.posted).toEqual(["0 work: 192.0.2.1"]);
 });
 
 describe("rules that expire, while the machine's time is set", () => {
