@@ -146,7 +146,7 @@ describe("segments that the NIC is to cut", () => {
     expectOffloaded(lab, WORK_HOST, REMOTE, udp(OUT, payload(20_000)), udp(OUTSIDE_OUT, payload(20_000)), fields);
   });
 
-  test("are 133 of a frame at most, of TCP on either path and of UDP in any form; and none is of less than 8 bytes", () => {
+  test("are 640 of a frame at most, of TCP on either path and of UDP in any form; and none is of less than 8 bytes", () => {
     const forms = [
       { packet: tcp, gsoType: GSO.TCPV4, headers: 40 },
       { packet: tcp, gsoType: GSO.TCPV4, headers: 44, options: fromHex("01010100") },
@@ -155,12 +155,12 @@ describe("segments that the NIC is to cut", () => {
     ];
     const sizes: [total: number, gsoSize: number, verdict: string][] = [
       [65535, 496, "forwarded"],
-      [65535, 493, "forwarded"],
-      [65535, 492, "dropped: to be cut into too many segments"],
+      [65535, 103, "forwarded"],
+      [65535, 102, "dropped: to be cut into too many segments"],
       [60_000, 1, "dropped: to be cut into too many segments"],
-      [1330, 10, "forwarded"],
-      [1331, 10, "dropped: to be cut into too many segments"],
-      [1064, 8, "forwarded"],
+      [6400, 10, "forwarded"],
+      [6401, 10, "dropped: to be cut into too many segments"],
+      [5120, 8, "forwarded"],
       [100, 7, "dropped: to be cut into too many segments"],
     ];
     for (const { packet, gsoType, headers, options } of forms) {
