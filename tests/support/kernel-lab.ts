@@ -18,7 +18,7 @@ import {
 import { Announcements } from "../../src/dataplane/kernel/announcements.ts";
 import { ENTRY_STRIDE } from "../../src/dataplane/kernel/entries.ts";
 import type { Gate } from "../../src/dataplane/kernel/gates.ts";
-import { CONTROL } from "../../src/dataplane/kernel/layout.ts";
+import { CONTROL, INDEX_STRIDE } from "../../src/dataplane/kernel/layout.ts";
 import {
   controlOf,
   flowRecordsAt,
@@ -121,6 +121,13 @@ export class KernelLab extends Lab {
   override counts(): Record<string, number> {
     const counts = super.counts();
     return { ...counts, forwarded: (counts.forwarded ?? 0) + this.counters.forwarded };
+  }
+
+  /** How many places of the table's index are taken. */
+  get indexed(): number {
+    const { index, maps } = this.programs;
+    const places = new Int32Array(toArrayBuffer(pointer(index), 0, maps.buckets * INDEX_STRIDE));
+    return places.filter((place) => place !== 0).length;
   }
 
   /** Its deadlines allow for a clock that is a second behind: so it is here, and they are those of the slow path. */

@@ -588,6 +588,7 @@ export class Router {
     const untrue = looped ? VERDICT.FORWARDED : relay.judgeMtu();
     if (untrue !== VERDICT.FORWARDED) return untrue;
     const flow = flowOf(from);
+    if (!this.changes.admits(flow)) return VERDICT.ICMP_ORPHAN;
     const side = sideOf(from);
     if (state.scrub.isRefusedTo(state.flows.source(flow, otherSide(side)), packet)) return VERDICT.IP_OPTIONS;
     state.lastFlow = flow;

@@ -108,10 +108,18 @@ export class KernelPath implements RouterKernelPath {
     if (this.isEntered(flow, side) && !this.entries.mayOpen(number, gate)) return;
     this.entered[number] = this.generation;
     this.enteredState[number] = stateWord & ENTERED_STATE;
-    this.ingress[number] = topology.settings.interfaces[iface].index; // a flow stays on its interfaces while it lives
+    this.findWhere(flow, side, topology.settings.interfaces[iface].index);
     this.writeKey(flow, side);
     this.writeEntry(flow, side);
     this.entries.put(number, this.entry, this.generation, gate); // where there is no room for one, its packets come here
+  }
+
+  /** Where its packets come in: a flow stays on its interfaces while it lives, but one that is made anew has another number. */
+  private findWhere(flow: Flow, side: Side, index: number): void {
+    const number = 2 * flow + side;
+    if (this.ingress[number] === index) return;
+    if (this.ingress[number] !== 0) this.leaveIndex(flow, side);
+    this.ingress[number] = index;
   }
 
   private isEntered(flow: Flow, side: Side): boolean {
@@ -133,9 +141,15 @@ export class KernelPath implements RouterKernelPath {
   }
 
   private leaveSide(flow: Flow, side: Side): void {
+    this.leaveIndex(flow, side);
+    this.entered[2 * flow + side] = 0;
+    this.ingress[2 * flow + side] = 0;
+  }
+
+  /** Takes a side's entry out of the index, by the key that it was put in under. */
+  private leaveIndex(flow: Flow, side: Side): void {
     this.writeKey(flow, side);
     this.entries.remove(2 * flow + side, this.entry);
-    this.entered[2 * flow + side] = 0;
   }
 
   /** What fast-path.ts asks of a flow, as far as it is the same for all its packets. */

@@ -1,7 +1,7 @@
 // New rules for a client with many flows: nothing of a refused flow passes once the call has returned, whenever its turn to be
 // looked at comes; clients are told of connections that are cut.
 import { describe, expect, test } from "bun:test";
-import { fragmented, ip, payload, tcp, udp } from "../../../lab/frames.ts";
+import { fragmented, icmp, ip, payload, tcp, udp } from "../../../lab/frames.ts";
 import { TCP, UDP } from "../../../lab/protocols.ts";
 import { Random } from "../../../lab/random.ts";
 import {
@@ -35,6 +35,18 @@ const OUT = `${WORK_HOST}:4000 > ${REMOTE}:5000`;
 const OUT_OUTSIDE = `${OUTSIDE}:4000 > ${REMOTE}:5000`;
 const BACK = `${REMOTE}:5000 > ${OUTSIDE}:4000`;
 const BACK_INSIDE = `${REMOTE}:5000 > ${WORK_HOST}:4000`;
+
+test("an ICMP error about a flow that new rules refuse does not pass either, before the flow has been looked at", () => {
+  const lab = new Lab();
+  lab.from(WORK_HOST, datagram(OUT));
+  lab.from(REMOTE, datagram(BACK));
+  change(lab, []);
+  const unreachable = { type: 3, code: 3 };
+  const fromClient = icmp({ source: WORK_HOST, destination: REMOTE, ...unreachable }, datagram(BACK_INSIDE));
+  const fromUplink = icmp({ source: REMOTE, destination: OUTSIDE, ...unreachable }, datagram(OUT_OUTSIDE));
+  expect(lab.from(WORK_HOST, fromClient)).toEqual(dropped("ICMP error that belongs to no flow"));
+  expect(lab.from(REMOTE, fromUplink)).toEqual(dropped("ICMP error that belongs to no flow"));
+});
 
 function workWith(matches: readonly Match[], accept: boolean): ClientSettings {
   return { ...WORK_SETTINGS, ruleset: compileRuleset(matches, accept) };
