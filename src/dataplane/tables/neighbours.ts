@@ -5,7 +5,7 @@ import { ARP, ARP_REPLY, ARP_REQUEST, checkArp, writeArp } from "../../wire/arp.
 import { ETHERNET, ETHERTYPE, isGroupMac, macHead, macTail, writeMac } from "../../wire/ethernet.ts";
 import { type Address, readAddress } from "../../wire/ipv4.ts";
 import { beginFrame } from "../own-frames.ts";
-import { type Ring, VNET_LENGTH } from "../ring.ts";
+import { MAX_INTERFACES, type Ring, VNET_LENGTH } from "../ring.ts";
 import type { PinnedMac, Topology } from "../topology.ts";
 import { column, type Flow, type Iface, type Neighbour, NO_NEIGHBOUR, NOBODY, type Party } from "../types.ts";
 import { malformed, VERDICT, type Verdict } from "../verdict.ts";
@@ -77,6 +77,8 @@ export class NeighbourTable {
   private readonly asked = column<Neighbour>(new Float64Array(CAPACITY));
   private readonly chain = column<Neighbour, Neighbour>(new Int32Array(CAPACITY));
   private readonly buckets = new Int32Array(BUCKETS).fill(NONE);
+  /** By interface: who was found there last, most likely to be looked for again. A number that is FREE at first. */
+  private readonly recent = column<Iface, Neighbour>(new Int32Array(MAX_INTERFACES).fill(FIRST));
   private free = FIRST;
   /** Where the last search for a neighbour that nobody holds ended. */
   private hand = OURSELVES;
@@ -456,6 +458,15 @@ export class NeighbourTable {
   }
 
   private find(iface: Iface, address: Address): Neighbour {
+    const recent = this.recent[iface];
+    if (this.state[recent] !== FREE && this.interfaceOf[recent] === iface && this.address[recent] === address)
+      return recent;
+    const n = this.search(iface, address);
+    if (n !== NONE) this.recent[iface] = n;
+    return n;
+  }
+
+  private search(iface: Iface, address: Address): Neighbour {
     let n = this.buckets[this.bucketOf(iface, address)] as Neighbour;
     while (n !== NONE && (this.interfaceOf[n] !== iface || this.address[n] !== address)) n = this.chain[n];
     return n;
