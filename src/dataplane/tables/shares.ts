@@ -15,23 +15,26 @@ export type Rank = 0 | 1;
 export const EXPENDABLE = 0;
 export const ASSURED = 1;
 
+/** Words of a record, which stand together since they are needed together: its list, and those before and behind it there, in a circle. */
+const LINKS = 3;
+const LIST = 0;
+const NEXT = 1;
+const PREVIOUS = 2;
+
 export class Shares {
   /** Records by group * 2 + rank, and by party * 2 + rank: a list's number. */
   private inGroup = new Int32Array(0);
   private inList = new Int32Array(0);
-  /** By list: its oldest record. By record: its list, and those before and behind it there, in a circle. */
+  /** By list: its oldest record. */
   private heads = new Int32Array(0);
-  private readonly lists: Int32Array;
-  private readonly next: Int32Array;
-  private readonly previous: Int32Array;
+  /** By record, LINKS each. */
+  private readonly links: Int32Array;
   private groupOf: Int32Array = new Int32Array(0);
   private firstOf: Int32Array = new Int32Array(0);
 
   /** @param capacity records of the table */
   constructor(private readonly capacity: number) {
-    this.lists = new Int32Array(capacity);
-    this.next = new Int32Array(capacity);
-    this.previous = new Int32Array(capacity);
+    this.links = new Int32Array(capacity * LINKS);
   }
 
   /** Forgets all records: parties are numbered anew. */
@@ -50,22 +53,22 @@ export class Shares {
 
   /** Gives a record another rank. */
   move(record: number, rank: Rank): void {
-    const list = this.lists[record];
+    const list = this.links[record * LINKS + LIST];
     this.unlink(record, list);
     this.append(record, (list & ~1) | rank);
   }
 
   remove(record: number): void {
-    this.unlink(record, this.lists[record]);
+    this.unlink(record, this.links[record * LINKS + LIST]);
   }
 
   /** @returns whose a record is */
   partyOf(record: number): Party {
-    return (this.lists[record] >> 1) as Party;
+    return (this.links[record * LINKS + LIST] >> 1) as Party;
   }
 
   rankOf(record: number): Rank {
-    return (this.lists[record] & 1) as Rank;
+    return (this.links[record * LINKS + LIST] & 1) as Rank;
   }
 
   /** @returns records that a group has */
@@ -86,7 +89,7 @@ export class Shares {
   /** Makes a party's oldest record of a rank, which there is, the youngest. */
   rotate(party: Party, rank: Rank): void {
     const list = party * 2 + rank;
-    this.heads[list] = this.next[this.heads[list]];
+    this.heads[list] = this.links[this.heads[list] * LINKS + NEXT];
   }
 
   /** @returns who has to give way when a party needs a record and there is none: the party itself if nobody has more */
@@ -182,32 +185,33 @@ export class Shares {
   }
 
   private append(record: number, list: number): void {
-    const { heads, next, previous } = this;
-    this.lists[record] = list;
+    const { heads, links } = this;
+    const at = record * LINKS;
+    links[at + LIST] = list;
     this.inList[list]++;
     this.inGroup[this.groupOf[list >> 1] * 2 + (list & 1)]++;
     const head = heads[list];
     if (head === NO_RECORD) {
       heads[list] = record;
-      next[record] = record;
-      previous[record] = record;
+      links[at + NEXT] = record;
+      links[at + PREVIOUS] = record;
       return;
     }
-    const last = previous[head];
-    next[last] = record;
-    previous[record] = last;
-    next[record] = head;
-    previous[head] = record;
+    const last = links[head * LINKS + PREVIOUS];
+    links[last * LINKS + NEXT] = record;
+    links[at + PREVIOUS] = last;
+    links[at + NEXT] = head;
+    links[head * LINKS + PREVIOUS] = record;
   }
 
   private unlink(record: number, list: number): void {
-    const { heads, next, previous } = this;
+    const { heads, links } = this;
     this.inList[list]--;
     this.inGroup[this.groupOf[list >> 1] * 2 + (list & 1)]--;
-    const after = next[record];
-    const before = previous[record];
-    next[before] = after;
-    previous[after] = before;
+    const after = links[record * LINKS + NEXT];
+    const before = links[record * LINKS + PREVIOUS];
+    links[before * LINKS + NEXT] = after;
+    links[after * LINKS + PREVIOUS] = before;
     if (heads[list] === record) heads[list] = after === record ? NO_RECORD : after;
   }
 }
