@@ -336,12 +336,13 @@ export class Admission {
     const { packet, mappings, quotas, second } = this.state;
     const { protocol, source } = packet;
     const port = sourcePort(packet.ports);
-    const known = mappings.find(protocol, source, port);
+    const hash = mappings.hash(protocol, source, port);
+    const known = mappings.findAt(hash, protocol, source, port);
     if (known !== NO_MAPPING) return known;
     if (quotas.hasAllMappings(client) && !this.makeMappingRoom(party, client)) return NO_MAPPING;
-    const mapping = mappings.allocate(protocol, client, source, port);
+    const mapping = mappings.allocate(protocol, client, source, port, hash);
     if (mapping !== NO_MAPPING || !this.evict(quotas.victimBeside(party, second))) return mapping;
-    return mappings.allocate(protocol, client, source, port);
+    return mappings.allocate(protocol, client, source, port, hash);
   }
 
   /** Ends a mapping of a client that has all it may have: one that lingers, else a flow's. @returns whether it may have another now */

@@ -125,7 +125,11 @@ export function makeFastPath(state: State, changes: RuleChanges): FastPath {
     const ports = view.getInt32(transport) as Ports;
     const hash = flows.hash(source, destination, ports, protocol);
     const found = flows.findHashed(hash, source, destination, ports, protocol);
-    if (found === NO_FLOW_SIDE) return false;
+    if (found === NO_FLOW_SIDE) {
+      state.unknownHash = hash;
+      state.unknownAt = at;
+      return false;
+    }
     const flow = flowOf(found);
     const side = sideOf(found);
     const back = otherSide(side);

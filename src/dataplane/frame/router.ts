@@ -58,7 +58,7 @@ import { IcmpRelay } from "./icmp-relay.ts";
 import { readmit } from "./readmission.ts";
 import { rewrite, rewriteHeader } from "./rewrite.ts";
 import { RuleChanges } from "./rule-changes.ts";
-import { State } from "./state.ts";
+import { NOWHERE, State } from "./state.ts";
 import { Unchanged } from "./unchanged.ts";
 import { hasSoundOffload, isCutIntoFew, needsChecksum, segmentSize } from "./vnet.ts";
 
@@ -224,7 +224,11 @@ export class Router {
    */
   receive(iface: number, at: number, length: number): Verdict {
     this.state.lastRule = -1;
-    if (!this.fastPath.forward(iface as Iface, at, length)) return this.receiveSlowly(iface, at, length);
+    if (!this.fastPath.forward(iface as Iface, at, length)) {
+      const verdict = this.receiveSlowly(iface, at, length);
+      this.state.unknownAt = NOWHERE;
+      return verdict;
+    }
     this.wasFragment = false;
     this.counters[VERDICT.FORWARDED]++;
     return VERDICT.FORWARDED;

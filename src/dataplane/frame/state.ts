@@ -37,6 +37,9 @@ import { IcmpErrors } from "./icmp-errors.ts";
 import { Scrub } from "./scrub.ts";
 import { Splitter } from "./split.ts";
 
+/** In place of a frame's offset. */
+export const NOWHERE = -1;
+
 export class State {
   readonly view: DataView;
   readonly random: RandomPool;
@@ -60,6 +63,9 @@ export class State {
   lastFlow = NO_FLOW;
   /** Hears of flows that end. */
   onEnd: (flow: Flow) => void = () => {};
+  /** The frame that the fast path has just found to be of no flow: where it is, and the hash of what it carries. */
+  unknownAt = NOWHERE;
+  unknownHash = 0;
   private gatewayNeighbour = NO_NEIGHBOUR;
 
   constructor(
@@ -139,6 +145,11 @@ export class State {
   findPacket(): FlowSide {
     const { packet } = this;
     const { source, destination, ports, protocol, iface } = packet;
+    if (packet.at === this.unknownAt) {
+      this.unknownAt = NOWHERE;
+      packet.hash = this.unknownHash;
+      return NO_FLOW_SIDE;
+    }
     packet.hash = this.flows.hash(source, destination, ports, protocol);
     const found = this.flows.findHashed(packet.hash, source, destination, ports, protocol);
     return this.isOn(iface, found) ? found : NO_FLOW_SIDE;

@@ -124,7 +124,12 @@ export class MappingTable {
 
   /** @returns the mapping of a client's address and port (or ICMP identifier), or NO_MAPPING when it has none */
   find(protocol: number, address: Address, port: Port): Mapping {
-    for (let m = this.heads[this.hash(protocol, address, port)]; m !== NONE; ) {
+    return this.findAt(this.hash(protocol, address, port), protocol, address, port);
+  }
+
+  /** As `find` does. @param head `hash` of the other arguments */
+  findAt(head: number, protocol: number, address: Address, port: Port): Mapping {
+    for (let m = this.heads[head]; m !== NONE; ) {
       const at = m * MAPPING_WORDS;
       if (
         this.words[at + ADDRESS] === address &&
@@ -158,17 +163,25 @@ export class MappingTable {
   /**
    * A new mapping, without flows as yet: `retain` it, or `dropUnused`.
    * @param client whom it counts for
+   * @param head `hash` of protocol, address and port, from who has it
    * @returns its number, or NO_MAPPING when all ports (or all records) are taken, but for those that are kept for clients who have fewer
    */
-  allocate(protocol: number, client: Client, address: Address, port: Port): Mapping {
-    const pool = this.pools[classOf(protocol)];
+  allocate(
+    protocol: number,
+    client: Client,
+    address: Address,
+    port: Port,
+    head = this.hash(protocol, address, port),
+  ): Mapping {
+    const number = classOf(protocol);
+    const pool = this.pools[number];
     if (pool.isShort && !this.isBelowShare(protocol, client)) return NO_MAPPING;
     if (!this.hasRecord()) return NO_MAPPING;
     const external = pool.choose(port);
     if (external === NO_PORT) return NO_MAPPING;
-    const before = this.external[classOf(protocol) * PORTS + external];
+    const before = this.external[number * PORTS + external];
     if (before !== 0) this.drop((before - 1) as Mapping);
-    return this.create(protocol, client, address, port, external);
+    return this.create(head, protocol, client, address, port, external);
   }
 
   /** @returns whether the client has less than its part of a protocol's ports; what of its own lingers gives way for that */
@@ -187,7 +200,7 @@ export class MappingTable {
   allocateOwn(protocol: number, address: Address): Mapping {
     const port = this.resolverPort(protocol);
     if (port === NO_PORT || !this.hasRecord()) return NO_MAPPING;
-    return this.create(protocol, NOBODY, address, port as Port, port);
+    return this.create(this.hash(protocol, address, port as Port), protocol, NOBODY, address, port as Port, port);
   }
 
   private resolverPort(protocol: number): number {
@@ -208,10 +221,17 @@ export class MappingTable {
     return true;
   }
 
-  private create(protocol: number, client: Client, address: Address, port: Port, external: number): Mapping {
+  private create(
+    head: number,
+    protocol: number,
+    client: Client,
+    address: Address,
+    port: Port,
+    external: number,
+  ): Mapping {
+    const number = classOf(protocol);
     const mapping = this.free;
     const at = mapping * MAPPING_WORDS;
-    const head = this.hash(protocol, address, port);
     this.free = (mapping + 1 + this.words[at + NEXT]) as Mapping;
     this.words[at + ADDRESS] = address;
     this.words[at + PORT_PAIR] = (port << 16) | external;
@@ -221,9 +241,9 @@ export class MappingTable {
     this.heads[head] = mapping;
     this.words[at + YOUNGER] = NONE;
     this.words[at + RELEASED] = -LINGER_SECONDS;
-    this.external[classOf(protocol) * PORTS + external] = mapping + 1;
-    this.pools[classOf(protocol)].use(external);
-    if (client !== NOBODY) this.counts[client * CLASSES + classOf(protocol)]++;
+    this.external[number * PORTS + external] = mapping + 1;
+    this.pools[number].use(external);
+    if (client !== NOBODY) this.counts[client * CLASSES + number]++;
     return mapping;
   }
 
@@ -384,7 +404,8 @@ export class MappingTable {
     this.free = mapping;
   }
 
-  private hash(protocol: number, address: Address, port: Port): number {
+  /** @returns the number of the chain that the mapping of a client's address and port is in */
+  hash(protocol: number, address: Address, port: Port): number {
     return this.keyed.of(address, port, 0, protocol) & (this.heads.length - 1);
   }
 }
