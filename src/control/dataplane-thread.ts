@@ -158,6 +158,11 @@ export class Dataplane {
     if (report.type !== "applied") throw unexpected(report);
   }
 
+  /** @returns the kernel's numbers of interfaces in force that went; they may be there again, and nothing of ours on them */
+  lostInterfaces(): Set<number> {
+    return this.sockets.lost();
+  }
+
   /** Gives one client other rules. @param client its number in the settings in force @param settings all else unchanged */
   async setClient(client: number, settings: ClientSettings): Promise<void> {
     this.announcements?.announceFor(client as Client);

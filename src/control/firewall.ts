@@ -109,8 +109,9 @@ export class Firewall {
   async apply(config: Config): Promise<void> {
     const errors = needsRestart(config, this.started);
     if (errors.length > 0) throw new ConfigurationError(errors);
-    await this.inTurn(() =>
-      this.rules.replace(config, async () => {
+    await this.inTurn(async () => {
+      await this.dropLost();
+      await this.rules.replace(config, async () => {
         const devices = listDevices();
         this.held.forgetGone(devices);
         const taken = this.held.take(this.settingsFor(config, devices).interfaces);
@@ -120,8 +121,8 @@ export class Firewall {
           this.held.giveBack(taken);
           throw error;
         }
-      }),
-    );
+      });
+    });
   }
 
   /** Stops forwarding and leaves the interfaces as they were. @throws when the dataplane died, or hangs: then too they are */
@@ -167,6 +168,7 @@ export class Firewall {
     this.cancelRetry();
     const troubles: string[] = [];
     try {
+      await this.dropLost();
       const devices = listDevices();
       this.held.forgetGone(devices);
       const refused = this.takeEach(this.settingsFor(this.config, devices).interfaces, troubles);
@@ -182,6 +184,23 @@ export class Firewall {
     if (trouble !== this.trouble) troubles.forEach(log);
     this.trouble = trouble;
     if (trouble !== "") this.cancelRetry = MACHINE_CLOCK.after(RETRY, () => this.looks.ask());
+  }
+
+  /**
+   * Of interfaces that went and came again between two looks, with their names and their numbers: one that was moved to another network
+   * namespace and back. Nothing of ours is on them any more. For a moment they are away, so that all of it is made anew.
+   */
+  private async dropLost(): Promise<void> {
+    const lost = this.dataplane.lostInterfaces();
+    if (lost.size === 0) return;
+    const { config } = this;
+    const { interfaces } = this.settings;
+    const devices = listDevices().filter(({ index }) => interfaces.some((iface) => iface.index === index));
+    const back = devices.filter(({ index }) => lost.has(index));
+    if (back.length === 0) return;
+    this.held.forget(interfaces.filter(({ index }) => back.some((device) => device.index === index)));
+    const others = devices.filter((device) => !back.includes(device));
+    await this.rules.replace(config, () => this.enforce(config, this.settingsFor(config, others)));
   }
 
   /** @returns the numbers of those that can't be taken, each with its reason in `troubles` */

@@ -53,11 +53,17 @@ export class HeldInterfaces {
     this.release(places.map(keyOf));
   }
 
-  private release(keys: readonly string[]): void {
+  /** Lets go of these, which went away and may have come again: they took with them what we had changed. @throws likewise */
+  forget(places: readonly Place[]): void {
+    this.release(places.map(keyOf), (taken) => taken.forget());
+  }
+
+  private release(keys: readonly string[], how = (taken: TakenInterface) => taken.release()): void {
     const errors: unknown[] = [];
     for (const key of keys) {
       try {
-        this.held.get(key)?.release();
+        const taken = this.held.get(key);
+        if (taken !== undefined) how(taken);
       } catch (error) {
         errors.push(error);
       }

@@ -105,6 +105,38 @@ test("a client's interface is made anew, as when its machine starts again: what 
   expect(address).toBeString();
 });
 
+/** @returns what the firewall and the kernel have at an interface */
+function atInterface(name: string): Promise<string> {
+  const script = `nft list ruleset | grep "hook.*${name}"; tc filter show dev ${name} ingress | grep -o firebreak
+    cat /proc/sys/net/ipv4/conf/${name}/arp_ignore /proc/sys/net/ipv4/conf/${name}/rp_filter; awk 'NR > 1 { print $5 }' /proc/net/packet | sort`;
+  return lab.firewall.run(["sh", "-c", script]);
+}
+
+test("an interface that goes and comes between two looks, with the same name and number, is made ours anew", async () => {
+  const other = lab.namespace("other");
+  await lab.start();
+  await untilPings();
+  const before = await atInterface("eth0");
+  const indexOf = async () => JSON.parse(await lab.firewall.run(["ip", "-json", "link", "show", "eth0"]))[0].ifindex;
+  const index = await indexOf();
+  // Changes that use up the looks which come soon: the next one is half a second away.
+  for (let mtu = 1400; mtu < 1430; mtu++) {
+    lab.firewall.ip("link", "set", "eth1", "mtu", String(mtu));
+    await Bun.sleep(15);
+  }
+  const lines = await said("eth0 is there: ", () => {
+    lab.firewall.ip("link", "set", "eth0", "netns", other.name);
+    other.ip("link", "set", "eth0", "netns", lab.firewall.name);
+    lab.firewall.ip("link", "set", "eth0", "up");
+  });
+  expect(await indexOf()).toBe(index);
+  expect(lines).toContain("eth0 has gone: waiting for it");
+  await untilPings();
+  expect(await atInterface("eth0")).toBe(before);
+  const second = await lab.firewall.attempt(firebreak("run", "--config", lab.configFile));
+  expect(second.stderr).toContain(`another firewall, process ${lab.program.pid} (`);
+});
+
 test("a tap that its machine lets go of loses its link, and works again when somebody has it again", async () => {
   lab.writeConfig((await Bun.file(lab.configFile).text()).replace('"eth0"', '"tap0"'));
   lab.firewall.ip("tuntap", "add", "tap0", "mode", "tap");

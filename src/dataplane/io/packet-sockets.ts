@@ -5,6 +5,7 @@
 import { totalmem } from "node:os";
 import { libc, SystemError } from "../../linux/libc.ts";
 import { openPacketSocket, setBuffers } from "../../linux/net/packet-socket.ts";
+import { hasLostInterface } from "../../linux/net/socket.ts";
 import { attachAtIngress, detachFromIngress, type Ingress } from "../../linux/net/tc.ts";
 import { gateOf, type KernelPrograms, loadFilter } from "../kernel/loader.ts";
 import type { InterfaceSettings } from "../settings.ts";
@@ -78,6 +79,11 @@ export class PacketSockets {
     this.shareWaiting();
   }
 
+  /** @returns the kernel's numbers of interfaces that went since their sockets were opened; others may have these numbers now */
+  lost(): Set<number> {
+    return new Set(this.sockets.filter(({ fd }) => hasLostInterface(fd)).map(({ ifindex }) => ifindex));
+  }
+
   private shareWaiting(): void {
     const open = this.sockets.filter(({ fd }) => fd !== NO_SOCKET);
     const bytes = waitingBytes(this.memory, open.length);
@@ -135,8 +141,9 @@ export class PacketSockets {
   }
 
   private close({ fd, ingress }: PacketSocket): void {
+    const isLost = hasLostInterface(fd); // what was at its ingress went with it: another's may be there
     libc.close(fd);
-    if (ingress !== undefined) detachFromIngress(ingress);
+    if (ingress !== undefined && !isLost) detachFromIngress(ingress);
     this.opened();
   }
 }

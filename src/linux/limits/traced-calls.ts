@@ -20,6 +20,7 @@ export const TRACED_CALLS: Readonly<Record<string, number>> = {
   futex: 202,
   getpid: 39,
   getrandom: 318,
+  getsockname: 51,
   getsockopt: 55,
   gettid: 186,
   ioctl: 16,

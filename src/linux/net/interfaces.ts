@@ -137,6 +137,8 @@ export interface TakenInterface {
   readonly before: InterfaceBefore;
   /** Leaves it as it was. */
   release(): void;
+  /** Lets go of it and leaves it as it is: for one that went, and took its state with it. */
+  forget(): void;
 }
 
 /** Leaves an interface as it was: all of it that does not end with the process; in whichever thread. */
@@ -168,11 +170,15 @@ export function takeInterface(name: string): TakenInterface {
   const index = interfaceIndex(name);
   const letGo = holdInterface(name, index);
   try {
-    const { before, release } = silence(name, index);
+    const { before, release, forget } = silence(name, index);
     return {
       before,
       release() {
         release();
+        letGo();
+      },
+      forget() {
+        forget();
         letGo();
       },
     };
@@ -198,5 +204,6 @@ function silence(name: string, index: number): TakenInterface {
       passToKernel();
       restoreInterface(before);
     },
+    forget: passToKernel,
   };
 }

@@ -39,6 +39,7 @@ const SOCKADDR_NL_LENGTH = 12;
 
 const ETH_P_ALL = 0x0003; // linux/if_ether.h
 const SOCKADDR_LL_LENGTH = 20;
+const NO_INTERFACE = -1;
 
 /** Offsets in struct sockaddr of what follows the family: of IPv4 (sockaddr_in) and of Ethernet as ioctl(2) gives it. */
 export const SOCKADDR = { IPV4: 4, MAC: 2 } as const;
@@ -127,6 +128,19 @@ export function bindToInterface(fd: number, ifindex: number): void {
   address.setUint16(2, ETH_P_ALL); // network order
   address.setInt32(4, ifindex, true);
   must(libc.bind(fd, ptr(address), address.byteLength), `bind to interface ${ifindex}`);
+}
+
+/**
+ * @param fd of a packet socket that is bound
+ * @returns whether its interface has gone: the kernel takes it off, for good, also when one with the same number comes (packet_notifier
+ * in net/packet/af_packet.c)
+ * @throws SystemError
+ */
+export function hasLostInterface(fd: number): boolean {
+  const address = new DataView(new ArrayBuffer(SOCKADDR_LL_LENGTH));
+  length[0] = address.byteLength;
+  must(libc.getsockname(fd, ptr(address), ptr(length)), "getsockname");
+  return address.getInt32(4, true) === NO_INTERFACE;
 }
 
 /** @param what names the option in the error @throws SystemError */
