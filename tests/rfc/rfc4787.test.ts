@@ -243,6 +243,15 @@ describe("RFC 4787", () => {
     expectUnsolicited(lab, BACK);
   });
 
+  test("REQ-6a: a session from outside does not make a mapping linger anew when it ends", () => {
+    const lab = asked(OPEN);
+    const visit = (port: number) => lab.from(REMOTE_2, datagram(`${REMOTE_2}:${port} > ${OUTSIDE}:5000`)).verdict;
+    let sessions = 0;
+    for (; sessions < 60 && visit(9000 + sessions) === "forwarded"; sessions++) lab.wait(100_000); // each is over by then
+    expect(sessions).toBe(2);
+    expect(visit(9100)).toBe("dropped: unsolicited");
+  });
+
   test("REQ-7: clients' networks that conflict with the uplink's are refused", () => {
     const network = 'network = "192.0.2.128/25"\ngateway = "10.1.1.1"';
     const [error] = configErrors({ sections: `[[client]]\nname = "x"\ninterface = "eth4"\n${network}` });

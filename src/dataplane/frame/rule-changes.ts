@@ -116,6 +116,6 @@ export class RuleChanges {
 
   private cut(flow: Flow): void {
     if (this.flows.protocol(flow) === PROTOCOL.TCP) this.answers.cut(flow, 0);
-    this.state.end(flow);
+    this.state.endRefused(flow);
   }
 }

@@ -113,7 +113,7 @@ export class State {
     if (this.gatewayNeighbour !== NO_NEIGHBOUR) this.neighbours.release(this.gatewayNeighbour);
     this.topology = new Topology(settings);
     this.flows.forEachFlow((flow) => {
-      if (!survives(flow, before, renumber)) this.end(flow);
+      if (!survives(flow, before, renumber)) this.endRefused(flow);
     });
     this.neighbours.apply(this.topology, renumber);
     this.errors.apply(this.topology);
@@ -189,16 +189,23 @@ export class State {
     return flow;
   }
 
-  /** Ends a flow, whichever state it is in, and its mapping with the last one. */
-  end(flow: Flow): void {
+  /** Ends a flow, whichever state it is in, and its mapping with the last one. @param mayLinger whether that may stay a while */
+  end(flow: Flow, mayLinger = true): void {
     const { flows } = this;
     this.onEnd(flow);
     this.wheel.remove(flow);
     this.quotas.remove(flow);
     this.neighbours.release(flows.neighbour(flow, 0));
     this.neighbours.release(flows.neighbour(flow, 1));
-    if (flows.hasState(flow, FLOW_STATE.MAPPED)) this.releaseMapping(flow);
+    if (flows.hasState(flow, FLOW_STATE.MAPPED)) this.releaseMapping(flow, mayLinger);
     flows.remove(flow);
+  }
+
+  /** Ends a flow that new settings refuse. Its mapping does not linger, so that nothing goes on by it under endpoint-independent filtering. */
+  endRefused(flow: Flow): void {
+    const mapping = this.mappingOf(flow);
+    if (mapping !== NO_MAPPING) this.mappings.forgetRelease(mapping);
+    this.end(flow, false);
   }
 
   /** Moves a flow's deadline, by traffic; the wheel is told only when it comes earlier than the wheel expects. */
@@ -212,12 +219,8 @@ export class State {
 
   /** Ends a flow, whose place another is to take. @returns its mapping, held until `letGo`, or NO_MAPPING */
   endForAnother(flow: Flow): Mapping {
-    const { flows, mappings } = this;
-    const isMapped = flows.hasState(flow, FLOW_STATE.MAPPED);
-    const mapping = isMapped
-      ? mappings.findExternal(flows.protocol(flow), destinationPort(this.outsidePorts(flow)))
-      : NO_MAPPING;
-    if (mapping !== NO_MAPPING) mappings.retain(mapping);
+    const mapping = this.mappingOf(flow);
+    if (mapping !== NO_MAPPING) this.mappings.retain(mapping);
     this.end(flow);
     return mapping;
   }
@@ -226,12 +229,22 @@ export class State {
     if (mapping !== NO_MAPPING) this.mappings.release(mapping, false, this.second);
   }
 
-  private releaseMapping(flow: Flow): void {
+  private mappingOf(flow: Flow): Mapping {
+    const { flows } = this;
+    if (!flows.hasState(flow, FLOW_STATE.MAPPED)) return NO_MAPPING;
+    return this.mappings.findExternal(flows.protocol(flow), destinationPort(this.outsidePorts(flow)));
+  }
+
+  private releaseMapping(flow: Flow, mayLinger: boolean): void {
     const { flows, mappings } = this;
     const protocol = flows.protocol(flow);
     const ports = this.outsidePorts(flow);
-    // RFC 4787 REQ-5a: a question to a name server is over with its answer.
-    const lingers = protocol === PROTOCOL.UDP && sourcePort(ports) !== DNS_PORT;
+    // RFC 4787 REQ-5a: a question to a name server is over with its answer. REQ-6a: whoever sends from outside keeps no mapping alive.
+    const lingers =
+      mayLinger &&
+      protocol === PROTOCOL.UDP &&
+      sourcePort(ports) !== DNS_PORT &&
+      !flows.hasState(flow, FLOW_STATE.INBOUND);
     mappings.release(mappings.findExternal(protocol, destinationPort(ports)), lingers, this.second);
   }
 

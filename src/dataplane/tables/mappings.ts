@@ -270,6 +270,11 @@ export class MappingTable {
     else this.linger(mapping);
   }
 
+  /** What let go of it before does not make it linger any more. */
+  forgetRelease(mapping: Mapping): void {
+    this.words[mapping * MAPPING_WORDS + RELEASED] = -LINGER_SECONDS;
+  }
+
   /** Ends a mapping that no flow came to use. */
   dropUnused(mapping: Mapping): void {
     if (!this.isUsed(mapping)) this.drop(mapping);

@@ -347,3 +347,49 @@ describe("a TCP connection that new rules refuse", () => {
     expect(sweep(talk.lab)).toEqual([cutAt(5108)]);
   });
 });
+
+describe("under endpoint-independent filtering, new rules that refuse a flow end its mapping too: nothing comes in by it", () => {
+  const open = { ...WORK_SETTINGS, openFilter: true };
+  const shut: ClientSettings = { ...open, ruleset: compileRuleset([], false) };
+
+  function expectEnded(lab: Lab): void {
+    lab.wait(1000);
+    for (let i = 0; i < 3; i++) {
+      expect(lab.from(REMOTE, datagram(BACK))).toEqual(dropped("unsolicited"));
+      expect(lab.from(WORK_HOST, datagram(OUT)).verdict).toBe("dropped: refused by rules");
+      lab.wait(100_000);
+    }
+  }
+
+  test.each([
+    ["of one client", (lab: Lab) => lab.command((router) => router.setClient(0, shut))],
+    ["of all", (lab: Lab) => lab.apply({ ...SETTINGS, clients: [shut, LAN_SETTINGS] })],
+    ["with another layout", (lab: Lab) => lab.apply({ ...SETTINGS, clients: [shut] })],
+  ] as [string, (lab: Lab) => void][])("%s", (_, apply) => {
+    const lab = new Lab({ settings: { ...SETTINGS, clients: [open, LAN_SETTINGS] } });
+    lab.from(WORK_HOST, datagram(OUT));
+    expect(lab.from(REMOTE, datagram(BACK)).verdict).toBe("forwarded");
+    apply(lab);
+    expectEnded(lab);
+  });
+
+  test("even where another flow has just left it to linger", () => {
+    const lab = new Lab({ settings: { ...SETTINGS, clients: [open, LAN_SETTINGS] } });
+    lab.from(WORK_HOST, datagram(OUT));
+    lab.from(WORK_HOST, datagram(`${WORK_HOST}:4000 > ${REMOTE}:5001`));
+    lab.wait(20_000);
+    lab.from(WORK_HOST, datagram(OUT));
+    lab.wait(15_000); // the other one has ended, after 30 s
+    lab.command((router) => router.setClient(0, shut));
+    expectEnded(lab);
+  });
+
+  test("but not what an accepted flow still uses", () => {
+    const lab = new Lab({ settings: { ...SETTINGS, clients: [open, LAN_SETTINGS] } });
+    lab.from(WORK_HOST, datagram(OUT));
+    lab.from(WORK_HOST, datagram(`${WORK_HOST}:4000 > ${REMOTE}:5001`));
+    lab.command((router) => router.setClient(0, { ...open, ruleset: compileRuleset([ports(5001, 5001)], false) }));
+    lab.wait(1000);
+    expect(lab.from(REMOTE, datagram(BACK)).verdict).toBe("forwarded");
+  });
+});
