@@ -46,10 +46,14 @@ export class KeyedHash {
    * @returns 32 bits, any of which are fit to choose a place by
    */
   of(a: number, b: number, c: number, d: number): number {
+    // Each sum is cut to 32 bits at once: of a sum of three the compiler may make a floating-point number first.
     let h = (this.start + Math.imul(d, this.d)) | 0;
-    h = (h + Math.imul(a, this.a) + Math.imul(a >>> 16, this.aUpper)) | 0;
-    h = (h + Math.imul(b, this.b) + Math.imul(b >>> 16, this.bUpper)) | 0;
-    h = (h + Math.imul(c, this.c) + Math.imul(c >>> 16, this.cUpper)) | 0;
+    h = (h + Math.imul(a, this.a)) | 0;
+    h = (h + Math.imul(a >>> 16, this.aUpper)) | 0;
+    h = (h + Math.imul(b, this.b)) | 0;
+    h = (h + Math.imul(b >>> 16, this.bUpper)) | 0;
+    h = (h + Math.imul(c, this.c)) | 0;
+    h = (h + Math.imul(c >>> 16, this.cUpper)) | 0;
     h = Math.imul(h ^ (h >>> 16), KeyedHash.LAST_FACTOR);
     return h ^ (h >>> 15);
   }
