@@ -1,4 +1,4 @@
-// The end of a verb that failed: whatever else would keep the program running, timers or a thread that hangs, it ends.
+// The end of a verb whatever else would keep the program running: timers, a thread that hangs, a file that is being read.
 import { libc } from "../linux/libc.ts";
 
 /** ms for what is still to be written: whoever should read it may not. */

@@ -5,7 +5,7 @@ import { log } from "../base/log.ts";
 import { type Config, readConfig } from "../config/config.ts";
 import { ConfigurationError, Firewall } from "../control/firewall.ts";
 import { foldersOf, restrict } from "../control/restrictions.ts";
-import { complain, untilStopped } from "../control/signals.ts";
+import { complain, Signals, untilStopped } from "../control/signals.ts";
 import { endProgram } from "./end.ts";
 import { UsageError, type Verb } from "./verb.ts";
 
@@ -30,13 +30,14 @@ Exit status: 0 stopped by a signal, 1 failed, 2 the configuration is not good.
     const file = values.config;
     try {
       restrict({ read: foldersOf(file), use: [], clock: false });
+      const signals = new Signals();
       const firewall = await Firewall.start(await read(file));
       log(`firebreak ${version}`);
       for (const line of firewall.describeInterfaces()) log(line);
-      const stopped = untilStopped(firewall, () => read(file)); // whoever reads "ready" may send signals at once
+      const stopped = untilStopped(firewall, () => read(file), signals);
       log(`ready in ${Math.round(performance.now() - started)} ms`);
       await stopped;
-      return 0;
+      return await endProgram(0); // a configuration that is being read, and never ends, would keep it running
     } catch (error) {
       complain(error);
       return await endProgram(error instanceof ConfigurationError ? 2 : 1);

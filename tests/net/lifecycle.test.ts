@@ -55,6 +55,34 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
   });
 }
 
+test("SIGTERM at any time of its start leaves the interfaces as they were", async () => {
+  const before = await leftovers();
+  for (let ms = 0; ms <= 1000; ms += 50) {
+    const program = lab.firewall.start(firebreak("run", "--config", lab.configFile));
+    await Bun.sleep(ms);
+    program.signal("SIGTERM");
+    const status = await program.end(); // 143: it had not begun yet
+    expect([ms, status, status === 0 || status === 143 ? "" : program.text]).toEqual([ms, status, ""]);
+    expect([ms, await leftovers()]).toEqual([ms, before]);
+  }
+}, 120_000);
+
+test("a configuration that can't be read to its end keeps nothing waiting", async () => {
+  const program = await lab.start();
+  const text = readFileSync(lab.configFile, "utf8");
+  await lab.firewall.run(["sh", "-c", `rm ${lab.configFile} && mkfifo ${lab.configFile}`]);
+  program.signal("SIGHUP");
+  await program.says("it took more than 10 s");
+  await lab.firewall.run(["rm", lab.configFile]);
+  writeFileSync(lab.configFile, text);
+  await lab.reload();
+  await lab.firewall.run(["sh", "-c", `mv ${lab.configFile} ${lab.configFile}.kept && mkfifo ${lab.configFile}`]);
+  program.signal("SIGHUP");
+  program.signal("SIGTERM");
+  expect(await program.end()).toBe(0);
+  await lab.firewall.run(["mv", `${lab.configFile}.kept`, lab.configFile]);
+}, 120_000);
+
 test("it says in a few lines what it is and what it has", async () => {
   const program = await lab.start();
   program.signal("SIGTERM");
