@@ -63,7 +63,6 @@ export const KINDS: readonly Kind[] = [
   { what: "padded TCP to be cut", protocol: T, payload: 3500, checksum: "left", segment: 1000, padding: 9, isTaken: false },
   { what: "TCP to be cut into many", protocol: T, payload: 3500, checksum: "left", segment: 27, isTaken: true },
   { what: "TCP to be cut into too many", protocol: T, payload: 6000, checksum: "left", segment: 8, isTaken: false },
-  { what: "TCP to be cut into too small ones", protocol: T, payload: 3500, checksum: "left", segment: 7, isTaken: false },
   { what: "TCP that leaves its ports as checksum", protocol: T, payload: 1460, checksum: FIRST_PORT, isTaken: false },
   { what: "TCP that leaves its window as checksum", protocol: T, payload: 1460, checksum: NEXT_TO_IT, isTaken: false },
 ]; // biome-ignore format: a table
