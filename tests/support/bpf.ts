@@ -14,20 +14,23 @@ export interface Run {
   readonly frame: Uint8Array;
 }
 
+// What the kernel gets addresses of is kept for good: what only an address tells of, the collector may take while the call goes on.
+const input = new Uint8Array(1 << 17);
+const output = new Uint8Array(65536);
+const context = new DataView(new ArrayBuffer(CONTEXT.LENGTH));
+const attributes = new DataView(new ArrayBuffer(80)); // the member `test` of union bpf_attr
+
 /**
  * @param program its descriptor
  * @param frame what the program is to see, at least 14 bytes
  * @param ifindex of the interface that it came in on
  */
 export function runProgram(program: number, frame: Uint8Array, ifindex: number, gsoSize: number): Run {
-  const input = frame.slice();
-  const output = new Uint8Array(65536);
-  const context = new DataView(new ArrayBuffer(CONTEXT.LENGTH));
+  input.set(frame);
   context.setUint32(CONTEXT.IFINDEX, ifindex, true);
   context.setUint32(CONTEXT.GSO_SIZE, gsoSize, true);
-  const attributes = new DataView(new ArrayBuffer(80)); // the member `test` of union bpf_attr
   attributes.setUint32(0, program, true);
-  attributes.setUint32(8, input.length, true);
+  attributes.setUint32(8, frame.length, true);
   attributes.setUint32(12, output.length, true);
   attributes.setBigUint64(16, BigInt(ptr(input)), true);
   attributes.setBigUint64(24, BigInt(ptr(output)), true);
