@@ -212,7 +212,7 @@ export class MappingTable {
     return NO_PORT;
   }
 
-  /** Makes sure that there is a free record, if need be by ending a mapping that lingers: any, so that none can be told. */
+  /** Makes sure that there is a free record, if need be by ending one of all that linger, so that none can be foretold. */
   private hasRecord(): boolean {
     if (this.free !== this.capacity) return true;
     const port = this.pools[CLASS_OF_UDP].anyLingering();

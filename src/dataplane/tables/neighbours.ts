@@ -385,7 +385,7 @@ export class NeighbourTable {
     }
     const { gatewayFallbackMac, gateway, uplink } = this.topology;
     if (gatewayFallbackMac !== undefined && this.address[n] === gateway && this.interfaceOf[n] === uplink) {
-      this.learn(n, gatewayFallbackMac.head, gatewayFallbackMac.tail); // and is asked again as any other
+      this.learn(n, gatewayFallbackMac.head, gatewayFallbackMac.tail); // and is asked again, as all are
     } else if (probing) {
       this.ask(n, INCOMPLETE);
       this.onChange(n);
