@@ -9,9 +9,10 @@ import { countOvertaken, segmentsOf } from "../support/overtaken.ts";
 import { buildSlow } from "../support/slow-dataplane.ts";
 
 const PORT = 5201;
-/** Of each transfer that are looked at. */
+/** Of each transfer that are looked at, at least; and until so many frames went through, some of them by the kernel. */
 const SECONDS = 3;
-const PATIENCE = 120_000;
+const FRAMES = 300;
+const PATIENCE = 180_000;
 
 const lab = new FirewallLab("handover");
 const { client, firewall, internet } = lab;
@@ -83,6 +84,23 @@ async function connections(): Promise<string> {
   return lists.join("");
 }
 
+async function stateOf(program: Program): Promise<State> {
+  const said = program.text.length;
+  program.signal("SIGUSR1");
+  await program.says(/flows: (\d+)\n/, said);
+  return readState(program.text.slice(said));
+}
+
+function forwarded({ frames, kernelPath }: State): { byKernel: number; bySocket: number } {
+  const byKernel = kernelPath.get("forwarded") ?? 0;
+  return { byKernel, bySocket: (frames.get("forwarded") ?? 0) - byKernel };
+}
+
+function hasEnough(state: State): boolean {
+  const { byKernel, bySocket } = forwarded(state);
+  return byKernel > 0 && bySocket > 0 && byKernel + bySocket >= FRAMES;
+}
+
 const DOWN = ["-R"];
 const UP: readonly string[] = [];
 
@@ -91,18 +109,19 @@ async function run(command: readonly string[], disturb: Disturbance, way: readon
   const program = firewall.start([...command, "run", "--config", lab.configFile]);
   await program.says("ready in");
   const captures = await Promise.all(INTERFACES.flatMap((name) => [capture(name, "in"), capture(name, "out")]));
-  const load = ["iperf3", "-c", SERVER, "-p", `${PORT}`, "-P", "8", "-t", `${SECONDS + 2}`, ...way];
   const served = server.text.length;
-  const transfer = client.run(load, PATIENCE);
-  const end = performance.now() + 1000 * SECONDS;
-  await Promise.race([transfer, disturb(program, () => performance.now() > end)]);
+  const transfer = client.start(["iperf3", "-c", SERVER, "-p", `${PORT}`, "-P", "8", "-t", "150", ...way]);
+  let isOver = false;
+  const disturbance = disturb(program, () => isOver);
+  await Bun.sleep(1000 * SECONDS);
+  while (!hasEnough(await stateOf(program))) await Bun.sleep(200);
+  isOver = true;
+  await disturbance;
   // Before the connections end: an end that has closed answers what still comes with resets, of numbers that are long over.
   const files = await Promise.all(captures.map((end) => end()));
-  const said = program.text.length;
-  program.signal("SIGUSR1");
-  await program.says(/flows: (\d+)\n/, said);
-  const state = readState(program.text.slice(said));
-  await transfer;
+  const state = await stateOf(program);
+  transfer.signal("SIGINT");
+  await transfer.end();
   await server.says("Server listening", served);
   while ((await connections()) !== "") await Bun.sleep(20); // the next firewall would have what they send again
   program.signal("SIGTERM");
@@ -110,13 +129,11 @@ async function run(command: readonly string[], disturb: Disturbance, way: readon
 
   const [clientIn = [], clientOut = [], uplinkIn = [], uplinkOut = []] = files.map((file) => segmentsOf(file, PORT));
   const counts = [countOvertaken(clientIn, uplinkOut), countOvertaken(uplinkIn, clientOut)];
-  const byKernel = state.kernelPath.get("forwarded") ?? 0;
   return {
     overtaken: counts.reduce((sum, { overtaken }) => sum + overtaken, 0),
     segments: counts.reduce((sum, { of }) => sum + of, 0),
     outsideWindow: state.frames.get("dropped: TCP outside the window") ?? 0,
-    byKernel,
-    bySocket: (state.frames.get("forwarded") ?? 0) - byKernel,
+    ...forwarded(state),
   };
 }
 
