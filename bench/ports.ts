@@ -1,9 +1,9 @@
 // What a new mapping costs, on memory alone, by how full the ports are: `bun bench/ports.ts`. Prints the median of many short parts, in
 // ns a mapping made and ended again: where the client's own port is free, and where another has to be found.
 import { Random } from "../lab/random.ts";
+import { drawHashKeys, KeyedHash } from "../src/dataplane/keyed-hash.ts";
+import { MappingTable } from "../src/dataplane/ports/mappings.ts";
 import { RandomPool } from "../src/dataplane/random.ts";
-import { drawHashKeys, KeyedHash } from "../src/dataplane/tables/keyed-hash.ts";
-import { MappingTable } from "../src/dataplane/tables/mappings.ts";
 import { type Client, type Mapping, NO_MAPPING, NOBODY } from "../src/dataplane/types.ts";
 import { type Address, PROTOCOL } from "../src/wire/ipv4.ts";
 import type { Port } from "../src/wire/ports.ts";

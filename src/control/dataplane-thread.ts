@@ -25,8 +25,8 @@ import {
   mapFlows,
   unloadKernelPrograms,
 } from "../dataplane/kernel/loader.ts";
+import { drawHashKeys } from "../dataplane/keyed-hash.ts";
 import type { ClientSettings, Settings } from "../dataplane/settings.ts";
-import { drawHashKeys } from "../dataplane/tables/keyed-hash.ts";
 import type { Client } from "../dataplane/types.ts";
 import { readSkbLayout } from "../linux/bpf/skb-layout.ts";
 import { openEvent, signalEvent } from "../linux/eventfd.ts";

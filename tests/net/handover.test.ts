@@ -2,7 +2,7 @@
 // dataplane is, and whatever interrupts it. What comes in and what leaves is captured at the firewall; the ends are iperf3's.
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
-import { FirewallLab, firebreak, readState } from "../../lab/firewall-lab.ts";
+import { FirewallLab, firebreak, readState, type State } from "../../lab/firewall-lab.ts";
 import type { Program } from "../../lab/namespaces.ts";
 import { SERVER } from "../../lab/places.ts";
 import { countOvertaken, segmentsOf } from "../support/overtaken.ts";

@@ -5,7 +5,7 @@ import { describe, expect, test } from "bun:test";
 import { ip } from "../../lab/frames.ts";
 import { Random } from "../../lab/random.ts";
 import { GATEWAY, LAN_HOST, Lab, OUTSIDE, REMOTE, WORK_HOST } from "../../lab/router-lab.ts";
-import { RESOLVER_PORTS } from "../../src/dataplane/tables/mappings.ts";
+import { RESOLVER_PORTS } from "../../src/dataplane/ports/mappings.ts";
 import { CHI_SQUARE_LIMIT, chiSquare } from "../support/chi-square.ts";
 import { datagram, natSettings, sentPort } from "../support/nat.ts";
 

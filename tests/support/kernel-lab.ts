@@ -29,8 +29,8 @@ import {
 } from "../../src/dataplane/kernel/loader.ts";
 import { KernelPath } from "../../src/dataplane/kernel/path.ts";
 import { Pulse } from "../../src/dataplane/kernel/pulse.ts";
+import { drawHashKeys } from "../../src/dataplane/keyed-hash.ts";
 import type { Settings } from "../../src/dataplane/settings.ts";
-import { drawHashKeys } from "../../src/dataplane/tables/keyed-hash.ts";
 import { type Flow, flowOf, NO_FLOW, NO_FLOW_SIDE } from "../../src/dataplane/types.ts";
 import { readSkbLayout } from "../../src/linux/bpf/skb-layout.ts";
 import { pointer } from "../../src/linux/libc.ts";

@@ -7,9 +7,9 @@ import { type Address, DEFAULT_TTL, IPV4, PROTOCOL } from "../../wire/ipv4.ts";
 import { type Ports, swapPorts } from "../../wire/ports.ts";
 import { ACK, RST, SYN, TCP, tcpHeaderLength, writeTcp } from "../../wire/tcp.ts";
 import { beginPacket, PAYLOAD_AT } from "../own-frames.ts";
-import { USABLE } from "../tables/neighbours.ts";
 import type { Flow, Iface, Side } from "../types.ts";
 import { malformed, VERDICT, type Verdict } from "../verdict.ts";
+import { USABLE } from "../waiting/neighbours.ts";
 import type { State } from "./state.ts";
 
 export class Answers {

@@ -9,9 +9,9 @@ import { checkTcpSum, SYN, TCP } from "../../wire/tcp.ts";
 import { checkUdpSum, UDP, writeUdp } from "../../wire/udp.ts";
 import { beginPacket, PAYLOAD_AT } from "../own-frames.ts";
 import { RESERVED_LENGTH } from "../ring.ts";
-import { USABLE } from "../tables/neighbours.ts";
 import { column, type Mapping, type Neighbour, NO_FLOW, NO_MAPPING, NO_NEIGHBOUR } from "../types.ts";
 import { malformed, VERDICT, type Verdict } from "../verdict.ts";
+import { USABLE } from "../waiting/neighbours.ts";
 import type { State } from "./state.ts";
 import { needsChecksum } from "./vnet.ts";
 

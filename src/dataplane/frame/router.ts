@@ -26,10 +26,6 @@ import { type Ring, VNET_LENGTH } from "../ring.ts";
 import type { ClientSettings, Settings } from "../settings.ts";
 import { FLOW_STATE } from "../tables/flow-state.ts";
 import type { FlowTable } from "../tables/flows.ts";
-import { type Fragmented, Fragments, NOT_FRAGMENTED } from "../tables/fragments.ts";
-import { HeldAnswers } from "../tables/held-answers.ts";
-import { OURSELVES, USABLE } from "../tables/neighbours.ts";
-import { NO_SLOT } from "../tables/parked.ts";
 import { Refusals } from "../tables/refusals.ts";
 import { TRACK } from "../tables/tcp.ts";
 import { TIMEOUT } from "../tables/timeouts.ts";
@@ -50,6 +46,10 @@ import {
   sideOf,
 } from "../types.ts";
 import { malformed, VERDICT, VERDICT_NAMES, type Verdict } from "../verdict.ts";
+import { type Fragmented, Fragments, NOT_FRAGMENTED } from "../waiting/fragments.ts";
+import { HeldAnswers } from "../waiting/held-answers.ts";
+import { OURSELVES, USABLE } from "../waiting/neighbours.ts";
+import { NO_SLOT } from "../waiting/parked.ts";
 import { Admission } from "./admission.ts";
 import { Answers } from "./answers.ts";
 import { Endpoint } from "./endpoint.ts";

@@ -2,16 +2,15 @@
 // into all of these, and out of them again. The router and its helpers share one State.
 import { type Address, PROTOCOL } from "../../wire/ipv4.ts";
 import { DNS_PORT, destinationPort, type Ports, sourcePort } from "../../wire/ports.ts";
+import { drawHashKeys, KeyedHash } from "../keyed-hash.ts";
 import { Packet } from "../packet.ts";
+import { MappingTable } from "../ports/mappings.ts";
 import { RandomPool } from "../random.ts";
 import type { Ring } from "../ring.ts";
 import type { InterfaceSettings, Settings } from "../settings.ts";
 import { FLOW, FLOW_WORDS, type FlowFields } from "../tables/flow-records.ts";
 import { FLOW_STATE } from "../tables/flow-state.ts";
 import { FlowTable } from "../tables/flows.ts";
-import { drawHashKeys, KeyedHash } from "../tables/keyed-hash.ts";
-import { MappingTable } from "../tables/mappings.ts";
-import { NeighbourTable } from "../tables/neighbours.ts";
 import { Quotas } from "../tables/quotas.ts";
 import { TcpTracker } from "../tables/tcp.ts";
 import { FlowTimeouts } from "../tables/timeouts.ts";
@@ -33,6 +32,7 @@ import {
   type Party,
   sideOf,
 } from "../types.ts";
+import { NeighbourTable } from "../waiting/neighbours.ts";
 import { IcmpErrors } from "./icmp-errors.ts";
 import { Scrub } from "./scrub.ts";
 import { Splitter } from "./split.ts";

@@ -2,7 +2,7 @@
 // program reads while this thread writes, without a lock: every entry has a writeChecksum, so what is read half old and half new is no
 // entry. Entries stand side by side by flow and side; an index by what packets carry has room for four at each of its buckets,
 // and an entry that finds no room there does not hold.
-import type { KeyedHash } from "../tables/keyed-hash.ts";
+import type { KeyedHash } from "../keyed-hash.ts";
 import type { Gate } from "./gates.ts";
 import { ENTRY, hashKey, INDEX_WAYS, NUMBER_MASK, SHUT, TAG_SHIFT } from "./layout.ts";
 

@@ -9,9 +9,9 @@ import { FRAGMENT_OFFSET, IPV4, MORE_FRAGMENTS, PROTOCOL } from "../../wire/ipv4
 import { ACK, FIN, RST, SYN, TCP } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
 import { LEAST_SEGMENT, MOST_SEGMENTS } from "../frame/vnet.ts";
+import { KeyedHash } from "../keyed-hash.ts";
 import { FLOW } from "../tables/flow-records.ts";
 import { SCALE_BITS, SCALE_MASK, SCALE_SHIFT } from "../tables/flow-state.ts";
-import { KeyedHash } from "../tables/keyed-hash.ts";
 import { ACKED, END, OVERREACH, SIDE_WORDS, WINDOWS } from "../tables/tcp.ts";
 import { fold, HELPER, IP, KEY_FIELDS, NOT_FOUND, SKB, TCP_LENGTH, TRANSPORT, UDP_LENGTH } from "./bpf-frame.ts";
 import {

@@ -1,8 +1,8 @@
 // What the dataplane's thread and the kernel path's programs share: maps, and what is where in their memory. Both sides take it from
 // here alone. Numbers are of 32 bits in this machine's order, where nothing else is said.
 
+import type { HashKeys, KeyedHash } from "../keyed-hash.ts";
 import { MAX_NEIGHBOURS } from "../tables/flow-records.ts";
-import type { HashKeys, KeyedHash } from "../tables/keyed-hash.ts";
 /** Descriptors of the maps that the programs use. */
 export interface Maps {
   /** One element, CONTROL, which this program writes. */

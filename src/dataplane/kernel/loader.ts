@@ -6,8 +6,8 @@ import { BPF_F_MMAPABLE, createMap, loadProgram, MAP_TYPE, PROGRAM_TYPE } from "
 import type { SkbLayout } from "../../linux/bpf/skb-layout.ts";
 import { requireKernelReads } from "../../linux/capabilities.ts";
 import { libc, mapFile, mapMemory, pointer, reserveAddresses } from "../../linux/libc.ts";
+import { type HashKeys, KeyedHash } from "../keyed-hash.ts";
 import { FLOW_WORDS } from "../tables/flow-records.ts";
-import { type HashKeys, KeyedHash } from "../tables/keyed-hash.ts";
 import { ENTRY_STRIDE, KernelEntries } from "./entries.ts";
 import { socketFilter } from "./filter.ts";
 import { forwarder } from "./forwarder.ts";

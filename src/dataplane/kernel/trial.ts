@@ -16,11 +16,11 @@ import { IPV4, PROTOCOL } from "../../wire/ipv4.ts";
 import { ACK, SYN } from "../../wire/tcp.ts";
 import { Router } from "../frame/router.ts";
 import { readOffload } from "../frame/vnet.ts";
+import type { HashKeys } from "../keyed-hash.ts";
 import { MemoryRing, type SentFrame } from "../memory-ring.ts";
 import { VNET_LENGTH } from "../ring.ts";
 import { compileRuleset } from "../rules/ruleset.ts";
 import { NO_SCRUB, type Settings } from "../settings.ts";
-import type { HashKeys } from "../tables/keyed-hash.ts";
 import type { Gate } from "./gates.ts";
 import {
   controlOf,

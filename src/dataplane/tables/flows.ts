@@ -3,6 +3,7 @@
 // NAT, in both directions. What stands in a record, flow-records.ts says; here is how records are given out, freed and found.
 import type { Address } from "../../wire/ipv4.ts";
 import type { Ports } from "../../wire/ports.ts";
+import type { KeyedHash } from "../keyed-hash.ts";
 import {
   type Column,
   column,
@@ -16,7 +17,6 @@ import {
 } from "../types.ts";
 import { FLOW, FLOW_WORDS, FlowRecords } from "./flow-records.ts";
 import { FLOW_STATE } from "./flow-state.ts";
-import type { KeyedHash } from "./keyed-hash.ts";
 
 /** The largest table: 20 bits of flow number, side and tag share a word of the index. */
 export const MAX_FLOWS = 1 << 20;

@@ -3,13 +3,13 @@
 // greediest's flows the oldest expendable one goes first (unanswered, or closed), then an idle one. A connection that is open
 // goes for those alone who have less than their part of the table.
 import { destinationPort } from "../../wire/ports.ts";
+import type { MappingTable } from "../ports/mappings.ts";
 import type { ClientLimits, ClientSettings } from "../settings.ts";
 import type { Topology } from "../topology.ts";
 import { type Client, type Flow, type Group, NO_FLOW, type Party } from "../types.ts";
 import { VERDICT, type Verdict } from "../verdict.ts";
 import { FLOW_STATE } from "./flow-state.ts";
 import type { FlowTable } from "./flows.ts";
-import type { MappingTable } from "./mappings.ts";
 import { ASSURED, EXPENDABLE, NO_RECORD, type Rank, Shares } from "./shares.ts";
 import type { TcpTracker } from "./tcp.ts";
 import type { FlowTimeouts } from "./timeouts.ts";

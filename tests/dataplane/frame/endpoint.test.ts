@@ -25,7 +25,7 @@ import {
   WORK_HOST,
 } from "../../../lab/router-lab.ts";
 import { LONGEST_QUESTION } from "../../../src/dataplane/frame/endpoint.ts";
-import { RESOLVER_PORTS, RESOLVER_TCP_PORTS } from "../../../src/dataplane/tables/mappings.ts";
+import { RESOLVER_PORTS, RESOLVER_TCP_PORTS } from "../../../src/dataplane/ports/mappings.ts";
 import { cut, datagram, HOP, icmpError, query, segment, sentPort } from "../../support/nat.ts";
 
 type TcpNumbers = Parameters<typeof segment>[2];

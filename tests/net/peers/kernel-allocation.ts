@@ -5,7 +5,7 @@ import { payload, udp } from "../../../lab/frames.ts";
 import { OUTSIDE, REMOTE, WORK_HOST } from "../../../lab/router-lab.ts";
 import { flowRecordsAt, gateOf, loadKernelPrograms, mapFlows } from "../../../src/dataplane/kernel/loader.ts";
 import { KernelPath } from "../../../src/dataplane/kernel/path.ts";
-import { drawHashKeys } from "../../../src/dataplane/tables/keyed-hash.ts";
+import { drawHashKeys } from "../../../src/dataplane/keyed-hash.ts";
 import { VERDICT } from "../../../src/dataplane/verdict.ts";
 import { readSkbLayout } from "../../../src/linux/bpf/skb-layout.ts";
 import { withInterfaces } from "../../support/kernel-lab.ts";

@@ -9,7 +9,7 @@ import {
   otherParity,
   PORT_WORDS,
   PortSet,
-} from "../../../src/dataplane/tables/port-set.ts";
+} from "../../../src/dataplane/ports/port-set.ts";
 
 const PORTS = 65_536;
 const KINS: readonly Kin[] = [0, 1, 2, 3];

@@ -5,11 +5,11 @@ import { FRAGMENT_OFFSET, IPV4, MORE_FRAGMENTS } from "../../wire/ipv4.ts";
 import type { Packet } from "../packet.ts";
 import type { Parties } from "../parties.ts";
 import type { Ring } from "../ring.ts";
+import type { FlowTable } from "../tables/flows.ts";
+import { ASSURED, EXPENDABLE, NO_RECORD, Shares } from "../tables/shares.ts";
 import { type Flow, type FlowSide, flowOf, flowSide, NO_FLOW, NO_FLOW_SIDE, type Party, type Side } from "../types.ts";
 import { VERDICT, type Verdict } from "../verdict.ts";
-import type { FlowTable } from "./flows.ts";
 import { NO_SLOT, ParkedFrames } from "./parked.ts";
-import { ASSURED, EXPENDABLE, NO_RECORD, Shares } from "./shares.ts";
 
 /** Fragmented packets that are followed at a time. */
 const PACKETS = 128;

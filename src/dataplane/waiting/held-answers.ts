@@ -3,8 +3,8 @@
 import { UDP } from "../../wire/udp.ts";
 import type { Parties } from "../parties.ts";
 import type { Ring } from "../ring.ts";
+import type { FlowTable } from "../tables/flows.ts";
 import { type Client, column, type Flow, type Iface, type Party } from "../types.ts";
-import type { FlowTable } from "./flows.ts";
 import { NO_SLOT, ParkedFrames } from "./parked.ts";
 
 const SLOTS = 32;

@@ -5,9 +5,9 @@
 
 import { type Address, PROTOCOL } from "../../wire/ipv4.ts";
 import type { Port } from "../../wire/ports.ts";
+import type { KeyedHash } from "../keyed-hash.ts";
 import type { RandomPool } from "../random.ts";
 import { type Client, type Mapping, NO_MAPPING, NOBODY } from "../types.ts";
-import type { KeyedHash } from "./keyed-hash.ts";
 import { NO_PORT, PortPool, type PortRange } from "./port-pool.ts";
 
 const PORTS = 65536;

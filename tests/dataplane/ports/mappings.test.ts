@@ -2,8 +2,8 @@
 import { describe, expect, test } from "bun:test";
 import { ICMP, TCP, UDP } from "../../../lab/protocols.ts";
 import { Random } from "../../../lab/random.ts";
+import { MappingTable, RESOLVER_PORTS, RESOLVER_TCP_PORTS } from "../../../src/dataplane/ports/mappings.ts";
 import { RandomPool } from "../../../src/dataplane/random.ts";
-import { MappingTable, RESOLVER_PORTS, RESOLVER_TCP_PORTS } from "../../../src/dataplane/tables/mappings.ts";
 import { type Client, NOBODY } from "../../../src/dataplane/types.ts";
 import { keyedHash } from "../../support/keyed-hash.ts";
 import { type Plain, plain } from "../../support/plain.ts";

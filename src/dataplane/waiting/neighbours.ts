@@ -4,16 +4,16 @@
 import { ARP, ARP_REPLY, ARP_REQUEST, checkArp, writeArp } from "../../wire/arp.ts";
 import { ETHERNET, ETHERTYPE, isGroupMac, macHead, macTail, writeMac } from "../../wire/ethernet.ts";
 import { type Address, readAddress } from "../../wire/ipv4.ts";
+import type { KeyedHash } from "../keyed-hash.ts";
 import { beginFrame } from "../own-frames.ts";
 import { MAX_INTERFACES, type Ring, VNET_LENGTH } from "../ring.ts";
+import { MAX_NEIGHBOURS } from "../tables/flow-records.ts";
+import type { FlowTable } from "../tables/flows.ts";
+import { ASSURED, Shares } from "../tables/shares.ts";
 import type { PinnedMac, Topology } from "../topology.ts";
 import { column, type Flow, type Iface, type Neighbour, NO_NEIGHBOUR, NOBODY, type Party } from "../types.ts";
 import { malformed, VERDICT, type Verdict } from "../verdict.ts";
-import { MAX_NEIGHBOURS } from "./flow-records.ts";
-import type { FlowTable } from "./flows.ts";
-import type { KeyedHash } from "./keyed-hash.ts";
 import { NO_SLOT, ParkedFrames } from "./parked.ts";
-import { ASSURED, Shares } from "./shares.ts";
 
 const CAPACITY = MAX_NEIGHBOURS;
 const BUCKETS = 1024;

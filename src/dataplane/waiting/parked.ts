@@ -3,9 +3,9 @@
 // once that has ended, its slot is as good as free.
 import type { Parties } from "../parties.ts";
 import { RESERVED_LENGTH, type Ring, VNET_LENGTH } from "../ring.ts";
+import type { FlowTable } from "../tables/flows.ts";
+import { EXPENDABLE, NO_RECORD, Shares } from "../tables/shares.ts";
 import { type Flow, NO_FLOW, type Party } from "../types.ts";
-import type { FlowTable } from "./flows.ts";
-import { EXPENDABLE, NO_RECORD, Shares } from "./shares.ts";
 
 /** A multiple of 4, since frames are copied in words. */
 const SLOT_LENGTH = VNET_LENGTH + RESERVED_LENGTH;

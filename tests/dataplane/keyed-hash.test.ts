@@ -1,10 +1,10 @@
 // The hash of addresses and ports: inputs that differ in any few bits collide as often as chance has it, whoever chose the bits, and
 // so does the kernel path's.
 import { describe, expect, test } from "bun:test";
-import { Random } from "../../../lab/random.ts";
-import { ENTRY, ENTRY_KEY, hashKey } from "../../../src/dataplane/kernel/layout.ts";
-import { drawHashKeys, KeyedHash } from "../../../src/dataplane/tables/keyed-hash.ts";
-import { keyedHash } from "../../support/keyed-hash.ts";
+import { Random } from "../../lab/random.ts";
+import { ENTRY, ENTRY_KEY, hashKey } from "../../src/dataplane/kernel/layout.ts";
+import { drawHashKeys, KeyedHash } from "../../src/dataplane/keyed-hash.ts";
+import { keyedHash } from "../support/keyed-hash.ts";
 
 type Words = readonly [number, number, number];
 /** A hash of three words, for one draw of its keys. */

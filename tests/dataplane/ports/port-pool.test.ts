@@ -2,8 +2,8 @@
 // tell in advance.
 import { describe, expect, test } from "bun:test";
 import { Random } from "../../../lab/random.ts";
+import { NO_PORT, PortPool } from "../../../src/dataplane/ports/port-pool.ts";
 import { RandomPool } from "../../../src/dataplane/random.ts";
-import { NO_PORT, PortPool } from "../../../src/dataplane/tables/port-pool.ts";
 import { CHI_SQUARE_LIMIT, chiSquare } from "../../support/chi-square.ts";
 
 const DRAWS = 6400;

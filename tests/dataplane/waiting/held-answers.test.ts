@@ -20,7 +20,7 @@ import {
 } from "../../../lab/router-lab.ts";
 import { compileRuleset } from "../../../src/dataplane/rules/ruleset.ts";
 import type { ClientSettings, Settings } from "../../../src/dataplane/settings.ts";
-import { LONGEST_HOLD } from "../../../src/dataplane/tables/held-answers.ts";
+import { LONGEST_HOLD } from "../../../src/dataplane/waiting/held-answers.ts";
 import { datagram, HOP, segment } from "../../support/nat.ts";
 
 const WATCHED: ClientSettings = { ...WORK_SETTINGS, watchNames: true };

@@ -6,8 +6,8 @@ import { MemoryRing } from "../../../src/dataplane/memory-ring.ts";
 import { Parties } from "../../../src/dataplane/parties.ts";
 import { RESERVED_LENGTH, VNET_LENGTH } from "../../../src/dataplane/ring.ts";
 import { FlowTable } from "../../../src/dataplane/tables/flows.ts";
-import { NO_SLOT, ParkedFrames } from "../../../src/dataplane/tables/parked.ts";
 import { type Client, NO_FLOW, type Party } from "../../../src/dataplane/types.ts";
+import { NO_SLOT, ParkedFrames } from "../../../src/dataplane/waiting/parked.ts";
 import { toAddress } from "../../../src/wire/ipv4.ts";
 import { keyedHash } from "../../support/keyed-hash.ts";
 
