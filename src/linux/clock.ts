@@ -1,5 +1,4 @@
 // The machine's clocks.
-import { ptr } from "bun:ffi";
 import { libc, must } from "./libc.ts";
 
 // linux/time.h
@@ -9,7 +8,7 @@ const CLOCK_MONOTONIC = 1;
 /** @param seconds Unix time. @throws SystemError without the permission */
 export function setClock(seconds: number): void {
   const time = new BigInt64Array([BigInt(Math.floor(seconds)), 0n]); // struct timespec
-  must(libc.clock_settime(CLOCK_REALTIME, ptr(time)), "clock_settime");
+  must(libc.clock_settime(CLOCK_REALTIME, time), "clock_settime");
 }
 
 /** struct timespec: seconds and ns, 64 bits each, of which the low 32 are enough. */
@@ -17,6 +16,6 @@ const timespec = new Int32Array(4);
 
 /** @returns the monotonic clock, which the kernel's programs read too, in ns; of 2^53 and more the last digits are lost */
 export function monotonicTime(): number {
-  libc.clock_gettime(CLOCK_MONOTONIC, ptr(timespec));
+  libc.clock_gettime(CLOCK_MONOTONIC, timespec);
   return timespec[0] * 1e9 + timespec[2];
 }

@@ -1,5 +1,4 @@
 // Character devices: opened so that reading never blocks.
-import { ptr } from "bun:ffi";
 import { constants, openSync } from "node:fs";
 import { EAGAIN, errno, libc, must, SystemError } from "./libc.ts";
 
@@ -10,7 +9,7 @@ export function openDevice(path: string): number {
 
 /** @returns how many bytes were read; none when there are none now. @throws SystemError */
 export function readDevice(fd: number, into: Uint8Array, path: string): number {
-  const length = libc.read(fd, ptr(into), into.length);
+  const length = libc.read(fd, into, into.length);
   if (length >= 0) return length;
   if (errno() === EAGAIN) return 0;
   throw new SystemError(`read ${path}`, errno());
@@ -20,7 +19,7 @@ export function readDevice(fd: number, into: Uint8Array, path: string): number {
 export function writeDevice(fd: number, bytes: Uint8Array, path: string): void {
   for (let at = 0; at < bytes.length; ) {
     const rest = bytes.subarray(at);
-    at += must(libc.write(fd, ptr(rest), rest.length), `write ${path}`);
+    at += must(libc.write(fd, rest, rest.length), `write ${path}`);
   }
 }
 
@@ -31,5 +30,5 @@ export function ioctlNumber(type: string, number: number, size: number): number 
 
 /** @returns what the call returned. @throws SystemError */
 export function deviceControl(fd: number, request: number, argument: DataView<ArrayBuffer>, name: string): number {
-  return must(libc.ioctl(fd, request, ptr(argument)), name);
+  return must(libc.ioctl(fd, request, argument), name);
 }

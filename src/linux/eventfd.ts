@@ -1,5 +1,4 @@
 // eventfd(2): how one thread wakes another out of poll(2).
-import { ptr } from "bun:ffi";
 import { libc, must } from "./libc.ts";
 
 const EFD_CLOEXEC = 0x80000; // sys/eventfd.h
@@ -14,9 +13,9 @@ export function openEvent(): number {
 }
 
 export function signalEvent(fd: number): void {
-  must(libc.write(fd, ptr(ONE), ONE.byteLength), "write eventfd");
+  must(libc.write(fd, ONE, ONE.byteLength), "write eventfd");
 }
 
 export function drainEvent(fd: number): void {
-  libc.read(fd, ptr(drained), drained.byteLength);
+  libc.read(fd, drained, drained.byteLength);
 }

@@ -1,35 +1,36 @@
-// The few functions of the C library that the program calls, through bun:ffi, and what they say when they fail. Pointers
-// are numbers. Constants are those of Linux on x86-64 and arm64, with the header they come from.
+// The few functions of the C library that the program calls, through bun:ffi, and what they say when they fail. What they take a
+// pointer to is handed to them as a view, which lives as long as the call; memory of our own mapping as a number (also addresses.ts).
+// Constants are those of Linux on x86-64 and arm64, with the header they come from.
 import { dlopen, type Pointer, read } from "bun:ffi";
 import { constants } from "node:os";
 
 /** The raw functions, named and typed as in their manual pages; failure is -1, the reason is `errno()`. */
 export const libc = dlopen("libc.so.6", {
   socket: { args: ["i32", "i32", "i32"], returns: "i32" },
-  bind: { args: ["i32", "ptr", "u32"], returns: "i32" },
+  bind: { args: ["i32", "buffer", "u32"], returns: "i32" },
   listen: { args: ["i32", "i32"], returns: "i32" },
-  connect: { args: ["i32", "ptr", "u32"], returns: "i32" },
-  setsockopt: { args: ["i32", "i32", "i32", "ptr", "u32"], returns: "i32" },
-  getsockopt: { args: ["i32", "i32", "i32", "ptr", "ptr"], returns: "i32" },
-  getsockname: { args: ["i32", "ptr", "ptr"], returns: "i32" },
+  connect: { args: ["i32", "buffer", "u32"], returns: "i32" },
+  setsockopt: { args: ["i32", "i32", "i32", "buffer", "u32"], returns: "i32" },
+  getsockopt: { args: ["i32", "i32", "i32", "buffer", "buffer"], returns: "i32" },
+  getsockname: { args: ["i32", "buffer", "buffer"], returns: "i32" },
   recv: { args: ["i32", "ptr", "u64", "i32"], returns: "i32" },
   sendmmsg: { args: ["i32", "ptr", "u32", "i32"], returns: "i32" },
-  poll: { args: ["ptr", "u64", "i32"], returns: "i32" },
+  poll: { args: ["buffer", "u64", "i32"], returns: "i32" },
   eventfd: { args: ["u32", "i32"], returns: "i32" },
-  read: { args: ["i32", "ptr", "u64"], returns: "i32" },
-  write: { args: ["i32", "ptr", "u64"], returns: "i32" },
-  ioctl: { args: ["i32", "u64", "ptr"], returns: "i32" },
+  read: { args: ["i32", "buffer", "u64"], returns: "i32" },
+  write: { args: ["i32", "buffer", "u64"], returns: "i32" },
+  ioctl: { args: ["i32", "u64", "buffer"], returns: "i32" },
   close: { args: ["i32"], returns: "i32" },
   dup: { args: ["i32"], returns: "i32" },
   unshare: { args: ["i32"], returns: "i32" },
   setns: { args: ["i32", "i32"], returns: "i32" },
   syscall: { args: ["i64", "i64", "i64", "i64", "i64"], returns: "i64" },
   prctl: { args: ["i32", "u64", "u64", "u64", "u64"], returns: "i32" },
-  capset: { args: ["ptr", "ptr"], returns: "i32" },
+  capset: { args: ["buffer", "buffer"], returns: "i32" },
   execve: { args: ["ptr", "ptr", "ptr"], returns: "i32" },
   _exit: { args: ["i32"], returns: "void" },
-  clock_settime: { args: ["i32", "ptr"], returns: "i32" },
-  clock_gettime: { args: ["i32", "ptr"], returns: "i32" },
+  clock_settime: { args: ["i32", "buffer"], returns: "i32" },
+  clock_gettime: { args: ["i32", "buffer"], returns: "i32" },
   mmap: { args: ["ptr", "u64", "i32", "i32", "i32", "i64"], returns: "i64" },
   munmap: { args: ["ptr", "u64"], returns: "i32" },
   __errno_location: { args: [], returns: "ptr" },

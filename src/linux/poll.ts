@@ -1,5 +1,4 @@
 // poll(2) over a fixed set of descriptors.
-import { ptr } from "bun:ffi";
 import { EINTR, errno, libc, must } from "./libc.ts";
 
 const POLLIN = 0x01; // asm-generic/poll.h
@@ -25,7 +24,7 @@ export class PollSet {
    * @returns how many descriptors have something to say
    */
   wait(timeout: number): number {
-    const ready = libc.poll(ptr(this.entries), this.descriptors.length, timeout);
+    const ready = libc.poll(this.entries, this.descriptors.length, timeout);
     if (ready >= 0) return ready;
     return errno() === EINTR ? 0 : must(ready, "poll");
   }

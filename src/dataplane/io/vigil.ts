@@ -1,6 +1,5 @@
 // What the dataplane's thread does to show that it is alive, and when control is not: it forwards nothing while control is silent,
 // and when that hangs it leaves the interfaces as they were, in control's place, and ends the program.
-import { ptr } from "bun:ffi";
 import { libc } from "../../linux/libc.ts";
 import { type InterfaceBefore, restoreInterface } from "../../linux/net/interfaces.ts";
 import { detachFromIngress } from "../../linux/net/tc.ts";
@@ -53,7 +52,7 @@ export class Vigil {
     for (const { ingress } of sockets) if (ingress !== undefined) tryTo(() => detachFromIngress(ingress));
     for (const one of before) tryTo(() => restoreInterface(one));
     const words = new TextEncoder().encode("firebreak: the control thread hangs: ended\n");
-    libc.write(STANDARD_ERROR, ptr(words), words.length);
+    libc.write(STANDARD_ERROR, words, words.length);
     libc._exit(1);
   }
 }

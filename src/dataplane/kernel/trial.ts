@@ -2,7 +2,6 @@
 // kind go through them, and what comes out is held against what the router makes of the same frames, byte for byte. It is
 // done on the loopback interface of a network of its own: there a frame that is sent comes in again, with its offload header.
 
-import { ptr } from "bun:ffi";
 import type { SkbLayout } from "../../linux/bpf/skb-layout.ts";
 import { libc, must } from "../../linux/libc.ts";
 import { bringUp, interfaceIndex } from "../../linux/net/interfaces.ts";
@@ -175,7 +174,7 @@ class Trial {
     const message = new Uint8Array(VNET_LENGTH + bytes.length);
     message.set(vnet);
     message.set(bytes, VNET_LENGTH);
-    must(libc.write(this.socket, ptr(message), message.length), `${whose}: write`);
+    must(libc.write(this.socket, message, message.length), `${whose}: write`);
   }
 
   /** @returns the next frame of ours that comes to the socket; undefined when there is none for long */
@@ -184,7 +183,7 @@ class Trial {
     const deadline = performance.now() + PATIENCE;
     for (let left = PATIENCE; left > 0; left = deadline - performance.now()) {
       if (this.poll.wait(Math.ceil(left)) === 0) continue;
-      const length = libc.recv(this.socket, ptr(received), received.length, MSG_DONTWAIT);
+      const length = libc.recv(this.socket, received, received.length, MSG_DONTWAIT);
       const frame = { vnet: received.slice(0, VNET_LENGTH), bytes: received.slice(VNET_LENGTH, length) };
       this.gate.settle(this.gate.passed);
       if (length > VNET_LENGTH && isOurs(frame)) return frame;

@@ -1,5 +1,5 @@
 // bpf(2): maps, which programs in the kernel and this one share, and programs. Structures and constants are those of linux/bpf.h.
-import { ptr } from "bun:ffi";
+import { type Bytes, withAddresses } from "../addresses.ts";
 import { cString, errno, must, SystemError, systemCall } from "../libc.ts";
 
 const SYS_BPF = process.arch === "arm64" ? 280 : 321; // asm/unistd.h
@@ -23,22 +23,26 @@ const LOG_LENGTH = 256 * 1024;
 
 /** union bpf_attr: numbers little-endian, addresses of 64 bits. */
 class Attributes {
-  readonly view = new DataView(new ArrayBuffer(ATTRIBUTES_LENGTH));
-  private readonly address = ptr(this.view);
+  private readonly view = new DataView(new ArrayBuffer(ATTRIBUTES_LENGTH));
+  private readonly pointers: [at: number, bytes: Bytes][] = [];
 
   u32(at: number, value: number): this {
     this.view.setUint32(at, value, true);
     return this;
   }
 
-  pointer(at: number, bytes: NodeJS.TypedArray): this {
-    this.view.setBigUint64(at, BigInt(ptr(bytes)), true);
+  pointer(at: number, bytes: Bytes): this {
+    this.pointers.push([at, bytes]);
     return this;
   }
 
   /** @returns what the system call returns, -1 when it fails */
   call(command: number): number {
-    return systemCall(SYS_BPF, command, this.address, ATTRIBUTES_LENGTH);
+    const { view, pointers } = this;
+    return withAddresses((addressOf) => {
+      for (const [at, bytes] of pointers) view.setBigUint64(at, BigInt(addressOf(bytes)), true);
+      return systemCall(SYS_BPF, command, addressOf(view), ATTRIBUTES_LENGTH);
+    });
   }
 }
 

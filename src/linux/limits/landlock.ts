@@ -1,7 +1,7 @@
 // landlock(7): a thread, and all that it starts, may use no other files than those that it names, may not open or take TCP
 // connections, and may send signals to nobody else. Structures and constants are those of linux/landlock.h.
-import { ptr } from "bun:ffi";
 import { closeSync, constants, fstatSync, openSync } from "node:fs";
+import { withAddresses } from "../addresses.ts";
 import { must, systemCall } from "../libc.ts";
 
 // asm-generic/unistd.h
@@ -52,7 +52,9 @@ export function allowOnly(files: AllowedFiles): void {
   if (version >= FIRST_WITH_NETWORK) attributes.push(NETWORK_RIGHTS);
   if (version >= FIRST_WITH_SCOPES) attributes.push(SCOPE_SIGNAL);
   const words = BigUint64Array.from(attributes);
-  const made = systemCall(SYS_LANDLOCK_CREATE_RULESET, ptr(words), words.byteLength, 0);
+  const made = withAddresses((addressOf) =>
+    systemCall(SYS_LANDLOCK_CREATE_RULESET, addressOf(words), words.byteLength, 0),
+  );
   const ruleset = must(made, "landlock_create_ruleset");
   try {
     for (const [right, paths] of Object.entries(files) as [keyof AllowedFiles, readonly string[]][]) {
@@ -73,7 +75,9 @@ function allow(ruleset: number, path: string, rights: bigint): void {
     const rule = new DataView(new ArrayBuffer(12)); // struct landlock_path_beneath_attr, packed
     rule.setBigUint64(0, fstatSync(fd).isDirectory() ? rights : rights & OF_FILES, true);
     rule.setInt32(8, fd, true);
-    const added = systemCall(SYS_LANDLOCK_ADD_RULE, ruleset, LANDLOCK_RULE_PATH_BENEATH, ptr(rule), 0);
+    const added = withAddresses((addressOf) =>
+      systemCall(SYS_LANDLOCK_ADD_RULE, ruleset, LANDLOCK_RULE_PATH_BENEATH, addressOf(rule), 0),
+    );
     must(added, `landlock_add_rule ${path}`);
   } finally {
     closeSync(fd);

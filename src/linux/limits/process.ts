@@ -1,8 +1,8 @@
 // What a process gives up for good, and how it begins anew: prctl(2), capset(2), execve(2). Capabilities, and what Landlock allows,
 // belong to a thread, and threads of Bun's run before a line of ours does; after execve(2) all have what the thread had that made it.
-import { ptr } from "bun:ffi";
 import { closeSync, openSync, readFileSync } from "node:fs";
 import { basename } from "node:path";
+import { type Bytes, withAddresses } from "../addresses.ts";
 import { cString, errno, libc, must, SystemError } from "../libc.ts";
 
 // linux/prctl.h
@@ -61,7 +61,7 @@ export function keepCapabilities(mask: bigint): void {
   const header = Uint32Array.of(CAPABILITY_VERSION_3, 0); // of this thread
   const [low, high] = [Number(kept & 0xffffffffn), Number(kept >> 32n)];
   // struct __user_cap_data_struct, twice: effective, permitted, inheritable
-  must(libc.capset(ptr(header), ptr(Uint32Array.of(low, low, low, high, high, high))), "capset");
+  must(libc.capset(header, Uint32Array.of(low, low, low, high, high, high)), "capset");
   for (let number = 0; number < CAPABILITIES; number++) {
     if (((kept >> BigInt(number)) & 1n) === 1n) libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number, 0, 0);
   }
@@ -89,15 +89,18 @@ export function beginAnew(environment: Readonly<Record<string, string>>): never 
   const added = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
   const given = stringsOf("/proc/self/environ").filter((line) => !(line.split("=")[0] in environment));
   const path = cString("/proc/self/exe");
-  const [args, variables] = [new StringArray(stringsOf("/proc/self/cmdline")), new StringArray([...given, ...added])];
-  libc.execve(ptr(path), ptr(args.pointers), ptr(variables.pointers));
+  withAddresses((addressOf) => {
+    const args = pointersTo(stringsOf("/proc/self/cmdline"), addressOf);
+    const variables = pointersTo([...given, ...added], addressOf);
+    libc.execve(path, args, variables);
+  });
   throw new SystemError("execve /proc/self/exe", errno());
 }
 
 /** What ps(1) shows of a program that began anew would be "exe". */
 export function nameProcess(): void {
   const name = cString(basename(process.execPath));
-  libc.prctl(PR_SET_NAME, ptr(name), 0, 0, 0);
+  withAddresses((addressOf) => libc.prctl(PR_SET_NAME, addressOf(name), 0, 0, 0));
 }
 
 /** Strings that each end with a NUL, as the kernel has a process's arguments and environment. */
@@ -105,15 +108,9 @@ function stringsOf(file: string): string[] {
   return readFileSync(file, "latin1").split("\0").slice(0, -1);
 }
 
-/** char *[] as execve(2) takes it. */
-class StringArray {
-  readonly pointers: BigUint64Array;
-  /** What they point at. */
-  private readonly strings: readonly Uint8Array[];
-
-  constructor(strings: readonly string[]) {
-    this.strings = strings.map((text) => Buffer.from(`${text}\0`, "latin1"));
-    this.pointers = new BigUint64Array(strings.length + 1);
-    for (const [i, bytes] of this.strings.entries()) this.pointers[i] = BigInt(ptr(bytes));
-  }
+/** @returns char *[] as execve(2) takes it */
+function pointersTo(strings: readonly string[], addressOf: (buffer: Bytes) => number): BigUint64Array {
+  const pointers = new BigUint64Array(strings.length + 1);
+  for (const [i, text] of strings.entries()) pointers[i] = BigInt(addressOf(Buffer.from(`${text}\0`, "latin1")));
+  return pointers;
 }

@@ -1,5 +1,5 @@
 // seccomp(2): from then on the kernel asks a filter about each system call of this process, of all of its threads.
-import { ptr } from "bun:ffi";
+import { withAddresses } from "../addresses.ts";
 import { errno, SystemError, systemCall } from "../libc.ts";
 
 const SYS_SECCOMP = 317; // asm/unistd_64.h
@@ -24,15 +24,22 @@ const NOT_THERE: readonly string[] = ["ENOSYS", "EINVAL"];
  * @throws SystemError where it has, and this one can't be put in force
  */
 export function filterCalls(program: Uint8Array<ArrayBuffer>): boolean {
-  const description = new DataView(new ArrayBuffer(16)); // struct sock_fprog: u16 instructions, their address
-  description.setUint16(0, program.length / 8, true);
-  description.setBigUint64(8, BigInt(ptr(program)), true);
   for (const flags of FLAGS) {
-    const result = systemCall(SYS_SECCOMP, SECCOMP_SET_MODE_FILTER, flags, ptr(description));
+    const result = setFilter(program, flags);
     if (result === 0) return true;
     if (result > 0) throw new Error(`seccomp: thread ${result} has another filter already`);
     const failure = new SystemError("seccomp", errno());
     if (!NOT_THERE.includes(failure.code)) throw failure;
   }
   return false;
+}
+
+/** @returns what the system call does: -1 when it fails */
+function setFilter(program: Uint8Array<ArrayBuffer>, flags: number): number {
+  return withAddresses((addressOf) => {
+    const description = new DataView(new ArrayBuffer(16)); // struct sock_fprog: u16 instructions, their address
+    description.setUint16(0, program.length / 8, true);
+    description.setBigUint64(8, BigInt(addressOf(program)), true);
+    return systemCall(SYS_SECCOMP, SECCOMP_SET_MODE_FILTER, flags, addressOf(description));
+  });
 }

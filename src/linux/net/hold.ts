@@ -1,7 +1,6 @@
 // Who has an interface: two firewalls on one would each forward every packet. Whoever takes it binds a Unix socket to an
 // abstract name made of the interface's number. Such names belong to a network namespace, as interfaces do, only one process
 // can have one, and the kernel gives it back however the process ends.
-import { ptr } from "bun:ffi";
 import { readFileSync } from "node:fs";
 import { EADDRINUSE, errno, libc, must, SystemError } from "../libc.ts";
 import { abstractAddress, getOption, openUnixSocket, SO_PEERCRED, SOL_SOCKET } from "./socket.ts";
@@ -17,7 +16,7 @@ const BACKLOG = 16;
 export function holdInterface(name: string, index: number): () => void {
   const address = abstractAddress(`firebreak/interface/${index}`);
   const fd = openUnixSocket();
-  if (libc.bind(fd, ptr(address), address.length) < 0) {
+  if (libc.bind(fd, address, address.length) < 0) {
     const reason = errno();
     const holder = reason === EADDRINUSE ? describeHolder(address) : undefined;
     libc.close(fd);
@@ -32,7 +31,7 @@ export function holdInterface(name: string, index: number): () => void {
 function describeHolder(address: Uint8Array): string {
   const fd = openUnixSocket();
   const credentials = new Uint32Array(3); // struct ucred (linux/socket.h): process, user, group
-  if (libc.connect(fd, ptr(address), address.length) === 0) getOption(fd, SOL_SOCKET, SO_PEERCRED, credentials);
+  if (libc.connect(fd, address, address.length) === 0) getOption(fd, SOL_SOCKET, SO_PEERCRED, credentials);
   libc.close(fd);
   const [pid] = credentials;
   if (pid === 0) return "another firewall, of which this process can't see more,"; // of another PID namespace

@@ -1,7 +1,7 @@
 // How a network interface becomes ours: up, with the kernel's own IP stack kept silent on it. By ioctl(2) and /proc, which
 // follow the network namespace that the program runs in; /sys need not. Which interfaces there are: links.ts.
-import { ptr } from "bun:ffi";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { withAddresses } from "../addresses.ts";
 import { ENODEV, errno, libc, must, SystemError } from "../libc.ts";
 import { holdInterface } from "./hold.ts";
 import { dropIngress } from "./nftables.ts";
@@ -40,7 +40,7 @@ function request(code: number, call: string, name: string, flags = 0): DataView<
   const view = new DataView(bytes.buffer);
   view.setUint16(VALUE, flags, true);
   withSocket((fd) => {
-    if (libc.ioctl(fd, code, ptr(bytes)) >= 0) return;
+    if (libc.ioctl(fd, code, bytes) >= 0) return;
     if (errno() === ENODEV) throw new MissingInterface(`${name}: there is no such interface`);
     throw new SystemError(`${call} ${name}`, errno());
   });
@@ -58,8 +58,10 @@ function kernelAddresses(name: string): string[] {
   const requests = new Uint8Array(capacity);
   const conf = new DataView(new ArrayBuffer(16)); // struct ifconf: i32 length, then the address of the requests
   conf.setInt32(0, capacity, true);
-  conf.setBigUint64(8, BigInt(ptr(requests)), true);
-  withSocket((fd) => must(libc.ioctl(fd, SIOCGIFCONF, ptr(conf)), "SIOCGIFCONF"));
+  withAddresses((addressOf) => {
+    conf.setBigUint64(8, BigInt(addressOf(requests)), true);
+    withSocket((fd) => must(libc.ioctl(fd, SIOCGIFCONF, conf), "SIOCGIFCONF"));
+  });
   const addresses: string[] = [];
   for (let at = 0; at < conf.getInt32(0, true); at += REQUEST_LENGTH) {
     const label = new TextDecoder().decode(requests.subarray(at, at + NAME_LENGTH)).replace(/\0.*/s, "");

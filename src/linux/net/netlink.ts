@@ -1,6 +1,5 @@
 // netlink(7): messages to the kernel's network configuration, and its answers. Numbers of messages and attributes themselves are
 // in the machine's order; inside, each family has its own.
-import { ptr } from "bun:ffi";
 import { EAGAIN, errno, libc, must, SystemError } from "../libc.ts";
 import { MSG_DONTWAIT } from "./socket.ts";
 
@@ -29,7 +28,7 @@ export type Item = (view: DataView, at: number, end: number) => void;
  * @throws SystemError: the first error among the answers
  */
 export function request(fd: number, what: string, messages: Uint8Array): void {
-  must(libc.write(fd, ptr(messages), messages.length), "write netlink");
+  must(libc.write(fd, messages, messages.length), "write netlink");
   const error = firstError(fd);
   if (error !== 0) throw new SystemError(what, error);
 }
@@ -40,7 +39,7 @@ function firstError(fd: number): number {
   const view = new DataView(bytes.buffer);
   let first = 0;
   for (;;) {
-    const length = libc.recv(fd, ptr(bytes), bytes.length, MSG_DONTWAIT);
+    const length = libc.recv(fd, bytes, bytes.length, MSG_DONTWAIT);
     if (length < 0 && errno() === EAGAIN) return first;
     must(length, "recv netlink");
     for (let at = 0; at < length; at += view.getUint32(at, true)) {
@@ -58,12 +57,12 @@ function firstError(fd: number): number {
  * @throws SystemError
  */
 export function list(fd: number, what: string, question: Uint8Array, each: Item): boolean {
-  must(libc.write(fd, ptr(question), question.length), "write netlink");
+  must(libc.write(fd, question, question.length), "write netlink");
   const bytes = new Uint8Array(LONGEST_ANSWER);
   const view = new DataView(bytes.buffer);
   let isWhole = true;
   for (;;) {
-    const length = must(libc.recv(fd, ptr(bytes), bytes.length, 0), "recv netlink");
+    const length = must(libc.recv(fd, bytes, bytes.length, 0), "recv netlink");
     for (let at = 0; at < length; at += aligned(view.getUint32(at, true))) {
       const type = view.getUint16(at + 4, true);
       if ((view.getUint16(at + 6, true) & NLM_F_DUMP_INTR) !== 0) isWhole = false;

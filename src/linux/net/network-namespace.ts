@@ -1,6 +1,5 @@
 // network_namespaces(7): a network of one's own, with nothing in it but a loopback interface. To make one and to go there takes
 // CAP_SYS_ADMIN. A program that gives that up opens sockets in there before, and takes them along over execve(2).
-import { ptr } from "bun:ffi";
 import { closeSync, existsSync, openSync } from "node:fs";
 import { libc, must } from "../libc.ts";
 import {
@@ -72,7 +71,7 @@ function withTaken<T>(sockets: SocketSet, use: () => T): T {
   try {
     return withSockets(sockets, use);
   } finally {
-    const nothing = ptr(new Uint32Array(1));
+    const nothing = new Uint32Array(1);
     libc.setsockopt(sockets.packet, SOL_SOCKET, SO_DETACH_BPF, nothing, 4);
     libc.recv(sockets.packet, nothing, 4, MSG_DONTWAIT); // that its interface is down
     while (libc.recv(sockets.packet, nothing, 4, MSG_DONTWAIT) >= 0) {}

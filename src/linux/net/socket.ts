@@ -1,6 +1,5 @@
 // socket(2): families, types and options that the program uses, each once (linux/socket.h, linux/netlink.h, linux/if_packet.h,
 // asm-generic/socket.h), and how a socket is opened and asked.
-import { ptr } from "bun:ffi";
 import { libc, must } from "../libc.ts";
 
 const AF_UNIX = 1;
@@ -107,7 +106,7 @@ export function openNetlinkListener(family: number, groups: number): number {
     const address = new DataView(new ArrayBuffer(SOCKADDR_NL_LENGTH)); // struct sockaddr_nl
     address.setUint16(0, AF_NETLINK, true);
     address.setUint32(8, groups, true);
-    must(libc.bind(fd, ptr(address), address.byteLength), "bind AF_NETLINK");
+    must(libc.bind(fd, address, address.byteLength), "bind AF_NETLINK");
     return fd;
   } catch (error) {
     libc.close(fd);
@@ -127,7 +126,7 @@ export function bindToInterface(fd: number, ifindex: number): void {
   address.setUint16(0, AF_PACKET, true);
   address.setUint16(2, ETH_P_ALL); // network order
   address.setInt32(4, ifindex, true);
-  must(libc.bind(fd, ptr(address), address.byteLength), `bind to interface ${ifindex}`);
+  must(libc.bind(fd, address, address.byteLength), `bind to interface ${ifindex}`);
 }
 
 /**
@@ -139,13 +138,13 @@ export function bindToInterface(fd: number, ifindex: number): void {
 export function hasLostInterface(fd: number): boolean {
   const address = new DataView(new ArrayBuffer(SOCKADDR_LL_LENGTH));
   length[0] = address.byteLength;
-  must(libc.getsockname(fd, ptr(address), ptr(length)), "getsockname");
+  must(libc.getsockname(fd, address, length), "getsockname");
   return address.getInt32(4, true) === NO_INTERFACE;
 }
 
 /** @param what names the option in the error @throws SystemError */
 export function setOption(fd: number, level: number, name: number, value: Uint32Array, what: string): void {
-  must(libc.setsockopt(fd, level, name, ptr(value), value.byteLength), what);
+  must(libc.setsockopt(fd, level, name, value, value.byteLength), what);
 }
 
 const length = new Uint32Array(1);
@@ -153,5 +152,5 @@ const length = new Uint32Array(1);
 /** @param result what the option is written to; left alone when the kernel says nothing */
 export function getOption(fd: number, level: number, name: number, result: Uint32Array): void {
   length[0] = result.byteLength;
-  libc.getsockopt(fd, level, name, ptr(result), ptr(length));
+  libc.getsockopt(fd, level, name, result, length);
 }
