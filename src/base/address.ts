@@ -32,7 +32,7 @@ export function parseAddress(text: string): number | undefined {
 }
 
 export function formatAddress(address: number): string {
-  return new ipaddr.IPv4([address >>> 24, (address >>> 16) & 255, (address >>> 8) & 255, address & 255]).toString();
+  return `${address >>> 24}.${(address >>> 16) & 255}.${(address >>> 8) & 255}.${address & 255}`;
 }
 
 /** @returns how an error goes on about a text that is not `what`: that it is IPv6, where it is */

@@ -14,6 +14,10 @@ export class Printer {
     this.lines.push(line, "\n");
   }
 
+  addAll(lines: readonly string[]): void {
+    for (const line of lines) this.add(line);
+  }
+
   /** Writes what has been gathered. */
   async flush(): Promise<void> {
     let bytes = Buffer.from(this.lines.join(""));

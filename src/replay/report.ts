@@ -1,9 +1,13 @@
 // What a replay tells: a line or a JSON object for each frame, and totals at the end.
 import type { Resolution } from "../captures/frame.ts";
+import type { FlowText } from "../control/flow-text.ts";
 import type { Settings } from "../dataplane/settings.ts";
 import { VERDICT_NAMES } from "../dataplane/verdict.ts";
 import type { Comparison } from "./comparison.ts";
+import { sinceStart, timestamp } from "./moment.ts";
 import type { Player } from "./player.ts";
+import { type FrameSummary, summarise } from "./summary.ts";
+import { summaryText } from "./summary-text.ts";
 
 /** A frame that was handled, beside what the player knows of it. */
 export interface Handled {
@@ -23,33 +27,59 @@ export const SENT_BY_ROUTER = "sent by the router, not replayed";
 
 export type Format = (frame: Handled, player: Player, settings: Settings, resolution: Resolution) => string;
 
-export const formatLine: Format = (frame, player, settings, resolution) => {
-  const { captured, original, received } = frame;
-  const rule = received && player.rule(frame.iface, frame.bytes, frame.at, captured);
+/** Absolute time stands behind the time since the first frame, which lines have always begun with. */
+export const formatLine: Format = (frame, player, settings, resolution) =>
+  [
+    sinceStart(player, resolution),
+    timestamp(player, resolution),
+    settings.interfaces[frame.iface].name,
+    `#${frame.number}`,
+    describe(frame, player, settings),
+  ].join(" ");
+
+/** @returns what became of a frame and why, as one line without its place and time */
+export function describe(frame: Handled, player: Player, settings: Settings): string {
+  const { bytes, at, captured, original, received, verdict } = frame;
+  const rule = received && player.rule(frame.iface, bytes, at, captured);
   const flow = received && player.flow();
+  const summary = summarise(bytes, at, captured);
   const parts = [
-    `${formatMoment(player, resolution)} ${settings.interfaces[frame.iface].name} #${frame.number} ${frame.verdict}`,
+    verdict,
+    summaryText(summary),
+    // Addresses that IPv4 and ARP are told without, where they are what matters.
+    verdict.includes("MAC address") && summary.packet && ethernetEnds(summary),
     captured < original && `only ${captured} of ${original} bytes captured (use tcpdump -s 0)`,
     rule && (rule.number === 0 ? `policy of ${rule.client}` : `rule ${rule.number} of ${rule.client}`),
-    flow && `flow ${flow.protocol} ${flow.source} > ${flow.destination} as ${flow.mapped}`,
+    flow && flowLine(flow),
     ...(received ? player.sentLengths : []).map(
       (length, i) => `sent ${length} bytes on ${settings.interfaces[player.sentIfaces[i]].name}`,
     ),
   ];
-  return parts.filter((part) => typeof part === "string").join("; ");
-};
+  return parts.filter((part) => typeof part === "string" && part !== "").join("; ");
+}
+
+function ethernetEnds({ ethernet }: FrameSummary): string | undefined {
+  return ethernet && `from ${ethernet.source} to ${ethernet.destination}`;
+}
+
+function flowLine({ protocol, source, destination, mapped, reached }: FlowText): string {
+  const end = reached === undefined ? "" : `, reaching ${reached}`;
+  return `flow ${protocol} ${source} > ${destination} as ${mapped}${end}`;
+}
 
 /** Members without a value are left out. */
 export const formatJson: Format = (frame, player, settings, resolution) => {
-  const { received, number, original, captured, verdict } = frame;
-  const rule = received ? player.rule(frame.iface, frame.bytes, frame.at, captured) : undefined;
+  const { received, number, original, captured, verdict, bytes, at } = frame;
+  const rule = received ? player.rule(frame.iface, bytes, at, captured) : undefined;
   const lengths = received ? player.sentLengths : [];
   return JSON.stringify({
-    time: Number(formatMoment(player, resolution)),
+    time: Number(sinceStart(player, resolution)),
+    timestamp: timestamp(player, resolution),
     interface: settings.interfaces[frame.iface].name,
     frame: number,
     length: original,
     captured,
+    ...summarise(bytes, at, captured),
     verdict,
     client: rule?.client,
     rule: rule?.number,
@@ -57,15 +87,6 @@ export const formatJson: Format = (frame, player, settings, resolution) => {
     sent: lengths.map((length, i) => ({ interface: settings.interfaces[player.sentIfaces[i]].name, length })),
   });
 };
-
-/** @returns seconds since the first frame with all the digits that the captures can tell */
-function formatMoment(player: Player, resolution: Resolution): string {
-  const borrow = player.nanoseconds < player.startNanoseconds ? 1 : 0;
-  const nanoseconds = player.nanoseconds - player.startNanoseconds + borrow * 1e9;
-  const digits = String(nanoseconds).padStart(9, "0");
-  const seconds = player.seconds - player.startSeconds - borrow;
-  return `${seconds}.${resolution === "ns" ? digits : digits.slice(0, 6)}`;
-}
 
 /** Counts of what became of frames. */
 export class Totals {
@@ -95,14 +116,14 @@ export class Totals {
   }
 
   /** @param compared how a comparison came out, if there was one */
-  json(compared: ReturnType<Comparison["counts"]> | undefined): string {
+  toObject(compared: ReturnType<Comparison["counts"]> | undefined) {
     const counts = Array.from(this.verdicts, (count, verdict): [string, number] => [VERDICT_NAMES[verdict], count]);
-    return JSON.stringify({
+    return {
       frames: this.frames,
       verdicts: Object.fromEntries(counts.filter(([, count]) => count > 0)),
       sentByRouter: this.byRouter,
       compared,
       sent: Object.fromEntries(this.settings.interfaces.map(({ name }, i) => [name, this.sent[i]])),
-    });
+    };
   }
 }

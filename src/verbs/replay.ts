@@ -30,13 +30,14 @@ own clock. Needs no root and none of the interfaces.
                         what one interface of a pcapng file captured: its number or name
   --out DIR             gets IFACE.pcap for each interface: what would have been sent there
   --json                one JSON object a frame instead of one line
-  --quiet               totals instead: how many frames had which verdict
+  --quiet               only the totals: how many frames had which verdict
   --compare             hold what the captures' router sent against what we would have sent
   --seed N              0 to 4294967295, default 1: where random NAT ports come from
 
-Prints what became of each frame: seconds since the first one, interface, number of the
-frame in its capture, verdict, rule, flow, and what was sent because of it. On standard
-error it tells what is odd about a capture, and on a terminal how far it is, and totals.
+Prints what became of each frame: seconds since the first one, time of day, interface,
+number of the frame in its capture, verdict, addresses, ports and flags, rule, flow, and
+what was sent because of it; then totals. On standard error it tells what is odd about a
+capture, and on a terminal how far it is.
 A clock that steps back in a capture is held. The same input gives the same output, byte
 for byte. What is read is never written over.
 
@@ -160,14 +161,22 @@ async function playAll(
   const failures = inputs.flatMap(({ failure }) => failure ?? []);
   const warnings = inputs.flatMap((input) => input.warnings());
   comparison?.end();
-  const sums = quiet || process.stderr.isTTY ? totals.lines() : [];
-  const report = json && quiet ? [totals.json(comparison?.counts())] : [...sums, ...(comparison?.lines() ?? [])];
-  if (quiet) for (const line of report) printer.add(line);
+  const sums = [...totals.lines(), ...(comparison?.lines() ?? [])];
+  printer.addAll(json ? [jsonSums(totals, comparison, quiet)] : sums);
   await printer.flush();
   if (printer.isClosed) return 0;
-  const comments = [...warnings.map((warning) => `firebreak: replay: warning: ${warning}`), ...(quiet ? [] : report)];
+  // Who watches a terminal while the lines go elsewhere is told the sums there; of differences, JSON has only the counts.
+  const isElsewhere = process.stderr.isTTY && !process.stdout.isTTY;
+  const told = isElsewhere ? sums : json && !quiet ? (comparison?.lines() ?? []) : [];
   const errors = failures.map((failure) => `firebreak: replay: ${failure}`);
-  return tell([...comments, ...errors], failures.length > 0 ? 1 : 0);
+  const comments = warnings.map((warning) => `firebreak: replay: warning: ${warning}`);
+  return tell([...comments, ...told, ...errors], failures.length > 0 ? 1 : 0);
+}
+
+/** On their own the sums are the object, behind frames a member of it, so that nobody takes them for a frame. */
+function jsonSums(totals: Totals, comparison: Comparison | undefined, isAlone: boolean): string {
+  const sums = totals.toObject(comparison?.counts());
+  return JSON.stringify(isAlone ? sums : { totals: sums });
 }
 
 function interfaceNumber({ interfaces }: Settings, name: string): number {

@@ -56,7 +56,9 @@ async function replayed(name: string): Promise<{ readonly sent: Sent; readonly c
   };
   const counts: number[][] = [];
   let [inside, outside] = [0, 0];
-  for (const line of stdout.toString().trim().split("\n")) {
+  const [totals = "", ...lines] = stdout.toString().trim().split("\n").reverse();
+  expect(Object.keys(JSON.parse(totals))).toEqual(["totals"]);
+  for (const line of lines.reverse()) {
     const { sent }: { sent: { interface: string }[] } = JSON.parse(line);
     inside += sent.filter((frame) => frame.interface === "eth0").length;
     outside += sent.filter((frame) => frame.interface === "eth1").length;

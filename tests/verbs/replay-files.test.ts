@@ -51,10 +51,10 @@ async function replay(inputs: readonly string[], out = join(folder, "out"), stdi
     stderr: "pipe",
   });
   const [output, errors] = await Promise.all([child.stdout.text(), child.stderr.text()]);
-  const lines = output.split("\n").filter((line) => line !== "");
+  const lines = output.split("\n").filter((line) => line !== "" && !line.startsWith(" ")); // without the totals
   return {
     status: await child.exited,
-    frames: lines.map((line) => line.replace(/^\S+ /, "").replace(/;.*/, "")),
+    frames: lines.map((line) => line.replace(/^\S+ \S+ /, "").replace(/;.*/, "")),
     errors: errors.split("\n").filter((line) => line !== ""),
   };
 }
@@ -206,7 +206,7 @@ describe("compressed captures and pipes", () => {
     await Bun.write(join(folder, "many.pcap"), Buffer.concat([whole.subarray(0, 24), ...records]));
     const child = Bun.spawnSync(["bash", "-c", script, "bash", process.execPath, MAIN, ...args], { cwd: folder });
     expect(child.stderr.toString()).toBe("");
-    expect(child.stdout.toString()).toMatch(/^0\.000000 eth0 #1 forwarded.*\n0\n$/);
+    expect(child.stdout.toString()).toMatch(/^0\.000000 \S+Z eth0 #1 forwarded.*\n0\n$/);
   });
 });
 

@@ -66,7 +66,10 @@ afterAll(() => rm(directory, { recursive: true }));
 
 interface Outcome {
   readonly status: number;
+  /** Of frames. */
   readonly lines: readonly string[];
+  /** The last lines: how many frames had which verdict. */
+  readonly totals: readonly string[];
   readonly errors: string;
   /** What was written, by file name. */
   readonly files: ReadonlyMap<string, Uint8Array>;
@@ -78,7 +81,16 @@ async function firebreak(args: readonly string[], out: string): Promise<Outcome>
   for (const name of await readdir(out).catch(() => [])) files.set(name, await Bun.file(join(out, name)).bytes());
   const lines = stdout.toString().split("\n");
   expect(lines.pop()).toBe("");
-  return { status: exitCode, lines, errors: stderr.toString(), files };
+  const isTotal = (line: string) => line.startsWith(" ") || line.startsWith('{"totals"');
+  const totals = lines.filter(isTotal);
+  expect(lines.slice(lines.length - totals.length)).toEqual(totals);
+  return {
+    status: exitCode,
+    lines: lines.slice(0, lines.length - totals.length),
+    totals: totals.map((line) => line.trim()),
+    errors: stderr.toString(),
+    files,
+  };
 }
 
 /** @param inputs what stands behind each --in */
@@ -157,7 +169,7 @@ describe("the talk's frames", () => {
   test("the SYN leaves with the public address, and every byte right", async () => {
     const outcome = await replayed(TALK, [`eth0=${CAPTURES}/talk-tcp-syn.pcap`]);
     expect(outcome.lines).toEqual([
-      "0.000000 eth0 #1 forwarded; policy of lan; flow tcp 192.168.1.9:60213 > 178.63.212.185:443 as 90.187.37.21:60213; sent 42 bytes on eth0; sent 78 bytes on eth1",
+      "0.000000 2019-10-13T20:53:20.000000Z eth0 #1 forwarded; tcp 192.168.1.9:60213 > 178.63.212.185:443 SYN; policy of lan; flow tcp 192.168.1.9:60213 > 178.63.212.185:443 as 90.187.37.21:60213; sent 42 bytes on eth0; sent 78 bytes on eth1",
     ]);
     expect(hexOf((await sent(outcome, "eth1")).frames)).toEqual([toHex(synOut)]);
     expect((await sent(outcome, "eth0")).frames.map(({ bytes }) => describeFrame(bytes))).toEqual([
@@ -168,7 +180,9 @@ describe("the talk's frames", () => {
 
   test("the ping to the public address is answered by the firewall itself", async () => {
     const outcome = await replayed(TALK, [`eth0=${CAPTURES}/talk-ping-request.pcap`]);
-    expect(outcome.lines).toEqual(["0.000000 eth0 #1 answered; sent 98 bytes on eth0"]);
+    expect(outcome.lines).toEqual([
+      "0.000000 2019-10-13T20:53:20.000000Z eth0 #1 answered; icmp 192.168.1.9 > 90.187.37.21 echo request id 61253 seq 0; sent 98 bytes on eth0",
+    ]);
     expect(hexOf((await sent(outcome, "eth0")).frames)).toEqual([toHex(echoReply)]);
     expect(outcome.files.get("eth1.pcap")).toEqual(writeCapture([], "us"));
   });
@@ -187,7 +201,9 @@ describe("the talk's frames", () => {
   test("another MAC address than the configured one is not ours", async () => {
     const config = TALK.replace("a0:e4:cb:95:13:2a", "a0:e4:cb:95:13:2b");
     const outcome = await replayed(config, [`eth0=${CAPTURES}/talk-tcp-syn.pcap`]);
-    expect(outcome.lines).toEqual(["0.000000 eth0 #1 dropped: not to our MAC address"]);
+    expect(outcome.lines).toEqual([
+      "0.000000 2019-10-13T20:53:20.000000Z eth0 #1 dropped: not to our MAC address; tcp 192.168.1.9:60213 > 178.63.212.185:443 SYN; from b8:e8:56:11:17:c6 to a0:e4:cb:95:13:2a",
+    ]);
   });
 });
 
@@ -261,14 +277,25 @@ describe("real programs' frames", () => {
       `02:00:00:00:01:00 > ${CLIENT_MAC} ARP 10.137.0.1 is at 02:00:00:00:01:00`,
       `02:00:00:00:01:00 > ${CLIENT_MAC} 10.137.0.1 > 10.137.0.10 ICMP type 3 code 13 rest 0, ttl 64, 88 bytes`,
     ]);
-    const verdicts = outcome.lines.map((line) => line.replace(/^\S+ /, ""));
+    const verdicts = outcome.lines.map((line) => line.replace(/^\S+ \S+ /, "").replace(/10:\d+/, "10:PORT"));
     expect(verdicts.slice(0, 3)).toEqual([
-      "eth0 #1 answered; sent 42 bytes on eth0",
-      "eth0 #2 sent by the router, not replayed",
-      "eth0 #3 dropped: refused by rules; rule 2 of work; sent 102 bytes on eth0",
+      "eth0 #1 answered; arp who has 10.137.0.1, tell 10.137.0.10; sent 42 bytes on eth0",
+      "eth0 #2 sent by the router, not replayed; arp 10.137.0.1 is at 02:00:00:00:01:00",
+      "eth0 #3 dropped: refused by rules; tcp 10.137.0.10:PORT > 198.51.100.80:80 SYN; rule 2 of work; sent 102 bytes on eth0",
     ]);
     const others = ["sent by the router, not replayed", "dropped: TCP without a connection"];
-    expect(new Set(verdicts.slice(3).map((verdict) => verdict.replace(/^eth0 #\d+ /, "")))).toEqual(new Set(others));
+    const further = verdicts.slice(3).map((verdict) => verdict.replace(/^eth0 #\d+ /, "").replace(/;.*/, ""));
+    expect(new Set(further)).toEqual(new Set(others));
+    const count = (verdict: string) => further.filter((one) => one === verdict).length;
+    expect(outcome.totals).toEqual([
+      `${verdicts.length} frames`,
+      "1 answered",
+      "1 dropped: refused by rules",
+      `${count(others[1])} ${others[1]}`,
+      `${count(others[0]) + 1} ${others[0]}`,
+      "1 sent on eth1",
+      "2 sent on eth0",
+    ]);
   });
 
   test("that a snapshot length cut are judged as what they were, and what is sent is cut as well", async () => {
@@ -321,7 +348,7 @@ describe("the clock", () => {
 
   /** @returns lines without flow and what follows */
   function verdicts({ lines }: Outcome): string[] {
-    return lines.map((line) => line.split("; ")[0]);
+    return lines.map((line) => line.split("; ")[0].replace(/ \S+Z /, " "));
   }
 
   test("is the captures': a flow ends after its silence, and not before", async () => {
@@ -467,13 +494,19 @@ describe("the clock", () => {
       [1000.000001, toServer("10.137.0.99", 5000)],
     ]);
     const outcome = await replayed(pinned, [`eth0=${client}`], "--json");
+    const ethernet = { source: CLIENT_MAC, destination: "02:00:00:00:01:00", type: "0x0800" };
+    const ports = { sourcePort: 5000, destinationPort: 4000 };
+    const packet = { protocol: "udp", destination: "198.51.100.80", ...ports, ttl: 64, length: 46, dontFragment: true };
     expect(outcome.lines.map((line) => JSON.parse(line))).toEqual([
       {
         time: 0,
+        timestamp: "1970-01-01T00:16:40.000000Z",
         interface: "eth0",
         frame: 1,
         length: 60,
         captured: 60,
+        ethernet,
+        packet: { ...packet, source: "10.137.0.10" },
         verdict: "forwarded",
         client: "work",
         rule: 0,
@@ -487,14 +520,26 @@ describe("the clock", () => {
       },
       {
         time: 0.000001,
+        timestamp: "1970-01-01T00:16:40.000001Z",
         interface: "eth0",
         frame: 2,
         length: 60,
         captured: 60,
+        ethernet,
+        packet: { ...packet, source: "10.137.0.99" },
         verdict: "dropped: source address spoofed",
         sent: [],
       },
     ]);
+    const totals = {
+      frames: 2,
+      verdicts: { forwarded: 1, "dropped: source address spoofed": 1 },
+      sentByRouter: 0,
+      sent: { eth1: 1, eth0: 0 },
+    };
+    expect(outcome.totals.map((line) => JSON.parse(line))).toEqual([{ totals }]);
+    const alone = await replayed(pinned, [`eth0=${client}`], "--json", "--quiet");
+    expect(alone.lines.map((line) => JSON.parse(line))).toEqual([totals]);
   });
 });
 

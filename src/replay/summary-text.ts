@@ -1,0 +1,81 @@
+// The words for a frame's summary: one line for people.
+import { ICMP_TYPE, UNREACHABLE_CODE } from "../wire/icmp.ts";
+import {
+  type ArpSummary,
+  type EthernetSummary,
+  type FrameSummary,
+  type IcmpSummary,
+  type Ipv4Summary,
+  isArp,
+} from "./summary.ts";
+
+const ICMP_NAMES = new Map<number, string>([
+  [ICMP_TYPE.ECHO_REPLY, "echo reply"],
+  [ICMP_TYPE.UNREACHABLE, "unreachable"],
+  [ICMP_TYPE.SOURCE_QUENCH, "source quench"],
+  [ICMP_TYPE.REDIRECT, "redirect"],
+  [ICMP_TYPE.ECHO, "echo request"],
+  [ICMP_TYPE.TIME_EXCEEDED, "time exceeded"],
+  [ICMP_TYPE.PARAMETER_PROBLEM, "parameter problem"],
+  [ICMP_TYPE.TIMESTAMP, "timestamp request"],
+  [ICMP_TYPE.TIMESTAMP_REPLY, "timestamp reply"],
+]);
+/** IANA "ICMP Type Numbers", codes of type 3. */
+const UNREACHABLE_NAMES = new Map<number, string>([
+  [0, "network"],
+  [UNREACHABLE_CODE.HOST, "host"],
+  [2, "protocol"],
+  [UNREACHABLE_CODE.PORT, "port"],
+  [UNREACHABLE_CODE.FRAGMENTATION_NEEDED, "fragmentation needed"],
+  [UNREACHABLE_CODE.HOST_PROHIBITED, "host prohibited"],
+  [UNREACHABLE_CODE.ADMIN_PROHIBITED, "prohibited"],
+]);
+/** Names of EtherTypes that we do not handle (IANA "Ethernet Numbers"). */
+const ETHERTYPE_NAMES = new Map<number, string>([[0x86dd, "IPv6"]]);
+
+/** `tcp 10.137.0.10:40000 > 198.51.100.80:80 SYN`. @returns "" where nothing can be told */
+export function summaryText({ ethernet, packet }: FrameSummary): string {
+  if (ethernet === undefined) return "";
+  const tag = ethernet.vlan === undefined ? "" : `vlan ${ethernet.vlan} `;
+  if (packet === undefined) return tag + ethernetText(ethernet);
+  return tag + (isArp(packet) ? arpText(packet) : ipv4Text(packet));
+}
+
+/** `02:00:00:00:00:0a > 02:00:00:00:01:00 type 0x86dd (IPv6)` */
+function ethernetText({ source, destination, type }: EthernetSummary): string {
+  const name = ETHERTYPE_NAMES.get(Number(type));
+  return `${source} > ${destination} type ${type}${name === undefined ? "" : ` (${name})`}`;
+}
+
+function arpText({ operation, source, destination, senderMac }: ArpSummary): string {
+  if (operation === "request") return `arp who has ${destination}, tell ${source}`;
+  return operation === "reply" ? `arp ${source} is at ${senderMac}` : `arp operation ${operation}`;
+}
+
+function ipv4Text(packet: Ipv4Summary): string {
+  const { protocol, source, destination, sourcePort, destinationPort, flags, icmp, fragment } = packet;
+  const ends =
+    sourcePort === undefined
+      ? `${source} > ${destination}`
+      : `${source}:${sourcePort} > ${destination}:${destinationPort}`;
+  const parts = [
+    PROTOCOL_NUMBER.test(protocol) ? `protocol ${protocol}` : protocol,
+    ends,
+    ...(flags ?? []),
+    icmp && icmpText(icmp),
+    fragment && (fragment.offset > 0 ? `fragment at ${fragment.offset}` : "first fragment"),
+  ];
+  return parts.filter((part) => typeof part === "string" && part !== "").join(" ");
+}
+
+const PROTOCOL_NUMBER = /^\d+$/;
+
+/** `echo request id 1 seq 2`, `unreachable (port) about udp …`. */
+export function icmpText({ type, code, identifier, sequence, mtu, about }: IcmpSummary): string {
+  const name = ICMP_NAMES.get(type) ?? `type ${type}`;
+  if (identifier !== undefined) return `${name} id ${identifier} seq ${sequence}`;
+  const detail = type === ICMP_TYPE.UNREACHABLE ? UNREACHABLE_NAMES.get(code) : undefined;
+  const reason = detail ?? (code === 0 ? "" : `code ${code}`);
+  const told = [name, reason && `(${reason}${mtu === undefined ? "" : `, MTU ${mtu}`})`];
+  return [...told, about && `about ${ipv4Text(about)}`].filter((part) => part).join(" ");
+}

@@ -1,0 +1,200 @@
+// What a frame is, for people and for programs: its addresses, ports and flags, read from any bytes. It judges nothing: the router
+// does. Whatever is not there, because the frame is cut or lies, is left out.
+import { formatAddress, formatMac } from "../base/address.ts";
+import { ARP, ARP_REPLY, ARP_REQUEST } from "../wire/arp.ts";
+import { ETHERNET, ETHERTYPE, MAC_LENGTH, VLAN_ID, VLAN_TAG_LENGTH } from "../wire/ethernet.ts";
+import { ICMP, ICMP_TYPE, UNREACHABLE_CODE } from "../wire/icmp.ts";
+import { DONT_FRAGMENT, FRAGMENT_OFFSET, IPV4, MORE_FRAGMENTS, PROTOCOL } from "../wire/ipv4.ts";
+import { TCP } from "../wire/tcp.ts";
+import { UDP } from "../wire/udp.ts";
+
+export interface EthernetSummary {
+  readonly source: string;
+  readonly destination: string;
+  /** EtherType behind the tags: `0x0800`. */
+  readonly type: string;
+  /** Of the outermost tag. */
+  readonly vlan?: number;
+}
+
+export interface ArpSummary {
+  readonly protocol: "arp";
+  readonly operation: "request" | "reply" | number;
+  readonly source: string;
+  readonly destination: string;
+  /** What the sender says that its MAC address is. */
+  readonly senderMac: string;
+}
+
+export interface Ipv4Summary {
+  /** `tcp`, `udp`, `icmp`, or a number. */
+  readonly protocol: string;
+  readonly source: string;
+  readonly destination: string;
+  readonly sourcePort?: number;
+  readonly destinationPort?: number;
+  /** Of TCP, the lowest bit first. */
+  readonly flags?: readonly string[];
+  readonly icmp?: IcmpSummary;
+  readonly ttl: number;
+  /** Bytes of the packet, as its header says. */
+  readonly length: number;
+  readonly dontFragment?: true;
+  /** Of a fragment: bytes of the packet before it, and whether more follow. */
+  readonly fragment?: { readonly offset: number; readonly more: boolean };
+}
+
+export interface IcmpSummary {
+  readonly type: number;
+  readonly code: number;
+  /** Of echo and timestamp. */
+  readonly identifier?: number;
+  readonly sequence?: number;
+  /** Of "fragmentation needed". */
+  readonly mtu?: number;
+  /** The packet that an error is about. */
+  readonly about?: Ipv4Summary;
+}
+
+export interface FrameSummary {
+  readonly ethernet?: EthernetSummary;
+  readonly packet?: ArpSummary | Ipv4Summary;
+}
+
+const FLAG_NAMES = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
+const PROTOCOL_NAMES = new Map<number, string>([
+  [PROTOCOL.ICMP, "icmp"],
+  [PROTOCOL.TCP, "tcp"],
+  [PROTOCOL.UDP, "udp"],
+]);
+const QUERIES: readonly number[] = [
+  ICMP_TYPE.ECHO_REPLY,
+  ICMP_TYPE.ECHO,
+  ICMP_TYPE.TIMESTAMP,
+  ICMP_TYPE.TIMESTAMP_REPLY,
+];
+const ERRORS: readonly number[] = [
+  ICMP_TYPE.UNREACHABLE,
+  ICMP_TYPE.SOURCE_QUENCH,
+  ICMP_TYPE.REDIRECT,
+  ICMP_TYPE.TIME_EXCEEDED,
+  ICMP_TYPE.PARAMETER_PROBLEM,
+];
+
+/** @param at, captured where a frame is, with an Ethernet header, and how much of it is there */
+export function summarise(bytes: Buffer, at: number, captured: number): FrameSummary {
+  if (captured < ETHERNET.HEADER_LENGTH) return {};
+  let type = at + ETHERNET.TYPE;
+  const end = at + captured;
+  let vlan: number | undefined;
+  while (isTag(bytes.readUInt16BE(type)) && type + VLAN_TAG_LENGTH + 2 <= end) {
+    vlan ??= bytes.readUInt16BE(type + 2) & VLAN_ID;
+    type += VLAN_TAG_LENGTH;
+  }
+  const etherType = bytes.readUInt16BE(type);
+  const ethernet = {
+    source: macAt(bytes, at + ETHERNET.SOURCE),
+    destination: macAt(bytes, at + ETHERNET.DESTINATION),
+    type: hexOf(etherType),
+    ...(vlan !== undefined && { vlan }),
+  };
+  const packet = packetOf(bytes, type + 2, end, etherType);
+  return packet === undefined ? { ethernet } : { ethernet, packet };
+}
+
+export function isArp(packet: ArpSummary | Ipv4Summary): packet is ArpSummary {
+  return packet.protocol === "arp";
+}
+
+function packetOf(bytes: Buffer, at: number, end: number, type: number): ArpSummary | Ipv4Summary | undefined {
+  if (type === ETHERTYPE.ARP) return end - at < ARP.LENGTH ? undefined : arpOf(bytes, at);
+  return type === ETHERTYPE.IPV4 ? ipv4Of(bytes, at, end, true) : undefined;
+}
+
+function arpOf(bytes: Buffer, at: number): ArpSummary {
+  const operation = bytes.readUInt16BE(at + ARP.OPERATION);
+  const word = operation === ARP_REQUEST ? "request" : operation === ARP_REPLY ? "reply" : operation;
+  return {
+    protocol: "arp",
+    operation: word,
+    source: addressAt(bytes, at + ARP.SENDER_IP),
+    destination: addressAt(bytes, at + ARP.TARGET_IP),
+    senderMac: macAt(bytes, at + ARP.SENDER_MAC),
+  };
+}
+
+/** @param hasQuote whether an ICMP error's packet is looked at: not that of one that is quoted itself */
+function ipv4Of(bytes: Buffer, at: number, end: number, hasQuote: boolean): Ipv4Summary | undefined {
+  if (end - at < IPV4.HEADER_LENGTH) return undefined;
+  const number = bytes[at + IPV4.PROTOCOL];
+  const word = bytes.readUInt16BE(at + IPV4.FRAGMENT);
+  const offset = (word & FRAGMENT_OFFSET) * 8;
+  const more = (word & MORE_FRAGMENTS) !== 0;
+  const length = bytes.readUInt16BE(at + IPV4.TOTAL_LENGTH);
+  const header = (bytes[at] & 15) * 4;
+  const stop = Math.min(end, at + length);
+  return {
+    protocol: PROTOCOL_NAMES.get(number) ?? String(number),
+    source: addressAt(bytes, at + IPV4.SOURCE),
+    destination: addressAt(bytes, at + IPV4.DESTINATION),
+    ...(offset === 0 && header >= IPV4.HEADER_LENGTH && transportOf(bytes, at + header, stop, number, hasQuote)),
+    ttl: bytes[at + IPV4.TTL],
+    length,
+    ...((word & DONT_FRAGMENT) !== 0 && { dontFragment: true }),
+    ...((offset > 0 || more) && { fragment: { offset, more } }),
+  };
+}
+
+function transportOf(
+  bytes: Buffer,
+  at: number,
+  end: number,
+  protocol: number,
+  hasQuote: boolean,
+): Partial<Ipv4Summary> | undefined {
+  if (protocol === PROTOCOL.ICMP) return end - at < ICMP.HEADER_LENGTH ? undefined : icmpOf(bytes, at, end, hasQuote);
+  if (protocol !== PROTOCOL.TCP && protocol !== PROTOCOL.UDP) return undefined;
+  if (end - at < UDP.SOURCE_PORT + 4) return undefined;
+  const ports = {
+    sourcePort: bytes.readUInt16BE(at + UDP.SOURCE_PORT),
+    destinationPort: bytes.readUInt16BE(at + UDP.DESTINATION_PORT),
+  };
+  if (protocol === PROTOCOL.UDP || end - at <= TCP.FLAGS) return ports;
+  const bits = bytes[at + TCP.FLAGS];
+  return { ...ports, flags: FLAG_NAMES.filter((_, i) => ((bits >>> i) & 1) !== 0) };
+}
+
+function icmpOf(bytes: Buffer, at: number, end: number, hasQuote: boolean): Partial<Ipv4Summary> {
+  const type = bytes[at + ICMP.TYPE];
+  const code = bytes[at + ICMP.CODE];
+  if (QUERIES.includes(type)) {
+    const [identifier, sequence] = [bytes.readUInt16BE(at + ICMP.IDENTIFIER), bytes.readUInt16BE(at + 6)];
+    return { icmp: { type, code, identifier, sequence } };
+  }
+  const isTooBig = type === ICMP_TYPE.UNREACHABLE && code === UNREACHABLE_CODE.FRAGMENTATION_NEEDED;
+  const about = hasQuote && ERRORS.includes(type) ? ipv4Of(bytes, at + ICMP.HEADER_LENGTH, end, false) : undefined;
+  return {
+    icmp: {
+      type,
+      code,
+      ...(isTooBig && { mtu: bytes.readUInt16BE(at + ICMP.NEXT_HOP_MTU) }),
+      ...(about !== undefined && { about }),
+    },
+  };
+}
+
+function isTag(type: number): boolean {
+  return type === ETHERTYPE.VLAN || type === ETHERTYPE.SERVICE_VLAN;
+}
+
+function addressAt(bytes: Buffer, at: number): string {
+  return formatAddress(bytes.readUInt32BE(at));
+}
+
+function macAt(bytes: Buffer, at: number): string {
+  return formatMac(bytes.subarray(at, at + MAC_LENGTH));
+}
+
+function hexOf(word: number): string {
+  return `0x${word.toString(16).padStart(4, "0")}`;
+}
