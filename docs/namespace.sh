@@ -36,6 +36,7 @@ child=
 # shellcheck disable=SC2317
 restore() {
     trap - EXIT
+    ip netns exec "$name" "$firebreak" restore >/dev/null || true # one that was killed
     for interface in "$@"; do
         ip -netns "$name" link set "$interface" netns $$ 2>/dev/null || true
     done

@@ -5,10 +5,11 @@ import { check } from "./verbs/check.ts";
 import { explain } from "./verbs/explain.ts";
 import { readInputs } from "./verbs/manifest.ts";
 import { replay } from "./verbs/replay.ts";
+import { restore } from "./verbs/restore.ts";
 import { run } from "./verbs/run.ts";
 import { UsageError, type Verb } from "./verbs/verb.ts";
 
-const VERBS: ReadonlyMap<string, Verb> = new Map(Object.entries({ run, check, explain, replay, appliance }));
+const VERBS: ReadonlyMap<string, Verb> = new Map(Object.entries({ run, check, explain, replay, restore, appliance }));
 
 const HELP = `Usage: firebreak VERB [ARGUMENTS…]
 

@@ -31,7 +31,7 @@ import type { Client } from "../dataplane/types.ts";
 import { readSkbLayout } from "../linux/bpf/skb-layout.ts";
 import { openEvent, signalEvent } from "../linux/eventfd.ts";
 import { libc } from "../linux/libc.ts";
-import type { InterfaceBefore } from "../linux/net/interfaces.ts";
+import type { InterfaceBefore } from "../linux/net/take.ts";
 import { threadFile } from "../linux/thread-file.ts";
 import { TcpExchange } from "../names/tcp-exchange.ts";
 import type { DataplaneState } from "./status.ts";

@@ -1,7 +1,7 @@
 // The interfaces that are ours, and how they were before: taken from the kernel's own IP stack and from other firewalls, and
 // given back.
 import type { InterfaceSettings } from "../dataplane/settings.ts";
-import { type InterfaceBefore, type TakenInterface, takeInterface } from "../linux/net/interfaces.ts";
+import { type InterfaceBefore, type TakenInterface, takeInterface } from "../linux/net/take.ts";
 
 /** What names an interface: one that went and came again has the same name and another number. */
 type Place = Pick<InterfaceSettings, "name" | "index">;

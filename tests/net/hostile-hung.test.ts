@@ -83,6 +83,19 @@ test.each(["dataplane", "control"] as const)(
   120_000,
 );
 
+test("killed, it leaves the interfaces silent, and firebreak restore as they were", async () => {
+  const before = await state();
+  const { program, passed, stop } = await startWithTraffic();
+  program.signal("SIGKILL");
+  await program.end();
+  const over = await passed();
+  await Bun.sleep(OVER);
+  expect(await passed()).toBe(over);
+  await lab.firewall.run(firebreak("restore"));
+  await stop();
+  expect(await state()).toBe(before);
+}, 120_000);
+
 test("asked to stop while the dataplane's thread hangs, it ends too", async () => {
   const before = await state();
   const { program, stop } = await startWithTraffic();

@@ -1,5 +1,5 @@
 // From start to stop: what the firewall needs, what it takes, what it gives back, and what it survives.
-import { afterAll, beforeAll, beforeEach, expect, test } from "bun:test";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { FirewallLab, firebreak, peer } from "../../lab/firewall-lab.ts";
@@ -25,7 +25,10 @@ async function pings(): Promise<boolean> {
 /** What the kernel has of the firewall's interfaces, and who has raw sockets there. */
 async function leftovers(): Promise<string> {
   const script = `ip -details -oneline link show | sed 's/ link-netns.*promiscuity/ promiscuity/'
-    for name in eth0 eth1; do grep -H . /proc/sys/net/ipv[46]/conf/$name/{disable_ipv6,forwarding,rp_filter,arp_ignore}; done
+    for name in eth0 eth1; do
+      grep -H . /proc/sys/net/ipv[46]/conf/$name/{disable_ipv6,forwarding,rp_filter,arp_ignore}
+      tc qdisc show dev $name; tc filter show dev $name ingress
+    done
     cat /proc/net/packet`;
   return await lab.firewall.run(["bash", "-c", `${script} 2>/dev/null || true`]);
 }
@@ -148,14 +151,99 @@ test("it goes on when nobody reads its log any more", async () => {
   expect(await program.end()).toBe(0);
 });
 
-test("after SIGKILL the next one starts at once", async () => {
-  const killed = await lab.start();
-  killed.signal("SIGKILL");
-  await killed.end();
-  const next = await lab.start();
-  expect(await pings()).toBe(true);
-  next.signal("SIGTERM");
-  expect(await next.end()).toBe(0);
+describe("after SIGKILL", () => {
+  const set = async (name: string, file: string, value: number) =>
+    await lab.firewall.run(["sh", "-c", `echo ${value} >/proc/sys/net/ipv4/conf/${name}/${file}`]);
+
+  /** Not what an interface begins with, nor what the firewall makes of it. */
+  beforeAll(async () => {
+    for (const name of ["eth0", "eth1"]) {
+      await set(name, "arp_ignore", 2);
+      await set(name, "forwarding", 1);
+    }
+  });
+  afterAll(async () => {
+    for (const name of ["eth0", "eth1"]) {
+      await set(name, "arp_ignore", 0);
+      await set(name, "forwarding", 0);
+    }
+  });
+
+  async function kill(): Promise<void> {
+    const killed = await lab.start();
+    killed.signal("SIGKILL");
+    await killed.end();
+  }
+
+  test("the next one starts at once, and leaves the interfaces as they were before the one that was killed", async () => {
+    const before = await leftovers();
+    await kill();
+    expect(await leftovers()).not.toBe(before);
+    await kill();
+    const next = await lab.start();
+    expect(await pings()).toBe(true);
+    next.signal("SIGTERM");
+    expect(await next.end()).toBe(0);
+    expect(await leftovers()).toBe(before);
+  });
+
+  test("firebreak restore leaves them as they were, and has nothing to do then", async () => {
+    const before = await leftovers();
+    await kill();
+    const restore = firebreak("restore");
+    expect((await lab.firewall.run(restore)).split("\n").sort()).toEqual([
+      "",
+      "eth0 is as it was",
+      "eth1 is as it was",
+    ]);
+    expect(await leftovers()).toBe(before);
+    expect(await lab.firewall.run(restore)).toBe("");
+  });
+
+  test("firebreak restore leaves the interfaces of a firewall that runs to it", async () => {
+    const program = await lab.start();
+    const running = await leftovers();
+    expect(await lab.firewall.run(firebreak("restore"))).toBe("");
+    expect(await leftovers()).toBe(running);
+    expect(await pings()).toBe(true);
+    program.signal("SIGTERM");
+    expect(await program.end()).toBe(0);
+  });
+
+  test("what somebody has changed since stays, and so does what was there at ingress", async () => {
+    await lab.firewall.run(["tc", "qdisc", "add", "dev", "eth0", "clsact"]);
+    const before = await leftovers();
+    await kill();
+    await set("eth0", "arp_ignore", 1);
+    await lab.firewall.run(firebreak("restore"));
+    expect(await leftovers()).toBe(before.replace(/(eth0.arp_ignore:)2/, "$11"));
+    await set("eth0", "arp_ignore", 2);
+    await lab.firewall.run(["tc", "qdisc", "del", "dev", "eth0", "clsact"]);
+  });
+
+  test("an interface that has been in another namespace since begins anew", async () => {
+    await kill();
+    lab.firewall.ip("link", "set", "eth0", "netns", lab.client.name, "name", "back0");
+    lab.client.ip("link", "set", "back0", "netns", lab.firewall.name, "name", "eth0");
+    lab.firewall.ip("link", "set", "eth0", "up");
+    await lab.firewall.run(firebreak("restore"));
+    const before = await leftovers();
+    await set("eth0", "arp_ignore", 2);
+    await set("eth0", "forwarding", 1);
+    expect(before).toMatch(/eth0.arp_ignore:0/);
+  });
+
+  test("at any time of its start, nothing of it stays", async () => {
+    const before = await leftovers();
+    for (let ms = 0; ms <= 600; ms += 50) {
+      const program = lab.firewall.start(firebreak("run", "--config", lab.configFile));
+      await Bun.sleep(ms);
+      program.signal("SIGKILL");
+      await program.end();
+      await lab.firewall.run(firebreak("restore"));
+      expect([ms, await leftovers()]).toEqual([ms, before]);
+    }
+  }, 120_000);
 });
 
 test("an interface that a reload lets go of is free for another firewall, and one that it takes is not", async () => {
@@ -229,7 +317,9 @@ test("docs/namespace.sh runs it in a namespace and gives the interfaces back; on
   expect(await cabled.end()).toBe(0);
   lab.writeConfig(good);
   for (const name of ["up0", "lan0", "br0"]) lab.firewall.ip("link", "delete", name);
-  expect(await lab.firewall.run(["ip", "-brief", "link"])).toMatch(/eth0.*\n(.*\n)*eth1/);
+  const back = await lab.firewall.run(["ip", "-brief", "link"]);
+  expect(back).toMatch(/^eth0/m);
+  expect(back).toMatch(/^eth1/m);
 });
 
 test("a configuration with errors ends it with status 2", async () => {

@@ -1,7 +1,7 @@
 // What control and the dataplane's thread say to each other: the thread's start, commands, reports, and what of its memory
 // control may read. Types, and the numbers of what goes by mail.
 import type { MessagePort } from "node:worker_threads";
-import type { InterfaceBefore } from "../../linux/net/interfaces.ts";
+import type { InterfaceBefore } from "../../linux/net/take.ts";
 import type { KernelPrograms } from "../kernel/loader.ts";
 import type { ClientSettings, Settings } from "../settings.ts";
 import type { PacketSocket } from "./packet-sockets.ts";

@@ -1,7 +1,7 @@
 // What the dataplane's thread does to show that it is alive, and when control is not: it forwards nothing while control is silent,
 // and when that hangs it leaves the interfaces as they were, in control's place, and ends the program.
 import { libc } from "../../linux/libc.ts";
-import { type InterfaceBefore, restoreInterface } from "../../linux/net/interfaces.ts";
+import { type InterfaceBefore, restoreInterface } from "../../linux/net/take.ts";
 import { detachFromIngress } from "../../linux/net/tc.ts";
 import type { Pulse } from "../kernel/pulse.ts";
 import { CONTROL_INTERVAL, HUNG_AFTER, type Liveness, SILENT_AFTER } from "./liveness.ts";

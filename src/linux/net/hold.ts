@@ -5,13 +5,16 @@ import { readFileSync } from "node:fs";
 import { EADDRINUSE, errno, libc, must, SystemError } from "../libc.ts";
 import { abstractAddress, getOption, openUnixSocket, SO_PEERCRED, SOL_SOCKET } from "./socket.ts";
 
+/** Another firewall has it. */
+export class InterfaceTaken extends Error {}
+
 /** Nobody is ever accepted: one who asks reads our process number from the connection, and goes. */
 const BACKLOG = 16;
 
 /**
  * @param index the kernel's number of the interface
  * @returns what lets go of it
- * @throws Error that names the process which has it
+ * @throws InterfaceTaken that names the process which has it
  */
 export function holdInterface(name: string, index: number): () => void {
   const address = abstractAddress(`firebreak/interface/${index}`);
@@ -21,7 +24,9 @@ export function holdInterface(name: string, index: number): () => void {
     const holder = reason === EADDRINUSE ? describeHolder(address) : undefined;
     libc.close(fd);
     if (holder === undefined) throw new SystemError(`bind for ${name}`, reason);
-    throw new Error(`${name}: ${holder} has this interface already (stop that one, or configure other interfaces)`);
+    throw new InterfaceTaken(
+      `${name}: ${holder} has this interface already (stop that one, or configure other interfaces)`,
+    );
   }
   must(libc.listen(fd, BACKLOG), `listen for ${name}`);
   return () => libc.close(fd);

@@ -13,6 +13,7 @@ export const NLM_F_DUMP = 0x300;
 export const NLM_F_EXCL = 0x200;
 export const NLM_F_CREATE = 0x400;
 export const NLA_F_NESTED = 0x8000;
+const NLA_F_NET_BYTEORDER = 0x4000;
 const MESSAGE_HEADER = 16; // struct nlmsghdr: u32 length, u16 type, u16 flags, u32 sequence, u32 port
 const ATTRIBUTE_HEADER = 4; // struct nlattr: u16 length, u16 type
 
@@ -75,12 +76,17 @@ export function list(fd: number, what: string, question: Uint8Array, each: Item)
 
 /** @returns the values of attributes that stand from `at` to `end`, by their type: views of the same memory */
 export function attributes(view: DataView, at: number, end: number): Map<number, DataView> {
-  const found = new Map<number, DataView>();
+  return new Map(attributeList(view, at, end));
+}
+
+/** Likewise in their order, where a type may come more than once. */
+export function attributeList(view: DataView, at: number, end: number): [type: number, value: DataView][] {
+  const found: [number, DataView][] = [];
   for (let next = at; next + ATTRIBUTE_HEADER <= end; next += aligned(view.getUint16(next, true))) {
     const length = view.getUint16(next, true);
     if (length < ATTRIBUTE_HEADER) break;
     const value = new DataView(view.buffer, next + ATTRIBUTE_HEADER, length - ATTRIBUTE_HEADER);
-    found.set(view.getUint16(next + 2, true), value);
+    found.push([view.getUint16(next + 2, true) & ~(NLA_F_NESTED | NLA_F_NET_BYTEORDER), value]);
   }
   return found;
 }

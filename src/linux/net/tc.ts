@@ -1,11 +1,23 @@
 // A BPF program at the ingress of an interface, by traffic control (tc-bpf(8)): it sees each frame after packet sockets and before
 // all else. Messages are those of linux/rtnetlink.h and linux/pkt_sched.h, numbers in them in the machine's order.
 import { cString, libc, SystemError } from "../libc.ts";
-import { attribute, concat, message, NLA_F_NESTED, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, request } from "./netlink.ts";
+import {
+  attribute,
+  concat,
+  list,
+  message,
+  NLA_F_NESTED,
+  NLM_F_ACK,
+  NLM_F_CREATE,
+  NLM_F_DUMP,
+  NLM_F_EXCL,
+  request,
+} from "./netlink.ts";
 import { NETLINK_ROUTE, openNetlinkSocket } from "./socket.ts";
 
 const RTM_NEWQDISC = 36;
 const RTM_DELQDISC = 37;
+const RTM_GETQDISC = 38;
 const RTM_NEWTFILTER = 44;
 const RTM_DELTFILTER = 45;
 
@@ -63,8 +75,32 @@ export function attachAtIngress(index: number, program: number): Ingress {
 
 /** Undoes `attachAtIngress`, in whichever thread. @throws SystemError */
 export function detachFromIngress({ index, isOurs }: Ingress): void {
-  ignoreMissing(() => ask(RTM_DELTFILTER, 0, filter(index), attribute(TCA_KIND, cString("bpf"))));
+  removeFilter(index);
   if (isOurs) removeClsact(index);
+}
+
+/** Likewise for one that ended without: where its program is. @throws SystemError */
+export function detachLeftBehind(ingress: Ingress): void {
+  if (removeFilter(ingress.index) && ingress.isOurs) removeClsact(ingress.index);
+}
+
+/** @returns whether programs can hang on an interface's ingress and egress, whoever it was that made this so @throws SystemError */
+export function hasClsact(index: number): boolean {
+  let found = false;
+  const connection = openNetlinkSocket(NETLINK_ROUTE);
+  try {
+    list(connection, "list of queues", message(RTM_GETQDISC, NLM_F_DUMP, numbers(0, 0, 0, 0, 0)), (view, at) => {
+      if (view.getInt32(at + 4, true) === index && view.getUint32(at + 12, true) === TC_H_CLSACT) found = true;
+    });
+    return found;
+  } finally {
+    libc.close(connection);
+  }
+}
+
+/** @returns whether it was there */
+function removeFilter(index: number): boolean {
+  return ignoreMissing(() => ask(RTM_DELTFILTER, 0, filter(index), attribute(TCA_KIND, cString("bpf"))));
 }
 
 /** @returns whether it was not there before */
@@ -82,12 +118,14 @@ function removeClsact(index: number): void {
   ignoreMissing(() => ask(RTM_DELQDISC, 0, clsact(index), attribute(TCA_KIND, cString("clsact"))));
 }
 
-/** An interface that is gone took all of this with it. */
-function ignoreMissing(undo: () => void): void {
+/** An interface that is gone took all of this with it. @returns whether there was something to undo */
+function ignoreMissing(undo: () => void): boolean {
   try {
     undo();
+    return true;
   } catch (error) {
     if (!(error instanceof SystemError && ["ENODEV", "ENOENT", "EINVAL"].includes(error.code))) throw error;
+    return false;
   }
 }
 
