@@ -25,6 +25,7 @@ import {
   mapFlows,
   unloadKernelPrograms,
 } from "../dataplane/kernel/loader.ts";
+import { addRecordMap } from "../dataplane/kernel/records.ts";
 import { drawHashKeys } from "../dataplane/keyed-hash.ts";
 import type { ClientSettings, Settings } from "../dataplane/settings.ts";
 import type { Client } from "../dataplane/types.ts";
@@ -73,6 +74,8 @@ export class Dataplane {
   private death: Error | undefined;
   private fail: (error: Error) => void = () => {};
   private readonly announcements: Announcements | undefined;
+  /** Descriptors of the maps of the flow table's records, but for the first. */
+  private readonly recordMaps: number[] = [];
   private readonly watch: ReturnType<typeof setInterval>;
   /** ms of silence. */
   private hungAfter = START_PATIENCE;
@@ -272,10 +275,22 @@ export class Dataplane {
   private hear(report: Report): void {
     if (report.type === "failed") this.die(new Error(`the dataplane failed: ${report.reason}`));
     else if (report.type === "kernelPathOff") sayKernelPathIsOff(report.reason);
+    else if (report.type === "recordsWanted") void this.giveRecords();
     else if (report.type === "mail") this.takeMail();
     else if (report.type === "answered") this.answered(report.id, report.answer);
     else if (report.type === "passing") void this.pass(report.id, report.client, report.answer);
     else this.waiters.shift()?.resolve(report);
+  }
+
+  /** Without memory for it, flows with higher numbers stay off the kernel path: it is not asked for again. */
+  private async giveRecords(): Promise<void> {
+    if (this.kernelPrograms === undefined || this.isOver) return;
+    const at = 1 + this.recordMaps.length;
+    try {
+      const map = addRecordMap(this.kernelPrograms.maps.records, at);
+      this.recordMaps.push(map);
+      await this.command({ type: "records", at, map });
+    } catch {} // a thread that died is reported by itself
   }
 
   private async pass(id: number, client: number, answer: Uint8Array): Promise<void> {
@@ -309,7 +324,7 @@ export class Dataplane {
     this.port.close();
     this.sockets.keep([]);
     if (this.kernelPrograms !== undefined) unloadKernelPrograms(this.kernelPrograms);
-    libc.close(this.wake);
+    for (const map of [...this.recordMaps, this.wake]) libc.close(map);
   }
 }
 

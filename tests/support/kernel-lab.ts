@@ -29,6 +29,7 @@ import {
 } from "../../src/dataplane/kernel/loader.ts";
 import { KernelPath } from "../../src/dataplane/kernel/path.ts";
 import { Pulse } from "../../src/dataplane/kernel/pulse.ts";
+import { addRecordMap, putInPlace } from "../../src/dataplane/kernel/records.ts";
 import { drawHashKeys } from "../../src/dataplane/keyed-hash.ts";
 import type { Settings } from "../../src/dataplane/settings.ts";
 import { type Flow, flowOf, NO_FLOW, NO_FLOW_SIDE } from "../../src/dataplane/types.ts";
@@ -79,15 +80,22 @@ export class KernelLab extends Lab {
     ),
   ) {
     const { maxFlows } = settings.nat;
-    const flowRecords = flowRecordsAt(mapFlows(maxFlows, programs), maxFlows);
+    const address = mapFlows(maxFlows, programs);
+    const flowRecords = flowRecordsAt(address, maxFlows);
     const gate = gateOf(programs, 0);
     const made: KernelPath[] = [];
+    let recordMaps = 1;
+    const grow = () => {
+      putInPlace(address, recordMaps, addRecordMap(programs.maps.records, recordMaps));
+      recordMaps++;
+      made[0].grow();
+    };
     super({
       settings,
       slow: true,
       kernel: {
         makePath(state, changes) {
-          made.push(new KernelPath(state, changes, programs, () => gate));
+          made.push(new KernelPath(state, changes, programs, () => gate, grow));
           return made[0];
         },
         flowRecords,
@@ -97,7 +105,7 @@ export class KernelLab extends Lab {
     this.announcements = new Announcements(controlOf(programs));
     this.gate = gate;
     this.control = new DataView(toArrayBuffer(pointer(programs.control), 0, CONTROL.LENGTH));
-    this.entries = new Uint8Array(toArrayBuffer(pointer(programs.entries), 0, 2 * programs.flows * ENTRY_STRIDE));
+    this.entries = new Uint8Array(toArrayBuffer(pointer(programs.entries), 0, 2 * programs.places * ENTRY_STRIDE));
     this.counters = new KernelCounters(programs);
     this.pulse = new Pulse(controlOf(programs));
     this.pulse.beat(A_DAY);

@@ -22,6 +22,7 @@ import { DNS_PORT, sourcePort } from "../../wire/ports.ts";
 import { ACK, clampMss, SYN, TCP, tcpHeaderLength } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
 import { isQuery, KIND, type Packet } from "../packet.ts";
+import type { Parties } from "../parties.ts";
 import { type Ring, VNET_LENGTH } from "../ring.ts";
 import type { ClientSettings, Settings } from "../settings.ts";
 import { FLOW_STATE } from "../tables/flow-state.ts";
@@ -93,6 +94,8 @@ export interface KernelPath {
   revoke(): void;
   revokeClient(client: Client): void;
   revokeNeighbour(neighbour: Neighbour): void;
+  /** Parties are numbered anew: no flow is forwarded there until it is entered anew. */
+  reset(parties: Parties): void;
   /** @param second whole seconds of the clock, as State has it */
   setSecond(second: number): void;
 }
@@ -328,6 +331,7 @@ export class Router {
     const { parties } = this.state.topology;
     this.fragments.reset(parties);
     this.heldAnswers?.reset(parties);
+    this.kernelPath?.reset(parties);
   }
 
   private ethernet(iface: Iface, at: number, length: number): Verdict {

@@ -29,13 +29,15 @@ export interface Start {
 }
 
 /**
- * They are answered by one report each: `apply` by applied or refused (then nothing changed), `client` by
- * applied, `stop` by stopped.
+ * They are answered by one report each: `apply` by applied or refused (then nothing changed), `client` and
+ * `records` by applied, `stop` by stopped.
  */
 export type Command =
   | ({ readonly type: "apply" } & Pick<Start, "settings" | "sockets" | "before">)
   /** New rules for one client, at its number in the settings in force; all else about it is as it was. */
   | { readonly type: "client"; readonly client: number; readonly settings: ClientSettings }
+  /** Another map of the flow table's records, and its place among them: recordsWanted has asked for it. */
+  | { readonly type: "records"; readonly at: number; readonly map: number }
   | { readonly type: "stop" };
 
 /**
@@ -65,6 +67,8 @@ export type Report =
   /** The programs do not do what the router does, or that could not be found out: they are not used. */
   | { readonly type: "kernelPathOff"; readonly reason: string }
   | { readonly type: "applied" }
+  /** Flows have got numbers of which the kernel path's programs don't know the records: kernel/records.ts. */
+  | { readonly type: "recordsWanted" }
   /** There is something in the mailbox. */
   | { readonly type: "mail" }
   | { readonly type: "refused"; readonly reason: string }

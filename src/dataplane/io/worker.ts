@@ -11,6 +11,7 @@ import { workOf } from "../frame/vnet.ts";
 import { controlOf, flowRecordsAt, gateOf, type KernelPrograms } from "../kernel/loader.ts";
 import { KernelPath } from "../kernel/path.ts";
 import { Pulse } from "../kernel/pulse.ts";
+import { putInPlace } from "../kernel/records.ts";
 import { tryKernelPath } from "../kernel/trial.ts";
 import { column, type Flow } from "../types.ts";
 import { VERDICT, type Verdict } from "../verdict.ts";
@@ -113,10 +114,12 @@ interface Dataplane {
   readonly vigil: Vigil;
   /** Hears of each command that changes what may pass, when it is done. */
   carriedOut(): void;
+  /** The kernel path knows another map of records. */
+  grow(): void;
 }
 
 /** Does what control asks. What has come by mail was put there after the commands that it depends on. @returns whether to go on */
-function obey({ ring, router, vigil, carriedOut }: Dataplane): boolean {
+function obey({ ring, router, vigil, carriedOut, grow }: Dataplane): boolean {
   const mail = inbox.count;
   for (;;) {
     const received: { message: Command } | undefined = receiveMessageOnPort(port);
@@ -124,6 +127,12 @@ function obey({ ring, router, vigil, carriedOut }: Dataplane): boolean {
     const command = received.message;
     if (command.type === "stop") return false;
     if (++commands % COLLECT_AFTER === 0) Bun.gc(true);
+    if (command.type === "records") {
+      putInPlace(flows, command.at, command.map);
+      grow();
+      report({ type: "applied" });
+      continue;
+    }
     if (command.type === "apply") {
       if (apply(ring, router, command)) vigil.undoing = command;
     } else {
@@ -236,7 +245,8 @@ function run(): void {
   };
   let path: KernelPath | undefined;
   const makePath = (state: State, changes: RuleChanges): KernelPath | undefined => {
-    path = programs && new KernelPath(state, changes, programs, (iface) => ring.gate(iface));
+    const wantRecords = () => report({ type: "recordsWanted" });
+    path = programs && new KernelPath(state, changes, programs, (iface) => ring.gate(iface), wantRecords);
     return path;
   };
   const router = new Router(ring, settings, (words) => crypto.getRandomValues(words), events, {
@@ -252,7 +262,7 @@ function run(): void {
       sockets,
       before,
     });
-    forward({ ring, router, vigil, carriedOut: () => path?.carryOut() });
+    forward({ ring, router, vigil, carriedOut: () => path?.carryOut(), grow: () => path?.grow() });
   } finally {
     router.close();
   }

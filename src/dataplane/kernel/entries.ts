@@ -1,6 +1,6 @@
 // The table of the kernel path: for packets of one side of a flow, what is to be done with them. It is memory that the kernel's
 // program reads while this thread writes, without a lock: every entry has a writeChecksum, so what is read half old and half new is no
-// entry. Entries stand side by side by flow and side; an index by what packets carry has room for four at each of its buckets,
+// entry. Entries stand side by side by place and side; an index by what packets carry has room for four at each of its buckets,
 // and an entry that finds no room there does not hold.
 import type { KeyedHash } from "../keyed-hash.ts";
 import type { Gate } from "./gates.ts";
@@ -31,12 +31,13 @@ export class KernelEntries {
   /**
    * Puts an entry with its checksum in, in place of the one with its number. It holds once all its frames are settled that have gone, or are
    * on their way, to the socket: those that the filter counted before it saw the entry, and marked it with since.
-   * @param number of the flow and its side; what has been put under it before had the same key, or has been removed
+   * @param number of the flow's place and its side; what has been put under it before had the same key, or has been removed
    * @param generation the one that holds
    * @param gate of the interface that its frames come in on
+   * @param yields says of another entry, by its number, whether it is to be taken out of the index for this one, where there is no room
    * @returns whether there was room
    */
-  put(number: number, entry: DataView, generation: number, gate: Gate): boolean {
+  put(number: number, entry: DataView, generation: number, gate: Gate, yields: (number: number) => boolean): boolean {
     const { words } = this;
     const at = (number * ENTRY_STRIDE) >> 2;
     const ofGeneration = at + (ENTRY.GENERATION >> 2);
@@ -48,7 +49,7 @@ export class KernelEntries {
     const last = at + (ENTRY.LAST >> 2);
     Atomics.store(words, last, gate.passed);
     const hash = hashKey(this.keyed, entry);
-    const way = this.wayFor(number, hash, generation);
+    const way = this.wayFor(number, hash, generation, yields);
     if (way < 0) return false;
     Atomics.store(this.index, way, ((hash >>> TAG_SHIFT) << TAG_SHIFT) | (number + 1));
     this.raise(last, gate.passed); // counted before it was there to be found, or marked since
@@ -78,6 +79,11 @@ export class KernelEntries {
     }
   }
 
+  /** No entry is there to be found any more. */
+  clear(): void {
+    this.index.fill(0);
+  }
+
   /** Takes an entry out. @param entry of which only the key is looked at: its key */
   remove(number: number, entry: DataView): void {
     this.words[(number * ENTRY_STRIDE + ENTRY.GENERATION) >> 2] = NO_GENERATION;
@@ -86,13 +92,14 @@ export class KernelEntries {
   }
 
   /** @returns where in the index the entry is or may be: where there is none, or one that does not hold; -1 without room */
-  private wayFor(number: number, hash: number, generation: number): number {
+  private wayFor(number: number, hash: number, generation: number, yields: (number: number) => boolean): number {
     const first = this.firstWay(hash);
     let room = -1;
     for (let way = first; way < first + INDEX_WAYS; way++) {
       if (this.numberAt(way) === number) return way;
       if (room < 0 && !this.holds(this.numberAt(way), generation)) room = way;
     }
+    for (let way = first; room < 0 && way < first + INDEX_WAYS; way++) if (yields(this.numberAt(way))) room = way;
     return room;
   }
 

@@ -30,6 +30,7 @@ import {
   SHUT,
   TAG_SHIFT,
 } from "./layout.ts";
+import { RECORDS_AT_ONCE, RECORDS_SHIFT } from "./records.ts";
 
 const CHECKSUM_PARTIAL = 3; // linux/skbuff.h: the checksum is left to the interface
 
@@ -397,9 +398,13 @@ function checkOffload(a: Assembler, layout: SkbLayout): void {
 /** The flow's record, in R0: still this flow's, and open. From here on no helper is called. */
 function findFlow(a: Assembler, maps: Maps): void {
   const toSocket = "to the socket";
-  a.load(4, R1, R9, ENTRY.FLOW).store(4, R10, INDEX, R1);
-  a.do("move", R2, R10).do("add", R2, INDEX).loadMap(R1, maps.flows).call(HELPER.MAP_LOOKUP);
-  a.jumpIf(R0, "==", NOT_FOUND, toSocket);
+  a.load(4, R1, R9, ENTRY.FLOW).do("shiftRight", R1, RECORDS_SHIFT).store(4, R10, INDEX, R1);
+  a.do("move", R2, R10).do("add", R2, INDEX).loadMap(R1, maps.records).call(HELPER.MAP_LOOKUP);
+  a.jumpIf(R0, "==", NOT_FOUND, toSocket).do("move", R1, R0);
+  a.load(4, R2, R9, ENTRY.FLOW)
+    .do("and", R2, RECORDS_AT_ONCE - 1)
+    .store(4, R10, INDEX, R2);
+  a.do("move", R2, R10).do("add", R2, INDEX).call(HELPER.MAP_LOOKUP).jumpIf(R0, "==", NOT_FOUND, toSocket);
   const same = [
     [FLOW.SOURCE, ENTRY.FLOW_SOURCE],
     [FLOW.PORTS, ENTRY.FLOW_PORTS],
@@ -425,7 +430,7 @@ function followTcp(a: Assembler): void {
   const side = 4 * SIDE_WORDS;
   a.load(1, R1, R10, at(IP + IPV4.PROTOCOL)).jumpIf32(R1, "!=", PROTOCOL.TCP, "followed");
   // R1, R4: from the record's beginning to that of its side, and of the other's, less what they have in common; R2, R3 there.
-  a.load(4, R1, R9, ENTRY.SIDE).do("and", R1, side).do("move", R4, R1).do("xor", R4, side).do("and", R4, side);
+  a.load(4, R1, R9, ENTRY.NUMBER).do("and", R1, side).do("move", R4, R1).do("xor", R4, side).do("and", R4, side);
   a.do("move", R2, R0).do("add", R2, R1).do("move", R3, R0).do("add", R3, R4);
 
   // It begins and ends within a window of what the other side has acknowledged.

@@ -6,7 +6,7 @@ import { IPV4, PROTOCOL } from "../../wire/ipv4.ts";
 import { TCP } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
 import { fold, HELPER, IP, KEY_FIELDS, NOT_FOUND, SKB, TCP_LENGTH, TRANSPORT, UDP_LENGTH } from "./bpf-frame.ts";
-import { CONTROL, COUNTERS, ENTRY, ENTRY_KEY, type Maps, NOTE, REWRITE, TOO_MANY } from "./layout.ts";
+import { CONTROL, COUNTERS, ENTRY, ENTRY_KEY, type Maps, NOTE, NUMBER_FACTOR, REWRITE, TOO_MANY } from "./layout.ts";
 
 const BPF_F_PSEUDO_HDR = 0x10;
 const BPF_F_MARK_MANGLED_0 = 0x20;
@@ -88,12 +88,7 @@ function checkNote(a: Assembler): void {
 function drop(a: Assembler, maps: Maps): void {
   a.label("drop");
   count(a, maps, COUNTERS.FAILED);
-  a.load(4, R1, R7, NOTE.ENTRY + ENTRY.FLOW)
-    .do("shiftLeft", R1, 1)
-    .load(4, R2, R7, NOTE.ENTRY + ENTRY.SIDE)
-    .jumpIf32(R2, "==", 0, "of its entry")
-    .do("add", R1, 1)
-    .label("of its entry");
+  a.load(4, R1, R7, NOTE.ENTRY + ENTRY.NUMBER).do("shiftRight", R1, Math.log2(NUMBER_FACTOR));
   a.store(4, R10, NOTE_INDEX, R1).do("move", R2, R10).do("add", R2, NOTE_INDEX).loadMap(R1, maps.entries);
   a.call(HELPER.MAP_LOOKUP).jumpIf(R0, "==", NOT_FOUND, "dropped");
   a.do("move", R1, 1).fetchAdd32(R0, ENTRY.LOST, R1);

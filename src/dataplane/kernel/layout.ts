@@ -3,6 +3,8 @@
 
 import type { HashKeys, KeyedHash } from "../keyed-hash.ts";
 import { MAX_NEIGHBOURS } from "../tables/flow-records.ts";
+import { SIDE_WORDS } from "../tables/tcp.ts";
+
 /** Descriptors of the maps that the programs use. */
 export interface Maps {
   /** One element, CONTROL, which this program writes. */
@@ -13,8 +15,8 @@ export interface Maps {
   readonly index: number;
   readonly buckets: number;
   readonly hashKeys: HashKeys;
-  /** The flow table's first records. */
-  readonly flows: number;
+  /** The maps of the flow table's records: kernel/records.ts. */
+  readonly records: number;
   /** For each CPU one element, NOTE. */
   readonly note: number;
 }
@@ -91,9 +93,9 @@ export const ENTRY = {
   /** As in ENTRY_KEY. */
   KEY: 0,
   GENERATION: 16,
-  /** Number of the flow, and the side that its packets come from, times 8. */
+  /** Number of the flow; and its own, times NUMBER_FACTOR: the lowest bit of that is the side that its packets come from. */
   FLOW: 20,
-  SIDE: 24,
+  NUMBER: 24,
   /** Seconds that the flow lives on after such a packet, or 0: it does not keep it alive. */
   TIMEOUT: 28,
   /** What STATE must be in these bits. */
@@ -125,6 +127,8 @@ export const ENTRY = {
   /** What PASSED was with the last of its frames that went to the socket: it holds only once that is settled. */
   LAST: 84 + REWRITE.LENGTH,
 } as const;
+/** So that of its number the side is how far that side's words lie from side 0's in the flow's record (tables/tcp.ts). */
+export const NUMBER_FACTOR = 4 * SIDE_WORDS;
 /** In place of its generation: a fragment has gone to the socket, and the next ones can't be told to be this flow's. */
 export const SHUT = -1;
 export const TOO_MANY = 4;

@@ -13,14 +13,15 @@ import { socketFilter } from "./filter.ts";
 import { forwarder } from "./forwarder.ts";
 import { Gate } from "./gates.ts";
 import { CONTROL, COUNTERS, INDEX_STRIDE, type Maps, NOTE } from "./layout.ts";
+import { createRecordMap, createRecordMaps, putInPlace, recordsLength } from "./records.ts";
 
 /** Of the machine's memory, what the maps may take. */
 const SHARE_OF_MEMORY = 1 / 128;
 const RECORD_LENGTH = FLOW_WORDS * 4;
-/** Of each flow: an entry for each of its sides; and so many buckets of the index that most find room. */
+/** Of each flow that has a place: an entry for each of its sides; and so many buckets of the index, or twice that, that nearly all find room. */
 const ENTRIES = 2;
-const BUCKETS = 1 / 2;
-const FLOW_NEEDS = RECORD_LENGTH + ENTRIES * ENTRY_STRIDE + BUCKETS * INDEX_STRIDE;
+const BUCKETS = 1;
+const PLACE_NEEDS = ENTRIES * ENTRY_STRIDE + 1.5 * BUCKETS * INDEX_STRIDE;
 
 export interface KernelPrograms {
   readonly maps: Maps;
@@ -29,8 +30,10 @@ export interface KernelPrograms {
   readonly forwarder: number;
   /** Of this kernel's struct sk_buff: what the programs were made for. */
   readonly layout: SkbLayout;
-  /** Flows that the map of flows has room for. */
-  readonly flows: number;
+  /** Flows that have a place in the table of entries at a time: kernel/places.ts. */
+  readonly places: number;
+  /** Descriptor of the map of the first records. */
+  readonly records: number;
   /** Addresses of these maps in this program's memory. */
   readonly control: number;
   readonly entries: number;
@@ -41,13 +44,19 @@ export interface KernelPrograms {
  * @param maxFlows capacity of the flow table
  * @param hashKeys keep clients from choosing addresses and ports that collide
  * @param layout of this kernel's struct sk_buff
+ * @param memory of the machine, in bytes
  * @throws Error where the kernel can't do it, or this process may not
  */
-export function loadKernelPrograms(maxFlows: number, hashKeys: HashKeys, layout: SkbLayout): KernelPrograms {
+export function loadKernelPrograms(
+  maxFlows: number,
+  hashKeys: HashKeys,
+  layout: SkbLayout,
+  memory = totalmem(),
+): KernelPrograms {
   requireKernelReads();
-  const flows = Math.min(maxFlows, Math.floor((totalmem() * SHARE_OF_MEMORY) / FLOW_NEEDS));
-  const entries = ENTRIES * flows;
-  const buckets = 2 ** Math.floor(Math.log2(BUCKETS * flows));
+  const places = Math.min(maxFlows, Math.floor((memory * SHARE_OF_MEMORY) / PLACE_NEEDS));
+  const entries = ENTRIES * places;
+  const buckets = 2 ** Math.ceil(Math.log2(BUCKETS * places));
   const { ARRAY, PERCPU_ARRAY } = MAP_TYPE;
   const opened: number[] = [];
   const opening = (fd: number): number => {
@@ -55,6 +64,7 @@ export function loadKernelPrograms(maxFlows: number, hashKeys: HashKeys, layout:
     return fd;
   };
   try {
+    const records = opening(createRecordMap());
     const maps: Maps = {
       control: opening(
         createMap("control", { type: ARRAY, key: 4, value: CONTROL.LENGTH, entries: 1, flags: BPF_F_MMAPABLE }),
@@ -67,9 +77,7 @@ export function loadKernelPrograms(maxFlows: number, hashKeys: HashKeys, layout:
       ),
       buckets,
       hashKeys,
-      flows: opening(
-        createMap("flows", { type: ARRAY, key: 4, value: RECORD_LENGTH, entries: flows, flags: BPF_F_MMAPABLE }),
-      ),
+      records: opening(createRecordMaps(maxFlows, records)),
       note: opening(createMap("note", { type: PERCPU_ARRAY, key: 4, value: NOTE.LENGTH, entries: 1 })),
     };
     return {
@@ -77,7 +85,8 @@ export function loadKernelPrograms(maxFlows: number, hashKeys: HashKeys, layout:
       filter: opening(loadFilter({ maps, layout }, 0)),
       forwarder: opening(loadProgram("forwarder", PROGRAM_TYPE.SCHED_CLS, forwarder(maps))),
       layout,
-      flows,
+      places,
+      records,
       control: mapOnce(maps.control, CONTROL.LENGTH),
       entries: mapOnce(maps.entries, entries * ENTRY_STRIDE),
       index: mapOnce(maps.index, buckets * INDEX_STRIDE),
@@ -140,8 +149,9 @@ export class KernelCounters {
 }
 
 /** Closes all descriptors. */
-export function unloadKernelPrograms({ maps, filter, forwarder }: KernelPrograms): void {
-  for (const fd of [filter, forwarder, maps.control, maps.entries, maps.index, maps.flows, maps.note]) libc.close(fd);
+export function unloadKernelPrograms({ maps, filter, forwarder, records }: KernelPrograms): void {
+  const { control, entries, index, note } = maps;
+  for (const fd of [filter, forwarder, control, entries, index, records, maps.records, note]) libc.close(fd);
 }
 
 /** @param address as `mapFlows` returned it @returns that memory */
@@ -150,25 +160,25 @@ export function flowRecordsAt(address: number, maxFlows: number): Int32Array {
 }
 
 /** The memory of the entries and of their index, as KernelEntries takes them. */
-export function entriesOf({ entries, index, flows, maps }: KernelPrograms): KernelEntries {
+export function entriesOf({ entries, index, places, maps }: KernelPrograms): KernelEntries {
   const wordsAt = (address: number, length: number) => new Int32Array(toArrayBuffer(pointer(address), 0, length));
   return new KernelEntries(
-    wordsAt(entries, ENTRIES * flows * ENTRY_STRIDE),
+    wordsAt(entries, ENTRIES * places * ENTRY_STRIDE),
     wordsAt(index, maps.buckets * INDEX_STRIDE),
     new KeyedHash(maps.hashKeys),
   );
 }
 
 /**
- * Memory for a flow table's records, all zero: as far as the programs know them, it is theirs too. It stays until the program
- * ends, for control may read it at any time.
+ * Memory for a flow table's records, all zero: of the first ones, it is the programs' too. It stays until the program ends, for control
+ * may read it at any time.
  * @param programs without them it is this program's alone
  * @returns its address
  */
 export function mapFlows(maxFlows: number, programs: KernelPrograms | undefined): number {
-  const length = maxFlows * RECORD_LENGTH;
+  const length = recordsLength(maxFlows);
   const address = reserveAddresses(length);
   mapMemory(address, length);
-  if (programs !== undefined) mapFile(address, programs.flows * RECORD_LENGTH, programs.maps.flows);
+  if (programs !== undefined) putInPlace(address, 0, programs.records);
   return address;
 }

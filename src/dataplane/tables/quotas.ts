@@ -147,7 +147,8 @@ export class Quotas {
     for (let i = 0; i < SEARCH; i++) {
       const flow = this.shares.oldest(party, ASSURED) as Flow;
       if (flow === NO_FLOW) return NO_FLOW;
-      if ((established || !this.tcp.isEstablished(flow)) && second - this.lastUsed(flow) >= IDLE_SECONDS) return flow;
+      if ((established || !this.tcp.isEstablished(flow)) && second - this.timeouts.lastUsed(flow) >= IDLE_SECONDS)
+        return flow;
       this.shares.rotate(party, ASSURED); // the next search goes on behind it
     }
     return NO_FLOW;
@@ -159,15 +160,10 @@ export class Quotas {
     for (let i = 0; i < SEARCH; i++) {
       const flow = this.shares.oldest(party, ASSURED) as Flow;
       if (flow === NO_FLOW) return NO_FLOW;
-      if (most === NO_FLOW || this.lastUsed(flow) < this.lastUsed(most)) most = flow;
+      if (most === NO_FLOW || this.timeouts.lastUsed(flow) < this.timeouts.lastUsed(most)) most = flow;
       this.shares.rotate(party, ASSURED);
     }
     return most;
-  }
-
-  /** @returns second of the clock at which a flow had its last traffic, about */
-  private lastUsed(flow: Flow): number {
-    return this.flows.deadline(flow) - this.timeouts.of(flow);
   }
 
   private rank(flow: Flow): Rank {

@@ -167,6 +167,13 @@ export class Shares {
     return expendable !== NO_RECORD ? expendable : this.oldest(party, ASSURED);
   }
 
+  /** @returns how many records more one party has than another; of parties of two groups, how many more its group has */
+  lead(one: Party, other: Party): number {
+    const group = this.groupOf[one] as Group;
+    const others = this.groupOf[other] as Group;
+    return group === others ? this.has(one) - this.has(other) : this.countOf(group) - this.countOf(others);
+  }
+
   private has(party: Party): number {
     return this.inList[party * 2] + this.inList[party * 2 + 1];
   }

@@ -39,4 +39,9 @@ export class FlowTimeouts {
   of(flow: Flow): number {
     return this.seconds[this.flows.timeout(flow)];
   }
+
+  /** @returns second of the clock at which a flow had its last traffic that keeps it alive, or one or two later */
+  lastUsed(flow: Flow): number {
+    return this.flows.deadline(flow) - this.of(flow);
+  }
 }

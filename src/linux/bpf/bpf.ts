@@ -4,9 +4,9 @@ import { cString, errno, must, SystemError, systemCall } from "../libc.ts";
 
 const SYS_BPF = process.arch === "arm64" ? 280 : 321; // asm/unistd.h
 
-const COMMAND = { MAP_CREATE: 0, PROG_LOAD: 5 } as const;
+const COMMAND = { MAP_CREATE: 0, MAP_UPDATE_ELEM: 2, PROG_LOAD: 5 } as const;
 
-export const MAP_TYPE = { ARRAY: 2, PERCPU_ARRAY: 6 } as const;
+export const MAP_TYPE = { ARRAY: 2, PERCPU_ARRAY: 6, ARRAY_OF_MAPS: 12 } as const;
 /** An array map can be mapped into this program's memory. */
 export const BPF_F_MMAPABLE = 1024;
 
@@ -53,12 +53,25 @@ export interface MapShape {
   readonly value: number;
   readonly entries: number;
   readonly flags?: number;
+  /** Of an array of maps: the descriptor of one that is like all that may be put into it. */
+  readonly inner?: number;
 }
 
 /** @returns the map's descriptor @throws SystemError */
-export function createMap(what: string, { type, key, value, entries, flags = 0 }: MapShape): number {
+export function createMap(what: string, { type, key, value, entries, flags = 0, inner = 0 }: MapShape): number {
   const attributes = new Attributes().u32(0, type).u32(4, key).u32(8, value).u32(12, entries).u32(16, flags);
+  attributes.u32(20, inner);
   return must(attributes.call(COMMAND.MAP_CREATE), `bpf map ${what}`);
+}
+
+/**
+ * Puts a map into an array of maps. The kernel waits until no program can still be using what was there: some milliseconds.
+ * @param array, map descriptors @param at place in the array
+ * @throws SystemError
+ */
+export function putMap(what: string, array: number, at: number, map: number): void {
+  const attributes = new Attributes().u32(0, array).pointer(8, Uint32Array.of(at)).pointer(16, Uint32Array.of(map));
+  must(attributes.call(COMMAND.MAP_UPDATE_ELEM), `bpf map ${what}`);
 }
 
 /**

@@ -44,8 +44,11 @@ function table() {
       .map((at) => view.getInt32(at + ENTRY.TIMEOUT, true));
   };
   const entries = new KernelEntries(words, index, KEYED);
-  const put = (number: number, entry: DataView, generation: number) => entries.put(number, entry, generation, gate);
-  return { entries, gate, view, put, find };
+  /** Numbers of entries that give way. */
+  const yielding = new Set<number>();
+  const put = (number: number, entry: DataView, generation: number) =>
+    entries.put(number, entry, generation, gate, (other) => yielding.has(other));
+  return { entries, gate, view, put, find, yielding };
 }
 
 function placeOf(key: number): number {
@@ -82,6 +85,16 @@ test("four have room at one place, and a fifth when the generation of one is ove
   entries.remove(1, entryOf(keys[1] ?? 0, 2));
   expect(putKey(0, 2)).toBe(true);
   expect(keys.map((key) => find(key, 2))).toEqual([[0], [], [0], [0], [0]]);
+});
+
+test("where there is no room, one that has to give way loses its place", () => {
+  const keys = rivals(5);
+  const { put, find, yielding } = table();
+  const putKey = (number: number) => put(number, entryOf(keys[number] ?? 0, 1), 1);
+  for (const number of [0, 1, 2, 3]) putKey(number);
+  yielding.add(2);
+  expect(putKey(4)).toBe(true);
+  expect(keys.map((key) => find(key, 1))).toEqual([[0], [0], [], [0], [0]]);
 });
 
 test("an entry is marked with what the gate has counted by the time that it can be found", () => {
