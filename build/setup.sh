@@ -13,7 +13,7 @@ PACKAGES=(
   bind9-dnsutils curl dnsmasq-base ethtool iperf3 iproute2 iputils-ping tcpdump # demo and test: real clients and servers
   wireshark-common # test: editcap
   bpftool llvm # test: what BPF instructions mean to others
-  iputils-tracepath netbase nftables python3-pyftpdlib traceroute # test (netbase: the names of ports, which nft knows)
+  iputils-tracepath netbase nftables python3-cbor2 python3-pyftpdlib traceroute # test (netbase: the names of ports, which nft knows)
   kmod # test: depmod, for dom0's kernel
   libxen-dev # test: libxenvchan, the other end of a vchan
   libevent-core-2.1-7 libevent-extra-2.1-7 libevent-openssl-2.1-7 libevent-pthreads-2.1-7 # coturn, for the test

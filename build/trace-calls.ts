@@ -9,7 +9,17 @@ import { buildWith } from "../tests/support/kernel-mutants.ts";
 
 const LIST = "src/linux/limits/traced-calls.ts";
 const NUMBERS = "/usr/include/x86_64-linux-gnu/asm/unistd_64.h";
-const TESTS = ["lifecycle", "reload", "names", "kernel-path", "kernel-trial", "programs", "refusal-log", "nat-punch"];
+const TESTS = [
+  "lifecycle",
+  "reload",
+  "names",
+  "kernel-path",
+  "kernel-trial",
+  "programs",
+  "refusal-log",
+  "nat-punch",
+  "control",
+];
 
 /** The filter's verdicts become one: so the call that puts it in force is made, and marks from where on calls count. */
 const lenient = {

@@ -1,5 +1,8 @@
 // A small network on this machine: namespaces, cables (veth) and taps between them, programs in them. All of it is gone
 // after `close`, also when the program that made it ends early. Needs root.
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { Subprocess } from "bun";
 
 /** How long a command may take, in ms, unless told otherwise. */
@@ -97,14 +100,16 @@ export class Namespace {
 
   /** Runs a command to its end, which may be a failure. */
   async attempt(command: readonly string[], patience = PATIENCE): Promise<Outcome> {
-    const process = Bun.spawn(this.inside(command), { stdout: "pipe", stderr: "pipe", timeout: patience });
+    const options = { stdout: "pipe", stderr: "pipe", env: this.lab.environment() } as const;
+    const process = Bun.spawn(this.inside(command), { ...options, timeout: patience });
     const [stdout, stderr] = await Promise.all([process.stdout.text(), process.stderr.text()]);
     return { status: await process.exited, stdout, stderr };
   }
 
   /** Starts a program that runs until it ends or the lab is closed. */
   start(command: readonly string[], stdin: Input = "ignore"): Program {
-    const process = Bun.spawn(this.inside(command), { stdin, stdout: "pipe", stderr: "pipe" });
+    const options = { stdout: "pipe", stderr: "pipe", env: this.lab.environment() } as const;
+    const process = Bun.spawn(this.inside(command), { stdin, ...options });
     return this.lab.keep(new Program(command, process));
   }
 
@@ -116,6 +121,9 @@ export class Namespace {
 export class Lab {
   private readonly namespaces: Namespace[] = [];
   private readonly programs: Program[] = [];
+  /** For sockets of firewalls. */
+  private readonly folder = mkdtempSync(join(tmpdir(), "firebreak-run-"));
+  private started = 0;
   private readonly onExit = () => this.demolish();
 
   /** @param name short: namespaces are called firebreak-NAME-PID-… */
@@ -143,6 +151,11 @@ export class Lab {
     other.ip("link", "set", otherInterface, "up");
   }
 
+  /** Of a new program: firewalls of the same name, in other namespaces and other tests, are not in each other's way. */
+  environment(): NodeJS.ProcessEnv {
+    return { RUNTIME_DIRECTORY: join(this.folder, String(this.started++)), ...process.env };
+  }
+
   keep(program: Program): Program {
     this.programs.push(program);
     return program;
@@ -158,6 +171,7 @@ export class Lab {
   /** Programs may have started others, so whatever runs in the namespaces ends. */
   private demolish(): void {
     for (const program of this.programs) program.signal("SIGKILL");
+    rmSync(this.folder, { recursive: true, force: true });
     for (const { name } of this.namespaces.splice(0)) {
       for (const pid of command("ip", "netns", "pids", name).split("\n").filter(Boolean)) kill(Number(pid));
       ip("netns", "delete", name);

@@ -7,9 +7,12 @@ import { readInputs } from "./verbs/manifest.ts";
 import { replay } from "./verbs/replay.ts";
 import { restore } from "./verbs/restore.ts";
 import { run } from "./verbs/run.ts";
+import { status } from "./verbs/status.ts";
 import { UsageError, type Verb } from "./verbs/verb.ts";
 
-const VERBS: ReadonlyMap<string, Verb> = new Map(Object.entries({ run, check, explain, replay, restore, appliance }));
+const VERBS: ReadonlyMap<string, Verb> = new Map(
+  Object.entries({ run, status, check, explain, replay, restore, appliance }),
+);
 
 const HELP = `Usage: firebreak VERB [ARGUMENTS…]
 

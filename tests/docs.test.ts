@@ -7,7 +7,7 @@ import { dirname, join } from "node:path";
 import { Glob } from "bun";
 import { ip } from "../lab/frames.ts";
 import { parseConfig, parseDocument } from "../src/config/config.ts";
-import { VERDICT_NAMES } from "../src/dataplane/verdict.ts";
+import { VERDICT_NAMES, VERDICT_SLUGS } from "../src/dataplane/verdict.ts";
 
 const ROOT = join(import.meta.dir, "..");
 const PCAP_HEADER_LENGTH = 24;
@@ -46,9 +46,19 @@ test("docs/CONFIGURATION.md has every key in the table of its section", () => {
 });
 
 test("docs/VERDICTS.md names every verdict in its table, in order", () => {
-  const rows = Array.from(read("docs/VERDICTS.md").matchAll(/^\| ([^|]+?) \| [^|]+ \|$/gm), ([, name]) => name);
+  const text = read("docs/VERDICTS.md");
+  const rows = Array.from(text.matchAll(/^\| ([^|]+?) \| `[a-z-]+`…? \| [^|]+ \|$/gm), ([, name]) => name);
   const named = VERDICT_NAMES.filter((name) => !name.startsWith("dropped: malformed "));
   expect(rows.slice(rows.indexOf("forwarded"))).toEqual([...named, "dropped: malformed *protocol*: *fault*"]);
+});
+
+test("docs/VERDICTS.md promises the slug of every verdict, each in its row", () => {
+  const text = read("docs/VERDICTS.md");
+  for (const [verdict, slug] of VERDICT_SLUGS.entries()) {
+    const name = VERDICT_NAMES[verdict];
+    const isFault = name.startsWith("dropped: malformed ");
+    expect(text).toContain(isFault ? `\`${slug}\`` : `| ${name} | \`${slug}\` |`);
+  }
 });
 
 test("links lead to files that are there, and so do paths", () => {
@@ -118,6 +128,8 @@ const RUN_BY: readonly (readonly [command: RegExp, file: string, text: string])[
   [/^build\/appliance\.sh --help$/, "tests/build/manifest.test.ts", 'test("help needs nothing to be set up'],
   [/^build\/appliance\.sh test-xen$/, "build/test.sh", "count_xen_tests"],
   [/^dist\/firebreak run --config firebreak\.toml$/, "lab/firewall-lab.ts", '"run", "--config"'],
+  [/^firebreak status --json$/, "tests/net/control.test.ts", 'verb("status", "--json")'],
+  [/^dist\/firebreak status$/, "tests/net/control.test.ts", 'verb("status")'],
   [/^firebreak --version$/, "tests/build/manifest.test.ts", "dist/firebreak --version"],
   [/^FIREBREAK=dist\/firebreak docs\/namespace\.sh /, "tests/net/lifecycle.test.ts", "../../docs/namespace.sh"],
   [/^ip (?:link|address) /, "tests/net/lifecycle.test.ts", "../../docs/NAMESPACE.md"],

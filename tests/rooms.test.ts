@@ -16,6 +16,7 @@ const ROOMS = [
   "src/verbs",
   "src/qubes",
   "src/replay",
+  "src/channel",
   "src/control",
   "src/config",
   "src/names",

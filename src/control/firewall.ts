@@ -1,7 +1,7 @@
 // The running firewall: the interfaces it holds and the dataplane over them, kept in step with a configuration, and with what
 // becomes of the interfaces. Who reads the configuration, and when, is the business of the verbs (run, appliance).
 
-import { formatAddress, formatMac, formatPrefix } from "../base/address.ts";
+import { formatMac } from "../base/address.ts";
 import { MACHINE_CLOCK } from "../base/clock.ts";
 import { log } from "../base/log.ts";
 import { Pace } from "../base/pace.ts";
@@ -10,13 +10,21 @@ import type { InterfaceSettings, NatSettings, Settings } from "../dataplane/sett
 import { requireNetworkCapabilities } from "../linux/capabilities.ts";
 import { type Device, listDevices, watchLinks } from "../linux/net/links.ts";
 import { Dataplane } from "./dataplane-thread.ts";
+import { flowLine, listFlows } from "./flow-list.ts";
 import { HeldInterfaces } from "./held-interfaces.ts";
-import { interfaceNews, interfaceText } from "./interface-news.ts";
+import { interfaceNews } from "./interface-news.ts";
 import { LiveRules, type ResolvedNames } from "./live-rules.ts";
 import { RefusalLog } from "./refusal-log.ts";
 import { needsRestart } from "./restart.ts";
 import { makeSettings, type SettingsOptions } from "./settings.ts";
-import { type DataplaneState, describeState } from "./status.ts";
+import {
+  counterLines,
+  type DataplaneState,
+  interfaceLines,
+  type Status,
+  takeInterfaces,
+  takeStatus,
+} from "./status.ts";
 
 /** The configuration does not fit this machine. */
 export class ConfigurationError extends Error {
@@ -141,15 +149,14 @@ export class Firewall {
     });
   }
 
+  /** What it is doing now. */
+  get status(): Status {
+    return takeStatus(this.state, this.settings);
+  }
+
   /** @returns one line for each interface: what it is, and whose */
   describeInterfaces(): string[] {
-    const { interfaces, uplink, clients } = this.settings;
-    return interfaces.map((device, iface) => {
-      const uses = clients.filter((client) => client.iface === iface).map((client) => `client ${client.name}`);
-      if (uplink.iface === iface)
-        uses.unshift(`uplink ${formatPrefix(uplink)} gateway ${formatAddress(uplink.gateway)}`);
-      return `${device.name} ${interfaceText(device)}: ${uses.join(", ")}`;
-    });
+    return interfaceLines(takeInterfaces(this.settings));
   }
 
   /** @returns lines about interfaces, frames and flows, each as it is when it is asked for: of many flows, all may be too much at once */
@@ -159,8 +166,9 @@ export class Firewall {
   }
 
   /** @returns lines about frames and flows, likewise */
-  describeState(): Generator<string> {
-    return describeState(this.state, this.settings);
+  *describeState(): Generator<string> {
+    yield* counterLines(this.status);
+    for (const entry of listFlows(this.state, this.settings)) yield flowLine(entry);
   }
 
   /** Takes over what has become of the interfaces. */

@@ -6,38 +6,76 @@ import type { Flow } from "../dataplane/types.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";
 import { destinationPort, sourcePort } from "../wire/ports.ts";
 
+/** An end of a flow as somebody sees it. */
+export interface FlowEnd {
+  readonly address: string;
+  /** Of TCP and UDP. */
+  readonly port?: number;
+  /** Of an ICMP query, that of whoever asks: its identifier. */
+  readonly id?: number;
+}
+
+/** Who a flow is between. */
+export interface FlowEnds {
+  /** IANA's number, and its name where rules have one, else the number as text. */
+  readonly protocol: number;
+  readonly proto: string;
+  /** Originator and responder, as the originator sees them. */
+  readonly source: FlowEnd;
+  readonly destination: FlowEnd;
+  /** What the responder sees of the originator. */
+  readonly mapped: FlowEnd;
+  /** The responder itself, where the originator sees another address or port: a forwarded port. */
+  readonly reached?: FlowEnd;
+}
+
+/** `FlowEnds` as text, its ends as address:port, or of ICMP an address and an identifier. */
 export interface FlowText {
   readonly protocol: string;
-  /** Originator and responder, as the originator sees them: address:port, or of ICMP an address and an identifier. */
   readonly source: string;
   readonly destination: string;
-  /** What the responder sees of the originator. */
   readonly mapped: string;
-  /** The responder itself, where the originator sees another address or port: a forwarded port. */
   readonly reached?: string;
 }
 
 /** @param flow number of a record in use */
-export function flowText(records: FlowRecords, flow: Flow): FlowText {
+export function flowEnds(records: FlowRecords, flow: Flow): FlowEnds {
   const protocol = records.protocol(flow);
   const ports = records.ports(flow, 0);
   const backPorts = records.ports(flow, 1);
-  const formats = FORMATS.get(protocol) ?? WITHOUT_PORTS;
-  const destination = formats.responder(records.destination(flow, 0), destinationPort(ports));
-  const reached = formats.responder(records.source(flow, 1), sourcePort(backPorts));
+  const { name = String(protocol), originator, responder } = KINDS.get(protocol) ?? WITHOUT_PORTS;
+  const destination = responder(records.destination(flow, 0), destinationPort(ports));
+  const reached = responder(records.source(flow, 1), sourcePort(backPorts));
+  const isReached = reached.address !== destination.address || reached.port !== destination.port;
   return {
-    protocol: formats.name ?? String(protocol),
-    source: formats.originator(records.source(flow, 0), sourcePort(ports)),
+    protocol,
+    proto: name,
+    source: originator(records.source(flow, 0), sourcePort(ports)),
     destination,
-    mapped: formats.originator(records.destination(flow, 1), destinationPort(backPorts)),
-    ...(reached !== destination && { reached }),
+    mapped: originator(records.destination(flow, 1), destinationPort(backPorts)),
+    ...(isReached && { reached }),
+  };
+}
+
+export function flowText(records: FlowRecords, flow: Flow): FlowText {
+  return textOf(flowEnds(records, flow));
+}
+
+export function textOf({ proto, source, destination, mapped, reached }: FlowEnds): FlowText {
+  return {
+    protocol: proto,
+    source: endText(source),
+    destination: endText(destination),
+    mapped: endText(mapped),
+    ...(reached !== undefined && { reached: endText(reached) }),
   };
 }
 
 /** `tcp 10.137.0.10:40000 to 198.51.100.7:25`. @param ports source << 16 | destination, or those of an ICMP query */
 export function packetText(protocol: number, source: number, destination: number, ports: number): string {
-  const { name = protocol, originator, responder } = FORMATS.get(protocol) ?? WITHOUT_PORTS;
-  return `${name} ${originator(source, ports >>> 16)} to ${responder(destination, ports & 0xffff)}`;
+  const { name = protocol, originator, responder } = KINDS.get(protocol) ?? WITHOUT_PORTS;
+  const [from, to] = [originator(source, ports >>> 16), responder(destination, ports & 0xffff)];
+  return `${name} ${endText(from)} to ${endText(to)}`;
 }
 
 /** @param rule the user's number, 0 for the policy */
@@ -45,25 +83,35 @@ export function ruleText(rule: number): string {
   return rule === 0 ? "policy" : `rule ${rule}`;
 }
 
-interface Formats {
-  readonly name?: string;
-  originator(address: number, port: number): string;
-  responder(address: number, port: number): string;
+function endText({ address, port, id }: FlowEnd): string {
+  if (port !== undefined) return `${address}:${port}`;
+  return id === undefined ? address : `${address} id ${id}`;
 }
 
-const WITHOUT_PORTS: Formats = { originator: formatAddress, responder: formatAddress };
+/** What the two halves of a flow's ports are. */
+interface Kind {
+  readonly name?: string;
+  originator(address: number, port: number): FlowEnd;
+  responder(address: number, port: number): FlowEnd;
+}
 
-const FORMATS = new Map<number, Formats>([
-  [PROTOCOL.TCP, { name: "tcp", originator: formatEndpoint, responder: formatEndpoint }],
-  [PROTOCOL.UDP, { name: "udp", originator: formatEndpoint, responder: formatEndpoint }],
+const WITHOUT_PORTS: Kind = { originator: host, responder: host };
+
+const KINDS = new Map<number, Kind>([
+  [PROTOCOL.TCP, { name: "tcp", originator: endpoint, responder: endpoint }],
+  [PROTOCOL.UDP, { name: "udp", originator: endpoint, responder: endpoint }],
   // Of an ICMP query, the identifier stands in the originator's port, and the type in the responder's.
-  [PROTOCOL.ICMP, { name: "icmp", originator: formatQuery, responder: formatAddress }],
+  [PROTOCOL.ICMP, { name: "icmp", originator: query, responder: host }],
 ]);
 
-function formatEndpoint(address: number, port: number): string {
-  return `${formatAddress(address)}:${port}`;
+function host(address: number): FlowEnd {
+  return { address: formatAddress(address) };
 }
 
-function formatQuery(address: number, identifier: number): string {
-  return `${formatAddress(address)} id ${identifier}`;
+function endpoint(address: number, port: number): FlowEnd {
+  return { address: formatAddress(address), port };
+}
+
+function query(address: number, id: number): FlowEnd {
+  return { address: formatAddress(address), id };
 }

@@ -1,6 +1,7 @@
 // What has changed about the interfaces, in words for the log: each change once, when it is taken over.
 import { formatMac } from "../base/address.ts";
 import type { InterfaceSettings } from "../dataplane/settings.ts";
+import { interfaceState, interfaceText } from "./status.ts";
 
 /**
  * @param before what was in force; an interface that was not in it is news only if it is not there
@@ -15,16 +16,10 @@ export function interfaceNews(before: readonly InterfaceSettings[], after: reado
   });
 }
 
-/** What an interface is at the moment: `02:00:00:00:00:01 mtu 1500`. */
-export function interfaceText({ index, mac, mtu, isDown }: InterfaceSettings): string {
-  if (index === 0) return "is not there: waiting for it";
-  return `${formatMac(mac)} mtu ${mtu}${isDown ? ", without a link" : ""}`;
-}
-
 function changes(old: InterfaceSettings, now: InterfaceSettings): string[] {
   if (now.index === 0) return old.index === 0 ? [] : ["has gone: waiting for it"];
-  if (old.index === 0) return [`is there: ${interfaceText(now)}`];
-  if (old.index !== now.index) return [`was made anew: ${interfaceText(now)}`];
+  if (old.index === 0) return [`is there: ${interfaceText(interfaceState(now))}`];
+  if (old.index !== now.index) return [`was made anew: ${interfaceText(interfaceState(now))}`];
   const lines: string[] = [];
   if (formatMac(old.mac) !== formatMac(now.mac)) lines.push(`has the MAC address ${formatMac(now.mac)} now`);
   if (old.mtu !== now.mtu) lines.push(`has the mtu ${now.mtu} now`);

@@ -42,6 +42,10 @@ export interface Needs {
   readonly use: readonly string[];
   /** Whether it sets the machine's clock. */
   readonly clock: boolean;
+  /** Folders in which it deletes files. */
+  readonly remove?: readonly string[];
+  /** What its environment tells the second process. */
+  readonly takeAlong?: Readonly<Record<string, string>>;
 }
 
 /** What the C library, the engine and the firewall read. */
@@ -61,13 +65,18 @@ const READ = [
 /** Where the kernel's own IP stack is silenced. */
 const WRITTEN = ["/proc/sys/net/ipv4/conf", "/proc/sys/net/ipv6/conf"];
 
+/** Whether this is the second process: what the first one opens, this one has. */
+export function isBegunAnew(): boolean {
+  return process.env[MARK] !== undefined;
+}
+
 /**
  * Gives up what the firewall does not need. In the first process it does not return: the program begins anew, and calls it again.
  * @throws Error where that can't be done. What the kernel does not have is said, and done without.
  */
 export function restrict(needs: Needs): void {
   const kept = capabilityMask(needs.clock ? [...KEPT, CAP_SYS_TIME] : KEPT);
-  if (process.env[MARK] === undefined) beginAnewRestricted(kept, needs);
+  if (!isBegunAnew()) beginAnewRestricted(kept, needs);
   requireRestricted(kept);
   nameProcess();
   const filter = callFilter(process.pid);
@@ -83,7 +92,7 @@ function beginAnewRestricted(kept: bigint, needs: Needs): never {
     WRITTEN.forEach(pin);
     allowOnly(filesFor(needs));
   }
-  beginAnew({ ...network, [MARK]: "yes" });
+  beginAnew({ ...network, ...needs.takeAlong, [MARK]: "yes" });
 }
 
 /** @throws Error where this process may more than it should */
@@ -97,13 +106,14 @@ function requireRestricted(kept: bigint): void {
   if (!landlock) log("files: not restricted, because this kernel has no Landlock");
 }
 
-function filesFor({ read, use }: Needs): AllowedFiles {
+function filesFor({ read, use, remove = [] }: Needs): AllowedFiles {
   const sources = sourceFolder();
   return {
     read: [...READ, ...(sources === undefined ? [] : [sources]), ...read],
     execute: mappedFiles(),
     write: WRITTEN,
     use: ["/dev/null", ...terminals(), ...use],
+    remove,
   };
 }
 

@@ -1,7 +1,7 @@
 // What became of a frame: a number for the hot path and for counters, a name for people. Every dropped frame has exactly
 // one reason, and every reason is a counter. This table is the only place that says which verdicts there are: their numbers
 // follow from their order, and docs/VERDICTS.md explains them in the same order.
-import { FAULT_NAMES, type Fault } from "../wire/fault.ts";
+import { FAULT, FAULT_NAMES, type Fault } from "../wire/fault.ts";
 
 declare const brand: unique symbol;
 
@@ -67,6 +67,21 @@ export const VERDICT_NAMES: readonly string[] = [
   ...TABLE.map(([, name]) => name),
   ...FAULT_NAMES.slice(1).map((fault) => `dropped: malformed ${fault}`),
 ];
+
+/**
+ * What programs know them by, by number: `dropped: refused by rules` is `refused`. They follow from the keys above, and stay as they are:
+ * docs/VERDICTS.md promises them.
+ */
+export const VERDICT_SLUGS: readonly string[] = [
+  ...TABLE.map(([key]) => slugOf(key)),
+  ...Object.keys(FAULT)
+    .slice(1)
+    .map((key) => `malformed-${slugOf(key)}`),
+];
+
+function slugOf(key: string): string {
+  return key.toLowerCase().replaceAll("_", "-");
+}
 
 /** @param fault not FAULT.NONE @returns the verdict on a frame that fails a check of its format */
 export const malformed = (fault: Fault): Verdict => (TABLE.length + fault - 1) as Verdict;

@@ -1,17 +1,29 @@
 // `firebreak run --config FILE`: the firewall on any Linux host, in the network namespace that it is started in.
+import { dirname } from "node:path";
 import { parseArgs } from "node:util";
 import { version } from "../../package.json" with { type: "json" };
 import { log } from "../base/log.ts";
+import { serveSocket } from "../channel/listener.ts";
+import { makeServices } from "../channel/services.ts";
+import {
+  firewallName,
+  NameTaken,
+  type OpenSocket,
+  openSocketFile,
+  removeSocketFile,
+  socketToTakeAlong,
+  takenSocket,
+} from "../channel/socket-file.ts";
 import { type Config, readConfig } from "../config/config.ts";
 import { ConfigurationError, Firewall } from "../control/firewall.ts";
-import { foldersOf, restrict } from "../control/restrictions.ts";
+import { foldersOf, isBegunAnew, restrict } from "../control/restrictions.ts";
 import { complain, Signals, untilStopped } from "../control/signals.ts";
 import { endProgram } from "./end.ts";
 import { UsageError, type Verb } from "./verb.ts";
 
 export const run: Verb = {
   summary: "forward between this machine's interfaces as a configuration says",
-  help: `Usage: firebreak run --config FILE
+  help: `Usage: firebreak run --config FILE [--name NAME]
 
 Forwards between the interfaces that the configuration FILE names, in the network namespace
 that it is started in, until SIGTERM or SIGINT. The kernel must have no IPv4 address on them.
@@ -21,29 +33,57 @@ and the old configuration stays in force. SIGUSR1 prints counters and flows.
 Needs root, or the capabilities CAP_NET_RAW and CAP_NET_ADMIN; open flows are faster
 with CAP_BPF too, where Linux is 6.1 or newer.
 
+Verbs like "status" ask it by its socket, /run/firebreak/NAME.sock, which is open to its own user
+alone; RUNTIME_DIRECTORY, as systemd sets it, is another folder. NAME is that of FILE, without its
+ending, if it isn't given.
+
 Exit status: 0 stopped by a signal, 1 failed, 2 the configuration is not good.
 `,
   async run(args) {
     const started = performance.now();
-    const { values } = parseArgs({ args: [...args], options: { config: { type: "string" } } });
+    const { values } = parseArgs({
+      args: [...args],
+      options: { config: { type: "string" }, name: { type: "string" } },
+    });
     if (values.config === undefined) throw new UsageError("needs --config FILE");
     const file = values.config;
+    const name = firewallName(values.name, file);
+    let socket: OpenSocket | undefined;
     try {
-      restrict({ read: foldersOf(file), use: [], clock: false });
+      socket = isBegunAnew() ? takenSocket() : openSocket(name);
+      const remove = socket === undefined ? [] : [dirname(socket.path)];
+      restrict({ read: foldersOf(file), use: [], clock: false, remove, takeAlong: socketToTakeAlong(socket) });
       const signals = new Signals();
       const firewall = await Firewall.start(await read(file));
       log(`firebreak ${version}`);
       for (const line of firewall.describeInterfaces()) log(line);
       const stopped = untilStopped(firewall, () => read(file), signals);
+      if (socket !== undefined) serveSocket(socket, makeServices(name, firewall));
       log(`ready in ${Math.round(performance.now() - started)} ms`);
       await stopped;
-      return await endProgram(0); // a configuration that is being read, and never ends, would keep it running
+      return await end(0, socket); // a configuration that is being read, and never ends, would keep it running
     } catch (error) {
       complain(error);
-      return await endProgram(error instanceof ConfigurationError ? 2 : 1);
+      return await end(error instanceof ConfigurationError ? 2 : 1, socket);
     }
   },
 };
+
+function end(status: number, socket: OpenSocket | undefined): Promise<never> {
+  if (socket !== undefined) removeSocketFile(socket.path);
+  return endProgram(status);
+}
+
+/** @returns undefined, after saying why, where nobody will be able to ask it: it forwards all the same. @throws NameTaken */
+function openSocket(name: string): OpenSocket | undefined {
+  try {
+    return openSocketFile(name);
+  } catch (error) {
+    if (error instanceof NameTaken) throw error;
+    log(`control channel: off, because ${error instanceof Error ? error.message : String(error)}`);
+    return undefined;
+  }
+}
 
 async function read(file: string): Promise<Config> {
   const result = await readConfig(file);

@@ -2,8 +2,9 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { parseConfig } from "../../src/config/config.ts";
+import { flowLine, listFlows } from "../../src/control/flow-list.ts";
 import { makeSettings } from "../../src/control/settings.ts";
-import { type DataplaneState, describeState } from "../../src/control/status.ts";
+import { counterLines, type DataplaneState, interfaceLines, takeStatus } from "../../src/control/status.ts";
 import { RING_COUNTERS } from "../../src/dataplane/io/packet-ring.ts";
 import { FLOW, FLOW_WORDS } from "../../src/dataplane/tables/flow-records.ts";
 import { FLOW_STATE } from "../../src/dataplane/tables/flow-state.ts";
@@ -38,20 +39,44 @@ function fullState(): DataplaneState {
   };
 }
 
-test("counters come first, then how many flows there are, then each of them", () => {
+test("counters come first, then how many flows there are, and each of them has a line", () => {
   const state = fullState();
   state.verdicts[VERDICT.FORWARDED] = 2;
-  const lines = [...describeState(state, settings())];
-  expect(lines.slice(0, 3)).toEqual(["frames: 7 forwarded", "kernel path: 5 forwarded", `flows: ${FLOWS}`]);
-  expect(lines.filter((line) => line.startsWith("flow: ")).length).toBe(FLOWS);
+  const lines = counterLines(takeStatus(state, settings()));
+  expect(lines).toEqual(["frames: 7 forwarded", "kernel path: 5 forwarded", `flows: ${FLOWS}`]);
+  expect([...listFlows(state, settings())].length).toBe(FLOWS);
 });
 
-test("a flow's line is made when it is asked for: of a full table, nothing is kept", () => {
+test("a flow is read when it is asked for: of a full table, nothing is kept", () => {
   const state = fullState();
-  const lines = describeState(state, settings());
-  const taken = Array.from({ length: 4 }, () => lines.next().value ?? "");
-  expect(taken.at(-2)).toBe(`flows: ${FLOWS}`);
-  expect(taken.at(-1)).toStartWith("flow: ");
+  const flows = listFlows(state, settings());
+  const taken = flows.next();
+  expect(taken.done === true ? "" : flowLine(taken.value)).toStartWith("flow: ");
   state.flows.fill(0); // all flows end
-  expect([...lines]).toEqual([]);
+  expect([...flows]).toEqual([]);
+});
+
+test("the status says by slugs what the lines say in words, and whose the flows are", () => {
+  const state = fullState();
+  state.verdicts[VERDICT.REFUSED] = 3;
+  state.ring[2] = 4;
+  const status = takeStatus(state, settings());
+  expect(status.frames).toEqual({ forwarded: 5, refused: 3 });
+  expect(status.ring).toEqual({ "receive-ring-full": 4 });
+  expect(status.kernel_path).toEqual({ forwarded: 5 });
+  expect(status.flows).toEqual({ used: FLOWS, most: FLOWS });
+  expect(status.clients.map(({ flows }) => flows)).toEqual([FLOWS, 0]);
+  expect(counterLines(status).slice(0, 3)).toEqual([
+    "ring: 4 receive ring full",
+    "frames: 5 forwarded",
+    "frames: 3 dropped: refused by rules",
+  ]);
+});
+
+test("a slug of another version's stands for itself, and a name of somebody else's can't colour a terminal", () => {
+  const status = { ...takeStatus(fullState(), settings()), frames: { "new-one": 1, forwarded: 2 } };
+  expect(counterLines(status).slice(0, 2)).toEqual(["frames: 2 forwarded", "frames: 1 new-one"]);
+  expect(interfaceLines([{ name: "eth0", state: "absent", clients: ["\x1b[31m\u202e"] }])).toEqual([
+    "eth0 is not there: waiting for it: client \\u001b[31m\\u202e",
+  ]);
 });

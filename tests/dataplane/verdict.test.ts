@@ -1,6 +1,6 @@
 // The table of verdicts: each has a number, a name and a counter of its own. README.md is held against it by readme.test.ts.
 import { describe, expect, test } from "bun:test";
-import { malformed, VERDICT, VERDICT_NAMES } from "../../src/dataplane/verdict.ts";
+import { malformed, VERDICT, VERDICT_NAMES, VERDICT_SLUGS } from "../../src/dataplane/verdict.ts";
 import { FAULT, FAULT_NAMES } from "../../src/wire/fault.ts";
 
 const KEYS = Object.keys(VERDICT);
@@ -14,6 +14,12 @@ describe("verdicts", () => {
 
   test("have names of their own", () => {
     expect(new Set(VERDICT_NAMES).size).toBe(KEYS.length + FAULTS.length);
+  });
+
+  test("have slugs of their own, of lower-case words", () => {
+    expect(new Set(VERDICT_SLUGS).size).toBe(VERDICT_NAMES.length);
+    expect(VERDICT_SLUGS.filter((slug) => !/^[a-z0-9]+(?:-[a-z0-9]+)*$/.test(slug))).toEqual([]);
+    expect(VERDICT_SLUGS[VERDICT.REFUSED]).toBe("refused");
   });
 
   test("begin with the one that lets a packet pass", () => {

@@ -16,6 +16,7 @@ const EXECUTE = 1n << 0n;
 const WRITE_FILE = 1n << 1n;
 const READ_FILE = 1n << 2n;
 const READ_DIR = 1n << 3n;
+const REMOVE_FILE = 1n << 5n;
 const TRUNCATE = 1n << 14n;
 const IOCTL_DEV = 1n << 15n;
 /** What a rule about a file, not a folder, may allow. */
@@ -33,6 +34,7 @@ const RIGHTS = {
   execute: READ_FILE | READ_DIR | EXECUTE,
   write: READ_FILE | READ_DIR | WRITE_FILE | TRUNCATE,
   use: READ_FILE | WRITE_FILE | IOCTL_DEV,
+  remove: REMOVE_FILE,
 } as const;
 
 /** Files, and folders with all that is below them, by what may be done: devices are used. Some may not be there. */

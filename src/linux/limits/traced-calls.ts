@@ -2,6 +2,7 @@
 // in force, as the tests of it in tests/net show.
 
 export const TRACED_CALLS: Readonly<Record<string, number>> = {
+  accept4: 288,
   access: 21,
   bind: 49,
   bpf: 321,
@@ -15,6 +16,7 @@ export const TRACED_CALLS: Readonly<Record<string, number>> = {
   eventfd2: 290,
   exit: 60,
   exit_group: 231,
+  fcntl: 72,
   fstat: 5,
   ftruncate: 77,
   futex: 202,
@@ -48,9 +50,11 @@ export const TRACED_CALLS: Readonly<Record<string, number>> = {
   sendto: 44,
   set_robust_list: 273,
   setsockopt: 54,
+  shutdown: 48,
   socket: 41,
   statx: 332,
   sysinfo: 99,
   tgkill: 234,
+  unlink: 87,
   write: 1,
 };

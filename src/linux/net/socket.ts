@@ -79,6 +79,19 @@ export function openUnixSocket(): number {
   return must(libc.socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), "socket AF_UNIX");
 }
 
+/** Bytes of a path that struct sockaddr_un has room for, and the NUL behind it. */
+const LONGEST_PATH = 107;
+
+/** @returns struct sockaddr_un of a file. @throws Error where the path is too long */
+export function fileAddress(path: string): Uint8Array {
+  const text = new TextEncoder().encode(path);
+  if (text.length > LONGEST_PATH) throw new Error(`${path}: a socket's path has ${LONGEST_PATH} bytes at the most`);
+  const address = new Uint8Array(3 + text.length); // the family, and the NUL at the end
+  new DataView(address.buffer).setUint16(0, AF_UNIX, true);
+  address.set(text, 2);
+  return address;
+}
+
 /** @returns struct sockaddr_un of an abstract name: one without a file, that belongs to a network namespace (unix(7)) */
 export function abstractAddress(name: string): Uint8Array {
   const text = new TextEncoder().encode(name);

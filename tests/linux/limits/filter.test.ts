@@ -96,7 +96,7 @@ test("the firewall's filter lets these calls through, whatever their arguments, 
     expect.arrayContaining(["execve", "execveat", "fork", "vfork", "ptrace", "setuid", "mount"]),
   );
   expect(by.get("EPERM")).toEqual(
-    expect.arrayContaining(["kill", "unshare", "setns", "seccomp", "unlink", "rename", "chmod", "mknod"]),
+    expect.arrayContaining(["kill", "unshare", "setns", "seccomp", "unlinkat", "rename", "chmod", "mknod"]),
   );
   expect(by.get("allowed")?.length).toBeLessThan(110);
   expect(program.length / 8).toBeLessThan(450); // of 4096 that a filter may have

@@ -1,0 +1,56 @@
+// The flows of the running firewall, one by one, as values and as lines. They are read from memory that the dataplane writes to
+// meanwhile: a flow can be wrong, reading can't fail, and nobody waits for it.
+
+import { printable } from "../base/quote.ts";
+import type { Settings } from "../dataplane/settings.ts";
+import { FLOW_WORDS, type FlowRecords } from "../dataplane/tables/flow-records.ts";
+import { tcpStateName } from "../dataplane/tables/tcp.ts";
+import type { Flow } from "../dataplane/types.ts";
+import { PROTOCOL } from "../wire/ipv4.ts";
+import { type FlowEnds, flowEnds, ruleText, textOf } from "./flow-text.ts";
+import { clientName, type DataplaneState, recordsOf } from "./status.ts";
+
+/** The keys are those of `firebreak flows --json`: docs/CONTROL.md has them. */
+export interface FlowEntry extends FlowEnds {
+  readonly client: string;
+  /** Number of the rule that accepted it, 0 for the policy. */
+  readonly rule: number;
+  /** Of TCP, as RFC 9293 names it; RESET too. */
+  readonly state?: string;
+}
+
+/** @returns each flow, made when it is asked for: a million flows need no memory here */
+export function* listFlows(state: Pick<DataplaneState, "flows">, settings: Settings): Generator<FlowEntry> {
+  const records = recordsOf(state, settings);
+  for (const flow of usedFlows(records, state.flows.length / FLOW_WORDS)) yield flowEntry(records, flow, settings);
+}
+
+export function flowEntry(records: FlowRecords, flow: Flow, settings: Settings): FlowEntry {
+  const ends = flowEnds(records, flow);
+  const isTcp = ends.protocol === PROTOCOL.TCP;
+  return {
+    ...ends,
+    client: clientName(settings, records.client(flow)),
+    rule: records.rule(flow),
+    ...(isTcp && { state: tcpStateName(records.state(flow)) }),
+  };
+}
+
+/** `flow: tcp 10.137.0.10:40000 to 192.0.2.1:80 as 192.0.2.254:40000, ESTABLISHED, client work, rule 1` */
+export function flowLine(entry: FlowEntry): string {
+  const { protocol, source, destination, mapped, reached } = textOf(entry);
+  const parts = [
+    `flow: ${protocol} ${source} to ${destination} as ${mapped}${reached === undefined ? "" : ` at ${reached}`}`,
+    ...(entry.state === undefined ? [] : [entry.state]),
+    `client ${printable(entry.client)}`,
+    ruleText(entry.rule),
+  ];
+  return parts.join(", ");
+}
+
+/** Numbers of the records in use. */
+export function* usedFlows(records: FlowRecords, capacity: number): Generator<Flow> {
+  for (let flow = 0 as Flow; flow < capacity; flow++) {
+    if (records.isUsed(flow)) yield flow;
+  }
+}

@@ -1,0 +1,76 @@
+// What all verbs share that ask a running firewall: where it is, and how its answer is shown.
+import { readdirSync } from "node:fs";
+import type { ParseArgsOptionsConfig } from "node:util";
+import { formatJson, quote } from "../base/quote.ts";
+import type { Fields } from "../channel/cbor.ts";
+import { type Answer, type ChannelClient, connectTo } from "../channel/client.ts";
+import { isName, nameOfSocket, socketFolder, socketPath } from "../channel/socket-file.ts";
+import { UsageError } from "./verb.ts";
+
+export const ASKING_OPTIONS = {
+  at: { type: "string" },
+  json: { type: "boolean", default: false },
+} satisfies ParseArgsOptionsConfig;
+
+/** For the help of each. */
+export const ASKING_HELP = `  --at WHERE   the firewall: its name, or its socket's path; FIREBREAK_AT is meant if it isn't
+               given, and without either the only one that runs here
+  --json       print JSON, an object a line: docs/CONTROL.md has its keys`;
+
+/** @param at what --at says @throws UsageError */
+export function whereIs(at = process.env.FIREBREAK_AT): string {
+  if (at?.includes("/")) return at;
+  if (at !== undefined && !isName(at)) throw new UsageError(`--at ${quote(at)} is neither a name nor a path`);
+  if (at !== undefined) return socketPath(at);
+  const names = runningNames();
+  if (names.length === 1) return socketPath(names[0]);
+  const which = names.map((name) => `--at ${name}`).join(", ");
+  throw new UsageError(
+    names.length === 0
+      ? `no firewall runs here: nothing is in ${socketFolder()} (write --at WHERE)`
+      : `${names.length} firewalls run here (write one of ${which})`,
+  );
+}
+
+function runningNames(): string[] {
+  try {
+    const names = readdirSync(socketFolder()).map(nameOfSocket);
+    return names.flatMap((name) => (name !== undefined && isName(name) ? [name] : [])).sort();
+  } catch {
+    return [];
+  }
+}
+
+/**
+ * Asks, shows each record as it comes, and ends.
+ * @param show prints a record
+ * @returns the exit status
+ */
+export async function askAndShow(
+  path: string,
+  op: string,
+  args: Fields,
+  show: (answer: Answer) => void | Promise<void>,
+): Promise<number> {
+  let client: ChannelClient | undefined;
+  try {
+    ({ client } = await connectTo(path));
+    for await (const answer of client.ask(op, args)) await show(answer);
+    return 0;
+  } catch (error) {
+    process.stderr.write(`firebreak: ${error instanceof Error ? error.message : String(error)}\n`);
+    return 1;
+  } finally {
+    client?.close();
+  }
+}
+
+/** Prints, and waits until the reader has taken it: what comes after that stays with the firewall. */
+export async function print(text: string): Promise<void> {
+  if (process.stdout.write(text)) return;
+  await new Promise((resolve) => process.stdout.once("drain", resolve));
+}
+
+export function printJson({ data }: Answer): Promise<void> {
+  return print(`${formatJson(data)}\n`);
+}

@@ -1,0 +1,41 @@
+// `firebreak status`: what a running firewall is doing, in numbers.
+import { parseArgs } from "node:util";
+import { printable } from "../base/quote.ts";
+import type { NamedStatus } from "../channel/services.ts";
+import { counterLines, interfaceLines } from "../control/status.ts";
+import { ASKING_HELP, ASKING_OPTIONS, askAndShow, print, printJson, whereIs } from "./asking.ts";
+import type { Verb } from "./verb.ts";
+
+export const status: Verb = {
+  summary: "what a running firewall is doing, in numbers",
+  help: `Usage: firebreak status [--at WHERE] [--json]
+
+Prints what a running firewall has for interfaces, frames by what became of them, and how many
+flows there are.
+
+${ASKING_HELP}
+
+Exit status: 0 printed, 1 it can't be asked, 2 bad usage.
+`,
+  async run(args) {
+    const { values } = parseArgs({ args: [...args], options: ASKING_OPTIONS });
+    return await askAndShow(whereIs(values.at), "status", {}, (answer) => {
+      if (values.json) return printJson(answer);
+      return print(
+        statusLines(answer.data as unknown as NamedStatus)
+          .map((line) => `${line}\n`)
+          .join(""),
+      );
+    });
+  },
+};
+
+function statusLines(status: NamedStatus): string[] {
+  const { name, version, uptime, interfaces, clients } = status;
+  return [
+    `firebreak ${printable(version)}, ${printable(name)}, up ${Math.round(uptime)} s`,
+    ...interfaceLines(interfaces),
+    ...counterLines(status),
+    ...clients.map((client) => `client ${printable(client.name)}: ${client.flows} of ${client.most_flows} flows`),
+  ];
+}

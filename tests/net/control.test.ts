@@ -1,0 +1,233 @@
+// A running firewall, asked by its Unix socket: who may, what the answers are, and what clients can't do to it. The firewall runs with
+// all its restrictions in force; clients are the product's own verbs, and bare connections.
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { chmodSync, existsSync, mkdirSync, statSync, writeFileSync } from "node:fs";
+import { connect, type Socket } from "node:net";
+import { join } from "node:path";
+import { FirewallLab, firebreak } from "../../lab/firewall-lab.ts";
+import type { Program } from "../../lab/namespaces.ts";
+import { SERVER } from "../../lab/places.ts";
+import { Random } from "../../lab/random.ts";
+import { encodeItem, ItemReader, type Value } from "../../src/channel/cbor.ts";
+import { connectTo } from "../../src/channel/client.ts";
+
+const lab = new FirewallLab("control");
+const folder = join(lab.folder, "run");
+const socketPath = join(folder, "firewall.sock");
+let program: Program;
+
+/** In the folder of this test's own. */
+const inFolder = (command: readonly string[]) => ["env", `RUNTIME_DIRECTORY=${folder}`, ...command];
+
+async function start(...options: readonly string[]): Promise<Program> {
+  const started = lab.firewall.start(inFolder(firebreak("run", "--config", lab.configFile, ...options)));
+  await started.says("ready in");
+  return started;
+}
+
+/** A verb of the product's. */
+const verb = (...args: readonly string[]) => lab.firewall.attempt(inFolder(firebreak(...args)));
+
+beforeAll(async () => {
+  lab.configure([], "accept");
+  chmodSync(lab.folder, 0o755); // what keeps others out is the socket's own mode
+  program = await start();
+}, 60_000);
+afterAll(() => lab.close());
+
+test("its socket is named after the configuration, and open to its own user alone, in a folder that nobody else writes to", () => {
+  expect(statSync(socketPath).mode & 0o7777).toBe(0o600);
+  expect(statSync(folder).mode & 0o22).toBe(0);
+});
+
+test("status says in words what SIGUSR1 prints, and as JSON the same by slugs", async () => {
+  expect((await lab.client.attempt(["ping", "-c", "3", "-i", "0.1", "-W", "5", SERVER])).status).toBe(0);
+  const words = await verb("status");
+  expect(words.stderr).toBe("");
+  expect(words.status).toBe(0);
+  expect(words.stdout).toMatch(/^firebreak \d\S*, firewall, up \d+ s\n/);
+  expect(words.stdout).toMatch(/^frames: \d+ forwarded$/m);
+  expect(words.stdout).toMatch(/^eth0 [0-9a-f:]{17} mtu 1500: client work$/m);
+  expect(words.stdout).toMatch(/^client work: 1 of \d+ flows$/m);
+  const json = JSON.parse((await verb("status", "--json")).stdout);
+  expect(json.frames.forwarded).toBeGreaterThanOrEqual(6);
+  expect(json.flows).toEqual({ used: 1, most: 65536 });
+  expect(json.interfaces.map(({ name, state }: { name: string; state: string }) => [name, state])).toEqual([
+    ["eth1", "up"],
+    ["eth0", "up"],
+  ]);
+  expect(Math.abs(json.time - Date.now() / 1000)).toBeLessThan(60);
+  program.signal("SIGUSR1");
+  await program.says(/flow: icmp/);
+  for (const line of words.stdout.split("\n").filter((line) => line.startsWith("frames: "))) {
+    expect(program.text).toContain(line.replace(/\d+ .*/, ""));
+  }
+});
+
+test("WHERE is a name or a path, by option or environment, and what is not there is said with what is", async () => {
+  const status = async (...args: readonly string[]) => (await verb("status", "--json", ...args)).stdout.slice(0, 8);
+  expect(await status("--at", "firewall")).toBe('{"name":');
+  expect(await status("--at", socketPath)).toBe('{"name":');
+  const byVariable = await lab.firewall.attempt(inFolder(["env", "FIREBREAK_AT=firewall", ...firebreak("status")]));
+  expect(byVariable.status).toBe(0);
+  expect(await verb("status", "--at", "nobody")).toEqual({
+    status: 1,
+    stdout: "",
+    stderr: `firebreak: ${folder}/nobody.sock: no firewall listens there\n`,
+  });
+  expect((await verb("status", "--at", "a b")).stderr).toContain('--at "a b" is neither a name nor a path');
+  const nowhere = ["env", `RUNTIME_DIRECTORY=${lab.folder}/none`, ...firebreak("status")];
+  expect((await lab.firewall.attempt(nowhere)).stderr).toContain("no firewall runs here");
+});
+
+test("another user is not let in", async () => {
+  const powerless = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"];
+  const script = `import socket; s = socket.socket(socket.AF_UNIX); s.connect(${JSON.stringify(socketPath)})`;
+  const { status, stderr } = await lab.firewall.attempt([...powerless, "/usr/bin/python3", "-c", script]);
+  expect(status).toBe(1);
+  expect(stderr).toContain("PermissionError");
+});
+
+test("a second firewall of that name is refused before it takes anything; one that died is replaced; one that ends takes its socket away", async () => {
+  const second = await verb("run", "--config", lab.configFile);
+  expect(second).toEqual({
+    status: 1,
+    stdout: "",
+    stderr: `firebreak: a firewall named "firewall" is running: ${socketPath} answers (stop it, or give this one another name with --name)\n`,
+  });
+  program.signal("SIGKILL");
+  await program.end();
+  expect(existsSync(socketPath)).toBe(true);
+  expect((await verb("status", "--at", "firewall")).stderr).toContain("the firewall that listened there has ended");
+  program = await start();
+  expect((await verb("status")).status).toBe(0);
+  program.signal("SIGTERM");
+  expect(await program.end()).toBe(0);
+  expect(existsSync(socketPath)).toBe(false);
+  const named = await start("--name", "other");
+  expect(existsSync(join(folder, "other.sock"))).toBe(true);
+  named.signal("SIGTERM");
+  await named.end();
+  program = await start();
+}, 60_000);
+
+test("where a socket can't be had, one line says why, and the firewall forwards", async () => {
+  program.signal("SIGTERM");
+  await program.end();
+  const open = join(lab.folder, "open");
+  mkdirSync(open);
+  chmodSync(open, 0o777);
+  const deaf = lab.firewall.start([
+    "env",
+    `RUNTIME_DIRECTORY=${open}`,
+    ...firebreak("run", "--config", lab.configFile),
+  ]);
+  await deaf.says("ready in");
+  expect(deaf.text).toContain(`control channel: off, because ${open} may be written to by others`);
+  expect((await lab.client.attempt(["ping", "-c", "1", "-W", "5", SERVER])).status).toBe(0);
+  deaf.signal("SIGTERM");
+  expect(await deaf.end()).toBe(0);
+  const bad = join(lab.folder, "bad.toml");
+  writeFileSync(bad, "nonsense");
+  expect((await verb("run", "--config", bad)).status).toBe(2);
+  expect(existsSync(join(folder, "bad.sock"))).toBe(false);
+  program = await start();
+}, 60_000);
+
+/** A connection that sends what it likes. */
+async function bare(): Promise<{ socket: Socket; closed: Promise<void>; values: Value[] }> {
+  const socket = connect(socketPath);
+  const values: Value[] = [];
+  const reader = new ItemReader((value) => values.push(value));
+  socket.on("data", (bytes: Buffer) => reader.push(bytes));
+  socket.on("error", () => {});
+  const closed = new Promise<void>((resolve) => socket.on("close", () => resolve()));
+  await new Promise<void>((resolve, reject) => {
+    socket.once("connect", resolve);
+    socket.once("error", reject);
+  });
+  return { socket, closed, values };
+}
+
+const HELLO = encodeItem({ id: 0, op: "hello", args: { version: 1 } });
+
+test("thirty-two clients may be connected, the next is told so, and finds a place when one goes", async () => {
+  const clients = [];
+  for (let i = 0; i < 32; i++) clients.push(await connectTo(socketPath));
+  const late = await bare();
+  await late.closed;
+  expect(late.values).toEqual([{ id: null, error: { code: "busy", text: "32 clients are connected already" } }]);
+  clients[5].client.close();
+  const deadline = performance.now() + 10_000;
+  for (;;) {
+    const again = await bare();
+    again.socket.write(HELLO);
+    while (again.values.length === 0) await Bun.sleep(1);
+    again.socket.destroy();
+    if (!JSON.stringify(again.values[0]).includes("busy")) break;
+    expect(performance.now()).toBeLessThan(deadline);
+  }
+  for (const { client } of clients) client.close();
+});
+
+/** Bytes of memory that are the firewall's own. */
+async function memory(): Promise<number> {
+  const text = await Bun.file(`/proc/${program.pid}/smaps_rollup`).text();
+  return Number(/Anonymous:\s+(\d+) kB/.exec(text)?.[1]) * 1024;
+}
+
+test("a hundred clients that come and go in the middle of records leave nothing behind", async () => {
+  const descriptors = async () => (await lab.firewall.run(["ls", `/proc/${program.pid}/fd`])).split("\n").length;
+  let before = await descriptors();
+  for (let last = 0; last !== before; before = await descriptors()) {
+    last = before; // until those of other tests are closed
+    await Bun.sleep(100);
+  }
+  for (let i = 0; i < 100; i++) {
+    const { socket, closed } = await bare();
+    socket.write(HELLO);
+    for (let id = 1; id < 9; id++) socket.write(encodeItem({ id, op: "status", args: {} }).subarray(0, 6 + 3 * id));
+    if (i % 2 === 0) await Bun.sleep(1);
+    socket.destroy();
+    await closed;
+  }
+  const deadline = performance.now() + 10_000;
+  while ((await descriptors()) > before && performance.now() < deadline) await Bun.sleep(10);
+  expect(await descriptors()).toBeLessThanOrEqual(before);
+  expect((await verb("status")).status).toBe(0);
+}, 60_000);
+
+test("a client that asks and never reads keeps nobody, and a bounded piece of memory", async () => {
+  const { socket } = await bare();
+  socket.pause();
+  socket.write(HELLO);
+  const before = await memory();
+  for (let id = 1; id < 200_000; id++) {
+    if (!socket.write(encodeItem({ id, op: "nothing" })) && socket.writableLength > 1 << 20) break;
+    if (id % 1000 === 0) await Bun.sleep(1);
+  }
+  expect(socket.writableLength).toBeGreaterThan(0); // it is not read any more
+  expect((await verb("status")).status).toBe(0);
+  expect((await lab.client.attempt(["ping", "-c", "1", "-W", "5", SERVER])).status).toBe(0);
+  expect((await memory()) - before).toBeLessThan(32 << 20);
+  socket.destroy();
+}, 60_000);
+
+test("mutated requests at the socket end connections, and nothing else", async () => {
+  const random = new Random(3);
+  const good = Buffer.concat([
+    HELLO,
+    encodeItem({ id: 1, op: "status" }),
+    encodeItem({ id: 2, op: "status", args: {} }),
+  ]);
+  for (let round = 0; round < 500; round++) {
+    const { socket, closed } = await bare();
+    const bytes = Uint8Array.from(good);
+    for (let changes = 1 + random.below(5); changes > 0; changes--)
+      bytes[random.below(bytes.length)] = random.below(256);
+    socket.end(bytes);
+    await closed;
+  }
+  expect((await verb("status")).status).toBe(0);
+  expect(program.process.exitCode).toBeNull();
+}, 120_000);
