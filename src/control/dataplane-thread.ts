@@ -3,6 +3,7 @@
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import { MACHINE_CLOCK } from "../base/clock.ts";
 import { log } from "../base/log.ts";
+import { concernedBy } from "../dataplane/concerned.ts";
 import {
   CONTROL_INTERVAL,
   CONTROL_SIGN,
@@ -90,6 +91,8 @@ export class Dataplane {
     /** To the thread, and from it. */
     private readonly outbox: Mailbox,
     private readonly inbox: Mailbox,
+    /** What the thread has, or will have by the commands that are on their way, unless it refuses them. */
+    private posted: Settings,
   ) {
     this.announcements = kernelPrograms && new Announcements(controlOf(kernelPrograms));
     this.failed = new Promise((_, reject) => {
@@ -133,6 +136,7 @@ export class Dataplane {
       liveness,
       new Mailbox(toDataplane),
       new Mailbox(toControl),
+      settings,
     );
     dataplane.lists.push(inForce);
     const report = await dataplane.answer();
@@ -153,7 +157,8 @@ export class Dataplane {
   async apply(settings: Settings, before: readonly InterfaceBefore[]): Promise<void> {
     const sockets = this.sockets.open(settings.interfaces);
     this.lists.push(sockets);
-    this.announcements?.announce();
+    this.announcements?.announce(concernedBy(this.posted, settings));
+    this.posted = settings;
     const report = await this.command({ type: "apply", settings, sockets, before });
     // Answers come in the order of commands, so the list that this one is about is the second oldest.
     this.lists.splice(report.type === "applied" ? 0 : 1, 1);
@@ -168,7 +173,8 @@ export class Dataplane {
 
   /** Gives one client other rules. @param client its number in the settings in force @param settings all else unchanged */
   async setClient(client: number, settings: ClientSettings): Promise<void> {
-    this.announcements?.announceFor(client as Client);
+    this.announcements?.announce([client as Client]);
+    this.posted = { ...this.posted, clients: this.posted.clients.with(client, settings) };
     const report = await this.command({ type: "client", client, settings });
     if (report.type !== "applied") throw unexpected(report);
   }

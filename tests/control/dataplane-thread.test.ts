@@ -40,7 +40,7 @@ const NOWHERE: Settings = {
 };
 
 /** Settings with a hole in them, as only a mistake of ours could make them. */
-const BROKEN = { ...SETTINGS, uplink: undefined } as unknown as Settings;
+const BROKEN = { ...SETTINGS, nat: { ...SETTINGS.nat, timeouts: undefined } } as unknown as Settings;
 
 test("it starts, takes new settings, shares its state, and stops", async () => {
   const { dataplane, state } = await Dataplane.start(SETTINGS, []);
@@ -81,7 +81,7 @@ test("an interface that is not there harms nobody: what is sent there is counted
 test("an exception in the thread reaches control, with where it was thrown, and whoever waits for an answer", async () => {
   const { dataplane } = await Dataplane.start(SETTINGS, []);
   expect(await rejectionOf(dataplane.apply(BROKEN, []))).toMatch(/^the dataplane failed: TypeError: /);
-  expect(await rejectionOf(dataplane.failed)).toMatch(/dataplane\/topology\.ts:\d+/);
+  expect(await rejectionOf(dataplane.failed)).toMatch(/dataplane\/tables\/timeouts\.ts:\d+/);
 });
 
 test("so does one while it starts", async () => {

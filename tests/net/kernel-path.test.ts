@@ -225,6 +225,13 @@ test("what changes ends it for those alone who depend on that", async () => {
       ["work", "to work"],
     ],
     "they are in force": [["work", "to work"], all],
+    "the same settings": [all, all],
+    "other rules of lan among them": [["work", "to work"], all],
+    "the rules from before": [["work", "to work"], all],
+    "other timeouts": [[], all],
+    // Also before this it was not asked for: those timeouts are not these.
+    "another client's packets are changed": [[], ["to work", "lan", "to lan"]],
+    "they are not": [[], all],
     "other settings": [[], all],
   });
 });
@@ -348,6 +355,21 @@ test("new rules hold for it at once", async () => {
   await lab.reload();
   await enterAll(there(datagram, payload(100)));
   expect(await byKernel()).toBeGreaterThan(before);
+});
+
+test("a reload that changes nothing takes it from nobody", async () => {
+  const direction = there(datagram, payload(100));
+  await enterAll(direction);
+  const before = await lab.state();
+  await lab.reload();
+  expect(await ends.exchange(...Array<WireFrame>(32).fill(direction.sent))).toHaveLength(32);
+  const after = await lab.state();
+  const more = (name: "ring" | "kernelPath", what: string) =>
+    (after[name].get(what) ?? 0) - (before[name].get(what) ?? 0);
+  expect({ byKernel: more("kernelPath", "forwarded"), toUs: more("ring", "received") }).toEqual({
+    byKernel: 32,
+    toUs: 0,
+  });
 });
 
 test("a gateway that has another MAC address by now gets its frames there", async () => {

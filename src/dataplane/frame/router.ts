@@ -21,6 +21,7 @@ import { DONT_FRAGMENT, IPV4, PROTOCOL, TTL_DELTA, toAddress } from "../../wire/
 import { DNS_PORT, sourcePort } from "../../wire/ports.ts";
 import { ACK, clampMss, SYN, TCP, tcpHeaderLength } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
+import { type Concerned, concernedByRules, EVERYBODY } from "../concerned.ts";
 import { isQuery, KIND, type Packet } from "../packet.ts";
 import type { Parties } from "../parties.ts";
 import { type Ring, VNET_LENGTH } from "../ring.ts";
@@ -263,10 +264,11 @@ export class Router {
    * there are other interfaces or addresses, else each before its next packet.
    */
   apply(settings: Settings): void {
-    this.kernelPath?.revoke();
     const before = this.state.topology.settings;
     if (hasSameLayout(settings, before)) {
+      this.revoke(concernedByRules(before, settings));
       if (!hasSameInterfaces(settings, before)) {
+        this.kernelPath?.revoke();
         this.heldAnswers?.reset(this.state.topology.parties); // they are made for the interface as it was
         this.state.followInterfaces(settings.interfaces);
         this.fastPath.readTopology();
@@ -275,6 +277,7 @@ export class Router {
       this.fastPath.readTopology();
       return;
     }
+    this.kernelPath?.revoke();
     const cut = this.endpoint.clear();
     const { flows } = this.state;
     let unchanged: Unchanged | undefined;
@@ -287,6 +290,11 @@ export class Router {
     this.changes.restart();
     this.fastPath.readTopology();
     this.endpoint.tellOfEnd(cut);
+  }
+
+  private revoke(concerned: Concerned): void {
+    if (concerned === EVERYBODY) this.kernelPath?.revoke();
+    else for (const client of concerned) this.kernelPath?.revokeClient(client);
   }
 
   /** Gives one client new rules, as `apply` would, but without a look at the other clients. */

@@ -1,7 +1,7 @@
 // New rules and settings are announced before they are posted: from that moment on no entry of those whom they are about holds, however
 // long the dataplane's thread takes to get to them, and it enters none before it has. Meanwhile their frames go to the socket, where
 // they wait behind each other as ever, and flows that the new rules allow are entered anew.
-import type { Client } from "../types.ts";
+import { type Concerned, EVERYBODY } from "../concerned.ts";
 import { Dependencies } from "./dependencies.ts";
 import { CONTROL, SHUT } from "./layout.ts";
 
@@ -23,16 +23,11 @@ export class Announcements {
     this.dependencies = new Dependencies(control);
   }
 
-  /** Control: a command that changes what may pass is posted next. */
-  announce(): void {
+  /** Control: a command that changes what may pass is posted next. @param concerned for whom */
+  announce(concerned: Concerned = EVERYBODY): void {
     Atomics.add(this.control, CONTROL.ANNOUNCED >> 2, 1); // first: who sees the new generation is to see that it is not yet his
-    beginGeneration(this.control);
-  }
-
-  /** Control: likewise, of one that changes what may pass for one client. */
-  announceFor(client: Client): void {
-    Atomics.add(this.control, CONTROL.ANNOUNCED >> 2, 1);
-    this.dependencies.clientChanged(client);
+    if (concerned === EVERYBODY) beginGeneration(this.control);
+    else for (const client of concerned) this.dependencies.clientChanged(client);
   }
 
   /** The dataplane's thread: such a command has been carried out, or refused. */

@@ -2,6 +2,7 @@
 // and after the router has handled one of each since.
 import { ARP_TYPE, arp, ethernet, payload, udp } from "../../../lab/frames.ts";
 import {
+  ANYTHING,
   BROADCAST,
   frameFrom,
   GATEWAY,
@@ -15,6 +16,8 @@ import {
   WORK,
   WORK_HOST,
 } from "../../../lab/router-lab.ts";
+import { compileRuleset } from "../../../src/dataplane/rules/ruleset.ts";
+import { NO_SCRUB, type Settings } from "../../../src/dataplane/settings.ts";
 import type { Client } from "../../../src/dataplane/types.ts";
 import { KernelLab, withInterfaces } from "../../support/kernel-lab.ts";
 import { sentPort } from "../../support/nat.ts";
@@ -43,6 +46,21 @@ const handle = () => {
 const taken = () => NAMES.filter((_, i) => lab.filter(ways[i].iface, ways[i].frame));
 const settle = () => lab.gate.settle(lab.gate.passed);
 
+const LAN_CLIENT = settings.clients.findIndex(({ name }) => name === "lan") as Client;
+const TIMEOUTS = { ...settings.nat.timeouts, udp: settings.nat.timeouts.udp + 1 };
+
+/** The settings, but that a client has a rule more. */
+function withRules(name: string): Settings {
+  const ruleset = compileRuleset([ANYTHING], true);
+  return { ...settings, clients: settings.clients.map((one) => (one.name === name ? { ...one, ruleset } : one)) };
+}
+
+/** The settings, but that a client's packets are changed. */
+function withTtl(name: string): Settings {
+  const scrub = { ...NO_SCRUB, minTtl: 10 };
+  return { ...settings, clients: settings.clients.map((one) => (one.name === name ? { ...one, scrub } : one)) };
+}
+
 /** Has a host say that its MAC address is another. */
 function moves(host: string, iface: number, target: string, senderMac: string): void {
   const request = arp({ operation: "request", senderMac, senderIp: host, targetIp: target });
@@ -54,9 +72,14 @@ const events: Record<string, () => void> = {
   "a host of lan has another MAC address": () => moves(LAN_HOST, LAN, LAN_GATEWAY, "02:00:00:00:02:99"),
   "the gateway has another MAC address": () => moves(GATEWAY, UPLINK, OUTSIDE, "02:00:00:00:00:99"),
   "new rules of work": () => lab.command((router) => router.setClient(0, settings.clients[0])),
-  "new rules of lan are announced": () =>
-    lab.announcements.announceFor(settings.clients.findIndex(({ name }) => name === "lan") as Client),
+  "new rules of lan are announced": () => lab.announcements.announce([LAN_CLIENT]),
   "they are in force": () => lab.kernelPath.carryOut(),
+  "the same settings": () => lab.apply(structuredClone(settings)),
+  "other rules of lan among them": () => lab.apply(withRules("lan")),
+  "the rules from before": () => lab.apply(settings),
+  "other timeouts": () => lab.apply({ ...settings, nat: { ...settings.nat, timeouts: TIMEOUTS } }),
+  "another client's packets are changed": () => lab.apply(withTtl("work")),
+  "they are not": () => lab.apply(settings),
   "other settings": () => lab.apply({ ...settings, uplink: { ...settings.uplink, dns: [] } }),
 };
 

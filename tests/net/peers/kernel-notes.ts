@@ -49,6 +49,7 @@ function lose(): number {
 
 const losses = lose();
 const taken = [isTaken(), isTaken(), isTaken()];
-lab.apply(lab.settings);
+const { nat } = lab.settings;
+lab.apply({ ...lab.settings, nat: { ...nat, timeouts: { ...nat.timeouts, tcpOpening: 1 + nat.timeouts.tcpOpening } } });
 const takenAnew = [isTaken(), isTaken()];
 console.log(JSON.stringify({ fates, failed, losses, taken, takenAnew, lossesAnew: lose() }));
