@@ -11,7 +11,7 @@ PACKAGES=(
   gcc # names gcc-12 so
   qemu-system-x86 # run, demo, test
   bind9-dnsutils curl dnsmasq-base ethtool iperf3 iproute2 iputils-ping tcpdump # demo and test: real clients and servers
-  wireshark-common # test: editcap
+  tshark wireshark-common # test: editcap, and what Wireshark reads in our files
   bpftool llvm # test: what BPF instructions mean to others
   iputils-tracepath netbase nftables python3-cbor2 python3-pyftpdlib traceroute # test (netbase: the names of ports, which nft knows)
   kmod # test: depmod, for dom0's kernel

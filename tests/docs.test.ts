@@ -236,7 +236,8 @@ describe("every command in the documents", () => {
       expect([run.exitCode, run.stderr.toString()]).toEqual([0, ""]);
       expect(run.stdout.toString()).not.toBe("");
       const [, out] = / --out (\S+)/.exec(command) ?? [];
-      if (out !== undefined) expect(statSync(join(folder, out, "eth1.pcap")).size).toBeGreaterThan(PCAP_HEADER_LENGTH);
+      const written = out?.endsWith("/") ? `${out}eth1.pcap` : out;
+      if (written !== undefined) expect(statSync(join(folder, written)).size).toBeGreaterThan(PCAP_HEADER_LENGTH);
     } finally {
       rmSync(folder, { recursive: true });
     }

@@ -1,23 +1,29 @@
 // Reading pcapng (draft-ietf-opsawg-pcapng): blocks of { type, length, body padded to 4 bytes, length again }, their byte
 // order told by section. Frames stand in enhanced, simple and (obsolete, of old tools) plain packet blocks.
+import { plainName } from "../base/quote.ts";
 import { CaptureError, CUT_SHORT, DAMAGED } from "./error.ts";
 import { LONGEST_FRAME, type Oddities } from "./format.ts";
 import { DIRECTION, type FrameInHand, type Resolution } from "./frame.ts";
 import { LINK_ETHERNET } from "./link-types.ts";
 import type { Window } from "./window.ts";
 
-const SECTION_HEADER = 0x0a0d0d0a;
-const INTERFACE_DESCRIPTION = 1;
-const OBSOLETE_PACKET = 2;
-const SIMPLE_PACKET = 3;
-const ENHANCED_PACKET = 6;
-const BYTE_ORDER_MAGIC = 0x1a2b3c4d;
-const BLOCK_OVERHEAD = 12;
+/** Types of blocks. */
+export const BLOCK = {
+  SECTION_HEADER: 0x0a0d0d0a,
+  INTERFACE_DESCRIPTION: 1,
+  OBSOLETE_PACKET: 2,
+  SIMPLE_PACKET: 3,
+  ENHANCED_PACKET: 6,
+} as const;
+const { SECTION_HEADER, INTERFACE_DESCRIPTION, OBSOLETE_PACKET, SIMPLE_PACKET, ENHANCED_PACKET } = BLOCK;
+export const BYTE_ORDER_MAGIC = 0x1a2b3c4d;
+/** Bytes of a block beside its body: its type, and its length twice. */
+export const BLOCK_OVERHEAD = 12;
 /** Offsets in enhanced and obsolete packet blocks; the interface has 4 bytes in the one and 2 in the other. */
-const PACKET = { INTERFACE: 8, TIME_HIGH: 12, TIME_LOW: 16, CAPTURED: 20, ORIGINAL: 24, DATA: 28 } as const;
+export const PACKET = { INTERFACE: 8, TIME_HIGH: 12, TIME_LOW: 16, CAPTURED: 20, ORIGINAL: 24, DATA: 28 } as const;
 const SIMPLE = { ORIGINAL: 8, DATA: 12 } as const;
 /** The shortest whole block of each type that is read. */
-const SHORTEST_BLOCK = new Map([
+const SHORTEST_BLOCK = new Map<number, number>([
   [SECTION_HEADER, 28],
   [INTERFACE_DESCRIPTION, 20],
   [OBSOLETE_PACKET, 32],
@@ -28,12 +34,12 @@ const SHORTEST_BLOCK = new Map([
 const LONGEST_BLOCK = 1 << 24;
 const MOST_INTERFACES = 1 << 16;
 
-const OPTION_END = 0;
-const OPTION_NAME = 2;
-const OPTION_TIME_RESOLUTION = 9;
-const OPTION_TIME_OFFSET = 14;
-/** Of packet blocks: epb_flags and pack_flags, whose lowest two bits are a DIRECTION. */
-const OPTION_FLAGS = 2;
+/** Codes of options: of all blocks, of interface descriptions, and of packet blocks, epb_ or pack_. */
+export const OPTION_END = 0;
+export const OPTION_COMMENT = 1;
+export const INTERFACE_OPTION = { NAME: 2, TIME_RESOLUTION: 9, TIME_OFFSET: 14 } as const;
+/** The lowest two bits of the flags are a DIRECTION. */
+export const PACKET_OPTION = { FLAGS: 2, PACKET_ID: 5, VERDICT: 7 } as const;
 
 /** What an interface description says of the packet blocks that name it. */
 export interface CaptureInterface {
@@ -41,6 +47,18 @@ export interface CaptureInterface {
   readonly linkType: number;
   readonly snapLength: number;
   readonly clock: Clock;
+}
+
+/** Interfaces that are told one by one. */
+const MOST_TOLD = 16;
+
+/** @returns what one of a file's interfaces can be chosen by: `0 (eth0), 1 (eth1)` */
+export function choiceText(interfaces: readonly CaptureInterface[]): string {
+  const told = interfaces
+    .slice(0, MOST_TOLD)
+    .map(({ name }, i) => (name === undefined ? String(i) : `${i} (${plainName(name)})`));
+  const more = interfaces.length - told.length;
+  return [...told, ...(more > 0 ? [`and ${more} more`] : [])].join(", ");
 }
 
 interface Clock {
@@ -142,11 +160,12 @@ export class PcapngFormat {
       if (option + 4 + size > end) {
         throw new CaptureError(window.offsetOf(option), "an option is longer than its block", DAMAGED);
       }
-      if (code === OPTION_NAME) name = bytes.toString("utf8", option + 4, option + 4 + size).replace(/\0+$/, "");
-      else if (code === OPTION_TIME_RESOLUTION && size === 1) {
+      if (code === INTERFACE_OPTION.NAME)
+        name = bytes.toString("utf8", option + 4, option + 4 + size).replace(/\0+$/, "");
+      else if (code === INTERFACE_OPTION.TIME_RESOLUTION && size === 1) {
         const exponent = view.getUint8(option + 4);
         ticksPerSecond = exponent < 128 ? 10n ** BigInt(exponent) : 2n ** BigInt(exponent - 128);
-      } else if (code === OPTION_TIME_OFFSET && size === 8) {
+      } else if (code === INTERFACE_OPTION.TIME_OFFSET && size === 8) {
         secondsOffset = view.getBigInt64(option + 4, this.littleEndian);
       }
       option += 4 + ((size + 3) & ~3);
@@ -226,7 +245,7 @@ export class PcapngFormat {
       const code = view.getUint16(option, this.littleEndian);
       const size = view.getUint16(option + 2, this.littleEndian);
       if (code === OPTION_END || option + 4 + size > end) break;
-      if (code === OPTION_FLAGS && size === 4) {
+      if (code === PACKET_OPTION.FLAGS && size === 4) {
         const direction = view.getUint32(option + 4, this.littleEndian) & 3;
         return direction > DIRECTION.OUTBOUND ? DIRECTION.UNKNOWN : direction;
       }

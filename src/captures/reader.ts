@@ -1,12 +1,13 @@
 // Reads the frames of a capture one after the other: `next` takes the next one in hand where the window holds it, and
 // `more` goes on reading where it doesn't, so that only blocks of the file are waited for. Frames of other interfaces and
 // link types than asked for are counted and passed over.
+import { quote } from "../base/quote.ts";
 import { CaptureError, CUT_SHORT } from "./error.ts";
 import { type CaptureFormat, Oddities } from "./format.ts";
 import { FrameInHand, type Resolution } from "./frame.ts";
 import { isUsable, LINK_ETHERNET, linkTypeText } from "./link-types.ts";
 import { FILE_HEADER_LENGTH, PcapFormat } from "./pcap.ts";
-import { type CaptureInterface, PcapngFormat } from "./pcapng.ts";
+import { type CaptureInterface, choiceText, PcapngFormat } from "./pcapng.ts";
 import { type ByteSource, Window } from "./window.ts";
 
 const ANOTHER = "capture on one Ethernet interface, by its name";
@@ -149,9 +150,10 @@ export class CaptureReader {
       return new CaptureError(offset, `link type ${linkTypeText(type)} is not Ethernet (1)`, ANOTHER);
     }
     if (this.chosen === undefined || this.otherInterfaces === 0) return undefined;
-    const names = this.pcapng?.interfaces.map(({ name }, i) => (name === undefined ? String(i) : `${i} (${name})`));
     const remedy =
-      names === undefined ? "a classic file has only interface 0" : `write one of these: ${names.join(", ")}`;
-    return new CaptureError(0, `no frame is of interface ${JSON.stringify(this.chosen)}`, remedy);
+      this.pcapng === undefined
+        ? "a classic file has only interface 0"
+        : `write one of these: ${choiceText(this.pcapng.interfaces)}`;
+    return new CaptureError(0, `no frame is of interface ${quote(this.chosen)}`, remedy);
   }
 }

@@ -9,8 +9,8 @@ import { FRAGMENT_OFFSET, headerLength, IPV4, MORE_FRAGMENTS, PROTOCOL } from ".
 import { TCP, tcpHeaderLength } from "../wire/tcp.ts";
 import { UDP } from "../wire/udp.ts";
 
-/** Fields of struct virtio_net_hdr (linux/virtio_net.h, little-endian), from its beginning, and their values. */
-const VNET = { FLAGS: 0, GSO_TYPE: 1, HEADER_LENGTH: 2, GSO_SIZE: 4, CHECKSUM_START: 6, CHECKSUM_OFFSET: 8 } as const;
+/** Fields of struct virtio_net_hdr (linux/virtio_net.h, little-endian), from its beginning, and their values; hdr_len is ring.ts's. */
+const VNET = { FLAGS: 0, GSO_TYPE: 1, GSO_SIZE: 4, CHECKSUM_START: 6, CHECKSUM_OFFSET: 8 } as const;
 const NEEDS_CHECKSUM = 1;
 const GSO_TCPV4 = 1;
 const GSO_UDP_L4 = 5;
@@ -106,7 +106,6 @@ function setOffload(view: DataView, at: number, total: number, headers: number, 
   // No interface carries more than its MTU: what is longer was captured before it was cut, or after it was put together.
   if (total > mtu) {
     view.setUint8(header + VNET.GSO_TYPE, isTcp ? GSO_TCPV4 : GSO_UDP_L4);
-    view.setUint16(header + VNET.HEADER_LENGTH, headers, true);
     view.setUint16(header + VNET.GSO_SIZE, mtu + IP - headers, true);
   }
 }

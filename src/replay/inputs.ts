@@ -1,7 +1,9 @@
 // The captures that a replay reads, merged by time: each stands at its next frame.
 import { stat } from "node:fs/promises";
+import { plain, shellWord } from "../base/quote.ts";
 import { CaptureError } from "../captures/error.ts";
 import { linkTypeText } from "../captures/link-types.ts";
+import { choiceText } from "../captures/pcapng.ts";
 import { CaptureReader } from "../captures/reader.ts";
 import { CaptureSource } from "../captures/source.ts";
 import { FileError, reasonOf } from "./outputs.ts";
@@ -56,24 +58,30 @@ export class Input {
   get failure(): string | undefined {
     const { error } = this.reader;
     if (error === undefined) return undefined;
-    return `${this.name.path}: ${error instanceof CaptureError ? error.message : `can't be read: ${reasonOf(error)}`}`;
+    return `${plain(this.name.path)}: ${error instanceof CaptureError ? error.message : `can't be read: ${reasonOf(error)}`}`;
   }
 
   /** @returns what is odd about it, a sentence each */
   warnings(): string[] {
     const { unusable, oddities, interfaces } = this.reader;
     const { path, iface } = this.name;
-    const choice = interfaces.map(({ name }, i) => (name === undefined ? String(i) : `${i} (${name})`)).join(", ");
-    const [first] = interfaces;
     const warnings = [
       ...Array.from(unusable, ([type, count]) => `${frames(count)} of link type ${linkTypeText(type)} left out`),
       oddities.lengths > 0 && `${frames(oddities.lengths)} with more bytes than the record tells: taken as captured`,
       oddities.times > 0 && `${frames(oddities.times)} with a second or more behind the point: counted as seconds`,
       oddities.blocks > 0 && `lengths of blocks (${oddities.blocks}) that are no multiple of 4: rounded up`,
       this.reader.mixesInterfaces &&
-        `frames of several interfaces, ${choice}, all taken as ${iface}'s (choose with --in ${iface}=${path}:${first?.name ?? 0})`,
+        `frames of several interfaces, ${choiceText(interfaces)}, all taken as ${iface}'s (choose with ${this.choice()})`,
     ];
-    return warnings.filter((warning) => typeof warning === "string").map((warning) => `${path}: ${warning}`);
+    return warnings.filter((warning) => typeof warning === "string").map((warning) => `${plain(path)}: ${warning}`);
+  }
+
+  /** How the first interface would be chosen, for people who paste that into a shell. */
+  private choice(): string {
+    const { path, iface } = this.name;
+    const name = this.reader.interfaces[0]?.name;
+    const first = name !== undefined && shellWord(name) === name ? name : "0";
+    return `--in ${shellWord(`${iface}=${path}:${first}`) ?? `${iface}=FILE:${first}`}`;
   }
 }
 
@@ -96,5 +104,5 @@ function frames(count: number): string {
 }
 
 function fail({ path }: InputName, error: unknown): never {
-  throw new FileError(`${path}: can't be read: ${reasonOf(error)}`);
+  throw new FileError(`${plain(path)}: can't be read: ${reasonOf(error)}`);
 }

@@ -1,5 +1,5 @@
-// The captures that a replay writes: one for each interface, beside its place until it is whole. Nothing that is read is ever
-// written over: that is refused before the first byte.
+// The files that a replay writes, each beside its place until it is whole. Nothing that is read is ever written over: that is refused
+// before the first byte.
 import {
   closeSync,
   fstatSync,
@@ -11,67 +11,90 @@ import {
   statSync,
   writeSync,
 } from "node:fs";
-import { join } from "node:path";
-import type { Resolution } from "../captures/frame.ts";
-import { CaptureWriter } from "../captures/writer.ts";
+import { join, resolve } from "node:path";
+import { plain } from "../base/quote.ts";
 
 /** What can't be done with a file; the message names it. */
 export class FileError extends Error {}
 
-/** An output is an input; the message names both. */
+/** An output is an input, or another output; the message names both. */
 export class OverwriteError extends Error {}
+
+/** A file that is to be written, and what asks for it: `--out replayed`. */
+export interface OutputName {
+  readonly path: string;
+  readonly asked: string;
+}
+
+/** @returns the captures that `--out DIR` means: one for each interface, in their order */
+export function capturesIn(directory: string, interfaces: readonly string[]): OutputName[] {
+  return interfaces.map((name) => ({ path: join(directory, `${name}.pcap`), asked: `--out ${plain(directory)}` }));
+}
 
 const STANDARD_INPUT = 0;
 
 export class Outputs {
-  private readonly paths: readonly string[];
   private readonly files: number[] = [];
-  writers: readonly CaptureWriter[] = [];
 
-  /** @param names the interfaces' @param inputs files that are read; "-" is standard input */
+  /** @param inputs files that are read; "-" is standard input @throws OverwriteError, FileError */
   constructor(
-    private readonly directory: string,
-    names: readonly string[],
+    private readonly names: readonly OutputName[],
     inputs: readonly string[],
   ) {
-    this.paths = names.map((name) => join(directory, `${name}.pcap`));
     const read = inputs.map((path) => ({ path, status: path === "-" ? fstatSync(STANDARD_INPUT) : statusOf(path) }));
-    for (const output of this.paths.flatMap((path) => [path, partOf(path)])) {
-      const status = statusOf(output);
-      if (status?.isDirectory())
-        throw new FileError(`${output}: can't be written: EISDIR: illegal operation on a directory`);
-      const input = read.find((one) => status !== undefined && isSame(one.status, status));
-      if (input === undefined) continue;
-      throw new OverwriteError(`--out ${directory} would overwrite ${output}, which is read (as ${input.path})`);
+    const taken = new Map<string, string>();
+    for (const { path, asked } of names) {
+      for (const output of [path, partOf(path)]) refuseInput(output, asked, read);
+      const other = taken.get(resolve(path));
+      if (other !== undefined)
+        throw new OverwriteError(`${asked} would overwrite ${plain(path)}, which is written by ${other}`);
+      taken.set(resolve(path), asked);
     }
   }
 
-  /** Begins all captures. */
-  open(resolution: Resolution): void {
-    attempt(`${this.directory}: can't be made`, () => mkdirSync(this.directory, { recursive: true }));
-    this.writers = this.paths.map((path) => {
+  /** Begins all files. @returns for each, in their order, what writes to it */
+  open(): ((bytes: Buffer) => void)[] {
+    return this.names.map(({ path }) => {
       // What a replay that was stopped has left goes first: nothing is written through a link that is there.
-      const file = attempt(`${path}: can't be written`, () => {
+      const file = attempt(`${plain(path)}: can't be written`, () => {
         rmSync(partOf(path), { force: true });
         return openSync(partOf(path), "wx");
       });
       this.files.push(file);
-      return new CaptureWriter(resolution, (bytes) => {
-        attempt(`${path}: can't be written`, () => {
+      return (bytes) => {
+        attempt(`${plain(path)}: can't be written`, () => {
           for (let written = 0; written < bytes.length; ) written += writeSync(file, bytes, written);
         });
-      });
+      };
     });
   }
 
-  /** Puts all captures in their places. */
+  /** Puts all files in their places, once everything is written. */
   finish(): void {
-    for (const [i, path] of this.paths.entries()) {
-      this.writers[i].flush();
+    for (const [i, { path }] of this.names.entries()) {
       closeSync(this.files[i]);
-      attempt(`${path}: can't be written`, () => renameSync(partOf(path), path));
+      attempt(`${plain(path)}: can't be written`, () => renameSync(partOf(path), path));
     }
   }
+}
+
+/** Makes the directory of --out, if it isn't there. @throws FileError */
+export function makeDirectory(directory: string): void {
+  attempt(`${plain(directory)}: can't be made`, () => mkdirSync(directory, { recursive: true }));
+}
+
+function refuseInput(
+  output: string,
+  asked: string,
+  read: readonly { readonly path: string; readonly status: Stats | undefined }[],
+): void {
+  const status = statusOf(output);
+  if (status?.isDirectory()) {
+    throw new FileError(`${plain(output)}: can't be written: EISDIR: illegal operation on a directory`);
+  }
+  const input = read.find((one) => status !== undefined && isSame(one.status, status));
+  if (input === undefined) return;
+  throw new OverwriteError(`${asked} would overwrite ${plain(output)}, which is read (as ${plain(input.path)})`);
 }
 
 function partOf(path: string): string {

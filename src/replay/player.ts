@@ -6,6 +6,7 @@ import { type FlowText, flowText } from "../control/flow-text.ts";
 import { Router } from "../dataplane/frame/router.ts";
 import type { Settings } from "../dataplane/settings.ts";
 import { type Flow, NO_FLOW } from "../dataplane/types.ts";
+import { VERDICT, type Verdict } from "../dataplane/verdict.ts";
 import { ARP, ARP_REQUEST } from "../wire/arp.ts";
 import { ETHERNET, ETHERTYPE } from "../wire/ethernet.ts";
 import { IPV4, maskOf } from "../wire/ipv4.ts";
@@ -19,6 +20,7 @@ export interface Egress {
    * @param seconds, nanoseconds Unix time of the frame or of the timer that caused it
    * @param bytes, at where it is, until this returns
    * @param captured bytes of it that come from the capture, of `length`
+   * @param origin which received frame it is, or was sent because of: `Player.received` then; 0 where it was none, but time
    */
   sent(
     iface: number,
@@ -28,6 +30,7 @@ export interface Egress {
     at: number,
     captured: number,
     length: number,
+    origin: number,
   ): void;
 }
 
@@ -36,6 +39,11 @@ export interface RuleText {
   readonly number: number;
   readonly client: string;
 }
+
+/** Verdicts on frames that are sent later. */
+const WAITING: readonly Verdict[] = [VERDICT.QUEUED, VERDICT.HELD, VERDICT.ANSWER_HELD];
+/** Tags of frames that wait, from 1. The router lets a few hundred wait at a time, and none for longer than 15 s. */
+const TAGS = 0xffff;
 
 /** Beyond the longest timeout, all else that the dataplane waits for is over in so many seconds. */
 const SETTLED = 600;
@@ -47,6 +55,8 @@ export class Player {
   /** What went out because of the last frame: interface and length of each. */
   readonly sentIfaces: number[] = [];
   readonly sentLengths: number[] = [];
+  /** Frames received, without answers to ARP that no capture has; while one is received, its number. */
+  received = 0;
 
   private readonly ring = new ReplayRing((iface, at, length) => this.pass(iface, at, length));
   private readonly router: Router;
@@ -65,6 +75,9 @@ export class Player {
   /** Of the last frame. */
   private lastFlow = NO_FLOW;
   private lastRule = -1;
+  /** By tag: the number of the frame received that has it. The tag of the frame in hand is used again unless that waits. */
+  private readonly origins = new Float64Array(TAGS + 1);
+  private tag = 1;
 
   /** Seconds of silence after which nothing is waited for any more: the rest of it is skipped. */
   private readonly longestSilence: number;
@@ -110,19 +123,23 @@ export class Player {
   /**
    * Has the router receive a frame, at the moment to which time has passed.
    * @param captured bytes of it that the capture has @param original bytes that it had
-   * @returns a verdict code
    */
-  receive(iface: number, bytes: Buffer, at: number, captured: number, original: number): number {
+  receive(iface: number, bytes: Buffer, at: number, captured: number, original: number): Verdict {
     const { ring, router } = this;
     this.sentIfaces.length = 0;
     this.sentLengths.length = 0;
     ring.put(bytes, at, captured);
     this.captured = captured;
     this.length = makeAsSent(ring.view, RECEIVED_AT, captured, original, this.settings.interfaces[iface].mtu);
+    this.received++;
+    this.origins[this.tag] = this.received;
+    ring.setTag(this.tag);
     const verdict = router.receive(iface, RECEIVED_AT, this.length);
     this.lastFlow = router.lastFlow;
     this.lastRule = router.lastRule;
     if (this.questions.length > 0) this.settle();
+    ring.setTag(0);
+    if (WAITING.includes(verdict)) this.tag = (this.tag % TAGS) + 1;
     return verdict;
   }
 
@@ -190,7 +207,8 @@ export class Player {
     const captured = isCut ? Math.min(this.captured, length) : length;
     this.sentIfaces.push(iface);
     this.sentLengths.push(length);
-    this.egress.sent(iface, this.sendSeconds, this.sendNanoseconds, bytes, at, captured, length);
+    const origin = this.origins[this.ring.tagOf(at)];
+    this.egress.sent(iface, this.sendSeconds, this.sendNanoseconds, bytes, at, captured, length, origin);
     if (view.getUint16(at + ETHERNET.TYPE) !== ETHERTYPE.ARP) return;
     if (view.getUint16(at + ETHERNET.HEADER_LENGTH + ARP.OPERATION) !== ARP_REQUEST) return;
     this.questions.push({ iface, frame: Buffer.from(bytes.subarray(at, at + ARP_FRAME_LENGTH)) });
@@ -206,6 +224,7 @@ export class Player {
         const view = new DataView(frame.buffer, frame.byteOffset, frame.length);
         if (!this.nextHops.answer(iface, view, 0, now, (address) => this.peer(iface, address))) continue;
         this.ring.put(frame, 0, frame.length);
+        this.ring.setTag(0);
         this.captured = this.length = frame.length;
         this.router.receive(iface, RECEIVED_AT, frame.length);
       }

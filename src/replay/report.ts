@@ -2,7 +2,7 @@
 import type { Resolution } from "../captures/frame.ts";
 import type { FlowText } from "../control/flow-text.ts";
 import type { Settings } from "../dataplane/settings.ts";
-import { VERDICT_NAMES } from "../dataplane/verdict.ts";
+import { VERDICT_NAMES, type Verdict } from "../dataplane/verdict.ts";
 import type { Comparison } from "./comparison.ts";
 import { sinceStart, timestamp } from "./moment.ts";
 import type { Player } from "./player.ts";
@@ -19,6 +19,8 @@ export interface Handled {
   readonly original: number;
   /** A verdict's name, or what else became of it. */
   readonly verdict: string;
+  /** The verdict; undefined where the router did not receive it. */
+  readonly code: Verdict | undefined;
   /** Whether the router received it: only then does the player know of rule, flow, and what was sent. */
   readonly received: boolean;
 }
@@ -37,25 +39,33 @@ export const formatLine: Format = (frame, player, settings, resolution) =>
     describe(frame, player, settings),
   ].join(" ");
 
-/** @returns what became of a frame and why, as one line without its place and time */
-export function describe(frame: Handled, player: Player, settings: Settings): string {
-  const { bytes, at, captured, original, received, verdict } = frame;
-  const rule = received && player.rule(frame.iface, bytes, at, captured);
-  const flow = received && player.flow();
+function describe(frame: Handled, player: Player, settings: Settings): string {
+  const { bytes, at, captured, received, verdict } = frame;
   const summary = summarise(bytes, at, captured);
   const parts = [
     verdict,
     summaryText(summary),
     // Addresses that IPv4 and ARP are told without, where they are what matters.
     verdict.includes("MAC address") && summary.packet && ethernetEnds(summary),
-    captured < original && `only ${captured} of ${original} bytes captured (use tcpdump -s 0)`,
-    rule && (rule.number === 0 ? `policy of ${rule.client}` : `rule ${rule.number} of ${rule.client}`),
-    flow && flowLine(flow),
+    ...reasons(frame, player),
     ...(received ? player.sentLengths : []).map(
       (length, i) => `sent ${length} bytes on ${settings.interfaces[player.sentIfaces[i]].name}`,
     ),
   ];
   return parts.filter((part) => typeof part === "string" && part !== "").join("; ");
+}
+
+/** @returns of a frame that has just been handled, why it became of it what it did: what was missing, the rule, the flow */
+export function reasons(frame: Handled, player: Player): string[] {
+  const { iface, bytes, at, captured, original, received } = frame;
+  const rule = received && player.rule(iface, bytes, at, captured);
+  const flow = received && player.flow();
+  const parts = [
+    captured < original && `only ${captured} of ${original} bytes captured (use tcpdump -s 0)`,
+    rule && (rule.number === 0 ? `policy of ${rule.client}` : `rule ${rule.number} of ${rule.client}`),
+    flow && flowLine(flow),
+  ];
+  return parts.filter((part) => typeof part === "string");
 }
 
 function ethernetEnds({ ethernet }: FrameSummary): string | undefined {

@@ -3,13 +3,14 @@
 import { LINK_ETHERNET, toEthernet } from "../captures/link-types.ts";
 import { CaptureReader } from "../captures/reader.ts";
 import { CaptureSource } from "../captures/source.ts";
+import type { CaptureWriter } from "../captures/writer.ts";
 import type { Settings } from "../dataplane/settings.ts";
-import { VERDICT_NAMES } from "../dataplane/verdict.ts";
+import { VERDICT_NAMES, type Verdict } from "../dataplane/verdict.ts";
 import type { Comparison } from "./comparison.ts";
 import { earliest, type Input } from "./inputs.ts";
 import { NextHops } from "./next-hops.ts";
-import type { Outputs } from "./outputs.ts";
 import { OwnFrames } from "./own-frames.ts";
+import type { Passages } from "./passages.ts";
 import { type Egress, Player } from "./player.ts";
 import { type Handled, SENT_BY_ROUTER, type Totals } from "./report.ts";
 
@@ -26,7 +27,10 @@ export class Session {
   constructor(
     private readonly settings: Settings,
     private readonly inputs: readonly Input[],
-    private readonly outputs: Outputs,
+    /** What is sent, by interface; none where nobody wants it so. */
+    private readonly writers: readonly CaptureWriter[],
+    /** Who wants to know what was sent because of what. */
+    private readonly passages: Passages | undefined,
     private readonly totals: Totals,
     private readonly comparison: Comparison | undefined,
     private readonly listener: Listener,
@@ -39,7 +43,8 @@ export class Session {
     const first = earliest(this.inputs);
     if (first === undefined) return;
     const { seconds, nanoseconds } = first.reader.frame;
-    const player = new Player(this.settings, seed, await this.studied(), this.egress(), seconds, nanoseconds);
+    const nextHops = await this.studied();
+    const player = new Player(this.settings, seed, nextHops, this.egress(), seconds, nanoseconds);
     for (;;) {
       const input = earliest(this.inputs);
       if (input === undefined) return;
@@ -63,11 +68,12 @@ export class Session {
   }
 
   private egress(): Egress {
-    const { outputs, totals, comparison } = this;
+    const { writers, passages, totals, comparison } = this;
     return {
-      sent(iface, seconds, nanoseconds, bytes, at, captured, length) {
+      sent(iface, seconds, nanoseconds, bytes, at, captured, length, origin) {
         totals.sent[iface]++;
-        outputs.writers[iface].add(seconds, nanoseconds, bytes, at, captured, length);
+        if (writers.length > 0) writers[iface].add(seconds, nanoseconds, bytes, at, captured, length);
+        passages?.sent(iface, seconds, nanoseconds, bytes, at, captured, length, origin);
         comparison?.ours(iface, seconds, nanoseconds, bytes, at, captured);
       },
     };
@@ -84,8 +90,10 @@ export class Session {
     player.advance(frame.seconds, frame.nanoseconds);
     const received = !this.own.has(iface, hasMacs, frame.direction, window.view, at, captured);
     let verdict = SENT_BY_ROUTER;
+    let code: Verdict | undefined;
     if (received) {
-      const code = player.receive(iface, bytes, at, captured, original);
+      this.passages?.begin();
+      code = player.receive(iface, bytes, at, captured, original);
       this.totals.verdicts[code]++;
       verdict = VERDICT_NAMES[code];
     } else {
@@ -93,6 +101,9 @@ export class Session {
       const same = this.comparison?.theirs(iface, frame.seconds, frame.nanoseconds, bytes, at, captured, reader.number);
       if (same) verdict = `${SENT_BY_ROUTER}; we sent the same`;
     }
-    this.listener.handled?.({ iface, number: reader.number, bytes, at, captured, original, verdict, received }, player);
+    if (this.listener.handled === undefined && this.passages === undefined) return;
+    const handled = { iface, number: reader.number, bytes, at, captured, original, verdict, code, received };
+    this.listener.handled?.(handled, player);
+    this.passages?.handled(handled, player);
   }
 }

@@ -1,13 +1,17 @@
 // `firebreak replay`: the dataplane over captured frames. No root, no interfaces: captures in, captures and verdicts out.
 import { parseArgs } from "node:util";
-import { quote } from "../base/quote.ts";
+import { plain, quote } from "../base/quote.ts";
 import type { Resolution } from "../captures/frame.ts";
+import { PcapngWriter } from "../captures/pcapng-writer.ts";
+import { CaptureWriter } from "../captures/writer.ts";
 import { type Config, readConfig } from "../config/config.ts";
 import { configuredDevices, makeSettings } from "../control/settings.ts";
 import type { Settings } from "../dataplane/settings.ts";
+import { AnnotatedCapture } from "../replay/annotated.ts";
 import { Comparison } from "../replay/comparison.ts";
 import { earliest, Input, type InputName, splitPath } from "../replay/inputs.ts";
-import { FileError, Outputs, OverwriteError } from "../replay/outputs.ts";
+import { capturesIn, FileError, makeDirectory, Outputs, OverwriteError } from "../replay/outputs.ts";
+import { Passages } from "../replay/passages.ts";
 import { Printer } from "../replay/printer.ts";
 import { Progress } from "../replay/progress.ts";
 import { formatJson, formatLine, Totals } from "../replay/report.ts";
@@ -16,8 +20,8 @@ import { UsageError, type Verb } from "./verb.ts";
 
 export const replay: Verb = {
   summary: "run captured frames through the dataplane",
-  help: `Usage: firebreak replay --config FILE --in IFACE=CAPTURE [--in …] --out DIR [--json]
-                        [--quiet] [--compare] [--seed N]
+  help: `Usage: firebreak replay --config FILE --in IFACE=CAPTURE [--in …]
+                        --out DIR|FILE.pcapng [--json] [--quiet] [--compare] [--seed N]
 
 Runs the frames of captures through the same dataplane as the appliance, by the captures'
 own clock. Needs no root and none of the interfaces.
@@ -29,6 +33,8 @@ own clock. Needs no root and none of the interfaces.
                         compressed, or "-" for standard input. CAPTURE:INTERFACE is only
                         what one interface of a pcapng file captured: its number or name
   --out DIR             gets IFACE.pcap for each interface: what would have been sent there
+  --out FILE.pcapng     gets both sides instead: what came in and what was sent, on interfaces
+                        by name, with verdict, rule, flow and translation as comments
   --json                one JSON object a frame instead of one line
   --quiet               only the totals: how many frames had which verdict
   --compare             hold what the captures' router sent against what we would have sent
@@ -50,8 +56,8 @@ Rules expire by the time of the first frame; names in rules are unknown here: ru
 accept them match nothing, rules that drop them packets to any address.
 docs/CAPTURES.md has more.
 
-Exit status: 0 fine, 1 a capture can't be read to its end or DIR not written, 2 bad usage or
-configuration.
+Exit status: 0 fine, 1 a capture can't be read to its end or an output not written, 2 bad
+usage or configuration.
 `,
   async run(args) {
     const options = await readOptions(args);
@@ -61,7 +67,8 @@ configuration.
       return await replayAll(options, config.config);
     } catch (error) {
       if (error instanceof OverwriteError) {
-        return tell([`firebreak: replay: ${error.message} (name another directory)`], 2);
+        const other = isCaptureFile(options.out) ? "file" : "directory";
+        return tell([`firebreak: replay: ${error.message} (name another ${other})`], 2);
       }
       if (error instanceof FileError) return tell([`firebreak: replay: ${error.message}`], 1);
       throw error;
@@ -119,7 +126,10 @@ async function replayAll(options: Options, config: Config): Promise<number> {
   const ifaces = options.inputs.map(({ iface }) => interfaceNumber(places.settings, iface));
   const names = places.settings.interfaces.map(({ name }) => name);
   const read = [options.config, ...options.inputs.map(({ path }) => path)];
-  const outputs = new Outputs(options.out, names, read);
+  const files = isCaptureFile(options.out)
+    ? [{ path: options.out, asked: `--out ${plain(options.out)}` }]
+    : capturesIn(options.out, names);
+  const outputs = new Outputs(files, read);
   const inputs: Input[] = [];
   for (const [i, name] of options.inputs.entries()) inputs.push(await Input.open(name, ifaces[i]));
   const unreadable = inputs.find(({ failure, reader }) => failure !== undefined && reader.used === 0);
@@ -127,7 +137,7 @@ async function replayAll(options: Options, config: Config): Promise<number> {
   const result = settingsAt(config, earliest(inputs)?.reader.frame.seconds ?? Number.POSITIVE_INFINITY);
   if ("errors" in result) return tell(result.errors, 2);
   const resolution = inputs.some(({ reader }) => reader.resolution === "ns") ? "ns" : "us";
-  outputs.open(resolution);
+  if (!isCaptureFile(options.out)) makeDirectory(options.out);
   return playAll(options, result.settings, inputs, outputs, resolution);
 }
 
@@ -136,8 +146,13 @@ function settingsAt(config: Config, now: number) {
   return makeSettings(config, configuredDevices(config), { anyMac: true, now });
 }
 
+/** Whether --out names one file with both sides and notes, and not a directory. */
+function isCaptureFile(out: string): boolean {
+  return out.endsWith(".pcapng");
+}
+
 async function playAll(
-  { json, quiet, compare, seed }: Options,
+  { json, quiet, compare, seed, out }: Options,
   settings: Settings,
   inputs: readonly Input[],
   outputs: Outputs,
@@ -148,7 +163,12 @@ async function playAll(
   const printer = new Printer();
   const progress = new Progress(inputs.map(({ source }) => source));
   const format = json ? formatJson : formatLine;
-  await new Session(settings, inputs, outputs, totals, comparison, {
+  const writes = outputs.open();
+  const names = settings.interfaces.map(({ name }) => name);
+  const annotated = isCaptureFile(out) ? new PcapngWriter(names, resolution, writes[0]) : undefined;
+  const writers = annotated === undefined ? writes.map((write) => new CaptureWriter(resolution, write)) : [];
+  const passages = annotated && new Passages([new AnnotatedCapture(annotated, settings)]);
+  await new Session(settings, inputs, writers, passages, totals, comparison, {
     handled: quiet ? undefined : (frame, player) => printer.add(format(frame, player, settings, resolution)),
     async breathe() {
       progress.show(() => totals.frames);
@@ -156,6 +176,7 @@ async function playAll(
       return !printer.isClosed;
     },
   }).run(seed);
+  for (const writer of annotated === undefined ? writers : [annotated]) writer.flush();
   outputs.finish();
   progress.clear();
   const failures = inputs.flatMap(({ failure }) => failure ?? []);

@@ -1,0 +1,153 @@
+// Writes a pcapng file (draft-ietf-opsawg-pcapng) of Ethernet frames, little-endian, through a buffer: one section, all interfaces by
+// name, and of each frame who sent it, what became of it, and a comment.
+import { LONGEST_FRAME } from "./format.ts";
+import type { Resolution } from "./frame.ts";
+import { LINK_ETHERNET } from "./link-types.ts";
+import {
+  BLOCK,
+  BLOCK_OVERHEAD,
+  BYTE_ORDER_MAGIC,
+  INTERFACE_OPTION,
+  OPTION_COMMENT,
+  OPTION_END,
+  PACKET,
+  PACKET_OPTION,
+} from "./pcapng.ts";
+
+const BUFFER_LENGTH = 1 << 18;
+/** Bytes of a comment, at most; what is longer is cut. */
+const LONGEST_COMMENT = 4096;
+/** Bytes of all else in a packet block, generously. */
+const MOST_OVERHEAD = 256;
+/** epb_verdict begins with who gave it; this one is followed by 8 bytes, a TC_ACT_ of linux/pkt_cls.h. */
+const VERDICT_OF_EBPF_TC = 1;
+
+/** What is said of a frame; members without a value are left out. */
+export interface PacketNote {
+  /** One of DIRECTION. */
+  readonly direction: number;
+  readonly comment: string;
+  /** The same for a packet at all interfaces that it passes. */
+  readonly packetId?: number | undefined;
+  /** A TC_ACT_ of linux/pkt_cls.h. */
+  readonly verdict?: number | undefined;
+}
+
+export class PcapngWriter {
+  private readonly buffer = Buffer.alloc(BUFFER_LENGTH + LONGEST_FRAME + LONGEST_COMMENT + MOST_OVERHEAD);
+  private readonly view = new DataView(this.buffer.buffer, this.buffer.byteOffset, this.buffer.length);
+  private length = 0;
+  private readonly ticksPerSecond: bigint;
+  private readonly nanosecondsPerTick: number;
+
+  /** @param names the interfaces' @param write takes bytes that are overwritten when it returns */
+  constructor(
+    names: readonly string[],
+    resolution: Resolution,
+    private readonly write: (bytes: Buffer) => void,
+  ) {
+    this.nanosecondsPerTick = resolution === "ns" ? 1 : 1000;
+    this.ticksPerSecond = BigInt(1e9 / this.nanosecondsPerTick);
+    this.beginSection();
+    for (const name of names) this.describeInterface(name, resolution === "ns" ? 9 : 6);
+  }
+
+  /**
+   * Adds a frame. Times that 64 bits don't hold wrap.
+   * @param iface its interface's place among the names
+   * @param at, captured where its bytes are, at most LONGEST_FRAME
+   * @param original bytes that it had
+   */
+  add(
+    iface: number,
+    seconds: number,
+    nanoseconds: number,
+    bytes: Buffer,
+    at: number,
+    captured: number,
+    original: number,
+    note: PacketNote,
+  ): void {
+    const { view, length: start } = this;
+    const ticks = BigInt(seconds) * this.ticksPerSecond + BigInt(Math.floor(nanoseconds / this.nanosecondsPerTick));
+    view.setUint32(start + PACKET.INTERFACE, iface, true);
+    view.setUint32(start + PACKET.TIME_HIGH, Number(BigInt.asUintN(32, ticks >> 32n)), true);
+    view.setUint32(start + PACKET.TIME_LOW, Number(BigInt.asUintN(32, ticks)), true);
+    view.setUint32(start + PACKET.CAPTURED, captured, true);
+    view.setUint32(start + PACKET.ORIGINAL, original, true);
+    bytes.copy(this.buffer, start + PACKET.DATA, at, at + captured);
+    this.length = this.pad(start + PACKET.DATA, captured);
+    this.addText(OPTION_COMMENT, note.comment);
+    view.setUint32(this.addOption(PACKET_OPTION.FLAGS, 4), note.direction, true);
+    if (note.packetId !== undefined) {
+      view.setBigUint64(this.addOption(PACKET_OPTION.PACKET_ID, 8), BigInt(note.packetId), true);
+    }
+    if (note.verdict !== undefined) {
+      const option = this.addOption(PACKET_OPTION.VERDICT, 9);
+      view.setUint8(option, VERDICT_OF_EBPF_TC);
+      view.setBigUint64(option + 1, BigInt(note.verdict), true);
+    }
+    this.endBlock(start, BLOCK.ENHANCED_PACKET);
+    if (this.length >= BUFFER_LENGTH) this.flush();
+  }
+
+  /** Hands on what is buffered. */
+  flush(): void {
+    this.write(this.buffer.subarray(0, this.length));
+    this.length = 0;
+  }
+
+  private beginSection(): void {
+    const { view, length: start } = this;
+    view.setUint32(start + 8, BYTE_ORDER_MAGIC, true);
+    view.setUint16(start + 12, 1, true); // version 1.0
+    view.setUint16(start + 14, 0, true);
+    view.setBigInt64(start + 16, -1n, true); // the section's length is not told
+    this.length = start + 24;
+    this.endBlock(start, BLOCK.SECTION_HEADER);
+  }
+
+  private describeInterface(name: string, resolution: number): void {
+    const { view, length: start } = this;
+    view.setUint16(start + 8, LINK_ETHERNET, true);
+    view.setUint16(start + 10, 0, true);
+    view.setUint32(start + 12, LONGEST_FRAME, true);
+    this.length = start + 16;
+    this.addText(INTERFACE_OPTION.NAME, name);
+    view.setUint8(this.addOption(INTERFACE_OPTION.TIME_RESOLUTION, 1), resolution);
+    this.endBlock(start, BLOCK.INTERFACE_DESCRIPTION);
+  }
+
+  /** Adds an option. @returns where its bytes go */
+  private addOption(code: number, size: number): number {
+    const at = this.length;
+    this.view.setUint16(at, code, true);
+    this.view.setUint16(at + 2, size, true);
+    this.length = this.pad(at + 4, size);
+    return at + 4;
+  }
+
+  /** A character that doesn't fit as a whole is left out as a whole. */
+  private addText(code: number, text: string): void {
+    const at = this.length;
+    const size = this.buffer.write(text, at + 4, LONGEST_COMMENT);
+    this.addOption(code, size);
+  }
+
+  /** @returns the next place that is a multiple of 4, with zeros before it */
+  private pad(at: number, size: number): number {
+    const end = at + size;
+    const padded = at + ((size + 3) & ~3);
+    this.buffer.fill(0, end, padded);
+    return padded;
+  }
+
+  private endBlock(start: number, type: number): void {
+    if (type !== BLOCK.SECTION_HEADER) this.addOption(OPTION_END, 0);
+    const total = this.length - start + BLOCK_OVERHEAD - 8;
+    this.view.setUint32(start, type, true);
+    this.view.setUint32(start + 4, total, true);
+    this.view.setUint32(this.length, total, true);
+    this.length += 4;
+  }
+}

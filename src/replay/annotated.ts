@@ -1,0 +1,98 @@
+// The capture file with notes that a replay writes: what came in and what was sent, in one pcapng file with all interfaces, so that
+// Wireshark shows both sides of the firewall and why.
+import { DIRECTION } from "../captures/frame.ts";
+import type { PcapngWriter } from "../captures/pcapng-writer.ts";
+import type { Settings } from "../dataplane/settings.ts";
+import { VERDICT, type Verdict } from "../dataplane/verdict.ts";
+import type { Passage, SentFrame, Witness } from "./passages.ts";
+import { type ArpSummary, type FrameSummary, type Ipv4Summary, isArp, summarise } from "./summary.ts";
+
+/** What stands in epb_verdict: linux/pkt_cls.h. */
+const TC_ACT = { OK: 0, SHOT: 2, STOLEN: 4, QUEUED: 5 } as const;
+const ACTIONS = new Map<Verdict, number>([
+  [VERDICT.FORWARDED, TC_ACT.OK],
+  [VERDICT.ANSWERED, TC_ACT.STOLEN],
+  [VERDICT.TAKEN, TC_ACT.STOLEN],
+  [VERDICT.ARP_TAKEN, TC_ACT.STOLEN],
+  [VERDICT.QUEUED, TC_ACT.QUEUED],
+  [VERDICT.HELD, TC_ACT.QUEUED],
+  [VERDICT.ANSWER_HELD, TC_ACT.QUEUED],
+]);
+
+export class AnnotatedCapture implements Witness {
+  constructor(
+    private readonly writer: PcapngWriter,
+    private readonly settings: Settings,
+  ) {}
+
+  passage(passage: Passage): void {
+    const { iface, seconds, nanoseconds, bytes, original, verdict, reasons, packetId, code, sent } = passage;
+    const before = summarise(bytes, 0, bytes.length);
+    const packet = sent.find(({ isPacket }) => isPacket);
+    const changes = packet === undefined ? [] : changesOf(before, summaryOf(packet));
+    const told = [verdict, ...reasons];
+    this.writer.add(iface, seconds, nanoseconds, bytes, 0, bytes.length, original, {
+      direction: DIRECTION.INBOUND,
+      comment: [...told, ...changes].join("; "),
+      packetId,
+      verdict: ACTIONS.get(code) ?? TC_ACT.SHOT,
+    });
+    for (const frame of sent) this.add(frame, passage, before);
+  }
+
+  later(sent: SentFrame, passage: Passage | undefined): void {
+    this.add(sent, passage, passage && summarise(passage.bytes, 0, passage.bytes.length));
+  }
+
+  /** @param before what was received, whereof or because of which this is sent */
+  private add(sent: SentFrame, passage: Passage | undefined, before: FrameSummary | undefined): void {
+    const { iface, seconds, nanoseconds, bytes, length, isPacket } = sent;
+    const direction = DIRECTION.OUTBOUND;
+    const isOwn = passage === undefined || before === undefined || !isPacket;
+    const comment = isOwn ? ownText(this.cause(passage)) : this.passedText(sent, passage, before);
+    const note = isOwn
+      ? { direction, comment }
+      : { direction, comment, packetId: passage.packetId, verdict: TC_ACT.OK };
+    this.writer.add(iface, seconds, nanoseconds, bytes, 0, bytes.length, length, note);
+  }
+
+  private passedText(sent: SentFrame, passage: Passage, before: FrameSummary): string {
+    return [`sent on, of ${this.cause(passage)}`, ...passage.reasons, ...changesOf(before, summaryOf(sent))].join("; ");
+  }
+
+  /** `eth0 #3 (dropped: refused by rules)` */
+  private cause(passage: Passage | undefined): string {
+    return passage === undefined
+      ? ""
+      : `${this.settings.interfaces[passage.iface].name} #${passage.number} (${passage.verdict})`;
+  }
+}
+
+function ownText(cause: string): string {
+  return cause === "" ? "the firewall's own" : `the firewall's own, because of ${cause}`;
+}
+
+function summaryOf({ bytes }: SentFrame): FrameSummary {
+  return summarise(bytes, 0, bytes.length);
+}
+
+/** @returns what the firewall has rewritten, but MAC addresses and checksums: `source 10.137.0.10:5000 -> 192.0.2.254:5000` */
+function changesOf(before: FrameSummary, after: FrameSummary): string[] {
+  const [one, other] = [ipv4Of(before.packet), ipv4Of(after.packet)];
+  if (one === undefined || other === undefined) return [];
+  const pairs: readonly (readonly [name: string, before: string, after: string])[] = [
+    ["source", endText(one.source, one.sourcePort), endText(other.source, other.sourcePort)],
+    ["destination", endText(one.destination, one.destinationPort), endText(other.destination, other.destinationPort)],
+    ["ICMP identifier", String(one.icmp?.identifier), String(other.icmp?.identifier)],
+    ["TTL", String(one.ttl), String(other.ttl)],
+  ];
+  return pairs.filter(([, was, is]) => was !== is).map(([name, was, is]) => `${name} ${was} -> ${is}`);
+}
+
+function ipv4Of(packet: ArpSummary | Ipv4Summary | undefined): Ipv4Summary | undefined {
+  return packet === undefined || isArp(packet) ? undefined : packet;
+}
+
+function endText(address: string, port: number | undefined): string {
+  return port === undefined ? address : `${address}:${port}`;
+}
