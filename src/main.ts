@@ -3,6 +3,7 @@ import { version } from "../package.json" with { type: "json" };
 import { appliance } from "./verbs/appliance.ts";
 import { check } from "./verbs/check.ts";
 import { explain } from "./verbs/explain.ts";
+import { flows } from "./verbs/flows.ts";
 import { readInputs } from "./verbs/manifest.ts";
 import { replay } from "./verbs/replay.ts";
 import { restore } from "./verbs/restore.ts";
@@ -11,7 +12,7 @@ import { status } from "./verbs/status.ts";
 import { UsageError, type Verb } from "./verbs/verb.ts";
 
 const VERBS: ReadonlyMap<string, Verb> = new Map(
-  Object.entries({ run, status, check, explain, replay, restore, appliance }),
+  Object.entries({ run, status, flows, check, explain, replay, restore, appliance }),
 );
 
 const HELP = `Usage: firebreak VERB [ARGUMENTS…]

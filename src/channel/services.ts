@@ -1,12 +1,12 @@
 // What a running firewall can be asked over the channel: operations, each with the values of src/control.
 import { version } from "../../package.json" with { type: "json" };
 import type { Status } from "../control/status.ts";
-import type { Fields, Value } from "./cbor.ts";
-import { ChannelError } from "./messages.ts";
-import type { Operation, Part, Services } from "./session.ts";
+import { single } from "./arguments.ts";
+import { type FlowsAnswering, flowsOperation } from "./flows-operation.ts";
+import type { Operation, Services } from "./session.ts";
 
 /** What is asked of the firewall (control/firewall.ts). */
-export interface Answering {
+export interface Answering extends FlowsAnswering {
   readonly status: Status;
 }
 
@@ -26,22 +26,9 @@ export function makeServices(name: string, firewall: Answering): Services {
   });
   return {
     greeting: { name, program: `firebreak ${version}` },
-    operations: new Map<string, Operation>([["status", single([], () => status())]]),
+    operations: new Map<string, Operation>([
+      ["status", single([], () => status())],
+      ["flows", flowsOperation(firewall)],
+    ]),
   };
-}
-
-/** An operation whose answer is one record. @param known its arguments */
-function single(known: readonly string[], answer: (args: Partial<Fields>) => object): Operation {
-  return async function* (args): AsyncGenerator<Part> {
-    requireKnown(args, known);
-    yield { data: answer(args) as Value };
-  };
-}
-
-/** @throws ChannelError where there is an argument that the operation does not have: it may be meant to leave something out */
-function requireKnown(args: Partial<Fields>, known: readonly string[]): void {
-  const unknown = Object.keys(args).find((key) => !known.includes(key));
-  if (unknown === undefined) return;
-  const which = known.length === 0 ? "there are none" : `there are ${known.join(", ")}`;
-  throw new ChannelError("arguments", `there is no argument ${JSON.stringify(unknown.slice(0, 40))} (${which})`);
 }

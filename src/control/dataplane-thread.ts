@@ -225,6 +225,19 @@ export class Dataplane {
     return exchange.answer;
   }
 
+  /**
+   * Ends a flow, if it is there still.
+   * @param protocol, key of what its originator sends: source, destination and ports
+   * @returns whether there was room to ask for it
+   */
+  endFlow(protocol: number, key: Int32Array): boolean {
+    if (this.isOver) return true;
+    const bytes = new Uint8Array(key.buffer, key.byteOffset, key.byteLength); // the machine's order is the lowest byte first
+    const isAsked = this.outbox.put(MAIL.END_FLOW, protocol, 0, bytes, 0, bytes.length);
+    signalEvent(this.wake);
+    return isAsked;
+  }
+
   /** Ends the thread, and with it all forwarding. @throws when it had ended, or hangs; then too nothing is left of it */
   async stop(): Promise<void> {
     try {

@@ -7,10 +7,12 @@ import { log } from "../base/log.ts";
 import { Pace } from "../base/pace.ts";
 import type { Config } from "../config/config.ts";
 import type { InterfaceSettings, NatSettings, Settings } from "../dataplane/settings.ts";
+import type { FlowRecords } from "../dataplane/tables/flow-records.ts";
+import type { Flow } from "../dataplane/types.ts";
 import { requireNetworkCapabilities } from "../linux/capabilities.ts";
 import { type Device, listDevices, watchLinks } from "../linux/net/links.ts";
 import { Dataplane } from "./dataplane-thread.ts";
-import { flowLine, listFlows } from "./flow-list.ts";
+import { type FlowTableView, flowLine, listFlows, viewFlows } from "./flow-list.ts";
 import { HeldInterfaces } from "./held-interfaces.ts";
 import { interfaceNews } from "./interface-news.ts";
 import { LiveRules, type ResolvedNames } from "./live-rules.ts";
@@ -154,6 +156,22 @@ export class Firewall {
     return takeStatus(this.state, this.settings);
   }
 
+  /** Its flows, as they are while they are looked at. */
+  get flowTable(): FlowTableView {
+    return viewFlows(this.state, this.settings);
+  }
+
+  /** The addresses that a host name of the rules has now. */
+  addressesOf(name: string): readonly number[] | undefined {
+    return this.rules.addressesOf(name);
+  }
+
+  /** Ends a flow, if its record is still that flow's. @returns whether there was room to ask for it: if not, there is soon */
+  endFlow(records: FlowRecords, flow: Flow): boolean {
+    const key = Int32Array.of(records.source(flow, 0), records.destination(flow, 0), records.ports(flow, 0));
+    return this.dataplane.endFlow(records.protocol(flow), key);
+  }
+
   /** @returns one line for each interface: what it is, and whose */
   describeInterfaces(): string[] {
     return interfaceLines(takeInterfaces(this.settings));
@@ -168,7 +186,7 @@ export class Firewall {
   /** @returns lines about frames and flows, likewise */
   *describeState(): Generator<string> {
     yield* counterLines(this.status);
-    for (const entry of listFlows(this.state, this.settings)) yield flowLine(entry);
+    for (const entry of listFlows(this.flowTable)) yield flowLine(entry);
   }
 
   /** Takes over what has become of the interfaces. */

@@ -19,13 +19,27 @@ export interface FlowEntry extends FlowEnds {
   readonly state?: string;
 }
 
-/** @returns each flow, made when it is asked for: a million flows need no memory here */
-export function* listFlows(state: Pick<DataplaneState, "flows">, settings: Settings): Generator<FlowEntry> {
-  const records = recordsOf(state, settings);
-  for (const flow of usedFlows(records, state.flows.length / FLOW_WORDS)) yield flowEntry(records, flow, settings);
+/** The flow table, and the settings that say whose the flows are. */
+export interface FlowTableView {
+  readonly records: FlowRecords;
+  /** Records. */
+  readonly capacity: number;
+  readonly settings: Settings;
 }
 
-export function flowEntry(records: FlowRecords, flow: Flow, settings: Settings): FlowEntry {
+export function viewFlows(state: Pick<DataplaneState, "flows">, settings: Settings): FlowTableView {
+  return { records: recordsOf(state, settings), capacity: state.flows.length / FLOW_WORDS, settings };
+}
+
+/** @returns each flow, made when it is asked for: a million flows need no memory here */
+export function* listFlows(view: FlowTableView): Generator<FlowEntry> {
+  for (let flow = 0 as Flow; flow < view.capacity; flow++) {
+    if (view.records.isUsed(flow)) yield flowEntry(view, flow);
+  }
+}
+
+/** @param flow number of a record in use */
+export function flowEntry({ records, settings }: FlowTableView, flow: Flow): FlowEntry {
   const ends = flowEnds(records, flow);
   const isTcp = ends.protocol === PROTOCOL.TCP;
   return {
@@ -46,11 +60,4 @@ export function flowLine(entry: FlowEntry): string {
     ruleText(entry.rule),
   ];
   return parts.join(", ");
-}
-
-/** Numbers of the records in use. */
-export function* usedFlows(records: FlowRecords, capacity: number): Generator<Flow> {
-  for (let flow = 0 as Flow; flow < capacity; flow++) {
-    if (records.isUsed(flow)) yield flow;
-  }
 }

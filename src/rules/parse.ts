@@ -120,17 +120,25 @@ export function makeRule(pairs: Iterable<readonly [string, string]>): RuleResult
   for (const [key, text] of pairs) {
     const problem = keyProblem(key, values);
     if (problem !== undefined) return fail(problem);
-    const { parse, is, write } = KEYS[key as keyof Rule];
-    if (text === "") return fail(`${key} has no value (write ${write})`);
-    const value = parse(text);
-    if (value === undefined) {
-      const problem = key === "dst6" ? `is not ${is}` : notIpv4(text, is);
-      return fail(`${key} ${quote(text)} ${problem} (write ${write})`);
-    }
-    values.set(key, value);
+    const result = parseValue(key as keyof Rule, text);
+    if (!result.ok) return result;
+    values.set(key, result.value);
   }
   // Each value is of its key's type: KEYS says so.
   return checkTogether(Object.fromEntries(values) as Partial<Rule>);
+}
+
+/** @returns what a key is given, by itself */
+export function parseValue<K extends keyof Rule>(
+  key: K,
+  text: string,
+): { readonly ok: true; readonly value: Required<Rule>[K] } | { readonly ok: false; readonly error: string } {
+  const { parse, is, write }: Key<Required<Rule>[K]> = KEYS[key];
+  if (text === "") return fail(`${key} has no value (write ${write})`);
+  const value = parse(text);
+  if (value !== undefined) return { ok: true, value };
+  const problem = key === "dst6" ? `is not ${is}` : notIpv4(text, is);
+  return fail(`${key} ${quote(text)} ${problem} (write ${write})`);
 }
 
 /** @returns the rule in the form in which Qubes OS writes it. */
@@ -223,6 +231,6 @@ export function formatPorts({ low, high }: PortRange): string {
   return low === high ? String(low) : `${low}-${high}`;
 }
 
-function fail(error: string): RuleResult {
+function fail(error: string): { readonly ok: false; readonly error: string } {
   return { ok: false, error };
 }

@@ -4,6 +4,7 @@ import type { ParseArgsOptionsConfig } from "node:util";
 import { formatJson, quote } from "../base/quote.ts";
 import type { Fields } from "../channel/cbor.ts";
 import { type Answer, type ChannelClient, connectTo } from "../channel/client.ts";
+import { ChannelError } from "../channel/messages.ts";
 import { isName, nameOfSocket, socketFolder, socketPath } from "../channel/socket-file.ts";
 import { UsageError } from "./verb.ts";
 
@@ -59,7 +60,7 @@ export async function askAndShow(
     return 0;
   } catch (error) {
     process.stderr.write(`firebreak: ${error instanceof Error ? error.message : String(error)}\n`);
-    return 1;
+    return error instanceof ChannelError && error.code === "arguments" ? 2 : 1;
   } finally {
     client?.close();
   }

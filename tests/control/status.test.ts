@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { parseConfig } from "../../src/config/config.ts";
-import { flowLine, listFlows } from "../../src/control/flow-list.ts";
+import { flowLine, listFlows, viewFlows } from "../../src/control/flow-list.ts";
 import { makeSettings } from "../../src/control/settings.ts";
 import { counterLines, type DataplaneState, interfaceLines, takeStatus } from "../../src/control/status.ts";
 import { RING_COUNTERS } from "../../src/dataplane/io/packet-ring.ts";
@@ -44,12 +44,12 @@ test("counters come first, then how many flows there are, and each of them has a
   state.verdicts[VERDICT.FORWARDED] = 2;
   const lines = counterLines(takeStatus(state, settings()));
   expect(lines).toEqual(["frames: 7 forwarded", "kernel path: 5 forwarded", `flows: ${FLOWS}`]);
-  expect([...listFlows(state, settings())].length).toBe(FLOWS);
+  expect([...listFlows(viewFlows(state, settings()))].length).toBe(FLOWS);
 });
 
 test("a flow is read when it is asked for: of a full table, nothing is kept", () => {
   const state = fullState();
-  const flows = listFlows(state, settings());
+  const flows = listFlows(viewFlows(state, settings()));
   const taken = flows.next();
   expect(taken.done === true ? "" : flowLine(taken.value)).toStartWith("flow: ");
   state.flows.fill(0); // all flows end

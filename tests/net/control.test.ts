@@ -64,6 +64,48 @@ test("status says in words what SIGUSR1 prints, and as JSON the same by slugs", 
   }
 });
 
+test("flows prints the lines of SIGUSR1, those that match, and ends them; what is allowed comes again", async () => {
+  const server = lab.internet.start(["/usr/bin/python3", "-u", "-m", "http.server", "-b", SERVER, "80"]);
+  await server.says("Serving");
+  const script = `import socket, time
+s = socket.create_connection(("${SERVER}", 80)); print("open", flush=True)
+try: s.recv(1); print("closed", flush=True)
+except ConnectionResetError: print("reset", flush=True)`;
+  const talker = lab.client.start(["/usr/bin/python3", "-u", "-c", script]);
+  await talker.says("open");
+  const filter = ["proto=tcp", "dstports=80", `dst=${SERVER}`, "client=work"];
+  const { stdout } = await verb("flows", ...filter);
+  expect(stdout).toMatch(
+    /^flow: tcp 10\.137\.0\.10:\d+ to 198\.51\.100\.80:80 as 192\.0\.2\.254:\d+, ESTABLISHED, client work, policy\n$/,
+  );
+  const said = program.text.length;
+  program.signal("SIGUSR1");
+  await program.says("flow: tcp", said);
+  expect(program.text.slice(said)).toContain(stdout);
+  const [entry] = (await verb("flows", "--json", ...filter)).stdout
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+  expect(entry).toMatchObject({ proto: "tcp", destination: { address: SERVER, port: 80 }, state: "ESTABLISHED" });
+  expect((await verb("flows", "--count", ...filter)).stdout).toBe("flows: 1\n");
+  expect(await verb("flows", "--end", ...filter)).toEqual({ status: 0, stdout, stderr: "" });
+  await talker.says("reset");
+  expect((await verb("flows", "--count", "proto=tcp", "state=established")).stdout).toBe("flows: 0\n");
+  expect((await lab.client.attempt(["curl", "-sS", "-o", "/dev/null", `http://${SERVER}/`])).status).toBe(0);
+  server.signal("SIGTERM");
+  await server.end();
+}, 60_000);
+
+test("what is asked wrongly is bad usage, said by whoever knows", async () => {
+  expect(await verb("flows", "client=nobody")).toEqual({
+    status: 2,
+    stdout: "",
+    stderr: 'firebreak: client "nobody" is not there (there are work)\n',
+  });
+  expect((await verb("flows", "--end")).stderr).toContain("--end ends what it is told (write a filter");
+  expect((await verb("flows", "--limit", "many")).stderr).toContain('--limit "many" is not a number');
+});
+
 test("WHERE is a name or a path, by option or environment, and what is not there is said with what is", async () => {
   const status = async (...args: readonly string[]) => (await verb("status", "--json", ...args)).stdout.slice(0, 8);
   expect(await status("--at", "firewall")).toBe('{"name":');

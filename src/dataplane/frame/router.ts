@@ -17,8 +17,8 @@ import {
 } from "../../wire/ethernet.ts";
 import { FAULT } from "../../wire/fault.ts";
 import { ICMP_TYPE, UNREACHABLE_CODE } from "../../wire/icmp.ts";
-import { DONT_FRAGMENT, IPV4, PROTOCOL, TTL_DELTA, toAddress } from "../../wire/ipv4.ts";
-import { DNS_PORT, sourcePort } from "../../wire/ports.ts";
+import { type Address, DONT_FRAGMENT, IPV4, PROTOCOL, TTL_DELTA, toAddress } from "../../wire/ipv4.ts";
+import { DNS_PORT, type Ports, sourcePort } from "../../wire/ports.ts";
 import { ACK, clampMss, SYN, TCP, tcpHeaderLength } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
 import { type Concerned, concernedByRules, EVERYBODY } from "../concerned.ts";
@@ -70,6 +70,10 @@ const TICK_MS = 1000;
 
 /** Bytes that a TCP packet has beside the segment that its MSS counts (RFC 9293 section 3.7.1). */
 const TCP_HEADERS = IPV4.HEADER_LENGTH + TCP.HEADER_LENGTH;
+
+/** @returns an int32, the lowest byte first */
+const wordAt = (bytes: Uint8Array, at: number): number =>
+  bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16) | (bytes[at + 3] << 24);
 
 /** What the router tells control of: DNS messages, as they lie in the ring's memory until the call returns. */
 export interface ControlEvents {
@@ -322,6 +326,17 @@ export class Router {
   /** Forgets a connection to a name server. */
   hangUp(id: number): void {
     this.endpoint.hangUp(id);
+  }
+
+  /**
+   * Ends a flow, and tells its originator, as new rules do that refuse it. Where there is none, there is nothing to do.
+   * @param bytes, at source, destination and ports of what the originator sends, four bytes each, the lowest first
+   */
+  endFlow(protocol: number, bytes: Uint8Array, at: number): void {
+    const source = wordAt(bytes, at) as Address;
+    const destination = wordAt(bytes, at + 4) as Address;
+    const found = this.state.flows.find(source, destination, wordAt(bytes, at + 8) as Ports, protocol);
+    if (found !== NO_FLOW_SIDE && sideOf(found) === 0) this.changes.cut(flowOf(found));
   }
 
   /** Lets go of a client's answer that ControlEvents.passing has shown. */

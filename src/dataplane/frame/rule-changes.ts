@@ -114,7 +114,8 @@ export class RuleChanges {
     this.state.neighbours.forEachWaiting((flow) => this.admits(flow)); // they leave without another look
   }
 
-  private cut(flow: Flow): void {
+  /** Ends a flow that may not live on, and tells its client. */
+  cut(flow: Flow): void {
     if (this.flows.protocol(flow) === PROTOCOL.TCP) this.answers.cut(flow, 0);
     this.state.endRefused(flow);
   }

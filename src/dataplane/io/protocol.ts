@@ -56,6 +56,8 @@ export const MAIL = {
   HANG_UP: 6,
   /** To the dataplane: lets go of an answer that PASSING has shown. */
   RELEASE: 2,
+  /** To the dataplane: ends a flow, if it is there still: `id` is its protocol, the bytes are as Router.endFlow has them. */
+  END_FLOW: 7,
   /** To control, like the reports of these names, which there are for what finds no room in the mailbox. */
   ANSWERED: 3,
   PASSING: 4,

@@ -146,6 +146,7 @@ function obey({ ring, router, vigil, carriedOut, grow }: Dataplane): boolean {
     if (kind === MAIL.RELEASE) router.releaseAnswer(id);
     else if (kind === MAIL.SEGMENT) router.sendSegment(id, number, bytes, at, length);
     else if (kind === MAIL.HANG_UP) router.hangUp(id);
+    else if (kind === MAIL.END_FLOW) router.endFlow(id, bytes, at);
     else router.ask(id, number, bytes, at, length);
   }
   return true;

@@ -383,6 +383,11 @@ const isClosed = (state: number): boolean =>
 /** @returns the first word of a side's part of a flow's record */
 const sideAt = (flow: Flow, side: Side): number => flow * FLOW_WORDS + FLOW.TCP + side * SIDE_WORDS;
 
+/** What `tcpStateName` may return. */
+export const TCP_STATE_NAMES: readonly string[] = [
+  ...["SYN-SENT", "SYN-RECEIVED", "ESTABLISHED", "FIN-WAIT", "CLOSING", "TIME-WAIT", "RESET"],
+];
+
 /**
  * @param state the STATE word of a TCP flow
  * @returns the name of the connection's state, in RFC 9293's terms as far as they fit between the ends

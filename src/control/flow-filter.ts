@@ -1,0 +1,161 @@
+// Which flows somebody asks about, in the words of the rules, and in which order: read from what he wrote, and then a question to a
+// flow's record that makes no object, for it is put to a million of them.
+import type { Prefix } from "../base/address.ts";
+import { quote } from "../base/quote.ts";
+import type { Settings } from "../dataplane/settings.ts";
+import type { FlowRecords } from "../dataplane/tables/flow-records.ts";
+import { TCP_STATE_NAMES, tcpStateName } from "../dataplane/tables/tcp.ts";
+import type { Flow } from "../dataplane/types.ts";
+import { IANA } from "../rules/compile.ts";
+import { type PortRange, parseValue, type Rule } from "../rules/parse.ts";
+import { maskOf, PROTOCOL } from "../wire/ipv4.ts";
+import { destinationPort, type Port, type Ports, sourcePort } from "../wire/ports.ts";
+
+/** What can't be understood, with the remedy. */
+export class FilterError extends Error {}
+
+export type Question = (records: FlowRecords, flow: Flow) => boolean;
+
+/** What words are understood by. */
+export interface Meaning {
+  readonly settings: Settings;
+  /** The addresses that a host name has, undefined where nobody knows. */
+  addressesOf(name: string): readonly number[] | undefined;
+}
+
+/** By key: what a value means. */
+const WORDS: ReadonlyMap<string, (text: string, meaning: Meaning) => Question> = new Map([
+  ["client", ofClient],
+  ["proto", ofProtocol],
+  ["src", (text: string) => from([readValue("dst4", "src", text)])],
+  ["dst", (text: string) => to([readValue("dst4", "dst", text)])],
+  ["dst4", (text: string) => to([readValue("dst4", "dst4", text)])],
+  ["dsthost", ofHost],
+  ["srcports", (text: string) => byPorts(readValue("dstports", "srcports", text), sourcePort)],
+  ["dstports", (text: string) => byPorts(readValue("dstports", "dstports", text), destinationPort)],
+  ["icmptype", ofType],
+  ["rule", ofRule],
+  ["state", ofState],
+]);
+
+export const FILTER_KEYS: readonly string[] = [...WORDS.keys()];
+
+/** @param words each key=value; all must hold @throws FilterError */
+export function readFilter(words: readonly string[], meaning: Meaning): Question {
+  const questions = new Map<string, Question>();
+  for (const word of words) {
+    const equals = word.indexOf("=");
+    const key = word.slice(0, Math.max(equals, 0));
+    const read = WORDS.get(key);
+    if (read === undefined) {
+      throw new FilterError(
+        `${quote(word)} is no filter (write KEY=VALUE, where KEY is one of ${FILTER_KEYS.join(", ")})`,
+      );
+    }
+    if (questions.has(key)) throw new FilterError(`${key} is there twice (write it once)`);
+    questions.set(key, read(word.slice(equals + 1), meaning));
+  }
+  const all = [...questions.values()];
+  return (records, flow) => all.every((question) => question(records, flow));
+}
+
+/** Below 2^32, by what an order is named. */
+const ORDERS = {
+  client: (records: FlowRecords, flow: Flow) => records.client(flow),
+  proto: (records: FlowRecords, flow: Flow) => records.protocol(flow),
+  src: (records: FlowRecords, flow: Flow) => records.source(flow, 0) >>> 0,
+  dst: (records: FlowRecords, flow: Flow) => records.destination(flow, 0) >>> 0,
+  dstports: (records: FlowRecords, flow: Flow) => destinationPort(records.ports(flow, 0)),
+  rule: (records: FlowRecords, flow: Flow) => records.rule(flow),
+} as const;
+
+export type Order = (records: FlowRecords, flow: Flow) => number;
+
+/** @param text a key of ORDERS, with "-" in front for the largest first @throws FilterError */
+export function readOrder(text: string): { readonly order: Order; readonly isDescending: boolean } {
+  const isDescending = text.startsWith("-");
+  const key = isDescending ? text.slice(1) : text;
+  const found = Object.entries(ORDERS).find(([name]) => name === key);
+  if (found === undefined) {
+    throw new FilterError(
+      `${quote(text)} is no order (write one of ${Object.keys(ORDERS).join(", ")}, or -client and so on)`,
+    );
+  }
+  return { order: found[1], isDescending };
+}
+
+/** @param key of the rule language; @param name what it is called here @throws FilterError */
+function readValue<K extends keyof Rule>(key: K, name: string, text: string): Required<Rule>[K] {
+  const result = parseValue(key, text);
+  if (result.ok) return result.value;
+  throw new FilterError(result.error.replace(key, name));
+}
+
+function ofClient(text: string, { settings: { clients } }: Meaning): Question {
+  const number = clients.findIndex(({ name }) => name === text);
+  if (number >= 0) return (records, flow) => records.client(flow) === number;
+  const names = clients.map(({ name }) => name).join(", ");
+  throw new FilterError(`client ${quote(text)} is not there (there are ${names})`);
+}
+
+function ofProtocol(text: string): Question {
+  const number = /^\d{1,3}$/.test(text) ? Number(text) : IANA[readValue("proto", "proto", text)];
+  return (records, flow) => records.protocol(flow) === number;
+}
+
+function from(prefixes: readonly Prefix[]): Question {
+  const isIn = addressesIn(prefixes);
+  return (records, flow) => isIn(records.source(flow, 0));
+}
+
+/** To where the originator sent, or to where that was sent on to. */
+function to(prefixes: readonly Prefix[]): Question {
+  const isIn = addressesIn(prefixes);
+  return (records, flow) => isIn(records.destination(flow, 0)) || isIn(records.source(flow, 1));
+}
+
+function addressesIn(prefixes: readonly Prefix[]): (address: number) => boolean {
+  const masks = prefixes.map(({ prefix }) => maskOf(prefix));
+  const networks = prefixes.map(({ address }, i) => address & masks[i]);
+  return (address) => networks.some((network, i) => (address & masks[i]) === network);
+}
+
+function ofHost(text: string, { addressesOf }: Meaning): Question {
+  const name = readValue("dsthost", "dsthost", text);
+  const addresses = addressesOf(name);
+  if (addresses === undefined)
+    throw new FilterError(`dsthost ${quote(name)} is in no rule, so that its addresses are not known (write dst)`);
+  return to(addresses.map((address) => ({ address, prefix: 32 })));
+}
+
+function byPorts({ low, high }: PortRange, portOf: (ports: Ports) => Port): Question {
+  return (records, flow) => {
+    const protocol = records.protocol(flow);
+    if (protocol !== PROTOCOL.TCP && protocol !== PROTOCOL.UDP) return false;
+    const port = portOf(records.ports(flow, 0));
+    return low <= port && port <= high;
+  };
+}
+
+/** The type stands where others have the responder's port. */
+function ofType(text: string): Question {
+  const type = readValue("icmptype", "icmptype", text);
+  return (records, flow) =>
+    records.protocol(flow) === PROTOCOL.ICMP && destinationPort(records.ports(flow, 0)) === type;
+}
+
+function ofRule(text: string): Question {
+  if (text !== "policy" && !/^\d{1,5}$/.test(text)) {
+    throw new FilterError(`rule ${quote(text)} is no number of a rule (write 1, or policy)`);
+  }
+  const rule = text === "policy" ? 0 : Number(text);
+  return (records, flow) => records.rule(flow) === rule;
+}
+
+function ofState(text: string): Question {
+  const state = text.toUpperCase();
+  if (!TCP_STATE_NAMES.includes(state)) {
+    throw new FilterError(`state ${quote(text)} is none of TCP's (write one of ${TCP_STATE_NAMES.join(", ")})`);
+  }
+  return (records, flow) => records.protocol(flow) === PROTOCOL.TCP && tcpStateName(records.state(flow)) === state;
+}
