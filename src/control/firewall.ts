@@ -73,7 +73,7 @@ export class Firewall {
     this.started = settings.nat;
     this.rules = new LiveRules(dataplane, MACHINE_CLOCK, { say: log, updated: () => events.rulesUpdated?.() });
     this.rules.follow(config, settings, judgedAt);
-    this.refusals = new RefusalLog(state.refusals, MACHINE_CLOCK, log);
+    this.refusals = new RefusalLog(state.drops, MACHINE_CLOCK, log);
     this.refusals.watch(settings.clients);
     const changed = () => {
       this.looks.ask();

@@ -3,7 +3,7 @@
 
 import type { Clock } from "../base/clock.ts";
 import type { ClientSettings } from "../dataplane/settings.ts";
-import { REFUSAL, REFUSAL_RECORDS, REFUSAL_WORDS, REFUSALS_TOTAL } from "../dataplane/tables/refusals.ts";
+import { DROP, DROP_RECORDS, DROP_WORDS, DROPS, DropCopy } from "../dataplane/tables/drop-records.ts";
 import { packetText, ruleText } from "./flow-text.ts";
 
 /** ms between two looks at the records. */
@@ -17,7 +17,11 @@ const SECOND_MS = 1000;
 /** What is known of a record. */
 interface Flow {
   readonly serial: number;
-  readonly text: string;
+  /** Of the record when it was read. */
+  version: number;
+  /** The settings that its numbers are of, and what it says by them. */
+  settings: number;
+  text: string;
   /** Its packets that have been looked at. */
   count: number;
   isShown: boolean;
@@ -31,6 +35,7 @@ export class RefusalLog {
   private cancel: (() => void) | undefined;
   /** By record. */
   private readonly flows = new Map<number, Flow>();
+  private readonly copy = new DropCopy();
   /** Packets recorded by the dataplane, and those of them that printed lines count. */
   private noted = 0;
   private reported = 0;
@@ -38,9 +43,9 @@ export class RefusalLog {
   private printed: number[] = [];
   private counted = Number.NEGATIVE_INFINITY;
 
-  /** @param words the dataplane's records: refusals.ts */
+  /** @param drops the dataplane's records: tables/drop-records.ts */
   constructor(
-    private readonly words: Int32Array,
+    private readonly drops: Int32Array,
     private readonly clock: Clock,
     private readonly print: (line: string) => void,
   ) {}
@@ -68,7 +73,7 @@ export class RefusalLog {
   private look(): void {
     const now = this.clock.now();
     this.printed = this.printed.filter((time) => time > now - SECOND_MS);
-    this.noted += (Atomics.load(this.words, REFUSALS_TOTAL) - this.noted) >>> 0;
+    this.noted += (Atomics.load(this.drops, DROPS.LOGGED) - this.noted) >>> 0;
     this.readRecords(now);
     const flows = Array.from(this.flows.values()).sort((one, other) => one.serial - other.serial);
     for (const flow of flows) this.printFlow(flow, now);
@@ -76,21 +81,34 @@ export class RefusalLog {
   }
 
   private readRecords(now: number): void {
-    for (let record = 0; record < REFUSAL_RECORDS; record++) {
-      const serial = this.word(record, REFUSAL.SERIAL);
-      if (serial === 0) continue;
+    const { copy, drops } = this;
+    for (let record = 0; record < DROP_RECORDS; record++) {
+      const at = record * DROP_WORDS;
       let flow = this.flows.get(record);
-      const count = this.word(record, REFUSAL.COUNT);
-      const isKnown = flow?.serial === serial;
-      if (flow === undefined || !isKnown) {
-        flow = { serial, text: this.describe(record), count: 0, isShown: false, more: 0, since: now };
+      if (flow?.version === Atomics.load(drops, at + DROP.VERSION) || Atomics.load(drops, at + DROP.LOGGED) === 0)
+        continue;
+      if (!copy.read(drops, record) || copy.word(DROP.LOGGED) === 0) continue;
+      const version = copy.word(DROP.VERSION);
+      const serial = copy.word(DROP.SERIAL);
+      const settings = copy.word(DROP.SETTINGS);
+      if (flow?.serial !== serial) {
+        flow = { serial, version, settings, text: this.describe(copy), count: 0, isShown: false, more: 0, since: now };
+        this.flows.set(record, flow);
+      } else if (flow.settings !== settings) {
+        this.renew(flow, settings, this.describe(copy));
       }
-      if (this.word(record, REFUSAL.SERIAL) !== serial) continue; // written meanwhile: it is read at the next look
-      if (!isKnown) this.flows.set(record, flow);
       if (flow.more === 0) flow.since = now;
-      flow.more += (count - flow.count) >>> 0;
-      flow.count = count;
+      flow.more += (copy.word(DROP.LOGGED) - flow.count) >>> 0;
+      flow.count = copy.word(DROP.LOGGED);
+      flow.version = version;
     }
+  }
+
+  /** Where other settings refuse a flow by another rule, its next line says so. */
+  private renew(flow: Flow, settings: number, text: string): void {
+    if (flow.text !== text) flow.isShown = false;
+    flow.settings = settings;
+    flow.text = text;
   }
 
   /** Prints a flow's line, if one is due and there is room for it. */
@@ -122,15 +140,10 @@ export class RefusalLog {
   }
 
   /** `refused: client work, rule 3: tcp 10.137.0.10:40000 to 198.51.100.7:25` */
-  private describe(record: number): string {
-    const { CLIENT, RULE, PROTOCOL, SOURCE, DESTINATION, PORTS } = REFUSAL;
-    const words = [CLIENT, RULE, PROTOCOL, SOURCE, DESTINATION, PORTS].map((field) => this.word(record, field));
-    const [client, rule, protocol, source, destination, ports] = words;
-    const packet = packetText(protocol, source, destination, ports);
-    return `refused: client ${this.clients[client]?.name ?? "?"}, ${ruleText(rule)}: ${packet}`;
-  }
-
-  private word(record: number, field: number): number {
-    return Atomics.load(this.words, record * REFUSAL_WORDS + field);
+  private describe(copy: DropCopy): string {
+    const client = this.clients[copy.word(DROP.CLIENT)]?.name ?? "?";
+    const protocol = (copy.word(DROP.WHAT) >>> 8) & 0xff;
+    const packet = packetText(protocol, copy.word(DROP.SOURCE), copy.word(DROP.DESTINATION), copy.word(DROP.PORTS));
+    return `refused: client ${client}, ${ruleText(copy.word(DROP.RULE))}: ${packet}`;
   }
 }

@@ -48,7 +48,7 @@ test("it starts, takes new settings, shares its state, and stops", async () => {
   expect(state.verdicts).toHaveLength(VERDICT_NAMES.length);
   expect(state.ring).toHaveLength(RING_COUNTERS.length);
   expect(state.flows).toHaveLength(SETTINGS.nat.maxFlows * FLOW_WORDS);
-  for (const shared of [state.verdicts, state.ring, state.refusals])
+  for (const shared of [state.verdicts, state.ring, state.drops])
     expect(shared.buffer).toBeInstanceOf(SharedArrayBuffer);
   await dataplane.stop();
 });

@@ -5,24 +5,25 @@ import { ICMP, TCP, UDP } from "../../lab/protocols.ts";
 import { Random } from "../../lab/random.ts";
 import { LAN_SETTINGS, REMOTE, WORK_HOST, WORK_SETTINGS } from "../../lab/router-lab.ts";
 import { RefusalLog } from "../../src/control/refusal-log.ts";
+import { drawHashKeys, KeyedHash } from "../../src/dataplane/keyed-hash.ts";
 import type { ClientSettings } from "../../src/dataplane/settings.ts";
-import { Refusals } from "../../src/dataplane/tables/refusals.ts";
-import type { Client } from "../../src/dataplane/types.ts";
-import { toAddress } from "../../src/wire/ipv4.ts";
-import { joinPorts, type Port } from "../../src/wire/ports.ts";
+import { DROP_RECORDS } from "../../src/dataplane/tables/drop-records.ts";
+import { Drop, Drops } from "../../src/dataplane/tables/drops.ts";
+import { VERDICT } from "../../src/dataplane/verdict.ts";
 import { SimulatedClock } from "../support/simulated-clock.ts";
 
 const LOGGED = { ...WORK_SETTINGS, log: true };
 
 class Bench {
   readonly clock = new SimulatedClock();
-  readonly refusals = new Refusals();
+  readonly drops = new Drops(new KeyedHash(drawHashKeys(() => 12345)));
   readonly lines: { readonly time: number; readonly text: string }[] = [];
-  readonly log = new RefusalLog(this.refusals.words, this.clock, (text) => {
+  readonly log = new RefusalLog(this.drops.words, this.clock, (text) => {
     this.lines.push({ time: this.clock.now(), text });
   });
 
   constructor(clients: readonly ClientSettings[] = [LOGGED, LAN_SETTINGS]) {
+    this.drops.reset(2, Int32Array.of(0, 1), new Int32Array(0), () => 0);
     this.log.watch(clients);
   }
 
@@ -35,8 +36,19 @@ class Bench {
 
   /** Refuses a packet to REMOTE. */
   note(client: number, rule: number, protocol: number, source: string, from: number, to: number): void {
-    const ports = joinPorts(from as Port, to as Port);
-    this.refusals.note(client as Client, rule, protocol, toAddress(ip(source)), toAddress(ip(REMOTE)), ports);
+    this.drops.note(
+      Object.assign(new Drop(), {
+        verdict: VERDICT.REFUSED,
+        party: client,
+        client,
+        rule,
+        protocol,
+        source: ip(source) | 0,
+        destination: ip(REMOTE) | 0,
+        ports: (from << 16) | to,
+        isLogged: true,
+      }),
+    );
   }
 
   /** Lets time go by. @returns the lines of that time, each with when it came, in ms */
@@ -108,11 +120,12 @@ describe("the log of refused packets", () => {
     const bench = new Bench();
     bench.refuse(1, 1000);
     expect(await bench.after(250)).toEqual([`250 ${line(1)}`]);
-    for (let port = 1000; port < 1300; port++) bench.refuse(port);
+    const others = DROP_RECORDS + 44;
+    for (let port = 1000; port < 1000 + others; port++) bench.refuse(port);
     const lines = await bench.after(250);
     // 999 of the first flow, whose record is gone, and all but eight of the others; its line was the second's ninth.
     const shown = Array.from({ length: 8 }, (_, i) => `500 ${line(1044 + i)}`);
-    expect(lines).toEqual([...shown, `500 … and ${999 + 292} more refused packets not shown`]);
+    expect(lines).toEqual([...shown, `500 … and ${999 + others - 8} more refused packets not shown`]);
     expect(await bench.after(20_000)).toEqual([]);
   });
 
@@ -133,13 +146,16 @@ describe("the log of refused packets", () => {
   test("names clients by the settings that a packet was refused by", async () => {
     const bench = new Bench();
     bench.refuse(1);
+    bench.refuse(3);
     bench.log.watch([{ ...LOGGED, name: "other" }]);
-    expect(bench.lines.map(({ text }) => text)).toEqual([line(1)]);
+    expect(bench.lines.map(({ text }) => text)).toEqual([line(1), line(3)]);
+    bench.drops.countSettings();
     bench.refuse(1, 5);
     bench.refuse(2, 1, 0);
     expect(await bench.after(11_000)).toEqual([
+      `250 ${line(1).replace("work", "other")}`,
       `250 ${line(2, "policy").replace("work", "other")}`,
-      `10250 ${line(1)}: 5 more in 10 s`,
+      `10250 ${line(1).replace("work", "other")}: 4 more in 10 s`,
     ]);
   });
 

@@ -12,7 +12,7 @@ import { configuredDevices, makeSettings } from "../../src/control/settings.ts";
 import { Router } from "../../src/dataplane/frame/router.ts";
 import { MemoryRing } from "../../src/dataplane/memory-ring.ts";
 import type { Settings } from "../../src/dataplane/settings.ts";
-import { REFUSALS_TOTAL } from "../../src/dataplane/tables/refusals.ts";
+import { DROPS } from "../../src/dataplane/tables/drop-records.ts";
 import type { Flow } from "../../src/dataplane/types.ts";
 import { VERDICT_NAMES } from "../../src/dataplane/verdict.ts";
 
@@ -173,7 +173,7 @@ class Probe {
       for (let turn = 0; turn < 20; turn++) this.router.advance(this.now);
       this.lines.push(`after ${seconds} s: ${this.flows().join(", ")}`);
     }
-    this.lines.push(`${Atomics.load(this.router.refusals.words, REFUSALS_TOTAL)} refusals noted`);
+    this.lines.push(`${Atomics.load(this.router.drops.words, DROPS.LOGGED)} refusals noted`);
     return this.lines;
   }
 

@@ -138,6 +138,12 @@ export class Treadmill implements Ring {
     return this.router.receive(this.ifaces[kept], RECEIVED_AT, length);
   }
 
+  /** What `put` has just had forwarded was lost in transmission. */
+  lose(kept: Kept, verdict: Verdict): Verdict {
+    this.router.countLost(verdict, this.ifaces[kept], RECEIVED_AT, this.lengths[kept], this.router.flowToEnter);
+    return verdict;
+  }
+
   /** Lets ms go by. */
   wait(ms: number): void {
     this.now += ms;

@@ -16,7 +16,6 @@ import { judge } from "../rules/ruleset.ts";
 import type { ForwardSettings } from "../settings.ts";
 import type { FlowFields } from "../tables/flow-records.ts";
 import { FLOW_STATE } from "../tables/flow-state.ts";
-import type { Refusals } from "../tables/refusals.ts";
 import { TIMEOUT } from "../tables/timeouts.ts";
 import {
   type Client,
@@ -66,7 +65,6 @@ export class Admission {
     private readonly state: State,
     private readonly answers: Answers,
     private readonly endpoint: Endpoint,
-    private readonly refusals: Refusals,
   ) {}
 
   /** @returns VERDICT.FORWARDED when the packet in hand has opened a flow (`opened`), or what became of it instead */
@@ -93,7 +91,7 @@ export class Admission {
     const judgement = judge(topology.client(client).ruleset, protocol, destination, destinationPort(packet.ports));
     const rule = judgement >> 1;
     this.state.lastRule = rule;
-    if ((judgement & 1) === 0) return this.refuse(client, rule);
+    if ((judgement & 1) === 0) return this.refuse(client);
     if (this.isTtlExceeded()) return VERDICT.TTL;
     const verdict = peer === NOBODY ? this.translated(client, rule) : this.direct(client, peer, rule);
     if (verdict !== VERDICT.FORWARDED) this.prohibit(); // RFC 5508 REQ-8: also for want of room
@@ -153,13 +151,11 @@ export class Admission {
     return client !== NOBODY && topology.client(client).openFilter ? mapping : NO_MAPPING;
   }
 
-  /** A packet that the rules refuse is answered as its client's settings say, and noted if they ask for it. */
-  private refuse(client: Client, rule: number): Verdict {
+  /** A packet that the rules refuse is answered as its client's settings say. */
+  private refuse(client: Client): Verdict {
     const { packet, topology } = this.state;
-    const { refuse, log } = topology.client(client);
-    const { protocol, source, destination, ports } = packet;
-    if (log) this.refusals.note(client, rule, protocol, source, destination, ports);
-    if (refuse === "reset" && protocol === PROTOCOL.TCP) this.answers.reset();
+    const { refuse } = topology.client(client);
+    if (refuse === "reset" && packet.protocol === PROTOCOL.TCP) this.answers.reset();
     else if (refuse !== "drop") this.prohibit();
     return VERDICT.REFUSED;
   }

@@ -26,9 +26,9 @@ import { isQuery, KIND, type Packet } from "../packet.ts";
 import type { Parties } from "../parties.ts";
 import { type Ring, VNET_LENGTH } from "../ring.ts";
 import type { ClientSettings, Settings } from "../settings.ts";
+import type { Drops } from "../tables/drops.ts";
 import { FLOW_STATE } from "../tables/flow-state.ts";
 import type { FlowTable } from "../tables/flows.ts";
-import { Refusals } from "../tables/refusals.ts";
 import { TRACK } from "../tables/tcp.ts";
 import { TIMEOUT } from "../tables/timeouts.ts";
 import { hasSameInterfaces, hasSameLayout } from "../topology.ts";
@@ -54,6 +54,7 @@ import { OURSELVES, USABLE } from "../waiting/neighbours.ts";
 import { NO_SLOT } from "../waiting/parked.ts";
 import { Admission } from "./admission.ts";
 import { Answers } from "./answers.ts";
+import { DropNotes } from "./drop-notes.ts";
 import { Endpoint } from "./endpoint.ts";
 import { type FastPath, makeFastPath } from "./fast-path.ts";
 import { IcmpRelay } from "./icmp-relay.ts";
@@ -117,9 +118,6 @@ export class Router {
   /** Frames by verdict code, in shared memory: control reads them while the worker writes. */
   readonly counters = new Float64Array(new SharedArrayBuffer(VERDICT_NAMES.length * 8));
 
-  /** Refused packets of clients that are to be logged, in shared memory. */
-  readonly refusals = new Refusals();
-
   private readonly state: State;
   private readonly changes: RuleChanges;
   private readonly fastPath: FastPath;
@@ -132,6 +130,10 @@ export class Router {
   private readonly admission: Admission;
   private readonly relay: IcmpRelay;
   private readonly fragments: Fragments;
+  private readonly notes: DropNotes;
+  /** The frame in hand on the slow path: what is left of it without a tag of VLAN 0. */
+  private frameAt = NOWHERE;
+  private frameLength = 0;
   private ticked = 0;
   private wasFragment = false;
 
@@ -155,9 +157,10 @@ export class Router {
     this.endpoint = new Endpoint(this.state, (id, at, length) => control?.answered(id, at, length));
     const admits = (flow: Flow) => this.changes.admits(flow);
     this.heldAnswers = control && new HeldAnswers(ring, this.state.flows, control.passing, admits);
-    this.admission = new Admission(this.state, this.answers, this.endpoint, this.refusals);
+    this.admission = new Admission(this.state, this.answers, this.endpoint);
     this.relay = new IcmpRelay(this.state);
     this.fragments = new Fragments(ring, this.state.flows);
+    this.notes = new DropNotes(this.state);
     this.numberParties();
     this.fastPath = makeFastPath(this.state, this.changes);
     const kernelPath = kernel.makePath?.(this.state, this.changes);
@@ -171,6 +174,11 @@ export class Router {
   /** The flow table, in shared memory. */
   get flows(): FlowTable {
     return this.state.flows;
+  }
+
+  /** What became of frames that were not forwarded, in shared memory. */
+  get drops(): Drops {
+    return this.notes.drops;
   }
 
   /** Of the last frame received: the rule that decided it (0: the policy), or -1 when none was asked. */
@@ -205,6 +213,7 @@ export class Router {
   advance(now: number): void {
     const { state } = this;
     state.setTime(now);
+    this.drops.setTime(now);
     this.kernelPath?.setSecond(state.second);
     this.changes.sweep();
     this.heldAnswers?.expire(now);
@@ -242,19 +251,27 @@ export class Router {
     return VERDICT.FORWARDED;
   }
 
-  /** A frame that had the verdict "forwarded" was lost in transmission. @param verdict that it has instead */
-  countLost(verdict: Verdict): void {
+  /**
+   * A frame that had the verdict "forwarded" was lost in transmission.
+   * @param verdict that it has instead
+   * @param iface, at, length as `receive` had them
+   * @param flow what `flowToEnter` was for it
+   */
+  countLost(verdict: Verdict, iface: number, at: number, length: number, flow: Flow): void {
     this.counters[VERDICT.FORWARDED]--;
     this.counters[verdict]++;
+    this.notes.noteLost(verdict, iface as Iface, at, length, flow);
   }
 
   /** The slow path: what `receive` does, for frames of all kinds. */
   receiveSlowly(iface: number, at: number, length: number): Verdict {
     this.state.lastRule = -1;
     this.state.lastFlow = NO_FLOW;
+    this.packet.at = NOWHERE;
     const verdict = this.ethernet(iface as Iface, at, length);
     this.wasFragment = this.packet.fragment !== 0;
     this.counters[verdict]++;
+    if (verdict !== VERDICT.FORWARDED) this.notes.note(verdict, iface as Iface, this.frameAt, this.frameLength);
     return verdict;
   }
 
@@ -268,6 +285,7 @@ export class Router {
    * there are other interfaces or addresses, else each before its next packet.
    */
   apply(settings: Settings): void {
+    this.drops.countSettings();
     const before = this.state.topology.settings;
     if (hasSameLayout(settings, before)) {
       this.revoke(concernedByRules(before, settings));
@@ -291,6 +309,7 @@ export class Router {
       return readmit(this.state, flow, before, renumber);
     });
     this.numberParties();
+    this.notes.follow(before);
     this.changes.restart();
     this.fastPath.readTopology();
     this.endpoint.tellOfEnd(cut);
@@ -358,6 +377,8 @@ export class Router {
   }
 
   private ethernet(iface: Iface, at: number, length: number): Verdict {
+    this.frameAt = at;
+    this.frameLength = length;
     const { view } = this;
     const { topology, neighbours } = this.state;
     const fault = checkEthernet(length);

@@ -54,6 +54,7 @@ export class State {
   readonly packet = new Packet();
   readonly splitter: Splitter;
   readonly scrub: Scrub;
+  readonly keyed: KeyedHash;
   topology: Topology;
   /** The clock: ms, and whole seconds. */
   now = 0;
@@ -79,6 +80,7 @@ export class State {
     this.random = new RandomPool(fillRandom);
     this.topology = new Topology(settings);
     const keyed = new KeyedHash(drawHashKeys(() => this.random.next()));
+    this.keyed = keyed;
     this.flows = new FlowTable(maxFlows, keyed, flowRecords);
     this.mappings = new MappingTable(maxFlows, keyed, this.random);
     this.timeouts = new FlowTimeouts(this.flows);

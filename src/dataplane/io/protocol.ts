@@ -86,6 +86,6 @@ export interface SharedState {
   readonly verdicts: Float64Array;
   /** Frames by RING_COUNTERS. */
   readonly ring: Float64Array;
-  /** Refused packets of clients that are to be logged: refusals.ts. */
-  readonly refusals: Int32Array;
+  /** What became of frames that were not forwarded: tables/drop-records.ts. */
+  readonly drops: Int32Array;
 }

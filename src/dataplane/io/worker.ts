@@ -69,9 +69,11 @@ const verdicts = column<number, Verdict>(new Int32Array(BATCH));
 const LOST = [VERDICT.FORWARDED, VERDICT.EGRESS_FULL, VERDICT.EGRESS_DOWN, VERDICT.EGRESS_REFUSED];
 
 /** A frame counts as forwarded only where all of it was sent. */
-function countLost(ring: PacketRing, router: Router, frames: number): void {
+function countLost(ring: PacketRing, router: Router, iface: number, frames: number): void {
   for (let i = 0; i < frames; i++) {
-    if (ring.lost[i] !== NOT_SENT.NONE && verdicts[i] === VERDICT.FORWARDED) router.countLost(LOST[ring.lost[i]]);
+    if (ring.lost[i] !== NOT_SENT.NONE && verdicts[i] === VERDICT.FORWARDED) {
+      router.countLost(LOST[ring.lost[i]], iface, offsets[i], lengths[i], flowNumbers[i]);
+    }
   }
   ring.lost.fill(NOT_SENT.NONE);
   ring.hasLost = false;
@@ -95,7 +97,7 @@ function handleBatch(ring: PacketRing, router: Router, iface: number): number {
   }
   ring.account = NO_ACCOUNT;
   ring.flush();
-  if (ring.hasLost) countLost(ring, router, frames);
+  if (ring.hasLost) countLost(ring, router, iface, frames);
   for (let i = 0; i < frames; i++) router.enterKernelPath(flowNumbers[i]);
   ring.settle(iface);
   return frames;
@@ -254,9 +256,9 @@ function run(): void {
     flowRecords: flowRecordsAt(flows, settings.nat.maxFlows),
     makePath,
   });
-  const { counters: verdicts, refusals } = router;
+  const { counters: verdicts, drops } = router;
   router.announce();
-  report({ type: "ready", state: { verdicts, ring: ring.counters, refusals: refusals.words } });
+  report({ type: "ready", state: { verdicts, ring: ring.counters, drops: drops.words } });
   try {
     const pulse = programs && new Pulse(controlOf(programs));
     const vigil = new Vigil(new Liveness(signs, DATAPLANE_SIGN, CONTROL_SIGN), pulse, () => path?.revoke(), {

@@ -19,7 +19,7 @@ import {
 } from "../../../lab/router-lab.ts";
 import { compileRuleset } from "../../../src/dataplane/rules/ruleset.ts";
 import type { Settings } from "../../../src/dataplane/settings.ts";
-import type { Verdict } from "../../../src/dataplane/verdict.ts";
+import { VERDICT, type Verdict } from "../../../src/dataplane/verdict.ts";
 import { type Kept, LAN, PINNED, type Treadmill, WORK } from "../../support/treadmill.ts";
 import type { Judged } from "./drive.ts";
 import { connect, NEAR, ON_LINK, withMtu, withWork } from "./verdicts.ts";
@@ -183,6 +183,13 @@ export const BRANCHES: Readonly<Record<string, Branch>> = {
     },
     refusing({ log: true }),
   ),
+  "a frame that was lost in transmission": branch("EGRESS_DOWN", 1, (mill) => {
+    const kept = mill.keepFrom(WORK_HOST, datagram);
+    return () => {
+      mill.put(kept);
+      return mill.lose(kept, VERDICT.EGRESS_DOWN);
+    };
+  }),
   "a refusal by RST": branch(
     "REFUSED",
     1,

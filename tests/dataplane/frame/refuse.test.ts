@@ -1,6 +1,6 @@
 // What becomes of packets that the rules refuse, by the three ways to refuse; and the notes of them for the log.
 import { describe, expect, test } from "bun:test";
-import { fragmented, icmp, ip, ipv4, payload, tcp, udp } from "../../../lab/frames.ts";
+import { fragmented, icmp, ipv4, payload, tcp, udp } from "../../../lab/frames.ts";
 import { TCP } from "../../../lab/protocols.ts";
 import {
   ANYTHING,
@@ -22,7 +22,8 @@ import {
 } from "../../../lab/router-lab.ts";
 import { compileRuleset } from "../../../src/dataplane/rules/ruleset.ts";
 import type { ClientSettings } from "../../../src/dataplane/settings.ts";
-import { REFUSAL_RECORDS, REFUSAL_WORDS, REFUSALS_TOTAL } from "../../../src/dataplane/tables/refusals.ts";
+import { DROPS } from "../../../src/dataplane/tables/drop-records.ts";
+import { noted } from "../../support/drops.ts";
 
 const REFUSED = "refused by rules";
 const NOTHING = compileRuleset([], false);
@@ -104,17 +105,17 @@ describe("a refused packet", () => {
   });
 });
 
-/** The records for the log that are in use: serial, count, client, rule, protocol, source, destination, ports. */
-function notes(lab: Lab): number[][] {
-  const { words } = lab.router.refusals;
-  const records = Array.from({ length: REFUSAL_RECORDS }, (_, i) => [
-    ...words.subarray(i * REFUSAL_WORDS, (i + 1) * REFUSAL_WORDS),
-  ]);
-  return records.filter(([serial]) => serial !== 0);
+/** What is noted of refused packets: frames, those for the log, client, rule, protocol, addresses, ports. */
+function notes(lab: Lab): unknown[][] {
+  return noted(lab.router.drops.words)
+    .filter(({ verdict }) => verdict === "dropped: refused by rules")
+    .map(({ count, logged, client, rule, protocol, addresses, ports }) => {
+      return [count, logged, client, rule, protocol, addresses, ports];
+    });
 }
 
 describe("the notes of refused packets", () => {
-  const [from, to] = [ip(WORK_HOST) | 0, ip(REMOTE) | 0];
+  const addresses = `${WORK_HOST} to ${REMOTE}`;
 
   test("have a record for each flow, with its packets counted, however they are answered", () => {
     for (const refuse of ["icmp", "reset", "drop"] as const) {
@@ -122,16 +123,16 @@ describe("the notes of refused packets", () => {
       const lab = labThat({ refuse, log: true, ruleset });
       for (const packet of [SYN, UDP, SYN, ECHO, SYN, GRE, GRE]) lab.from(WORK_HOST, packet);
       expect(notes(lab)).toEqual([
-        [1, 3, 0, 7, 6, from, to, (40000 << 16) | 25],
-        [2, 1, 0, 0, 17, from, to, (40000 << 16) | 25],
-        [3, 1, 0, 0, 1, from, to, (0x4d << 16) | 8],
-        [4, 2, 0, 0, 47, from, to, 0],
+        [3, 3, 0, 7, 6, addresses, [40000, 25]],
+        [1, 1, 0, 0, 17, addresses, [40000, 25]],
+        [1, 1, 0, 0, 1, addresses, [0x4d, 8]],
+        [2, 2, 0, 0, 47, addresses, undefined],
       ]);
-      expect(lab.router.refusals.words[REFUSALS_TOTAL]).toBe(7);
+      expect(lab.router.drops.words[DROPS.LOGGED]).toBe(7);
     }
   });
 
-  test("have nothing of clients that don't ask for it, nor of packets that are dropped for other reasons", () => {
+  test("are for the log only where the client asks for it, and where rules refused", () => {
     const lab = new Lab({
       settings: {
         ...SETTINGS,
@@ -149,17 +150,7 @@ describe("the notes of refused packets", () => {
     expect(lab.from(LAN_HOST, udp({ ...lan, destination: REMOTE }, payload(1)))).toEqual(
       forwarded(REMOTE, udp({ ...lan, destination: REMOTE, source: OUTSIDE, ttl: 63 }, payload(1))),
     );
-    expect(notes(lab)).toEqual([]);
-  });
-
-  test("keep the newest flows, and count all packets", () => {
-    const lab = labThat({ refuse: "drop", log: true });
-    for (let port = 1; port <= REFUSAL_RECORDS + 3; port++) {
-      lab.from(WORK_HOST, udp({ ...ENDS, sourcePort: port, destinationPort: 25 }, payload(1)));
-    }
-    const serials = notes(lab).map(([serial]) => serial);
-    const overwritten = [1, 2, 3].map((i) => REFUSAL_RECORDS + i);
-    expect(serials).toEqual([...overwritten, ...Array.from({ length: REFUSAL_RECORDS - 3 }, (_, i) => i + 4)]);
-    expect(lab.router.refusals.words[REFUSALS_TOTAL]).toBe(REFUSAL_RECORDS + 3);
+    expect(notes(lab)).toEqual([[1, 0, 0, 0, 6, addresses, [40000, 25]]]);
+    expect(lab.router.drops.words[DROPS.LOGGED]).toBe(0);
   });
 });

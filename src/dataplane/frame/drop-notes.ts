@@ -1,0 +1,189 @@
+// What the drop ring is told of a frame: what the frame said as it came in, read from the packet in hand, or from the frame where that
+// is no sound packet.
+import { ARP } from "../../wire/arp.ts";
+import { ETHERNET, ETHERTYPE } from "../../wire/ethernet.ts";
+import { ICMP, ICMP_TYPE } from "../../wire/icmp.ts";
+import { type Address, FRAGMENT_OFFSET, IPV4, PROTOCOL, readAddress } from "../../wire/ipv4.ts";
+import type { Ports } from "../../wire/ports.ts";
+import { TCP } from "../../wire/tcp.ts";
+import { KIND, NO_PORTS } from "../packet.ts";
+import type { Settings } from "../settings.ts";
+import { HAS } from "../tables/drop-records.ts";
+import { Drop, Drops } from "../tables/drops.ts";
+import type { Topology } from "../topology.ts";
+import { type Client, type Flow, type Iface, NO_FLOW, NOBODY, otherSide, type Side } from "../types.ts";
+import { VERDICT, type Verdict } from "../verdict.ts";
+import { NOWHERE, type State } from "./state.ts";
+
+const IP = ETHERNET.HEADER_LENGTH;
+/** Bytes that ports take, and those up to TCP's flags. */
+const PORTS_LENGTH = 4;
+const FLAGS_END = TCP.FLAGS + 1;
+
+export class DropNotes {
+  readonly drops: Drops;
+  private readonly drop = new Drop();
+  /** The first of the parties that are an interface: senders who are none of its clients'. */
+  private strangers = 0;
+
+  constructor(private readonly state: State) {
+    this.drops = new Drops(state.keyed);
+    this.numberParties(new Int32Array(0));
+  }
+
+  /** The topology is another one. @param renumber by interface before: its number now, or -1 */
+  follow(before: Settings): void {
+    const { interfaces } = this.state.topology.settings;
+    const renumber = before.interfaces.map(({ name }) => interfaces.findIndex((iface) => iface.name === name));
+    this.numberParties(Int32Array.from(renumber));
+  }
+
+  /**
+   * Notes what became of a frame that the router has just handled, and did not forward.
+   * @param iface where it came in @param at, length of the frame, without a tag of VLAN 0
+   */
+  note(verdict: Verdict, iface: Iface, at: number, length: number): void {
+    const { drop, state } = this;
+    const { lastFlow } = state;
+    this.begin(verdict, iface, at, length);
+    if (state.packet.at !== NOWHERE) this.readPacket(iface);
+    else this.readFrame(at, length);
+    this.finish(lastFlow);
+    this.drops.note(drop);
+  }
+
+  /**
+   * Notes a frame that was lost in transmission: what lies there is what was to be sent.
+   * @param flow its flow, or NO_FLOW
+   */
+  noteLost(verdict: Verdict, iface: Iface, at: number, length: number, flow: Flow): void {
+    const { drop } = this;
+    this.begin(verdict, iface, at, length);
+    drop.rule = -1;
+    this.readFrame(at, length);
+    this.undoTranslation(flow);
+    this.finish(flow);
+    this.drops.note(drop);
+  }
+
+  private begin(verdict: Verdict, iface: Iface, at: number, length: number): void {
+    const { drop, state } = this;
+    drop.verdict = verdict;
+    drop.iface = iface;
+    drop.rule = state.lastRule;
+    drop.etherType = length < IP ? 0 : state.view.getUint16(at + ETHERNET.TYPE);
+    drop.has = 0;
+    drop.protocol = 0;
+    drop.flags = 0;
+    drop.source = 0;
+    drop.destination = 0;
+    drop.ports = 0;
+  }
+
+  /** Whose it is, by what it says. */
+  private finish(flow: Flow): void {
+    const { drop, state } = this;
+    const { topology, flows } = state;
+    const iface = drop.iface as Iface;
+    const source = drop.source as Address;
+    const client = iface === topology.uplink ? NOBODY : topology.clientOn(iface, source);
+    drop.party = this.partyOf(topology, iface, client, source);
+    drop.client = flow === NO_FLOW ? client : flows.client(flow);
+    drop.isLogged = drop.verdict === VERDICT.REFUSED && client !== NOBODY && topology.client(client).log;
+  }
+
+  /** A packet whose IPv4 header is sound, whatever became of the frame since. */
+  private readPacket(iface: Iface): void {
+    const { drop, state } = this;
+    const { packet } = state;
+    const { transport, length, protocol, kind } = packet;
+    drop.protocol = protocol;
+    drop.source = packet.source;
+    drop.destination = packet.destination;
+    drop.ports = packet.ports;
+    drop.has = HAS.ADDRESSES | (packet.fragment === 0 ? 0 : HAS.FRAGMENT);
+    if (kind !== KIND.LATER_FRAGMENT) this.readTransport(transport, length);
+    // The second half of a hairpin, that our own address seems to have sent.
+    if (packet.iface !== iface) this.undoTranslation(state.lastFlow);
+  }
+
+  private readFrame(at: number, length: number): void {
+    const { drop } = this;
+    const { view } = this.state;
+    const content = at + IP;
+    if (drop.etherType === ETHERTYPE.ARP && length >= IP + ARP.LENGTH) {
+      drop.has = HAS.ADDRESSES;
+      const wasAnswered = drop.verdict === VERDICT.ANSWERED; // in place: the answer lies there
+      drop.source = view.getInt32(content + (wasAnswered ? ARP.TARGET_IP : ARP.SENDER_IP));
+      drop.destination = view.getInt32(content + (wasAnswered ? ARP.SENDER_IP : ARP.TARGET_IP));
+    }
+    if (drop.etherType !== ETHERTYPE.IPV4 || length < IP + IPV4.HEADER_LENGTH) return;
+    const header = (view.getUint8(content) & 15) << 2;
+    const fragment = view.getUint16(content + IPV4.FRAGMENT) & ~0xc000;
+    drop.has = HAS.ADDRESSES | (fragment === 0 ? 0 : HAS.FRAGMENT);
+    drop.protocol = view.getUint8(content + IPV4.PROTOCOL);
+    drop.source = readAddress(view, content + IPV4.SOURCE);
+    drop.destination = readAddress(view, content + IPV4.DESTINATION);
+    if ((fragment & FRAGMENT_OFFSET) === 0 && header >= IPV4.HEADER_LENGTH) {
+      this.readTransport(content + header, length - IP - header);
+    }
+  }
+
+  /** Ports and flags, as far as they are there. Where a format's check has failed they are what they seem to be. */
+  private readTransport(at: number, length: number): void {
+    const { drop } = this;
+    const { view, packet } = this.state;
+    const { protocol } = drop;
+    if (protocol === PROTOCOL.TCP || protocol === PROTOCOL.UDP) {
+      if (length < PORTS_LENGTH) return;
+      drop.has |= HAS.PORTS;
+      if (drop.ports === NO_PORTS) drop.ports = view.getInt32(at);
+      if (protocol === PROTOCOL.UDP || length < FLAGS_END) return;
+      drop.has |= HAS.FLAGS;
+      drop.flags = view.getUint8(at + TCP.FLAGS);
+    } else if (protocol === PROTOCOL.ICMP && length >= ICMP.HEADER_LENGTH) {
+      drop.has |= HAS.FLAGS;
+      // A request that was answered has become the answer.
+      drop.flags = drop.verdict === VERDICT.ANSWERED ? ICMP_TYPE.ECHO : view.getUint8(at + ICMP.TYPE);
+      if (packet.at !== NOWHERE && packet.ports !== NO_PORTS) drop.has |= HAS.PORTS;
+    }
+  }
+
+  /** Of a packet as it leaves to a flow's other side: how it came in. */
+  private undoTranslation(flow: Flow): void {
+    if (flow === NO_FLOW) return;
+    if (!this.undo(flow, 0)) this.undo(flow, 1);
+  }
+
+  /** @returns whether the packet came from that side */
+  private undo(flow: Flow, side: Side): boolean {
+    const { drop } = this;
+    const { flows } = this.state;
+    const to = otherSide(side);
+    if (drop.source !== flows.destination(flow, to) || drop.destination !== flows.source(flow, to)) return false;
+    drop.source = flows.source(flow, side);
+    drop.destination = flows.destination(flow, side);
+    if ((drop.has & HAS.PORTS) !== 0) drop.ports = flows.ports(flow, side) as Ports;
+    return true;
+  }
+
+  private partyOf({ uplink, parties }: Topology, iface: Iface, client: Client, source: Address): number {
+    if (iface === uplink) return parties.uplink;
+    return client === NOBODY ? this.strangers + iface : parties.host(client, source);
+  }
+
+  /** Beside the parties that all tables know, each interface has one, in a group of its own: senders who are none of its clients. */
+  private numberParties(renumber: Int32Array): void {
+    const { topology } = this.state;
+    const { parties, settings } = topology;
+    const { groups, groupOf } = parties;
+    this.strangers = groupOf.length;
+    const strangers = Array.from(settings.interfaces.keys(), (iface) => groups + iface);
+    const all = Int32Array.from([...groupOf, ...strangers]);
+    this.drops.reset(groups + strangers.length, all, renumber, (iface, source) => {
+      if (iface < 0) return parties.ourselves;
+      const client = topology.clientOn(iface as Iface, source as Address);
+      return this.partyOf(topology, iface as Iface, client, source as Address);
+    });
+  }
+}
