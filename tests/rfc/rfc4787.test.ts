@@ -252,6 +252,23 @@ describe("RFC 4787", () => {
     expect(visit(9100)).toBe("dropped: unsolicited");
   });
 
+  test("REQ-6a: sessions from outside that overlap do not keep a mapping open to others, unless the client answers", () => {
+    for (const answers of [false, true]) {
+      const lab = asked(OPEN);
+      const visit = (port: number) => lab.from(REMOTE_2, datagram(`${REMOTE_2}:${port} > ${OUTSIDE}:5000`)).verdict;
+      let sessions = 0;
+      for (; sessions < 60 && visit(9000 + sessions) === "forwarded"; sessions++) {
+        if (answers) lab.from(WORK_HOST, datagram(`${WORK_HOST}:5000 > ${REMOTE_2}:${9000 + sessions}`));
+        lab.wait(20_000);
+      }
+      // The client's own flow is over after half a minute, and its mapping two minutes after that.
+      expect(sessions).toBe(answers ? 60 : 8);
+      expect(visit(9000 + sessions)).toBe(answers ? "forwarded" : "dropped: unsolicited");
+      lab.from(WORK_HOST, datagram(`${WORK_HOST}:5000 > ${REMOTE}:9000`));
+      expect(visit(9100)).toBe("forwarded");
+    }
+  });
+
   test("REQ-7: clients' networks that conflict with the uplink's are refused", () => {
     const network = 'network = "192.0.2.128/25"\ngateway = "10.1.1.1"';
     const [error] = configErrors({ sections: `[[client]]\nname = "x"\ninterface = "eth4"\n${network}` });

@@ -179,6 +179,14 @@ describe("RFC 5382", () => {
     expectUnsolicited(lab, `${REMOTE}:7777 > ${OUTSIDE}:40001`);
   });
 
+  test("REQ-3a: connections from outside that overlap do not keep a mapping open to others when the client's own is over", () => {
+    const { lab } = connect(OPEN, [...HANDSHAKE, ["client", "R", 1001, 0]]);
+    const visit = (port: number) => lab.from(REMOTE, segment(`${REMOTE}:${port} > ${OUTSIDE}:40000`, "S")).verdict;
+    let sessions = 0;
+    for (; sessions < 60 && visit(9000 + sessions) === "forwarded"; sessions++) lab.wait(100_000);
+    expect(sessions).toBe(3);
+  });
+
   test("REQ-3b: the filtering of TCP and UDP is configured together", () => {
     expect(configErrors({ work: 'filtering_tcp = "endpoint-independent"' })).toEqual([
       expect.stringMatching(/^client "work": unknown key "filtering_tcp" /),

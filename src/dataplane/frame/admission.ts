@@ -146,7 +146,7 @@ export class Admission {
     const { packet, topology, mappings } = this.state;
     if (!isReachedByPort(packet.protocol)) return NO_MAPPING;
     const mapping = mappings.findExternal(packet.protocol, destinationPort(packet.ports));
-    if (mapping === NO_MAPPING) return NO_MAPPING;
+    if (mapping === NO_MAPPING || !mappings.isOpen(mapping, this.state.second)) return NO_MAPPING;
     const client = topology.clientOf(mappings.address(mapping));
     return client !== NOBODY && topology.client(client).openFilter ? mapping : NO_MAPPING;
   }

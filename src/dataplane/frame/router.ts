@@ -590,7 +590,7 @@ export class Router {
     const tracked = state.tcp.track(view, flow, side, packet.transport, packet.length);
     if (tracked === TRACK.PASS) state.refresh(flow, timeout);
     else if (tracked !== TRACK.PASS_UNREFRESHED) return tracked;
-    if (state.flows.hasState(flow, FLOW_STATE.ASSURED) !== wasAssured) state.quotas.move(flow);
+    if (state.flows.hasState(flow, FLOW_STATE.ASSURED) !== wasAssured) state.assure(flow);
     if ((view.getUint8(packet.transport + TCP.FLAGS) & SYN) !== 0) this.clamp(flow, side);
     return VERDICT.FORWARDED;
   }
@@ -617,7 +617,7 @@ export class Router {
     const isFirstAnswer = side === 1 && !state.flows.hasState(flow, FLOW_STATE.ASSURED);
     if (isFirstAnswer) {
       state.flows.setState(flow, state.flows.state(flow) | FLOW_STATE.ASSURED);
-      state.quotas.move(flow);
+      state.assure(flow);
       if (packet.protocol === PROTOCOL.UDP) {
         state.flows.setTimeout(flow, sourcePort(packet.ports) === DNS_PORT ? TIMEOUT.DNS : TIMEOUT.UDP);
       }

@@ -184,7 +184,7 @@ export class State {
     flows.fill(flow, fields, neighbour0, neighbour1);
     const deadline = this.second + 1 + this.timeouts.of(flow);
     flows.setDeadline(flow, deadline);
-    if (mapping !== NO_MAPPING) this.mappings.retain(mapping);
+    if (mapping !== NO_MAPPING) this.mappings.retain(mapping, this.isClients(flow));
     flows.link(flow, fields.hash, fields.backHash);
     this.quotas.add(flow, party);
     this.wheel.file(flow, deadline);
@@ -247,7 +247,21 @@ export class State {
       protocol === PROTOCOL.UDP &&
       sourcePort(ports) !== DNS_PORT &&
       !flows.hasState(flow, FLOW_STATE.INBOUND);
-    mappings.release(mappings.findExternal(protocol, destinationPort(ports)), lingers, this.second);
+    const mapping = mappings.findExternal(protocol, destinationPort(ports));
+    mappings.release(mapping, lingers, this.second, this.isClients(flow));
+  }
+
+  /** Whether a flow is its client's doing: it opened it, or has answered. */
+  private isClients(flow: Flow): boolean {
+    return !this.flows.hasState(flow, FLOW_STATE.INBOUND) || this.flows.hasState(flow, FLOW_STATE.ASSURED);
+  }
+
+  /** To be called when a flow's ASSURED bit has changed. */
+  assure(flow: Flow): void {
+    this.quotas.move(flow);
+    if (!this.flows.hasState(flow, FLOW_STATE.INBOUND)) return;
+    const mapping = this.mappingOf(flow);
+    if (mapping !== NO_MAPPING) this.mappings.keep(mapping, this.isClients(flow));
   }
 
   /** @returns the ports of packets from the remote of a flow that is translated */

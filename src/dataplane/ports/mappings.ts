@@ -39,6 +39,8 @@ const NEXT = 4;
 const YOUNGER = 5;
 const OLDER = 6;
 const RELEASED = 7;
+/** In place of OLDER while flows use a mapping: how many of them are its client's doing (RFC 4787 REQ-6), not a stranger's alone. */
+const KEEPERS = OLDER;
 
 /** The end of a chain; no list. */
 const NONE = -1;
@@ -252,19 +254,40 @@ export class MappingTable {
     return this.words[mapping * MAPPING_WORDS + FLOWS] > 0;
   }
 
-  /** Counts one more flow. */
-  retain(mapping: Mapping): void {
-    if (this.words[mapping * MAPPING_WORDS + FLOWS]++ === 0) this.unlinger(mapping);
+  /** Counts one more flow. @param isKept whether it is the client's doing */
+  retain(mapping: Mapping, isKept = true): void {
+    const at = mapping * MAPPING_WORDS;
+    if (this.words[at + FLOWS]++ === 0) {
+      this.unlinger(mapping);
+      this.words[at + KEEPERS] = 0;
+    }
+    if (isKept) this.words[at + KEEPERS]++;
+  }
+
+  /** A flow that uses it has become the client's doing, or is that no more. */
+  keep(mapping: Mapping, isKept: boolean): void {
+    this.words[mapping * MAPPING_WORDS + KEEPERS] += isKept ? 1 : -1;
+  }
+
+  /**
+   * @param second the clock
+   * @returns whether the client has it open still: by a flow of its doing, or one that ended a short while ago
+   */
+  isOpen(mapping: Mapping, second: number): boolean {
+    const at = mapping * MAPPING_WORDS;
+    return (this.words[at + FLOWS] > 0 && this.words[at + KEEPERS] > 0) || !this.isOver(mapping, second);
   }
 
   /**
    * Gives up one flow's hold; the last one ends the mapping, or leaves it to linger.
    * @param lingers whether it is to stay for LINGER_SECONDS after this flow, unless its port is needed
    * @param second the clock
+   * @param isKept whether the flow was the client's doing
    */
-  release(mapping: Mapping, lingers: boolean, second: number): void {
+  release(mapping: Mapping, lingers: boolean, second: number, isKept = true): void {
     const at = mapping * MAPPING_WORDS;
     if (lingers) this.words[at + RELEASED] = second;
+    if (isKept) this.words[at + KEEPERS]--;
     if (--this.words[at + FLOWS] > 0) return;
     if (this.isOver(mapping, second) || this.owner(mapping) === NOBODY) this.remove(mapping);
     else this.linger(mapping);
