@@ -4,6 +4,7 @@ import type { Prefix } from "../base/address.ts";
 import { quote } from "../base/quote.ts";
 import type { Settings } from "../dataplane/settings.ts";
 import type { FlowRecords } from "../dataplane/tables/flow-records.ts";
+import { FLOW_STATE } from "../dataplane/tables/flow-state.ts";
 import { TCP_STATE_NAMES, tcpStateName } from "../dataplane/tables/tcp.ts";
 import type { Flow } from "../dataplane/types.ts";
 import { IANA } from "../rules/compile.ts";
@@ -149,7 +150,7 @@ function ofRule(text: string): Question {
     throw new FilterError(`rule ${quote(text)} is no number of a rule (write 1, or policy)`);
   }
   const rule = text === "policy" ? 0 : Number(text);
-  return (records, flow) => records.rule(flow) === rule;
+  return (records, flow) => records.rule(flow) === rule && !records.hasState(flow, FLOW_STATE.INBOUND);
 }
 
 function ofState(text: string): Question {

@@ -2,19 +2,26 @@
 // meanwhile: a flow can be wrong, reading can't fail, and nobody waits for it.
 
 import { printable } from "../base/quote.ts";
+import { matchesForward } from "../dataplane/frame/admission.ts";
 import type { Settings } from "../dataplane/settings.ts";
 import { FLOW_WORDS, type FlowRecords } from "../dataplane/tables/flow-records.ts";
+import { FLOW_STATE } from "../dataplane/tables/flow-state.ts";
 import { tcpStateName } from "../dataplane/tables/tcp.ts";
 import type { Flow } from "../dataplane/types.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";
+import { destinationPort } from "../wire/ports.ts";
 import { type FlowEnds, flowEnds, ruleText, textOf } from "./flow-text.ts";
 import { clientName, type DataplaneState, recordsOf } from "./status.ts";
 
 /** The keys are those of `firebreak flows --json`: docs/CONTROL.md has them. */
 export interface FlowEntry extends FlowEnds {
   readonly client: string;
-  /** Number of the rule that accepted it, 0 for the policy. */
-  readonly rule: number;
+  /** What let it in. Of one that a client opened: number of the rule, 0 for the policy. */
+  readonly rule?: number;
+  /** Of one from the uplink: number of the forward, from 1 on; 0 where that is in the settings no more. */
+  readonly forward?: number;
+  /** Likewise: that it came in by a mapping which is open to anyone. */
+  readonly open_mapping?: true;
   /** Of TCP, as RFC 9293 names it; RESET too. */
   readonly state?: string;
 }
@@ -45,7 +52,7 @@ export function flowEntry({ records, settings }: FlowTableView, flow: Flow): Flo
   return {
     ...ends,
     client: clientName(settings, records.client(flow)),
-    rule: records.rule(flow),
+    ...admission(records, flow, settings),
     ...(isTcp && { state: tcpStateName(records.state(flow)) }),
   };
 }
@@ -57,7 +64,24 @@ export function flowLine(entry: FlowEntry): string {
     `flow: ${protocol} ${source} to ${destination} as ${mapped}${reached === undefined ? "" : ` at ${reached}`}`,
     ...(entry.state === undefined ? [] : [entry.state]),
     `client ${printable(entry.client)}`,
-    ruleText(entry.rule),
+    admissionText(entry),
   ];
   return parts.join(", ");
+}
+
+type Admission = Pick<FlowEntry, "rule" | "forward" | "open_mapping">;
+
+/** What let the flow in: of the uplink's no rule does. */
+function admission(records: FlowRecords, flow: Flow, { forwards }: Settings): Admission {
+  if (!records.hasState(flow, FLOW_STATE.INBOUND)) return { rule: records.rule(flow) };
+  if (records.hasState(flow, FLOW_STATE.MAPPED)) return { open_mapping: true };
+  const [protocol, source] = [records.protocol(flow), records.source(flow, 0)];
+  const port = destinationPort(records.ports(flow, 0));
+  return { forward: 1 + forwards.findIndex((forward) => matchesForward(forward, protocol, port, source)) };
+}
+
+function admissionText({ rule, forward, open_mapping }: Admission): string {
+  if (rule !== undefined) return ruleText(rule);
+  if (open_mapping) return "open mapping";
+  return forward ? `forward ${forward}` : "a forward that is no more";
 }

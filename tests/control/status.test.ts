@@ -1,14 +1,18 @@
 // The state as people read it: counters that are not zero, then every flow, however many there are.
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
+import { ip } from "../../lab/frames.ts";
 import { parseConfig } from "../../src/config/config.ts";
 import { flowLine, listFlows, viewFlows } from "../../src/control/flow-list.ts";
 import { makeSettings } from "../../src/control/settings.ts";
 import { counterLines, type DataplaneState, interfaceLines, takeStatus } from "../../src/control/status.ts";
 import { RING_COUNTERS } from "../../src/dataplane/io/packet-ring.ts";
-import { FLOW, FLOW_WORDS } from "../../src/dataplane/tables/flow-records.ts";
+import { FLOW, FLOW_WORDS, FlowRecords } from "../../src/dataplane/tables/flow-records.ts";
 import { FLOW_STATE } from "../../src/dataplane/tables/flow-state.ts";
+import type { Client, Flow, Neighbour } from "../../src/dataplane/types.ts";
 import { VERDICT, VERDICT_NAMES } from "../../src/dataplane/verdict.ts";
+import { PROTOCOL, toAddress } from "../../src/wire/ipv4.ts";
+import type { Ports } from "../../src/wire/ports.ts";
 
 const FLOWS = 65_536;
 const DEVICES = ["eth0", "eth1", "eth2"].map((name, i) => ({
@@ -17,9 +21,10 @@ const DEVICES = ["eth0", "eth1", "eth2"].map((name, i) => ({
   isUp: true,
 }));
 
-function settings() {
+/** @param more sections of the configuration */
+function settings(more = "") {
   const text = readFileSync(new URL("../config/example.toml", import.meta.url), "utf8");
-  const parsed = parseConfig(text, "firewall.toml");
+  const parsed = parseConfig(`${text}\n${more}`, "firewall.toml");
   if ("errors" in parsed) throw new Error(parsed.errors.join("\n"));
   const made = makeSettings(parsed.config, DEVICES);
   if ("errors" in made) throw new Error(made.errors.join("\n"));
@@ -78,5 +83,36 @@ test("a slug of another version's stands for itself, and a name of somebody else
   expect(counterLines(status).slice(0, 2)).toEqual(["frames: 2 forwarded", "frames: 1 new-one"]);
   expect(interfaceLines([{ name: "eth0", state: "absent", clients: ["\x1b[31m\u202e"] }])).toEqual([
     "eth0 is not there: waiting for it: client \\u001b[31m\\u202e",
+  ]);
+});
+
+test("a flow from the uplink has the forward, or the mapping, that let it in, and no rule", () => {
+  const forwards = [22, 80].map((port) => `[[forward]]\nproto = "tcp"\nport = ${port}\nto = "work"\n`).join("\n");
+  const state = { ...fullState(), flows: new Int32Array(2 * FLOW_WORDS) };
+  const records = new FlowRecords(state.flows, toAddress(ip("192.0.2.254")));
+  const fields = {
+    client: 0 as Client,
+    rule: 0,
+    kind: FLOW_STATE.INBOUND,
+    isMapped: false,
+    protocol: PROTOCOL.TCP,
+    source: toAddress(ip("203.0.113.7")),
+    destination: toAddress(ip("192.0.2.254")),
+    ports: ((40_000 << 16) | 80) as Ports,
+    backSource: toAddress(ip("10.137.0.10")),
+    backPorts: ((80 << 16) | 40_000) as Ports,
+    hash: 0,
+    backHash: 0,
+    timeout: 0,
+  };
+  records.fill(0 as Flow, fields, 0 as Neighbour, 0 as Neighbour);
+  records.fill(1 as Flow, { ...fields, isMapped: true }, 0 as Neighbour, 0 as Neighbour);
+  const shown = (more: string) => [...listFlows(viewFlows(state, settings(more)))];
+  const words = (more: string) => shown(more).map((entry) => flowLine(entry).split(", ").at(-1));
+  expect(words(forwards)).toEqual(["forward 2", "open mapping"]);
+  expect(words("")).toEqual(["a forward that is no more", "open mapping"]);
+  expect(shown(forwards).map(({ rule, forward }) => [rule, forward])).toEqual([
+    [undefined, 2],
+    [undefined, undefined],
   ]);
 });
