@@ -1,5 +1,6 @@
 // The only entry of the program: finds the verb and lets it run.
 import { version } from "../package.json" with { type: "json" };
+import { reasonOf } from "./base/reason.ts";
 import { appliance } from "./verbs/appliance.ts";
 import { check } from "./verbs/check.ts";
 import { explain } from "./verbs/explain.ts";
@@ -79,14 +80,21 @@ function isUsageError(error: unknown): error is Error {
   return error instanceof Error && "code" in error && String(error.code).startsWith("ERR_PARSE_ARGS_");
 }
 
-// Whoever reads our output may have seen enough (`firebreak explain … | head -1`), and a firewall goes on without its log.
-for (const stream of [process.stdout, process.stderr]) {
-  stream.on("error", (error: Error & { readonly code?: string }) => {
-    if (error.code !== "EPIPE") throw error;
-  });
-}
+/** Whether our output could not be written, as on a full disk. */
+let isOutputLost = false;
+
+// Whoever reads our output may have seen enough: `firebreak explain … | head -1`.
+process.stdout.on("error", (error: Error & { readonly code?: string }) => {
+  if (error.code === "EPIPE" || isOutputLost) return;
+  isOutputLost = true;
+  process.stderr.write(`firebreak: standard output can't be written: ${reasonOf(error)}\n`);
+  process.exitCode = 1;
+});
+
+// There is nobody to tell, and a firewall goes on.
+process.stderr.on("error", () => {});
 
 // No top-level await: bytecode can't have it.
 main(process.argv.slice(2)).then((status) => {
-  process.exitCode = status;
+  process.exitCode = isOutputLost ? 1 : status;
 });

@@ -1,12 +1,13 @@
 // The captures that a replay reads, merged by time: each stands at its next frame.
 import { stat } from "node:fs/promises";
 import { plain, shellWord } from "../base/quote.ts";
+import { reasonOf } from "../base/reason.ts";
 import { CaptureError } from "../captures/error.ts";
 import { linkTypeText } from "../captures/link-types.ts";
 import { choiceText } from "../captures/pcapng.ts";
 import { CaptureReader } from "../captures/reader.ts";
 import { CaptureSource } from "../captures/source.ts";
-import { FileError, reasonOf } from "./outputs.ts";
+import { FileError } from "./outputs.ts";
 
 /** What stands behind an --in. */
 export interface InputName {

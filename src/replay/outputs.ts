@@ -13,6 +13,7 @@ import {
 } from "node:fs";
 import { join, resolve } from "node:path";
 import { plain } from "../base/quote.ts";
+import { reasonOf } from "../base/reason.ts";
 
 /** What can't be done with a file; the message names it. */
 export class FileError extends Error {}
@@ -34,7 +35,8 @@ export function capturesIn(directory: string, interfaces: readonly string[]): Ou
 const STANDARD_INPUT = 0;
 
 export class Outputs {
-  private readonly files: number[] = [];
+  /** Of the files that are begun and not in their places yet, by path. */
+  private readonly files = new Map<string, number>();
 
   /** @param inputs files that are read; "-" is standard input @throws OverwriteError, FileError */
   constructor(
@@ -60,7 +62,7 @@ export class Outputs {
         rmSync(partOf(path), { force: true });
         return openSync(partOf(path), "wx");
       });
-      this.files.push(file);
+      this.files.set(path, file);
       return (bytes) => {
         attempt(`${plain(path)}: can't be written`, () => {
           for (let written = 0; written < bytes.length; ) written += writeSync(file, bytes, written);
@@ -71,10 +73,24 @@ export class Outputs {
 
   /** Puts all files in their places, once everything is written. */
   finish(): void {
-    for (const [i, { path }] of this.names.entries()) {
-      closeSync(this.files[i]);
+    for (const { path } of this.names) {
       attempt(`${plain(path)}: can't be written`, () => renameSync(partOf(path), path));
+      this.forget(path);
     }
+  }
+
+  /** Removes what is not whole. */
+  discard(): void {
+    for (const path of [...this.files.keys()]) {
+      rmSync(partOf(path), { force: true });
+      this.forget(path);
+    }
+  }
+
+  private forget(path: string): void {
+    const file = this.files.get(path);
+    this.files.delete(path);
+    if (file !== undefined) attempt(`${plain(path)}: can't be written`, () => closeSync(file));
   }
 }
 
@@ -121,9 +137,4 @@ function attempt<T>(problem: string, action: () => T): T {
   } catch (error) {
     throw new FileError(`${problem}: ${reasonOf(error)}`);
   }
-}
-
-/** @returns of the system's message, "ENOENT: no such file or directory, open …", what stands before the comma */
-export function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message.split(", ")[0] : String(error);
 }

@@ -1,5 +1,7 @@
 // Standard output for many lines: gathered, and written at once. A reader who has gone (`| head`) ends it quietly.
 import { writeSync } from "node:fs";
+import { reasonOf } from "../base/reason.ts";
+import { FileError } from "./outputs.ts";
 
 const STANDARD_OUTPUT = 1;
 /** How long to wait for a reader who is slower, where the pipe doesn't wait by itself. */
@@ -18,7 +20,7 @@ export class Printer {
     for (const line of lines) this.add(line);
   }
 
-  /** Writes what has been gathered. */
+  /** Writes what has been gathered. @throws FileError where it can't be, as on a full disk */
   async flush(): Promise<void> {
     let bytes = Buffer.from(this.lines.join(""));
     this.lines = [];
@@ -35,7 +37,7 @@ export class Printer {
     } catch (error) {
       const code = error instanceof Error && "code" in error ? error.code : undefined;
       if (code === "EAGAIN") return 0;
-      if (code !== "EPIPE") throw error;
+      if (code !== "EPIPE") throw new FileError(`standard output can't be written: ${reasonOf(error)}`);
       this.isClosed = true;
       return 0;
     }

@@ -138,7 +138,12 @@ async function replayAll(options: Options, config: Config): Promise<number> {
   if ("errors" in result) return tell(result.errors, 2);
   const resolution = inputs.some(({ reader }) => reader.resolution === "ns") ? "ns" : "us";
   if (!isCaptureFile(options.out)) makeDirectory(options.out);
-  return playAll(options, result.settings, inputs, outputs, resolution);
+  try {
+    return await playAll(options, result.settings, inputs, outputs, resolution);
+  } catch (error) {
+    outputs.discard();
+    throw error;
+  }
 }
 
 /** @param now Unix time in seconds that rules expire by */

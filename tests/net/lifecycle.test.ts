@@ -151,6 +151,21 @@ test("it goes on when nobody reads its log any more", async () => {
   expect(await program.end()).toBe(0);
 });
 
+test("it goes on when the disk that its log and its errors go to is full", async () => {
+  const good = await Bun.file(lab.configFile).text();
+  const command = firebreak("run", "--config", lab.configFile).join(" ");
+  const program = lab.firewall.start(["bash", "-c", `exec ${command} >/dev/full 2>/dev/full`]);
+  while (!(await pings()));
+  lab.writeConfig("no configuration");
+  program.signal("SIGHUP");
+  program.signal("SIGUSR1");
+  await Bun.sleep(500); // nobody is told when it is done
+  expect(await pings()).toBe(true);
+  program.signal("SIGTERM");
+  expect(await program.end()).toBe(0);
+  lab.writeConfig(good);
+});
+
 describe("after SIGKILL", () => {
   const set = async (name: string, file: string, value: number) =>
     await lab.firewall.run(["sh", "-c", `echo ${value} >/proc/sys/net/ipv4/conf/${name}/${file}`]);
