@@ -5,15 +5,17 @@ import { appliance } from "./verbs/appliance.ts";
 import { check } from "./verbs/check.ts";
 import { explain } from "./verbs/explain.ts";
 import { flows } from "./verbs/flows.ts";
+import { log } from "./verbs/log.ts";
 import { readInputs } from "./verbs/manifest.ts";
 import { replay } from "./verbs/replay.ts";
 import { restore } from "./verbs/restore.ts";
+import { rules } from "./verbs/rules.ts";
 import { run } from "./verbs/run.ts";
 import { status } from "./verbs/status.ts";
 import { UsageError, type Verb } from "./verbs/verb.ts";
 
 const VERBS: ReadonlyMap<string, Verb> = new Map(
-  Object.entries({ run, status, flows, check, explain, replay, restore, appliance }),
+  Object.entries({ run, status, flows, rules, log, check, explain, replay, restore, appliance }),
 );
 
 const HELP = `Usage: firebreak VERB [ARGUMENTS…]

@@ -11,6 +11,14 @@ export function single(known: readonly string[], answer: (args: Partial<Fields>)
   };
 }
 
+/** An operation without arguments, whose answer is a record for each. */
+export function list(answer: () => readonly object[]): Operation {
+  return async function* (args): AsyncGenerator<Part> {
+    requireKnown(args, []);
+    for (const data of answer()) yield { data: data as Value };
+  };
+}
+
 /** @throws ChannelError where there is an argument that the operation does not have: it may be meant to leave something out */
 export function requireKnown(args: Partial<Fields>, known: readonly string[]): void {
   const unknown = Object.keys(args).find((key) => !known.includes(key));

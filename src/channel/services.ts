@@ -1,13 +1,17 @@
 // What a running firewall can be asked over the channel: operations, each with the values of src/control.
 import { version } from "../../package.json" with { type: "json" };
+import { keptLog } from "../base/log.ts";
+import type { RuleEntry } from "../control/rule-list.ts";
 import type { Status } from "../control/status.ts";
-import { single } from "./arguments.ts";
+import { list, single } from "./arguments.ts";
 import { type FlowsAnswering, flowsOperation } from "./flows-operation.ts";
+import { logOperation } from "./log-operation.ts";
 import type { Operation, Services } from "./session.ts";
 
 /** What is asked of the firewall (control/firewall.ts). */
 export interface Answering extends FlowsAnswering {
   readonly status: Status;
+  readonly ruleList: readonly RuleEntry[];
 }
 
 /** As `status` answers. Times in seconds: since the program began, and Unix time. */
@@ -29,6 +33,8 @@ export function makeServices(name: string, firewall: Answering): Services {
     operations: new Map<string, Operation>([
       ["status", single([], () => status())],
       ["flows", flowsOperation(firewall)],
+      ["rules", list(() => firewall.ruleList)],
+      ["log", logOperation(keptLog)],
     ]),
   };
 }

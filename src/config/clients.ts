@@ -160,6 +160,11 @@ function makeTableRule(value: TomlValue): RuleResult {
   return makeRule(pairs);
 }
 
+/** @returns where each of its rules stands */
+export function placesOfRules({ table: { report, path }, rules }: ClientDraft): string[] {
+  return rules.map((_, i) => `${report.file}:${report.line([...path, "rules", i])}`);
+}
+
 export function finishClient(client: ClientDraft): ClientConfig[] {
   const { table: _, name, interface: reference, hosts, gateway, ...rest } = client;
   if (name === undefined || reference === undefined || hosts === undefined || gateway === undefined) return [];

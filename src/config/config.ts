@@ -5,7 +5,7 @@ import { isUtf8 } from "node:buffer";
 import { readFile } from "node:fs/promises";
 import type { NatSettings, Redirect } from "../dataplane/settings.ts";
 import { checkTogether } from "./checks.ts";
-import { type ClientConfig, type ClientDraft, finishClient, readClient } from "./clients.ts";
+import { type ClientConfig, type ClientDraft, finishClient, placesOfRules, readClient } from "./clients.ts";
 import { readDns } from "./dns.ts";
 import { checkForwards, type ForwardConfig, type ForwardDraft, finishForward, readForward } from "./forwards.ts";
 import { type NatPlaces, placesOfNat, readNat } from "./nat.ts";
@@ -23,6 +23,8 @@ export interface Config {
   readonly nat: NatSettings;
   /** Where a file says of [nat] what can't change while the program runs; a qube has no file. */
   readonly natPlaces?: NatPlaces;
+  /** Where a file has its rules, by client: `firewall.toml:14`. */
+  readonly rulePlaces?: readonly (readonly string[])[];
 }
 
 /** Warnings are of what is allowed but hardly meant, in the form of errors. */
@@ -113,7 +115,8 @@ function parseSections(report: Report, sections: TomlTable): ConfigResult {
   checkForwards(forwards);
 
   const errors = report.errors();
-  const config = uplink && finishConfig(uplink, clients, forwards, redirects, nat, placesOfNat(report));
+  const places = { natPlaces: placesOfNat(report), rulePlaces: clients.map(placesOfRules) };
+  const config = uplink && finishConfig(uplink, clients, forwards, redirects, nat, places);
   if (uplink === undefined || config === undefined || errors.length > 0) return { errors };
   const tables = { uplink: uplink.table, clients: clientTables, forwards: forwards.map(({ table }) => table) };
   warnOf(report, config, tables);
@@ -160,7 +163,7 @@ function finishConfig(
   forwards: readonly ForwardDraft[],
   redirects: readonly Redirect[],
   nat: NatSettings,
-  natPlaces: NatPlaces,
+  places: Pick<Config, "natPlaces" | "rulePlaces">,
 ): Config | undefined {
   if (uplink.interface === undefined || uplink.address === undefined || uplink.gateway === undefined) return undefined;
   return {
@@ -177,6 +180,6 @@ function finishConfig(
     forwards: forwards.flatMap((forward) => finishForward(forward)),
     redirects,
     nat,
-    natPlaces,
+    ...places,
   };
 }

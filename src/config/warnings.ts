@@ -10,7 +10,7 @@ import { LINK_LOCAL } from "./dns.ts";
 import type { ForwardConfig } from "./forwards.ts";
 import { nameServers } from "./name-servers.ts";
 import { TIMEOUTS } from "./nat.ts";
-import { ruleWarnings } from "./rule-warnings.ts";
+import { type RuleWarning, ruleWarnings } from "./rule-warnings.ts";
 import type { Report, Table } from "./toml-table.ts";
 import type { UplinkConfig } from "./uplink.ts";
 import { NO_HOSTS } from "./values.ts";
@@ -61,10 +61,15 @@ function warnOfServers({ uplink, clients }: Sections, table: Table): void {
 }
 
 function warnOfRules(sections: Sections, client: ClientConfig, table: Table, now: number): void {
-  const unreached = (address: number, prefix: number) => whyUnreached({ address, prefix }, client, sections);
-  for (const { rule, problem } of ruleWarnings(client.rules, { dns: nameServers(sections), now, unreached })) {
+  for (const { rule, problem } of doubtfulRules(sections, client, now)) {
     table.warning(["rules", rule], `rule ${rule + 1} ${problem}`);
   }
+}
+
+/** @param client one of the configuration's @param now Unix time in seconds @returns its rules that decide nothing, each with the reason */
+export function doubtfulRules(sections: Sections, client: ClientConfig, now: number): RuleWarning[] {
+  const unreached = (address: number, prefix: number) => whyUnreached({ address, prefix }, client, sections);
+  return ruleWarnings(client.rules, { dns: nameServers(sections), now, unreached });
 }
 
 /** @returns why a client's packets for a prefix never come to its rules, with the remedy */

@@ -18,6 +18,7 @@ import { interfaceNews } from "./interface-news.ts";
 import { LiveRules, type ResolvedNames } from "./live-rules.ts";
 import { RefusalLog } from "./refusal-log.ts";
 import { needsRestart } from "./restart.ts";
+import { listRules, type RuleEntry } from "./rule-list.ts";
 import { makeSettings, type SettingsOptions } from "./settings.ts";
 import {
   counterLines,
@@ -161,10 +162,14 @@ export class Firewall {
     return viewFlows(this.state, this.settings);
   }
 
-  /** The addresses that a host name of the rules has now. */
-  addressesOf(name: string): readonly number[] | undefined {
-    return this.rules.addressesOf(name);
+  /** The rules in force, each with what it does now. */
+  get ruleList(): RuleEntry[] {
+    const { config, flowTable: flows, addressesOf } = this;
+    return listRules({ config, flows, addressesOf, now: MACHINE_CLOCK.unixTime() });
   }
+
+  /** The addresses that a host name of the rules has now. */
+  readonly addressesOf = (name: string): readonly number[] | undefined => this.rules.addressesOf(name);
 
   /** Ends a flow, if its record is still that flow's. @returns whether there was room to ask for it: if not, there is soon */
   endFlow(records: FlowRecords, flow: Flow): boolean {

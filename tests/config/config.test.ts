@@ -132,6 +132,7 @@ test("the example is understood", () => {
       redirects: [],
       nat: DEFAULT_NAT,
       natPlaces: { maxFlows: "firewall.toml:29: nat", kernelPath: "firewall.toml:28: nat" },
+      rulePlaces: [["firewall.toml:16", "firewall.toml:17", "firewall.toml:18"], []],
     },
     warnings: [],
   });
@@ -205,6 +206,7 @@ gateway = "192.0.2.254"
       redirects: [],
       nat: DEFAULT_NAT,
       natPlaces: { maxFlows: "f:1: nat", kernelPath: "f:1: nat" },
+      rulePlaces: [["f:14", "f:14"], []],
     },
     warnings: [
       'f:16: warning: client "b": has no rules, and its policy is to drop: all is refused (write rules, or policy = "accept")',

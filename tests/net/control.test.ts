@@ -96,6 +96,42 @@ except ConnectionResetError: print("reset", flush=True)`;
   await server.end();
 }, 60_000);
 
+test("rules prints what is in force, also after a reload", async () => {
+  lab.configure(["accept proto=tcp dstports=80", "accept proto=tcp dstports=80-80"], "accept");
+  const said = program.text.length;
+  program.signal("SIGHUP");
+  await program.says("configuration reloaded", said);
+  const { stdout } = await verb("rules");
+  expect(stdout).toContain(`work, rule 1 (${lab.configFile}:14): action=accept proto=tcp dstports=80: `);
+  expect(stdout).toMatch(/^ {2}rule 2 .*rule 1/m);
+  expect(stdout).toMatch(/^work, policy: action=accept: \d+ flows$/m);
+  const entries = (await verb("rules", "--json")).stdout
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+  expect(entries.map(({ rule }) => rule)).toEqual([1, 2, 0]);
+  lab.configure([], "accept");
+});
+
+test("log has what the firewall said, and follows it to its end", async () => {
+  const follower = lab.firewall.start(inFolder(firebreak("log", "-f")));
+  await follower.says(/^\d{4}-\d\d-\d\dT[\d:.]+Z configuration reloaded$/m);
+  const before = follower.text.length;
+  program.signal("SIGHUP");
+  await follower.says("configuration reloaded", before);
+  const [last] = (await verb("log", "--last", "1", "--json")).stdout
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+  expect(last.text).toBe("configuration reloaded");
+  expect(Math.abs(last.time - Date.now() / 1000)).toBeLessThan(60);
+  program.signal("SIGTERM");
+  await program.end();
+  expect(await follower.end()).toBe(1);
+  expect(follower.text).toContain("the firewall has closed the connection");
+  program = await start();
+}, 60_000);
+
 test("what is asked wrongly is bad usage, said by whoever knows", async () => {
   expect(await verb("flows", "client=nobody")).toEqual({
     status: 2,

@@ -1,0 +1,89 @@
+// The rules in force, each with what it does: where it stands, which addresses its host name has, how many flows live by it, and why it
+// decides nothing, if so.
+import { formatAddress } from "../base/address.ts";
+import { printable } from "../base/quote.ts";
+import type { ClientConfig } from "../config/clients.ts";
+import type { Config } from "../config/config.ts";
+import { doubtfulRules } from "../config/warnings.ts";
+import type { Flow } from "../dataplane/types.ts";
+import { formatRule } from "../rules/parse.ts";
+import type { FlowTableView } from "./flow-list.ts";
+
+/** The keys are those of `firebreak rules --json`: docs/CONTROL.md has them. */
+export interface RuleEntry {
+  readonly client: string;
+  /** From 1 on; 0 for the policy, which stands behind the rules. */
+  readonly rule: number;
+  /** As Qubes OS writes it; of the policy, its action alone. */
+  readonly text: string;
+  /** `firewall.toml:14`, where there is a file. */
+  readonly place?: string;
+  /** Flows there are that it let through. */
+  readonly flows: number;
+  /** Of a rule with a host name: the addresses that it has now, or null while they are unknown. */
+  readonly addresses?: readonly string[] | null;
+  /** Why it decides nothing: the end of a sentence that begins with the rule. */
+  readonly problem?: string;
+}
+
+/** What rules are judged by. */
+export interface RuleCircumstances {
+  readonly config: Config;
+  readonly flows: FlowTableView;
+  addressesOf(name: string): readonly number[] | undefined;
+  /** Unix time in seconds. */
+  readonly now: number;
+}
+
+/** @returns all of the rules, by client, each client's policy behind its rules */
+export function listRules(around: RuleCircumstances): RuleEntry[] {
+  const counts = countFlows(around.flows);
+  return around.config.clients.flatMap((client, number) => rulesOf(client, number, counts, around));
+}
+
+function rulesOf(
+  client: ClientConfig,
+  number: number,
+  counts: ReadonlyMap<number, number>,
+  { config, addressesOf, now }: RuleCircumstances,
+): RuleEntry[] {
+  const { name, rules, policy } = client;
+  const flowsOf = (rule: number) => counts.get((number << 16) | rule) ?? 0;
+  const problems = new Map(doubtfulRules(config, client, now).map(({ rule, problem }) => [rule, problem]));
+  const entries = rules.map((rule, i): RuleEntry => {
+    const place = config.rulePlaces?.[number]?.[i];
+    const problem = problems.get(i);
+    return {
+      ...{ client: name, rule: i + 1, text: formatRule(rule) },
+      ...(place !== undefined && { place }),
+      flows: flowsOf(i + 1),
+      ...(rule.dsthost !== undefined && { addresses: addressesOf(rule.dsthost)?.map(formatAddress) ?? null }),
+      ...(problem !== undefined && { problem }),
+    };
+  });
+  return [...entries, { client: name, rule: 0, text: `action=${policy}`, flows: flowsOf(0) }];
+}
+
+/** By the client's number << 16 | the rule's. */
+function countFlows({ records, capacity }: FlowTableView): Map<number, number> {
+  const counts = new Map<number, number>();
+  for (let flow = 0 as Flow; flow < capacity; flow++) {
+    if (!records.isUsed(flow)) continue;
+    const key = (records.client(flow) << 16) | records.rule(flow);
+    counts.set(key, (counts.get(key) ?? 0) + 1);
+  }
+  return counts;
+}
+
+/** `work, rule 1 (firewall.toml:14): action=accept proto=tcp dstports=443: 12 flows` */
+export function ruleLines({ client, rule, text, place, flows, addresses, problem }: RuleEntry): string[] {
+  const which = rule === 0 ? "policy" : `rule ${rule}`;
+  const where = place === undefined ? "" : ` (${printable(place)})`;
+  const known = addresses === undefined ? "" : `, ${addresses === null ? "addresses unknown" : addressText(addresses)}`;
+  const line = `${printable(client)}, ${which}${where}: ${printable(text)}: ${flows} flows${known}`;
+  return problem === undefined ? [line] : [line, `  ${which} ${printable(problem)}`];
+}
+
+function addressText(addresses: readonly string[]): string {
+  return addresses.length === 0 ? "no address" : addresses.join(" ");
+}

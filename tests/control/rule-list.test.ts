@@ -1,0 +1,98 @@
+// The rules in force as somebody who asks gets them: where each stands, what lives by it, and why it decides nothing.
+import { expect, test } from "bun:test";
+import { parseConfig } from "../../src/config/config.ts";
+import { viewFlows } from "../../src/control/flow-list.ts";
+import { listRules, ruleLines } from "../../src/control/rule-list.ts";
+import { makeSettings } from "../../src/control/settings.ts";
+import { FLOW, FLOW_WORDS } from "../../src/dataplane/tables/flow-records.ts";
+import { FLOW_STATE } from "../../src/dataplane/tables/flow-state.ts";
+
+const TEXT = `[uplink]
+interface = "eth1"
+address = "192.0.2.254/24"
+gateway = "192.0.2.1"
+dns = ["192.0.2.1"]
+
+[[client]]
+name = "work"
+interface = "eth0"
+address = "10.137.0.10"
+gateway = "10.137.0.1"
+rules = [
+  "action=accept proto=tcp dstports=443",
+  "action=accept proto=tcp dstports=443-443",
+  "action=accept dsthost=www.example",
+  "action=drop dsthost=gone.example",
+  "action=accept expire=1000 comment=until then",
+]
+
+[[client]]
+name = "lan"
+interface = "eth2"
+network = "192.168.1.0/24"
+gateway = "192.168.1.1"
+policy = "accept"
+`;
+
+/** @param flows client and rule of each */
+function entries(...flows: readonly (readonly [client: number, rule: number])[]) {
+  const parsed = parseConfig(TEXT, "firewall.toml");
+  if ("errors" in parsed) throw new Error(parsed.errors.join("\n"));
+  const made = makeSettings(parsed.config, []);
+  if ("errors" in made) throw new Error(made.errors.join("\n"));
+  const words = new Int32Array(8 * FLOW_WORDS);
+  for (const [i, [client, rule]] of flows.entries()) {
+    words[i * FLOW_WORDS + FLOW.STATE] = FLOW_STATE.USED | FLOW_STATE.OUTBOUND;
+    words[i * FLOW_WORDS + FLOW.CLIENT_RULE] = (client << 16) | rule;
+  }
+  const addressesOf = (name: string) => (name === "www.example" ? [0xc0000207, 0xc0000208] : undefined);
+  return listRules({
+    config: parsed.config,
+    flows: viewFlows({ flows: words }, made.settings),
+    addressesOf,
+    now: 2000,
+  });
+}
+
+test("each rule has its place, its flows, and the addresses of its name; behind them is the policy", () => {
+  const list = entries([0, 1], [0, 1], [0, 3], [1, 0]);
+  expect(list.map(({ client, rule, place, flows }) => [client, rule, place, flows])).toEqual([
+    ["work", 1, "firewall.toml:13", 2],
+    ["work", 2, "firewall.toml:14", 0],
+    ["work", 3, "firewall.toml:15", 1],
+    ["work", 4, "firewall.toml:16", 0],
+    ["work", 5, "firewall.toml:17", 0],
+    ["work", 0, undefined, 0],
+    ["lan", 0, undefined, 1],
+  ]);
+  expect(list.map(({ addresses }) => addresses)).toEqual([
+    ...[undefined, undefined, ["192.0.2.7", "192.0.2.8"], null, undefined, undefined, undefined],
+  ]);
+});
+
+test("a rule that decides nothing says why, now: one that has expired since too", () => {
+  const problems = entries().flatMap(({ rule, problem }) => (problem === undefined ? [] : [[rule, problem]]));
+  expect(problems).toEqual([
+    [2, expect.stringContaining("rule 1")],
+    [5, "has expired, and matches nothing (leave it out)"],
+  ]);
+});
+
+test("in lines, as a person reads them", () => {
+  expect(entries([0, 1]).flatMap(ruleLines)).toEqual([
+    "work, rule 1 (firewall.toml:13): action=accept proto=tcp dstports=443: 1 flows",
+    "work, rule 2 (firewall.toml:14): action=accept proto=tcp dstports=443: 0 flows",
+    expect.stringMatching(/^ {2}rule 2 .*rule 1/),
+    "work, rule 3 (firewall.toml:15): action=accept dsthost=www.example: 0 flows, 192.0.2.7 192.0.2.8",
+    "work, rule 4 (firewall.toml:16): action=drop dsthost=gone.example: 0 flows, addresses unknown",
+    "work, rule 5 (firewall.toml:17): action=accept expire=1000 comment=until then: 0 flows",
+    "  rule 5 has expired, and matches nothing (leave it out)",
+    "work, policy: action=drop: 0 flows",
+    "lan, policy: action=accept: 0 flows",
+  ]);
+});
+
+test("what a name of somebody else's could do to a terminal is escaped", () => {
+  const [line] = ruleLines({ client: "a\x1b[2Jb", rule: 1, text: "action=drop", flows: 0, place: "\u202e.toml:1" });
+  expect(line).toBe("a\\u001b[2Jb, rule 1 (\\u202e.toml:1): action=drop: 0 flows");
+});
