@@ -34,7 +34,8 @@ export const SERVER = "198.51.100.7";
 export const FORWARDED = 8080;
 
 /** Who shares the tables: four clients, the uplink, the firewall itself. */
-export const GROUPS = 6;
+export const CLIENTS = 4;
+export const GROUPS = CLIENTS + 2;
 
 const CLIENT_MAC = "02:00:00:00:01:11";
 
@@ -88,10 +89,14 @@ export class Crowd {
     this.lab.verifiesChecksums = false; // of datagrams of which there is only a part
   }
 
+  /** What became of the last packet that came from a client's host. */
+  verdict = "";
+
   /** A packet comes from a client's host. @returns the verdict */
   from(host: string, packet: Uint8Array): string {
     const iface = host.startsWith("192.168.1.") ? LAN : WORK;
-    return this.lab.receive(iface, ethernet(CLIENT_MAC, OUR_MAC[iface], IPV4_TYPE, packet)).verdict;
+    this.verdict = this.lab.receive(iface, ethernet(CLIENT_MAC, OUR_MAC[iface], IPV4_TYPE, packet)).verdict;
+    return this.verdict;
   }
 
   /** A packet comes from the uplink, by the gateway. @returns the verdict */
