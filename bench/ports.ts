@@ -1,10 +1,12 @@
 // What a new mapping costs, on memory alone, by how full the ports are: `bun bench/ports.ts`. Prints the median of many short parts, in
 // ns a mapping made and ended again: where the client's own port is free, and where another has to be found.
 import { Random } from "../lab/random.ts";
+import { SETTINGS } from "../lab/router-lab.ts";
 import { drawHashKeys, KeyedHash } from "../src/dataplane/keyed-hash.ts";
+import { Parties } from "../src/dataplane/parties.ts";
 import { MappingTable } from "../src/dataplane/ports/mappings.ts";
 import { RandomPool } from "../src/dataplane/random.ts";
-import { type Client, type Mapping, NO_MAPPING, NOBODY } from "../src/dataplane/types.ts";
+import { type Client, type Mapping, NO_MAPPING } from "../src/dataplane/types.ts";
 import { type Address, PROTOCOL } from "../src/wire/ipv4.ts";
 import type { Port } from "../src/wire/ports.ts";
 import { median } from "./statistics.ts";
@@ -15,14 +17,15 @@ const PARTS = 500;
 const VICTIM = 9 as Address;
 const CLIENTS = 2;
 
-const [attacker, victim] = [0, 1] as Client[];
+const PARTIES = new Parties(SETTINGS);
+const [attacker, victim] = ([0, 1] as Client[]).map((client) => PARTIES.ofClient(client));
 
 /** @param fill what part of the ports an attacker has taken @param lingers whether these linger */
 function filled(fill: number, lingers: boolean): MappingTable {
   const random = new Random(1);
   const pool = new RandomPool((words) => crypto.getRandomValues(words));
   const table = new MappingTable(FLOWS, new KeyedHash(drawHashKeys(() => random.next())), pool);
-  table.apply(CLIENTS, () => NOBODY);
+  table.follow(PARTIES, CLIENTS);
   const order = Array.from({ length: 65_536 }, (_, port) => port);
   for (let left = order.length * fill; left > 0; left--) {
     const port = order.splice(random.below(order.length), 1)[0] as Port;

@@ -35,13 +35,17 @@ export class Topology {
   private readonly masks: Int32Array;
   private readonly gateways: Int32Array;
 
-  constructor(public settings: Settings) {
+  /** @param before what was in force until now */
+  constructor(
+    public settings: Settings,
+    before?: Topology,
+  ) {
     const { interfaces, uplink, clients } = settings;
     const macs = interfaces.map((iface) => pinnedMac(iface.mac));
     this.macHead = column(Int32Array.from(macs, (mac) => mac.head));
     this.macTail = column(Int32Array.from(macs, (mac) => mac.tail));
     this.mtu = column(Int32Array.from(interfaces, (iface) => iface.mtu));
-    this.parties = new Parties(settings);
+    this.parties = new Parties(settings, before?.parties);
     this.isDown = column(Uint8Array.from(interfaces, (iface) => (iface.isDown ? 1 : 0)));
     this.pinned = clients.map((client) => client.mac && pinnedMac(client.mac));
     this.gatewayMac = uplink.gatewayMac && pinnedMac(uplink.gatewayMac);

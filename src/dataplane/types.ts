@@ -33,6 +33,8 @@ export const NOBODY = -1 as Client;
 /** Who shares a table with others, and a group of them: parties.ts numbers them. */
 export type Party = Branded<"Party">;
 export type Group = Branded<"Group">;
+/** No group's number: of what is the firewall's own. */
+export const NO_GROUP = -1 as Group;
 
 /** A NAT mapping: its number in the mapping table. */
 export type Mapping = Branded<"Mapping">;

@@ -20,6 +20,7 @@ import { TIMEOUT } from "../tables/timeouts.ts";
 import {
   type Client,
   type Flow,
+  flowOf,
   type Iface,
   type Mapping,
   type Neighbour,
@@ -93,6 +94,7 @@ export class Admission {
     this.state.lastRule = rule;
     if ((judgement & 1) === 0) return this.refuse(client);
     if (this.isTtlExceeded()) return VERDICT.TTL;
+    if (peer === NOBODY && this.state.isMoving) return VERDICT.EGRESS_DOWN;
     const verdict = peer === NOBODY ? this.translated(client, rule) : this.direct(client, peer, rule);
     if (verdict !== VERDICT.FORWARDED) this.prohibit(); // RFC 5508 REQ-8: also for want of room
     return verdict;
@@ -222,7 +224,8 @@ export class Admission {
     const backPorts = joinPorts(destinationPort(ports), externalPort);
     const newFlow = this.describe(client, rule, FLOW_STATE.OUTBOUND, remote, topology.uplinkAddress, backPorts);
     const { flows } = this.state;
-    if (flows.findHashed(newFlow.backHash, remote, topology.uplinkAddress, backPorts, protocol) !== NO_FLOW_SIDE) {
+    const before = flows.findHashed(newFlow.backHash, remote, topology.uplinkAddress, backPorts, protocol);
+    if (before !== NO_FLOW_SIDE && this.state.admits(flowOf(before))) {
       return VERDICT.NO_PORT; // without ports, two clients can't talk to one remote
     }
     return this.open(newFlow, party, iface, topology.uplink, mapping);
@@ -251,6 +254,7 @@ export class Admission {
   /** A flow from the uplink to a client's address and port. It spends nothing of the client's: whoever sends it must not. */
   private inbound(party: Party, client: Client, address: Address, port: Port, mapping: Mapping): Verdict {
     const { packet, topology, scrub } = this.state;
+    if (this.state.isMoving) return VERDICT.UNSOLICITED;
     if (scrub.isRefusedTo(address, packet)) return VERDICT.IP_OPTIONS;
     if (this.isTtlExceeded()) return VERDICT.TTL;
     if (!this.makeRoomInbound(party)) return VERDICT.TABLE_FULL;
@@ -329,22 +333,27 @@ export class Admission {
 
   /** The mapping that the packet's source address and port has, or gets now; NO_MAPPING when none is to be had. */
   private mappingFor(party: Party, client: Client): Mapping {
-    const { packet, mappings, quotas, second } = this.state;
+    const { packet, mappings, quotas, second, topology } = this.state;
     const { protocol, source } = packet;
+    const group = topology.parties.ofClient(client);
     const port = sourcePort(packet.ports);
     const hash = mappings.hash(protocol, source, port);
     const known = mappings.findAt(hash, protocol, source, port);
-    if (known !== NO_MAPPING) return known;
+    if (known !== NO_MAPPING) {
+      mappings.give(known, group);
+      return known;
+    }
     if (quotas.hasAllMappings(client) && !this.makeMappingRoom(party, client)) return NO_MAPPING;
-    const mapping = mappings.allocate(protocol, client, source, port, hash);
+    const mapping = mappings.allocate(protocol, group, source, port, hash);
     if (mapping !== NO_MAPPING || !this.evict(quotas.victimBeside(party, second))) return mapping;
-    return mappings.allocate(protocol, client, source, port, hash);
+    return mappings.allocate(protocol, group, source, port, hash);
   }
 
   /** Ends a mapping of a client that has all it may have: one that lingers, else a flow's. @returns whether it may have another now */
   private makeMappingRoom(party: Party, client: Client): boolean {
-    const { mappings, quotas, second } = this.state;
-    if (!mappings.dropOldest(client) && this.evict(quotas.victimBeside(party, second))) mappings.dropOldest(client);
+    const { mappings, quotas, second, topology } = this.state;
+    const group = topology.parties.ofClient(client);
+    if (!mappings.dropOldest(group) && this.evict(quotas.victimBeside(party, second))) mappings.dropOldest(group);
     return !quotas.hasAllMappings(client); // the flow's mapping may have others, or there was none that may go
   }
 

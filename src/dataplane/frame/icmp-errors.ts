@@ -20,7 +20,7 @@ const BURST = 50;
 const PER_SECOND = 100;
 
 export class IcmpErrors {
-  /** Of the uplink, and behind it of each client. */
+  /** By group: of the uplink, and of each client. */
   private readonly budgets = new TokenBuckets();
   private now = 0;
 
@@ -36,17 +36,12 @@ export class IcmpErrors {
     private readonly ring: Ring,
     private topology: Topology,
   ) {
-    this.budgets.reset(1 + topology.clientCount);
+    this.follow(topology);
   }
 
-  apply(topology: Topology): void {
+  follow(topology: Topology): void {
     this.topology = topology;
-    this.budgets.reset(1 + topology.clientCount);
-  }
-
-  /** @param topology whose interfaces are in another state than before; all else is as it was */
-  followInterfaces(topology: Topology): void {
-    this.topology = topology;
+    this.budgets.grow(topology.parties.groups);
   }
 
   /** @param now ms of the clock */
@@ -104,7 +99,9 @@ export class IcmpErrors {
 
   /** @returns whether this sender may get one more answer now: errors and resets come from one budget */
   takeToken(iface: Iface, source: Address): boolean {
-    const client = iface === this.topology.uplink ? NOBODY : this.topology.clientOf(source);
-    return this.budgets.take(1 + client, PER_SECOND, BURST, this.now); // NOBODY is -1
+    const { parties, uplink } = this.topology;
+    const client = iface === uplink ? NOBODY : this.topology.clientOf(source);
+    const group = client === NOBODY ? parties.group(parties.uplink) : parties.ofClient(client);
+    return this.budgets.take(group, PER_SECOND, BURST, this.now);
   }
 }

@@ -1,34 +1,29 @@
-// New settings and the flows there are: each is judged again as if it were opened now, and either lives on untouched or ends.
+// New settings and the flows there are: each is judged again as if it were opened now, and either lives on untouched or ends. Settings
+// may have changed more than once since it was judged last: all that it was judged by then, its record and its neighbours tell. Every
+// flow comes here after new settings: no object is made.
 
 import { type Address, toAddress } from "../../wire/ipv4.ts";
 import { DNS_PORT, destinationPort, sourcePort } from "../../wire/ports.ts";
 import { judge } from "../rules/ruleset.ts";
 import { FLOW_STATE } from "../tables/flow-state.ts";
-import type { Topology } from "../topology.ts";
 import { type Client, type Flow, type Iface, NOBODY, type Side } from "../types.ts";
+import { GONE, OURSELVES } from "../waiting/neighbours.ts";
 import { matchesForward } from "./admission.ts";
 import type { State } from "./state.ts";
 
-/**
- * @param before the settings that the flow was last judged by; state.topology is the new ones
- * @param renumber the new number of each old interface, or -1 where it is gone
- * @returns whether the flow may live on; then its client and rule are numbered anew
- */
-export function readmit(state: State, flow: Flow, before: Topology, renumber: Int32Array): boolean {
+/** @returns whether a flow may live on by the settings in force, whatever they were before; then its client and rule are theirs */
+export function readmit(state: State, flow: Flow): boolean {
   const { flows, topology } = state;
   const isInbound = flows.hasState(flow, FLOW_STATE.INBOUND);
-  const ifaces = SIDES.map((side) => renumber[state.neighbours.interfaceOf[flows.neighbour(flow, side)]] as Iface);
-  if (ifaces.includes(GONE)) return false;
+  const iface = interfaceOf(state, flow, 0);
+  const backIface = interfaceOf(state, flow, 1);
+  if (iface === GONE || backIface === GONE) return false;
   if (!flows.hasState(flow, FLOW_STATE.DIRECT)) {
     const remote = isInbound ? 0 : 1;
-    if (ifaces[remote] !== topology.uplink) return false;
-    if (!hasSameRoute(flows.source(flow, remote), before, topology)) return false;
+    if ((isInbound ? iface : backIface) !== topology.uplink || !hasSameRoute(state, flow, remote)) return false;
   }
-  return isInbound ? readmitInbound(state, flow, ifaces[1]) : readmitOutbound(state, flow, ifaces);
+  return isInbound ? readmitInbound(state, flow, backIface) : readmitOutbound(state, flow, iface, backIface);
 }
-
-const SIDES: readonly Side[] = [0, 1];
-const GONE = -1 as Iface;
 
 /** The same where nothing but rules has changed. @returns whether the flow may live on */
 export function rejudge(state: State, flow: Flow): boolean {
@@ -37,21 +32,28 @@ export function rejudge(state: State, flow: Flow): boolean {
   return accept(state, flow, flows.client(flow));
 }
 
-/** Whether a remote on the uplink is reached as before, from the same address of ours. */
-function hasSameRoute(remote: Address, before: Topology, after: Topology): boolean {
-  if (before.uplinkAddress !== after.uplinkAddress) return false;
-  if (!after.mayBeOutside(remote) || (after.isOwn(remote) && remote !== after.uplinkAddress)) return false;
-  return before.uplinkNextHop(remote) === after.uplinkNextHop(remote);
+function interfaceOf({ neighbours, flows }: State, flow: Flow, side: Side): Iface {
+  return neighbours.interfaceOf[flows.neighbour(flow, side)];
+}
+
+/** Whether the remote at a side, on the uplink, is reached as before, from the same address of ours. */
+function hasSameRoute({ flows, neighbours, topology }: State, flow: Flow, side: Side): boolean {
+  if (flows.destination(flow, side) !== topology.uplinkAddress) return false;
+  const remote = flows.source(flow, side);
+  const neighbour = flows.neighbour(flow, side);
+  if (remote === topology.uplinkAddress) return neighbour === OURSELVES;
+  if (neighbour === OURSELVES || !topology.mayBeOutside(remote) || topology.isOwn(remote)) return false;
+  return neighbours.addressOf(neighbour) === topology.uplinkNextHop(remote);
 }
 
 /** Of a flow that a client opened. @returns whether the new rules accept it */
-function readmitOutbound(state: State, flow: Flow, ifaces: readonly Iface[]): boolean {
+function readmitOutbound(state: State, flow: Flow, iface: Iface, backIface: Iface): boolean {
   const { flows, topology } = state;
   const destination = flows.destination(flow, 0);
-  const client = topology.clientOn(ifaces[0], flows.source(flow, 0));
+  const client = topology.clientOn(iface, flows.source(flow, 0));
   if (client === NOBODY) return false;
   if (flows.hasState(flow, FLOW_STATE.DIRECT)) {
-    const peer = topology.clientOn(ifaces[1], destination);
+    const peer = topology.clientOn(backIface, destination);
     if (peer === NOBODY || !topology.client(client).reach.includes(peer)) return false;
   } else if (!topology.isRoutable(destination) || !isSentOn(state, flow) || !hasPort(state, flow)) {
     return false;
@@ -102,10 +104,11 @@ function hasForward({ flows, topology }: State, flow: Flow, address: Address): b
   const port = destinationPort(flows.ports(flow, 0));
   const toPort = sourcePort(flows.ports(flow, 1));
   const source = flows.source(flow, 0);
-  return topology.settings.forwards.some(
-    (forward) =>
-      matchesForward(forward, flows.protocol(flow), port, source) &&
-      toAddress(forward.to) === address &&
-      forward.toPort + port - forward.portLow === toPort,
-  );
+  const { forwards } = topology.settings;
+  for (let i = 0; i < forwards.length; i++) {
+    const forward = forwards[i];
+    if (!matchesForward(forward, flows.protocol(flow), port, source) || toAddress(forward.to) !== address) continue;
+    if (forward.toPort + port - forward.portLow === toPort) return true;
+  }
+  return false;
 }

@@ -31,7 +31,7 @@ import { FLOW_STATE } from "../tables/flow-state.ts";
 import type { FlowTable } from "../tables/flows.ts";
 import { TRACK } from "../tables/tcp.ts";
 import { TIMEOUT } from "../tables/timeouts.ts";
-import { hasSameInterfaces, hasSameLayout } from "../topology.ts";
+import { hasSameInterfaces, hasSameLayout, Topology } from "../topology.ts";
 import {
   type Client,
   type Flow,
@@ -58,15 +58,15 @@ import { DropNotes } from "./drop-notes.ts";
 import { Endpoint } from "./endpoint.ts";
 import { type FastPath, makeFastPath } from "./fast-path.ts";
 import { IcmpRelay } from "./icmp-relay.ts";
-import { readmit } from "./readmission.ts";
 import { rewrite, rewriteHeader } from "./rewrite.ts";
 import { RuleChanges } from "./rule-changes.ts";
 import { NOWHERE, State } from "./state.ts";
-import { Unchanged } from "./unchanged.ts";
 import { hasSoundOffload, isCutIntoFew, needsChecksum, segmentSize } from "./vnet.ts";
 
-/** Flows that one `advance` ends at most, so that no batch has to wait long. */
-const EXPIRE_AT_ONCE = 256;
+/** Records of each table that one `step` looks at, at most: whoever calls it may have frames that wait. */
+export const RECORDS_AT_ONCE = 16;
+/** Steps that `advance` makes. */
+const STEPS = 32;
 const TICK_MS = 1000;
 
 /** Bytes that a TCP packet has beside the segment that its MSS counts (RFC 9293 section 3.7.1). */
@@ -100,8 +100,8 @@ export interface KernelPath {
   revoke(): void;
   revokeClient(client: Client): void;
   revokeNeighbour(neighbour: Neighbour): void;
-  /** Parties are numbered anew: no flow is forwarded there until it is entered anew. */
-  reset(parties: Parties): void;
+  /** There are other parties: no flow is forwarded there until it is entered anew. */
+  follow(parties: Parties): void;
   /** @param second whole seconds of the clock, as State has it */
   setSecond(second: number): void;
 }
@@ -135,6 +135,8 @@ export class Router {
   private frameAt = NOWHERE;
   private frameLength = 0;
   private ticked = 0;
+  /** Whether there may be flows that are over. */
+  private mayExpire = false;
   private wasFragment = false;
 
   /**
@@ -155,8 +157,8 @@ export class Router {
     this.answers = new Answers(this.state);
     this.changes = new RuleChanges(this.state, this.answers);
     this.endpoint = new Endpoint(this.state, (id, at, length) => control?.answered(id, at, length));
-    const admits = (flow: Flow) => this.changes.admits(flow);
-    this.heldAnswers = control && new HeldAnswers(ring, this.state.flows, control.passing, admits);
+    this.state.admits = (flow: Flow) => this.changes.admits(flow);
+    this.heldAnswers = control && new HeldAnswers(ring, this.state.flows, control.passing, this.state.admits);
     this.admission = new Admission(this.state, this.answers, this.endpoint);
     this.relay = new IcmpRelay(this.state);
     this.fragments = new Fragments(ring, this.state.flows);
@@ -204,29 +206,56 @@ export class Router {
     if (flow !== NO_FLOW) this.kernelPath?.enter(flow);
   }
 
-  /** Whether there is work that does not wait for frames: `advance` is to be called again at once. */
+  /** Whether `step` has something to do, which does not wait for frames. */
   get isBusy(): boolean {
-    return this.changes.isSweeping;
+    const { neighbours, mappings, isMoving } = this.state;
+    return this.changes.isSweeping || neighbours.isBusy || mappings.isBusy || this.mayExpire || isMoving;
   }
 
-  /** Moves the clock, and does what is due: ends flows, retries ARP. @param now ms, never going back */
-  advance(now: number): void {
+  /** Moves the clock: what is due then, `step` does. @param now ms, never going back */
+  setTime(now: number): void {
     const { state } = this;
+    const { second } = state;
     state.setTime(now);
     this.drops.setTime(now);
+    this.mayExpire ||= state.second !== second;
     this.kernelPath?.setSecond(state.second);
-    this.changes.sweep();
     this.heldAnswers?.expire(now);
-    if (now - this.ticked >= TICK_MS) {
-      this.ticked = now;
-      state.neighbours.tick(now);
-      state.mappings.expire(state.second, EXPIRE_AT_ONCE);
-      this.fragments.expire(now);
-      this.endpoint.expire();
-    }
-    for (let i = 0; i < EXPIRE_AT_ONCE; i++) {
+    if (now - this.ticked < TICK_MS) return;
+    this.ticked = now;
+    state.neighbours.tick(now);
+    state.mappings.tick();
+    this.fragments.expire(now);
+    this.endpoint.expire();
+  }
+
+  /**
+   * A little of what is to be done beside frames: ends flows and mappings whose time is up, asks by ARP, looks at flows by new
+   * settings. It takes a few dozen µs at most.
+   */
+  step(): void {
+    const { state, changes } = this;
+    if (changes.isSweeping) changes.sweep(RECORDS_AT_ONCE);
+    if (state.neighbours.isBusy) state.neighbours.step(RECORDS_AT_ONCE);
+    if (state.mappings.isBusy) state.mappings.expire(state.second, RECORDS_AT_ONCE);
+    if (this.mayExpire) this.expire();
+    if (state.isMoving && !changes.isFollowing && !state.mappings.isBusy) state.hasMoved();
+  }
+
+  /** Moves the clock, and does so much of what is due as one batch of frames can wait for. @param now ms, never going back */
+  advance(now: number): void {
+    this.setTime(now);
+    for (let i = 0; i < STEPS && this.isBusy; i++) this.step();
+  }
+
+  private expire(): void {
+    const { state } = this;
+    for (let i = 0; i < RECORDS_AT_ONCE; i++) {
       const flow = state.wheel.expire(state.second);
-      if (flow === NO_FLOW) return;
+      if (flow === NO_FLOW) {
+        this.mayExpire = false;
+        return;
+      }
       const deadline = state.flows.deadline(flow);
       if (deadline > state.second) state.wheel.file(flow, deadline);
       else state.end(flow);
@@ -281,38 +310,65 @@ export class Router {
   }
 
   /**
-   * Puts new settings in force, between two frames. Flows that they still allow live on, all others end: at once where
-   * there are other interfaces or addresses, else each before its next packet.
+   * Whether new settings, or a client's new rules, can be put in force now; else once enough of `step` has been done. No flow is to be
+   * so far behind that it can't be told, and none that is of other clients or interfaces when these change again.
+   * @param client its number, or undefined for settings
+   */
+  mayApply(client?: number): boolean {
+    if (client !== undefined) return this.changes.mayChange(client as Client);
+    return this.changes.mayChangeAll() && !this.changes.isFollowing && !this.state.isMoving;
+  }
+
+  /**
+   * Puts new settings in force, between two frames, and does all that follows from that. Flows that they still allow live on, all
+   * others end: at once where there are other interfaces or addresses, else each before its next packet.
    */
   apply(settings: Settings): void {
-    this.drops.countSettings();
+    while (!this.mayApply()) this.step();
+    for (const _ of this.applying(settings));
+    while (this.changes.isFollowing || this.state.isMoving || this.state.neighbours.isSettling) this.step();
+  }
+
+  /**
+   * The same a little at a time: between two of these frames may be handled. When it is done, no frame passes any more that these
+   * settings refuse; what no frame depends on, `step` does.
+   * @param settings such as `mayApply` allows
+   * @param enforce is called when they come into force: then and not before interfaces are numbered as they say. It says whether that can
+   * be; if not, the old settings stay in force
+   */
+  *applying(settings: Settings, enforce = () => true): Generator<void> {
     const before = this.state.topology.settings;
-    if (hasSameLayout(settings, before)) {
-      this.revoke(concernedByRules(before, settings));
-      if (!hasSameInterfaces(settings, before)) {
-        this.kernelPath?.revoke();
-        this.heldAnswers?.reset(this.state.topology.parties); // they are made for the interface as it was
-        this.state.followInterfaces(settings.interfaces);
-        this.fastPath.readTopology();
-      }
-      this.changes.replaceRules(settings);
-      this.fastPath.readTopology();
+    const isSame = hasSameLayout(settings, before);
+    yield;
+    if (isSame) {
+      if (enforce()) this.applyRules(settings);
       return;
     }
-    this.kernelPath?.revoke();
+    const topology = new Topology(settings, this.state.topology);
+    yield;
+    if (!enforce()) return;
+    this.drops.countSettings();
     const cut = this.endpoint.clear();
-    const { flows } = this.state;
-    let unchanged: Unchanged | undefined;
-    this.state.apply(settings, (flow, before, renumber) => {
-      unchanged ??= new Unchanged(before.settings, settings, renumber);
-      if (this.changes.isJudged(flow) && unchanged.keeps(flows, flow)) return true;
-      return readmit(this.state, flow, before, renumber);
-    });
+    this.state.follow(topology);
+    this.changes.follow();
     this.numberParties();
     this.notes.follow(before);
-    this.changes.restart();
     this.fastPath.readTopology();
     this.endpoint.tellOfEnd(cut);
+  }
+
+  /** Puts settings in force that have the same layout as those before. */
+  private applyRules(settings: Settings): void {
+    const before = this.state.topology.settings;
+    this.drops.countSettings();
+    this.revoke(concernedByRules(before, settings));
+    if (!hasSameInterfaces(settings, before)) {
+      this.kernelPath?.revoke();
+      this.heldAnswers?.reset(this.state.topology.parties); // they are made for the interface as it was
+      this.state.followInterfaces(settings.interfaces);
+    }
+    this.changes.replaceRules(settings);
+    this.fastPath.readTopology();
   }
 
   private revoke(concerned: Concerned): void {
@@ -322,6 +378,7 @@ export class Router {
 
   /** Gives one client new rules, as `apply` would, but without a look at the other clients. */
   setClient(client: number, settings: ClientSettings): void {
+    while (!this.mayApply(client)) this.step();
     this.kernelPath?.revokeClient(client as Client);
     this.changes.setClient(client as Client, settings);
     this.fastPath.readTopology();
@@ -355,7 +412,8 @@ export class Router {
     const source = wordAt(bytes, at) as Address;
     const destination = wordAt(bytes, at + 4) as Address;
     const found = this.state.flows.find(source, destination, wordAt(bytes, at + 8) as Ports, protocol);
-    if (found !== NO_FLOW_SIDE && sideOf(found) === 0) this.changes.cut(flowOf(found));
+    if (found === NO_FLOW_SIDE || sideOf(found) !== 0) return;
+    if (this.changes.admits(flowOf(found))) this.changes.cut(flowOf(found));
   }
 
   /** Lets go of a client's answer that ControlEvents.passing has shown. */
@@ -373,7 +431,7 @@ export class Router {
     const { parties } = this.state.topology;
     this.fragments.reset(parties);
     this.heldAnswers?.reset(parties);
-    this.kernelPath?.reset(parties);
+    this.kernelPath?.follow(parties);
   }
 
   private ethernet(iface: Iface, at: number, length: number): Verdict {

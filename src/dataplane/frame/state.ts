@@ -17,7 +17,6 @@ import { FlowTimeouts } from "../tables/timeouts.ts";
 import { TimerWheel } from "../tables/timer-wheel.ts";
 import { Topology } from "../topology.ts";
 import {
-  type Client,
   type Flow,
   type FlowSide,
   flowOf,
@@ -28,8 +27,8 @@ import {
   NO_FLOW_SIDE,
   NO_MAPPING,
   NO_NEIGHBOUR,
-  NOBODY,
   type Party,
+  type Side,
   sideOf,
 } from "../types.ts";
 import { NeighbourTable } from "../waiting/neighbours.ts";
@@ -62,6 +61,8 @@ export class State {
   /** Of the last frame, for who asks the router: the rule that decided it (0: the policy, -1: none), its flow or NO_FLOW. */
   lastRule = -1;
   lastFlow = NO_FLOW;
+  /** Says whether a flow may live on by the settings in force: if not, it has been ended. */
+  admits: (flow: Flow) => boolean = () => true;
   /** Hears of flows that end. */
   onEnd: (flow: Flow) => void = () => {};
   /** The frame that the fast path has just found to be of no flow: where it is, and the hash of what it carries. */
@@ -83,15 +84,18 @@ export class State {
     this.keyed = keyed;
     this.flows = new FlowTable(maxFlows, keyed, flowRecords);
     this.mappings = new MappingTable(maxFlows, keyed, this.random);
+    this.mappings.follow(this.topology.parties, settings.clients.length);
+    this.mappings.reserve(settings.forwards);
     this.timeouts = new FlowTimeouts(this.flows);
     this.tcp = new TcpTracker(this.flows);
     this.wheel = new TimerWheel(this.flows.words, FLOW_WORDS, FLOW.WHEEL);
-    this.quotas = new Quotas(this.flows, this.mappings, this.tcp, this.timeouts);
-    this.neighbours = new NeighbourTable(ring, this.topology, this.flows, keyed);
+    this.timeouts.apply(settings.nat.timeouts);
+    this.flows.external = this.topology.uplinkAddress;
+    this.quotas = new Quotas(this.flows, this.mappings, this.tcp, this.timeouts, this.topology);
+    this.neighbours = new NeighbourTable(ring, this.topology, this.flows, keyed, (flow) => this.admits(flow));
     this.errors = new IcmpErrors(ring, this.topology);
     this.splitter = new Splitter(ring);
     this.scrub = new Scrub(this.view, this.random, this.topology);
-    this.enforce(() => NOBODY);
   }
 
   /** @param now ms, never going back */
@@ -104,33 +108,63 @@ export class State {
   }
 
   /**
-   * Puts new settings in force. The capacity of the flow table stays.
-   * @param survives says whether a flow lives on under `topology`, and changes in it what the new settings number anew
+   * Puts new settings in force, as far as that must be at once. The capacity of the flow table stays, and so does every flow, which is to
+   * be judged before its next packet; `settle` is for those that live on.
+   * @param topology made of them
    */
-  apply(settings: Settings, survives: (flow: Flow, before: Topology, renumber: Int32Array) => boolean): void {
+  follow(topology: Topology): void {
     const before = this.topology;
+    const { settings } = topology;
     const renumber = Int32Array.from(before.settings.interfaces, (iface) =>
       settings.interfaces.findIndex(({ name }) => name === iface.name),
     );
     if (this.gatewayNeighbour !== NO_NEIGHBOUR) this.neighbours.release(this.gatewayNeighbour);
-    this.topology = new Topology(settings);
-    this.flows.forEachFlow((flow) => {
-      if (!survives(flow, before, renumber)) this.endRefused(flow);
-    });
-    this.neighbours.apply(this.topology, renumber);
-    this.errors.apply(this.topology);
-    this.scrub.apply(this.topology);
-    const isSameAddress = before.uplinkAddress === this.topology.uplinkAddress;
-    this.enforce((address) => (isSameAddress ? this.topology.clientOf(address) : NOBODY));
+    this.topology = topology;
+    this.neighbours.follow(topology, renumber);
+    this.errors.follow(topology);
+    this.scrub.apply(topology);
+    this.timeouts.apply(settings.nat.timeouts);
+    this.quotas.follow(topology);
+    this.mappings.follow(topology.parties, settings.clients.length);
+    this.mappings.reserve(settings.forwards);
+    if (this.isMoving) this.mappings.clear();
     this.holdGateway();
     this.neighbours.followInterfaces(before);
+  }
+
+  /** A flow that has been judged by the settings in force, and whose record follows them, is counted for whom it is now. */
+  settle(flow: Flow): void {
+    const { flows, neighbours, topology } = this;
+    const party = this.quotas.settle(flow, topology);
+    const mapping = this.mappingOf(flow);
+    if (mapping !== NO_MAPPING) this.mappings.give(mapping, topology.parties.ofClient(flows.client(flow)));
+    for (let side: Side = 0; ; side = 1) {
+      const neighbour = flows.neighbour(flow, side);
+      neighbours.settle(neighbour);
+      neighbours.own(neighbour, party);
+      if (side === 1) return;
+    }
+  }
+
+  /**
+   * Whether we have another address on the uplink than the flows that there are, all of which end: until they have, there are no new ones
+   * to and from there, for their records do not tell which they have.
+   */
+  get isMoving(): boolean {
+    return this.flows.external !== this.topology.uplinkAddress;
+  }
+
+  /** Flows and mappings of our address from before have ended. */
+  hasMoved(): void {
+    this.mappings.hasCleared();
+    this.flows.external = this.topology.uplinkAddress;
   }
 
   /** Takes over what has changed about interfaces, whose numbers and all else are as before: no flow is touched. */
   followInterfaces(interfaces: readonly InterfaceSettings[]): void {
     const before = this.topology;
-    this.topology = new Topology({ ...before.settings, interfaces });
-    this.errors.followInterfaces(this.topology);
+    this.topology = new Topology({ ...before.settings, interfaces }, before);
+    this.errors.follow(this.topology);
     this.neighbours.topology = this.topology;
     this.neighbours.followInterfaces(before);
   }
@@ -281,16 +315,5 @@ export class State {
   private holdGateway(): void {
     const { uplink, gateway, parties } = this.topology;
     this.gatewayNeighbour = this.neighbours.hold(uplink, gateway, parties.ourselves);
-  }
-
-  /** @param ownerOf the client that an address's mappings count for from now on, or NOBODY */
-  private enforce(ownerOf: (address: Address) => Client): void {
-    const { topology } = this;
-    this.flows.external = topology.uplinkAddress;
-    this.timeouts.apply(topology.settings.nat.timeouts);
-    this.mappings.reserve(topology.settings.forwards);
-    this.mappings.apply(topology.settings.clients.length, ownerOf);
-    this.quotas.apply(topology);
-    this.neighbours.recount((flow) => this.quotas.partyOf(flow));
   }
 }

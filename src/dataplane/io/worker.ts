@@ -1,8 +1,9 @@
 // The dataplane's thread: takes frames from the ring, lets the router handle them, transmits. It sleeps only in poll(2) and
-// waits for nobody; what control wants of it, it looks up between two batches, woken by an eventfd.
+// waits for nobody; what control wants of it, it looks up between two batches, woken by an eventfd. What takes long is done a little at
+// a time, so that no frame waits long for it.
 // An error here ends the thread, and with it the program: nothing is forwarded that was not judged.
 
-import { receiveMessageOnPort, workerData } from "node:worker_threads";
+import { workerData } from "node:worker_threads";
 import { READ_AHEAD } from "../frame/fast-path.ts";
 import { Router } from "../frame/router.ts";
 import type { RuleChanges } from "../frame/rule-changes.ts";
@@ -15,10 +16,11 @@ import { putInPlace } from "../kernel/records.ts";
 import { tryKernelPath } from "../kernel/trial.ts";
 import { column, type Flow } from "../types.ts";
 import { VERDICT, type Verdict } from "../verdict.ts";
+import { Commands } from "./commands.ts";
 import { CONTROL_SIGN, DATAPLANE_INTERVAL, DATAPLANE_SIGN, Liveness } from "./liveness.ts";
 import { Mailbox } from "./mailbox.ts";
 import { NO_ACCOUNT, NO_FRAME, NOT_SENT, PacketRing } from "./packet-ring.ts";
-import { type Command, MAIL, type Report, type Start } from "./protocol.ts";
+import { MAIL, type Report, type Start } from "./protocol.ts";
 import { SteadyClock } from "./steady-clock.ts";
 import { Vigil } from "./vigil.ts";
 
@@ -37,11 +39,8 @@ const SPIN = 0.025;
 /** ms under load, after which the next batch is the last before a look for commands. */
 const LOOK_UP = 1;
 
-/**
- * Commands after which their memory is collected, in 2 ms: nobody else does it in a thread that never leaves its loop. These are new rules
- * and settings only; what others decide the number of comes by mail.
- */
-const COLLECT_AFTER = 64;
+/** ms that frames may wait for other work, before it is looked for them again. */
+const WORK = 0.2;
 
 /** Longest sleep, in ms: how late the router's timers may be when there is no traffic. */
 const LONGEST_SLEEP = 100;
@@ -107,68 +106,25 @@ function tell(): void {
   if (outbox.mustTell()) report(THERE_IS_MAIL);
 }
 
-let commands = 0;
-
 /** What this thread is made of. */
 interface Dataplane {
   readonly ring: PacketRing;
   readonly router: Router;
   readonly vigil: Vigil;
-  /** Hears of each command that changes what may pass, when it is done. */
-  carriedOut(): void;
-  /** The kernel path knows another map of records. */
-  grow(): void;
+  readonly commands: Commands;
 }
 
-/** Does what control asks. What has come by mail was put there after the commands that it depends on. @returns whether to go on */
-function obey({ ring, router, vigil, carriedOut, grow }: Dataplane): boolean {
-  const mail = inbox.count;
-  for (;;) {
-    const received: { message: Command } | undefined = receiveMessageOnPort(port);
-    if (received === undefined) break;
-    const command = received.message;
-    if (command.type === "stop") return false;
-    if (++commands % COLLECT_AFTER === 0) Bun.gc(true);
-    if (command.type === "records") {
-      putInPlace(flows, command.at, command.map);
-      grow();
-      report({ type: "applied" });
-      continue;
-    }
-    if (command.type === "apply") {
-      if (apply(ring, router, command)) vigil.undoing = command;
-    } else {
-      router.setClient(command.client, command.settings);
-      report({ type: "applied" });
-    }
-    carriedOut();
+/** Does a little of what control asks, or of what is to be done beside frames. */
+function work(router: Router, commands: Commands): void {
+  if (commands.isBusy) {
+    commands.step();
+    return;
   }
-  while (inbox.take(mail)) {
-    const { kind, id, number, bytes, at, length } = inbox;
-    if (kind === MAIL.RELEASE) router.releaseAnswer(id);
-    else if (kind === MAIL.SEGMENT) router.sendSegment(id, number, bytes, at, length);
-    else if (kind === MAIL.HANG_UP) router.hangUp(id);
-    else if (kind === MAIL.END_FLOW) router.endFlow(id, bytes, at);
-    else router.ask(id, number, bytes, at, length);
-  }
-  return true;
-}
-
-/** @returns whether it could be */
-function apply(ring: PacketRing, router: Router, { sockets, settings }: Pick<Start, "sockets" | "settings">): boolean {
-  try {
-    ring.configure(sockets);
-  } catch (error) {
-    report({ type: "refused", reason: messageOf(error) });
-    return false;
-  }
-  router.apply(settings);
-  report({ type: "applied" });
-  return true;
+  for (const end = performance.now() + WORK; router.isBusy && performance.now() < end; ) router.step();
 }
 
 function forward(dataplane: Dataplane): void {
-  const { ring, router, vigil } = dataplane;
+  const { ring, router, vigil, commands } = dataplane;
   const clock = new SteadyClock(() => performance.now());
   let lookedUp = 0;
   let watched = Number.NEGATIVE_INFINITY;
@@ -181,25 +137,29 @@ function forward(dataplane: Dataplane): void {
       vigil.keep(now);
       watched = now;
     }
-    router.advance(clock.now());
+    router.setTime(clock.now());
     let frames = 0;
     for (let iface = 0; iface < ring.interfaces; iface++) {
       const taken = handleBatch(ring, router, iface);
       frames += taken;
       if (taken === 0 || performance.now() - lookedUp < LOOK_UP) continue;
-      if (ring.wait(0) && !obey(dataplane)) return;
+      if (ring.wait(0)) commands.wake();
+      work(router, commands);
+      if (commands.isStopped) return;
       lookedUp = performance.now();
     }
+    work(router, commands);
+    if (commands.isStopped) return;
     if (now - dropsCounted >= DROP_INTERVAL) {
       ring.countDrops();
       dropsCounted = now;
     }
     if (frames > 0) lastFrame = now;
     if (frames > 0 || now - lastFrame < spin) continue;
-    const woken = ring.wait(router.isBusy ? 0 : LONGEST_SLEEP);
+    const isBusy = router.isBusy || commands.isBusy;
+    if (ring.wait(isBusy ? 0 : LONGEST_SLEEP)) commands.wake();
     lookedUp = performance.now();
-    spin = lookedUp - now < SPIN ? SPIN : 0;
-    if (woken && !obey(dataplane)) return;
+    spin = !isBusy && lookedUp - now < SPIN ? SPIN : 0;
   }
 }
 
@@ -265,7 +225,26 @@ function run(): void {
       sockets,
       before,
     });
-    forward({ ring, router, vigil, carriedOut: () => path?.carryOut(), grow: () => path?.grow() });
+    const commands = new Commands(port, inbox, router, {
+      configure(command) {
+        try {
+          ring.configure(command.sockets);
+          return undefined;
+        } catch (error) {
+          return messageOf(error);
+        }
+      },
+      carriedOut(command, isRefused) {
+        if (command.type === "apply" && !isRefused) vigil.undoing = command;
+        path?.carryOut();
+      },
+      records({ at, map }) {
+        putInPlace(flows, at, map);
+        path?.grow();
+      },
+      report,
+    });
+    forward({ ring, router, vigil, commands });
   } finally {
     router.close();
   }

@@ -79,11 +79,6 @@ export class KernelEntries {
     }
   }
 
-  /** No entry is there to be found any more. */
-  clear(): void {
-    this.index.fill(0);
-  }
-
   /** Takes an entry out. @param entry of which only the key is looked at: its key */
   remove(number: number, entry: DataView): void {
     this.words[(number * ENTRY_STRIDE + ENTRY.GENERATION) >> 2] = NO_GENERATION;

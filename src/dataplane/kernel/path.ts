@@ -72,15 +72,12 @@ export class KernelPath implements RouterKernelPath {
     this.ingress = new Int32Array(2 * places);
     this.entered = new Int32Array(2 * places);
     this.enteredState = new Int32Array(2 * places);
-    this.reset(state.topology.parties);
+    this.follow(state.topology.parties);
   }
 
-  reset(parties: Parties): void {
+  follow(parties: Parties): void {
     this.revoke();
-    this.places.reset(parties);
-    this.entries.clear();
-    this.ingress.fill(0);
-    this.entered.fill(0);
+    this.places.follow(parties);
   }
 
   /** The programs know the next map of records. */
@@ -147,7 +144,10 @@ export class KernelPath implements RouterKernelPath {
   private hasPlace(flow: Flow): boolean {
     const { places, state } = this;
     this.party = state.quotas.partyOf(flow);
-    if (places.of(flow) !== NO_PLACE) return true;
+    if (places.of(flow) !== NO_PLACE) {
+      places.own(flow, this.party);
+      return true;
+    }
     if (flow >= this.known) {
       if (this.isGrowing) return false;
       this.isGrowing = true;

@@ -44,13 +44,10 @@ export class Places {
     this.free = new Int32Array(count);
   }
 
-  /** Takes all places back: parties are numbered anew. */
-  reset(parties: Parties): void {
-    for (let place = 0; place < this.reached; place++) this.placeOf[this.flowOf[place]] = 0;
-    this.reached = 0;
-    this.freed = 0;
-    this.shares.reset(parties);
-    this.searches.reset(parties.groupOf.length);
+  /** Takes the parties of new settings; flows keep their places. */
+  follow(parties: Parties): void {
+    this.shares.follow(parties);
+    this.searches.grow(parties.groupOf.length);
   }
 
   /** @returns a flow's place, or NO_PLACE */
@@ -69,6 +66,14 @@ export class Places {
     this.flowOf[place] = flow;
     this.shares.add(place, party, EXPENDABLE);
     return place;
+  }
+
+  /** A flow that has a place is a party's: it may have been another's. */
+  own(flow: Flow, party: Party): void {
+    const place = this.of(flow);
+    if (this.shares.partyOf(place) === party) return;
+    this.shares.remove(place);
+    this.shares.add(place, party, EXPENDABLE);
   }
 
   giveBack(flow: Flow): void {

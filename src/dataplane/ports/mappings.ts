@@ -6,8 +6,9 @@
 import { type Address, PROTOCOL } from "../../wire/ipv4.ts";
 import type { Port } from "../../wire/ports.ts";
 import type { KeyedHash } from "../keyed-hash.ts";
+import type { Parties } from "../parties.ts";
 import type { RandomPool } from "../random.ts";
-import { type Client, type Mapping, NO_MAPPING, NOBODY } from "../types.ts";
+import { type Group, type Mapping, NO_GROUP, NO_MAPPING } from "../types.ts";
 import { NO_PORT, PortPool, type PortRange } from "./port-pool.ts";
 
 const PORTS = 65536;
@@ -26,14 +27,14 @@ const MAPPING_WORDS = 8;
 const ADDRESS = 0;
 /** internal port << 16 | external port */
 const PORT_PAIR = 1;
-/** protocol | client + 1 << 8 */
+/** protocol | group + 1 << 8 */
 const OWNER = 2;
 /** Flows that use it; 0 of one that lingers, or is free. */
 const FLOWS = 3;
 /** Next in the chain of the same hash; of a free one, how many numbers after its own the next free one is, less one. */
 const NEXT = 4;
 /**
- * Lingering mappings of a client form a list, the oldest first, which is circular: neighbours in it; and the second at which a flow let
+ * Lingering mappings of a group form a list, the oldest first, which is circular: neighbours in it; and the second at which a flow let
  * go last that makes a mapping linger. YOUNGER is NONE of one that does not linger.
  */
 const YOUNGER = 5;
@@ -56,6 +57,9 @@ const CLASS_OF_ICMP = 0;
 const CLASS_OF_TCP = 1;
 const CLASS_OF_UDP = 2;
 
+/** Protocols that have ports reserved. */
+const RESERVING: readonly number[] = [PROTOCOL.ICMP, PROTOCOL.TCP, PROTOCOL.UDP];
+
 export class MappingTable {
   private readonly words: Int32Array;
   private readonly heads: Int32Array;
@@ -66,12 +70,20 @@ export class MappingTable {
   private readonly external = new Int32Array(CLASSES * PORTS);
   /** By protocol class. */
   private readonly pools: readonly PortPool[];
-  /** By client: the mapping that has lingered longest, or NO_MAPPING; by client and protocol class: mappings, lingering ones too. */
+  /** By protocol class: the ranges that are kept. */
+  private readonly reserved: string[] = [];
+  /** By group: the mapping that has lingered longest, or NO_MAPPING; by group and protocol class: mappings, lingering ones too. */
   private oldest = new Int32Array(0);
   private counts = new Int32Array(0);
+  /** Whose mappings there are: clients' groups. */
+  private parties: Parties | undefined;
+  private groups = 0;
   private clients = 0;
-  /** The client whose mappings `expire` looks at next. */
+  /** The group whose mappings `expire` looks at next, and how many it has yet to look at. */
   private hand = 0;
+  private left = 0;
+  /** Whether all that linger are over. */
+  private isClearing = false;
 
   /**
    * @param flows capacity of the flow table
@@ -90,38 +102,44 @@ export class MappingTable {
   }
 
   /**
-   * Takes new settings: clients may have other numbers. Ends mappings that linger and are nobody's any more.
+   * Takes the parties of new settings. What lingers of who is gone is over; a mapping that flows use stays whose it is, until `give`.
    * @param clients how many there are
-   * @param ownerOf the client that an address's mappings count for, or NOBODY
    */
-  apply(clients: number, ownerOf: (address: Address) => Client): void {
-    const lists = this.oldest;
-    this.oldest = new Int32Array(clients).fill(NO_MAPPING);
-    this.counts = new Int32Array(clients * CLASSES);
+  follow(parties: Parties, clients: number): void {
+    this.parties = parties;
     this.clients = clients;
-    this.hand = 0;
-    for (const one of this.external) if (one !== 0) this.renumber((one - 1) as Mapping, ownerOf);
-    for (const first of lists) {
-      if (first === NO_MAPPING) continue;
-      for (let mapping = first as Mapping; ; ) {
-        const younger = this.words[mapping * MAPPING_WORDS + YOUNGER] as Mapping;
-        if (this.owner(mapping) === NOBODY) {
-          this.pools[classOf(this.protocol(mapping))].unlinger(this.externalPort(mapping));
-          this.remove(mapping);
-        } else {
-          this.append(mapping);
-        }
-        if (younger === first) break;
-        mapping = younger;
-      }
-    }
+    this.groups = parties.groups;
+    this.left = parties.groups;
+    if (this.oldest.length >= parties.groups) return;
+    const { oldest, counts } = this;
+    this.oldest = new Int32Array(parties.groups).fill(NO_MAPPING);
+    this.oldest.set(oldest);
+    this.counts = new Int32Array(parties.groups * CLASSES);
+    this.counts.set(counts);
   }
 
-  private renumber(mapping: Mapping, ownerOf: (address: Address) => Client): void {
+  /** From now on all that linger are over, for we have another address; until `hasCleared`. */
+  clear(): void {
+    this.isClearing = true;
+    this.left = this.groups;
+  }
+
+  /** There are none any more that lingered when `clear` was called, nor flows. */
+  hasCleared(): void {
+    this.isClearing = false;
+  }
+
+  /** Counts a mapping for a group, if it has been another's. */
+  give(mapping: Mapping, group: Group): void {
+    const owner = this.owner(mapping);
+    if (owner === group || owner === NO_GROUP) return;
     const at = mapping * MAPPING_WORDS;
-    const client = ownerOf(this.address(mapping));
-    this.words[at + OWNER] = (this.words[at + OWNER] & 0xff) | ((client + 1) << 8);
+    const lingers = this.words[at + YOUNGER] !== NONE;
+    if (lingers) this.unlinger(mapping);
+    this.count(mapping, -1);
+    this.words[at + OWNER] = (this.words[at + OWNER] & 0xff) | ((group + 1) << 8);
     this.count(mapping, 1);
+    if (lingers) this.linger(mapping);
   }
 
   /** @returns the mapping of a client's address and port (or ICMP identifier), or NO_MAPPING when it has none */
@@ -155,42 +173,42 @@ export class MappingTable {
     return (this.external[classOf(protocol) * PORTS + port] - 1) as Mapping;
   }
 
-  /** @returns how many mappings a client has, with those that linger */
-  mappingsOf(client: Client): number {
+  /** @returns how many mappings a group has, with those that linger */
+  mappingsOf(group: Group): number {
     let sum = 0;
-    for (let i = 0; i < CLASSES; i++) sum += this.counts[client * CLASSES + i];
+    for (let i = 0; i < CLASSES; i++) sum += this.counts[group * CLASSES + i];
     return sum;
   }
 
   /**
    * A new mapping, without flows as yet: `retain` it, or `dropUnused`.
-   * @param client whom it counts for
+   * @param group whom it counts for
    * @param head `hash` of protocol, address and port, from who has it
    * @returns its number, or NO_MAPPING when all ports (or all records) are taken, but for those that are kept for clients who have fewer
    */
   allocate(
     protocol: number,
-    client: Client,
+    group: Group,
     address: Address,
     port: Port,
     head = this.hash(protocol, address, port),
   ): Mapping {
     const number = classOf(protocol);
     const pool = this.pools[number];
-    if (pool.isShort && !this.isBelowShare(protocol, client)) return NO_MAPPING;
+    if (pool.isShort && !this.isBelowShare(protocol, group)) return NO_MAPPING;
     if (!this.hasRecord()) return NO_MAPPING;
     const external = pool.choose(port);
     if (external === NO_PORT) return NO_MAPPING;
     const before = this.external[number * PORTS + external];
     if (before !== 0) this.drop((before - 1) as Mapping);
-    return this.create(head, protocol, client, address, port, external);
+    return this.create(head, protocol, group, address, port, external);
   }
 
   /** @returns whether the client has less than its part of a protocol's ports; what of its own lingers gives way for that */
-  private isBelowShare(protocol: number, client: Client): boolean {
+  private isBelowShare(protocol: number, group: Group): boolean {
     const share = this.pools[classOf(protocol)].share(this.clients);
-    const at = client * CLASSES + classOf(protocol);
-    if (this.counts[at] >= share && classOf(protocol) === CLASS_OF_UDP) this.dropOldest(client);
+    const at = group * CLASSES + classOf(protocol);
+    if (this.counts[at] >= share && classOf(protocol) === CLASS_OF_UDP) this.dropOldest(group);
     return this.counts[at] < share;
   }
 
@@ -202,7 +220,7 @@ export class MappingTable {
   allocateOwn(protocol: number, address: Address): Mapping {
     const port = this.resolverPort(protocol);
     if (port === NO_PORT || !this.hasRecord()) return NO_MAPPING;
-    return this.create(this.hash(protocol, address, port as Port), protocol, NOBODY, address, port as Port, port);
+    return this.create(this.hash(protocol, address, port as Port), protocol, NO_GROUP, address, port as Port, port);
   }
 
   private resolverPort(protocol: number): number {
@@ -226,7 +244,7 @@ export class MappingTable {
   private create(
     head: number,
     protocol: number,
-    client: Client,
+    group: Group,
     address: Address,
     port: Port,
     external: number,
@@ -237,7 +255,7 @@ export class MappingTable {
     this.free = (mapping + 1 + this.words[at + NEXT]) as Mapping;
     this.words[at + ADDRESS] = address;
     this.words[at + PORT_PAIR] = (port << 16) | external;
-    this.words[at + OWNER] = protocol | ((client + 1) << 8);
+    this.words[at + OWNER] = protocol | ((group + 1) << 8);
     this.words[at + FLOWS] = 0;
     this.words[at + NEXT] = this.heads[head];
     this.heads[head] = mapping;
@@ -245,7 +263,7 @@ export class MappingTable {
     this.words[at + RELEASED] = -LINGER_SECONDS;
     this.external[number * PORTS + external] = mapping + 1;
     this.pools[number].use(external);
-    if (client !== NOBODY) this.counts[client * CLASSES + number]++;
+    if (group !== NO_GROUP) this.counts[group * CLASSES + number]++;
     return mapping;
   }
 
@@ -289,8 +307,10 @@ export class MappingTable {
     if (lingers) this.words[at + RELEASED] = second;
     if (isKept) this.words[at + KEEPERS]--;
     if (--this.words[at + FLOWS] > 0) return;
-    if (this.isOver(mapping, second) || this.owner(mapping) === NOBODY) this.remove(mapping);
-    else this.linger(mapping);
+    const owner = this.owner(mapping);
+    const mayLinger = owner !== NO_GROUP && !this.isClearing && this.parties?.isLive(owner) === true;
+    if (mayLinger && !this.isOver(mapping, second)) this.linger(mapping);
+    else this.remove(mapping);
   }
 
   /** What let go of it before does not make it linger any more. */
@@ -303,25 +323,41 @@ export class MappingTable {
     if (!this.isUsed(mapping)) this.drop(mapping);
   }
 
-  /** Ends the mapping of a client that has lingered longest. @returns whether there was one */
-  dropOldest(client: Client): boolean {
-    const oldest = this.oldest[client] as Mapping;
+  /** Ends the mapping of a group that has lingered longest. @returns whether there was one */
+  dropOldest(group: Group): boolean {
+    const oldest = this.oldest[group] as Mapping;
     if (oldest === NO_MAPPING) return false;
     this.drop(oldest);
     return true;
   }
 
-  /** Ends mappings that have lingered long enough, up to `most`. @param second the clock */
+  /** Has `expire` look at all that linger. */
+  tick(): void {
+    this.left = this.groups;
+  }
+
+  /** Whether `expire` has something to do. */
+  get isBusy(): boolean {
+    return this.left > 0;
+  }
+
+  /** Ends mappings that have lingered long enough, or whose group is gone, up to `most`. @param second the clock */
   expire(second: number, most: number): void {
-    let left = most;
-    for (let i = 0; i < this.clients; i++) {
-      const client = this.hand as Client;
-      for (; this.isOver(this.oldest[client] as Mapping, second); left--) {
-        if (left === 0) return;
-        this.dropOldest(client);
+    for (let ended = 0; this.left > 0; this.left--) {
+      const group = this.hand as Group;
+      for (; this.mustGo(group, second); ended++) {
+        if (ended === most) return;
+        this.dropOldest(group);
       }
-      this.hand = (client + 1) % this.clients;
+      this.hand = (group + 1) % this.groups;
     }
+  }
+
+  /** Whether a group's oldest that lingers is over. */
+  private mustGo(group: Group, second: number): boolean {
+    const oldest = this.oldest[group] as Mapping;
+    if (oldest === NO_MAPPING) return false;
+    return this.isClearing || !this.parties?.isLive(group) || this.isOver(oldest, second);
   }
 
   private isOver(mapping: Mapping, second: number): boolean {
@@ -330,14 +366,15 @@ export class MappingTable {
 
   /** Keeps the ports of these ranges, and no others, from new mappings; a mapping that has one of them keeps it. */
   reserve(ranges: readonly PortRange[]): void {
-    for (const [protocol, number] of [
-      [PROTOCOL.ICMP, CLASS_OF_ICMP],
-      [PROTOCOL.TCP, CLASS_OF_TCP],
-      [PROTOCOL.UDP, CLASS_OF_UDP],
-    ]) {
-      this.pools[number].close(
-        [...ranges, RESOLVER_PORTS, RESOLVER_TCP_PORTS].filter((range) => range.protocol === protocol),
-      );
+    const all = [...ranges, RESOLVER_PORTS, RESOLVER_TCP_PORTS];
+    for (const protocol of RESERVING) {
+      const number = classOf(protocol);
+      const own = all
+        .filter((range) => range.protocol === protocol)
+        .map(({ portLow, portHigh }) => ({ portLow, portHigh }));
+      const text = JSON.stringify(own);
+      if (this.reserved[number] !== text) this.pools[number].close(own);
+      this.reserved[number] = text;
     }
   }
 
@@ -358,14 +395,14 @@ export class MappingTable {
     return this.words[mapping * MAPPING_WORDS + OWNER] & 0xff;
   }
 
-  /** @returns whom it counts for; NOBODY of the firewall's own */
-  private owner(mapping: Mapping): Client {
-    return ((this.words[mapping * MAPPING_WORDS + OWNER] >>> 8) - 1) as Client;
+  /** @returns whom it counts for; NO_GROUP of the firewall's own */
+  private owner(mapping: Mapping): Group {
+    return ((this.words[mapping * MAPPING_WORDS + OWNER] >>> 8) - 1) as Group;
   }
 
   private count(mapping: Mapping, by: number): void {
     const owner = this.owner(mapping);
-    if (owner !== NOBODY) this.counts[owner * CLASSES + classOf(this.protocol(mapping))] += by;
+    if (owner !== NO_GROUP) this.counts[owner * CLASSES + classOf(this.protocol(mapping))] += by;
   }
 
   private linger(mapping: Mapping): void {
@@ -373,7 +410,7 @@ export class MappingTable {
     this.append(mapping);
   }
 
-  /** Enters one that lingers in its client's list, as the youngest. */
+  /** Enters one that lingers in its group's list, as the youngest. */
   private append(mapping: Mapping): void {
     const { words } = this;
     const at = mapping * MAPPING_WORDS;

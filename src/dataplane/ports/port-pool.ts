@@ -2,7 +2,7 @@
 // Who takes ports and lets them go can't foretell the next one (RFC 6056): it is drawn from all that may go, and there are always many
 // of these, since the last are kept for clients who have few. None of it takes longer the fuller it is.
 import type { RandomPool } from "../random.ts";
-import { highOf, type Kin, kinOf, markPort, otherParity, PORT_WORDS, PortSet } from "./port-set.ts";
+import { highOf, type Kin, kinOf, markPorts, otherParity, PORT_WORDS, PortSet } from "./port-set.ts";
 
 /** No port. */
 export const NO_PORT = -1;
@@ -42,10 +42,8 @@ export class PortPool {
   /** No new mapping gets a port of these ranges, nor port 0. A mapping that has one keeps it. */
   close(ranges: readonly Omit<PortRange, "protocol">[]): void {
     this.closed.fill(0);
-    markPort(this.closed, 0, true);
-    for (const { portLow, portHigh } of ranges) {
-      for (let port = portLow; port <= portHigh; port++) markPort(this.closed, port, true);
-    }
+    markPorts(this.closed, 0, 0);
+    for (const { portLow, portHigh } of ranges) markPorts(this.closed, portLow, portHigh);
     for (const set of [this.open, this.free, this.lingering]) set.recount();
     this.kept = Math.floor(this.open.size / KEPT);
   }

@@ -28,11 +28,14 @@ const firstBlock = (kin: Kin): number => (kin & 1) * BLOCKS_OF_PARITY + ((kin & 
 /** Words of a bit for each port: as `closed` is. */
 export const PORT_WORDS = 65536 / 32;
 
-/** Sets or clears the bit of a port in such words. */
-export function markPort(words: Int32Array, port: number, isSet: boolean): void {
-  const place = placeOf(port);
-  if (isSet) words[place >>> 5] |= 1 << (place & 31);
-  else words[place >>> 5] &= ~(1 << (place & 31));
+/** Sets the bits of ports in such words, both ends included: of each parity they stand together. */
+export function markPorts(words: Int32Array, low: number, high: number): void {
+  for (let first = low; first <= Math.min(low + 1, high); first++) {
+    const end = placeOf(first) + ((high - first) >> 1) + 1;
+    for (let place = placeOf(first); place < end; place = (place | 31) + 1) {
+      words[place >>> 5] |= (-1 << (place & 31)) & (-1 >>> Math.max(0, (place | 31) + 1 - end));
+    }
+  }
 }
 
 export class PortSet {
@@ -44,7 +47,7 @@ export class PortSet {
   size = 0;
 
   /**
-   * @param closed by `markPort`: ports that are neither counted nor drawn. When it has changed, `recount`
+   * @param closed by `markPorts`: ports that are neither counted nor drawn. When it has changed, `recount`
    * @param isFull whether all ports are members at first
    */
   constructor(

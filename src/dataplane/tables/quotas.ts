@@ -3,6 +3,7 @@
 // greediest's flows the oldest expendable one goes first (unanswered, or closed), then an idle one. A connection that is open
 // goes for those alone who have less than their part of the table.
 import { destinationPort } from "../../wire/ports.ts";
+import type { Parties } from "../parties.ts";
 import type { MappingTable } from "../ports/mappings.ts";
 import type { ClientLimits, ClientSettings } from "../settings.ts";
 import type { Topology } from "../topology.ts";
@@ -26,11 +27,10 @@ const EMBRYONIC_WHEN_FULL = 64;
 export class Quotas {
   private limits: readonly ClientLimits[] = [];
   private uplink = 0 as Group;
-  /** New flows: by client, and by party. */
+  private parties: Parties;
+  /** New flows: by client's group, and by party. */
   private readonly rates = new TokenBuckets();
   private readonly hostRates = new TokenBuckets();
-  /** By client: its hosts. */
-  private hosts = new Int32Array(0);
   private readonly shares: Shares;
 
   constructor(
@@ -38,20 +38,32 @@ export class Quotas {
     private readonly mappings: MappingTable,
     private readonly tcp: TcpTracker,
     private readonly timeouts: FlowTimeouts,
+    topology: Topology,
   ) {
     this.shares = new Shares(flows.capacity);
+    this.parties = topology.parties;
+    this.follow(topology);
   }
 
-  /** Takes new settings, and counts anew: clients may have other numbers, flows other clients. */
-  apply(topology: Topology): void {
-    const { clients } = topology.settings;
-    this.setLimits(clients);
-    this.uplink = topology.parties.group(topology.parties.uplink);
-    this.shares.reset(topology.parties);
-    this.rates.reset(clients.length);
-    this.hostRates.reset(topology.parties.groupOf.length);
-    this.hosts = Int32Array.from(clients, (_, client) => topology.parties.size(client as Group));
-    this.flows.forEachFlow((flow) => this.add(flow, this.opener(flow, topology)));
+  /** Takes new settings. Flows stay whose they are, until `settle`. */
+  follow(topology: Topology): void {
+    const { parties, settings } = topology;
+    this.setLimits(settings.clients);
+    this.parties = parties;
+    this.uplink = parties.group(parties.uplink);
+    this.shares.follow(parties);
+    this.rates.grow(parties.groups);
+    this.hostRates.grow(parties.groupOf.length);
+  }
+
+  /** Counts a flow for whom it is by the settings in force, which its record follows already. @returns who that is */
+  settle(flow: Flow, topology: Topology): Party {
+    const party = this.opener(flow, topology);
+    if (this.shares.partyOf(flow) !== party) {
+      this.shares.remove(flow);
+      this.add(flow, party);
+    }
+    return party;
   }
 
   /** New limits for the same clients. */
@@ -67,17 +79,19 @@ export class Quotas {
    */
   take(client: Client, party: Party, now: number): Verdict {
     const rate = this.limits[client].flowsPerSecond;
-    const kept = this.hosts[client] > 1 ? rate >> 1 : 0;
-    if (this.rates.take(client, rate, rate + kept, now, kept)) return VERDICT.FORWARDED;
+    const group = this.parties.ofClient(client);
+    const hosts = this.parties.hosts(client);
+    const kept = hosts > 1 ? rate >> 1 : 0;
+    if (this.rates.take(group, rate, rate + kept, now, kept)) return VERDICT.FORWARDED;
     if (kept === 0) return VERDICT.CLIENT_RATE;
-    const part = rate / 2 / this.hosts[client];
+    const part = rate / 2 / hosts;
     const hasPart = this.hostRates.take(party, part, Math.max(part, 1), now);
-    return hasPart && this.rates.take(client, rate, rate + kept, now) ? VERDICT.FORWARDED : VERDICT.CLIENT_RATE;
+    return hasPart && this.rates.take(group, rate, rate + kept, now) ? VERDICT.FORWARDED : VERDICT.CLIENT_RATE;
   }
 
   /** @returns whether the client has all the flows that it may have */
   hasAllFlows(client: Client): boolean {
-    return this.shares.countOf(client as number as Group) >= this.limits[client].flows;
+    return this.shares.countOf(this.parties.ofClient(client)) >= this.limits[client].flows;
   }
 
   /**
@@ -91,7 +105,7 @@ export class Quotas {
 
   /** @returns whether the client has all the mappings that it may have */
   hasAllMappings(client: Client): boolean {
-    return this.mappings.mappingsOf(client) >= this.limits[client].mappings;
+    return this.mappings.mappingsOf(this.parties.ofClient(client)) >= this.limits[client].mappings;
   }
 
   /** Counts a filled-in flow. @param party who has opened it */
@@ -176,9 +190,12 @@ export class Quotas {
     if (!flows.hasState(flow, FLOW_STATE.INBOUND)) return parties.host(flows.client(flow), flows.source(flow, 0));
     const port = destinationPort(flows.ports(flow, 0));
     const protocol = flows.protocol(flow);
-    const forward = settings.forwards.findIndex(
-      (range) => range.protocol === protocol && port >= range.portLow && port <= range.portHigh,
-    );
-    return forward < 0 ? parties.uplink : parties.forward(forward);
+    const { forwards } = settings;
+    // Each flow comes here after new settings: a plain loop.
+    for (let i = 0; i < forwards.length; i++) {
+      const range = forwards[i];
+      if (range.protocol === protocol && port >= range.portLow && port <= range.portHigh) return parties.forward(i);
+    }
+    return parties.uplink;
   }
 }

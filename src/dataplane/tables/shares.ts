@@ -23,27 +23,38 @@ const PREVIOUS = 2;
 
 export class Shares {
   /** Records by group * 2 + rank, and by party * 2 + rank: a list's number. */
-  private inGroup = new Int32Array(0);
-  private inList = new Int32Array(0);
+  private inGroup: Int32Array = new Int32Array(0);
+  private inList: Int32Array = new Int32Array(0);
   /** By list: its oldest record. */
-  private heads = new Int32Array(0);
+  private heads: Int32Array = new Int32Array(0);
   /** By record, LINKS each. */
   private readonly links: Int32Array;
   private groupOf: Int32Array = new Int32Array(0);
   private firstOf: Int32Array = new Int32Array(0);
+  private groups = 0;
+  private liveGroups = 0;
+  private parties: Parties | undefined;
 
   /** @param capacity records of the table */
   constructor(private readonly capacity: number) {
     this.links = new Int32Array(capacity * LINKS);
   }
 
-  /** Forgets all records: parties are numbered anew. */
-  reset({ groupOf, firstOf, groups }: Parties): void {
-    this.groupOf = groupOf;
-    this.firstOf = firstOf;
-    this.inGroup = new Int32Array(groups * 2);
-    this.inList = new Int32Array(groupOf.length * 2);
-    this.heads = new Int32Array(groupOf.length * 2).fill(NO_RECORD);
+  /** Takes the parties of new settings, who keep what they have; what those have who are gone, whoever needs it gets first. */
+  follow(parties: Parties): void {
+    this.parties = parties;
+    this.groupOf = parties.groupOf;
+    this.firstOf = parties.firstOf;
+    this.groups = parties.groups;
+    this.liveGroups = parties.liveGroups;
+    this.inGroup = grown(this.inGroup, this.groups * 2, 0);
+    this.inList = grown(this.inList, this.groupOf.length * 2, 0);
+    this.heads = grown(this.heads, this.groupOf.length * 2, NO_RECORD);
+  }
+
+  /** @returns whether a record is somebody's who is there */
+  isLive(record: number): boolean {
+    return this.parties?.isLive(this.groupOf[this.partyOf(record)] as Group) === true;
   }
 
   /** Counts a record that a party has now, as its youngest. */
@@ -97,7 +108,7 @@ export class Shares {
     const own = this.groupOf[party] as Group;
     let greediest = own;
     let most = this.countOf(own);
-    for (let group = 0 as Group; group * 2 < this.inGroup.length; group++) {
+    for (let group = 0 as Group; group < this.groups; group++) {
       const count = this.countOf(group);
       if (count <= most) continue;
       most = count;
@@ -128,8 +139,7 @@ export class Shares {
    */
   isUnderPart(party: Party, other: Party): boolean {
     const group = this.groupOf[party] as Group;
-    if (this.groupOf[other] !== group)
-      return this.countOf(group) < Math.floor((this.capacity * 2) / this.inGroup.length);
+    if (this.groupOf[other] !== group) return this.countOf(group) < Math.floor(this.capacity / this.liveGroups);
     let having = this.has(party) === 0 ? 1 : 0;
     for (let one = this.firstOf[group] as Party; one < this.firstOf[group + 1]; one++) if (this.has(one) > 0) having++;
     return this.has(party) < Math.floor(this.countOf(group) / having);
@@ -142,12 +152,11 @@ export class Shares {
    */
   mayHave(party: Party): boolean {
     const own = this.groupOf[party] as Group;
-    const groups = this.inGroup.length / 2;
-    const part = Math.floor(this.capacity / 2 / groups);
+    const part = Math.floor(this.capacity / 2 / this.liveGroups);
     let free = this.capacity - this.countOf(own);
     if (this.countOf(own) < part) return true;
-    for (let group = 0 as Group; group < groups; group++) {
-      if (group !== own) free -= Math.max(this.countOf(group), part);
+    for (let group = 0 as Group; group < this.groups; group++) {
+      if (group !== own) free -= Math.max(this.countOf(group), this.parties?.isLive(group) ? part : 0);
     }
     return free > 0;
   }
@@ -221,4 +230,12 @@ export class Shares {
     links[after * LINKS + PREVIOUS] = before;
     if (heads[list] === record) heads[list] = after === record ? NO_RECORD : after;
   }
+}
+
+/** @returns an array that has room, the same if it has already. @param fill what is new in it */
+function grown(array: Int32Array, length: number, fill: number): Int32Array {
+  if (array.length >= length) return array;
+  const larger = new Int32Array(length).fill(fill);
+  larger.set(array);
+  return larger;
 }

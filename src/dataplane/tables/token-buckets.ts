@@ -5,10 +5,14 @@ export class TokenBuckets {
   /** When `tokens` were so many: ms of the clock. */
   private filled = new Float64Array(0);
 
-  /** Makes so many buckets, all full. */
-  reset(count: number): void {
+  /** Has so many buckets at least; new ones are full. */
+  grow(count: number): void {
+    const { tokens, filled } = this;
+    if (tokens.length >= count) return;
     this.tokens = new Float64Array(count).fill(Number.POSITIVE_INFINITY); // `take` knows how many that is
     this.filled = new Float64Array(count);
+    this.tokens.set(tokens);
+    this.filled.set(filled);
   }
 
   /**

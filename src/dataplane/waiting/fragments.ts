@@ -179,11 +179,11 @@ export class Fragments {
     }
   }
 
-  /** Forgets everything: interfaces and parties are numbered anew. */
+  /** Forgets everything, for interfaces are numbered anew. */
   reset(parties: Parties): void {
     for (let p = 0 as Fragmented; p < PACKETS; p++) this.forget(p);
-    this.shares.reset(parties);
-    this.held.reset(parties, () => parties.ourselves);
+    this.shares.follow(parties);
+    this.held.follow(parties);
   }
 
   private find(packet: Packet, name: number, now: number): Fragmented {

@@ -66,10 +66,10 @@ export class HeldAnswers {
     }
   }
 
-  /** Lets go of all: interfaces and parties are numbered anew. */
+  /** Forgets all, for interfaces are numbered anew. */
   reset(parties: Parties): void {
     this.answers.clear();
-    this.answers.reset(parties, () => parties.ourselves);
+    this.answers.follow(parties);
   }
 
   /** An answer does not outlive its flow: rules may have changed since. */

@@ -11,7 +11,7 @@ import { MAX_NEIGHBOURS } from "../tables/flow-records.ts";
 import type { FlowTable } from "../tables/flows.ts";
 import { ASSURED, Shares } from "../tables/shares.ts";
 import type { PinnedMac, Topology } from "../topology.ts";
-import { column, type Flow, type Iface, type Neighbour, NO_NEIGHBOUR, NOBODY, type Party } from "../types.ts";
+import { column, type Flow, type Iface, type Neighbour, NO_FLOW, NO_NEIGHBOUR, NOBODY, type Party } from "../types.ts";
 import { malformed, VERDICT, type Verdict } from "../verdict.ts";
 import { NO_SLOT, ParkedFrames } from "./parked.ts";
 
@@ -25,8 +25,8 @@ export const OURSELVES = 0 as Neighbour;
 /** The first number that is given out. */
 const FIRST = (OURSELVES + 1) as Neighbour;
 
-/** In place of the new number of an interface that is gone. */
-const GONE = -1;
+/** In place of the number of an interface that is gone. */
+export const GONE = -1 as Iface;
 
 /** States; from USABLE up the MAC address is known. */
 const FREE = 0;
@@ -60,7 +60,7 @@ export class NeighbourTable {
   readonly head = column<Neighbour>(new Int32Array(CAPACITY));
   readonly tail = column<Neighbour>(new Int32Array(CAPACITY));
 
-  /** The interface that it is on. */
+  /** The interface that it is on, or GONE. */
   readonly interfaceOf = column<Neighbour, Iface>(new Int32Array(CAPACITY));
 
   /** Called when a neighbour who was USABLE is not as it was any more: no packet goes to where it was. */
@@ -71,6 +71,15 @@ export class NeighbourTable {
   private readonly holds = column<Neighbour>(new Int32Array(CAPACITY));
   /** Whose the held ones are: of who was the first to hold it. A record is a neighbour's number less FIRST. */
   private readonly shares = new Shares(CAPACITY - FIRST);
+  /** The settings by which it was looked at last: their turn. */
+  private readonly turns = column<Neighbour>(new Uint8Array(CAPACITY));
+  private turn = 0;
+  /** The next one that is to be looked at by the settings in force, and the next that the second's tick is for; `end` when all are done. */
+  private settling: number = CAPACITY;
+  private ticking: number = CAPACITY;
+  private ticked = 0;
+  /** By interface: 1 where all who are in use are to be asked anew, as the look comes to them. */
+  private readonly isAnew = column<Iface>(new Uint8Array(MAX_INTERFACES));
   private readonly tries = column<Neighbour>(new Uint8Array(CAPACITY));
   /** When the state was entered or confirmed, or last asked for: ms of the clock. */
   private readonly since = column<Neighbour>(new Float64Array(CAPACITY));
@@ -95,8 +104,10 @@ export class NeighbourTable {
     private readonly ring: Ring,
     /** Other than by `apply`, only for one that differs in the state of interfaces. */
     public topology: Topology,
-    private readonly flows: FlowTable,
+    flows: FlowTable,
     private readonly keyed: KeyedHash,
+    /** Says whether a flow may live on by the settings in force: no frame of another leaves that has waited. */
+    private readonly admits: (flow: Flow) => boolean,
   ) {
     this.waiting = new ParkedFrames(ring, flows, WAITING_FRAMES, WAITING_PER_NEIGHBOUR, (slot) =>
       this.waiting.free(slot),
@@ -104,6 +115,8 @@ export class NeighbourTable {
     for (let n = this.free; n < CAPACITY; n++) this.chain[n] = n + 1 < CAPACITY ? ((n + 1) as Neighbour) : NONE;
     this.state[OURSELVES] = PINNED;
     this.interfaceOf[OURSELVES] = topology.uplink;
+    this.shares.follow(topology.parties);
+    this.waiting.follow(topology.parties);
   }
 
   /**
@@ -113,6 +126,7 @@ export class NeighbourTable {
    */
   hold(iface: Iface, address: Address, party: Party): Neighbour {
     let n = this.find(iface, address);
+    if (n !== NONE) this.settle(n);
     if (n !== NONE && this.holds[n] > 0) {
       this.holds[n]++;
       return n;
@@ -128,6 +142,11 @@ export class NeighbourTable {
   /** @returns who holds most of those that a party's group holds: the party itself if nobody holds more */
   greediestBeside(party: Party): Party {
     return this.shares.greediestBeside(party);
+  }
+
+  /** @returns the address that a neighbour is known by; of OURSELVES none */
+  addressOf(n: Neighbour): Address {
+    return this.address[n];
   }
 
   /** @returns OURSELVES, held like the neighbours */
@@ -166,23 +185,11 @@ export class NeighbourTable {
     return this.waiting.park(n, party, at, length, flow) === NO_SLOT ? VERDICT.ARP_QUEUE_FULL : VERDICT.QUEUED;
   }
 
-  /** Parties are numbered anew, and nobody but flows holds neighbours. @param partyOf says who opened a flow */
-  recount(partyOf: (flow: Flow) => Party): void {
-    this.waiting.reset(this.topology.parties, partyOf);
-    this.shares.reset(this.topology.parties);
-    const counted = new Set<Neighbour>([OURSELVES]);
-    this.flows.forEachFlow((flow) => {
-      for (const n of [this.flows.neighbour(flow, 0), this.flows.neighbour(flow, 1)]) {
-        if (counted.has(n)) continue;
-        counted.add(n);
-        this.shares.add(n - FIRST, partyOf(flow), ASSURED);
-      }
-    });
-  }
-
-  /** Calls back with the flow of each frame that waits; the call may end flows. */
-  forEachWaiting(visit: (flow: Flow) => void): void {
-    this.waiting.forEachFlow(visit);
+  /** Whose a neighbour is, which a flow of the party's holds: if he is gone who was the first to hold it, the party's. */
+  own(n: Neighbour, party: Party): void {
+    if (n === OURSELVES || this.shares.isLive(n - FIRST)) return;
+    this.shares.remove(n - FIRST);
+    this.shares.add(n - FIRST, party, ASSURED);
   }
 
   /** Handles an ARP packet: answers requests that are ours to answer, in place, and learns what was asked for. */
@@ -206,22 +213,49 @@ export class NeighbourTable {
     return VERDICT.ANSWERED;
   }
 
-  /** Retries, confirms and forgets. @param now ms of the clock; to be called about once a second */
+  /** Has `step` retry, confirm and forget. @param now ms of the clock; to be called about once a second */
   tick(now: number): void {
     this.now = now;
+    this.ticked = now;
     if (this.announcing.length > 0) this.announce();
-    for (let n = FIRST; n < this.end; n++) {
-      const state = this.state[n];
-      if (state === FREE || state === PINNED) continue;
-      const age = now - this.since[n];
-      if (state === REACHABLE) {
-        if (this.holds[n] > 0 && age >= CONFIRM_AFTER_MS) this.ask(n, PROBING);
-        else if (this.holds[n] === 0 && age >= FORGET_AFTER_MS) this.remove(n);
-      } else if (state === FAILED) {
-        if (this.holds[n] === 0 && age >= FORGET_FAILED_AFTER_MS) this.remove(n);
-      } else if (now - this.asked[n] >= RETRY_MS) {
-        this.retry(n);
-      }
+    if (this.ticking >= this.end) this.ticking = FIRST;
+  }
+
+  /** Whether `step` has something to do. */
+  get isBusy(): boolean {
+    return this.ticking < this.end || this.isSettling;
+  }
+
+  /** Whether there are some who have not been looked at by the settings in force. */
+  get isSettling(): boolean {
+    return this.settling < this.end;
+  }
+
+  /** Looks at so many of those who are due, at most. */
+  step(count: number): void {
+    if (this.isSettling) {
+      for (let i = 0; i < count && this.isSettling; i++) this.lookAnew(this.settling++ as Neighbour);
+      if (!this.isSettling) for (let iface = 0 as Iface; iface < MAX_INTERFACES; iface++) this.isAnew[iface] = 0;
+    }
+    for (let i = 0; i < count && this.ticking < this.end; i++) this.tickOne(this.ticking++ as Neighbour, this.ticked);
+  }
+
+  private tickOne(n: Neighbour, now: number): void {
+    const state = this.state[n];
+    if (state === FREE) return;
+    if (this.interfaceOf[n] === GONE) {
+      if (this.holds[n] === 0) this.remove(n);
+      return;
+    }
+    if (state === PINNED) return;
+    const age = now - this.since[n];
+    if (state === REACHABLE) {
+      if (this.holds[n] > 0 && age >= CONFIRM_AFTER_MS) this.ask(n, PROBING);
+      else if (this.holds[n] === 0 && age >= FORGET_AFTER_MS) this.remove(n);
+    } else if (state === FAILED) {
+      if (this.holds[n] === 0 && age >= FORGET_FAILED_AFTER_MS) this.remove(n);
+    } else if (now - this.asked[n] >= RETRY_MS) {
+      this.retry(n);
     }
   }
 
@@ -231,37 +265,54 @@ export class NeighbourTable {
   }
 
   /**
-   * Takes over new settings: interfaces numbered anew, pinned addresses pinned, and those no longer reachable let go.
-   * @param renumber the new number of each old interface, or -1 where it is gone
+   * Takes new settings, in which interfaces may be numbered anew. All else about each neighbour that they change is done as `settle`
+   * and `step` come to it: before anything is sent to it for a flow that these settings allow.
+   * @param renumber the new number of each old interface, or GONE
    */
-  apply(topology: Topology, renumber: Int32Array): void {
+  follow(topology: Topology, renumber: Int32Array): void {
     this.topology = topology;
-    this.interfaceOf[OURSELVES] = topology.uplink;
+    this.shares.follow(topology.parties);
+    this.waiting.follow(topology.parties);
+    const { interfaceOf } = this;
+    for (let n = FIRST; n < this.end; n++) interfaceOf[n] = (renumber[interfaceOf[n]] ?? GONE) as Iface; // without an uplink, its gateway was on none
+    interfaceOf[OURSELVES] = topology.uplink;
+    this.waiting.dropThose((n) => interfaceOf[n as Neighbour] === GONE);
+    const wereAnew = Array.from({ length: MAX_INTERFACES }, (_, iface) => this.isAnew[iface as Iface]);
+    for (let iface = 0 as Iface; iface < MAX_INTERFACES; iface++) this.isAnew[iface] = 0;
+    for (let iface = 0; iface < renumber.length; iface++) {
+      if (renumber[iface] !== GONE) this.isAnew[renumber[iface] as Iface] = wereAnew[iface];
+    }
     for (const told of this.announcing) told.iface = (renumber[told.iface] ?? GONE) as Iface;
     this.announcing = this.announcing.filter(({ iface }) => iface !== GONE);
-    const kept: Neighbour[] = [];
-    for (let n = FIRST; n < this.end; n++) {
-      if (this.state[n] === FREE) continue;
-      const iface = (renumber[this.interfaceOf[n]] ?? GONE) as Iface; // without an uplink, its gateway was on no interface
-      this.unchain(n);
-      if (iface === GONE) {
-        this.waiting.drop(n);
-        this.discard(n);
-      } else {
-        this.interfaceOf[n] = iface;
-        kept.push(n);
-      }
+    this.turn = (this.turn + 1) & 0xff;
+    this.settling = FIRST;
+  }
+
+  /** Pins a neighbour to his MAC address, or no longer, as the settings in force say. */
+  settle(n: Neighbour): void {
+    if (this.turns[n] === this.turn || n === OURSELVES) return;
+    this.turns[n] = this.turn;
+    const pin = this.pinFor(this.interfaceOf[n], this.address[n]);
+    if (pin !== undefined) this.learn(n, pin.head, pin.tail, PINNED);
+    else if (this.state[n] === PINNED) this.ask(n, PROBING);
+  }
+
+  /** Looks at one by the settings in force. */
+  private lookAnew(n: Neighbour): void {
+    if (this.state[n] === FREE) return;
+    const iface = this.interfaceOf[n];
+    if (iface === GONE) {
+      if (this.holds[n] === 0) this.remove(n); // else the tick does, later
+      return;
     }
-    for (const n of kept) {
-      this.enchain(n);
-      const pin = this.pinFor(this.interfaceOf[n], this.address[n]);
-      if (pin !== undefined) this.learn(n, pin.head, pin.tail, PINNED);
-      else if (this.state[n] === PINNED) this.ask(n, PROBING);
-    }
+    this.settle(n);
+    if (this.isAnew[iface] === 0 || this.state[n] === PINNED) return;
+    if (this.holds[n] === 0) this.remove(n);
+    else this.ask(n, this.state[n] >= USABLE ? PROBING : INCOMPLETE);
   }
 
   /**
-   * Where an interface is there again, or has its link again, asks once more for all who are in use on it: they may be others. Where an
+   * Where an interface is there again, or has its link again, has `step` ask once more for all who are in use on it: they may be others. Where an
    * address of ours is new, or our MAC address or the link is, tells everybody there.
    * @param before what was in force; nothing, when the program starts: then all of them are told, for it may have had another MAC
    * address when it ran last
@@ -276,7 +327,10 @@ export class NeighbourTable {
       const oldIface = interfaces.findIndex((old) => old.name === name) as Iface;
       const old = interfaces[oldIface];
       const isSameLink = old !== undefined && !old.isDown && old.index === index;
-      if (old !== undefined && !isSameLink) this.askAnew(iface);
+      if (old !== undefined && !isSameLink) {
+        this.isAnew[iface] = 1;
+        this.settling = FIRST;
+      }
       const isKnown = isSameLink && old.mac.every((byte, at) => byte === mac[at]);
       const told = (isKnown && before?.ownAddressesOn(oldIface)) || [];
       for (const address of this.topology.ownAddressesOn(iface)) {
@@ -284,14 +338,6 @@ export class NeighbourTable {
       }
     }
     this.announce();
-  }
-
-  private askAnew(iface: Iface): void {
-    for (let n = FIRST; n < this.end; n++) {
-      if (this.state[n] === FREE || this.state[n] === PINNED || this.interfaceOf[n] !== iface) continue;
-      if (this.holds[n] === 0) this.remove(n);
-      else this.ask(n, this.state[n] >= USABLE ? PROBING : INCOMPLETE);
-    }
   }
 
   /** ARP announcements (RFC 5227 section 2.3): requests for our own address, which whoever knows us takes our MAC address from. */
@@ -411,6 +457,11 @@ export class NeighbourTable {
   /** Sends what waited for a neighbour, oldest first. */
   private sendWaiting(n: Neighbour): void {
     for (let slot = this.waiting.oldest(n); slot !== NO_SLOT; slot = this.waiting.oldest(n)) {
+      const flow = this.waiting.flow(slot);
+      if (flow !== NO_FLOW && !this.admits(flow)) {
+        this.waiting.free(slot);
+        continue;
+      }
       const length = this.waiting.length(slot);
       const at = this.waiting.take(slot);
       writeMac(this.ring.view, at + ETHERNET.DESTINATION, this.head[n], this.tail[n]);
@@ -434,6 +485,7 @@ export class NeighbourTable {
     this.interfaceOf[n] = iface;
     this.address[n] = address;
     this.holds[n] = 0;
+    this.turns[n] = this.turn;
     this.enchain(n);
     const pin = this.pinFor(iface, address);
     if (pin !== undefined) this.learn(n, pin.head, pin.tail, PINNED);
@@ -467,19 +519,19 @@ export class NeighbourTable {
   }
 
   private search(iface: Iface, address: Address): Neighbour {
-    let n = this.buckets[this.bucketOf(iface, address)] as Neighbour;
+    let n = this.buckets[this.bucketOf(address)] as Neighbour;
     while (n !== NONE && (this.interfaceOf[n] !== iface || this.address[n] !== address)) n = this.chain[n];
     return n;
   }
 
   private enchain(n: Neighbour): void {
-    const bucket = this.bucketOf(this.interfaceOf[n], this.address[n]);
+    const bucket = this.bucketOf(this.address[n]);
     this.chain[n] = this.buckets[bucket] as Neighbour;
     this.buckets[bucket] = n;
   }
 
   private unchain(n: Neighbour): void {
-    const bucket = this.bucketOf(this.interfaceOf[n], this.address[n]);
+    const bucket = this.bucketOf(this.address[n]);
     if (this.buckets[bucket] === n) {
       this.buckets[bucket] = this.chain[n];
       return;
@@ -492,16 +544,13 @@ export class NeighbourTable {
   private remove(n: Neighbour): void {
     this.waiting.drop(n);
     this.unchain(n);
-    this.discard(n);
-  }
-
-  private discard(n: Neighbour): void {
     this.state[n] = FREE;
     this.chain[n] = this.free;
     this.free = n;
   }
 
-  private bucketOf(iface: Iface, address: Address): number {
-    return this.keyed.of(address, 0, 0, iface) & (BUCKETS - 1);
+  /** By the address alone: interfaces may be numbered anew. */
+  private bucketOf(address: Address): number {
+    return this.keyed.of(address, 0, 0, 0) & (BUCKETS - 1);
   }
 }

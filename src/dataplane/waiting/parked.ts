@@ -51,15 +51,9 @@ export class ParkedFrames {
     this.turns = new Float64Array(slots);
   }
 
-  /** Parties are numbered anew. @param partyOf says whose a frame is by its flow: of those that wait and have one */
-  reset(parties: Parties, partyOf: (flow: Flow) => Party): void {
-    this.shares.reset(parties);
-    for (let i = 0; i < this.keys.length; i++) {
-      if (this.keys[i] === FREE) continue;
-      const flow = this.flow(i);
-      if (this.isTaken(i)) this.shares.add(i, flow === NO_FLOW ? parties.ourselves : partyOf(flow), EXPENDABLE);
-      else this.forget(i);
-    }
+  /** Takes the parties of new settings; frames stay whose they are. */
+  follow(parties: Parties): void {
+    this.shares.follow(parties);
   }
 
   /**
@@ -137,15 +131,15 @@ export class ParkedFrames {
     for (let i = 0; i < this.keys.length; i++) if (this.keys[i] === key) this.free(i);
   }
 
+  /** Drops those that wait for what nobody waits for any more. */
+  dropThose(isOver: (key: number) => boolean): void {
+    if (this.taken === 0) return;
+    for (let i = 0; i < this.keys.length; i++) if (this.keys[i] !== FREE && isOver(this.keys[i])) this.free(i);
+  }
+
   /** Drops all frames. */
   clear(): void {
     for (let i = 0; i < this.keys.length; i++) if (this.keys[i] !== FREE) this.free(i);
-  }
-
-  /** Calls back with the flow of each frame that has one; the call may end flows. */
-  forEachFlow(visit: (flow: Flow) => void): void {
-    if (this.taken === 0) return;
-    for (let i = 0; i < this.keys.length; i++) if (this.isTaken(i) && this.flow(i) !== NO_FLOW) visit(this.flow(i));
   }
 
   private forget(slot: number): void {

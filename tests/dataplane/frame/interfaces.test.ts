@@ -95,7 +95,7 @@ for (const slow of [false, true]) {
 test("who is known on an interface that was made anew is asked once more, and served meanwhile", () => {
   const lab = withFlow();
   lab.answering.clear();
-  expect(lab.apply(ANEW)).toEqual([question(UPLINK, OUTSIDE, GATEWAY), announcement(UPLINK)]);
+  expect(lab.apply(ANEW)).toEqual([announcement(UPLINK), question(UPLINK, OUTSIDE, GATEWAY)]);
   expect(lab.from(WORK_HOST, udp(OUT, payload(10)))).toEqual(forwarded(REMOTE, udp(SENT, payload(10))));
   const moved = "02:00:00:00:00:55";
   const reply = {

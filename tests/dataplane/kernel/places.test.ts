@@ -28,7 +28,7 @@ class Table {
   taken = 0;
 
   constructor() {
-    this.places.reset(PARTIES);
+    this.places.follow(PARTIES);
   }
 
   has(flow: number): boolean {

@@ -2,13 +2,19 @@
 import { describe, expect, test } from "bun:test";
 import { ICMP, TCP, UDP } from "../../../lab/protocols.ts";
 import { Random } from "../../../lab/random.ts";
+import { SETTINGS, WORK_SETTINGS } from "../../../lab/router-lab.ts";
+import { Parties } from "../../../src/dataplane/parties.ts";
 import { MappingTable, RESOLVER_PORTS, RESOLVER_TCP_PORTS } from "../../../src/dataplane/ports/mappings.ts";
 import { RandomPool } from "../../../src/dataplane/random.ts";
-import { type Client, NOBODY } from "../../../src/dataplane/types.ts";
+import type { Client } from "../../../src/dataplane/types.ts";
 import { keyedHash } from "../../support/keyed-hash.ts";
 import { type Plain, plain } from "../../support/plain.ts";
 
 const NONE = -1;
+
+const PARTIES = new Parties({ ...SETTINGS, clients: [0, 1, 2].map((i) => ({ ...WORK_SETTINGS, network: i })) });
+/** Groups of clients, by the clients' numbers. */
+const groups = ([0, 1, 2] as Client[]).map((client) => PARTIES.ofClient(client));
 
 /** @param clients how many there are; their addresses are those that tests allocate for */
 function mappingTable(capacity: number, seed = 1, clients = 3): Plain<MappingTable> {
@@ -17,13 +23,19 @@ function mappingTable(capacity: number, seed = 1, clients = 3): Plain<MappingTab
     for (let i = 0; i < words.length; i++) words[i] = random.next();
   });
   const table = new MappingTable(capacity, keyedHash(random.next()), pool);
-  table.apply(clients, () => NOBODY);
+  table.follow(PARTIES, clients);
   return plain(table);
+}
+
+/** Ends all that are over. */
+function expire(table: Plain<MappingTable>, second: number): void {
+  table.tick();
+  while (table.isBusy) table.expire(second, 10);
 }
 
 /** A mapping that a flow uses. @returns its number, or NONE */
 function used(table: Plain<MappingTable>, protocol: number, client: number, address: number, port: number): number {
-  const mapping = table.allocate(protocol, client, address, port);
+  const mapping = table.allocate(protocol, groups[client], address, port);
   if (mapping !== NONE) table.retain(mapping);
   return mapping;
 }
@@ -115,14 +127,14 @@ describe("the mapping table", () => {
     expect(table.isUsed(mapping)).toBe(true);
     table.release(mapping, true, 100);
     expect(table.isUsed(mapping)).toBe(false);
-    table.expire(219, 10);
+    expire(table, 219);
     expect(table.find(UDP, 1, 5000)).toBe(mapping);
-    expect(table.externalPort(table.allocate(UDP, 1, 2, 5000))).not.toBe(5000);
+    expect(table.externalPort(table.allocate(UDP, groups[1], 2, 5000))).not.toBe(5000);
     table.retain(mapping);
-    table.expire(10_000, 10);
+    expire(table, 10_000);
     expect(table.find(UDP, 1, 5000)).toBe(mapping);
     table.release(mapping, true, 10_000);
-    table.expire(10_120, 10);
+    expire(table, 10_120);
     expect(table.find(UDP, 1, 5000)).toBe(NONE);
   });
 
@@ -137,9 +149,9 @@ describe("the mapping table", () => {
       table.retain(mapping);
       table.release(mapping, true, asked);
       table.release(mapping, false, last);
-      table.expire(asked + 119, 10);
+      expire(table, asked + 119);
       expect(table.find(UDP, 1, 5000)).toBe(last < asked + 120 ? mapping : NONE);
-      table.expire(asked + 120, 10);
+      expire(table, asked + 120);
       expect(table.find(UDP, 1, 5000)).toBe(NONE);
     }
   });
@@ -149,27 +161,52 @@ describe("the mapping table", () => {
     for (let port = 2000; port < 2010; port++) {
       for (const client of [0, 1, 2]) lingering(table, client, client, port, 100);
     }
-    const left = () => [0, 1, 2].map((client) => table.mappingsOf(client));
+    const left = () => groups.map((group) => table.mappingsOf(group));
     table.expire(220, 7);
-    expect(left()).toEqual([3, 10, 10]);
+    expect([left(), table.isBusy]).toEqual([[3, 10, 10], true]);
     table.expire(220, 7);
     expect(left()).toEqual([0, 6, 10]);
     table.expire(220, 100);
-    expect(left()).toEqual([0, 0, 0]);
+    expect([left(), table.isBusy]).toEqual([[0, 0, 0], false]);
   });
 
-  test("ends what lingers of clients that are no more, and counts the others' for whose they are now", () => {
+  test("ends what lingers of clients that are no more, so much at a time, and the others' stay", () => {
+    const table = mappingTable(100);
+    for (let port = 5000; port < 5010; port++) for (const client of [0, 1]) lingering(table, client, client, port, 100);
+    const ofGone = used(table, UDP, 1, 1, 7000);
+    table.follow(new Parties({ ...SETTINGS, clients: [{ ...WORK_SETTINGS, network: 0 }] }, PARTIES), 1);
+    table.expire(101, 4);
+    expect([table.mappingsOf(groups[0]), table.mappingsOf(groups[1]), table.isBusy]).toEqual([10, 7, true]);
+    while (table.isBusy) table.expire(101, 4);
+    expect(groups.map((group) => table.mappingsOf(group))).toEqual([10, 1, 0]);
+    // What a flow still uses does not linger after it.
+    table.release(ofGone, true, 101);
+    expect([table.mappingsOf(groups[1]), table.find(UDP, 1, 7000)]).toEqual([0, NONE]);
+  });
+
+  test("counts a mapping for who has it now, whether it lingers or not", () => {
     const table = mappingTable(10);
-    const mappings = [0, 1, 2].map((client) => used(table, UDP, client, client + 1, 5000));
-    for (const mapping of mappings.slice(0, 2)) table.release(mapping, true, 100);
-    table.apply(2, (address) => [1, NOBODY, 0][address - 1] as Client);
-    expect([1, 2, 3].map((address) => table.find(UDP, address, 5000))).toEqual([mappings[0], NONE, mappings[2]]);
-    expect([0, 1].map((client) => table.mappingsOf(client))).toEqual([1, 1]);
-    table.release(mappings[2], true, 150);
-    table.expire(220, 10);
-    expect([1, 3].map((address) => table.find(UDP, address, 5000))).toEqual([NONE, mappings[2]]);
-    table.expire(270, 10);
-    expect(table.mappingsOf(0)).toBe(0);
+    const mappings = [used(table, UDP, 1, 5, 5000), lingering(table, 1, 5, 6000, 100)];
+    for (const mapping of mappings) table.give(mapping, groups[0]);
+    expect(groups.map((group) => table.mappingsOf(group))).toEqual([2, 0, 0]);
+    table.release(mappings[0], true, 150);
+    expire(table, 220);
+    expect([table.find(UDP, 5, 5000), table.find(UDP, 5, 6000)]).toEqual([mappings[0], NONE]);
+    expect([table.dropOldest(groups[1]), table.dropOldest(groups[0])]).toEqual([false, true]);
+  });
+
+  test("ends all that linger where we have another address, until those from before are gone", () => {
+    const table = mappingTable(10);
+    const mapping = used(table, UDP, 0, 5, 5000);
+    for (const port of [6000, 6001]) lingering(table, 0, 5, port, 100);
+    table.clear();
+    while (table.isBusy) table.expire(101, 1);
+    table.release(mapping, true, 101);
+    expect(table.mappingsOf(groups[0])).toBe(0);
+    table.hasCleared();
+    lingering(table, 0, 5, 6000, 101);
+    expire(table, 102);
+    expect(table.mappingsOf(groups[0])).toBe(1);
   });
 
   test("counts what lingers as its client's, of whom the oldest goes when it asks for that", () => {
@@ -177,11 +214,11 @@ describe("the mapping table", () => {
     const mappings = [30, 31, 32].map((second) => lingering(table, 1, 7, 1000 + second, second));
     used(table, TCP, 1, 7, 80);
     used(table, ICMP, 0, 8, 80);
-    expect([0, 1, 2].map((client) => table.mappingsOf(client))).toEqual([1, 4, 0]);
+    expect(groups.map((group) => table.mappingsOf(group))).toEqual([1, 4, 0]);
     table.retain(mappings[0]);
-    expect([table.dropOldest(1), table.dropOldest(1), table.dropOldest(1)]).toEqual([true, true, false]);
+    expect([1, 2, 3].map(() => table.dropOldest(groups[1]))).toEqual([true, true, false]);
     expect([30, 31, 32].map((second) => table.find(UDP, 7, 1000 + second))).toEqual([mappings[0], NONE, NONE]);
-    expect(table.mappingsOf(1)).toBe(2);
+    expect(table.mappingsOf(groups[1])).toBe(2);
   });
 
   test("gives up any that lingers when records run out, and only then", () => {
@@ -197,7 +234,7 @@ describe("the mapping table", () => {
     expect([...given].sort()).toEqual([1001, 1002, 1003]);
     const table = mappingTable(3);
     for (const port of [1001, 1002, 1003]) used(table, UDP, 0, 1, port);
-    expect(table.allocate(UDP, 0, 1, 1004)).toBe(NONE);
+    expect(table.allocate(UDP, groups[0], 1, 1004)).toBe(NONE);
   });
 
   test("gives one client all ports but a quarter of them and the firewall's own, of the same parity while many are left of it", () => {
@@ -213,8 +250,8 @@ describe("the mapping table", () => {
     }
     expect(external.size).toBe(65_535 - 8192 - Math.floor((65_535 - 8192) / 4));
     // The other protocols have theirs.
-    expect(table.externalPort(table.allocate(TCP, 0, 1, 20_000))).toBe(20_000);
-    expect(table.externalPort(table.allocate(ICMP, 0, 1, 5000))).toBe(5000);
+    expect(table.externalPort(table.allocate(TCP, groups[0], 1, 20_000))).toBe(20_000);
+    expect(table.externalPort(table.allocate(ICMP, groups[0], 1, 5000))).toBe(5000);
   });
 
   test("gives ports below 1024 for such ones while there are many, then others; and never port 0", () => {
@@ -249,7 +286,7 @@ describe("the mapping table", () => {
     let held = 0;
     for (let i = 0; lingering(table, 1, 99, 1024 + i, i) !== NONE && held < 30_000; i++) held++;
     expect(held).toBe(30_000); // each new one ends one of its own
-    expect(table.mappingsOf(1)).toBe(Math.floor((65_535 - 8192) / 4 / 3));
+    expect(table.mappingsOf(groups[1])).toBe(Math.floor((65_535 - 8192) / 4 / 3));
     expect(used(table, UDP, 2, 98, 7000)).not.toBe(NONE);
   });
 

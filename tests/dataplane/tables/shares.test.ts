@@ -56,7 +56,7 @@ class Model {
 test("they agree with a plain model, whatever is taken, moved and given back", () => {
   const random = new Random(16);
   const shares = new Shares(RECORDS);
-  shares.reset(PARTIES);
+  shares.follow(PARTIES);
   const model = new Model();
   const party = () => {
     if (random.chance(0.5)) return PARTIES.host(1 as Client, toAddress(0xc0a80100 + 20 + random.below(4)));
@@ -92,23 +92,4 @@ test("they agree with a plain model, whatever is taken, moved and given back", (
     }
     for (const one of model.held) expect(shares.partyOf(one.record)).toBe(one.party);
   }
-});
-
-test("each client is a group, of a network each host is a party, and each forward", () => {
-  const forward = { protocol: 6, portLow: 80, portHigh: 80, client: 0, to: 0, toPort: 80, from: [] };
-  const parties = new Parties({ ...SETTINGS, forwards: [forward, forward] });
-  const [work, lan] = [0 as Client, 1 as Client];
-  const all = [
-    parties.host(work, toAddress(1)),
-    ...Array.from({ length: 256 }, (_, host) => parties.host(lan, toAddress(0xc0a80100 + host))),
-    parties.uplink,
-    parties.forward(0),
-    parties.forward(1),
-    parties.ourselves,
-  ];
-  expect(all).toEqual(Array.from({ length: 261 }, (_, party) => party as Party));
-  expect(parties.host(work, toAddress(2))).toBe(all[0]);
-  expect([0, 1, 256, 257, 258, 259, 260].map((party) => parties.group(party as Party)) as number[]).toEqual([
-    0, 1, 1, 2, 2, 2, 3,
-  ]);
 });

@@ -11,7 +11,7 @@ function taken(buckets: TokenBuckets, bucket: number, from: number, to: number, 
 
 test("a token bucket gives out what it holds, and then its rate, however often it is asked", () => {
   const buckets = new TokenBuckets();
-  buckets.reset(3);
+  buckets.grow(3);
   expect(taken(buckets, 1, 5000, 5001, 0.01)).toBe(20);
   expect(taken(buckets, 1, 5001, 6001, 0.5)).toBeWithin(99, 102);
   expect(taken(buckets, 1, 6001, 7001, 10)).toBeWithin(99, 102);
@@ -19,10 +19,11 @@ test("a token bucket gives out what it holds, and then its rate, however often i
   expect(taken(buckets, 2, 60_000, 60_001, 0.01)).toBe(20);
 });
 
-test("buckets that are made anew are full", () => {
+test("buckets that are new are full, and the others stay as they are", () => {
   const buckets = new TokenBuckets();
-  buckets.reset(1);
+  buckets.grow(1);
   expect(taken(buckets, 0, 1000, 1001, 0.01)).toBe(20);
-  buckets.reset(1);
-  expect(taken(buckets, 0, 1001, 1002, 0.01)).toBe(20);
+  buckets.grow(2);
+  buckets.grow(1);
+  expect([0, 1].map((bucket) => taken(buckets, bucket, 1001, 1002, 0.01))).toEqual([0, 20]);
 });

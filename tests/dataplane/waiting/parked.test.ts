@@ -28,7 +28,7 @@ class Bench {
   readonly evicted: number[] = [];
 
   constructor() {
-    this.parked.reset(PARTIES, () => WORK);
+    this.parked.follow(PARTIES);
   }
 
   park(key: number, party: Party, frame = payload(60), flow = NO_FLOW): number {
@@ -93,7 +93,6 @@ describe("parked frames", () => {
     bench.flows.discard(flow);
     expect(bench.flows.allocate()).toBe(flow);
     expect(bench.parked.oldest(1)).toBe(NO_SLOT);
-    bench.parked.forEachFlow(() => expect.unreachable());
     for (let i = 0; i < MOST_OF_KEY; i++) expect(bench.park(2, WORK, payload(60), flow)).not.toBe(NO_SLOT);
     expect(bench.park(3, PARTIES.uplink)).not.toBe(NO_SLOT);
     expect(bench.takeAll(1)).toEqual([]);
@@ -101,18 +100,22 @@ describe("parked frames", () => {
     expect(bench.evicted).toEqual([]);
   });
 
-  test("are counted anew when parties are numbered anew, but for those whose flow has ended", () => {
+  test("stay whose they are when there are other parties, and those of who is gone give way as all do", () => {
     const bench = new Bench();
-    const [ended, alive] = [bench.flows.allocate(), bench.flows.allocate()];
-    bench.park(1, PARTIES.uplink, payload(60), ended);
-    for (let i = 0; i < 3; i++) bench.park(2, PARTIES.uplink, payload(60), alive);
-    bench.flows.discard(ended);
-    bench.parked.reset(PARTIES, () => WORK);
-    for (const key of [10, 11, 12]) expect(bench.park(key, PARTIES.uplink)).not.toBe(NO_SLOT);
-    expect(bench.park(13, PARTIES.uplink)).toBe(NO_SLOT);
-    expect(bench.evicted).toEqual([]);
-    expect(bench.park(20, PARTIES.ourselves)).not.toBe(NO_SLOT);
-    expect(bench.evicted).toEqual([2]);
+    for (let key = 0; key < 3; key++) bench.park(key, WORK);
+    for (let key = 3; key < 6; key++) bench.park(key, PARTIES.uplink);
+    const after = new Parties({ ...SETTINGS, clients: SETTINGS.clients.slice(1) }, PARTIES);
+    bench.parked.follow(after);
+    for (const key of [10, 11]) expect(bench.park(key, after.ourselves)).not.toBe(NO_SLOT);
+    expect(bench.evicted.toSorted()).toEqual([0, 3]);
+    expect(bench.park(12, after.uplink)).toBe(NO_SLOT);
+  });
+
+  test("are dropped that wait for what is over", () => {
+    const bench = new Bench();
+    for (const key of [1, 2, 3, 2]) bench.park(key, WORK);
+    bench.parked.dropThose((key) => key === 2);
+    expect([1, 2, 3].map((key) => bench.takeAll(key).length)).toEqual([1, 0, 1]);
   });
 
   test("are all gone when they are dropped, and their slots free", () => {

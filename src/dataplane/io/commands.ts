@@ -1,0 +1,117 @@
+// What control asks of the dataplane's thread, done a little at a time: between two steps the thread looks for frames. A command is
+// answered once it has been carried out; the next one is not looked at before. What has come by mail was put there after the
+// commands that it depends on, so it is taken when there are none.
+import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
+import type { Router } from "../frame/router.ts";
+import type { Mailbox } from "./mailbox.ts";
+import { type Command, MAIL, type Report } from "./protocol.ts";
+
+/** Messages by mail that one step takes. */
+const MAIL_AT_ONCE = 16;
+
+type ApplyCommand = Extract<Command, { type: "apply" }>;
+
+/** What the thread does at that. */
+export interface CommandEvents {
+  /** Puts the interfaces of settings in force, right before these. @returns why that can't be, if it can't: then nothing has changed */
+  configure(command: ApplyCommand): string | undefined;
+  /** A command that changes what may pass has been carried out, or refused. */
+  carriedOut(command: Command, isRefused: boolean): void;
+  /** Another map of the flow table's records is to be known. */
+  records(command: Extract<Command, { type: "records" }>): void;
+  report(report: Report): void;
+}
+
+export class Commands {
+  /** Whether it has been stopped: nothing more is to be done. */
+  isStopped = false;
+  /** Whether there may be something to do. */
+  private hasMore = true;
+  /** The one in hand, and how it goes on once it has begun. */
+  private command: Command | undefined;
+  private job: Generator<void> | undefined;
+  /** Why it can't be carried out. */
+  private refusal: string | undefined;
+
+  constructor(
+    private readonly port: MessagePort,
+    private readonly inbox: Mailbox,
+    private readonly router: Router,
+    private readonly events: CommandEvents,
+  ) {}
+
+  /** There may be something new. */
+  wake(): void {
+    this.hasMore = true;
+  }
+
+  /** Whether `step` has something to do. */
+  get isBusy(): boolean {
+    return this.hasMore && (this.command === undefined || this.job !== undefined || this.mayBegin(this.command));
+  }
+
+  step(): void {
+    if (this.job !== undefined && this.command !== undefined) {
+      if (this.job.next().done === true) this.finish(this.command);
+      return;
+    }
+    const mail = this.inbox.count;
+    if (this.command === undefined) {
+      const received: { message: Command } | undefined = receiveMessageOnPort(this.port);
+      if (received === undefined) this.takeMail(mail);
+      else this.command = received.message;
+      return; // what it takes to receive a large one is enough for once
+    }
+    if (this.mayBegin(this.command)) this.begin(this.command);
+  }
+
+  /** Some have to wait until all flows have been looked at. */
+  private mayBegin(command: Command): boolean {
+    if (command.type === "stop" || command.type === "records") return true;
+    return this.router.mayApply(command.type === "client" ? command.client : undefined);
+  }
+
+  private begin(command: Command): void {
+    if (command.type === "stop") {
+      this.isStopped = true;
+    } else if (command.type === "records") {
+      this.events.records(command);
+      this.command = undefined;
+      this.events.report({ type: "applied" });
+    } else if (command.type === "client") {
+      this.router.setClient(command.client, command.settings);
+      this.finish(command);
+    } else {
+      this.job = this.router.applying(command.settings, () => {
+        this.refusal = this.events.configure(command);
+        return this.refusal === undefined;
+      });
+    }
+  }
+
+  private finish(command: Command): void {
+    const { refusal } = this;
+    this.command = undefined;
+    this.job = undefined;
+    this.refusal = undefined;
+    this.events.report(refusal === undefined ? { type: "applied" } : { type: "refused", reason: refusal });
+    this.events.carriedOut(command, refusal !== undefined);
+  }
+
+  /** @param until what the mailbox's `count` was before there was no command */
+  private takeMail(until: number): void {
+    const { inbox, router } = this;
+    for (let i = 0; i < MAIL_AT_ONCE; i++) {
+      if (!inbox.take(until)) {
+        this.hasMore = false;
+        return;
+      }
+      const { kind, id, number, bytes, at, length } = inbox;
+      if (kind === MAIL.RELEASE) router.releaseAnswer(id);
+      else if (kind === MAIL.SEGMENT) router.sendSegment(id, number, bytes, at, length);
+      else if (kind === MAIL.HANG_UP) router.hangUp(id);
+      else if (kind === MAIL.END_FLOW) router.endFlow(id, bytes, at);
+      else router.ask(id, number, bytes, at, length);
+    }
+  }
+}
