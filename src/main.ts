@@ -3,6 +3,7 @@ import { version } from "../package.json" with { type: "json" };
 import { reasonOf } from "./base/reason.ts";
 import { appliance } from "./verbs/appliance.ts";
 import { check } from "./verbs/check.ts";
+import { drops } from "./verbs/drops.ts";
 import { explain } from "./verbs/explain.ts";
 import { flows } from "./verbs/flows.ts";
 import { log } from "./verbs/log.ts";
@@ -13,9 +14,10 @@ import { rules } from "./verbs/rules.ts";
 import { run } from "./verbs/run.ts";
 import { status } from "./verbs/status.ts";
 import { UsageError, type Verb } from "./verbs/verb.ts";
+import { why } from "./verbs/why.ts";
 
 const VERBS: ReadonlyMap<string, Verb> = new Map(
-  Object.entries({ run, status, flows, rules, log, check, explain, replay, restore, appliance }),
+  Object.entries({ run, status, flows, rules, drops, why, log, check, explain, replay, restore, appliance }),
 );
 
 const HELP = `Usage: firebreak VERB [ARGUMENTS…]

@@ -17,6 +17,7 @@ const ROOMS = [
   "src/qubes",
   "src/replay",
   "src/channel",
+  "src/why",
   "src/control",
   "src/config",
   "src/names",

@@ -4,12 +4,13 @@ import { keptLog } from "../base/log.ts";
 import type { RuleEntry } from "../control/rule-list.ts";
 import type { Status } from "../control/status.ts";
 import { list, single } from "./arguments.ts";
+import { type DropsAnswering, dropsOperation, whyOperation } from "./drop-operations.ts";
 import { type FlowsAnswering, flowsOperation } from "./flows-operation.ts";
 import { logOperation } from "./log-operation.ts";
 import type { Operation, Services } from "./session.ts";
 
 /** What is asked of the firewall (control/firewall.ts). */
-export interface Answering extends FlowsAnswering {
+export interface Answering extends FlowsAnswering, DropsAnswering {
   readonly status: Status;
   readonly ruleList: readonly RuleEntry[];
 }
@@ -35,6 +36,8 @@ export function makeServices(name: string, firewall: Answering): Services {
       ["flows", flowsOperation(firewall)],
       ["rules", list(() => firewall.ruleList)],
       ["log", logOperation(keptLog)],
+      ["drops", dropsOperation(firewall)],
+      ["why", whyOperation(firewall)],
     ]),
   };
 }

@@ -12,6 +12,7 @@ import type { Flow } from "../dataplane/types.ts";
 import { requireNetworkCapabilities } from "../linux/capabilities.ts";
 import { type Device, listDevices, watchLinks } from "../linux/net/links.ts";
 import { Dataplane } from "./dataplane-thread.ts";
+import { DropBook } from "./drops.ts";
 import { type FlowTableView, flowLine, listFlows, viewFlows } from "./flow-list.ts";
 import { HeldInterfaces } from "./held-interfaces.ts";
 import { interfaceNews } from "./interface-news.ts";
@@ -51,6 +52,7 @@ export interface FirewallEvents {
 export class Firewall {
   private readonly rules: LiveRules;
   private readonly refusals: RefusalLog;
+  private readonly drops: DropBook;
   private readonly started: NatSettings;
   private readonly looks = new Pace(MACHINE_CLOCK, LOOKS, () => this.inTurn(() => this.look()));
   private readonly endWatch: () => void;
@@ -74,6 +76,7 @@ export class Firewall {
     this.started = settings.nat;
     this.rules = new LiveRules(dataplane, MACHINE_CLOCK, { say: log, updated: () => events.rulesUpdated?.() });
     this.rules.follow(config, settings, judgedAt);
+    this.drops = new DropBook(state.drops, MACHINE_CLOCK, config, settings);
     this.refusals = new RefusalLog(state.drops, MACHINE_CLOCK, log);
     this.refusals.watch(settings.clients);
     const changed = () => {
@@ -168,6 +171,12 @@ export class Firewall {
     return listRules({ config, flows, addressesOf, now: MACHINE_CLOCK.unixTime() });
   }
 
+  /** What it has not forwarded, and what is to be known to say why. */
+  get asking() {
+    const { config, settings, drops, addressesOf } = this;
+    return { config, settings, drops, addressesOf };
+  }
+
   /** The addresses that a host name of the rules has now. */
   readonly addressesOf = (name: string): readonly number[] | undefined => this.rules.addressesOf(name);
 
@@ -255,6 +264,7 @@ export class Firewall {
     interfaceNews(this.settings.interfaces, settings.interfaces).forEach(log);
     this.config = config;
     this.settings = settings;
+    this.drops.follow(config, settings);
     this.refusals.watch(settings.clients);
     return settings;
   }

@@ -43,21 +43,29 @@ export const FILTER_KEYS: readonly string[] = [...WORDS.keys()];
 
 /** @param words each key=value; all must hold @throws FilterError */
 export function readFilter(words: readonly string[], meaning: Meaning): Question {
-  const questions = new Map<string, Question>();
+  const all = readWords(words, WORDS, meaning);
+  return (records, flow) => all.every((question) => question(records, flow));
+}
+
+/** @param known by key, what reads a value @returns what each word asks @throws FilterError */
+export function readWords<T>(
+  words: readonly string[],
+  known: ReadonlyMap<string, (text: string, meaning: Meaning) => T>,
+  meaning: Meaning,
+): T[] {
+  const questions = new Map<string, T>();
   for (const word of words) {
     const equals = word.indexOf("=");
     const key = word.slice(0, Math.max(equals, 0));
-    const read = WORDS.get(key);
+    const read = known.get(key);
     if (read === undefined) {
-      throw new FilterError(
-        `${quote(word)} is no filter (write KEY=VALUE, where KEY is one of ${FILTER_KEYS.join(", ")})`,
-      );
+      const keys = [...known.keys()].join(", ");
+      throw new FilterError(`${quote(word)} is no filter (write KEY=VALUE, where KEY is one of ${keys})`);
     }
     if (questions.has(key)) throw new FilterError(`${key} is there twice (write it once)`);
     questions.set(key, read(word.slice(equals + 1), meaning));
   }
-  const all = [...questions.values()];
-  return (records, flow) => all.every((question) => question(records, flow));
+  return [...questions.values()];
 }
 
 /** Below 2^32, by what an order is named. */
@@ -86,7 +94,7 @@ export function readOrder(text: string): { readonly order: Order; readonly isDes
 }
 
 /** @param key of the rule language; @param name what it is called here @throws FilterError */
-function readValue<K extends keyof Rule>(key: K, name: string, text: string): Required<Rule>[K] {
+export function readValue<K extends keyof Rule>(key: K, name: string, text: string): Required<Rule>[K] {
   const result = parseValue(key, text);
   if (result.ok) return result.value;
   throw new FilterError(result.error.replace(key, name));
@@ -100,8 +108,13 @@ function ofClient(text: string, { settings: { clients } }: Meaning): Question {
 }
 
 function ofProtocol(text: string): Question {
-  const number = /^\d{1,3}$/.test(text) ? Number(text) : IANA[readValue("proto", "proto", text)];
+  const number = readProtocol(text);
   return (records, flow) => records.protocol(flow) === number;
+}
+
+/** @param text a name that rules have, or a number @throws FilterError */
+export function readProtocol(text: string): number {
+  return /^\d{1,3}$/.test(text) ? Number(text) : IANA[readValue("proto", "proto", text)];
 }
 
 function from(prefixes: readonly Prefix[]): Question {
@@ -115,18 +128,24 @@ function to(prefixes: readonly Prefix[]): Question {
   return (records, flow) => isIn(records.destination(flow, 0)) || isIn(records.source(flow, 1));
 }
 
-function addressesIn(prefixes: readonly Prefix[]): (address: number) => boolean {
+/** @returns whether an address, signed or not, is in one of them */
+export function addressesIn(prefixes: readonly Prefix[]): (address: number) => boolean {
   const masks = prefixes.map(({ prefix }) => maskOf(prefix));
   const networks = prefixes.map(({ address }, i) => address & masks[i]);
   return (address) => networks.some((network, i) => (address & masks[i]) === network);
 }
 
-function ofHost(text: string, { addressesOf }: Meaning): Question {
+function ofHost(text: string, meaning: Meaning): Question {
+  return to(readHost(text, meaning));
+}
+
+/** @returns the addresses of a host name that is in the rules @throws FilterError */
+export function readHost(text: string, { addressesOf }: Meaning): Prefix[] {
   const name = readValue("dsthost", "dsthost", text);
   const addresses = addressesOf(name);
   if (addresses === undefined)
     throw new FilterError(`dsthost ${quote(name)} is in no rule, so that its addresses are not known (write dst)`);
-  return to(addresses.map((address) => ({ address, prefix: 32 })));
+  return addresses.map((address) => ({ address, prefix: 32 }));
 }
 
 function byPorts({ low, high }: PortRange, portOf: (ports: Ports) => Port): Question {
@@ -146,11 +165,16 @@ function ofType(text: string): Question {
 }
 
 function ofRule(text: string): Question {
+  const rule = readRuleNumber(text);
+  return (records, flow) => records.rule(flow) === rule && !records.hasState(flow, FLOW_STATE.INBOUND);
+}
+
+/** @returns 0 for the policy @throws FilterError */
+export function readRuleNumber(text: string): number {
   if (text !== "policy" && !/^\d{1,5}$/.test(text)) {
     throw new FilterError(`rule ${quote(text)} is no number of a rule (write 1, or policy)`);
   }
-  const rule = text === "policy" ? 0 : Number(text);
-  return (records, flow) => records.rule(flow) === rule && !records.hasState(flow, FLOW_STATE.INBOUND);
+  return text === "policy" ? 0 : Number(text);
 }
 
 function ofState(text: string): Question {

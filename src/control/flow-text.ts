@@ -71,11 +71,24 @@ export function textOf({ proto, source, destination, mapped, reached }: FlowEnds
   };
 }
 
-/** `tcp 10.137.0.10:40000 to 198.51.100.7:25`. @param ports source << 16 | destination, or those of an ICMP query */
+/** `tcp 10.137.0.10:40000 to 198.51.100.7:25`. @param ports as `packetEnds` takes them */
 export function packetText(protocol: number, source: number, destination: number, ports: number): string {
-  const { name = protocol, originator, responder } = KINDS.get(protocol) ?? WITHOUT_PORTS;
-  const [from, to] = [originator(source, ports >>> 16), responder(destination, ports & 0xffff)];
-  return `${name} ${endText(from)} to ${endText(to)}`;
+  const ends = packetEnds(protocol, source, destination, ports);
+  return `${ends.proto} ${endText(ends.source)} to ${endText(ends.destination)}`;
+}
+
+/** @param ports source << 16 | destination, or those of an ICMP query; undefined where there are none */
+export function packetEnds(
+  protocol: number,
+  source: number,
+  destination: number,
+  ports: number | undefined,
+): Pick<FlowEnds, "protocol" | "proto" | "source" | "destination"> {
+  const kind = KINDS.get(protocol) ?? WITHOUT_PORTS;
+  const { originator, responder } = ports === undefined ? WITHOUT_PORTS : kind;
+  const [from, to] = ports === undefined ? [0, 0] : [ports >>> 16, ports & 0xffff];
+  const proto = kind.name ?? String(protocol);
+  return { protocol, proto, source: originator(source, from), destination: responder(destination, to) };
 }
 
 /** @param rule the user's number, 0 for the policy */
@@ -83,7 +96,7 @@ export function ruleText(rule: number): string {
   return rule === 0 ? "policy" : `rule ${rule}`;
 }
 
-function endText({ address, port, id }: FlowEnd): string {
+export function endText({ address, port, id }: FlowEnd): string {
   if (port !== undefined) return `${address}:${port}`;
   return id === undefined ? address : `${address} id ${id}`;
 }

@@ -5,7 +5,7 @@ import { ARP, ARP_REPLY, ARP_REQUEST } from "../wire/arp.ts";
 import { ETHERNET, ETHERTYPE, MAC_LENGTH, VLAN_ID, VLAN_TAG_LENGTH } from "../wire/ethernet.ts";
 import { ICMP, ICMP_TYPE, UNREACHABLE_CODE } from "../wire/icmp.ts";
 import { DONT_FRAGMENT, FRAGMENT_OFFSET, IPV4, MORE_FRAGMENTS, PROTOCOL } from "../wire/ipv4.ts";
-import { TCP } from "../wire/tcp.ts";
+import { flagNames, TCP } from "../wire/tcp.ts";
 import { UDP } from "../wire/udp.ts";
 
 export interface EthernetSummary {
@@ -61,7 +61,6 @@ export interface FrameSummary {
   readonly packet?: ArpSummary | Ipv4Summary;
 }
 
-const FLAG_NAMES = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
 const PROTOCOL_NAMES = new Map<number, string>([
   [PROTOCOL.ICMP, "icmp"],
   [PROTOCOL.TCP, "tcp"],
@@ -160,8 +159,7 @@ function transportOf(
     destinationPort: bytes.readUInt16BE(at + UDP.DESTINATION_PORT),
   };
   if (protocol === PROTOCOL.UDP || end - at <= TCP.FLAGS) return ports;
-  const bits = bytes[at + TCP.FLAGS];
-  return { ...ports, flags: FLAG_NAMES.filter((_, i) => ((bits >>> i) & 1) !== 0) };
+  return { ...ports, flags: flagNames(bytes[at + TCP.FLAGS]) };
 }
 
 function icmpOf(bytes: Buffer, at: number, end: number, hasQuote: boolean): Partial<Ipv4Summary> {

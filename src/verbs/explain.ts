@@ -7,10 +7,10 @@ import { quote } from "../base/quote.ts";
 import { type Config, readConfig } from "../config/config.ts";
 import { IANA } from "../rules/compile.ts";
 import type { Asked } from "../rules/mismatch.ts";
+import { type Explanation, explainPacket, formatExplanation, type Names } from "../why/explanation.ts";
+import { type Sender, SOME_PORT } from "../why/trial.ts";
 import { ICMP_TYPE } from "../wire/icmp.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";
-import { type Explanation, explainPacket, formatExplanation, type Names } from "./explanation.ts";
-import { type Sender, SOME_PORT } from "./trial.ts";
 import { UsageError, type Verb } from "./verb.ts";
 
 export const explain: Verb = {

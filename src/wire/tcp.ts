@@ -21,6 +21,14 @@ export const RST = 4;
 export const PSH = 8;
 export const ACK = 16;
 
+/** RFC 9293 section 3.1, from the lowest bit up. */
+const FLAG_NAMES = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
+
+/** @param bits the byte at TCP.FLAGS @returns the names of those that are set */
+export function flagNames(bits: number): string[] {
+  return FLAG_NAMES.filter((_, i) => ((bits >>> i) & 1) !== 0);
+}
+
 /** @param length bytes of the IPv4 payload */
 export function checkTcp(view: DataView, at: number, length: number): Fault {
   if (length < TCP.HEADER_LENGTH) return FAULT.TCP_TRUNCATED;

@@ -13,8 +13,8 @@ import { judge } from "../../src/dataplane/rules/ruleset.ts";
 import { type Circumstances, compileRules } from "../../src/rules/compile.ts";
 import { type Asked, mismatch } from "../../src/rules/mismatch.ts";
 import { parseRule, type Rule } from "../../src/rules/parse.ts";
-import { explainPacket, formatExplanation, type Names } from "../../src/verbs/explanation.ts";
-import type { Sender } from "../../src/verbs/trial.ts";
+import { explainPacket, formatExplanation, type Names } from "../../src/why/explanation.ts";
+import type { Sender } from "../../src/why/trial.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
 const EXAMPLE = fileURLToPath(new URL("../config/example.toml", import.meta.url));

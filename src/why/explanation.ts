@@ -40,7 +40,7 @@ export interface Step {
   readonly number: number;
   readonly text: string;
   /** Why it does not match; undefined where it does. */
-  readonly reason: string | undefined;
+  readonly reason?: string | undefined;
   /** What is to be said of a match. */
   readonly remark?: string;
 }

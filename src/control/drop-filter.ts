@@ -1,0 +1,84 @@
+// Which drops somebody asks about, in the words of the rules and of `flows`.
+import { quote } from "../base/quote.ts";
+import { VERDICT_SLUGS } from "../dataplane/verdict.ts";
+import type { PortRange } from "../rules/parse.ts";
+import { PROTOCOL } from "../wire/ipv4.ts";
+import { type DropFacts, isDrop } from "./drops.ts";
+import {
+  addressesIn,
+  FilterError,
+  type Meaning,
+  readHost,
+  readProtocol,
+  readRuleNumber,
+  readValue,
+  readWords,
+} from "./flow-filter.ts";
+
+export type DropQuestion = (facts: DropFacts) => boolean;
+
+/** By key: what a value means. */
+const WORDS: ReadonlyMap<string, (text: string, meaning: Meaning) => DropQuestion> = new Map([
+  ["client", (text: string) => (facts: DropFacts) => facts.entry.client === text],
+  ["interface", (text: string) => (facts: DropFacts) => facts.entry.interface === text],
+  ["proto", ofProtocol],
+  ["src", (text: string) => from(addressesIn([readValue("dst4", "src", text)]))],
+  ["dst", (text: string) => to(addressesIn([readValue("dst4", "dst", text)]))],
+  ["dst4", (text: string) => to(addressesIn([readValue("dst4", "dst4", text)]))],
+  ["dsthost", (text: string, meaning: Meaning) => to(addressesIn(readHost(text, meaning)))],
+  ["srcports", (text: string) => byPorts(readValue("dstports", "srcports", text), (ports) => ports >>> 16)],
+  ["dstports", (text: string) => byPorts(readValue("dstports", "dstports", text), (ports) => ports & 0xffff)],
+  ["icmptype", ofType],
+  ["rule", ofRule],
+  ["verdict", ofVerdict],
+]);
+
+export const DROP_FILTER_KEYS: readonly string[] = [...WORDS.keys()];
+
+/**
+ * @param words each key=value; all must hold. Where none is about the verdict, only what was dropped is meant
+ * @throws FilterError
+ */
+export function readDropFilter(words: readonly string[], meaning: Meaning): DropQuestion {
+  const all = readWords(words, WORDS, meaning);
+  if (!words.some((word) => word.startsWith("verdict="))) all.push(({ verdict }) => isDrop(verdict));
+  return (facts) => all.every((question) => question(facts));
+}
+
+function ofProtocol(text: string): DropQuestion {
+  const number = readProtocol(text);
+  return ({ entry }) => entry.protocol === number;
+}
+
+function from(isIn: (address: number) => boolean): DropQuestion {
+  return ({ source }) => source !== undefined && isIn(source);
+}
+
+function to(isIn: (address: number) => boolean): DropQuestion {
+  return ({ destination }) => destination !== undefined && isIn(destination);
+}
+
+function byPorts({ low, high }: PortRange, portOf: (ports: number) => number): DropQuestion {
+  return ({ entry: { protocol }, ports }) => {
+    if (ports === undefined || (protocol !== PROTOCOL.TCP && protocol !== PROTOCOL.UDP)) return false;
+    return low <= portOf(ports) && portOf(ports) <= high;
+  };
+}
+
+function ofType(text: string): DropQuestion {
+  const type = readValue("icmptype", "icmptype", text);
+  return ({ entry }) => entry.icmptype === type;
+}
+
+function ofRule(text: string): DropQuestion {
+  const rule = readRuleNumber(text);
+  return ({ entry }) => entry.rule === rule;
+}
+
+/** A slug; "malformed" is all that begin so. */
+function ofVerdict(text: string): DropQuestion {
+  const isKnown = text === "malformed" || VERDICT_SLUGS.includes(text);
+  if (isKnown)
+    return ({ entry: { verdict } }) => verdict === text || (verdict.startsWith(`${text}-`) && text === "malformed");
+  throw new FilterError(`verdict ${quote(text)} is none (write one of ${VERDICT_SLUGS.join(", ")}, or malformed)`);
+}

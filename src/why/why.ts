@@ -1,0 +1,158 @@
+// Why something does not get through: what the running firewall has dropped of it, alike frames together; and where that is nothing,
+// what would become of it now.
+import { overlap, parseAddress } from "../base/address.ts";
+import { plain, printable, quote } from "../base/quote.ts";
+import type { Config } from "../config/config.ts";
+import { readDropFilter } from "../control/drop-filter.ts";
+import { type DropBook, type DropEntry, formatAge, frameText, verdictWords } from "../control/drops.ts";
+import { FilterError, type Meaning, readProtocol } from "../control/flow-filter.ts";
+import type { FlowEnd } from "../control/flow-text.ts";
+import type { Asked } from "../rules/mismatch.ts";
+import { parseValue } from "../rules/parse.ts";
+import { ICMP_TYPE } from "../wire/icmp.ts";
+import { PROTOCOL } from "../wire/ipv4.ts";
+import { type Explanation, explainPacket, formatExplanation, type Names, type Step } from "./explanation.ts";
+import { type Sender, SOME_PORT } from "./trial.ts";
+
+/** What is asked of the running firewall. */
+export interface Asking extends Meaning {
+  readonly config: Config;
+  readonly drops: DropBook;
+}
+
+/** The keys are those of `firebreak why --json`: docs/CONTROL.md has them. */
+export type Reason = { readonly cause: Cause } | { readonly now: Explanation };
+
+/** Frames that differ in nothing but the sender's port and TCP's flags. What is said of one is the last one's. */
+export type Cause = DropEntry;
+
+/** More are not told: the last seen are. */
+const MOST_CAUSES = 20;
+
+/**
+ * @param source a client's name, or an address
+ * @param destination an address or a host name that is in the rules, and for one port `:PORT`
+ * @param words filters beside these
+ * @param now Unix time in seconds
+ * @throws FilterError
+ */
+export function findReasons(
+  asking: Asking,
+  source: string,
+  destination: string,
+  words: readonly string[],
+  now: number,
+): Reason[] {
+  const { config, drops } = asking;
+  const isClient = config.clients.some(({ name }) => name === source);
+  if (!isClient && parseAddress(source) === undefined) {
+    const names = config.clients.map(({ name }) => name).join(", ");
+    throw new FilterError(`${quote(source)} is neither an address nor a client (there are ${names})`);
+  }
+  const { host, port } = splitPort(destination);
+  const asked = [
+    isClient ? `client=${source}` : `src=${source}`,
+    parseAddress(host) === undefined ? `dsthost=${host}` : `dst=${host}`,
+    ...(port === undefined ? [] : [`dstports=${port}`]),
+    ...words,
+  ];
+  const causes = together(drops.list(readDropFilter(asked, asking)));
+  if (causes.length > 0) return causes.slice(0, MOST_CAUSES).map((cause) => ({ cause }));
+  return [{ now: whatNow(asking, source, addressOf(host, asking), port, words, now) }];
+}
+
+/** @param now Unix time in seconds @returns lines that a terminal shows as they are */
+export function reasonLines(reason: Reason, now: number): string[] {
+  if ("now" in reason) {
+    return ["nothing of this was dropped, as far as it is remembered; what would happen now:"].concat(
+      formatExplanation(reason.now, false).map(plain),
+    );
+  }
+  const { count, last, verdict } = reason.cause;
+  const times = count === 1 ? "once" : `${count} times, last`;
+  const what = `${verdictWords(verdict)}: ${frameText(reason.cause)}`;
+  return [printable(`${times} ${formatAge(now - last)} ago: ${what}`)];
+}
+
+/** @param entries the last seen first */
+function together(entries: readonly DropEntry[]): Cause[] {
+  const causes = new Map<string, DropEntry>();
+  for (const entry of entries) {
+    const { verdict, proto, source, destination, rule, place, client, icmptype, ethertype } = entry;
+    const ends = [source?.address, destination];
+    const key = JSON.stringify([verdict, proto, ends, rule, place, client, entry.interface, icmptype, ethertype]);
+    const known = causes.get(key);
+    causes.set(key, known === undefined ? entry : merged(known, entry));
+  }
+  return [...causes.values()];
+}
+
+function merged(one: DropEntry, other: DropEntry): DropEntry {
+  const isSame = one.source?.port === other.source?.port && one.source?.id === other.source?.id;
+  return {
+    ...one,
+    count: one.count + other.count,
+    first: Math.min(one.first, other.first),
+    ...(one.source !== undefined && !isSame && { source: withoutPort(one.source) }),
+  };
+}
+
+function withoutPort({ address }: FlowEnd): FlowEnd {
+  return { address };
+}
+
+function splitPort(text: string): { readonly host: string; readonly port: string | undefined } {
+  const colon = text.lastIndexOf(":");
+  return colon < 0 ? { host: text, port: undefined } : { host: text.slice(0, colon), port: text.slice(colon + 1) };
+}
+
+/** @throws FilterError */
+function addressOf(host: string, { addressesOf }: Meaning): number {
+  const address = parseAddress(host) ?? addressesOf(host.toLowerCase())?.[0];
+  if (address === undefined) throw new FilterError(`${quote(host)} has no address here (write an IPv4 address)`);
+  return address;
+}
+
+/** What `explain` says of the first packet of a flow. Without another word it is a SYN where there is a port, else an echo request. */
+function whatNow(
+  asking: Asking,
+  source: string,
+  destination: number,
+  port: string | undefined,
+  words: readonly string[],
+  now: number,
+): Explanation {
+  const { config, addressesOf } = asking;
+  const proto = words.find((word) => word.startsWith("proto="))?.slice("proto=".length);
+  const usual = port === undefined ? PROTOCOL.ICMP : PROTOCOL.TCP;
+  const protocol = proto === undefined ? usual : readProtocol(proto);
+  const selector = protocol === PROTOCOL.ICMP ? ICMP_TYPE.ECHO : portNumber(port);
+  const asked: Asked = { protocol, destination, selector };
+  const hosts = config.clients.flatMap(({ rules }) => rules.flatMap(({ dsthost }) => dsthost ?? []));
+  const names: Names = new Map(
+    hosts.flatMap((host) => (addressesOf(host)?.length ? [[host, addressesOf(host) ?? []]] : [])),
+  );
+  const explanation = explainPacket(config, senderOf(config, source), asked, now, names);
+  if ("errors" in explanation) throw new FilterError(explanation.errors.join("\n"));
+  return { ...explanation, steps: explanation.steps.map(withoutUndefined) };
+}
+
+/** The channel has no word for what is undefined: it is left out, as JSON does. */
+function withoutUndefined({ reason, ...step }: Step): Step {
+  return reason === undefined ? step : { ...step, reason };
+}
+
+function portNumber(text: string | undefined): number {
+  const range = text === undefined ? undefined : parseValue("dstports", text);
+  return range?.ok ? range.value.low : 0;
+}
+
+/** A client by its name or an address of its, else a host behind the uplink. */
+function senderOf({ clients }: Config, source: string): Sender {
+  const address = parseAddress(source) ?? -1;
+  const client = clients.findIndex(
+    ({ name, network, prefix }) =>
+      name === source || (address >= 0 && overlap({ address, prefix: 32 }, { address: network, prefix })),
+  );
+  return client >= 0 ? { client } : { address, port: SOME_PORT };
+}
