@@ -11,6 +11,7 @@ import { checkForwards, type ForwardConfig, type ForwardDraft, finishForward, re
 import { type NatPlaces, placesOfNat, readNat } from "./nat.ts";
 import { type QubeOptions, readQubes } from "./qubes.ts";
 import { isTable, Report, show, Table, type TomlTable, type TomlValue } from "./toml-table.ts";
+import { remedyFor } from "./unreadable.ts";
 import { readUplink, type UplinkConfig, type UplinkDraft } from "./uplink.ts";
 import { warnOf } from "./warnings.ts";
 
@@ -35,10 +36,6 @@ export type ConfigResult =
 /** What a configuration file may be: that of a firewall, or of a qube, which has the rest from dom0. */
 export type DocumentResult = ConfigResult | { readonly qube: QubeOptions };
 
-/** Root is no exception: the running firewall has given up the right to read what is not its own (control/restrictions.ts). */
-const REMEDY =
-  " (it has to be the file of whoever runs the firewall, or readable by all, in the folder that the firewall was started with)";
-
 /** As `readDocument`, where a qube's configuration is no good. */
 export async function readConfig(file: string): Promise<ConfigResult> {
   return unlessQube(await readDocument(file));
@@ -56,7 +53,7 @@ export async function readDocument(file: string): Promise<DocumentResult> {
     const [what] = String(error)
       .replace(/^Error: /, "")
       .split(", "); // ENOENT: no such file or directory, open '…'
-    return { errors: [`${file}: can't be read: ${what}${what.startsWith("EACCES") ? REMEDY : ""}`] };
+    return { errors: [`${file}: can't be read: ${what}${what.startsWith("EACCES") ? ` ${remedyFor(file)}` : ""}`] };
   }
   return parseDocumentBytes(bytes, file);
 }

@@ -48,7 +48,7 @@ export async function untilStopped(
       log("configuration reloaded");
     } catch (error) {
       if (isOver) return;
-      complain(error);
+      linesOf(error).forEach(log);
       log("configuration not reloaded: the old one stays in force");
     }
   };
@@ -90,12 +90,12 @@ export function stopAsked(): Promise<void> {
   });
 }
 
-/** Prints what went wrong: all errors of a configuration, or the one of anything else. */
+/** Prints what went wrong, where nothing runs: all errors of a configuration, or the one of anything else. */
 export function complain(error: unknown): void {
-  const lines = error instanceof ConfigurationError ? error.errors : [`firebreak: ${messageOf(error)}`];
-  process.stderr.write(`${lines.join("\n")}\n`);
+  process.stderr.write(`${linesOf(error).join("\n")}\n`);
 }
 
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+function linesOf(error: unknown): readonly string[] {
+  if (error instanceof ConfigurationError) return error.errors;
+  return [`firebreak: ${error instanceof Error ? error.message : String(error)}`];
 }

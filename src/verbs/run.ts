@@ -1,4 +1,5 @@
 // `firebreak run --config FILE`: the firewall on any Linux host, in the network namespace that it is started in.
+import { statSync } from "node:fs";
 import { dirname } from "node:path";
 import { parseArgs } from "node:util";
 import { version } from "../../package.json" with { type: "json" };
@@ -50,6 +51,7 @@ Exit status: 0 stopped by a signal, 1 failed, 2 the configuration is not good.
     const name = firewallName(values.name, file);
     let socket: OpenSocket | undefined;
     try {
+      requireRegular(file);
       socket = isBegunAnew() ? takenSocket() : openSocket(name);
       const remove = socket === undefined ? [] : [dirname(socket.path)];
       restrict({ read: foldersOf(file), use: [], clock: false, remove, takeAlong: socketToTakeAlong(socket) });
@@ -83,6 +85,13 @@ function openSocket(name: string): OpenSocket | undefined {
     log(`control channel: off, because ${error instanceof Error ? error.message : String(error)}`);
     return undefined;
   }
+}
+
+/** @throws ConfigurationError where FILE can't be read a second time: the program begins anew, and a reload reads it again */
+function requireRegular(file: string): void {
+  const stat = statSync(file, { throwIfNoEntry: false });
+  if (stat === undefined || stat.isFile() || stat.isDirectory()) return;
+  throw new ConfigurationError([`${file}: is no file that a reload can read again (write the configuration to one)`]);
 }
 
 async function read(file: string): Promise<Config> {

@@ -1,7 +1,7 @@
 // What the running firewall has given up: each of its threads, and of the engine's, is looked at from outside, and tries what it must
 // not do.
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { chmodSync, chownSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { FirewallLab, firebreak, peer } from "../../lab/firewall-lab.ts";
 import type { Program } from "../../lab/namespaces.ts";
@@ -177,10 +177,51 @@ test("a reload reads a configuration that another file has become, by its name o
   renameSync(join(lab.folder, "new"), link);
   await reload("configuration reloaded");
   await lab.firewall.run(["ln", "-sf", "/etc/hostname", link]);
-  expect(await reload("configuration not reloaded")).toContain(`${link}: can't be read: EACCES`);
+  expect(await reload("configuration not reloaded")).toContain(`${link}: can't be read: EACCES: ${CLOSED}`);
   program.signal("SIGTERM");
   expect(await program.end()).toBe(0);
 });
+
+/** What a folder is for the firewall that it was not started with. */
+const CLOSED =
+  "permission denied (the firewall reads in the folder alone that it was started with: that has been made anew since, " +
+  "or the file is a link out of it; restart it)";
+
+test("a folder that was made anew since is told of, with the remedy", async () => {
+  const folder = join(lab.folder, "folder");
+  const file = join(folder, "firewall.toml");
+  mkdirSync(folder);
+  writeFileSync(file, configuration([], "accept"));
+  const errors = join(lab.folder, "errors");
+  const command = firebreak("run", "--config", file).join(" ");
+  const program = lab.firewall.start(["bash", "-c", `exec ${command} 2>${errors}`]);
+  await program.says("ready in");
+  rmSync(folder, { recursive: true });
+  mkdirSync(folder);
+  writeFileSync(file, configuration([], "accept"));
+  program.signal("SIGHUP");
+  await program.says("configuration not reloaded");
+  program.signal("SIGTERM");
+  expect(await program.end()).toBe(0);
+  // What was wrong, and what came of it, go to one stream, in this order.
+  expect(readFileSync(errors, "utf8")).toBe("");
+  expect(program.text).toContain(`${file}: can't be read: EACCES: ${CLOSED}\n`);
+  expect(program.text.indexOf("EACCES")).toBeLessThan(program.text.indexOf("configuration not reloaded"));
+});
+
+test.each(["<(cat CONFIG)", "/dev/stdin < <(cat CONFIG)"])(
+  "a configuration that can be read once is refused: %s",
+  async (words) => {
+    const command = firebreak("run", "--config").join(" ");
+    const { status, stdout, stderr } = await lab.firewall.attempt([
+      ...["bash", "-c", `${command} ${words.replace("CONFIG", lab.configFile)}`],
+    ]);
+    expect({ status, stdout }).toEqual({ status: 2, stdout: "" });
+    expect(stderr).toMatch(
+      /^\/dev\/\S+: is no file that a reload can read again \(write the configuration to one\)\n$/,
+    );
+  },
+);
 
 test("root's firewall reads no file that others keep to themselves, and says whose it has to be", async () => {
   const file = join(lab.folder, "private.toml");
@@ -190,8 +231,8 @@ test("root's firewall reads no file that others keep to themselves, and says who
     status: 2,
     stdout: "",
     stderr:
-      `${file}: can't be read: EACCES: permission denied (it has to be the file of whoever runs the firewall, ` +
-      "or readable by all, in the folder that the firewall was started with)\n",
+      `${file}: can't be read: EACCES: permission denied (it is user 65534's, the firewall user 0's, and not all may ` +
+      `read it: chmod a+r ${file}, or chown)\n`,
   });
 });
 
