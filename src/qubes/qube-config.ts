@@ -11,6 +11,7 @@ import { Report } from "../config/toml-table.ts";
 import type { InterfaceReference, UplinkConfig } from "../config/uplink.ts";
 import { NO_SCRUB } from "../dataplane/settings.ts";
 import { type ClientRules, type Database, DROP_EVERYTHING } from "./client-rules.ts";
+import { forwardsTo, readFeatures, withFeatures } from "./features.ts";
 
 /** A client's interface that is there to be used. */
 export interface ClientVif {
@@ -65,12 +66,14 @@ export function makeQubeConfig(state: QubeState): QubeConfig {
   }
   const vifs = clientGateway === undefined ? [] : state.vifs;
   const hasUplink = uplink.interface !== undefined;
-  const clients = vifs.map((vif) => makeClient(vif, clientGateway ?? 0, state, nat.maxFlows, hasUplink, problems));
+  const made = vifs.map((vif) => makeClient(vif, clientGateway ?? 0, state, nat.maxFlows, hasUplink, problems));
+  const features = readFeatures(state.database, problems);
+  const clients = withFeatures(distinct(made, problems), features);
   return {
     config: {
       uplink,
-      clients: distinct(clients, problems),
-      forwards: [],
+      clients,
+      forwards: forwardsTo(clients, features),
       redirects: servers.flatMap(({ from, to }) =>
         from === undefined || to === undefined || from === to ? [] : { from, to },
       ),
