@@ -50,8 +50,7 @@ async function main(args: readonly string[]): Promise<number> {
     return await verb.run(rest);
   } catch (error) {
     if (!isUsageError(error)) throw error;
-    const [sentence] = error.message.split(". "); // parseArgs goes on about positional arguments
-    return refuse(`${name}: ${sentence}`, `firebreak ${name} --help`);
+    return refuse(`${name}: ${usageText(error.message)}`, `firebreak ${name} --help`);
   }
 }
 
@@ -76,6 +75,13 @@ function print(text: string): number {
 function refuse(problem: string, help: string): number {
   process.stderr.write(`firebreak: ${problem} (see ${help})\n`);
   return 2;
+}
+
+/** @returns the first sentence: parseArgs goes on about positional arguments, and of values that begin with a "-" says little in it */
+function usageText(message: string): string {
+  const [, option] = /^Option '(?:-\w, )?(--[\w-]+)[^']*' argument is ambiguous/.exec(message) ?? [];
+  if (option !== undefined) return `${option} has no value, or one that begins with "-" (write ${option}=VALUE)`;
+  return message.split(/\.\s/)[0];
 }
 
 /** What parseArgs throws has a code of this kind. */

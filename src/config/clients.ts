@@ -1,6 +1,7 @@
 // The sections [[client]] of the configuration: one host, or a network of many, behind an interface, with its rules and limits.
 import type { ClientLimits, ScrubSettings } from "../dataplane/settings.ts";
 import { forFamily, makeRule, type Policy, parseRule, type Rule, type RuleResult } from "../rules/parse.ts";
+import { noClient } from "./client-names.ts";
 import { bad, good, isTable, type Reading, show, type Table, type TomlValue } from "./toml-table.ts";
 import { type InterfaceReference, readReference } from "./uplink.ts";
 import {
@@ -94,13 +95,17 @@ function otherClientReader(
 ): (value: TomlValue) => Reading<number> {
   return (value) => {
     const number = names.indexOf(value);
-    if (number < 0) return bad("names no client");
+    if (number < 0) return noClient("reach", value, others(own, names), (name) => `[${show(name)}]`);
     return number === own ? bad("is this client itself") : good(number);
   };
 }
 
 function anotherThan(own: number, names: readonly (TomlValue | undefined)[]): TomlValue {
-  return names.find((name, i) => i !== own && typeof name === "string") ?? "other";
+  return others(own, names)[0] ?? "other";
+}
+
+function others(own: number, names: readonly (TomlValue | undefined)[]): string[] {
+  return names.filter((name, i): name is string => i !== own && typeof name === "string");
 }
 
 function readLimits(table: Table, alone: boolean, maxFlows: number): ClientLimits {

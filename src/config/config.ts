@@ -53,7 +53,7 @@ export async function readDocument(file: string): Promise<DocumentResult> {
     const [what] = String(error)
       .replace(/^Error: /, "")
       .split(", "); // ENOENT: no such file or directory, open '…'
-    return { errors: [`${file}: can't be read: ${what}${what.startsWith("EACCES") ? ` ${remedyFor(file)}` : ""}`] };
+    return { errors: [`${file}: can't be read: ${what}${remedyFor(file, what)}`] };
   }
   return parseDocumentBytes(bytes, file);
 }

@@ -3,8 +3,9 @@
 import { formatPrefix, isIpv6Text, notIpv4, overlap, type Prefix, parseAddress } from "../base/address.ts";
 import { formatPorts, type PortRange } from "../rules/parse.ts";
 import { edgeOf } from "./checks.ts";
+import { noClient } from "./client-names.ts";
 import type { ClientDraft } from "./clients.ts";
-import { bad, good, type Reading, type Table, type TomlValue } from "./toml-table.ts";
+import { bad, good, type Reading, show, type Table, type TomlValue } from "./toml-table.ts";
 import { integerReader, readPorts, readSource, readTransport, type Transport } from "./values.ts";
 
 /** Addresses are unsigned 32-bit numbers in host order. */
@@ -81,7 +82,10 @@ function targetReader(clients: readonly ClientDraft[]): (value: TomlValue) => Re
 
 function readTargetName(name: string, clients: readonly ClientDraft[]): Reading<Target | undefined> {
   const client = clients.findIndex((other) => other.name === name);
-  if (client < 0) return clients.every((other) => other.name !== undefined) ? bad("names no client") : good(undefined);
+  if (client < 0) {
+    const names = clients.flatMap((other) => other.name ?? []);
+    return names.length === clients.length ? noClient("to", name, names, show) : good(undefined);
+  }
   const hosts = clients[client]?.hosts;
   if (hosts === undefined) return good(undefined);
   if (hosts.prefix === 32) return good({ client, address: hosts.address });

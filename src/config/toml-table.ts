@@ -6,7 +6,14 @@ import { isTable, type Path, parseToml, type TomlDocument, TomlError, type TomlT
 export { isTable, type TomlTable, type TomlValue };
 
 /** A value, or what is wrong with it: the end of a sentence that begins with the key and the value. */
-export type Reading<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly problem: string };
+export type Reading<T> = { readonly ok: true; readonly value: T } | Misread;
+
+interface Misread {
+  readonly ok: false;
+  readonly problem: string;
+  /** In place of the usual one, an example of the key. */
+  readonly remedy?: string | undefined;
+}
 
 interface Problem {
   readonly line: number;
@@ -93,7 +100,7 @@ export class Table {
     if (value === undefined) return undefined;
     const reading = read(value);
     if (reading.ok) return reading.value;
-    this.problem(key, `${key} ${show(value)} ${reading.problem} (write ${key} = ${example})`);
+    this.problem(key, sentence(key, value, reading, example));
     return undefined;
   }
 
@@ -113,7 +120,7 @@ export class Table {
     return this.elements(key, example).flatMap((value, i) => {
       const reading = read(value);
       if (reading.ok) return [reading.value];
-      this.problem([key, i], `${key} ${show(value)} ${reading.problem} (write ${key} = ${example})`);
+      this.problem([key, i], sentence(key, value, reading, example));
       return [];
     });
   }
@@ -138,6 +145,10 @@ export class Table {
   }
 }
 
+function sentence(key: string, value: TomlValue, { problem, remedy }: Misread, example: string): string {
+  return `${key} ${show(value)} ${problem} (${remedy ?? `write ${key} = ${example}`})`;
+}
+
 function remedyFor({ message }: TomlError): string {
   if (message.includes("multiple times")) return "write it once; of sections, only [[client]] and [[forward]] repeat";
   return 'write key = "text", key = 5 or key = ["one", "another"], each in a line of its own';
@@ -147,8 +158,8 @@ export function good<T>(value: T): Reading<T> {
   return { ok: true, value };
 }
 
-export function bad(problem: string): { readonly ok: false; readonly problem: string } {
-  return { ok: false, problem };
+export function bad(problem: string, remedy?: string): Misread {
+  return { ok: false, problem, remedy };
 }
 
 /** @returns a value as an error shows it: short, and in one line. */

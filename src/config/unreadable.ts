@@ -1,12 +1,19 @@
 // What to do about a configuration that the kernel lets nobody of ours read. Root is no exception: the running firewall has given up the
 // right to read what is not its own, and all folders but those of its file (control/restrictions.ts).
 import { type Stats, statSync } from "node:fs";
+import { isAbsolute } from "node:path";
 import { plain } from "../base/quote.ts";
 
 const READ = { OWNER: 0o400, GROUP: 0o040, OTHERS: 0o004 } as const;
 
-/** @returns the remedy for EACCES, in brackets */
-export function remedyFor(file: string): string {
+/** @param what the kernel says: "EACCES: permission denied" @returns the remedy, in brackets behind a space; nothing where the kernel has said all */
+export function remedyFor(file: string, what: string): string {
+  if (what.startsWith("EACCES")) return ` ${remedyForClosed(file)}`;
+  const isGone = what.startsWith("ENOENT") && !isAbsolute(file) && statOf(".")?.nlink === 0;
+  return isGone ? " (the folder that it was started in is gone)" : "";
+}
+
+function remedyForClosed(file: string): string {
   const stat = statOf(file);
   if (stat === undefined) return "(one of the folders that it is in is closed to the firewall: chmod a+x)";
   if (isOpen(stat)) {

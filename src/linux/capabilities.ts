@@ -9,7 +9,8 @@ const PROGRAMS = { CAP_PERFMON: 38, CAP_BPF: 39 } as const;
 /** @throws Error that names what is missing, unless the program may open raw sockets and configure interfaces */
 export function requireNetworkCapabilities(): void {
   const missing = missingOf(NETWORK);
-  if (missing.length > 0) throw new Error(`needs root: this process lacks ${missing.join(", ")}`);
+  if (missing.length === 0) return;
+  throw new Error(`this process lacks ${missing.join(", ")} (run it as root, or give it these capabilities)`);
 }
 
 const LOCKDOWN = "/sys/kernel/security/lockdown";

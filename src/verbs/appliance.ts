@@ -9,6 +9,7 @@ import { type Config, parseDocumentBytes, unlessQube } from "../config/config.ts
 import { ConfigurationError, Firewall } from "../control/firewall.ts";
 import { restrict } from "../control/restrictions.ts";
 import { stopAsked, untilStopped } from "../control/signals.ts";
+import { LAYOUT_FILE } from "../linux/bpf/skb-layout.ts";
 import { libc } from "../linux/libc.ts";
 import { listDevices } from "../linux/net/links.ts";
 import { runQube } from "../qubes/qube.ts";
@@ -55,6 +56,11 @@ Exit status: 0 stopped by a signal, 1 failed.
 `,
   async run(args) {
     if (args.length > 0) throw new UsageError("takes no arguments");
+    if (findConfiguration() === undefined && !existsSync(XENBUS) && !existsSync(LAYOUT_FILE)) {
+      throw new UsageError(
+        "here is no image of Firebreak, nor a configuration for one (on a host: firebreak run --config FILE)",
+      );
+    }
     let status = 0;
     try {
       // dom0 sets a qube's clock.

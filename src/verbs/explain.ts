@@ -96,6 +96,7 @@ function readPacket([kind, ...words]: readonly string[]): Packet {
   }
   if ((kind === "tcp" || kind === "udp") && second === undefined) {
     const { host, port } = splitPort(first);
+    if (port === "") throw new UsageError(`${kind} ${quote(first)} has no port (write ${kind} DESTINATION:PORT)`);
     return { protocol: IANA[kind], destination: readDestination(host), selector: readNumber(port, "a port", 65535) };
   }
   if (kind === "proto" && second !== undefined) {

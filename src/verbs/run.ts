@@ -1,5 +1,5 @@
 // `firebreak run --config FILE`: the firewall on any Linux host, in the network namespace that it is started in.
-import { statSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { parseArgs } from "node:util";
 import { version } from "../../package.json" with { type: "json" };
@@ -31,8 +31,8 @@ that it is started in, until SIGTERM or SIGINT. The kernel must have no IPv4 add
 One that is not there is waited for.
 SIGHUP reads FILE again: flows that the new rules allow live on; when FILE has errors it says so
 and the old configuration stays in force. SIGUSR1 prints counters and flows.
-Needs root, or the capabilities CAP_NET_RAW and CAP_NET_ADMIN; open flows are faster
-with CAP_BPF too, where Linux is 6.1 or newer.
+Needs root, or the capabilities CAP_NET_RAW and CAP_NET_ADMIN; open flows are faster with CAP_BPF,
+CAP_PERFMON and, for the start, CAP_SYS_ADMIN too, where Linux is 6.1 or newer.
 
 Verbs like "status" ask it by its socket, /run/firebreak/NAME.sock, which is open to its own user
 alone; RUNTIME_DIRECTORY, as systemd sets it, is another folder. NAME is that of FILE, without its
@@ -52,6 +52,7 @@ Exit status: 0 stopped by a signal, 1 failed, 2 the configuration is not good.
     let socket: OpenSocket | undefined;
     try {
       requireRegular(file);
+      requireFiles();
       socket = isBegunAnew() ? takenSocket() : openSocket(name);
       const remove = socket === undefined ? [] : [dirname(socket.path)];
       restrict({ read: foldersOf(file), use: [], clock: false, remove, takeAlong: socketToTakeAlong(socket) });
@@ -85,6 +86,19 @@ function openSocket(name: string): OpenSocket | undefined {
     log(`control channel: off, because ${error instanceof Error ? error.message : String(error)}`);
     return undefined;
   }
+}
+
+/** Files that the program has open while it runs, with some dozens of interfaces, and what the engine needs to start threads. */
+const OPEN_FILES = 256;
+
+/** @throws Error where so many may not be open: what comes later would fail one by one */
+function requireFiles(): void {
+  const [, most] = /^Max open files +(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8")) ?? [];
+  if (most === undefined || Number(most) >= OPEN_FILES) return;
+  throw new Error(
+    `only ${most} files may be open here, and the firewall may need ${OPEN_FILES} ` +
+      `(ulimit -n ${OPEN_FILES}, or LimitNOFILE= in a unit of systemd)`,
+  );
 }
 
 /** @throws ConfigurationError where FILE can't be read a second time: the program begins anew, and a reload reads it again */

@@ -287,6 +287,7 @@ const FORWARD = ["[[forward]]", 'proto = "tcp"', "port = 8443", 'to = "work"', "
 const FORWARD_SECTION = "(write [[forward]] for each, then proto, port and to)";
 const PROTO = 'is neither tcp nor udp (write proto = "tcp")';
 const PORT = 'is not a port from 1 to 65535, nor a range of them (write port = 8443 or "8000-8010")';
+const THERE = '(known: "work", "lan")';
 const TO = '(write to = "work" or "192.168.1.10")';
 const TO_PORT = "is not a whole number from 1 to 65535 (write to_port = 443)";
 const SOURCE = "is not an IPv4 prefix or address";
@@ -307,8 +308,10 @@ const FORWARD_ERRORS: [number, string, string][] = [
   [2, 'port = "8000-65536"', `port "8000-65536" ${PORT}`],
   [2, "port = [80, 90]", `port […] ${PORT}`],
   [3, "to = 5", `to 5 is neither a client's name nor an address ${TO}`],
-  [3, 'to = "home"', `to "home" names no client ${TO}`],
-  [3, 'to = "192.168.1"', `to "192.168.1" names no client ${TO}`],
+  [3, 'to = "home"', `to "home" names no client ${THERE}`],
+  [3, 'to = "lam"', 'to "lam" names no client (write to = "lan")'],
+  [3, 'to = "wrok"', 'to "wrok" names no client (write to = "work")'],
+  [3, 'to = "192.168.1"', `to "192.168.1" names no client ${THERE}`],
   [3, 'to = "lan"', `to "lan" names a network, 192.168.1.0/24, and not the host in it ${TO}`],
   [3, 'to = "192.168.2.10"', `to "192.168.2.10" belongs to no client ${TO}`],
   [3, 'to = "192.168.1.0"', `to "192.168.1.0" is the network's own address in 192.168.1.0/24 ${TO}`],
@@ -565,8 +568,9 @@ const ONE_LINE: [number, string, string][] = [
     '12: client "work": filtering "open" is neither address-and-port-dependent nor endpoint-independent (write filtering = "endpoint-independent")',
   ],
   [12, 'reach = "lan"', `12: client "work": reach "lan" is not an array ${REACH}`],
-  [12, 'reach = [\n"lan",\n"home"]', `14: client "work": reach "home" names no client ${REACH}`],
-  [12, "reach = [2]", `12: client "work": reach 2 names no client ${REACH}`],
+  [12, 'reach = [\n"lan",\n"home"]', `14: client "work": reach "home" names no client (known: "lan")`],
+  [12, "reach = [2]", `12: client "work": reach 2 names no client (known: "lan")`],
+  [12, 'reach = ["Lan"]', `12: client "work": reach "Lan" names no client ${REACH}`],
   [12, 'reach = ["work"]', `12: client "work": reach "work" is this client itself ${REACH}`],
   [12, "max_flows = 0", `12: client "work": max_flows 0 ${LIMIT} 65536 (write max_flows = 32768)`],
   [12, "max_flows = 65537", `12: client "work": max_flows 65537 ${LIMIT} 65536 (write max_flows = 32768)`],

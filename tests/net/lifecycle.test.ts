@@ -107,7 +107,34 @@ test("without the capabilities that it needs it says so", async () => {
   expect(await lab.firewall.attempt([...powerless, ...firebreak("run", "--config", lab.configFile)])).toEqual({
     status: 1,
     stdout: "",
-    stderr: "firebreak: needs root: this process lacks CAP_NET_ADMIN, CAP_NET_RAW\n",
+    stderr:
+      "firebreak: this process lacks CAP_NET_ADMIN, CAP_NET_RAW (run it as root, or give it these capabilities)\n",
+  });
+});
+
+test("where few files may be open it says so", async () => {
+  const command = `ulimit -n 64; exec ${firebreak("run", "--config", lab.configFile).join(" ")}`;
+  expect(await lab.firewall.attempt(["bash", "-c", command])).toEqual({
+    status: 1,
+    stdout: "",
+    stderr:
+      "firebreak: only 64 files may be open here, and the firewall may need 256 " +
+      "(ulimit -n 256, or LimitNOFILE= in a unit of systemd)\n",
+  });
+});
+
+test("it starts in a folder that is gone", async () => {
+  const folder = join(lab.folder, "gone");
+  const command = `mkdir ${folder} && cd ${folder} && rmdir ${folder} && exec ${firebreak("run", "--config", lab.configFile).join(" ")}`;
+  const program = lab.firewall.start(["bash", "-c", command]);
+  await program.says("ready in");
+  program.signal("SIGTERM");
+  expect(await program.end()).toBe(0);
+  const relative = `cd ${lab.folder} && mkdir gone && cd gone && rmdir ../gone && exec ${firebreak("run", "--config", "x.toml").join(" ")}`;
+  const { status, stderr } = await lab.firewall.attempt(["bash", "-c", relative]);
+  expect({ status, stderr }).toEqual({
+    status: 2,
+    stderr: "x.toml: can't be read: ENOENT: no such file or directory (the folder that it was started in is gone)\n",
   });
 });
 

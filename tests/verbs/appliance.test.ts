@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { findConfiguration } from "../../src/verbs/appliance.ts";
 
+const MAIN = join(import.meta.dir, "../../src/main.ts");
 const FIRMWARE_FILE = "sys/firmware/qemu_fw_cfg/by_name/opt/firebreak/config/raw";
 
 let root: string;
@@ -52,5 +53,16 @@ describe("the appliance's configuration", () => {
     put("etc/firebreak.toml", "b = 1\n");
     put(FIRMWARE_FILE, "");
     expect(found()).toEqual({ text: "", source: "opt/firebreak/config" });
+  });
+});
+
+test("on a host, without a configuration, it says what to run there", () => {
+  const { exitCode, stdout, stderr } = Bun.spawnSync([process.execPath, MAIN, "appliance"], { timeout: 20_000 });
+  expect({ exitCode, stdout: stdout.toString(), stderr: stderr.toString() }).toEqual({
+    exitCode: 2,
+    stdout: "",
+    stderr:
+      "firebreak: appliance: here is no image of Firebreak, nor a configuration for one " +
+      "(on a host: firebreak run --config FILE) (see firebreak appliance --help)\n",
   });
 });

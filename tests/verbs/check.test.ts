@@ -341,6 +341,10 @@ const REFUSED: [string[], string][] = [
   [["check", "--config", "a", "b"], "check: takes one FILE (see firebreak check --help)"],
   [["check"], "check: takes one FILE (see firebreak check --help)"],
   [["check", "a", "b"], "check: takes one FILE (see firebreak check --help)"],
+  [
+    ["replay", "--seed", "-1"],
+    'replay: --seed has no value, or one that begins with "-" (write --seed=VALUE) (see firebreak replay --help)',
+  ],
   [["check", "--frobnicate", "a"], "check: Unknown option '--frobnicate' (see firebreak check --help)"],
 ];
 

@@ -5,7 +5,7 @@ import { existsSync, readFileSync, statSync } from "node:fs";
 import { Btf, KERNEL_BTF, type Member } from "./btf.ts";
 
 /** Made with the appliance's kernel: a line for each member, `NAME OFFSET SIZE`, both in bits. */
-const LAYOUT_FILE = "/etc/skb-layout";
+export const LAYOUT_FILE = "/etc/skb-layout";
 
 /** In bits. Members with these names, and no others, are looked for. */
 const SIZES = { ip_summed: 2, csum_start: 16, csum_offset: 16, head: 64, data: 64 } as const;

@@ -1,7 +1,7 @@
 // network_namespaces(7): a network of one's own, with nothing in it but a loopback interface. To make one and to go there takes
 // CAP_SYS_ADMIN. A program that gives that up opens sockets in there before, and takes them along over execve(2).
 import { closeSync, existsSync, openSync } from "node:fs";
-import { libc, must } from "../libc.ts";
+import { errno, libc, must, SystemError } from "../libc.ts";
 import {
   duplicate,
   MSG_DONTWAIT,
@@ -27,7 +27,7 @@ const TAKEN_ALONG = "FIREBREAK_NETWORK";
  * Does something in a new network namespace: with the sockets there that were taken along, or in one that is gone afterwards, for
  * what it leaves open is still in there. In a kernel that has no namespaces it is done where everything is.
  * @param use must not wait: all that this thread does meanwhile is done in there
- * @throws SystemError where this process may not have one
+ * @throws Error where this process may not have one
  */
 export function inNewNetwork<T>(use: () => T): T {
   if (!existsSync(OURS)) return use();
@@ -49,7 +49,11 @@ export function networkToTakeAlong(): Record<string, string> {
 function inside<T>(use: () => T): T {
   const ours = openSync(OURS, "r");
   try {
-    must(libc.unshare(CLONE_NEWNET), "unshare CLONE_NEWNET");
+    if (libc.unshare(CLONE_NEWNET) < 0) {
+      const failure = new SystemError("unshare CLONE_NEWNET", errno());
+      if (failure.code !== "EPERM") throw failure;
+      throw new Error("it is tried in a network namespace of its own, for which this process lacked CAP_SYS_ADMIN");
+    }
     try {
       return use();
     } finally {
