@@ -3,6 +3,7 @@ import { version } from "../package.json" with { type: "json" };
 import { reasonOf } from "./base/reason.ts";
 import { appliance } from "./verbs/appliance.ts";
 import { check } from "./verbs/check.ts";
+import { configure } from "./verbs/configure.ts";
 import { drops } from "./verbs/drops.ts";
 import { explain } from "./verbs/explain.ts";
 import { flows } from "./verbs/flows.ts";
@@ -17,7 +18,7 @@ import { UsageError, type Verb } from "./verbs/verb.ts";
 import { why } from "./verbs/why.ts";
 
 const VERBS: ReadonlyMap<string, Verb> = new Map(
-  Object.entries({ run, status, flows, rules, drops, why, log, check, explain, replay, restore, appliance }),
+  Object.entries({ run, status, flows, rules, drops, why, log, configure, check, explain, replay, restore, appliance }),
 );
 
 const HELP = `Usage: firebreak VERB [ARGUMENTS…]

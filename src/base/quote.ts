@@ -15,9 +15,12 @@ export function quote(text: string): string {
   return text.length > SHOWN ? `${quoted.slice(0, -1)}…"` : quoted;
 }
 
-/** @returns the text, with everything escaped that is not printable ASCII: a name of somebody else's, in a line of ours */
+/**
+ * @returns the text, with everything escaped that is not printable ASCII, or the "…" that we write ourselves: a name of somebody else's, in
+ *   a line of ours
+ */
 export function printable(text: string): string {
-  return text.replace(/[^ -~]/g, escapeUnit);
+  return text.replace(/[^ -~…]/g, escapeUnit);
 }
 
 /** @returns the text as it is, in any script, where a terminal shows just that; else all of it in quotes, escaped. For paths. */

@@ -8,6 +8,7 @@ import { countOf, flagOf, requireKnown, textOf, textsOf } from "./arguments.ts";
 import type { Fields, Value } from "./cbor.ts";
 import { ChannelError } from "./messages.ts";
 import type { Operation, Part } from "./session.ts";
+import { usedFlows } from "./used-flows.ts";
 
 /** What is asked of the firewall (control/firewall.ts). */
 export interface FlowsAnswering extends Pick<Meaning, "addressesOf"> {
@@ -15,8 +16,6 @@ export interface FlowsAnswering extends Pick<Meaning, "addressesOf"> {
   endFlow(records: FlowRecords, flow: Flow): boolean;
 }
 
-/** Records looked at in one go: of an empty table in 10 µs, of a full one in a few hundred. */
-const SLICE = 4096;
 /** Flows that the dataplane's thread is asked to end in one go: it does so between two batches. */
 const ENDED_AT_ONCE = 16;
 /** ms until it is asked to end more. */
@@ -68,17 +67,8 @@ function readWords(args: Partial<Fields>, { settings }: FlowTableView, { address
   }
 }
 
-async function* matching(
-  { records, capacity }: FlowTableView,
-  match: Question,
-  signal: AbortSignal,
-): AsyncGenerator<Flow> {
-  for (let from = 0; from < capacity && !signal.aborted; from += SLICE) {
-    for (let flow = from as Flow; flow < Math.min(from + SLICE, capacity); flow++) {
-      if (records.isUsed(flow) && match(records, flow)) yield flow;
-    }
-    await new Promise(setImmediate);
-  }
+async function* matching(table: FlowTableView, match: Question, signal: AbortSignal): AsyncGenerator<Flow> {
+  for await (const flow of usedFlows(table, signal)) if (match(table.records, flow)) yield flow;
 }
 
 async function count(flows: AsyncIterable<Flow>): Promise<number> {

@@ -36,6 +36,7 @@ export const ERRORS = [
   "busy", // there are as many connections as there may be, or requests of this one: it ends, or the request is not begun
   "operation", // no such operation
   "arguments", // an argument that is missing, unknown, or not what it should be
+  "configuration", // it has errors: a line for each
   "failed", // the firewall could not do it
 ] as const;
 export type ErrorCode = (typeof ERRORS)[number];

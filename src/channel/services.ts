@@ -1,18 +1,27 @@
 // What a running firewall can be asked over the channel: operations, each with the values of src/control.
 import { version } from "../../package.json" with { type: "json" };
 import { keptLog } from "../base/log.ts";
+import type { Origin } from "../control/firewall.ts";
 import type { RuleEntry } from "../control/rule-list.ts";
 import type { Status } from "../control/status.ts";
 import { list, single } from "./arguments.ts";
+import { type Configurable, configureOperation } from "./configure-operation.ts";
 import { type DropsAnswering, dropsOperation, whyOperation } from "./drop-operations.ts";
 import { type FlowsAnswering, flowsOperation } from "./flows-operation.ts";
 import { logOperation } from "./log-operation.ts";
 import type { Operation, Services } from "./session.ts";
 
 /** What is asked of the firewall (control/firewall.ts). */
-export interface Answering extends FlowsAnswering, DropsAnswering {
+export interface Answering extends FlowsAnswering, DropsAnswering, Configurable {
   readonly status: Status;
   readonly ruleList: readonly RuleEntry[];
+  readonly configured: Configured;
+}
+
+/** Where the configuration in force came from, and when: Unix time. */
+export interface Configured {
+  readonly by: Origin;
+  readonly time: number;
 }
 
 /** As `status` answers. Times in seconds: since the program began, and Unix time. */
@@ -21,12 +30,14 @@ export interface NamedStatus extends Status {
   readonly version: string;
   readonly uptime: number;
   readonly time: number;
+  readonly configuration: Configured;
 }
 
 /** @param name of this firewall */
 export function makeServices(name: string, firewall: Answering): Services {
   const status = (): NamedStatus => ({
     ...{ name, version, uptime: process.uptime(), time: Date.now() / 1000 },
+    configuration: firewall.configured,
     ...firewall.status,
   });
   return {
@@ -38,6 +49,7 @@ export function makeServices(name: string, firewall: Answering): Services {
       ["log", logOperation(keptLog)],
       ["drops", dropsOperation(firewall)],
       ["why", whyOperation(firewall)],
+      ["configure", configureOperation(firewall)],
     ]),
   };
 }

@@ -14,6 +14,7 @@ import { type Device, listDevices, watchLinks } from "../linux/net/links.ts";
 import { Dataplane } from "./dataplane-thread.ts";
 import { DropBook } from "./drops.ts";
 import { type FlowTableView, flowLine, listFlows, viewFlows } from "./flow-list.ts";
+import { foresee } from "./forecast.ts";
 import { HeldInterfaces } from "./held-interfaces.ts";
 import { interfaceNews } from "./interface-news.ts";
 import { LiveRules, type ResolvedNames } from "./live-rules.ts";
@@ -49,7 +50,12 @@ export interface FirewallEvents {
   linksChanged?(): void;
 }
 
+/** Where the configuration in force came from: the one that the firewall was started with, or has read again; or a client of the channel. */
+export type Origin = "file" | "channel";
+
 export class Firewall {
+  /** What is in force, since when (Unix time in seconds). */
+  configured: { readonly by: Origin; readonly time: number } = { by: "file", time: MACHINE_CLOCK.unixTime() };
   private readonly rules: LiveRules;
   private readonly refusals: RefusalLog;
   private readonly drops: DropBook;
@@ -120,7 +126,7 @@ export class Firewall {
    * Puts a new configuration in force between two frames; flows that it allows live on.
    * @throws as `start` does; then the old configuration stays in force
    */
-  async apply(config: Config): Promise<void> {
+  async apply(config: Config, origin: Origin = "file"): Promise<void> {
     const errors = needsRestart(config, this.started);
     if (errors.length > 0) throw new ConfigurationError(errors);
     await this.inTurn(async () => {
@@ -137,6 +143,22 @@ export class Firewall {
         }
       });
     });
+    this.configured = { by: origin, time: MACHINE_CLOCK.unixTime() };
+  }
+
+  /**
+   * What a configuration would do to the flows there are, if it were put in force now.
+   * @throws ConfigurationError, as `apply`
+   */
+  async foresee(config: Config): Promise<{ readonly table: FlowTableView; readonly ends: (flow: Flow) => boolean }> {
+    const errors = needsRestart(config, this.started);
+    if (errors.length > 0) throw new ConfigurationError(errors);
+    return await this.inTurn(() =>
+      this.rules.withNamesOf(config, () => {
+        const { flowTable: table } = this;
+        return { table, ends: foresee(table.records, this.settings, this.settingsFor(config, listDevices())) };
+      }),
+    );
   }
 
   /** Stops forwarding and leaves the interfaces as they were. @throws when the dataplane died, or hangs: then too they are */

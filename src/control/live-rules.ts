@@ -105,6 +105,16 @@ export class LiveRules {
     }
   }
 
+  /** Does something while it is known what names mean that a configuration drops, as it would be if that were put in force. */
+  async withNamesOf<T>(config: Config, use: () => T): Promise<T> {
+    try {
+      await this.learn(config);
+      return use();
+    } finally {
+      this.resolver.setNames(nameUse(this.inForce?.config.clients ?? []));
+    }
+  }
+
   /** Has names looked up that a configuration drops and the one in force does not have. */
   private async learn({ clients }: Config): Promise<void> {
     const known = nameUse(this.inForce?.config.clients ?? []);

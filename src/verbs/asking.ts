@@ -1,7 +1,7 @@
 // What all verbs share that ask a running firewall: where it is, and how its answer is shown.
 import { readdirSync } from "node:fs";
 import type { ParseArgsOptionsConfig } from "node:util";
-import { formatJson, quote } from "../base/quote.ts";
+import { formatJson, printable, quote } from "../base/quote.ts";
 import type { Fields } from "../channel/cbor.ts";
 import { type Answer, type ChannelClient, connectTo } from "../channel/client.ts";
 import { ChannelError } from "../channel/messages.ts";
@@ -59,11 +59,19 @@ export async function askAndShow(
     for await (const answer of client.ask(op, args)) await show(answer);
     return 0;
   } catch (error) {
-    process.stderr.write(`firebreak: ${error instanceof Error ? error.message : String(error)}\n`);
-    return error instanceof ChannelError && error.code === "arguments" ? 2 : 1;
+    return fail(error);
   } finally {
     client?.close();
   }
+}
+
+/** Says what went wrong; of a configuration all its errors, a line each. @returns the exit status */
+function fail(error: unknown): number {
+  const code = error instanceof ChannelError ? error.code : undefined;
+  const text = error instanceof Error ? error.message : String(error);
+  const lines = code === "configuration" ? text.split("\n") : [`firebreak: ${text}`];
+  process.stderr.write(lines.map((line) => `${printable(line)}\n`).join(""));
+  return code === "arguments" || code === "configuration" ? 2 : 1;
 }
 
 /** Prints, and waits until the reader has taken it: what comes after that stays with the firewall. */

@@ -36,5 +36,5 @@ Exit status: 0 printed, 1 it can't be asked, or it has ended, 2 bad usage.
 };
 
 function line({ time, text }: LogEntry): string {
-  return `${new Date(time * 1000).toISOString()} ${text.split("…").map(printable).join("…")}\n`;
+  return `${new Date(time * 1000).toISOString()} ${printable(text)}\n`;
 }

@@ -30,10 +30,17 @@ Exit status: 0 printed, 1 it can't be asked, 2 bad usage.
   },
 };
 
+const ORIGINS: Readonly<Record<string, string>> = {
+  file: "of its file",
+  channel: 'by "firebreak configure", until it reads its file again',
+};
+
 function statusLines(status: NamedStatus): string[] {
-  const { name, version, uptime, interfaces, clients } = status;
+  const { name, version, uptime, configuration, interfaces, clients } = status;
+  const since = new Date(configuration.time * 1000).toISOString().replace(/\.\d+Z$/, "Z");
   return [
     `firebreak ${printable(version)}, ${printable(name)}, up ${Math.round(uptime)} s`,
+    `configuration ${ORIGINS[configuration.by] ?? "of another version's"}, since ${since}`,
     ...interfaceLines(interfaces),
     ...counterLines(status),
     ...clients.map((client) => `client ${printable(client.name)}: ${client.flows} of ${client.most_flows} flows`),

@@ -6,7 +6,7 @@ import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { FirewallLab, firebreak } from "../../lab/firewall-lab.ts";
 import type { Program } from "../../lab/namespaces.ts";
-import { SERVER } from "../../lab/places.ts";
+import { configuration, SERVER } from "../../lab/places.ts";
 import { Random } from "../../lab/random.ts";
 import { encodeItem, ItemReader, type Value } from "../../src/channel/cbor.ts";
 import { connectTo } from "../../src/channel/client.ts";
@@ -111,6 +111,68 @@ test("rules prints what is in force, also after a reload", async () => {
     .map((line) => JSON.parse(line));
   expect(entries.map(({ rule }) => rule)).toEqual([1, 2, 0]);
   lab.configure([], "accept");
+});
+
+const TALKER = `import socket, sys
+s = socket.create_connection(("${SERVER}", 80)); s.settimeout(20); print("open", flush=True)
+for line in sys.stdin:
+  s.sendall(b"x"); print("echo" if s.recv(1) == b"x" else "closed", flush=True)`;
+
+const ECHO = `import socketserver
+class Echo(socketserver.BaseRequestHandler):
+  def handle(self):
+    while data := self.request.recv(100): self.request.sendall(data)
+class Server(socketserver.ThreadingTCPServer): allow_reuse_address = True
+server = Server(("${SERVER}", 80), Echo); print("Serving", flush=True); server.serve_forever()`;
+
+test("configure puts another configuration in force, keeps the connections that it allows, and foretells which it would not", async () => {
+  const server = lab.internet.start(["/usr/bin/python3", "-u", "-c", ECHO]);
+  await server.says("Serving");
+  const talker = lab.client.start(["/usr/bin/python3", "-u", "-c", TALKER], "pipe");
+  await talker.says("open");
+  const file = join(lab.folder, "other.toml");
+  const words = (...options: readonly string[]) => verb("configure", file, ...options);
+  writeFileSync(file, configuration(["accept proto=tcp dstports=443", "accept proto=icmp"]));
+  const foretold = await words("--dry-run");
+  expect(foretold.stdout).toMatch(/^would end: flow: tcp 10\.137\.0\.10:\d+ to 198\.51\.100\.80:80 as /m);
+  expect(foretold.stdout).toMatch(/\n[12] of \d+ flows would end\nnothing was changed\n$/);
+  talker.type("on\n");
+  await talker.says("echo");
+  writeFileSync(file, configuration(["accept proto=tcp dstports=80", "accept proto=icmp"]));
+  expect((await words("--dry-run")).stdout).toMatch(/^0 of \d+ flows would end\n/m);
+  expect(await words()).toEqual({ status: 0, stdout: "in force\n", stderr: "" });
+  const said = talker.text.length;
+  talker.type("on\n");
+  await talker.says("echo", said);
+  expect((await verb("rules")).stdout).toContain(`work, rule 2 (${file}:15): action=accept proto=icmp: `);
+  expect((await verb("status")).stdout).toContain(
+    'configuration by "firebreak configure", until it reads its file again',
+  );
+  const from = program.text.length;
+  program.signal("SIGHUP");
+  await program.says("configuration reloaded", from);
+  expect((await verb("status", "--json")).stdout).toContain('"configuration":{"by":"file",');
+  talker.type("on\n");
+  await talker.says("echo", talker.text.length);
+  for (const one of [talker, server]) {
+    one.signal("SIGKILL");
+    await one.end();
+  }
+}, 60_000);
+
+test("a configuration with errors changes nothing, and all of them are told with their lines", async () => {
+  const file = join(lab.folder, "other.toml");
+  writeFileSync(file, configuration(["accept dstports=x"]).replace("policy =", "polizy ="));
+  for (const options of [[], ["--dry-run"]]) {
+    const { status, stdout, stderr } = await verb("configure", file, ...options);
+    expect([status, stdout]).toEqual([2, ""]);
+    expect(stderr).toMatch(/^\S+other\.toml:12: client "work": unknown key "polizy"/m);
+    expect(stderr).toMatch(/^\S+other\.toml:14: client "work": rule 1: dstports "x" is not a port range/m);
+  }
+  writeFileSync(file, `${configuration([])}[nat]\nmax_flows = 2048\n`);
+  const { status, stderr } = await verb("configure", file, "--dry-run");
+  expect([status, stderr]).toEqual([2, expect.stringContaining("max_flows 2048 needs a restart")]);
+  expect((await verb("rules")).stdout).toMatch(/^work, policy: action=accept: \d+ flows\n$/);
 });
 
 test("log has what the firewall said, and follows it to its end", async () => {

@@ -5,18 +5,29 @@
 import { type Address, toAddress } from "../../wire/ipv4.ts";
 import { DNS_PORT, destinationPort, sourcePort } from "../../wire/ports.ts";
 import { judge } from "../rules/ruleset.ts";
+import type { FlowRecords } from "../tables/flow-records.ts";
 import { FLOW_STATE } from "../tables/flow-state.ts";
+import type { Topology } from "../topology.ts";
 import { type Client, type Flow, type Iface, NOBODY, type Side } from "../types.ts";
-import { GONE, OURSELVES } from "../waiting/neighbours.ts";
+import { GONE } from "../waiting/neighbours.ts";
 import { matchesForward } from "./admission.ts";
-import type { State } from "./state.ts";
+
+/** What a flow is judged by: the router's state, or what somebody has who asks what would become of it under other settings. */
+export interface Judged {
+  readonly flows: FlowRecords;
+  readonly topology: Topology;
+  /** @returns the interface that a side of a flow is on, by the number that it has in `topology`, or GONE */
+  interfaceOf(flow: Flow, side: Side): Iface;
+  /** @returns the address of the host that packets to a side are handed to; undefined where they come back to us */
+  nextHopOf(flow: Flow, side: Side): Address | undefined;
+}
 
 /** @returns whether a flow may live on by the settings in force, whatever they were before; then its client and rule are theirs */
-export function readmit(state: State, flow: Flow): boolean {
+export function readmit(state: Judged, flow: Flow): boolean {
   const { flows, topology } = state;
   const isInbound = flows.hasState(flow, FLOW_STATE.INBOUND);
-  const iface = interfaceOf(state, flow, 0);
-  const backIface = interfaceOf(state, flow, 1);
+  const iface = state.interfaceOf(flow, 0);
+  const backIface = state.interfaceOf(flow, 1);
   if (iface === GONE || backIface === GONE) return false;
   if (!flows.hasState(flow, FLOW_STATE.DIRECT)) {
     const remote = isInbound ? 0 : 1;
@@ -26,28 +37,25 @@ export function readmit(state: State, flow: Flow): boolean {
 }
 
 /** The same where nothing but rules has changed. @returns whether the flow may live on */
-export function rejudge(state: State, flow: Flow): boolean {
+export function rejudge(state: Judged, flow: Flow): boolean {
   const { flows } = state;
   if (flows.hasState(flow, FLOW_STATE.INBOUND)) return true; // no rules let it in
   return accept(state, flow, flows.client(flow));
 }
 
-function interfaceOf({ neighbours, flows }: State, flow: Flow, side: Side): Iface {
-  return neighbours.interfaceOf[flows.neighbour(flow, side)];
-}
-
 /** Whether the remote at a side, on the uplink, is reached as before, from the same address of ours. */
-function hasSameRoute({ flows, neighbours, topology }: State, flow: Flow, side: Side): boolean {
+function hasSameRoute(state: Judged, flow: Flow, side: Side): boolean {
+  const { flows, topology } = state;
   if (flows.destination(flow, side) !== topology.uplinkAddress) return false;
   const remote = flows.source(flow, side);
-  const neighbour = flows.neighbour(flow, side);
-  if (remote === topology.uplinkAddress) return neighbour === OURSELVES;
-  if (neighbour === OURSELVES || !topology.mayBeOutside(remote) || topology.isOwn(remote)) return false;
-  return neighbours.addressOf(neighbour) === topology.uplinkNextHop(remote);
+  const nextHop = state.nextHopOf(flow, side);
+  if (remote === topology.uplinkAddress) return nextHop === undefined;
+  if (nextHop === undefined || !topology.mayBeOutside(remote) || topology.isOwn(remote)) return false;
+  return nextHop === topology.uplinkNextHop(remote);
 }
 
 /** Of a flow that a client opened. @returns whether the new rules accept it */
-function readmitOutbound(state: State, flow: Flow, iface: Iface, backIface: Iface): boolean {
+function readmitOutbound(state: Judged, flow: Flow, iface: Iface, backIface: Iface): boolean {
   const { flows, topology } = state;
   const destination = flows.destination(flow, 0);
   const client = topology.clientOn(iface, flows.source(flow, 0));
@@ -62,7 +70,7 @@ function readmitOutbound(state: State, flow: Flow, iface: Iface, backIface: Ifac
 }
 
 /** Whether the flow's external port is still its own: by its mapping, or by a forward. */
-function hasPort({ flows, topology }: State, flow: Flow): boolean {
+function hasPort({ flows, topology }: Judged, flow: Flow): boolean {
   const external = destinationPort(flows.ports(flow, 1));
   if (external === 0 || flows.hasState(flow, FLOW_STATE.MAPPED)) return true;
   return (
@@ -71,14 +79,14 @@ function hasPort({ flows, topology }: State, flow: Flow): boolean {
 }
 
 /** Whether DNS is redirected to where the flow goes. */
-function isSentOn({ flows, topology }: State, flow: Flow): boolean {
+function isSentOn({ flows, topology }: Judged, flow: Flow): boolean {
   const isDns = destinationPort(flows.ports(flow, 0)) === DNS_PORT;
   const destination = flows.destination(flow, 0);
   return flows.source(flow, 1) === (isDns ? topology.redirected(destination) : destination);
 }
 
 /** Notes a flow's client and rule anew, if the client's rules accept it. @returns whether they do */
-function accept({ flows, topology }: State, flow: Flow, client: Client): boolean {
+function accept({ flows, topology }: Judged, flow: Flow, client: Client): boolean {
   const { ruleset } = topology.client(client);
   const selector = destinationPort(flows.ports(flow, 0));
   const judgement = judge(ruleset, flows.protocol(flow), flows.destination(flow, 0), selector);
@@ -88,7 +96,7 @@ function accept({ flows, topology }: State, flow: Flow, client: Client): boolean
 }
 
 /** Of a flow from the uplink. @returns whether the forward or the open mapping that let it in is still there */
-function readmitInbound(state: State, flow: Flow, iface: Iface): boolean {
+function readmitInbound(state: Judged, flow: Flow, iface: Iface): boolean {
   const { flows, topology } = state;
   const address = flows.source(flow, 1);
   const client = topology.clientOn(iface, address);
@@ -100,7 +108,7 @@ function readmitInbound(state: State, flow: Flow, iface: Iface): boolean {
 }
 
 /** @param address whom the flow goes to */
-function hasForward({ flows, topology }: State, flow: Flow, address: Address): boolean {
+function hasForward({ flows, topology }: Judged, flow: Flow, address: Address): boolean {
   const port = destinationPort(flows.ports(flow, 0));
   const toPort = sourcePort(flows.ports(flow, 1));
   const source = flows.source(flow, 0);

@@ -135,8 +135,8 @@ export class RuleChanges {
         this.position += capacity - flow; // the rest was never used
         continue;
       }
-      this.position++;
       if (flows.isUsed(flow)) this.admits(flow);
+      this.position++; // not before: the last one too is judged by all that settings say
     }
     if (this.isSweeping) return;
     // A whole sweep leaves no flow that was judged by rules from before.

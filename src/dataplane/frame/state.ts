@@ -31,7 +31,7 @@ import {
   type Side,
   sideOf,
 } from "../types.ts";
-import { NeighbourTable } from "../waiting/neighbours.ts";
+import { NeighbourTable, OURSELVES } from "../waiting/neighbours.ts";
 import { IcmpErrors } from "./icmp-errors.ts";
 import { Scrub } from "./scrub.ts";
 import { Splitter } from "./split.ts";
@@ -203,6 +203,17 @@ export class State {
   private isOn(iface: Iface, found: FlowSide): boolean {
     if (found === NO_FLOW_SIDE) return false;
     return this.neighbours.interfaceOf[this.flows.neighbour(flowOf(found), sideOf(found))] === iface;
+  }
+
+  /** @returns the interface that a side of a flow is on */
+  interfaceOf(flow: Flow, side: Side): Iface {
+    return this.neighbours.interfaceOf[this.flows.neighbour(flow, side)];
+  }
+
+  /** @returns the address of the host that packets to a side are handed to; undefined where they come back to us */
+  nextHopOf(flow: Flow, side: Side): Address | undefined {
+    const neighbour = this.flows.neighbour(flow, side);
+    return neighbour === OURSELVES ? undefined : this.neighbours.addressOf(neighbour);
   }
 
   /**
