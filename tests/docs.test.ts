@@ -235,7 +235,7 @@ describe("every command in the documents", () => {
       const run = firebreak(args, folder);
       expect([run.exitCode, run.stderr.toString()]).toEqual([0, ""]);
       expect(run.stdout.toString()).not.toBe("");
-      const [, out] = / --out (\S+)/.exec(command) ?? [];
+      const [, out] = / --(?:out|html) (\S+)/.exec(command) ?? [];
       const written = out?.endsWith("/") ? `${out}eth1.pcap` : out;
       if (written !== undefined) expect(statSync(join(folder, written)).size).toBeGreaterThan(PCAP_HEADER_LENGTH);
     } finally {

@@ -15,6 +15,7 @@ const ROOMS = [
   "src",
   "src/verbs",
   "src/qubes",
+  "src/learning",
   "src/replay",
   "src/channel",
   "src/why",

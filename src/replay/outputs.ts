@@ -11,25 +11,22 @@ import {
   statSync,
   writeSync,
 } from "node:fs";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { plain } from "../base/quote.ts";
 import { reasonOf } from "../base/reason.ts";
 
 /** What can't be done with a file; the message names it. */
 export class FileError extends Error {}
 
-/** An output is an input, or another output; the message names both. */
+/** An output is an input, or another output; the message names both, and the remedy. */
 export class OverwriteError extends Error {}
 
 /** A file that is to be written, and what asks for it: `--out replayed`. */
 export interface OutputName {
   readonly path: string;
   readonly asked: string;
-}
-
-/** @returns the captures that `--out DIR` means: one for each interface, in their order */
-export function capturesIn(directory: string, interfaces: readonly string[]): OutputName[] {
-  return interfaces.map((name) => ({ path: join(directory, `${name}.pcap`), asked: `--out ${plain(directory)}` }));
+  /** What it asks by. */
+  readonly kind: "file" | "directory";
 }
 
 const STANDARD_INPUT = 0;
@@ -45,11 +42,14 @@ export class Outputs {
   ) {
     const read = inputs.map((path) => ({ path, status: path === "-" ? fstatSync(STANDARD_INPUT) : statusOf(path) }));
     const taken = new Map<string, string>();
-    for (const { path, asked } of names) {
-      for (const output of [path, partOf(path)]) refuseInput(output, asked, read);
+    for (const name of names) {
+      const { path, asked } = name;
+      for (const output of [path, partOf(path)]) refuseInput(output, name, read);
       const other = taken.get(resolve(path));
       if (other !== undefined)
-        throw new OverwriteError(`${asked} would overwrite ${plain(path)}, which is written by ${other}`);
+        throw new OverwriteError(
+          `${asked} would overwrite ${plain(path)}, which is written by ${other} (name another)`,
+        );
       taken.set(resolve(path), asked);
     }
   }
@@ -101,7 +101,7 @@ export function makeDirectory(directory: string): void {
 
 function refuseInput(
   output: string,
-  asked: string,
+  { asked, kind }: OutputName,
   read: readonly { readonly path: string; readonly status: Stats | undefined }[],
 ): void {
   const status = statusOf(output);
@@ -110,7 +110,8 @@ function refuseInput(
   }
   const input = read.find((one) => status !== undefined && isSame(one.status, status));
   if (input === undefined) return;
-  throw new OverwriteError(`${asked} would overwrite ${plain(output)}, which is read (as ${plain(input.path)})`);
+  const problem = `${asked} would overwrite ${plain(output)}, which is read (as ${plain(input.path)})`;
+  throw new OverwriteError(`${problem} (name another ${kind})`);
 }
 
 function partOf(path: string): string {

@@ -1,6 +1,7 @@
 // Each frame that the router received, together with what it sent because of it: what capture files with notes, and pages, are made of.
 // Which of those are the packet itself, as it went on, and which are the firewall's own words (ARP, errors, echo replies) is told
 // here. Bounded: only of frames that wait is a copy kept.
+import type { FlowText } from "../control/flow-text.ts";
 import { VERDICT, type Verdict } from "../dataplane/verdict.ts";
 import { ETHERNET, ETHERTYPE, VLAN_TAG_LENGTH } from "../wire/ethernet.ts";
 import type { Egress, Player } from "./player.ts";
@@ -34,6 +35,7 @@ export interface Passage {
   readonly verdict: string;
   /** Why: the rule, the flow, what was missing. */
   readonly reasons: readonly string[];
+  readonly flow: FlowText | undefined;
   /** Of IPv4 packets: counted from 1. */
   readonly packetId: number | undefined;
   /** What was sent because of it at once. */
@@ -97,6 +99,7 @@ export class Passages {
       code,
       verdict,
       reasons: reasons(frame, player),
+      flow: player.flow(),
       packetId: isIpv4(bytes) ? ++this.packets : undefined,
       sent: now,
     };

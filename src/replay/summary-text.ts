@@ -9,7 +9,7 @@ import {
   isArp,
 } from "./summary.ts";
 
-const ICMP_NAMES = new Map<number, string>([
+export const ICMP_NAMES = new Map<number, string>([
   [ICMP_TYPE.ECHO_REPLY, "echo reply"],
   [ICMP_TYPE.UNREACHABLE, "unreachable"],
   [ICMP_TYPE.SOURCE_QUENCH, "source quench"],

@@ -61,18 +61,19 @@ export interface FrameSummary {
   readonly packet?: ArpSummary | Ipv4Summary;
 }
 
-const PROTOCOL_NAMES = new Map<number, string>([
+export const PROTOCOL_NAMES = new Map<number, string>([
   [PROTOCOL.ICMP, "icmp"],
   [PROTOCOL.TCP, "tcp"],
   [PROTOCOL.UDP, "udp"],
 ]);
-const QUERIES: readonly number[] = [
+/** Types of ICMP with an identifier and a sequence number; and of those that quote a packet. */
+export const QUERIES: readonly number[] = [
   ICMP_TYPE.ECHO_REPLY,
   ICMP_TYPE.ECHO,
   ICMP_TYPE.TIMESTAMP,
   ICMP_TYPE.TIMESTAMP_REPLY,
 ];
-const ERRORS: readonly number[] = [
+export const ERRORS: readonly number[] = [
   ICMP_TYPE.UNREACHABLE,
   ICMP_TYPE.SOURCE_QUENCH,
   ICMP_TYPE.REDIRECT,

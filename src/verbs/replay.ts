@@ -1,27 +1,25 @@
 // `firebreak replay`: the dataplane over captured frames. No root, no interfaces: captures in, captures and verdicts out.
 import { parseArgs } from "node:util";
-import { plain, quote } from "../base/quote.ts";
+import { quote } from "../base/quote.ts";
 import type { Resolution } from "../captures/frame.ts";
-import { PcapngWriter } from "../captures/pcapng-writer.ts";
-import { CaptureWriter } from "../captures/writer.ts";
 import { type Config, readConfig } from "../config/config.ts";
 import { configuredDevices, makeSettings } from "../control/settings.ts";
 import type { Settings } from "../dataplane/settings.ts";
-import { AnnotatedCapture } from "../replay/annotated.ts";
 import { Comparison } from "../replay/comparison.ts";
 import { earliest, Input, type InputName, splitPath } from "../replay/inputs.ts";
-import { capturesIn, FileError, makeDirectory, Outputs, OverwriteError } from "../replay/outputs.ts";
-import { Passages } from "../replay/passages.ts";
+import { FileError, OverwriteError } from "../replay/outputs.ts";
 import { Printer } from "../replay/printer.ts";
 import { Progress } from "../replay/progress.ts";
 import { formatJson, formatLine, Totals } from "../replay/report.ts";
 import { Session } from "../replay/session.ts";
+import { Recording, type Wanted } from "./replay-outputs.ts";
 import { UsageError, type Verb } from "./verb.ts";
 
 export const replay: Verb = {
   summary: "run captured frames through the dataplane",
   help: `Usage: firebreak replay --config FILE --in IFACE=CAPTURE [--in …]
-                        --out DIR|FILE.pcapng [--json] [--quiet] [--compare] [--seed N]
+                        [--out DIR|FILE.pcapng] [--html FILE] [--json] [--quiet]
+                        [--compare] [--seed N]
 
 Runs the frames of captures through the same dataplane as the appliance, by the captures'
 own clock. Needs no root and none of the interfaces.
@@ -35,6 +33,8 @@ own clock. Needs no root and none of the interfaces.
   --out DIR             gets IFACE.pcap for each interface: what would have been sent there
   --out FILE.pcapng     gets both sides instead: what came in and what was sent, on interfaces
                         by name, with verdict, rule, flow and translation as comments
+  --html FILE           gets a page that explains the capture, packet by packet, to somebody
+                        who learns: why, what was rewritten, the bytes before and after
   --json                one JSON object a frame instead of one line
   --quiet               only the totals: how many frames had which verdict
   --compare             hold what the captures' router sent against what we would have sent
@@ -66,10 +66,7 @@ usage or configuration.
     try {
       return await replayAll(options, config.config);
     } catch (error) {
-      if (error instanceof OverwriteError) {
-        const other = isCaptureFile(options.out) ? "file" : "directory";
-        return tell([`firebreak: replay: ${error.message} (name another ${other})`], 2);
-      }
+      if (error instanceof OverwriteError) return tell([`firebreak: replay: ${error.message}`], 2);
       if (error instanceof FileError) return tell([`firebreak: replay: ${error.message}`], 1);
       throw error;
     }
@@ -79,7 +76,7 @@ usage or configuration.
 interface Options {
   readonly config: string;
   readonly inputs: readonly InputName[];
-  readonly out: string;
+  readonly wanted: Wanted;
   readonly json: boolean;
   readonly quiet: boolean;
   readonly compare: boolean;
@@ -93,16 +90,17 @@ async function readOptions(args: readonly string[]): Promise<Options> {
       config: { type: "string" },
       in: { type: "string", multiple: true },
       out: { type: "string" },
+      html: { type: "string" },
       json: { type: "boolean", default: false },
       quiet: { type: "boolean", default: false },
       compare: { type: "boolean", default: false },
       seed: { type: "string", default: "1" },
     },
   });
-  const { config, in: texts = [], out, json, quiet, compare, seed } = values;
+  const { config, in: texts = [], out, html, json, quiet, compare, seed } = values;
   if (config === undefined) throw new UsageError("needs --config FILE");
   if (texts.length === 0) throw new UsageError("needs --in IFACE=CAPTURE");
-  if (out === undefined) throw new UsageError("needs --out DIR");
+  if (out === undefined && html === undefined) throw new UsageError("needs --out DIR or --html FILE");
   if (!/^\d{1,10}$/.test(seed) || Number(seed) > 0xffffffff) {
     throw new UsageError(`--seed ${quote(seed)} is not a whole number from 0 to 4294967295`);
   }
@@ -110,7 +108,7 @@ async function readOptions(args: readonly string[]): Promise<Options> {
   if (inputs.filter(({ path }) => path === "-").length > 1) {
     throw new UsageError("standard input can be only one --in");
   }
-  return { config, inputs, out, json, quiet, compare, seed: Number(seed) };
+  return { config, inputs, wanted: { out, html }, json, quiet, compare, seed: Number(seed) };
 }
 
 async function readInput(text: string): Promise<InputName> {
@@ -125,11 +123,8 @@ async function replayAll(options: Options, config: Config): Promise<number> {
   if ("errors" in places) return tell(places.errors, 2);
   const ifaces = options.inputs.map(({ iface }) => interfaceNumber(places.settings, iface));
   const names = places.settings.interfaces.map(({ name }) => name);
-  const read = [options.config, ...options.inputs.map(({ path }) => path)];
-  const files = isCaptureFile(options.out)
-    ? [{ path: options.out, asked: `--out ${plain(options.out)}` }]
-    : capturesIn(options.out, names);
-  const outputs = new Outputs(files, read);
+  const paths = options.inputs.map(({ path }) => path);
+  const recording = new Recording(options.wanted, names, paths, options.config);
   const inputs: Input[] = [];
   for (const [i, name] of options.inputs.entries()) inputs.push(await Input.open(name, ifaces[i]));
   const unreadable = inputs.find(({ failure, reader }) => failure !== undefined && reader.used === 0);
@@ -137,11 +132,11 @@ async function replayAll(options: Options, config: Config): Promise<number> {
   const result = settingsAt(config, earliest(inputs)?.reader.frame.seconds ?? Number.POSITIVE_INFINITY);
   if ("errors" in result) return tell(result.errors, 2);
   const resolution = inputs.some(({ reader }) => reader.resolution === "ns") ? "ns" : "us";
-  if (!isCaptureFile(options.out)) makeDirectory(options.out);
   try {
-    return await playAll(options, result.settings, inputs, outputs, resolution);
+    recording.open(result.settings, resolution);
+    return await playAll(options, result.settings, inputs, recording, resolution);
   } catch (error) {
-    outputs.discard();
+    recording.discard();
     throw error;
   }
 }
@@ -151,16 +146,11 @@ function settingsAt(config: Config, now: number) {
   return makeSettings(config, configuredDevices(config), { anyMac: true, now });
 }
 
-/** Whether --out names one file with both sides and notes, and not a directory. */
-function isCaptureFile(out: string): boolean {
-  return out.endsWith(".pcapng");
-}
-
 async function playAll(
-  { json, quiet, compare, seed, out }: Options,
+  { json, quiet, compare, seed }: Options,
   settings: Settings,
   inputs: readonly Input[],
-  outputs: Outputs,
+  recording: Recording,
   resolution: Resolution,
 ): Promise<number> {
   const totals = new Totals(settings);
@@ -168,11 +158,7 @@ async function playAll(
   const printer = new Printer();
   const progress = new Progress(inputs.map(({ source }) => source));
   const format = json ? formatJson : formatLine;
-  const writes = outputs.open();
-  const names = settings.interfaces.map(({ name }) => name);
-  const annotated = isCaptureFile(out) ? new PcapngWriter(names, resolution, writes[0]) : undefined;
-  const writers = annotated === undefined ? writes.map((write) => new CaptureWriter(resolution, write)) : [];
-  const passages = annotated && new Passages([new AnnotatedCapture(annotated, settings)]);
+  const { writers, passages } = recording;
   await new Session(settings, inputs, writers, passages, totals, comparison, {
     handled: quiet ? undefined : (frame, player) => printer.add(format(frame, player, settings, resolution)),
     async breathe() {
@@ -181,8 +167,7 @@ async function playAll(
       return !printer.isClosed;
     },
   }).run(seed);
-  for (const writer of annotated === undefined ? writers : [annotated]) writer.flush();
-  outputs.finish();
+  recording.finish(settings, totals);
   progress.clear();
   const failures = inputs.flatMap(({ failure }) => failure ?? []);
   const warnings = inputs.flatMap((input) => input.warnings());

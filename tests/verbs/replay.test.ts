@@ -572,7 +572,7 @@ describe("what can't be done", () => {
       `firebreak: replay: needs --config FILE ${see}`,
     );
     expect((await without("--config", "x", "--in", `eth0=${SYN}`)).errors).toBe(
-      `firebreak: replay: needs --out DIR ${see}`,
+      `firebreak: replay: needs --out DIR or --html FILE ${see}`,
     );
   });
 

@@ -1,0 +1,50 @@
+// A frame in a few plain words, for somebody who sees its like for the first time.
+import { type ArpSummary, type FrameSummary, type Ipv4Summary, isArp } from "../replay/summary.ts";
+import { icmpText } from "../replay/summary-text.ts";
+import { DNS_PORT } from "../wire/ports.ts";
+
+/** @param data bytes that the packet carries behind its headers @returns `TCP: asks to open a connection` */
+export function tell({ ethernet, packet }: FrameSummary, data: number): string {
+  if (ethernet === undefined) return "Not even a whole Ethernet header";
+  if (packet === undefined) return `A frame with something else than IPv4 (${ethernet.type})`;
+  if (isArp(packet)) return tellArp(packet);
+  if (packet.fragment !== undefined && packet.fragment.offset > 0) return "A later piece of a packet";
+  const piece = packet.fragment === undefined ? "" : " (the first piece)";
+  return tellIpv4(packet, data) + piece;
+}
+
+function tellArp({ operation, source, destination, senderMac }: ArpSummary): string {
+  if (operation === "request" && source === destination) return `ARP: ${source} says that it is here`;
+  if (operation === "request") return `ARP: who has ${destination}? asks ${source}`;
+  return operation === "reply" ? `ARP: ${source} is at ${senderMac}` : "ARP";
+}
+
+function tellIpv4(packet: Ipv4Summary, data: number): string {
+  const { protocol, icmp, flags } = packet;
+  if (icmp !== undefined) return tellIcmp(packet);
+  if (flags !== undefined) return `TCP: ${tellFlags(flags, data)}`;
+  if (protocol !== "udp") return `${/\d/.test(protocol) ? `Protocol ${protocol}` : protocol.toUpperCase()}`;
+  if (packet.destinationPort === DNS_PORT) return "UDP: a question to a name server";
+  return packet.sourcePort === DNS_PORT ? "UDP: an answer of a name server" : `UDP: ${bytes(data)} of data`;
+}
+
+function tellIcmp({ icmp }: Ipv4Summary): string {
+  if (icmp === undefined) return "ICMP";
+  const { about, ...rest } = icmp;
+  if (icmp.type === 8) return `Ping number ${icmp.sequence}: are you there?`;
+  if (icmp.type === 0) return `Ping number ${icmp.sequence}: yes, I am here`;
+  return `ICMP, an error: ${icmpText(rest)}`;
+}
+
+function tellFlags(flags: readonly string[], data: number): string {
+  const has = (flag: string) => flags.includes(flag);
+  if (has("SYN")) return has("ACK") ? "agrees to the connection" : "asks to open a connection";
+  if (has("RST")) return "breaks the connection off";
+  const carried = data > 0 ? `${bytes(data)} of data` : "";
+  if (has("FIN")) return `${carried === "" ? "" : `${carried}, and `}nothing more to send`;
+  return carried === "" ? "got it (an acknowledgment)" : carried;
+}
+
+function bytes(count: number): string {
+  return count === 1 ? "1 byte" : `${count} bytes`;
+}
