@@ -28,6 +28,7 @@ Usage: build/appliance.sh VERB [ARGUMENTS…]
                                 build dist/firebreak, dist/vmlinuz, dist/initramfs, and dist/MANIFEST, which has versions and
                                 sums of all that they were made of; CONFIG goes into the image as /etc/firebreak.toml;
                                 --from: with the package versions of another MANIFEST, whose sums have to come out
+  executable                    build dist/firebreak alone, for hosts: it takes Node.js and npm, no root, and seconds
   qubes [--from MANIFEST] [CONFIG]
                                 pack the image as dist/firebreak-qubes.tar for Qubes OS, and say what to do with it in dom0
   run [CONFIG] [QEMU options…]  boot the image under QEMU with its console here: by KVM where that works, else emulated;
@@ -42,9 +43,9 @@ Usage: build/appliance.sh VERB [ARGUMENTS…]
                                 fetch, and under the image's own; test has the newest of the two newest series
   soak-boots [N]                boot the image N times (200), two at a time, half of them with two busy loops beside them
 
-Each verb first does what it needs of the verbs above it, so each looks for newer packages. Where there is no network, setup says
+Each verb but executable first does what it needs of the verbs above it, so each looks for newer packages. Where there is no network, setup says
 how old the package lists are and goes on, if nothing is missing; the first test, test-xen, test-kernels and bench fetch their peers
-from Debian too. All but build and qubes need root, and these do where a package is missing; without root nothing is refreshed or
+from Debian too. All but build, executable and qubes need root, and these do where a package is missing; without root nothing is refreshed or
 upgraded.
 Exit status: 0 fine, 1 failed, 2 bad usage.
 
@@ -87,6 +88,11 @@ build() {
   [ -z "$manifest" ] || expect_outputs "$manifest"
 }
 
+executable() {
+  install_node_modules
+  build_executable
+}
+
 # $1: build or qubes; the rest is what follows it.
 with_manifest() {
   local verb=$1 manifest=
@@ -118,7 +124,7 @@ main() {
   case " $* " in *" --help "* | *" -h "*) usage; return ;; esac
   shift || true
   case "$verb" in
-    setup | demo | test | test-kernels) [ $# = 0 ] || refuse "$verb takes no arguments" ;;
+    setup | executable | demo | test | test-kernels) [ $# = 0 ] || refuse "$verb takes no arguments" ;;
     test-xen) [ "$*" = "" ] || [ "$*" = all ] || refuse "test-xen takes only \"all\"" ;;
     soak-boots) [ $# -le 1 ] || refuse "soak-boots takes one number" ;;
     build | qubes | run) ;;
