@@ -112,7 +112,7 @@ const RUN_BY: readonly (readonly [command: RegExp, file: string, text: string])[
   [/^build\/appliance\.sh test$/, ".ci/run", "build/appliance.sh test"],
   [/^build\/appliance\.sh setup$/, "build/appliance.sh", '  setup "$manifest"\n'],
   [/^build\/appliance\.sh build$/, "build/test.sh", "  build\n"],
-  [/^build\/appliance\.sh executable$/, "tests/build/executable.test.ts", "build/appliance.sh executable"],
+  [/^build\/appliance\.sh executable$/, "tests/build/executable-alone.test.ts", "build/appliance.sh executable"],
   [/^build\/appliance\.sh demo$/, "tests/vm/verbs.test.ts", 'start("demo")'],
   [
     /^build\/appliance\.sh run firebreak\.toml -nic tap,… -nic tap,…$/,
