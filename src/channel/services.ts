@@ -4,6 +4,7 @@ import { keptLog } from "../base/log.ts";
 import type { Origin } from "../control/firewall.ts";
 import type { RuleEntry } from "../control/rule-list.ts";
 import type { Status } from "../control/status.ts";
+import { type MemoryUse, memoryUse, processorTime } from "../linux/usage.ts";
 import { list, single } from "./arguments.ts";
 import { type Configurable, configureOperation } from "./configure-operation.ts";
 import { type DropsAnswering, dropsOperation, whyOperation } from "./drop-operations.ts";
@@ -31,6 +32,9 @@ export interface NamedStatus extends Status {
   readonly uptime: number;
   readonly time: number;
   readonly configuration: Configured;
+  readonly memory: MemoryUse;
+  /** Time of processors that all of its threads have used. */
+  readonly cpu: number;
 }
 
 /** @param name of this firewall */
@@ -38,6 +42,7 @@ export function makeServices(name: string, firewall: Answering): Services {
   const status = (): NamedStatus => ({
     ...{ name, version, uptime: process.uptime(), time: Date.now() / 1000 },
     configuration: firewall.configured,
+    ...{ memory: memoryUse(), cpu: processorTime() },
     ...firewall.status,
   });
   return {

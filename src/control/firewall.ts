@@ -179,7 +179,7 @@ export class Firewall {
 
   /** What it is doing now. */
   get status(): Status {
-    return takeStatus(this.state, this.settings);
+    return takeStatus(this.state, this.settings, this.rules.resolverStatus);
   }
 
   /** Its flows, as they are while they are looked at. */

@@ -7,7 +7,7 @@ import type { Config } from "../config/config.ts";
 import { nameServers, serversToAsk } from "../config/name-servers.ts";
 import type { ClientSettings, Settings } from "../dataplane/settings.ts";
 import type { NameServers } from "../names/name-server.ts";
-import { Resolver } from "../names/resolver.ts";
+import { Resolver, type ResolverStatus } from "../names/resolver.ts";
 import { compileRules, isExpired, nextExpiry } from "../rules/compile.ts";
 import type { Rule } from "../rules/parse.ts";
 
@@ -64,6 +64,10 @@ export class LiveRules {
 
   /** The addresses that a name has now, undefined while they are unknown, for compiling settings. */
   readonly addressesOf = (name: string): readonly number[] | undefined => this.resolver.addressesOf(name);
+
+  get resolverStatus(): ResolverStatus {
+    return this.resolver.status;
+  }
 
   /** What host names in the rules in force mean. */
   get resolvedNames(): ResolvedNames {

@@ -10,6 +10,7 @@ import type { InterfaceSettings, Settings } from "../dataplane/settings.ts";
 import { FLOW_WORDS, FlowRecords } from "../dataplane/tables/flow-records.ts";
 import type { Flow } from "../dataplane/types.ts";
 import { VERDICT, VERDICT_NAMES, VERDICT_SLUGS } from "../dataplane/verdict.ts";
+import type { ResolverStatus } from "../names/resolver.ts";
 import { toAddress } from "../wire/ipv4.ts";
 
 /** What control may read while the dataplane runs. */
@@ -53,9 +54,10 @@ export interface Status {
   readonly kernel_path: Counts;
   readonly flows: { readonly used: number; readonly most: number };
   readonly clients: readonly ClientStatus[];
+  readonly resolver: ResolverStatus;
 }
 
-export function takeStatus(state: DataplaneState, settings: Settings): Status {
+export function takeStatus(state: DataplaneState, settings: Settings, resolver: ResolverStatus): Status {
   const byKernel = new Float64Array(VERDICT_NAMES.length);
   byKernel[VERDICT.FORWARDED] = state.kernel.forwarded;
   byKernel[VERDICT.KERNEL] = state.kernel.failed;
@@ -70,6 +72,7 @@ export function takeStatus(state: DataplaneState, settings: Settings): Status {
     kernel_path: countsOf(byKernel, VERDICT_SLUGS),
     flows: { used, most: state.flows.length / FLOW_WORDS },
     clients: settings.clients.map(({ name, limits }, i) => ({ name, flows: byClient[i], most_flows: limits.flows })),
+    resolver,
   };
 }
 

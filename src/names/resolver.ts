@@ -58,6 +58,20 @@ export interface ResolverEvents {
   say(line: string): void;
 }
 
+/** How it is with the host names of rules. Counts of look-ups are since the program began. */
+export interface ResolverStatus {
+  readonly names: number;
+  /** Of the names, those whose addresses nobody knows. */
+  readonly unknown: number;
+  /** Those whose last look-up brought no addresses. */
+  readonly failing: number;
+  /** That are in force, of all names together. */
+  readonly addresses: number;
+  readonly lookups: number;
+  /** Look-ups that brought no addresses. */
+  readonly failures: number;
+}
+
 interface Entry {
   readonly name: string;
   clients: ReadonlySet<string>;
@@ -94,6 +108,9 @@ export class Resolver {
   /** By client: questions that answers to it may cause. */
   private readonly budgets = new Map<string, Budget>();
   private confirmations = 0;
+  /** Look-ups, and those that brought no addresses. */
+  private lookups = 0;
+  private failures = 0;
 
   constructor(
     way: NameServers,
@@ -161,6 +178,18 @@ export class Resolver {
     return Array.from(entry.addresses.addresses).sort((one, other) => one - other);
   }
 
+  get status(): ResolverStatus {
+    const entries = [...this.entries.values()];
+    return {
+      names: entries.length,
+      unknown: entries.filter((entry) => !this.isKnown(entry)).length,
+      failing: entries.filter(({ failures }) => failures > 0).length,
+      addresses: entries.reduce((sum, { addresses }) => sum + addresses.size, 0),
+      lookups: this.lookups,
+      failures: this.failures,
+    };
+  }
+
   /**
    * Looks at an answer that passes by on its way to a client. If it has other addresses for a name in that client's rules than we
    * know of, we ask ourselves. It may come from anybody whom the client wants to help it: what it says is never believed.
@@ -189,7 +218,7 @@ export class Resolver {
       if (!budget.take(questions, this.clock.now())) return;
       this.confirmations += questions;
       budget.underWay += questions;
-      const outcomes = await Promise.all(Array.from({ length: questions }, () => this.lookup.resolve(entry.name)));
+      const outcomes = await Promise.all(Array.from({ length: questions }, () => this.resolve(entry.name)));
       this.confirmations -= questions;
       budget.underWay -= questions;
       if (this.entries.get(entry.name) !== entry) return;
@@ -263,10 +292,17 @@ export class Resolver {
 
   private async start(entry: Entry): Promise<void> {
     this.underWay++;
-    const outcome = await this.lookup.resolve(entry.name);
+    const outcome = await this.resolve(entry.name);
     this.underWay--;
     if (this.entries.get(entry.name) === entry) this.settle(entry, outcome);
     this.lookUpNext();
+  }
+
+  private async resolve(name: string): Promise<Outcome> {
+    const outcome = await this.lookup.resolve(name);
+    this.lookups++;
+    if (outcome.type !== "addresses") this.failures++;
+    return outcome;
   }
 
   private settle(entry: Entry, outcome: Outcome): void {

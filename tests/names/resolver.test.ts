@@ -761,6 +761,18 @@ describe("storms", () => {
   });
 });
 
+test("it is told how many names there are, which of them fail, and how often that was tried", async () => {
+  servers.answer = (asked) =>
+    reply(asked, asked.name === "www.example" ? hosts(asked.name, ["192.0.2.7", "192.0.2.8"]) : []);
+  use("www.example", "none.example");
+  expect(resolver.status).toEqual({ names: 2, unknown: 2, failing: 0, addresses: 0, lookups: 0, failures: 0 });
+  await clock.advance(100);
+  // That a name has no address is known, when a name server has said so.
+  expect(resolver.status).toEqual({ names: 2, unknown: 0, failing: 1, addresses: 2, lookups: 2, failures: 1 });
+  await clock.advance(BACK_OFF.first * (1 + BACK_OFF.jitter));
+  expect(resolver.status).toMatchObject({ lookups: 3, failures: 2 });
+});
+
 test("addresses are numbers as the dataplane has them", async () => {
   servers.answer = always(...hosts("www.example", ["255.255.255.255", "0.0.0.1", "128.0.0.0"]));
   use("www.example");
