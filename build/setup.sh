@@ -14,6 +14,7 @@ PACKAGES=(
   tshark wireshark-common # test: editcap, and what Wireshark reads in our files
   bpftool llvm # test: what BPF instructions mean to others
   iputils-tracepath netbase nftables python3-cbor2 python3-pyftpdlib traceroute # test (netbase: the names of ports, which nft knows)
+  python3-pyte # test: a terminal
   kmod # test: depmod, for dom0's kernel
   libxen-dev # test: libxenvchan, the other end of a vchan
   libevent-core-2.1-7 libevent-extra-2.1-7 libevent-openssl-2.1-7 libevent-pthreads-2.1-7 # coturn, for the test

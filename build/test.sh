@@ -4,6 +4,7 @@ run_tests() {
   need_root test
   build
   fetch_server coturn # STUN
+  fetch_server prometheus # metrics
   build_xen
   local passed=0 failed=0 newest
   count "test: types" node_modules/.bin/tsc -p .

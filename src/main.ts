@@ -9,6 +9,7 @@ import { explain } from "./verbs/explain.ts";
 import { flows } from "./verbs/flows.ts";
 import { log } from "./verbs/log.ts";
 import { readInputs } from "./verbs/manifest.ts";
+import { metrics } from "./verbs/metrics.ts";
 import { replay } from "./verbs/replay.ts";
 import { restore } from "./verbs/restore.ts";
 import { rules } from "./verbs/rules.ts";
@@ -18,7 +19,22 @@ import { UsageError, type Verb } from "./verbs/verb.ts";
 import { why } from "./verbs/why.ts";
 
 const VERBS: ReadonlyMap<string, Verb> = new Map(
-  Object.entries({ run, status, flows, rules, drops, why, log, configure, check, explain, replay, restore, appliance }),
+  Object.entries({
+    run,
+    status,
+    flows,
+    rules,
+    drops,
+    why,
+    log,
+    metrics,
+    configure,
+    check,
+    explain,
+    replay,
+    restore,
+    appliance,
+  }),
 );
 
 const HELP = `Usage: firebreak VERB [ARGUMENTS…]

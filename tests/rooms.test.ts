@@ -17,6 +17,7 @@ const ROOMS = [
   "src/qubes",
   "src/learning",
   "src/replay",
+  "src/watch",
   "src/channel",
   "src/why",
   "src/control",

@@ -114,9 +114,13 @@ export class ChannelClient {
 
 /**
  * @param path of a firewall's socket
+ * @param signal when it is aborted, whatever waits for the firewall fails, and so does what is asked of it later
  * @throws Error with the remedy, where nobody answers there
  */
-export async function connectTo(path: string): Promise<{ client: ChannelClient; greeting: Fields }> {
+export async function connectTo(
+  path: string,
+  signal?: AbortSignal,
+): Promise<{ client: ChannelClient; greeting: Fields }> {
   const socket = await open(path);
   const client = new ChannelClient({
     write: (bytes) => void socket.write(bytes),
@@ -125,6 +129,9 @@ export async function connectTo(path: string): Promise<{ client: ChannelClient; 
   socket.on("data", (bytes: Buffer) => client.receive(bytes));
   socket.on("error", (error) => client.fail(error));
   socket.on("close", () => client.fail(new Error(`${path}: the firewall has closed the connection`)));
+  const giveUp = () => client.fail(new Error(`${printable(path)}: the firewall does not answer`));
+  if (signal?.aborted) giveUp();
+  else signal?.addEventListener("abort", giveUp);
   return { client, greeting: await client.greet() };
 }
 

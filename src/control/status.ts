@@ -135,7 +135,8 @@ function interfaceStatus(device: InterfaceSettings, iface: number, { uplink, cli
   };
 }
 
-const RING_SLUGS = RING_COUNTERS.map((name) => name.replaceAll(" ", "-"));
+/** In the order of RING_COUNTERS. */
+export const RING_SLUGS: readonly string[] = RING_COUNTERS.map((name) => name.replaceAll(" ", "-"));
 
 function countsOf(counters: Float64Array, slugs: readonly string[]): Counts {
   return Object.fromEntries(slugs.flatMap((slug, i) => (counters[i] === 0 ? [] : [[slug, counters[i]]])));
