@@ -30,6 +30,8 @@ export interface MachineOptions {
   readonly initramfs?: string;
   /** MiB of memory. */
   readonly memory?: number;
+  /** Path of a socket: the other end of the machine's port for control. */
+  readonly port?: string;
 }
 
 export class Machine {
@@ -113,6 +115,7 @@ function commandLine(options: MachineOptions, taps: readonly string[], socket: s
     ...["-device", `virtio-net-pci,netdev=${tap},mac=52:54:00:00:00:0${i}`],
   ]);
   const config = options.config === undefined ? [] : ["-fw_cfg", `name=opt/firebreak/config,file=${options.config}`];
+  const port = options.port === undefined ? [] : portOptions(options.port);
   return [
     ...["qemu-system-x86_64", "-M", "q35", "-accel", "tcg", "-cpu", CPU, "-m", String(options.memory ?? 256)],
     ...["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio"],
@@ -120,7 +123,15 @@ function commandLine(options: MachineOptions, taps: readonly string[], socket: s
     ...["-kernel", kernel, "-initrd", initramfs],
     ...["-append", `${KERNEL_OPTIONS} ${options.kernelOptions ?? ""}`],
     ...config,
+    ...port,
     ...cables,
+  ];
+}
+
+function portOptions(path: string): string[] {
+  return [
+    ...["-device", "virtio-serial", "-chardev", `socket,id=control,path=${path},server=on,wait=off`],
+    ...["-device", "virtserialport,chardev=control,name=org.firebreak.control"],
   ];
 }
 

@@ -2,6 +2,7 @@
 import { version } from "../package.json" with { type: "json" };
 import { reasonOf } from "./base/reason.ts";
 import { appliance } from "./verbs/appliance.ts";
+import { attach } from "./verbs/attach.ts";
 import { check } from "./verbs/check.ts";
 import { configure } from "./verbs/configure.ts";
 import { drops } from "./verbs/drops.ts";
@@ -29,6 +30,7 @@ const VERBS: ReadonlyMap<string, Verb> = new Map(
     log,
     metrics,
     configure,
+    attach,
     check,
     explain,
     replay,

@@ -129,6 +129,8 @@ const RUN_BY: readonly (readonly [command: RegExp, file: string, text: string])[
   [/^build\/appliance\.sh --help$/, "tests/build/manifest.test.ts", 'test("help needs nothing to be set up'],
   [/^build\/appliance\.sh test-xen$/, "build/test.sh", "count_xen_tests"],
   [/^dist\/firebreak run --config firebreak\.toml$/, "lab/firewall-lab.ts", '"run", "--config"'],
+  [/^firebreak attach \/run\/firebreak\/vm1\.port --name vm1$/, "tests/channel/port.test.ts", 'firebreak("attach", '],
+  [/^firebreak status --at vm1$/, "tests/vm/control.test.ts", 'ask("status")'],
   [/^firebreak status --json$/, "tests/net/control.test.ts", 'verb("status", "--json")'],
   [/^dist\/firebreak status$/, "tests/net/control.test.ts", 'verb("status")'],
   [/^firebreak --version$/, "tests/build/manifest.test.ts", "dist/firebreak --version"],

@@ -4,14 +4,18 @@ import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { version } from "../../package.json" with { type: "json" };
 import { formatMac } from "../base/address.ts";
+import { MACHINE_CLOCK } from "../base/clock.ts";
 import { log, logAll } from "../base/log.ts";
+import { PortServer } from "../channel/port.ts";
+import { makeServices } from "../channel/services.ts";
 import { type Config, parseDocumentBytes, unlessQube } from "../config/config.ts";
 import { ConfigurationError, Firewall } from "../control/firewall.ts";
-import { restrict } from "../control/restrictions.ts";
+import { isBegunAnew, restrict } from "../control/restrictions.ts";
 import { stopAsked, untilStopped } from "../control/signals.ts";
 import { LAYOUT_FILE } from "../linux/bpf/skb-layout.ts";
 import { libc } from "../linux/libc.ts";
 import { listDevices } from "../linux/net/links.ts";
+import { openVirtioPort, VirtioPort } from "../linux/virtio-port.ts";
 import { runQube } from "../qubes/qube.ts";
 import { XENBUS } from "../xen/xenbus.ts";
 import { UsageError, type Verb } from "./verb.ts";
@@ -28,6 +32,10 @@ const FIRMWARE_FILE = `${FIRMWARE}/by_name/opt/firebreak/config/raw`;
 const FILE = "/etc/firebreak.toml";
 /** A kernel command line option; its value is the TOML text in base64. */
 const OPTION = "firebreak.config";
+
+/** The port by which a host asks it (docs/CONTROL.md), and the environment variable with the descriptor of it that was taken along. */
+const PORT = "org.firebreak.control";
+const PORT_TAKEN = "FIREBREAK_PORT";
 
 const ADVICE = [
   "no configuration: nothing is forwarded. Start the machine with one, in any of these ways:",
@@ -64,7 +72,8 @@ Exit status: 0 stopped by a signal, 1 failed.
     let status = 0;
     try {
       // dom0 sets a qube's clock.
-      restrict({ read: [FILE, FIRMWARE], use: [dirname(XENBUS)], clock: existsSync(XENBUS) });
+      const takeAlong = isBegunAnew() ? {} : { [PORT_TAKEN]: String(openVirtioPort(PORT) ?? "") };
+      restrict({ read: [FILE, FIRMWARE], use: [dirname(XENBUS)], clock: existsSync(XENBUS), takeAlong });
       log(`firebreak ${version}`);
       for (const { name, mac, mtu } of listDevices()) log(`found ${name} ${formatMac(mac)} mtu ${mtu}`);
       await forward();
@@ -109,6 +118,8 @@ async function forward(): Promise<void> {
   for (const line of firewall.describeInterfaces()) log(line);
   process.stdin.on("data", () => logAll(firewall.describeState()));
   const stopped = untilStopped(firewall, async () => parse(found));
+  const port = process.env[PORT_TAKEN];
+  if (port) new PortServer(new VirtioPort(Number(port)), makeServices("appliance", firewall), MACHINE_CLOCK).start();
   log(`ready in ${Math.round(performance.now())} ms`);
   await stopped;
   process.stdin.destroy(); // listening to it would keep the program running
