@@ -1,6 +1,8 @@
 // Lines to a terminal, a pipe or a file whose reader may be slow, or gone: nobody who prints ever waits for it. A serial or a Xen
-// console takes some 100 kB a second, and one that is held takes nothing: a write(2) to it would keep the whole thread.
+// console takes some 100 kB a second, and one that is held takes nothing, like a journal that stalls: a write(2) to it would keep the
+// whole thread, and who watches that would take it for one that hangs.
 import { constants, fstatSync, openSync, writeSync } from "node:fs";
+import { sendNow } from "../linux/net/socket.ts";
 
 /** Bytes that may wait for the reader; lines beyond are lost, and counted. */
 const MOST_WAITING = 65_536;
@@ -14,8 +16,14 @@ export class LineOutput {
   private timer: ReturnType<typeof setTimeout> | undefined;
   private emptied = Promise.withResolvers<void>();
 
+  /** What is given to the reader now. @returns as `give` */
+  private readonly giveNow: (bytes: Uint8Array) => number | undefined;
+
   /** @param fd as `openOutput` gives it */
-  constructor(private readonly fd: number) {}
+  constructor(fd: number) {
+    const isSocket = fstatSync(fd, { throwIfNoEntry: false })?.isSocket() === true;
+    this.giveNow = isSocket ? (bytes) => sendNow(fd, bytes) : (bytes) => writeSync(fd, bytes);
+  }
 
   /** @param line without its end */
   write(line: string): void {
@@ -65,7 +73,7 @@ export class LineOutput {
   /** @returns how many bytes the reader took: all, where there is none any more; undefined when it takes none now */
   private give(bytes: Uint8Array): number | undefined {
     try {
-      return writeSync(this.fd, bytes);
+      return this.giveNow(bytes);
     } catch (error) {
       return error instanceof Error && "code" in error && error.code === "EAGAIN" ? undefined : bytes.length;
     }
@@ -80,7 +88,8 @@ export class LineOutput {
 /**
  * @param fd standard output. A terminal or a pipe is opened anew, so that writing to it does not block us, while it goes on to do
  *   so for others who have it too.
- * @returns where to write: the same descriptor where it can't be opened (a socket), or never blocks (a file)
+ * @returns where to write: the same descriptor where it can't be opened (a socket, which LineOutput asks not to block), or never
+ *   blocks (a file)
  */
 export function openOutput(fd: number): number {
   try {

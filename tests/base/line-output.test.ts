@@ -1,10 +1,21 @@
 // Lines to readers of all kinds: whoever prints never waits.
+
+import { dlopen } from "bun:ffi";
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";
 import { closeSync, constants, mkdtempSync, openSync, readFileSync, readSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { LineOutput, openOutput } from "../../src/base/line-output.ts";
+import { libc } from "../../src/linux/libc.ts";
+
+const { socketpair } = dlopen("libc.so.6", {
+  socketpair: { args: ["i32", "i32", "i32", "buffer"], returns: "i32" },
+}).symbols;
+// sys/socket.h
+const AF_UNIX = 1;
+const SOCK_STREAM = 1;
+const MSG_DONTWAIT = 0x40;
 
 const LINE = "x".repeat(99);
 
@@ -70,6 +81,31 @@ test("a reader who does not read keeps nobody waiting: a little is kept for it, 
   expect(kept).toBeGreaterThan(1000);
   lines.write("after");
   expect(take(reader)).toBe("after\n");
+});
+
+test("nor does a socket, as systemd's journal has one, whose reader stalls", () => {
+  const pair = new Int32Array(2);
+  expect(socketpair(AF_UNIX, SOCK_STREAM, 0, pair)).toBe(0);
+  open.push(...pair);
+  const [reader, writer] = pair;
+  const lines = output(writer);
+  for (let i = 0; i < 10_000; i++) lines.write(LINE);
+  const receive = () => {
+    const buffer = new Uint8Array(1 << 20);
+    const length = libc.recv(reader, buffer, buffer.length, MSG_DONTWAIT);
+    return Buffer.from(buffer.subarray(0, Math.max(length, 0))).toString();
+  };
+  let text = "";
+  for (let turn = 0; turn < 10; turn++) {
+    text += receive();
+    lines.flush();
+  }
+  const missing = text.match(/\((\d+) lines are missing here: the reader was too slow\)\n$/);
+  const kept = 10_000 - Number(missing?.[1]);
+  expect(text).toBe(`${LINE}\n`.repeat(kept) + missing?.[0]);
+  open.splice(open.indexOf(reader), 1);
+  closeSync(reader);
+  for (let i = 0; i < 3000; i++) lines.write(LINE); // nobody is there any more
 });
 
 test("who waits now and then loses nothing, and is woken when there is room", async () => {

@@ -1,6 +1,6 @@
 // socket(2): families, types and options that the program uses, each once (linux/socket.h, linux/netlink.h, linux/if_packet.h,
 // asm-generic/socket.h), and how a socket is opened and asked.
-import { libc, must } from "../libc.ts";
+import { EAGAIN, errno, libc, must } from "../libc.ts";
 
 const AF_UNIX = 1;
 const AF_INET = 2;
@@ -32,6 +32,8 @@ export const SO_ATTACH_BPF = 50;
 /** recv(2), sendmmsg(2): with MSG_TRUNC the result is a frame's whole length. */
 export const MSG_TRUNC = 0x20;
 export const MSG_DONTWAIT = 0x40;
+/** send(2): one to a peer that is gone is an error, and no signal. */
+const MSG_NOSIGNAL = 0x4000;
 
 const NETLINK_NO_ENOBUFS = 5; // linux/netlink.h
 const SOCKADDR_NL_LENGTH = 12;
@@ -153,6 +155,16 @@ export function hasLostInterface(fd: number): boolean {
   length[0] = address.byteLength;
   must(libc.getsockname(fd, address, length), "getsockname");
   return address.getInt32(4, true) === NO_INTERFACE;
+}
+
+/**
+ * Sends what the peer takes now, and does not wait, though for others who have the socket too it may.
+ * @returns how many bytes that was; undefined when it takes none now
+ * @throws SystemError
+ */
+export function sendNow(fd: number, bytes: Uint8Array): number | undefined {
+  const sent = libc.send(fd, bytes, bytes.length, MSG_DONTWAIT | MSG_NOSIGNAL);
+  return sent < 0 && errno() === EAGAIN ? undefined : must(sent, "send");
 }
 
 /** @param what names the option in the error @throws SystemError */
