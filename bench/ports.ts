@@ -18,7 +18,7 @@ const VICTIM = 9 as Address;
 const CLIENTS = 2;
 
 const PARTIES = new Parties(SETTINGS);
-const [attacker, victim] = ([0, 1] as Client[]).map((client) => PARTIES.ofClient(client));
+const [attacker, victim] = ([0, 1] as Client[]).map((client) => PARTIES.host(client, VICTIM));
 
 /** @param fill what part of the ports an attacker has taken @param lingers whether these linger */
 function filled(fill: number, lingers: boolean): MappingTable {

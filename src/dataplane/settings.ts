@@ -96,7 +96,7 @@ export interface Redirect {
 export interface ClientLimits {
   /** Flows at a time that it opens. */
   readonly flows: number;
-  /** NAT mappings at a time, of all protocols together. */
+  /** NAT mappings at a time, of all protocols together; in a network half as many more, for hosts that have few. */
   readonly mappings: number;
   /** New flows a second that it opens, averaged; as many may come at once, and in a network half as many more from hosts that open few. */
   readonly flowsPerSecond: number;

@@ -33,8 +33,8 @@ export const NOBODY = -1 as Client;
 /** Who shares a table with others, and a group of them: parties.ts numbers them. */
 export type Party = Branded<"Party">;
 export type Group = Branded<"Group">;
-/** No group's number: of what is the firewall's own. */
-export const NO_GROUP = -1 as Group;
+/** No party's number: of what is the firewall's own. */
+export const NO_PARTY = -1 as Party;
 
 /** A NAT mapping: its number in the mapping table. */
 export type Mapping = Branded<"Mapping">;
@@ -49,3 +49,11 @@ export type Column<Key extends number, Value extends number = number> = { [K in 
 export const column = <Key extends number, Value extends number = number>(
   array: Uint8Array | Int32Array | Float64Array,
 ): Column<Key, Value> => array as unknown as Column<Key, Value>;
+
+/** @returns an array that has room, the same if it has already. @param fill what is new in it */
+export function grown(array: Int32Array, length: number, fill: number): Int32Array {
+  if (array.length >= length) return array;
+  const larger = new Int32Array(length).fill(fill);
+  larger.set(array);
+  return larger;
+}

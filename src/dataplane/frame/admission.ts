@@ -216,7 +216,7 @@ export class Admission {
     if (externalPort === 0 && hasPorts(protocol)) {
       mapping = this.mappingFor(party, client);
       if (mapping === NO_MAPPING) {
-        return this.state.quotas.hasAllMappings(client) ? VERDICT.CLIENT_MAPPINGS : VERDICT.NO_PORT;
+        return this.state.quotas.hasAllMappings(client, party) ? VERDICT.CLIENT_MAPPINGS : VERDICT.NO_PORT;
       }
       externalPort = mappings.externalPort(mapping);
     }
@@ -333,28 +333,34 @@ export class Admission {
 
   /** The mapping that the packet's source address and port has, or gets now; NO_MAPPING when none is to be had. */
   private mappingFor(party: Party, client: Client): Mapping {
-    const { packet, mappings, quotas, second, topology } = this.state;
+    const { packet, mappings, quotas, second } = this.state;
     const { protocol, source } = packet;
-    const group = topology.parties.ofClient(client);
     const port = sourcePort(packet.ports);
     const hash = mappings.hash(protocol, source, port);
     const known = mappings.findAt(hash, protocol, source, port);
     if (known !== NO_MAPPING) {
-      mappings.give(known, group);
+      mappings.give(known, party);
       return known;
     }
-    if (quotas.hasAllMappings(client) && !this.makeMappingRoom(party, client)) return NO_MAPPING;
-    const mapping = mappings.allocate(protocol, group, source, port, hash);
+    if (quotas.hasAllMappings(client, party) && !this.makeMappingRoom(party, client)) return NO_MAPPING;
+    const mapping = mappings.allocate(protocol, party, source, port, hash);
     if (mapping !== NO_MAPPING || !this.evict(quotas.victimBeside(party, second))) return mapping;
-    return mappings.allocate(protocol, group, source, port, hash);
+    return mappings.allocate(protocol, party, source, port, hash);
   }
 
-  /** Ends a mapping of a client that has all it may have: one that lingers, else a flow's. @returns whether it may have another now */
+  /**
+   * Ends a mapping of a client that has all it may have: the greediest host's, one that lingers, else a flow's; or the host's own that
+   * lingers.
+   * @returns whether the host may have another now
+   */
   private makeMappingRoom(party: Party, client: Client): boolean {
-    const { mappings, quotas, second, topology } = this.state;
-    const group = topology.parties.ofClient(client);
-    if (!mappings.dropOldest(group) && this.evict(quotas.victimBeside(party, second))) mappings.dropOldest(group);
-    return !quotas.hasAllMappings(client); // the flow's mapping may have others, or there was none that may go
+    const { mappings, quotas, second } = this.state;
+    const greediest = mappings.greediestBeside(party);
+    if (!mappings.dropOldest(greediest) && !mappings.dropOldest(party)) {
+      const victim = quotas.victimOf(greediest, party, second);
+      if (this.evict(victim !== NO_FLOW ? victim : quotas.victimBeside(party, second))) mappings.dropOldest(greediest);
+    }
+    return !quotas.hasAllMappings(client, party); // the flow's mapping may have others, or there was none that may go
   }
 
   /** Makes room for a client's new flow. @returns VERDICT.FORWARDED, or the verdict that refuses it */

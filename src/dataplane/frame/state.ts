@@ -137,7 +137,9 @@ export class State {
     const { flows, neighbours, topology } = this;
     const party = this.quotas.settle(flow, topology);
     const mapping = this.mappingOf(flow);
-    if (mapping !== NO_MAPPING) this.mappings.give(mapping, topology.parties.ofClient(flows.client(flow)));
+    if (mapping !== NO_MAPPING) {
+      this.mappings.give(mapping, topology.parties.host(flows.client(flow), this.mappings.address(mapping)));
+    }
     for (let side: Side = 0; ; side = 1) {
       const neighbour = flows.neighbour(flow, side);
       neighbours.settle(neighbour);

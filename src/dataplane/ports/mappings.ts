@@ -8,7 +8,7 @@ import type { Port } from "../../wire/ports.ts";
 import type { KeyedHash } from "../keyed-hash.ts";
 import type { Parties } from "../parties.ts";
 import type { RandomPool } from "../random.ts";
-import { type Group, type Mapping, NO_GROUP, NO_MAPPING } from "../types.ts";
+import { type Group, grown, type Mapping, NO_MAPPING, NO_PARTY, type Party } from "../types.ts";
 import { NO_PORT, PortPool, type PortRange } from "./port-pool.ts";
 
 const PORTS = 65536;
@@ -27,7 +27,7 @@ const MAPPING_WORDS = 8;
 const ADDRESS = 0;
 /** internal port << 16 | external port */
 const PORT_PAIR = 1;
-/** protocol | group + 1 << 8 */
+/** protocol | party + 1 << 8 */
 const OWNER = 2;
 /** Flows that use it; 0 of one that lingers, or is free. */
 const FLOWS = 3;
@@ -72,14 +72,15 @@ export class MappingTable {
   private readonly pools: readonly PortPool[];
   /** By protocol class: the ranges that are kept. */
   private readonly reserved: string[] = [];
-  /** By group: the mapping that has lingered longest, or NO_MAPPING; by group and protocol class: mappings, lingering ones too. */
-  private oldest = new Int32Array(0);
-  private counts = new Int32Array(0);
-  /** Whose mappings there are: clients' groups. */
+  /** By party: the mapping that has lingered longest, or NO_MAPPING. By group, and by party, and protocol class: mappings, lingering ones too. */
+  private oldest: Int32Array = new Int32Array(0);
+  private counts: Int32Array = new Int32Array(0);
+  private hostCounts: Int32Array = new Int32Array(0);
+  /** Whose mappings there are: clients' hosts. */
   private parties: Parties | undefined;
-  private groups = 0;
+  private groupOf: Int32Array = new Int32Array(0);
   private clients = 0;
-  /** The group whose mappings `expire` looks at next, and how many it has yet to look at. */
+  /** The party whose mappings `expire` looks at next, and how many it has yet to look at. */
   private hand = 0;
   private left = 0;
   /** Whether all that linger are over. */
@@ -108,20 +109,17 @@ export class MappingTable {
   follow(parties: Parties, clients: number): void {
     this.parties = parties;
     this.clients = clients;
-    this.groups = parties.groups;
-    this.left = parties.groups;
-    if (this.oldest.length >= parties.groups) return;
-    const { oldest, counts } = this;
-    this.oldest = new Int32Array(parties.groups).fill(NO_MAPPING);
-    this.oldest.set(oldest);
-    this.counts = new Int32Array(parties.groups * CLASSES);
-    this.counts.set(counts);
+    this.groupOf = parties.groupOf;
+    this.left = parties.groupOf.length;
+    this.oldest = grown(this.oldest, parties.groupOf.length, NO_MAPPING);
+    this.counts = grown(this.counts, parties.groups * CLASSES, 0);
+    this.hostCounts = grown(this.hostCounts, parties.groupOf.length * CLASSES, 0);
   }
 
   /** From now on all that linger are over, for we have another address; until `hasCleared`. */
   clear(): void {
     this.isClearing = true;
-    this.left = this.groups;
+    this.left = this.groupOf.length;
   }
 
   /** There are none any more that lingered when `clear` was called, nor flows. */
@@ -129,15 +127,15 @@ export class MappingTable {
     this.isClearing = false;
   }
 
-  /** Counts a mapping for a group, if it has been another's. */
-  give(mapping: Mapping, group: Group): void {
+  /** Counts a mapping for a party, if it has been another's. */
+  give(mapping: Mapping, party: Party): void {
     const owner = this.owner(mapping);
-    if (owner === group || owner === NO_GROUP) return;
+    if (owner === party || owner === NO_PARTY) return;
     const at = mapping * MAPPING_WORDS;
     const lingers = this.words[at + YOUNGER] !== NONE;
     if (lingers) this.unlinger(mapping);
     this.count(mapping, -1);
-    this.words[at + OWNER] = (this.words[at + OWNER] & 0xff) | ((group + 1) << 8);
+    this.words[at + OWNER] = (this.words[at + OWNER] & 0xff) | ((party + 1) << 8);
     this.count(mapping, 1);
     if (lingers) this.linger(mapping);
   }
@@ -175,41 +173,68 @@ export class MappingTable {
 
   /** @returns how many mappings a group has, with those that linger */
   mappingsOf(group: Group): number {
-    let sum = 0;
-    for (let i = 0; i < CLASSES; i++) sum += this.counts[group * CLASSES + i];
-    return sum;
+    return sumOf(this.counts, group);
+  }
+
+  /** @returns how many a party has */
+  mappingsOfParty(party: Party): number {
+    return sumOf(this.hostCounts, party);
+  }
+
+  /** @returns the party of the same group that has most, the party itself if nobody has more */
+  greediestBeside(party: Party): Party {
+    let greediest = party;
+    let most = this.mappingsOfParty(party);
+    const firstOf = this.parties?.firstOf ?? this.groupOf;
+    const group = this.groupOf[party];
+    for (let one = firstOf[group] as Party; one < firstOf[group + 1]; one++) {
+      const count = this.mappingsOfParty(one);
+      if (count <= most) continue;
+      most = count;
+      greediest = one;
+    }
+    return greediest;
   }
 
   /**
    * A new mapping, without flows as yet: `retain` it, or `dropUnused`.
-   * @param group whom it counts for
+   * @param party whom it counts for
    * @param head `hash` of protocol, address and port, from who has it
    * @returns its number, or NO_MAPPING when all ports (or all records) are taken, but for those that are kept for clients who have fewer
    */
   allocate(
     protocol: number,
-    group: Group,
+    party: Party,
     address: Address,
     port: Port,
     head = this.hash(protocol, address, port),
   ): Mapping {
     const number = classOf(protocol);
     const pool = this.pools[number];
-    if (pool.isShort && !this.isBelowShare(protocol, group)) return NO_MAPPING;
+    if (pool.isShort && !this.mayHaveKept(protocol, party)) return NO_MAPPING;
     if (!this.hasRecord()) return NO_MAPPING;
     const external = pool.choose(port);
     if (external === NO_PORT) return NO_MAPPING;
     const before = this.external[number * PORTS + external];
     if (before !== 0) this.drop((before - 1) as Mapping);
-    return this.create(head, protocol, group, address, port, external);
+    return this.create(head, protocol, party, address, port, external);
   }
 
-  /** @returns whether the client has less than its part of a protocol's ports; what of its own lingers gives way for that */
-  private isBelowShare(protocol: number, group: Group): boolean {
+  /** @returns whether a party has less than its part of a protocol's ports that are kept; what of its own lingers gives way for that */
+  private mayHaveKept(protocol: number, party: Party): boolean {
+    if (this.isBelowShare(protocol, party)) return true;
+    return classOf(protocol) === CLASS_OF_UDP && this.dropOldest(party) && this.isBelowShare(protocol, party);
+  }
+
+  /** A client's part is for it alone; that of a network half for whichever of its hosts comes first, half for all in equal parts. */
+  private isBelowShare(protocol: number, party: Party): boolean {
+    const { parties } = this;
     const share = this.pools[classOf(protocol)].share(this.clients);
-    const at = group * CLASSES + classOf(protocol);
-    if (this.counts[at] >= share && classOf(protocol) === CLASS_OF_UDP) this.dropOldest(group);
-    return this.counts[at] < share;
+    const group = this.groupOf[party] as Group;
+    const hosts = parties === undefined ? 1 : parties.firstOf[group + 1] - parties.firstOf[group];
+    const ofHost = hosts === 1 ? 0 : Math.floor(share / 2 / hosts);
+    if (this.hostCounts[party * CLASSES + classOf(protocol)] < ofHost) return true;
+    return this.counts[group * CLASSES + classOf(protocol)] < (hosts === 1 ? share : Math.ceil(share / 2));
   }
 
   /**
@@ -220,7 +245,7 @@ export class MappingTable {
   allocateOwn(protocol: number, address: Address): Mapping {
     const port = this.resolverPort(protocol);
     if (port === NO_PORT || !this.hasRecord()) return NO_MAPPING;
-    return this.create(this.hash(protocol, address, port as Port), protocol, NO_GROUP, address, port as Port, port);
+    return this.create(this.hash(protocol, address, port as Port), protocol, NO_PARTY, address, port as Port, port);
   }
 
   private resolverPort(protocol: number): number {
@@ -244,7 +269,7 @@ export class MappingTable {
   private create(
     head: number,
     protocol: number,
-    group: Group,
+    party: Party,
     address: Address,
     port: Port,
     external: number,
@@ -255,7 +280,7 @@ export class MappingTable {
     this.free = (mapping + 1 + this.words[at + NEXT]) as Mapping;
     this.words[at + ADDRESS] = address;
     this.words[at + PORT_PAIR] = (port << 16) | external;
-    this.words[at + OWNER] = protocol | ((group + 1) << 8);
+    this.words[at + OWNER] = protocol | ((party + 1) << 8);
     this.words[at + FLOWS] = 0;
     this.words[at + NEXT] = this.heads[head];
     this.heads[head] = mapping;
@@ -263,7 +288,7 @@ export class MappingTable {
     this.words[at + RELEASED] = -LINGER_SECONDS;
     this.external[number * PORTS + external] = mapping + 1;
     this.pools[number].use(external);
-    if (group !== NO_GROUP) this.counts[group * CLASSES + number]++;
+    this.count(mapping, 1);
     return mapping;
   }
 
@@ -308,7 +333,7 @@ export class MappingTable {
     if (isKept) this.words[at + KEEPERS]--;
     if (--this.words[at + FLOWS] > 0) return;
     const owner = this.owner(mapping);
-    const mayLinger = owner !== NO_GROUP && !this.isClearing && this.parties?.isLive(owner) === true;
+    const mayLinger = owner !== NO_PARTY && !this.isClearing && this.isLive(owner);
     if (mayLinger && !this.isOver(mapping, second)) this.linger(mapping);
     else this.remove(mapping);
   }
@@ -323,9 +348,13 @@ export class MappingTable {
     if (!this.isUsed(mapping)) this.drop(mapping);
   }
 
-  /** Ends the mapping of a group that has lingered longest. @returns whether there was one */
-  dropOldest(group: Group): boolean {
-    const oldest = this.oldest[group] as Mapping;
+  private isLive(party: Party): boolean {
+    return this.parties?.isLive(this.groupOf[party] as Group) === true;
+  }
+
+  /** Ends the mapping of a party that has lingered longest. @returns whether there was one */
+  dropOldest(party: Party): boolean {
+    const oldest = this.oldest[party] as Mapping;
     if (oldest === NO_MAPPING) return false;
     this.drop(oldest);
     return true;
@@ -333,7 +362,7 @@ export class MappingTable {
 
   /** Has `expire` look at all that linger. */
   tick(): void {
-    this.left = this.groups;
+    this.left = this.groupOf.length;
   }
 
   /** Whether `expire` has something to do. */
@@ -344,20 +373,20 @@ export class MappingTable {
   /** Ends mappings that have lingered long enough, or whose group is gone, up to `most`. @param second the clock */
   expire(second: number, most: number): void {
     for (let ended = 0; this.left > 0; this.left--) {
-      const group = this.hand as Group;
-      for (; this.mustGo(group, second); ended++) {
+      const party = this.hand as Party;
+      for (; this.mustGo(party, second); ended++) {
         if (ended === most) return;
-        this.dropOldest(group);
+        this.dropOldest(party);
       }
-      this.hand = (group + 1) % this.groups;
+      this.hand = (party + 1) % this.groupOf.length;
     }
   }
 
-  /** Whether a group's oldest that lingers is over. */
-  private mustGo(group: Group, second: number): boolean {
-    const oldest = this.oldest[group] as Mapping;
+  /** Whether a party's oldest that lingers is over. */
+  private mustGo(party: Party, second: number): boolean {
+    const oldest = this.oldest[party] as Mapping;
     if (oldest === NO_MAPPING) return false;
-    return this.isClearing || !this.parties?.isLive(group) || this.isOver(oldest, second);
+    return this.isClearing || !this.isLive(party) || this.isOver(oldest, second);
   }
 
   private isOver(mapping: Mapping, second: number): boolean {
@@ -395,14 +424,17 @@ export class MappingTable {
     return this.words[mapping * MAPPING_WORDS + OWNER] & 0xff;
   }
 
-  /** @returns whom it counts for; NO_GROUP of the firewall's own */
-  private owner(mapping: Mapping): Group {
-    return ((this.words[mapping * MAPPING_WORDS + OWNER] >>> 8) - 1) as Group;
+  /** @returns whom it counts for; NO_PARTY of the firewall's own */
+  private owner(mapping: Mapping): Party {
+    return ((this.words[mapping * MAPPING_WORDS + OWNER] >>> 8) - 1) as Party;
   }
 
   private count(mapping: Mapping, by: number): void {
     const owner = this.owner(mapping);
-    if (owner !== NO_GROUP) this.counts[owner * CLASSES + classOf(this.protocol(mapping))] += by;
+    if (owner === NO_PARTY) return;
+    const number = classOf(this.protocol(mapping));
+    this.hostCounts[owner * CLASSES + number] += by;
+    this.counts[this.groupOf[owner] * CLASSES + number] += by;
   }
 
   private linger(mapping: Mapping): void {
@@ -410,7 +442,7 @@ export class MappingTable {
     this.append(mapping);
   }
 
-  /** Enters one that lingers in its group's list, as the youngest. */
+  /** Enters one that lingers in its party's list, as the youngest. */
   private append(mapping: Mapping): void {
     const { words } = this;
     const at = mapping * MAPPING_WORDS;
@@ -473,6 +505,12 @@ export class MappingTable {
   hash(protocol: number, address: Address, port: Port): number {
     return this.keyed.of(address, port, 0, protocol) & (this.heads.length - 1);
   }
+}
+
+function sumOf(counts: Int32Array, number: number): number {
+  let sum = 0;
+  for (let i = 0; i < CLASSES; i++) sum += counts[number * CLASSES + i];
+  return sum;
 }
 
 function classOf(protocol: number): number {

@@ -103,9 +103,17 @@ export class Quotas {
     return this.shares.expendableOf(this.uplink) >= capacity / (size < capacity ? EMBRYONIC : EMBRYONIC_WHEN_FULL);
   }
 
-  /** @returns whether the client has all the mappings that it may have */
-  hasAllMappings(client: Client): boolean {
-    return this.mappings.mappingsOf(this.parties.ofClient(client)) >= this.limits[client].mappings;
+  /**
+   * @returns whether a client's host has all the mappings that it may have: beside what a network may have, half as much is kept for hosts
+   * that have not got an equal part of that
+   */
+  hasAllMappings(client: Client, party: Party): boolean {
+    const most = this.limits[client].mappings;
+    const count = this.mappings.mappingsOf(this.parties.ofClient(client));
+    if (count < most) return false;
+    const hosts = this.parties.hosts(client);
+    const kept = hosts > 1 ? most >> 1 : 0;
+    return count >= most + kept || this.mappings.mappingsOfParty(party) >= Math.max(1, Math.floor(kept / hosts));
   }
 
   /** Counts a filled-in flow. @param party who has opened it */

@@ -6,7 +6,7 @@
 // While there is room nothing but counts and lists is kept. The greediest is looked for when it is asked for, by a walk over the
 // counts of the groups and of one group's parties.
 import type { Parties } from "../parties.ts";
-import type { Group, Party } from "../types.ts";
+import { type Group, grown, type Party } from "../types.ts";
 
 export const NO_RECORD = -1;
 
@@ -230,12 +230,4 @@ export class Shares {
     links[after * LINKS + PREVIOUS] = before;
     if (heads[list] === record) heads[list] = after === record ? NO_RECORD : after;
   }
-}
-
-/** @returns an array that has room, the same if it has already. @param fill what is new in it */
-function grown(array: Int32Array, length: number, fill: number): Int32Array {
-  if (array.length >= length) return array;
-  const larger = new Int32Array(length).fill(fill);
-  larger.set(array);
-  return larger;
 }

@@ -1,11 +1,15 @@
 // Fair shares: who does not take more than its part of a table gets it, whatever others do, and keeps it.
 import { describe, expect, test } from "bun:test";
+import { ip } from "../../../lab/frames.ts";
 import { GATEWAY } from "../../../lab/router-lab.ts";
 import type { Settings } from "../../../src/dataplane/settings.ts";
-import { ALICE, BOB, CAROL, Crowd, DAVE, ERIN, GROUPS } from "../../support/crowd.ts";
+import { ALICE, BOB, CAROL, Crowd, DAVE, ERIN, GROUPS, SERVER } from "../../support/crowd.ts";
+import { sentPort } from "../../support/nat.ts";
 
 const TABLE = 120;
 const PART = TABLE / GROUPS;
+/** Another server. */
+const OTHER = "198.51.100.8";
 const numbers = (count: number) => Array.from({ length: count }, (_, i) => i);
 
 /** Somebody on the internet. */
@@ -55,6 +59,62 @@ describe("the flow table", () => {
     }
     for (const i of numbers(TABLE)) crowd.syn(DAVE, 6000 + i);
     expect(numbers(3).map((i) => crowd.speak(ERIN, 5000 + i))).toEqual([true, true, true]);
+  });
+});
+
+describe("external ports", () => {
+  const MAPPINGS = 5120;
+  /** Half as many more, in equal parts for 256 hosts. */
+  const OF_HOST = 10;
+
+  test("of a network are for its other hosts, too, whatever one has, and however many flows use each", () => {
+    const crowd = new Crowd({ maxFlows: 32_768, limits: { mappings: MAPPINGS } });
+    for (let i = 0; i < MAPPINGS; i++) {
+      for (const server of [SERVER, OTHER]) if (crowd.ask(DAVE, 1024 + i, server) === "forwarded") crowd.answer(server);
+    }
+    expect(crowd.lab.router.flows.size).toBe(2 * MAPPINGS);
+    for (let i = 0; i < OF_HOST; i++) {
+      expect([i, crowd.connect(ERIN, 1024 + i)]).toEqual([i, true]);
+      for (let j = 0; j < 20; j++) crowd.ask(DAVE, 10_000 + 20 * i + j);
+    }
+    expect(crowd.syn(DAVE, 9999)).not.toBe("forwarded");
+    for (let i = 0; i < OF_HOST; i++) expect(crowd.speak(ERIN, 1024 + i)).toBe(true);
+  });
+
+  test("of a network's host linger for it, though another lets as many linger as it can", () => {
+    const crowd = new Crowd({ maxFlows: 32_768, limits: { mappings: MAPPINGS } });
+    crowd.ask(DAVE, 5000);
+    crowd.ask(ERIN, 5000); // gets another port than that
+    const port = sentPort(crowd.lab);
+    for (let i = 0; i < 3 * MAPPINGS; i++) {
+      crowd.ask(DAVE, 6000 + i);
+      if (i % MAPPINGS === MAPPINGS - 1) crowd.lab.wait(33_000);
+    }
+    crowd.ask(ERIN, 5000);
+    expect(sentPort(crowd.lab)).toBe(port);
+  });
+
+  test("of one protocol are for a network's other hosts, though one has all that are left, and flows of others that go first", () => {
+    // The ports from 30001 on are for clients: of TCP 35535.
+    const forward = {
+      protocol: 6,
+      portLow: 1,
+      portHigh: 30_000,
+      client: 3,
+      to: ip("192.168.1.99"),
+      toPort: 1,
+      from: [],
+    };
+    const crowd = new Crowd({ maxFlows: 65_536, change: (settings) => ({ ...settings, forwards: [forward] }) });
+    for (let i = 0; i < 1000; i++) crowd.ask(DAVE, 1024 + i);
+    for (let i = 0; i < 27_000; i++) crowd.connect(DAVE, 1024 + i);
+    expect(crowd.syn(DAVE, 60_000)).toBe("dropped: no free port");
+    // A quarter of them for four clients, half of that for its hosts: 1110 for 256.
+    for (let i = 0; i < 4; i++) {
+      expect([i, crowd.connect(ERIN, 1024 + i)]).toEqual([i, true]);
+      for (let j = 0; j < 20; j++) crowd.ask(DAVE, 30_000 + 20 * i + j);
+    }
+    for (let i = 0; i < 4; i++) expect(crowd.speak(ERIN, 1024 + i)).toBe(true);
   });
 });
 

@@ -7,14 +7,16 @@ import { Parties } from "../../../src/dataplane/parties.ts";
 import { MappingTable, RESOLVER_PORTS, RESOLVER_TCP_PORTS } from "../../../src/dataplane/ports/mappings.ts";
 import { RandomPool } from "../../../src/dataplane/random.ts";
 import type { Client } from "../../../src/dataplane/types.ts";
+import type { Address } from "../../../src/wire/ipv4.ts";
 import { keyedHash } from "../../support/keyed-hash.ts";
 import { type Plain, plain } from "../../support/plain.ts";
 
 const NONE = -1;
 
 const PARTIES = new Parties({ ...SETTINGS, clients: [0, 1, 2].map((i) => ({ ...WORK_SETTINGS, network: i })) });
-/** Groups of clients, by the clients' numbers. */
+/** Groups of clients, by the clients' numbers, and their hosts. */
 const groups = ([0, 1, 2] as Client[]).map((client) => PARTIES.ofClient(client));
+const parties = ([0, 1, 2] as Client[]).map((client) => PARTIES.host(client, 0 as Address));
 
 /** @param clients how many there are; their addresses are those that tests allocate for */
 function mappingTable(capacity: number, seed = 1, clients = 3): Plain<MappingTable> {
@@ -35,7 +37,7 @@ function expire(table: Plain<MappingTable>, second: number): void {
 
 /** A mapping that a flow uses. @returns its number, or NONE */
 function used(table: Plain<MappingTable>, protocol: number, client: number, address: number, port: number): number {
-  const mapping = table.allocate(protocol, groups[client], address, port);
+  const mapping = table.allocate(protocol, parties[client], address, port);
   if (mapping !== NONE) table.retain(mapping);
   return mapping;
 }
@@ -129,7 +131,7 @@ describe("the mapping table", () => {
     expect(table.isUsed(mapping)).toBe(false);
     expire(table, 219);
     expect(table.find(UDP, 1, 5000)).toBe(mapping);
-    expect(table.externalPort(table.allocate(UDP, groups[1], 2, 5000))).not.toBe(5000);
+    expect(table.externalPort(table.allocate(UDP, parties[1], 2, 5000))).not.toBe(5000);
     table.retain(mapping);
     expire(table, 10_000);
     expect(table.find(UDP, 1, 5000)).toBe(mapping);
@@ -187,12 +189,12 @@ describe("the mapping table", () => {
   test("counts a mapping for who has it now, whether it lingers or not", () => {
     const table = mappingTable(10);
     const mappings = [used(table, UDP, 1, 5, 5000), lingering(table, 1, 5, 6000, 100)];
-    for (const mapping of mappings) table.give(mapping, groups[0]);
+    for (const mapping of mappings) table.give(mapping, parties[0]);
     expect(groups.map((group) => table.mappingsOf(group))).toEqual([2, 0, 0]);
     table.release(mappings[0], true, 150);
     expire(table, 220);
     expect([table.find(UDP, 5, 5000), table.find(UDP, 5, 6000)]).toEqual([mappings[0], NONE]);
-    expect([table.dropOldest(groups[1]), table.dropOldest(groups[0])]).toEqual([false, true]);
+    expect([table.dropOldest(parties[1]), table.dropOldest(parties[0])]).toEqual([false, true]);
   });
 
   test("ends all that linger where we have another address, until those from before are gone", () => {
@@ -216,7 +218,7 @@ describe("the mapping table", () => {
     used(table, ICMP, 0, 8, 80);
     expect(groups.map((group) => table.mappingsOf(group))).toEqual([1, 4, 0]);
     table.retain(mappings[0]);
-    expect([1, 2, 3].map(() => table.dropOldest(groups[1]))).toEqual([true, true, false]);
+    expect([1, 2, 3].map(() => table.dropOldest(parties[1]))).toEqual([true, true, false]);
     expect([30, 31, 32].map((second) => table.find(UDP, 7, 1000 + second))).toEqual([mappings[0], NONE, NONE]);
     expect(table.mappingsOf(groups[1])).toBe(2);
   });
@@ -234,7 +236,7 @@ describe("the mapping table", () => {
     expect([...given].sort()).toEqual([1001, 1002, 1003]);
     const table = mappingTable(3);
     for (const port of [1001, 1002, 1003]) used(table, UDP, 0, 1, port);
-    expect(table.allocate(UDP, groups[0], 1, 1004)).toBe(NONE);
+    expect(table.allocate(UDP, parties[0], 1, 1004)).toBe(NONE);
   });
 
   test("gives one client all ports but a quarter of them and the firewall's own, of the same parity while many are left of it", () => {
@@ -250,8 +252,8 @@ describe("the mapping table", () => {
     }
     expect(external.size).toBe(65_535 - 8192 - Math.floor((65_535 - 8192) / 4));
     // The other protocols have theirs.
-    expect(table.externalPort(table.allocate(TCP, groups[0], 1, 20_000))).toBe(20_000);
-    expect(table.externalPort(table.allocate(ICMP, groups[0], 1, 5000))).toBe(5000);
+    expect(table.externalPort(table.allocate(TCP, parties[0], 1, 20_000))).toBe(20_000);
+    expect(table.externalPort(table.allocate(ICMP, parties[0], 1, 5000))).toBe(5000);
   });
 
   test("gives ports below 1024 for such ones while there are many, then others; and never port 0", () => {
