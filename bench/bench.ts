@@ -14,6 +14,7 @@ import { busyAtRest } from "./cpu.ts";
 import { type Header, makeHeader, printHeader } from "./machine-header.ts";
 import { pps } from "./pps.ts";
 import { printReport } from "./print.ts";
+import { queue } from "./queue.ts";
 import { type Judged, LEAST_ROUNDS, Report, type Series } from "./report.ts";
 import { rtt } from "./rtt.ts";
 import { rules } from "./rules.ts";
@@ -24,7 +25,7 @@ import { tcp } from "./tcp.ts";
 import { vm } from "./vm.ts";
 
 const BENCHMARKS: ReadonlyMap<string, Benchmark> = new Map(
-  Object.entries({ pps, tcp, rtt, cps, flows, rules, core, vm, size, attack }),
+  Object.entries({ pps, tcp, rtt, cps, flows, rules, core, queue, vm, size, attack }),
 );
 /** Only when asked for by name: it takes half an hour. */
 const LONG = "attack";

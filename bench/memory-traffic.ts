@@ -32,6 +32,7 @@ const TEMPLATES_AT = SLOTS * SLOT + RESERVED_LENGTH + 64;
 class BenchRing implements Ring {
   readonly bytes: Uint8Array;
   readonly view: DataView;
+  share = 0;
   sent = 0;
   lastAt = 0;
 

@@ -171,6 +171,7 @@ function finishConfig(
       dns: uplink.dns,
       ownMac: uplink.ownMac,
       gatewayMac: uplink.gatewayMac,
+      rate: uplink.rate,
       clampMss: uplink.clampMss,
     },
     clients: clients.flatMap((client) => finishClient(client)),

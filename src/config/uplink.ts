@@ -1,6 +1,14 @@
 // The section [uplink] of the configuration; and interfaces as every section names them.
 import type { Table } from "./toml-table.ts";
-import { type InterfaceName, readBoolean, readHost, readHostInNetwork, readInterface, readMac } from "./values.ts";
+import {
+  type InterfaceName,
+  readBoolean,
+  readHost,
+  readHostInNetwork,
+  readInterface,
+  readMac,
+  readRate,
+} from "./values.ts";
 
 export interface UplinkConfig {
   /** Undefined while there is none, which a configuration file can't say, but Qubes OS can. */
@@ -13,6 +21,8 @@ export interface UplinkConfig {
   readonly dns: readonly number[];
   readonly ownMac: Uint8Array | undefined;
   readonly gatewayMac: Uint8Array | undefined;
+  /** Of its line, in bits a second: frames leave no faster, and clients have equal parts of it. Undefined: as fast as they come. */
+  readonly rate: number | undefined;
   /** Whether to lower the MSS on its interface; one of the interface's users who says so is enough. */
   readonly clampMss: boolean | undefined;
   /** Addresses of clients that may come later; only Qubes OS knows them. */
@@ -38,6 +48,7 @@ export function readUplink(table: Table) {
     dns: table.each("dns", readHost, '["192.0.2.1"]'),
     ownMac: table.optional("own_mac", readMac, '"02:00:00:00:00:01"'),
     gatewayMac: table.optional("gateway_mac", readMac, '"02:00:00:00:00:02"'),
+    rate: table.optional("rate", readRate, '"100 Mbit"'),
     clampMss: table.optional("clamp_mss", readBoolean, "true"),
   };
   table.finish();

@@ -11,6 +11,7 @@ import {
   parseMac,
   parsePrefix,
 } from "../base/address.ts";
+import { formatRate, parseRate } from "../base/rate.ts";
 import type { ClientSettings } from "../dataplane/settings.ts";
 import { type Policy, type PortRange, parsePorts } from "../rules/parse.ts";
 import { bad, good, isTable, type Reading, type TomlTable, type TomlValue } from "./toml-table.ts";
@@ -33,6 +34,9 @@ export interface InterfaceName {
 const CLIENT_NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,30}$/;
 /** What Linux takes as an interface's name (dev_valid_name in net/core/dev.c), as far as it is printable ASCII. */
 const INTERFACE_NAME = /^(?!\.{1,2}$)[!-.0-9;-~]{1,15}$/;
+
+/** Of a line, in bits a second: below the one a full frame takes more than a tenth of a second, above the other nobody has one. */
+const RATE = { least: 100_000, most: 100_000_000_000 };
 
 /** Where no host's address is (RFC 6890). */
 export const NO_HOSTS: readonly (Prefix & { readonly name: string })[] = [
@@ -122,6 +126,14 @@ export function readTable(value: TomlValue): Reading<TomlTable> {
 
 export function readBoolean(value: TomlValue): Reading<boolean> {
   return typeof value === "boolean" ? good(value) : bad("is neither true nor false");
+}
+
+/** @returns whole bits a second */
+export function readRate(value: TomlValue): Reading<number> {
+  const rate = typeof value === "string" ? parseRate(value) : undefined;
+  if (rate === undefined) return bad("is not a number of kbit, Mbit or Gbit a second");
+  if (rate >= RATE.least && rate <= RATE.most) return good(rate);
+  return bad(`is not from ${formatRate(RATE.least)} to ${formatRate(RATE.most)}`);
 }
 
 /** @returns a reader of integers from `least` to `most`. */

@@ -155,7 +155,7 @@ export class Dataplane {
    * @throws Error where they can't be: then the old ones stay in force
    */
   async apply(settings: Settings, before: readonly InterfaceBefore[]): Promise<void> {
-    const sockets = this.sockets.open(settings.interfaces);
+    const sockets = this.sockets.open(settings.interfaces, queuedIndex(settings));
     this.lists.push(sockets);
     this.announcements?.announce(concernedBy(this.posted, settings));
     this.posted = settings;
@@ -369,11 +369,16 @@ function openSockets(
   programs: KernelPrograms | undefined,
 ): readonly PacketSocket[] {
   try {
-    return sockets.open(settings.interfaces);
+    return sockets.open(settings.interfaces, queuedIndex(settings));
   } catch (error) {
     if (programs !== undefined) unloadKernelPrograms(programs);
     throw error;
   }
+}
+
+/** @returns the kernel's number of the interface that is to have our queue in front of it */
+function queuedIndex({ uplink, interfaces }: Settings): number | undefined {
+  return uplink.rate === undefined ? undefined : interfaces[uplink.iface]?.index;
 }
 
 function unexpected(report: Report): Error {

@@ -6,6 +6,8 @@ import { MACHINE_CLOCK } from "../base/clock.ts";
 import { log } from "../base/log.ts";
 import { Pace } from "../base/pace.ts";
 import type { Config } from "../config/config.ts";
+import { queueBytes } from "../dataplane/io/packet-sockets.ts";
+import { sharesOf } from "../dataplane/line-shares.ts";
 import type { InterfaceSettings, NatSettings, Settings } from "../dataplane/settings.ts";
 import type { FlowRecords } from "../dataplane/tables/flow-records.ts";
 import type { Flow } from "../dataplane/types.ts";
@@ -15,7 +17,7 @@ import { Dataplane } from "./dataplane-thread.ts";
 import { DropBook } from "./drops.ts";
 import { type FlowTableView, flowLine, listFlows, viewFlows } from "./flow-list.ts";
 import { foresee } from "./forecast.ts";
-import { HeldInterfaces } from "./held-interfaces.ts";
+import { HeldInterfaces, type Queue } from "./held-interfaces.ts";
 import { interfaceNews } from "./interface-news.ts";
 import { LiveRules, type ResolvedNames } from "./live-rules.ts";
 import { RefusalLog } from "./refusal-log.ts";
@@ -42,6 +44,8 @@ export class ConfigurationError extends Error {
 const LOOKS = { settle: 5, burst: 8, interval: 500 };
 /** Until what could not be taken over is tried again, in ms: another firewall may have the interface, or the kernel use it. */
 const RETRY = 1000;
+
+const BITS = 8;
 
 export interface FirewallEvents {
   /** `resolvedNames` may be others than before, other than by `apply`. */
@@ -104,6 +108,7 @@ export class Firewall {
       held.take(settingsFor(config, listDevices()).interfaces);
       const judgedAt = MACHINE_CLOCK.unixTime();
       const settings = settingsFor(config, listDevices()); // they are up now
+      held.shape(queueFor(settings));
       const { dataplane, state } = await Dataplane.start(settings, held.before);
       return new Firewall(dataplane, state, config, settings, judgedAt, held, events);
     } catch (error) {
@@ -281,7 +286,13 @@ export class Firewall {
 
   /** Puts settings in force whose interfaces are ours, and says what is new about these. @throws Error; then the old ones stay */
   private async enforce(config: Config, settings: Settings): Promise<Settings> {
-    await this.dataplane.apply(settings, this.held.before);
+    this.held.shape(queueFor(settings));
+    try {
+      await this.dataplane.apply(settings, this.held.before);
+    } catch (error) {
+      this.held.shape(queueFor(this.settings));
+      throw error;
+    }
     this.held.keep(settings.interfaces);
     interfaceNews(this.settings.interfaces, settings.interfaces).forEach(log);
     this.config = config;
@@ -312,6 +323,20 @@ function settingsFor(config: Config, devices: readonly Device[], options: Settin
   const result = makeSettings(config, devices, options);
   if ("errors" in result) throw new ConfigurationError(result.errors);
   return result.settings;
+}
+
+/** @returns the queue that shares the uplink's line, where that has a rate */
+function queueFor(settings: Settings): Queue | undefined {
+  const { uplink, interfaces } = settings;
+  const place = interfaces[uplink.iface];
+  if (uplink.rate === undefined || place === undefined) return undefined;
+  const shape = {
+    rate: Math.floor(uplink.rate / BITS),
+    mtu: place.mtu,
+    shares: sharesOf(settings),
+    memory: queueBytes(),
+  };
+  return { place, shape };
 }
 
 function messageOf(error: unknown): string {

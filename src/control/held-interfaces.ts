@@ -1,18 +1,47 @@
 // The interfaces that are ours, and how they were before: taken from the kernel's own IP stack and from other firewalls, and
 // given back.
 import type { InterfaceSettings } from "../dataplane/settings.ts";
+import { type Shape, shapeInterface, unshapeInterface } from "../linux/net/shaping.ts";
 import { type InterfaceBefore, type TakenInterface, takeInterface } from "../linux/net/take.ts";
 
 /** What names an interface: one that went and came again has the same name and another number. */
 type Place = Pick<InterfaceSettings, "name" | "index">;
 
+/** A queue in front of an interface. */
+export interface Queue {
+  readonly place: Place;
+  readonly shape: Shape;
+}
+
 export class HeldInterfaces {
   /** By `keyOf`. */
   private readonly held = new Map<string, TakenInterface>();
+  /** Key of the one that has our queue in front of it, and what that is made for. */
+  private shaped: { readonly key: string; readonly shape: Shape } | undefined;
 
   /** What they were before they were ours. */
   get before(): InterfaceBefore[] {
     return Array.from(this.held.values(), ({ before }) => before);
+  }
+
+  /**
+   * Puts a queue in front of one of ours that shares its line (linux/net/shaping.ts), and takes away what was before another.
+   * @param queue undefined: there is to be none; nor is there while the interface is not ours
+   * @throws Error with the remedy, where the kernel can't, or somebody else has a queue there
+   */
+  shape(queue: Queue | undefined): void {
+    const key = queue && keyOf(queue.place);
+    if (key !== this.shaped?.key) this.unshape();
+    if (queue === undefined || key === undefined || !this.held.has(key)) return;
+    if (Bun.deepEquals(this.shaped?.shape, queue.shape)) return;
+    shapeInterface(queue.place.name, queue.place.index, queue.shape);
+    this.shaped = { key, shape: queue.shape };
+  }
+
+  private unshape(): void {
+    const taken = this.shaped && this.held.get(this.shaped.key);
+    this.shaped = undefined;
+    if (taken !== undefined) unshapeInterface(taken.before.index);
   }
 
   /** Lets go of those that went away: what comes again in their place has to be taken anew. @param there all that there are */
@@ -63,6 +92,7 @@ export class HeldInterfaces {
     for (const key of keys) {
       try {
         const taken = this.held.get(key);
+        if (key === this.shaped?.key) this.unshape();
         if (taken !== undefined) how(taken);
       } catch (error) {
         errors.push(error);

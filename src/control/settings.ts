@@ -64,7 +64,7 @@ export function makeSettings(
     }),
   );
   if (interfaces.errors.length > 0) return { errors: interfaces.errors };
-  const { address, prefix, gateway, gatewayMac, gatewayFallbackMac, inside } = config.uplink;
+  const { address, prefix, gateway, gatewayMac, gatewayFallbackMac, rate, inside } = config.uplink;
   return {
     settings: {
       interfaces: interfaces.list,
@@ -76,6 +76,7 @@ export function makeSettings(
         dns,
         ...(gatewayMac && { gatewayMac }),
         ...(gatewayFallbackMac && { gatewayFallbackMac }),
+        ...(rate !== undefined && { rate }),
         ...(inside && { inside }),
       },
       clients,

@@ -3,6 +3,7 @@
 
 import { formatAddress, formatMac, formatPrefix } from "../base/address.ts";
 import { printable } from "../base/quote.ts";
+import { formatRate } from "../base/rate.ts";
 import { RING_COUNTERS } from "../dataplane/io/packet-ring.ts";
 import type { SharedState } from "../dataplane/io/protocol.ts";
 import type { KernelCounters } from "../dataplane/kernel/loader.ts";
@@ -31,8 +32,8 @@ export interface InterfaceStatus {
   readonly mac?: string;
   /** Largest IPv4 packet, in bytes. */
   readonly mtu?: number;
-  /** Of the uplink's: our address with its prefix, and the router. */
-  readonly uplink?: { readonly address: string; readonly gateway: string };
+  /** Of the uplink's: our address with its prefix, the router, and the line's rate, if it has one. */
+  readonly uplink?: { readonly address: string; readonly gateway: string; readonly rate?: string };
   /** Names of the clients behind it. */
   readonly clients: readonly string[];
 }
@@ -85,7 +86,10 @@ export function interfaceLines(interfaces: readonly InterfaceStatus[]): string[]
   return interfaces.map((device) => {
     const { name, uplink, clients } = device;
     const uses = clients.map((client) => `client ${printable(client)}`);
-    if (uplink !== undefined) uses.unshift(`uplink ${uplink.address} gateway ${uplink.gateway}`);
+    if (uplink !== undefined) {
+      const rate = uplink.rate === undefined ? "" : ` rate ${uplink.rate}`;
+      uses.unshift(`uplink ${uplink.address} gateway ${uplink.gateway}${rate}`);
+    }
     return `${printable(name)} ${interfaceText(device)}: ${uses.join(", ")}`;
   });
 }
@@ -126,7 +130,8 @@ export function interfaceState({ index, isDown, mac, mtu }: InterfaceSettings) {
 
 function interfaceStatus(device: InterfaceSettings, iface: number, { uplink, clients }: Settings): InterfaceStatus {
   const names = clients.filter((client) => client.iface === iface).map(({ name }) => name);
-  const use = { address: formatPrefix(uplink), gateway: formatAddress(uplink.gateway) };
+  const rate = uplink.rate === undefined ? {} : { rate: formatRate(uplink.rate) };
+  const use = { address: formatPrefix(uplink), gateway: formatAddress(uplink.gateway), ...rate };
   return {
     name: device.name,
     ...interfaceState(device),

@@ -10,6 +10,8 @@ export interface SentFrame {
   readonly bytes: Uint8Array;
   /** The virtio_net_hdr in front: VNET_LENGTH bytes. */
   readonly vnet: Uint8Array;
+  /** Whose it is: Ring's `share`. */
+  readonly share: number;
 }
 
 /** The longest frame that can be put in: what TCP segmentation offload makes, and what a capture can hold. */
@@ -23,6 +25,7 @@ const POISON = 0xee;
 export class MemoryRing implements Ring {
   readonly bytes = new Uint8Array(RESERVED_AT + RESERVED_LENGTH).fill(POISON);
   readonly view = new DataView(this.bytes.buffer);
+  share = 0;
   /** What was sent and not yet taken, in order. */
   private sent: SentFrame[] = [];
   private receivedLength = 0;
@@ -54,6 +57,7 @@ export class MemoryRing implements Ring {
       iface,
       bytes: this.bytes.slice(at, at + length),
       vnet: this.bytes.slice(at - VNET_LENGTH, at),
+      share: this.share,
     });
   }
 

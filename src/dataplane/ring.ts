@@ -22,6 +22,9 @@ export interface Ring {
   readonly bytes: Uint8Array;
   readonly view: DataView;
 
+  /** Whose the frames are that are sent next: as line-shares.ts numbers them. Where the uplink has a rate, this is what its line is shared by. */
+  share: number;
+
   /**
    * Room for one frame that the router originates.
    * @returns the offset of RESERVED_LENGTH bytes, with a zeroed virtio_net_hdr in front, that stay the caller's until

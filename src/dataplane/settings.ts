@@ -43,6 +43,8 @@ export interface UplinkSettings {
   readonly gatewayMac?: Uint8Array;
   /** The one that it has while it does not answer ARP; without one, packets to it are refused then. */
   readonly gatewayFallbackMac?: Uint8Array;
+  /** Of its line, in bits a second: what is sent there is marked with whose it is. Undefined: as fast as frames come, and unmarked. */
+  readonly rate?: number;
   /** Addresses that are not behind the uplink even while no client has them: those of clients that may come. */
   readonly inside?: readonly number[];
 }

@@ -219,8 +219,8 @@ function pinnedMac(mac: Uint8Array): PinnedMac {
 }
 
 /**
- * @returns whether settings differ only in what no flow depends on: rules, limits, timeouts, how to refuse, and the state of
- * interfaces
+ * @returns whether settings differ only in what no flow depends on: rules, limits, timeouts, how to refuse, the uplink's rate, and
+ * the state of interfaces
  */
 export function hasSameLayout(a: Settings, b: Settings): boolean {
   return layoutOf(a) === layoutOf(b);
@@ -240,5 +240,6 @@ function layoutOf({ interfaces, uplink, clients, forwards, redirects }: Settings
     return [name, iface, network, prefix, gateway, mac?.join(":"), reach, openFilter];
   });
   const devices = interfaces.map(({ name, anyMac, clampMss }) => [name, anyMac, clampMss]);
-  return JSON.stringify([devices, { ...uplink, gatewayMac: uplink.gatewayMac?.join(":") }, sites, forwards, redirects]);
+  const line = { ...uplink, rate: undefined, gatewayMac: uplink.gatewayMac?.join(":") };
+  return JSON.stringify([devices, line, sites, forwards, redirects]);
 }

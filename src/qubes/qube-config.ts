@@ -111,6 +111,7 @@ function makeUplink(state: QubeState, servers: readonly Server[], problems: stri
     ownMac: options === undefined ? undefined : CLIENT_SIDE_MAC,
     gatewayMac: isThere ? undefined : CLIENT_SIDE_MAC, // there is nobody to ask
     gatewayFallbackMac: options === undefined ? CLIENT_SIDE_MAC : undefined, // to the netvm we are what clients are to us
+    rate: undefined,
     clampMss: undefined,
     inside: connected.filter((client) => client !== options?.uplinkClient), // to dom0 it is a client too
   };

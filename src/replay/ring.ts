@@ -17,6 +17,7 @@ export class ReplayRing implements Ring {
   readonly view = new DataView(this.bytes.buffer, this.bytes.byteOffset, this.bytes.length);
   /** Of frames that the router makes from now on, 0 to 65535. */
   private tag = 0;
+  share = 0;
 
   /** @param sent sees each frame that the router sends, in `bytes`, which is the router's again when it returns */
   constructor(private readonly sent: (iface: number, at: number, length: number) => void) {}

@@ -3,6 +3,7 @@
 import { parseArgs } from "node:util";
 import { formatAddress, formatMac, formatPrefix } from "../base/address.ts";
 import { formatDuration } from "../base/duration.ts";
+import { formatRate } from "../base/rate.ts";
 import type { ClientConfig } from "../config/clients.ts";
 import { type Config, type DocumentResult, readDocument } from "../config/config.ts";
 import type { ForwardConfig } from "../config/forwards.ts";
@@ -88,6 +89,7 @@ function formatUplink(config: Config): string {
     ["gateway", formatAddress(uplink.gateway)],
     ["gateway_mac", uplink.gatewayMac ? formatMac(uplink.gatewayMac) : "asked for by ARP"],
     ["dns", formatServers(uplink.dns)],
+    ["rate", uplink.rate === undefined ? "as fast as the interface takes it" : formatRate(uplink.rate)],
     ["clamp_mss", formatClampMss(uplink, config)],
   ]);
 }

@@ -91,6 +91,7 @@ test("the example is understood", () => {
         dns: [0xc0000201],
         ownMac: undefined,
         gatewayMac: undefined,
+        rate: undefined,
         clampMss: undefined,
       },
       clients: [
@@ -177,6 +178,7 @@ gateway = "192.0.2.254"
         dns: [],
         ownMac: Uint8Array.of(254, 255, 255, 255, 255, 255),
         gatewayMac: Uint8Array.of(2, 0, 0, 0, 0, 2),
+        rate: undefined,
         clampMss: undefined,
       },
       clients: [
@@ -434,7 +436,7 @@ const ONE_LINE: [number, string, string][] = [
   [
     6,
     'ownmac = "02:00:00:00:00:01"',
-    '6: uplink: unknown key "ownmac" (known: interface, address, gateway, dns, own_mac, gateway_mac, clamp_mss)',
+    '6: uplink: unknown key "ownmac" (known: interface, address, gateway, dns, own_mac, gateway_mac, rate, clamp_mss)',
   ],
   [8, 'name = ""', `8: client 1: name "" ${NAME}`],
   [8, "name = 1979-05-27", `8: client 1: name 1979-05-27 ${NAME}`],
@@ -803,7 +805,7 @@ typo = 1
       'firewall.toml:15: client "a": gateway "10.0.0" is not an IPv4 address (write gateway = "10.137.0.1")',
       'firewall.toml:16: client "a": policy true is neither accept nor drop (write policy = "drop")',
       `firewall.toml:17: uplink: address is missing ${UPLINK_ADDRESS}`,
-      'firewall.toml:20: uplink: unknown key "typo" (known: interface, address, gateway, dns, own_mac, gateway_mac, clamp_mss)',
+      'firewall.toml:20: uplink: unknown key "typo" (known: interface, address, gateway, dns, own_mac, gateway_mac, rate, clamp_mss)',
       'firewall.toml:21: "other": is not a section (write [uplink], [[client]], [[forward]], [dns] or [nat], or [qubes] alone)',
     ]);
   });

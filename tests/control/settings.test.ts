@@ -123,6 +123,7 @@ describe("settings", () => {
           gateway: 0xc0000201,
           dns: NAME_SERVERS,
           gatewayMac: Uint8Array.of(2, 0, 0, 0, 0, 2),
+          rate: 2_500_000_000,
         },
         clients: [
           {

@@ -5,7 +5,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { FirewallLab, firebreak, peer } from "../../lab/firewall-lab.ts";
 import type { Program } from "../../lab/namespaces.ts";
-import { SERVER } from "../../lab/places.ts";
+import { configuration, SERVER } from "../../lab/places.ts";
 import { buildChanged } from "../support/slow-dataplane.ts";
 
 const PORT = 5000;
@@ -17,7 +17,11 @@ const OVER = 1500;
 
 const lab = new FirewallLab("hung");
 
-beforeAll(() => lab.configure([], "accept"));
+/** With a queue in front of the uplink, which is to go too. */
+const configure = (rules: readonly string[]) =>
+  lab.writeConfig(configuration(rules, "accept").replace("[uplink]\n", '[uplink]\nrate = "900 Mbit"\n'));
+
+beforeAll(() => configure([]));
 beforeEach(async () => {
   for (const name of ["eth0", "eth1"]) await lab.firewall.run(["ip", "link", "set", name, "down"]);
 });
@@ -136,17 +140,17 @@ describe("the dataplane's thread dies", () => {
   const executable = join(lab.folder, "firebreak");
 
   beforeAll(async () => {
-    const COMMAND = "const command = received.message;";
+    const COMMAND = 'if (command.type === "stop") {';
     await buildChanged(
-      { "io/worker.ts": [COMMAND] },
-      (statement) => `${statement} if (command.type === "apply") throw new Error("a fault");`,
+      { "io/commands.ts": [COMMAND] },
+      (statement) => `if (command.type === "apply") throw new Error("a fault"); ${statement}`,
       executable,
     );
   }, 120_000);
 
   test("the program ends with an error, whatever timers there are, and leaves the interfaces as they were", async () => {
     const before = await state();
-    lab.configure(["accept proto=udp expire=4000000000"], "accept"); // a timer
+    configure(["accept proto=udp expire=4000000000"]); // a timer
     const { program, passed, stop } = await startWithTraffic([executable]);
     program.signal("SIGHUP");
     expect(await program.end()).toBe(1);
@@ -156,7 +160,7 @@ describe("the dataplane's thread dies", () => {
     expect(await passed()).toBe(over);
     await stop();
     expect(await state()).toBe(before);
-    lab.configure([], "accept");
+    configure([]);
   }, 120_000);
 });
 

@@ -14,11 +14,11 @@ const lab = new FirewallLab("late");
 const executable = join(lab.folder, "firebreak");
 
 beforeAll(async () => {
-  const COMMAND = "const command = received.message;";
+  const COMMAND = 'if (command.type === "stop") {';
   const HOLD = "const HOLD = 1e9;";
   // Each command waits five seconds, in which it does not count that the thread gives no sign of life.
   await buildChanged(
-    { "io/worker.ts": [COMMAND], "kernel/pulse.ts": [HOLD] },
+    { "io/commands.ts": [COMMAND], "kernel/pulse.ts": [HOLD] },
     (statement) => (statement === HOLD ? "const HOLD = 1e12;" : `Bun.sleepSync(5000); ${statement}`),
     executable,
   );

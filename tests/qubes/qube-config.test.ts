@@ -44,6 +44,7 @@ test("a qube with a netvm and a client", () => {
     ownMac: undefined,
     gatewayMac: undefined,
     gatewayFallbackMac: mac("fe:ff:ff:ff:ff:ff"),
+    rate: undefined,
     clampMss: undefined,
     inside: [ip("10.137.0.9"), ip("10.137.0.10")],
   });
@@ -114,6 +115,7 @@ describe("a qube whose netvm is its client", () => {
       dns: [ip("10.139.1.1"), ip("9.9.9.9"), ip("9.9.9.10"), ip("10.139.1.2")],
       ownMac: mac("fe:ff:ff:ff:ff:ff"),
       gatewayMac: undefined,
+      rate: undefined,
       clampMss: undefined,
       inside: [ip("10.137.0.9")],
     });

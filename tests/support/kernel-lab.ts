@@ -36,11 +36,14 @@ import { type Flow, flowOf, NO_FLOW, NO_FLOW_SIDE } from "../../src/dataplane/ty
 import { readSkbLayout } from "../../src/linux/bpf/skb-layout.ts";
 import { pointer } from "../../src/linux/libc.ts";
 import { interfaceIndex } from "../../src/linux/net/interfaces.ts";
+import { FIRST_MARK } from "../../src/linux/net/shaping.ts";
 import { readAddress } from "../../src/wire/ipv4.ts";
 import type { Ports } from "../../src/wire/ports.ts";
 import { runProgram } from "./bpf.ts";
 
 const TO_SOCKET = 0xffffffff;
+/** Of a frame without a mark. */
+const NO_SHARE = -1;
 /** In ns: no test takes longer. */
 const A_DAY = 86_400e9;
 // linux/pkt_cls.h
@@ -159,7 +162,7 @@ export class KernelLab extends Lab {
     const egress = OUR_MAC.findIndex((address) => Bun.deepEquals(mac(address), run.frame.slice(6, 12)));
     this.rule = -1;
     this.flow = this.flowOf(frame);
-    this.last = [{ iface: egress, bytes: run.frame, vnet }];
+    this.last = [{ iface: egress, bytes: run.frame, vnet, share: run.mark === 0 ? NO_SHARE : run.mark - FIRST_MARK }];
     return { verdict: "forwarded", sent: [shown(egress, run.frame, vnet)] };
   }
 

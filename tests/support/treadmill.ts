@@ -50,6 +50,7 @@ export const PINNED: Settings = {
 export class Treadmill implements Ring {
   readonly bytes = new Uint8Array(KEPT_AT + KEPT * SLOT);
   readonly view = new DataView(this.bytes.buffer);
+  share = 0;
   readonly router: Router;
   /** Frames that were sent. */
   sent = 0;

@@ -21,6 +21,7 @@ import {
   REMOTE,
   REMOTE_2,
   SETTINGS,
+  UPLINK,
   WORK_HOST,
   WORK_SETTINGS,
   withRules,
@@ -33,11 +34,12 @@ const REMOTES = [REMOTE, REMOTE_2, GATEWAY, NEIGHBOUR, OUTSIDE];
 const TALKS = 24;
 
 /**
- * "work" has a pinned MAC address; "lan" may be reached by it and, at ports that it uses, by anyone; its packets must be
+ * The uplink has a rate. "work" has a pinned MAC address; "lan" may be reached by it and, at ports that it uses, by anyone; its packets must be
  * smaller.
  */
 export const PINNED: Settings = {
   ...SETTINGS,
+  uplink: { ...SETTINGS.uplink, rate: 100_000_000 },
   interfaces: SETTINGS.interfaces.map((iface, i) => ({ ...iface, mtu: i === 2 ? 600 : iface.mtu, clampMss: i === 1 })),
   clients: [
     { ...WORK_SETTINGS, mac: mac(HOST_MAC[WORK_HOST]), reach: [1] },
@@ -92,7 +94,9 @@ export class Twins {
   do<T>(what: string, act: (lab: Lab) => T): T {
     const [tried, slow] = [this.tried, this.slow].map((lab) => {
       const result = act(lab);
-      return { result, rule: lab.rule, flow: lab.flow };
+      // Whose part of the line they are on is asked of frames to the uplink.
+      const shares = lab.last.filter(({ iface }) => iface === UPLINK).map(({ share }) => share);
+      return { result, rule: lab.rule, flow: lab.flow, shares };
     });
     if (!Bun.deepEquals(tried, slow)) {
       throw new Error(`${what}: tried ${JSON.stringify(tried)}, slow path ${JSON.stringify(slow)}`);

@@ -7,6 +7,7 @@ import { type Address, PROTOCOL } from "../../wire/ipv4.ts";
 import { DNS_PORT, destinationPort, joinPorts, type Port, sourcePort } from "../../wire/ports.ts";
 import { checkTcpSum, SYN, TCP } from "../../wire/tcp.ts";
 import { checkUdpSum, UDP, writeUdp } from "../../wire/udp.ts";
+import { SHARE } from "../line-shares.ts";
 import { beginPacket, PAYLOAD_AT } from "../own-frames.ts";
 import { RESERVED_LENGTH } from "../ring.ts";
 import { column, type Mapping, type Neighbour, NO_FLOW, NO_MAPPING, NO_NEIGHBOUR } from "../types.ts";
@@ -241,6 +242,9 @@ export class Endpoint {
     const neighbour = this.neighbours[question];
     if (neighbours.state[neighbour] < USABLE)
       neighbours.queue(neighbour, at, PAYLOAD_AT + length, NO_FLOW, topology.parties.ourselves);
-    else ring.send(uplink, at, PAYLOAD_AT + length);
+    else {
+      ring.share = SHARE.OURSELVES;
+      ring.send(uplink, at, PAYLOAD_AT + length);
+    }
   }
 }

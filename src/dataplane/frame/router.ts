@@ -22,6 +22,7 @@ import { DNS_PORT, type Ports, sourcePort } from "../../wire/ports.ts";
 import { ACK, clampMss, SYN, TCP, tcpHeaderLength } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
 import { type Concerned, concernedByRules, EVERYBODY } from "../concerned.ts";
+import { SHARE } from "../line-shares.ts";
 import { isQuery, KIND, type Packet } from "../packet.ts";
 import type { Parties } from "../parties.ts";
 import { type Ring, VNET_LENGTH } from "../ring.ts";
@@ -297,6 +298,7 @@ export class Router {
     this.state.lastRule = -1;
     this.state.lastFlow = NO_FLOW;
     this.packet.at = NOWHERE;
+    this.ring.share = SHARE.OUTSIDE; // as long as it is not known to be of a client's flow
     const verdict = this.ethernet(iface as Iface, at, length);
     this.wasFragment = this.packet.fragment !== 0;
     this.counters[verdict]++;
@@ -584,6 +586,7 @@ export class Router {
     const next = flows.neighbour(flow, otherSide(side));
     this.state.scrub.change(packet);
     if (next === OURSELVES) return this.hairpin(flow);
+    ring.share = SHARE.CLIENTS + flows.client(flow);
     const egress = neighbours.interfaceOf[next];
     writeMac(view, at + ETHERNET.SOURCE, topology.macHead[egress], topology.macTail[egress]);
     const isKnown = neighbours.state[next] >= USABLE;

@@ -36,7 +36,8 @@ import {
   TP_STATUS_VLAN_VALID,
   takeSocketError,
 } from "../../linux/net/packet-socket.ts";
-import { MSG_DONTWAIT, MSG_TRUNC } from "../../linux/net/socket.ts";
+import { FIRST_MARK } from "../../linux/net/shaping.ts";
+import { MSG_DONTWAIT, MSG_TRUNC, SO_MARK, SOL_SOCKET } from "../../linux/net/socket.ts";
 import { PollSet } from "../../linux/poll.ts";
 import { ETHERNET, VLAN_TAG_LENGTH } from "../../wire/ethernet.ts";
 import type { Gate } from "../kernel/gates.ts";
@@ -75,8 +76,12 @@ const SLOT_MASK = RING_SHAPE.slots - 1;
 
 /** Frames queued for one interface before they are transmitted without waiting for the flush. */
 const QUEUE_LENGTH = 128;
-const MESSAGE_LENGTH = 64; // struct mmsghdr: at 16 the address of its vectors, at 24 how many
+const MESSAGE_LENGTH = 64; // struct mmsghdr: at 16 the address of its vectors, at 24 how many; at 32 that of its control data, at 40 bytes
 const VECTOR_LENGTH = 16; // struct iovec: address, length
+
+/** struct cmsghdr, and in it the mark of the frame (cmsg(3), sock_cmsg_send in net/core/sock.c); and how much room it takes. */
+const MARK = { LENGTH: 0, LEVEL: 8, TYPE: 12, VALUE: 16 } as const;
+const MARK_LENGTH = 24;
 
 // A frame longer than a slot (a TCP segment to be cut up later) is fetched into one of these.
 const LONG_LENGTH = 68 * 1024;
@@ -88,10 +93,10 @@ const LONGEST_RECEIVED = LONG_LENGTH - LONG_HEADROOM;
 const ORIGINATED_LENGTH = VNET_LENGTH + RESERVED_LENGTH;
 const ORIGINATED_FRAMES = 64;
 
-// A region of memory for each interface, which takes addresses but no memory before it is there: receive ring, then messages
-// and vectors of its transmit queue.
+// A region of memory for each interface, which takes addresses but no memory before it is there: receive ring, then messages,
+// vectors and marks of its transmit queue.
 const RECEIVE_LENGTH = RING_SHAPE.slotSize * RING_SHAPE.slots;
-const TRANSMIT_LENGTH = pages(QUEUE_LENGTH * (MESSAGE_LENGTH + VECTOR_LENGTH));
+const TRANSMIT_LENGTH = pages(QUEUE_LENGTH * (MESSAGE_LENGTH + VECTOR_LENGTH + MARK_LENGTH));
 const REGION_LENGTH = RECEIVE_LENGTH + TRANSMIT_LENGTH;
 
 const LONG_AT = MAX_INTERFACES * REGION_LENGTH;
@@ -113,6 +118,8 @@ class Port implements Arrivals {
   /** Frames in the transmit queue; and for each, on whose account it is. */
   queued = 0;
   readonly accounts = new Uint8Array(QUEUE_LENGTH);
+  /** Whether its frames are marked with whose they are. */
+  isMarked = false;
   // Since the socket was opened: frames whose slots were given back, and what the kernel told of the others.
   done = 0;
   placed = 0;
@@ -141,6 +148,7 @@ export class PacketRing implements Ring {
   readonly lost = new Uint8Array(NO_ACCOUNT + 1);
   /** Whether anything was lost. */
   hasLost = false;
+  share = 0;
   /** Length of the frame that `next` returned, in bytes. */
   length = 0;
 
@@ -186,9 +194,10 @@ export class PacketRing implements Ring {
    * Changes which interfaces there are, between flushes. Those whose sockets stay lose nothing.
    * @param sockets of the interfaces, in the order of their numbers; they stay the caller's, to be closed when they are not
    * configured any more
+   * @param marked number of the one whose frames are marked with their share, for the queue that shares its line
    * @throws where one's ring can't be had; then nothing has changed
    */
-  configure(sockets: readonly PacketSocket[]): void {
+  configure(sockets: readonly PacketSocket[], marked?: number): void {
     const opened: Port[] = [];
     const ports: Port[] = [];
     try {
@@ -208,6 +217,7 @@ export class PacketRing implements Ring {
     this.ports = ports;
     this.poll = new PollSet([this.wake, ...ports.map((port) => port.fd)]);
     for (const port of gone) this.freeRegion(port.region);
+    for (const [iface, port] of ports.entries()) this.setMarked(port, iface === marked);
   }
 
   /** Gives the memory back: `bytes` and `view` must not be touched any more. */
@@ -290,6 +300,7 @@ export class PacketRing implements Ring {
     const vector = vectorOf(port.region, port.queued++);
     this.setAddress(vector, at - VNET_LENGTH);
     this.words[(vector >> 2) + 2] = length + VNET_LENGTH;
+    if (port.isMarked) this.words[(markOf(port.region, port.queued - 1) + MARK.VALUE) >> 2] = FIRST_MARK + this.share;
   }
 
   /** Transmits what is queued and gives the received frames' slots back to the kernel. */
@@ -442,6 +453,21 @@ export class PacketRing implements Ring {
     }
   }
 
+  /** Has each message of a port's queue say a mark, or none. */
+  private setMarked(port: Port, isMarked: boolean): void {
+    if (port.isMarked === isMarked) return;
+    port.isMarked = isMarked;
+    for (let i = 0; i < QUEUE_LENGTH; i++) {
+      const mark = markOf(port.region, i);
+      this.words[(mark + MARK.LENGTH) >> 2] = MARK.VALUE + 4;
+      this.words[(mark + MARK.LEVEL) >> 2] = SOL_SOCKET;
+      this.words[(mark + MARK.TYPE) >> 2] = SO_MARK;
+      const message = port.region + RECEIVE_LENGTH + i * MESSAGE_LENGTH;
+      this.setAddress(message + 32, mark);
+      this.words[(message + 40) >> 2] = isMarked ? MARK_LENGTH : 0;
+    }
+  }
+
   private freeRegion(region: number): void {
     unmapToReservation(this.base + region, REGION_LENGTH);
     this.freeRegions.push(region);
@@ -458,4 +484,9 @@ export class PacketRing implements Ring {
 /** Where the vector of a queue's i-th message is. */
 function vectorOf(region: number, i: number): number {
   return region + RECEIVE_LENGTH + QUEUE_LENGTH * MESSAGE_LENGTH + i * VECTOR_LENGTH;
+}
+
+/** Where its mark is. */
+function markOf(region: number, i: number): number {
+  return region + RECEIVE_LENGTH + QUEUE_LENGTH * (MESSAGE_LENGTH + VECTOR_LENGTH) + i * MARK_LENGTH;
 }

@@ -28,6 +28,14 @@ export function waitingBytes(memory: number, sockets: number): number {
   return Math.min(Math.max(part, LEAST_WAITING), MOST_WAITING);
 }
 
+/**
+ * @param memory of the machine, in bytes
+ * @returns what frames may take that wait in our queue in front of an interface: of each group a part, so none keeps the others from it
+ */
+export function queueBytes(memory = totalmem()): number {
+  return Math.floor(memory / WAITING_PART);
+}
+
 /** An open socket whose slots fill, mapped or not. Two threads of one process know it by its descriptor. */
 export interface PacketSocket {
   /** Of its interface. */
@@ -43,6 +51,7 @@ export interface PacketSocket {
 
 export class PacketSockets {
   private sockets: PacketSocket[] = [];
+  private queued: number | undefined;
 
   /**
    * @param programs of the kernel path, where there is one
@@ -57,11 +66,13 @@ export class PacketSockets {
 
   /**
    * @param interfaces that are ours, by name and number
+   * @param queued the kernel's number of the one that has our queue in front of it
    * @returns their sockets, in that order; those that are open already stay what they are
    * @throws Error where one can't be opened, with none newly opened
    */
-  open(interfaces: readonly Pick<InterfaceSettings, "name" | "index">[]): PacketSocket[] {
+  open(interfaces: readonly Pick<InterfaceSettings, "name" | "index">[], queued?: number): PacketSocket[] {
     const before = this.sockets;
+    this.queued = queued;
     try {
       const open = interfaces.map(({ name, index }) => this.find(name, index));
       this.shareWaiting();
@@ -87,7 +98,9 @@ export class PacketSockets {
   private shareWaiting(): void {
     const open = this.sockets.filter(({ fd }) => fd !== NO_SOCKET);
     const bytes = waitingBytes(this.memory, open.length);
-    for (const { fd } of open) setBuffers(fd, bytes);
+    for (const { fd, ifindex } of open) {
+      setBuffers(fd, bytes, ifindex === this.queued ? queueBytes(this.memory) : bytes);
+    }
   }
 
   private find(name: string, ifindex: number): PacketSocket {

@@ -14,6 +14,7 @@ import { KernelPath } from "../kernel/path.ts";
 import { Pulse } from "../kernel/pulse.ts";
 import { putInPlace } from "../kernel/records.ts";
 import { tryKernelPath } from "../kernel/trial.ts";
+import type { Settings } from "../settings.ts";
 import { column, type Flow } from "../types.ts";
 import { VERDICT, type Verdict } from "../verdict.ts";
 import { Commands } from "./commands.ts";
@@ -123,6 +124,11 @@ function work(router: Router, commands: Commands): void {
   for (const end = performance.now() + WORK; router.isBusy && performance.now() < end; ) router.step();
 }
 
+/** @returns the interface whose line is shared by marks, if one is */
+function markedOf({ uplink }: Settings): number | undefined {
+  return uplink.rate === undefined ? undefined : uplink.iface;
+}
+
 function forward(dataplane: Dataplane): void {
   const { ring, router, vigil, commands } = dataplane;
   const clock = new SteadyClock(() => performance.now());
@@ -171,7 +177,7 @@ function messageOf(error: unknown): string {
 function openRing(programs: KernelPrograms | undefined): PacketRing | undefined {
   try {
     const ring = new PacketRing(wake, programs && ((gate) => gateOf(programs, gate)));
-    ring.configure(sockets);
+    ring.configure(sockets, markedOf(settings));
     return ring;
   } catch (error) {
     report({ type: "refused", reason: messageOf(error) });
@@ -228,7 +234,7 @@ function run(): void {
     const commands = new Commands(port, inbox, router, {
       configure(command) {
         try {
-          ring.configure(command.sockets);
+          ring.configure(command.sockets, markedOf(command.settings));
           return undefined;
         } catch (error) {
           return messageOf(error);

@@ -19,7 +19,15 @@ export const HELPER = {
   PROBE_READ_KERNEL: 113,
   KTIME_GET_COARSE_NS: 160,
 } as const;
-export const SKB = { LENGTH: 0, VLAN_PRESENT: 20, IFINDEX: 40, DATA: 76, DATA_END: 80, GSO_SIZE: 176 } as const;
+export const SKB = {
+  LENGTH: 0,
+  MARK: 8,
+  VLAN_PRESENT: 20,
+  IFINDEX: 40,
+  DATA: 76,
+  DATA_END: 80,
+  GSO_SIZE: 176,
+} as const;
 
 export const NOT_FOUND = 0;
 

@@ -6,7 +6,7 @@ import type { State } from "../frame/state.ts";
 import { BOTH_SYNS_AGREED, ENDING, FLOW_STATE, TIMEOUT_MASK } from "../tables/flow-state.ts";
 import { type Flow, type Iface, otherSide, type Side } from "../types.ts";
 import { PINNED } from "../waiting/neighbours.ts";
-import { ENTRY, ENTRY_KEY, ENTRY_REWRITE, NUMBER_FACTOR, writeChecksum } from "./layout.ts";
+import { ENTRY, ENTRY_KEY, ENTRY_REWRITE, MARKED, NUMBER_FACTOR, writeChecksum } from "./layout.ts";
 
 /** Bytes of an IPv4 packet. */
 const LONGEST_PACKET = 65_535;
@@ -54,7 +54,8 @@ export class EntryWriter {
     entry.setInt32(ENTRY.FLOW_PORTS, flows.ports(flow, 0), true);
     entry.setInt32(ENTRY.FLOW_BACK_PORTS, flows.ports(flow, 1), true);
     entry.setUint16(ENTRY.MTU, Math.min(topology.mtu[egress], LONGEST_PACKET), true);
-    entry.setUint16(ENTRY.NEIGHBOUR, flows.neighbour(flow, otherSide(side)), true);
+    const isMarked = egress === topology.uplink && topology.settings.uplink.rate !== undefined;
+    entry.setUint16(ENTRY.NEIGHBOUR, flows.neighbour(flow, otherSide(side)) | (isMarked ? MARKED : 0), true);
     entry.setUint16(ENTRY.CLIENT, flows.client(flow), true);
     entry.setInt32(ENTRY.CHANGES, changes, true);
     writeMac(entry, ENTRY.OUR_MAC, topology.macHead[iface], topology.macTail[iface]);

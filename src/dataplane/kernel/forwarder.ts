@@ -2,11 +2,24 @@
 // filter (filter.ts) has left a note about, and hands it to the other interface. Where there is no socket any more there is no
 // note, and nothing is forwarded.
 import { Assembler, R0, R1, R2, R3, R4, R5, R6, R7, R8, R10 } from "../../linux/bpf/assembler.ts";
+import { FIRST_MARK } from "../../linux/net/shaping.ts";
 import { IPV4, PROTOCOL } from "../../wire/ipv4.ts";
 import { TCP } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
+import { SHARE } from "../line-shares.ts";
 import { fold, HELPER, IP, KEY_FIELDS, NOT_FOUND, SKB, TCP_LENGTH, TRANSPORT, UDP_LENGTH } from "./bpf-frame.ts";
-import { CONTROL, COUNTERS, ENTRY, ENTRY_KEY, type Maps, NOTE, NUMBER_FACTOR, REWRITE, TOO_MANY } from "./layout.ts";
+import {
+  CONTROL,
+  COUNTERS,
+  ENTRY,
+  ENTRY_KEY,
+  MARKED,
+  type Maps,
+  NOTE,
+  NUMBER_FACTOR,
+  REWRITE,
+  TOO_MANY,
+} from "./layout.ts";
 
 const BPF_F_PSEUDO_HDR = 0x10;
 const BPF_F_MARK_MANGLED_0 = 0x20;
@@ -60,11 +73,15 @@ export function forwarder(maps: Maps): Uint8Array<ArrayBuffer> {
   fold(a);
   a.do("xor", R1, 0xffff).store(2, R8, IP + IPV4.CHECKSUM, R1);
 
+  a.load(2, R1, R7, NOTE.ENTRY + ENTRY.NEIGHBOUR)
+    .jumpIf32(R1, "&", MARKED, "mark")
+    .label("marked");
   count(a, maps, COUNTERS.FORWARDED);
   a.load(4, R1, R7, NOTE.REWRITE + REWRITE.EGRESS)
     .do("move", R2, 0)
     .call(HELPER.REDIRECT)
     .exit();
+  mark(a);
   drop(a, maps);
   a.label("not ours").do("move", R0, TC_ACT_UNSPEC).exit();
   return a.assemble();
@@ -82,6 +99,15 @@ function checkNote(a: Assembler): void {
     .load(1, R2, R8, IP + IPV4.PROTOCOL)
     .do("or", R1, R2);
   a.load(4, R2, R7, NOTE.KEY + ENTRY_KEY.INGRESS).jumpIf32(R1, "!=", R2, "drop");
+}
+
+/** Says whose part of the line it is on, to the queue there (linux/net/shaping.ts). */
+function mark(a: Assembler): void {
+  a.label("mark")
+    .load(2, R1, R7, NOTE.ENTRY + ENTRY.CLIENT)
+    .do32("add", R1, FIRST_MARK + SHARE.CLIENTS)
+    .store(4, R6, SKB.MARK, R1);
+  a.jump("marked");
 }
 
 /** Counts the frame as lost, for all and for its entry: after TOO_MANY the entry does not hold, and the socket gets its frames. */

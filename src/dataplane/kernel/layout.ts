@@ -107,7 +107,7 @@ export const ENTRY = {
   FLOW_BACK_PORTS: 48,
   /** 16 bits: of the interface that it leaves by, in bytes. */
   MTU: 52,
-  /** 16 bits each: whose counts CHANGES is the sum of. */
+  /** 16 bits each: whose counts CHANGES is the sum of. A neighbour's number has MARKED in it where the line has a rate. */
   NEIGHBOUR: 54,
   CLIENT: 62,
   /** Our MAC address, in network order. */
@@ -132,6 +132,8 @@ export const NUMBER_FACTOR = 4 * SIDE_WORDS;
 /** In place of its generation: a fragment has gone to the socket, and the next ones can't be told to be this flow's. */
 export const SHUT = -1;
 export const TOO_MANY = 4;
+/** Its frames are marked with whose they are, its client's number: above the numbers of neighbours. */
+export const MARKED = 1 << 15;
 export const ENTRY_REWRITE = Object.fromEntries(
   Object.entries(REWRITE).map(([name, at]) => [name, ENTRY.REWRITE + at]),
 ) as { readonly [name in keyof typeof REWRITE]: number };

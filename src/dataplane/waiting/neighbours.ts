@@ -5,6 +5,7 @@ import { ARP, ARP_REPLY, ARP_REQUEST, checkArp, writeArp } from "../../wire/arp.
 import { ETHERNET, ETHERTYPE, isGroupMac, macHead, macTail, writeMac } from "../../wire/ethernet.ts";
 import { type Address, readAddress } from "../../wire/ipv4.ts";
 import type { KeyedHash } from "../keyed-hash.ts";
+import { SHARE } from "../line-shares.ts";
 import { beginFrame } from "../own-frames.ts";
 import { MAX_INTERFACES, type Ring, VNET_LENGTH } from "../ring.ts";
 import { MAX_NEIGHBOURS } from "../tables/flow-records.ts";
@@ -104,7 +105,7 @@ export class NeighbourTable {
     private readonly ring: Ring,
     /** Other than by `apply`, only for one that differs in the state of interfaces. */
     public topology: Topology,
-    flows: FlowTable,
+    private readonly flows: FlowTable,
     private readonly keyed: KeyedHash,
     /** Says whether a flow may live on by the settings in force: no frame of another leaves that has waited. */
     private readonly admits: (flow: Flow) => boolean,
@@ -397,6 +398,7 @@ export class NeighbourTable {
     writeMac(view, at + ETHERNET.SOURCE, ourHead, ourTail);
     writeArp(view, arp, ARP_REPLY, ourHead, ourTail, target, head, tail, sender);
     this.ring.bytes.fill(0, at - VNET_LENGTH, at); // what the asker left to be done does not hold for the answer
+    this.ring.share = SHARE.OURSELVES;
     this.ring.send(iface, at, ETHERNET.HEADER_LENGTH + ARP.LENGTH);
   }
 
@@ -420,6 +422,7 @@ export class NeighbourTable {
     const tail = this.topology.macTail[iface];
     const at = beginFrame(this.ring, this.topology, iface, BROADCAST_HEAD, BROADCAST_TAIL, ETHERTYPE.ARP);
     writeArp(this.ring.view, at + ETHERNET.HEADER_LENGTH, ARP_REQUEST, head, tail, own, 0, 0, address);
+    this.ring.share = SHARE.OURSELVES;
     this.ring.send(iface, at, ETHERNET.HEADER_LENGTH + ARP.LENGTH);
   }
 
@@ -464,6 +467,7 @@ export class NeighbourTable {
       }
       const length = this.waiting.length(slot);
       const at = this.waiting.take(slot);
+      this.ring.share = flow === NO_FLOW ? SHARE.OURSELVES : SHARE.CLIENTS + this.flows.client(flow);
       writeMac(this.ring.view, at + ETHERNET.DESTINATION, this.head[n], this.tail[n]);
       this.ring.send(this.interfaceOf[n], at, length);
     }

@@ -10,6 +10,7 @@ const NLM_F_REQUEST = 0x01;
 export const NLM_F_ACK = 0x04;
 const NLM_F_DUMP_INTR = 0x10;
 export const NLM_F_DUMP = 0x300;
+export const NLM_F_REPLACE = 0x100;
 export const NLM_F_EXCL = 0x200;
 export const NLM_F_CREATE = 0x400;
 export const NLA_F_NESTED = 0x8000;

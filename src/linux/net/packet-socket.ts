@@ -92,12 +92,16 @@ export function mapPacketRing(fd: number, address: number, shape: RingShape): vo
 /**
  * Says how much memory of the kernel's frames may take that wait, each way: those that do not fit a slot and are not fetched yet, and
  * those that the interface does not take. One frame more may always wait.
- * @param bytes as the kernel counts them, its own share included: it makes twice of what it is told (socket(7))
+ * @param received, sent bytes as the kernel counts them, its own share included: it makes twice of what it is told (socket(7))
  */
-export function setBuffers(fd: number, bytes: number): void {
-  const told = Uint32Array.of(bytes >>> 1);
-  setOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, told, "SO_RCVBUFFORCE");
-  setOption(fd, SOL_SOCKET, SO_SNDBUFFORCE, told, "SO_SNDBUFFORCE");
+export function setBuffers(fd: number, received: number, sent: number): void {
+  setOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, Uint32Array.of(told(received)), "SO_RCVBUFFORCE");
+  setOption(fd, SOL_SOCKET, SO_SNDBUFFORCE, Uint32Array.of(told(sent)), "SO_SNDBUFFORCE");
+}
+
+/** Up to the most that the kernel does not take for a negative number. */
+function told(bytes: number): number {
+  return Math.min(bytes / 2, 0x3fffffff);
 }
 
 function ringLength({ slotSize, slots }: RingShape): number {

@@ -25,6 +25,7 @@ const SOL_NETLINK = 270;
 export const SO_ERROR = 4;
 export const SO_PEERCRED = 17;
 export const SO_DETACH_BPF = 27;
+export const SO_MARK = 36;
 export const SO_SNDBUFFORCE = 32;
 export const SO_RCVBUFFORCE = 33;
 export const SO_ATTACH_BPF = 50;

@@ -7,6 +7,7 @@ import { holdInterface } from "./hold.ts";
 import { flagsOf, IFF_UP, interfaceIndex, isThere, kernelAddresses, raise, setFlags } from "./interfaces.ts";
 import { findMark, type Mark, removeMark, writeMark } from "./mark.ts";
 import { dropIngress } from "./nftables.ts";
+import { unshapeInterface } from "./shaping.ts";
 import { detachLeftBehind, hasClsact } from "./tc.ts";
 
 const SYSCTL = "/proc/sys/net";
@@ -57,6 +58,7 @@ export interface TakenInterface {
 /** Leaves an interface as it was: all of it that does not end with the process; in whichever thread. */
 export function restoreInterface({ name, index, flags, files }: InterfaceBefore): void {
   if (!isThere(name, index)) return; // it took its state with it
+  unshapeInterface(index);
   if (flags !== undefined) setFlags(name, flags);
   for (const [file, value] of files) writeFileSync(file, value);
   removeMark(index);
@@ -123,7 +125,10 @@ export function takeInterface(name: string): TakenInterface {
 
 function silence(name: string, index: number): TakenInterface {
   const left = findMark(index);
-  if (left !== undefined) detachLeftBehind({ index, isOurs: !left.hadClsact });
+  if (left !== undefined) {
+    detachLeftBehind({ index, isOurs: !left.hadClsact });
+    unshapeInterface(index);
+  }
   const before = stateBefore(name, index, left);
   if (left === undefined) writeMark(index, markOf(before));
   let passToKernel = () => {};
