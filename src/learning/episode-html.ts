@@ -130,8 +130,7 @@ function ipv4Of(leg: Leg): Ipv4Summary | undefined {
 
 function endHtml(address: string, port?: number, otherAddress?: string, otherPort?: number): Html {
   const isOther = otherAddress !== undefined && otherAddress !== address;
-  const ending =
-    port !== undefined && html`:<wbr>${markIf(otherPort !== undefined && otherPort !== port, String(port))}`;
+  const ending = port !== undefined && html`:${markIf(otherPort !== undefined && otherPort !== port, String(port))}`;
   return html`<span class="end">${markIf(isOther, address)}${ending}</span>`;
 }
 

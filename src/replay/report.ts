@@ -2,7 +2,7 @@
 import type { Resolution } from "../captures/frame.ts";
 import type { FlowText } from "../control/flow-text.ts";
 import type { Settings } from "../dataplane/settings.ts";
-import { VERDICT_NAMES, type Verdict } from "../dataplane/verdict.ts";
+import { VERDICT_NAMES, VERDICT_SLUGS, type Verdict } from "../dataplane/verdict.ts";
 import type { Comparison } from "./comparison.ts";
 import { sinceStart, timestamp } from "./moment.ts";
 import type { Player } from "./player.ts";
@@ -79,7 +79,7 @@ function flowLine({ protocol, source, destination, mapped, reached }: FlowText):
 
 /** Members without a value are left out. */
 export const formatJson: Format = (frame, player, settings, resolution) => {
-  const { received, number, original, captured, verdict, bytes, at } = frame;
+  const { received, number, original, captured, verdict, code, bytes, at } = frame;
   const rule = received ? player.rule(frame.iface, bytes, at, captured) : undefined;
   const lengths = received ? player.sentLengths : [];
   return JSON.stringify({
@@ -91,6 +91,7 @@ export const formatJson: Format = (frame, player, settings, resolution) => {
     captured,
     ...summarise(bytes, at, captured),
     verdict,
+    slug: code === undefined ? undefined : VERDICT_SLUGS[code],
     client: rule?.client,
     rule: rule?.number,
     flow: received ? player.flow() : undefined,

@@ -508,6 +508,7 @@ describe("the clock", () => {
         ethernet,
         packet: { ...packet, source: "10.137.0.10" },
         verdict: "forwarded",
+        slug: "forwarded",
         client: "work",
         rule: 0,
         flow: {
@@ -528,6 +529,7 @@ describe("the clock", () => {
         ethernet,
         packet: { ...packet, source: "10.137.0.99" },
         verdict: "dropped: source address spoofed",
+        slug: "spoofed",
         sent: [],
       },
     ]);
