@@ -74,6 +74,12 @@ function fail(error: unknown): number {
   return code === "arguments" || code === "configuration" ? 2 : 1;
 }
 
+/** @param what the option @throws UsageError */
+export function readCount(text: string, what: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new UsageError(`${what} ${quote(text)} is not a number`);
+  return Number(text);
+}
+
 /** Prints, and waits until the reader has taken it: what comes after that stays with the firewall. */
 export async function print(text: string): Promise<void> {
   if (process.stdout.write(text)) return;

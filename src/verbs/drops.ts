@@ -1,7 +1,7 @@
 // `firebreak drops`: what a running firewall has not forwarded, and why.
 import { parseArgs } from "node:util";
 import { type DropEntry, dropLine } from "../control/drops.ts";
-import { ASKING_HELP, ASKING_OPTIONS, askAndShow, print, printJson, whereIs } from "./asking.ts";
+import { ASKING_HELP, ASKING_OPTIONS, askAndShow, print, printJson, readCount, whereIs } from "./asking.ts";
 import type { Verb } from "./verb.ts";
 
 /** The filters, for the help of each verb that has them. */
@@ -18,7 +18,7 @@ export const DROP_FILTERS = `  client=NAME            that client sent it, or it
 
 export const drops: Verb = {
   summary: "what a running firewall has dropped, and why",
-  help: `Usage: firebreak drops [FILTER…] [--at WHERE] [--json]
+  help: `Usage: firebreak drops [FILTER…] [--limit N] [--at WHERE] [--json]
 
 Prints what a running firewall has dropped, a line for frames that are alike, the last seen first: how
 many, the verdict, who sent what to whom, and which rule decided. It remembers 1024 such lines, which
@@ -27,13 +27,20 @@ every FILTER holds, KEY=VALUE, in the words of rules where they have one:
 
 ${DROP_FILTERS}
 
+  --limit N    print N lines at most
 ${ASKING_HELP}
 
 Exit status: 0 printed, 1 it can't be asked, 2 bad usage.
 `,
   async run(args) {
-    const { values, positionals } = parseArgs({ args: [...args], allowPositionals: true, options: ASKING_OPTIONS });
-    return await askAndShow(whereIs(values.at), "drops", { match: positionals }, (answer) => {
+    const { values, positionals: match } = parseArgs({
+      args: [...args],
+      allowPositionals: true,
+      options: { ...ASKING_OPTIONS, limit: { type: "string" } },
+    });
+    const { limit } = values;
+    const asked = { match, ...(limit !== undefined && { limit: readCount(limit, "--limit") }) };
+    return await askAndShow(whereIs(values.at), "drops", asked, (answer) => {
       if (values.json) return printJson(answer);
       return print(`${dropLine(answer.data as unknown as DropEntry, Date.now() / 1000)}\n`);
     });

@@ -1,10 +1,9 @@
 // `firebreak flows`: the flows of a running firewall, those that match; and to end them.
 import { parseArgs } from "node:util";
-import { quote } from "../base/quote.ts";
 import type { Fields } from "../channel/cbor.ts";
 import { FILTER_KEYS } from "../control/flow-filter.ts";
 import { type FlowEntry, flowLine } from "../control/flow-list.ts";
-import { ASKING_HELP, ASKING_OPTIONS, askAndShow, print, printJson, whereIs } from "./asking.ts";
+import { ASKING_HELP, ASKING_OPTIONS, askAndShow, print, printJson, readCount, whereIs } from "./asking.ts";
 import { UsageError, type Verb } from "./verb.ts";
 
 export const flows: Verb = {
@@ -55,8 +54,8 @@ Exit status: 0 printed, 1 it can't be asked, 2 bad usage.
     const asked: Fields = {
       match: positionals,
       ...(values.sort !== undefined && { sort: values.sort }),
-      ...(values.offset !== undefined && { offset: readNumber(values.offset, "--offset") }),
-      ...(values.limit !== undefined && { limit: readNumber(values.limit, "--limit") }),
+      ...(values.offset !== undefined && { offset: readCount(values.offset, "--offset") }),
+      ...(values.limit !== undefined && { limit: readCount(values.limit, "--limit") }),
       ...(values.count && { count: true }),
       ...(values.end && { end: true }),
     };
@@ -67,8 +66,3 @@ Exit status: 0 printed, 1 it can't be asked, 2 bad usage.
     });
   },
 };
-
-function readNumber(text: string, what: string): number {
-  if (!/^\d{1,9}$/.test(text)) throw new UsageError(`${what} ${quote(text)} is not a number`);
-  return Number(text);
-}

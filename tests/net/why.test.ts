@@ -213,3 +213,8 @@ test("all drops are there, in lines or as JSON, with filters in the words of rul
   const times = all.map(({ last }) => last);
   expect(times).toEqual(times.toSorted((one, other) => other - one));
 });
+
+test("so many drops are printed as are asked for", async () => {
+  expect((await verb("drops", "--limit", "2")).stdout.trimEnd().split("\n")).toHaveLength(2);
+  expect(await verb("drops", "--limit", "two")).toMatchObject({ status: 2, stdout: "" });
+});

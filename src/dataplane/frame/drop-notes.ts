@@ -3,7 +3,7 @@
 import { ARP } from "../../wire/arp.ts";
 import { ETHERNET, ETHERTYPE } from "../../wire/ethernet.ts";
 import { ICMP, ICMP_TYPE } from "../../wire/icmp.ts";
-import { type Address, FRAGMENT_OFFSET, IPV4, PROTOCOL, readAddress } from "../../wire/ipv4.ts";
+import { type Address, FRAGMENT_OFFSET, IPV4, MORE_FRAGMENTS, PROTOCOL, readAddress } from "../../wire/ipv4.ts";
 import type { Ports } from "../../wire/ports.ts";
 import { TCP } from "../../wire/tcp.ts";
 import { KIND, NO_PORTS } from "../packet.ts";
@@ -44,11 +44,12 @@ export class DropNotes {
    */
   note(verdict: Verdict, iface: Iface, at: number, length: number): void {
     const { drop, state } = this;
-    const { lastFlow } = state;
-    this.begin(verdict, iface, at, length);
+    drop.verdict = verdict;
+    drop.iface = iface;
+    drop.rule = state.lastRule;
     if (state.packet.at !== NOWHERE) this.readPacket(iface);
     else this.readFrame(at, length);
-    this.finish(lastFlow);
+    this.finish(state.lastFlow);
     this.drops.note(drop);
   }
 
@@ -58,26 +59,13 @@ export class DropNotes {
    */
   noteLost(verdict: Verdict, iface: Iface, at: number, length: number, flow: Flow): void {
     const { drop } = this;
-    this.begin(verdict, iface, at, length);
+    drop.verdict = verdict;
+    drop.iface = iface;
     drop.rule = -1;
     this.readFrame(at, length);
     this.undoTranslation(flow);
     this.finish(flow);
     this.drops.note(drop);
-  }
-
-  private begin(verdict: Verdict, iface: Iface, at: number, length: number): void {
-    const { drop, state } = this;
-    drop.verdict = verdict;
-    drop.iface = iface;
-    drop.rule = state.lastRule;
-    drop.etherType = length < IP ? 0 : state.view.getUint16(at + ETHERNET.TYPE);
-    drop.has = 0;
-    drop.protocol = 0;
-    drop.flags = 0;
-    drop.source = 0;
-    drop.destination = 0;
-    drop.ports = 0;
   }
 
   /** Whose it is, by what it says. */
@@ -94,33 +82,42 @@ export class DropNotes {
 
   /** A packet whose IPv4 header is sound, whatever became of the frame since. */
   private readPacket(iface: Iface): void {
-    const { drop, state } = this;
-    const { packet } = state;
-    const { transport, length, protocol, kind } = packet;
-    drop.protocol = protocol;
+    const { drop } = this;
+    const { packet, lastFlow } = this.state;
+    drop.etherType = ETHERTYPE.IPV4;
+    drop.protocol = packet.protocol;
     drop.source = packet.source;
     drop.destination = packet.destination;
     drop.ports = packet.ports;
-    drop.has = HAS.ADDRESSES | (packet.fragment === 0 ? 0 : HAS.FRAGMENT);
-    if (kind !== KIND.LATER_FRAGMENT) this.readTransport(transport, length);
+    drop.flags = 0;
+    drop.has = packet.fragment === 0 ? HAS.ADDRESSES : HAS.ADDRESSES | HAS.FRAGMENT;
+    if (packet.kind !== KIND.LATER_FRAGMENT) this.readTransport(packet.transport, packet.length);
     // The second half of a hairpin, that our own address seems to have sent.
-    if (packet.iface !== iface) this.undoTranslation(state.lastFlow);
+    if (packet.iface !== iface) this.undoTranslation(lastFlow);
   }
 
   private readFrame(at: number, length: number): void {
     const { drop } = this;
     const { view } = this.state;
     const content = at + IP;
-    if (drop.etherType === ETHERTYPE.ARP && length >= IP + ARP.LENGTH) {
+    const etherType = length < IP ? 0 : view.getUint16(at + ETHERNET.TYPE);
+    drop.etherType = etherType;
+    drop.protocol = 0;
+    drop.source = 0;
+    drop.destination = 0;
+    drop.ports = 0;
+    drop.flags = 0;
+    drop.has = 0;
+    if (etherType === ETHERTYPE.ARP && length >= IP + ARP.LENGTH) {
       drop.has = HAS.ADDRESSES;
       const wasAnswered = drop.verdict === VERDICT.ANSWERED; // in place: the answer lies there
       drop.source = view.getInt32(content + (wasAnswered ? ARP.TARGET_IP : ARP.SENDER_IP));
       drop.destination = view.getInt32(content + (wasAnswered ? ARP.SENDER_IP : ARP.TARGET_IP));
     }
-    if (drop.etherType !== ETHERTYPE.IPV4 || length < IP + IPV4.HEADER_LENGTH) return;
+    if (etherType !== ETHERTYPE.IPV4 || length < IP + IPV4.HEADER_LENGTH) return;
     const header = (view.getUint8(content) & 15) << 2;
-    const fragment = view.getUint16(content + IPV4.FRAGMENT) & ~0xc000;
-    drop.has = HAS.ADDRESSES | (fragment === 0 ? 0 : HAS.FRAGMENT);
+    const fragment = view.getUint16(content + IPV4.FRAGMENT) & (MORE_FRAGMENTS | FRAGMENT_OFFSET);
+    drop.has = fragment === 0 ? HAS.ADDRESSES : HAS.ADDRESSES | HAS.FRAGMENT;
     drop.protocol = view.getUint8(content + IPV4.PROTOCOL);
     drop.source = readAddress(view, content + IPV4.SOURCE);
     drop.destination = readAddress(view, content + IPV4.DESTINATION);
