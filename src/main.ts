@@ -16,6 +16,7 @@ import { restore } from "./verbs/restore.ts";
 import { rules } from "./verbs/rules.ts";
 import { run } from "./verbs/run.ts";
 import { status } from "./verbs/status.ts";
+import { top } from "./verbs/top.ts";
 import { UsageError, type Verb } from "./verbs/verb.ts";
 import { why } from "./verbs/why.ts";
 
@@ -28,6 +29,7 @@ const VERBS: ReadonlyMap<string, Verb> = new Map(
     drops,
     why,
     log,
+    top,
     metrics,
     configure,
     attach,

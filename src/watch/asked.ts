@@ -38,13 +38,15 @@ async function inTime<T>(path: string, ask: (client: ChannelClient) => Promise<T
   }
 }
 
-async function one(client: ChannelClient, op: string, args: Fields = {}): Promise<Value> {
+/** @returns the only record of an answer. @throws Error */
+export async function one(client: ChannelClient, op: string, args: Fields = {}): Promise<Value> {
   const [record] = await all(client, op, args);
   if (record === undefined) throw new Error(`the firewall's answer can't be understood: no ${op}`);
   return record;
 }
 
-async function all(client: ChannelClient, op: string, args: Fields = {}): Promise<Value[]> {
+/** @returns all records of an answer. @throws Error */
+export async function all(client: ChannelClient, op: string, args: Fields = {}): Promise<Value[]> {
   const records: Value[] = [];
   for await (const { data } of client.ask(op, args)) records.push(data);
   return records;
