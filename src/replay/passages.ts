@@ -52,7 +52,7 @@ export interface Witness {
 /** Verdicts on packets that go on: at once, or later. */
 const GO_ON: readonly Verdict[] = [VERDICT.FORWARDED, VERDICT.QUEUED, VERDICT.HELD, VERDICT.ANSWER_HELD];
 /** Frames that may wait; the router lets fewer. */
-const MOST_WAITING = 1024;
+const MOST_WAITING = 512;
 
 export class Passages {
   private readonly waiting = new Map<number, Passage>();
