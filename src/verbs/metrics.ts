@@ -6,7 +6,6 @@ import { parseArgs } from "node:util";
 import { parseDuration } from "../base/duration.ts";
 import { plain, quote } from "../base/quote.ts";
 import { reasonOf } from "../base/reason.ts";
-import { isName } from "../channel/socket-file.ts";
 import { askAnswers, nameAt } from "../watch/asked.ts";
 import { EXPOSITION_TYPE } from "../watch/exposition.ts";
 import { metricsText } from "../watch/metrics.ts";
@@ -110,8 +109,8 @@ async function serve(path: string, wanted: Endpoint): Promise<number> {
 /** @param interval seconds */
 async function keep(path: string, folder: string, interval: number): Promise<number> {
   const stopped = untilAsked();
-  const name = nameAt(path);
-  const file = join(folder, `firebreak-${isName(name) ? name : "other"}.prom`);
+  const name = nameAt(path).replace(/[^A-Za-z0-9_.-]/g, "_"); // where the socket is not called as ours are
+  const file = join(folder, `firebreak-${name}.prom`);
   let trouble: string | undefined;
   for (let isFirst = true, isOver = false; !isOver; isFirst = false) {
     const { text } = await take(path);

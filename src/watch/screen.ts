@@ -88,12 +88,11 @@ function bodyOf(state: TopState, size: Size): Line[] {
 function head(state: TopState, size: Size): Line[] {
   const tabs = VIEWS.map((view) => (view === state.list ? `[${view}]` : ` ${view} `)).join(" ");
   const { order, isDescending, filter } = state.looks[state.list];
+  const by = state.list === "drops" && isDescending ? "last" : order; // their order is how long ago they were seen
   const details = [
-    ...(order === "" && !isDescending
-      ? []
-      : [`by ${order === "" ? "place" : order}${isDescending ? ", downwards" : ""}`]),
-    ...(filter === "" ? [] : [`only ${printable(filter)}`]),
     `${lengthOf(state, state.list)} in all`,
+    ...(by === "" ? [] : [`by ${isDescending ? "-" : ""}${by}`]),
+    ...(filter === "" ? [] : [`only ${printable(filter)}`]),
   ];
   const heading = state.view === "why" ? " WHY" : state.view === "help" ? " KEYS" : HEADINGS[state.list];
   return [...summary(state, size), { text: `${tabs}  ${details.join(", ")}` }, { text: heading, isReversed: true }];

@@ -77,11 +77,11 @@ test("keys lead from a client to its flows, filter and end one; why is asked of 
     has(/only client=work/, /^>tcp +10\.137\.0\.10:\d+ +198\.51\.100\.80:80 +ESTABLISHED +policy work$/),
   );
   terminal.type("/\x15proto=icmp\r");
-  await terminal.until(has(/only proto=icmp, 0 in all/));
+  await terminal.until(has(/ 0 in all, only proto=icmp/));
   terminal.type("/\x15client=nobody\r");
   await terminal.until(has(/client "nobody" is not there \(there are work\)/));
   terminal.type("/\x15proto=tcp\r");
-  await terminal.until(has(/only proto=tcp, 1 in all/, /^>tcp /));
+  await terminal.until(has(/ 1 in all, only proto=tcp/, /^>tcp /));
   terminal.type("e");
   await terminal.until(has(/^end tcp 10\.137\.0\.10:\d+ to 198\.51\.100\.80:80\? \(y: yes\)$/));
   terminal.type("n");

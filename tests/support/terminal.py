@@ -3,7 +3,7 @@
 terminal.py COLUMNS ROWS COMMAND...   reads requests from standard input, JSON, a line each, and answers "show" with such a line:
   {"keys": TEXT}  {"size": [COLUMNS, ROWS]}  {"signal": NAME}  {"pause": true or false}: whether anything is taken from it  {"show": true}
 """
-import fcntl, json, os, pty, signal, struct, sys, termios, threading, time
+import fcntl, json, os, pty, select, signal, struct, sys, termios, threading, time
 import pyte
 
 columns, rows = int(sys.argv[1]), int(sys.argv[2])
@@ -31,17 +31,21 @@ if child == 0:
     os.execvp(sys.argv[3], sys.argv[3:])
 
 
+def drain():
+    """Takes what the program has written until now. Others wait."""
+    while not paused.is_set() and select.select([main], [], [], 0)[0]:
+        data = os.read(main, 65536)
+        seen[0] += len(data)
+        stream.feed(data)
+
+
 def read():
     while True:
-        while paused.is_set():
-            time.sleep(0.01)
-        try:
-            data = os.read(main, 65536)
-        except OSError:
-            return
+        select.select([main], [], [], 0.05)
         with lock:
-            seen[0] += len(data)
-            stream.feed(data)
+            drain()
+        if paused.is_set():
+            time.sleep(0.01)
 
 
 threading.Thread(target=read, daemon=True).start()
@@ -65,6 +69,7 @@ def look():
 def show():
     look()
     with lock:
+        drain()  # what it wrote before it ended, or was stopped
         lines = [line.rstrip() for line in screen.display]
         reversed_rows = [y for y in range(screen.lines) if screen.buffer[y][0].reverse]
         return {

@@ -217,7 +217,7 @@ describe("keys", () => {
     const { state, wish } = press(keyed(START, "2", "s", "s"), "r", ROWS);
     expect(state.looks.flows).toMatchObject({ order: "proto", isDescending: true });
     expect(wish).toEqual({ type: "look" });
-    expect(shown(state)[5]).toContain("by proto, downwards, 3 in all");
+    expect(shown(state)[5]).toContain("3 in all, by -proto");
   });
 
   test("filter: typed, corrected, left, applied", () => {
@@ -225,7 +225,7 @@ describe("keys", () => {
     expect(shown(typed).at(-1)).toBe("filter: per_  (Enter: apply, Escape: leave it)");
     expect(shown(keyed(typed, "escape"))[5]).toContain("2 in all");
     const applied = keyed(typed, "enter");
-    expect(shown(applied)[5]).toContain("only per, 1 in all");
+    expect(shown(applied)[5]).toContain("1 in all, only per");
     expect(shown(applied)[7]).toStartWith(">personal ");
     expect(keyed(START, "/", "q").prompt).toEqual({ type: "filter", text: "q" });
   });
