@@ -105,12 +105,16 @@ export class Firewall {
     requireNetworkCapabilities();
     const held = new HeldInterfaces();
     try {
-      held.take(settingsFor(config, listDevices()).interfaces);
-      const judgedAt = MACHINE_CLOCK.unixTime();
-      const settings = settingsFor(config, listDevices()); // they are up now
-      held.shape(queueFor(settings));
-      const { dataplane, state } = await Dataplane.start(settings, held.before);
-      return new Firewall(dataplane, state, config, settings, judgedAt, held, events);
+      return await whileTheyGo(async () => {
+        const devices = listDevices();
+        held.forgetGone(devices);
+        held.take(settingsFor(config, devices).interfaces);
+        const judgedAt = MACHINE_CLOCK.unixTime();
+        const settings = settingsFor(config, held.among(listDevices())); // they are up now
+        held.shape(queueFor(settings));
+        const { dataplane, state } = await Dataplane.start(settings, held.before);
+        return new Firewall(dataplane, state, config, settings, judgedAt, held, events);
+      });
     } catch (error) {
       held.keep([]);
       throw error;
@@ -136,17 +140,7 @@ export class Firewall {
     if (errors.length > 0) throw new ConfigurationError(errors);
     await this.inTurn(async () => {
       await this.dropLost();
-      await this.rules.replace(config, async () => {
-        const devices = listDevices();
-        this.held.forgetGone(devices);
-        const taken = this.held.take(this.settingsFor(config, devices).interfaces);
-        try {
-          return await this.enforce(config, this.settingsFor(config, listDevices()));
-        } catch (error) {
-          this.held.giveBack(taken);
-          throw error;
-        }
-      });
+      await this.rules.replace(config, () => whileTheyGo(() => this.takeAndEnforce(config)));
     });
     this.configured = { by: origin, time: MACHINE_CLOCK.unixTime() };
   }
@@ -180,6 +174,18 @@ export class Firewall {
         this.held.keep([]);
       }
     });
+  }
+
+  private async takeAndEnforce(config: Config): Promise<Settings> {
+    const devices = listDevices();
+    this.held.forgetGone(devices);
+    const taken = this.held.take(this.settingsFor(config, devices).interfaces);
+    try {
+      return await this.enforce(config, this.settingsFor(config, this.held.among(listDevices())));
+    } catch (error) {
+      this.held.giveBack(taken);
+      throw error;
+    }
   }
 
   /** What it is doing now. */
@@ -238,8 +244,8 @@ export class Firewall {
       await this.dropLost();
       const devices = listDevices();
       this.held.forgetGone(devices);
-      const refused = this.takeEach(this.settingsFor(this.config, devices).interfaces, troubles);
-      const ours = listDevices().filter(({ index }) => !refused.has(index));
+      this.takeEach(this.settingsFor(this.config, devices).interfaces, troubles);
+      const ours = this.held.among(listDevices());
       const { config } = this;
       if (!Bun.deepEquals(this.settingsFor(config, ours).interfaces, this.settings.interfaces)) {
         await this.rules.replace(config, () => this.enforce(config, this.settingsFor(config, ours)));
@@ -247,6 +253,7 @@ export class Firewall {
     } catch (error) {
       troubles.push(messageOf(error));
     }
+    this.held.addressNews().forEach(log);
     const trouble = troubles.join("\n");
     if (trouble !== this.trouble) troubles.forEach(log);
     this.trouble = trouble;
@@ -270,18 +277,15 @@ export class Firewall {
     await this.rules.replace(config, () => this.enforce(config, this.settingsFor(config, others)));
   }
 
-  /** @returns the numbers of those that can't be taken, each with its reason in `troubles` */
-  private takeEach(interfaces: readonly InterfaceSettings[], troubles: string[]): Set<number> {
-    const refused = new Set<number>();
+  /** @param troubles gets the reason of each that can't be taken */
+  private takeEach(interfaces: readonly InterfaceSettings[], troubles: string[]): void {
     for (const iface of interfaces) {
       try {
         this.held.take([iface]);
       } catch (error) {
-        refused.add(iface.index);
         troubles.push(messageOf(error));
       }
     }
-    return refused;
   }
 
   /** Puts settings in force whose interfaces are ours, and says what is new about these. @throws Error; then the old ones stay */
@@ -316,6 +320,30 @@ export class Firewall {
     this.turn = done.catch(() => {});
     return done;
   }
+}
+
+/** Times that interfaces may go while they are taken. */
+const ATTEMPTS = 5;
+
+/**
+ * Takes interfaces, and again where that failed and one has come or gone meanwhile: between two looks at it, anything may happen to an
+ * interface. One that went is waited for like any that is not there.
+ * @param take looks for itself what there is; where it fails nothing new is ours
+ */
+async function whileTheyGo<T>(take: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    const before = listDevices();
+    try {
+      return await take();
+    } catch (error) {
+      if (attempt === ATTEMPTS || isSame(before, listDevices())) throw error;
+    }
+  }
+}
+
+function isSame(some: readonly Device[], others: readonly Device[]): boolean {
+  const places = (devices: readonly Device[]) => devices.map(({ name, index }) => `${name} ${index}`);
+  return Bun.deepEquals(places(some), places(others));
 }
 
 /** @throws ConfigurationError */

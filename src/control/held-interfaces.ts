@@ -1,6 +1,7 @@
 // The interfaces that are ours, and how they were before: taken from the kernel's own IP stack and from other firewalls, and
 // given back.
 import type { InterfaceSettings } from "../dataplane/settings.ts";
+import { kernelAddresses } from "../linux/net/interfaces.ts";
 import { type Shape, shapeInterface, unshapeInterface } from "../linux/net/shaping.ts";
 import { type InterfaceBefore, type TakenInterface, takeInterface } from "../linux/net/take.ts";
 
@@ -18,6 +19,30 @@ export class HeldInterfaces {
   private readonly held = new Map<string, TakenInterface>();
   /** Key of the one that has our queue in front of it, and what that is made for. */
   private shaped: { readonly key: string; readonly shape: Shape } | undefined;
+
+  /** Addresses on these that were told of, as `NAME ADDRESS`. */
+  private told: ReadonlySet<string> = new Set();
+
+  /** @returns those of some devices that are ours: one that came since they were taken is not */
+  among<T extends Place>(devices: readonly T[]): T[] {
+    return devices.filter((device) => this.held.has(keyOf(device)));
+  }
+
+  /** @returns a line for each IPv4 address that the kernel has been given on one of these since it is ours; one that stays, once */
+  addressNews(): string[] {
+    const before = this.told;
+    const now = Array.from(this.held.values(), ({ before: { name } }) =>
+      kernelAddresses(name).map((ip) => ({ name, ip })),
+    ).flat();
+    this.told = new Set(now.map(({ name, ip }) => `${name} ${ip}`));
+    return now
+      .filter(({ name, ip }) => !before.has(`${name} ${ip}`))
+      .map(
+        ({ name, ip }) =>
+          `${name}: somebody has given the kernel the address ${ip} there: it may send beside the firewall, and what comes in ` +
+          `for it the firewall has (take it away: ip address flush dev ${name})`,
+      );
+  }
 
   /** What they were before they were ours. */
   get before(): InterfaceBefore[] {

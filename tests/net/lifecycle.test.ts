@@ -3,7 +3,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:tes
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { FirewallLab, firebreak, peer } from "../../lab/firewall-lab.ts";
-import { CLIENT_GATEWAY, ROUTER, SERVER } from "../../lab/places.ts";
+import { becomeClient, CLIENT_GATEWAY, ROUTER, SERVER } from "../../lab/places.ts";
+import { buildChanged } from "../support/slow-dataplane.ts";
 
 const PING = "accept proto=icmp icmptype=8";
 const PORT = 9;
@@ -191,6 +192,64 @@ test("it goes on when the disk that its log and its errors go to is full", async
   program.signal("SIGTERM");
   expect(await program.end()).toBe(0);
   lab.writeConfig(good);
+});
+
+describe("an interface that goes, and one of its name that comes,", () => {
+  const MARK = "a moment";
+  /** Between two looks at it. */
+  const WHEN = [
+    [
+      "when it is taken, and before its number is looked up",
+      "control/firewall.ts",
+      "const judgedAt = MACHINE_CLOCK.unixTime();",
+    ],
+    ["before its socket is opened", "control/dataplane-thread.ts", "const inForce = openSockets("],
+  ] as const;
+
+  test.each(WHEN)(
+    "%s is taken anew, and nothing is left of either",
+    async (_, file, statement) => {
+      const executable = join(lab.folder, "moment");
+      const wait = `if (!globalThis.waited) { globalThis.waited = true; log("${MARK}"); Bun.sleepSync(2000); }`;
+      await buildChanged({ [`../${file}`]: [statement] }, (before) => `${wait} ${before}`, executable);
+      const [{ address }] = JSON.parse(await lab.client.run(["ip", "-json", "link", "show", "eth0"]));
+      const program = lab.firewall.start([executable, "run", "--config", lab.configFile]);
+      await program.says(MARK);
+      lab.firewall.ip("link", "delete", "eth0");
+      lab.cable(lab.firewall, "eth0", lab.client, "eth0");
+      lab.client.ip("link", "set", "eth0", "address", address);
+      becomeClient(lab.client);
+      lab.firewall.ip("link", "set", "eth0", "down");
+      const before = await leftovers();
+      await program.says("ready in");
+      while (!(await pings()));
+      expect(await lab.firewall.run(["cat", "/proc/sys/net/ipv4/conf/eth0/arp_ignore"])).toBe("8\n");
+      program.signal("SIGTERM");
+      expect(await program.end()).toBe(0);
+      const silent = (state: string) => state.split("\n").filter((line) => line.includes("eth0"));
+      expect(silent(await leftovers())).toEqual(silent(before));
+    },
+    60_000,
+  );
+});
+
+test("an address that somebody gives an interface while it is ours is told of, once, and again when it is given again", async () => {
+  const program = await lab.start();
+  const given = "eth0: somebody has given the kernel the address 10.1.2.3 there";
+  const times = () => program.text.split(given).length - 1;
+  lab.firewall.ip("address", "add", "10.1.2.3/24", "dev", "eth0");
+  await program.says(given);
+  lab.firewall.ip("address", "add", "10.1.2.4/24", "dev", "eth0");
+  await program.says("the address 10.1.2.4 there");
+  expect(times()).toBe(1);
+  lab.firewall.ip("address", "flush", "dev", "eth0");
+  await Bun.sleep(1000); // that they are gone nobody is told
+  lab.firewall.ip("address", "add", "10.1.2.3/24", "dev", "eth0");
+  while (times() < 2) await Bun.sleep(20);
+  expect(await pings()).toBe(true);
+  lab.firewall.ip("address", "flush", "dev", "eth0");
+  program.signal("SIGTERM");
+  expect(await program.end()).toBe(0);
 });
 
 describe("after SIGKILL", () => {

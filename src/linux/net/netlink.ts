@@ -21,6 +21,10 @@ const ATTRIBUTE_HEADER = 4; // struct nlattr: u16 length, u16 type
 /** As much as the kernel puts into one answer of a list (NLMSG_GOODSIZE and more: netlink_dump in net/netlink/af_netlink.c). */
 const LONGEST_ANSWER = 32 * 1024;
 
+/** What answers are read into, each time the same: the engine is slow to see how much memory it could have back. */
+const answer = new Uint8Array(LONGEST_ANSWER);
+const answerView = new DataView(answer.buffer);
+
 /** In a list's answers, where an item's own header begins, and where the item ends. */
 export type Item = (view: DataView, at: number, end: number) => void;
 
@@ -37,11 +41,10 @@ export function request(fd: number, what: string, messages: Uint8Array): void {
 
 /** Reads all answers, which are there when a write returns. @returns the first error number in them, or 0 */
 function firstError(fd: number): number {
-  const bytes = new Uint8Array(8192);
-  const view = new DataView(bytes.buffer);
+  const view = answerView;
   let first = 0;
   for (;;) {
-    const length = libc.recv(fd, bytes, bytes.length, MSG_DONTWAIT);
+    const length = libc.recv(fd, answer, answer.length, MSG_DONTWAIT);
     if (length < 0 && errno() === EAGAIN) return first;
     must(length, "recv netlink");
     for (let at = 0; at < length; at += view.getUint32(at, true)) {
@@ -54,17 +57,16 @@ function firstError(fd: number): number {
  * Asks for a list.
  * @param what it is of, for the error
  * @param question a message with NLM_F_DUMP
- * @param each is given every item
+ * @param each is given every item, in memory that the next question takes: it must not ask one, and copies what it keeps
  * @returns whether the list is of one moment; if not, something changed while the kernel told of it: to be asked for again
  * @throws SystemError
  */
 export function list(fd: number, what: string, question: Uint8Array, each: Item): boolean {
   must(libc.write(fd, question, question.length), "write netlink");
-  const bytes = new Uint8Array(LONGEST_ANSWER);
-  const view = new DataView(bytes.buffer);
+  const view = answerView;
   let isWhole = true;
   for (;;) {
-    const length = must(libc.recv(fd, bytes, bytes.length, 0), "recv netlink");
+    const length = must(libc.recv(fd, answer, answer.length, 0), "recv netlink");
     for (let at = 0; at < length; at += aligned(view.getUint32(at, true))) {
       const type = view.getUint16(at + 4, true);
       if ((view.getUint16(at + 6, true) & NLM_F_DUMP_INTR) !== 0) isWhole = false;
