@@ -28,6 +28,12 @@ const METRICS: readonly Metric[] = [
     { labels: { version }, value: 1 },
   ]),
   gauge("uptime_seconds", "Seconds since the program began.", [], ({ status }) => one(status.uptime)),
+  gauge(
+    "configuration_time_seconds",
+    "Unix time since when the configuration is in force, and where it came from.",
+    ["by"],
+    ({ status: { configuration } }) => [{ labels: { by: configuration.by }, value: configuration.time }],
+  ),
   counter("frames_total", "Frames by what became of them.", ["verdict"], ({ status }) =>
     counts(status.frames, "verdict", VERDICT_SLUGS),
   ),

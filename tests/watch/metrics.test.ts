@@ -3,6 +3,7 @@ import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { NamedStatus } from "../../src/channel/services.ts";
+import { RING_SLUGS } from "../../src/control/status.ts";
 import { VERDICT_SLUGS } from "../../src/dataplane/verdict.ts";
 import { METRIC_LABELS, metricsText } from "../../src/watch/metrics.ts";
 import { dashboardQueries } from "../support/dashboard.ts";
@@ -35,6 +36,7 @@ test("what the firewall answers stands in the text, each number under its name",
     'firebreak_up{firewall="home"} 1',
     'firebreak_build_info{firewall="home",version="1.2.3"} 1',
     'firebreak_uptime_seconds{firewall="home"} 12.5',
+    'firebreak_configuration_time_seconds{firewall="home",by="file"} 1700000000',
     'firebreak_ring_frames_total{firewall="home",event="received"} 10',
     'firebreak_ring_frames_total{firewall="home",event="transmitted"} 0',
     'firebreak_ring_frames_total{firewall="home",event="receive-ring-full"} 2',
@@ -89,6 +91,12 @@ test("docs/METRICS.md has each metric, with its type and its labels, in order", 
     [...labels.matchAll(/\w+/g)].map(String),
   ]);
   expect(told).toEqual(Array.from(METRIC_LABELS, ([name, { type, labels }]) => [name, type, [...labels]]));
+});
+
+test("docs/METRICS.md has each event of the ring", () => {
+  const text = readFileSync(join(DOCS, "METRICS.md"), "utf8");
+  const [, events = ""] = /^\| `firebreak_ring_frames_total` .*?: (.*) \|$/m.exec(text) ?? [];
+  expect(Array.from(events.matchAll(/`([a-z-]+)`/g), ([, event]) => event)).toEqual([...RING_SLUGS]);
 });
 
 test("the dashboard asks for metrics and labels that there are, and for each metric", () => {
