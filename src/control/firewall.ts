@@ -18,6 +18,7 @@ import { DropBook } from "./drops.ts";
 import { type FlowTableView, flowLine, listFlows, viewFlows } from "./flow-list.ts";
 import { foresee } from "./forecast.ts";
 import { HeldInterfaces, type Queue } from "./held-interfaces.ts";
+import { HitBook } from "./hit-book.ts";
 import { interfaceNews } from "./interface-news.ts";
 import { LiveRules, type ResolvedNames } from "./live-rules.ts";
 import { RefusalLog } from "./refusal-log.ts";
@@ -63,6 +64,7 @@ export class Firewall {
   private readonly rules: LiveRules;
   private readonly refusals: RefusalLog;
   private readonly drops: DropBook;
+  private readonly hits: HitBook;
   private readonly started: NatSettings;
   private readonly looks = new Pace(MACHINE_CLOCK, LOOKS, () => this.inTurn(() => this.look()));
   private readonly endWatch: () => void;
@@ -87,6 +89,7 @@ export class Firewall {
     this.rules = new LiveRules(dataplane, MACHINE_CLOCK, { say: log, updated: () => events.rulesUpdated?.() });
     this.rules.follow(config, settings, judgedAt);
     this.drops = new DropBook(state.drops, MACHINE_CLOCK, config, settings);
+    this.hits = new HitBook(state.ruleHits, state.drops, MACHINE_CLOCK, config);
     this.refusals = new RefusalLog(state.drops, MACHINE_CLOCK, log);
     this.refusals.watch(settings.clients);
     const changed = () => {
@@ -200,8 +203,8 @@ export class Firewall {
 
   /** The rules in force, each with what it does now. */
   get ruleList(): RuleEntry[] {
-    const { config, flowTable: flows, addressesOf } = this;
-    return listRules({ config, flows, addressesOf, now: MACHINE_CLOCK.unixTime() });
+    const { config, flowTable: flows, hits, addressesOf } = this;
+    return listRules({ config, flows, hits, addressesOf, now: MACHINE_CLOCK.unixTime() });
   }
 
   /** What it has not forwarded, and what is to be known to say why. */
@@ -302,6 +305,7 @@ export class Firewall {
     this.config = config;
     this.settings = settings;
     this.drops.follow(config, settings);
+    this.hits.follow(config);
     this.refusals.watch(settings.clients);
     return settings;
   }

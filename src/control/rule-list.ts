@@ -1,4 +1,4 @@
-// The rules in force, each with what it does: where it stands, which addresses its host name has, how many flows live by it, and why it
+// The rules in force, each with what it does: where it stands, how often it decided something, which addresses its host name has, how many flows live by it, and why it
 // decides nothing, if so.
 import { formatAddress } from "../base/address.ts";
 import { printable } from "../base/quote.ts";
@@ -7,7 +7,9 @@ import type { Config } from "../config/config.ts";
 import { doubtfulRules } from "../config/warnings.ts";
 import type { Flow } from "../dataplane/types.ts";
 import { formatRule } from "../rules/parse.ts";
+import { formatAge } from "./drops.ts";
 import type { FlowTableView } from "./flow-list.ts";
+import type { HitBook } from "./hit-book.ts";
 
 /** The keys are those of `firebreak rules --json`: docs/CONTROL.md has them. */
 export interface RuleEntry {
@@ -18,6 +20,9 @@ export interface RuleEntry {
   readonly text: string;
   /** `firewall.toml:14`, where there is a file. */
   readonly place?: string;
+  /** Packets that would open a flow, about which it decided, since it came into force; and when the last of them came: Unix time. */
+  readonly hits: number;
+  readonly last?: number;
   /** Flows there are that it let through. */
   readonly flows: number;
   /** Of a rule with a host name: the addresses that it has now, or null while they are unknown. */
@@ -30,6 +35,7 @@ export interface RuleEntry {
 export interface RuleCircumstances {
   readonly config: Config;
   readonly flows: FlowTableView;
+  readonly hits: Pick<HitBook, "use">;
   addressesOf(name: string): readonly number[] | undefined;
   /** Unix time in seconds. */
   readonly now: number;
@@ -45,7 +51,7 @@ function rulesOf(
   client: ClientConfig,
   number: number,
   counts: ReadonlyMap<number, number>,
-  { config, addressesOf, now }: RuleCircumstances,
+  { config, hits, addressesOf, now }: RuleCircumstances,
 ): RuleEntry[] {
   const { name, rules, policy } = client;
   const flowsOf = (rule: number) => counts.get((number << 16) | rule) ?? 0;
@@ -53,15 +59,18 @@ function rulesOf(
   const entries = rules.map((rule, i): RuleEntry => {
     const place = config.rulePlaces?.[number]?.[i];
     const problem = problems.get(i);
+    const text = formatRule(rule);
     return {
-      ...{ client: name, rule: i + 1, text: formatRule(rule) },
+      ...{ client: name, rule: i + 1, text },
+      ...hits.use(name, i + 1, text),
       ...(place !== undefined && { place }),
       flows: flowsOf(i + 1),
       ...(rule.dsthost !== undefined && { addresses: addressesOf(rule.dsthost)?.map(formatAddress) ?? null }),
       ...(problem !== undefined && { problem }),
     };
   });
-  return [...entries, { client: name, rule: 0, text: `action=${policy}`, flows: flowsOf(0) }];
+  const rest = { client: name, rule: 0, text: `action=${policy}`, ...hits.use(name, 0, policy), flows: flowsOf(0) };
+  return [...entries, rest];
 }
 
 /** By the client's number << 16 | the rule's. */
@@ -75,13 +84,21 @@ function countFlows({ records, capacity }: FlowTableView): Map<number, number> {
   return counts;
 }
 
-/** `work, rule 1 (firewall.toml:14): action=accept proto=tcp dstports=443: 12 flows` */
-export function ruleLines({ client, rule, text, place, flows, addresses, problem }: RuleEntry): string[] {
+/**
+ * `work, rule 1 (firewall.toml:14): action=accept proto=tcp dstports=443: 340 hits, last 2 s ago, 12 flows`
+ * @param now Unix time in seconds
+ */
+export function ruleLines(entry: RuleEntry, now: number): string[] {
+  const { client, rule, text, place, hits, last, flows, addresses, problem } = entry;
   const which = rule === 0 ? "policy" : `rule ${rule}`;
-  const where = place === undefined ? "" : ` (${printable(place)})`;
-  const known = addresses === undefined ? "" : `, ${addresses === null ? "addresses unknown" : addressText(addresses)}`;
-  const line = `${printable(client)}, ${which}${where}: ${printable(text)}: ${flows} flows${known}`;
-  return problem === undefined ? [line] : [line, `  ${which} ${printable(problem)}`];
+  const where = place === undefined ? "" : ` (${place})`;
+  const use = [
+    hits === 0 || last === undefined ? "never hit" : `${hits} hits, last ${formatAge(now - last)} ago`,
+    ...(flows === 0 ? [] : [`${flows} flows`]),
+    ...(addresses === undefined ? [] : [addresses === null ? "addresses unknown" : addressText(addresses)]),
+  ];
+  const line = `${client}, ${which}${where}: ${text}: ${use.join(", ")}`;
+  return [line, ...(problem === undefined ? [] : [`  ${which} ${problem}`])].map(printable);
 }
 
 function addressText(addresses: readonly string[]): string {

@@ -9,8 +9,9 @@ export const rules: Verb = {
   help: `Usage: firebreak rules [--at WHERE] [--json]
 
 Prints the rules that a running firewall has in force, by client, and each client's policy behind
-them: where a rule stands, how many flows live by it, which addresses its host name has now, and
-why it decides nothing, if so.
+them: where a rule stands; how many packets it decided about that would open a flow, and when the
+last of them came; how many flows live by it, which addresses its host name has now, and why it
+decides nothing, if so.
 
 ${ASKING_HELP}
 
@@ -20,7 +21,7 @@ Exit status: 0 printed, 1 it can't be asked, 2 bad usage.
     const { values } = parseArgs({ args: [...args], options: ASKING_OPTIONS });
     return await askAndShow(whereIs(values.at), "rules", {}, (answer) => {
       if (values.json) return printJson(answer);
-      const lines = ruleLines(answer.data as unknown as RuleEntry);
+      const lines = ruleLines(answer.data as unknown as RuleEntry, Date.now() / 1000);
       return print(lines.map((line) => `${line}\n`).join(""));
     });
   },

@@ -57,6 +57,16 @@ const METRICS: readonly Metric[] = [
       value: flows,
     })),
   ),
+  counter(
+    "rule_hits_total",
+    "Packets that would open a flow, about which a rule decided; from 0 again where a reload changed the rule.",
+    ["client", "rule"],
+    ({ rules }) =>
+      rules.map(({ client, rule, hits }) => ({
+        labels: { client, rule: rule === 0 ? "policy" : String(rule) },
+        value: hits,
+      })),
+  ),
   gauge(
     "interface_up",
     "Whether an interface is there and has a link: 1 if so, else 0.",

@@ -34,6 +34,11 @@ gateway = "192.168.1.1"
 policy = "accept"
 `;
 
+const HITS = {
+  use: (_: string, rule: number, text: string) =>
+    rule === 1 && text.endsWith("443") ? { hits: 7, last: 1990 } : { hits: 0 },
+};
+
 /** @param flows client and rule of each */
 function entries(...flows: readonly (readonly [client: number, rule: number])[]) {
   const parsed = parseConfig(TEXT, "firewall.toml");
@@ -49,6 +54,7 @@ function entries(...flows: readonly (readonly [client: number, rule: number])[])
   return listRules({
     config: parsed.config,
     flows: viewFlows({ flows: words }, made.settings),
+    hits: HITS,
     addressesOf,
     now: 2000,
   });
@@ -79,20 +85,21 @@ test("a rule that decides nothing says why, now: one that has expired since too"
 });
 
 test("in lines, as a person reads them", () => {
-  expect(entries([0, 1]).flatMap(ruleLines)).toEqual([
-    "work, rule 1 (firewall.toml:13): action=accept proto=tcp dstports=443: 1 flows",
-    "work, rule 2 (firewall.toml:14): action=accept proto=tcp dstports=443: 0 flows",
+  expect(entries([0, 1]).flatMap((entry) => ruleLines(entry, 2000))).toEqual([
+    "work, rule 1 (firewall.toml:13): action=accept proto=tcp dstports=443: 7 hits, last 10 s ago, 1 flows",
+    "work, rule 2 (firewall.toml:14): action=accept proto=tcp dstports=443: never hit",
     expect.stringMatching(/^ {2}rule 2 .*rule 1/),
-    "work, rule 3 (firewall.toml:15): action=accept dsthost=www.example: 0 flows, 192.0.2.7 192.0.2.8",
-    "work, rule 4 (firewall.toml:16): action=drop dsthost=gone.example: 0 flows, addresses unknown",
-    "work, rule 5 (firewall.toml:17): action=accept expire=1000 comment=until then: 0 flows",
+    "work, rule 3 (firewall.toml:15): action=accept dsthost=www.example: never hit, 192.0.2.7 192.0.2.8",
+    "work, rule 4 (firewall.toml:16): action=drop dsthost=gone.example: never hit, addresses unknown",
+    "work, rule 5 (firewall.toml:17): action=accept expire=1000 comment=until then: never hit",
     "  rule 5 has expired, and matches nothing (leave it out)",
-    "work, policy: action=drop: 0 flows",
-    "lan, policy: action=accept: 0 flows",
+    "work, policy: action=drop: never hit",
+    "lan, policy: action=accept: never hit",
   ]);
 });
 
 test("what a name of somebody else's could do to a terminal is escaped", () => {
-  const [line] = ruleLines({ client: "a\x1b[2Jb", rule: 1, text: "action=drop", flows: 0, place: "\u202e.toml:1" });
-  expect(line).toBe("a\\u001b[2Jb, rule 1 (\\u202e.toml:1): action=drop: 0 flows");
+  const names = { client: "a\x1b[2Jb", place: "\u202e.toml:1" };
+  const [line] = ruleLines({ ...names, rule: 1, text: "action=drop", hits: 0, flows: 0 }, 0);
+  expect(line).toBe("a\\u001b[2Jb, rule 1 (\\u202e.toml:1): action=drop: never hit");
 });

@@ -41,6 +41,7 @@ function fullState(): DataplaneState {
     verdicts: new Float64Array(VERDICT_NAMES.length),
     ring: new Float64Array(RING_COUNTERS.length),
     drops: new Int32Array(0),
+    ruleHits: new SharedArrayBuffer(0),
     kernel: { forwarded: 5, failed: 0 },
     flows,
   };

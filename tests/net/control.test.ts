@@ -104,7 +104,7 @@ test("rules prints what is in force, also after a reload", async () => {
   const { stdout } = await verb("rules");
   expect(stdout).toContain(`work, rule 1 (${lab.configFile}:14): action=accept proto=tcp dstports=80: `);
   expect(stdout).toMatch(/^ {2}rule 2 .*rule 1/m);
-  expect(stdout).toMatch(/^work, policy: action=accept: \d+ flows$/m);
+  expect(stdout).toMatch(/^work, policy: action=accept: \d+ hits, last \d+ s ago/m);
   const entries = (await verb("rules", "--json")).stdout
     .trim()
     .split("\n")
@@ -172,7 +172,7 @@ test("a configuration with errors changes nothing, and all of them are told with
   writeFileSync(file, `${configuration([])}[nat]\nmax_flows = 2048\n`);
   const { status, stderr } = await verb("configure", file, "--dry-run");
   expect([status, stderr]).toEqual([2, expect.stringContaining("max_flows 2048 needs a restart")]);
-  expect((await verb("rules")).stdout).toMatch(/^work, policy: action=accept: \d+ flows\n$/);
+  expect((await verb("rules")).stdout).toMatch(/^work, policy: action=accept: .*\n$/);
 });
 
 test("log has what the firewall said, and follows it to its end", async () => {

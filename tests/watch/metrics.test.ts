@@ -26,8 +26,8 @@ const STATUS: NamedStatus = {
   resolver: { names: 2, unknown: 1, failing: 1, addresses: 3, lookups: 9, failures: 4 },
 };
 const RULES = [
-  { client: "work", rule: 1, text: "action=accept", flows: 3 },
-  { client: "work", rule: 0, text: "action=drop", flows: 1 },
+  { client: "work", rule: 1, text: "action=accept", hits: 12, last: 5, flows: 3 },
+  { client: "work", rule: 0, text: "action=drop", hits: 0, flows: 1 },
 ];
 const lines = metricsText("home", { status: STATUS, rules: RULES }).split("\n");
 
@@ -50,6 +50,8 @@ test("what the firewall answers stands in the text, each number under its name",
     'firebreak_client_flows_limit{firewall="home",client="work"} 1000',
     'firebreak_rule_flows{firewall="home",client="work",rule="1"} 3',
     'firebreak_rule_flows{firewall="home",client="work",rule="policy"} 1',
+    'firebreak_rule_hits_total{firewall="home",client="work",rule="1"} 12',
+    'firebreak_rule_hits_total{firewall="home",client="work",rule="policy"} 0',
     'firebreak_interface_up{firewall="home",interface="eth0"} 1',
     'firebreak_interface_up{firewall="home",interface="eth1"} 0',
     'firebreak_names{firewall="home"} 2',

@@ -92,6 +92,7 @@ export class Admission {
     const judgement = judge(topology.client(client).ruleset, protocol, destination, destinationPort(packet.ports));
     const rule = judgement >> 1;
     this.state.lastRule = rule;
+    this.state.lastClient = client;
     if ((judgement & 1) === 0) return this.refuse(client);
     if (this.isTtlExceeded()) return VERDICT.TTL;
     if (peer === NOBODY && this.state.isMoving) return VERDICT.EGRESS_DOWN;

@@ -184,6 +184,11 @@ export class Router {
     return this.notes.drops;
   }
 
+  /** How often each rule has decided something, in shared memory. */
+  get ruleHits(): SharedArrayBuffer {
+    return this.state.ruleHits.memory;
+  }
+
   /** Of the last frame received: the rule that decided it (0: the policy), or -1 when none was asked. */
   get lastRule(): number {
     return this.state.lastRule;
@@ -300,6 +305,7 @@ export class Router {
     this.packet.at = NOWHERE;
     this.ring.share = SHARE.OUTSIDE; // as long as it is not known to be of a client's flow
     const verdict = this.ethernet(iface as Iface, at, length);
+    this.state.countRule();
     this.wasFragment = this.packet.fragment !== 0;
     this.counters[verdict]++;
     if (verdict !== VERDICT.FORWARDED) this.notes.note(verdict, iface as Iface, this.frameAt, this.frameLength);

@@ -12,11 +12,13 @@ import { FLOW, FLOW_WORDS, type FlowFields } from "../tables/flow-records.ts";
 import { FLOW_STATE } from "../tables/flow-state.ts";
 import { FlowTable } from "../tables/flows.ts";
 import { Quotas } from "../tables/quotas.ts";
+import { RuleHits } from "../tables/rule-hits.ts";
 import { TcpTracker } from "../tables/tcp.ts";
 import { FlowTimeouts } from "../tables/timeouts.ts";
 import { TimerWheel } from "../tables/timer-wheel.ts";
 import { Topology } from "../topology.ts";
 import {
+  type Client,
   type Flow,
   type FlowSide,
   flowOf,
@@ -27,6 +29,7 @@ import {
   NO_FLOW_SIDE,
   NO_MAPPING,
   NO_NEIGHBOUR,
+  NOBODY,
   type Party,
   type Side,
   sideOf,
@@ -51,6 +54,7 @@ export class State {
   readonly neighbours: NeighbourTable;
   readonly errors: IcmpErrors;
   readonly packet = new Packet();
+  readonly ruleHits = new RuleHits();
   readonly splitter: Splitter;
   readonly scrub: Scrub;
   readonly keyed: KeyedHash;
@@ -60,6 +64,8 @@ export class State {
   second = 0;
   /** Of the last frame, for who asks the router: the rule that decided it (0: the policy, -1: none), its flow or NO_FLOW. */
   lastRule = -1;
+  /** Whose rule that is. */
+  lastClient: Client = NOBODY;
   lastFlow = NO_FLOW;
   /** Says whether a flow may live on by the settings in force: if not, it has been ended. */
   admits: (flow: Flow) => boolean = () => true;
@@ -96,6 +102,11 @@ export class State {
     this.errors = new IcmpErrors(ring, this.topology);
     this.splitter = new Splitter(ring);
     this.scrub = new Scrub(this.view, this.random, this.topology);
+  }
+
+  /** Counts the rule that decided about the frame in hand, if one did. Called in admission itself, it made new flows 15 % slower. */
+  countRule(): void {
+    if (this.lastRule >= 0) this.ruleHits.note(this.lastClient, this.lastRule, this.now);
   }
 
   /** @param now ms, never going back */

@@ -88,4 +88,6 @@ export interface SharedState {
   readonly ring: Float64Array;
   /** What became of frames that were not forwarded: tables/drop-records.ts. */
   readonly drops: Int32Array;
+  /** How often each rule has decided something: tables/rule-hits.ts. */
+  readonly ruleHits: SharedArrayBuffer;
 }

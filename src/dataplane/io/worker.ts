@@ -222,9 +222,9 @@ function run(): void {
     flowRecords: flowRecordsAt(flows, settings.nat.maxFlows),
     makePath,
   });
-  const { counters: verdicts, drops } = router;
+  const { counters: verdicts, drops, ruleHits } = router;
   router.announce();
-  report({ type: "ready", state: { verdicts, ring: ring.counters, drops: drops.words } });
+  report({ type: "ready", state: { verdicts, ring: ring.counters, drops: drops.words, ruleHits } });
   try {
     const pulse = programs && new Pulse(controlOf(programs));
     const vigil = new Vigil(new Liveness(signs, DATAPLANE_SIGN, CONTROL_SIGN), pulse, () => path?.revoke(), {
