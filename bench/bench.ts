@@ -12,6 +12,7 @@ import { cps } from "./cps.ts";
 import { busyAtRest } from "./cpu.ts";
 
 import { type Header, makeHeader, printHeader } from "./machine-header.ts";
+import { pauses } from "./pauses.ts";
 import { pps } from "./pps.ts";
 import { printReport } from "./print.ts";
 import { queue } from "./queue.ts";
@@ -25,7 +26,7 @@ import { tcp } from "./tcp.ts";
 import { vm } from "./vm.ts";
 
 const BENCHMARKS: ReadonlyMap<string, Benchmark> = new Map(
-  Object.entries({ pps, tcp, rtt, cps, flows, rules, core, queue, vm, size, attack }),
+  Object.entries({ pps, tcp, rtt, cps, flows, rules, core, pauses, queue, vm, size, attack }),
 );
 /** Only when asked for by name: it takes half an hour. */
 const LONG = "attack";

@@ -20,6 +20,7 @@ Measures Firebreak beside its peers, in one run, and says how sure that is. With
   flows  the pure dataplane with 1 000 to 1 000 000 flows: ns a packet, bytes a flow
   rules  what judging a new flow costs with 1 to 10 000 rules
   core   the pure dataplane on frames in memory: ns a packet of each kind, a new flow, allocation
+  pauses how long frames wait for what else the dataplane's thread does: new rules, reloads, time that is up, with 65 536 flows
   queue  round trips beside an upload, where a slow line is beyond: with and without [uplink] rate
   vm     the image in QEMU beside a Debian kernel with nftables: boot, memory, TCP throughput
   attack what a client notices of attacks by others: half an hour, so only when it is named

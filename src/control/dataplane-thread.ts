@@ -28,6 +28,7 @@ import {
 } from "../dataplane/kernel/loader.ts";
 import { addRecordMap } from "../dataplane/kernel/records.ts";
 import { drawHashKeys } from "../dataplane/keyed-hash.ts";
+import { isLikeRuleset } from "../dataplane/rules/ruleset.ts";
 import type { ClientSettings, Settings } from "../dataplane/settings.ts";
 import type { Client } from "../dataplane/types.ts";
 import { readSkbLayout } from "../linux/bpf/skb-layout.ts";
@@ -157,9 +158,10 @@ export class Dataplane {
   async apply(settings: Settings, before: readonly InterfaceBefore[]): Promise<void> {
     const sockets = this.sockets.open(settings.interfaces, queuedIndex(settings));
     this.lists.push(sockets);
-    this.announcements?.announce(concernedBy(this.posted, settings));
-    this.posted = settings;
-    const report = await this.command({ type: "apply", settings, sockets, before });
+    const posted = withKnownRulesets(settings, this.posted);
+    this.announcements?.announce(concernedBy(this.posted, posted));
+    this.posted = posted;
+    const report = await this.command({ type: "apply", settings: posted, sockets, before });
     // Answers come in the order of commands, so the list that this one is about is the second oldest.
     this.lists.splice(report.type === "applied" ? 0 : 1, 1);
     this.sockets.keep(this.lists.flat());
@@ -175,7 +177,7 @@ export class Dataplane {
   async setClient(client: number, settings: ClientSettings): Promise<void> {
     this.announcements?.announce([client as Client]);
     this.posted = { ...this.posted, clients: this.posted.clients.with(client, settings) };
-    const report = await this.command({ type: "client", client, settings });
+    const report = await this.command({ type: "client", client, ruleset: settings.ruleset });
     if (report.type !== "applied") throw unexpected(report);
   }
 
@@ -345,6 +347,16 @@ export class Dataplane {
     if (this.kernelPrograms !== undefined) unloadKernelPrograms(this.kernelPrograms);
     for (const map of [...this.recordMaps, this.wake]) libc.close(map);
   }
+}
+
+/** The thread compares rule sets by their versions alone. @returns settings in which those that decide what they did before are the same ones */
+function withKnownRulesets(settings: Settings, before: Settings): Settings {
+  const known = new Map(before.clients.map(({ name, ruleset }) => [name, ruleset]));
+  const clients = settings.clients.map((client) => {
+    const ruleset = known.get(client.name);
+    return ruleset !== undefined && isLikeRuleset(ruleset, client.ruleset) ? { ...client, ruleset } : client;
+  });
+  return { ...settings, clients };
 }
 
 /** @returns undefined where there is to be none: then all frames come to the dataplane's thread */

@@ -5,6 +5,7 @@ import { ETHERNET, macHead, macTail } from "../wire/ethernet.ts";
 import { type Address, maskOf, toAddress } from "../wire/ipv4.ts";
 import type { Port } from "../wire/ports.ts";
 import { Parties } from "./parties.ts";
+import type { Ruleset } from "./rules/ruleset.ts";
 import type { ClientSettings, Settings } from "./settings.ts";
 import { type Client, type Column, column, type Iface, NOBODY } from "./types.ts";
 
@@ -35,12 +36,15 @@ export class Topology {
   private readonly masks: Int32Array;
   private readonly gateways: Int32Array;
 
+  settings: Settings;
+  /** Those of `settings`. */
+  private clients: ClientSettings[];
+
   /** @param before what was in force until now */
-  constructor(
-    public settings: Settings,
-    before?: Topology,
-  ) {
+  constructor(settings: Settings, before?: Topology) {
     const { interfaces, uplink, clients } = settings;
+    this.clients = [...clients];
+    this.settings = { ...settings, clients: this.clients };
     const macs = interfaces.map((iface) => pinnedMac(iface.mac));
     this.macHead = column(Int32Array.from(macs, (mac) => mac.head));
     this.macTail = column(Int32Array.from(macs, (mac) => mac.tail));
@@ -66,7 +70,13 @@ export class Topology {
 
   /** Takes settings that differ from these in nothing that was laid out here: `hasSameLayout` says so. */
   replaceRules(settings: Settings): void {
-    this.settings = settings;
+    this.clients = [...settings.clients];
+    this.settings = { ...settings, clients: this.clients };
+  }
+
+  /** Gives one client other rules. It happens often, so that little is made for it that somebody would have to collect. */
+  setRules(client: Client, ruleset: Ruleset): void {
+    this.clients[client] = { ...this.clients[client], ruleset };
   }
 
   get clientCount(): number {
@@ -74,7 +84,7 @@ export class Topology {
   }
 
   client(client: Client): ClientSettings {
-    return this.settings.clients[client];
+    return this.clients[client];
   }
 
   /** @returns the client that has this address, on whichever interface, or NOBODY */

@@ -8,7 +8,12 @@ import { ICMP, TCP, UDP } from "../../lab/protocols.ts";
 import { type Config, parseConfig } from "../../src/config/config.ts";
 import { configuredDevices, type Device, makeSettings, type SettingsOptions } from "../../src/control/settings.ts";
 import type { Match } from "../../src/dataplane/rules/match.ts";
-import { compileRuleset } from "../../src/dataplane/rules/ruleset.ts";
+import { compileRuleset, type Ruleset } from "../../src/dataplane/rules/ruleset.ts";
+
+/** Rule sets are numbered as they are compiled. */
+function rulesetOf(matches: readonly Match[], accept: boolean): Ruleset {
+  return { ...compileRuleset(matches, accept), version: expect.any(Number) };
+}
 
 const EXAMPLE = readFileSync(new URL("../config/example.toml", import.meta.url), "utf8");
 const EVERYTHING = readFileSync(new URL("../config/everything.toml", import.meta.url), "utf8");
@@ -69,7 +74,7 @@ describe("settings", () => {
             network: 0x0a89000a,
             prefix: 32,
             gateway: 0x0a890001,
-            ruleset: compileRuleset(
+            ruleset: rulesetOf(
               [
                 { ...ANY, rule: 1, protocol: TCP, portLow: 443, portHigh: 443 },
                 { ...ANY, rule: 2, address: 0xc0000200, prefix: 28, protocol: UDP, portLow: 53, portHigh: 53 },
@@ -85,7 +90,7 @@ describe("settings", () => {
             network: 0xc0a80100,
             prefix: 24,
             gateway: 0xc0a80101,
-            ruleset: compileRuleset([], true),
+            ruleset: rulesetOf([], true),
             ...DEFAULTS,
           },
         ],
@@ -101,7 +106,7 @@ describe("settings", () => {
 
   test("of every key", () => {
     const eth3 = { name: "eth3", index: 5, mac: Uint8Array.of(2, 0, 0, 0, 0, 0x0a), mtu: 1400, isUp: true };
-    const lan = compileRuleset([], false);
+    const lan = rulesetOf([], false);
     expect(makeSettings(configOf(EVERYTHING), [ETH0, ETH2, eth3])).toEqual({
       settings: {
         interfaces: [
@@ -133,7 +138,7 @@ describe("settings", () => {
             prefix: 32,
             gateway: 0x0a890001,
             mac: Uint8Array.of(2, 0, 0, 0, 0, 4),
-            ruleset: compileRuleset(
+            ruleset: rulesetOf(
               [
                 ...NAME_SERVERS.flatMap((address) =>
                   [TCP, UDP].map((protocol) => ({ ...ANY, address, prefix: 32, protocol, portLow: 53, portHigh: 53 })),
@@ -240,13 +245,13 @@ describe("settings", () => {
       return "settings" in result && result.settings.clients[0].ruleset;
     };
     const addressesOf = (name: string) => (name === "www.example.org" ? [0xc0000250] : []);
-    expect(rulesetWith({ now: 1699999999.9, addressesOf })).toEqual(compileRuleset([drop, accept], false));
-    expect(rulesetWith({ now: 1700000000, addressesOf })).toEqual(compileRuleset([drop], false));
+    expect(rulesetWith({ now: 1699999999.9, addressesOf })).toEqual(rulesetOf([drop, accept], false));
+    expect(rulesetWith({ now: 1700000000, addressesOf })).toEqual(rulesetOf([drop], false));
     const none = () => [];
-    expect(rulesetWith({ now: 0, addressesOf: none })).toEqual(compileRuleset([accept], false));
-    expect(rulesetWith({ addressesOf: none })).toEqual(compileRuleset([], false));
+    expect(rulesetWith({ now: 0, addressesOf: none })).toEqual(rulesetOf([accept], false));
+    expect(rulesetWith({ addressesOf: none })).toEqual(rulesetOf([], false));
     // As long as nobody knows the name, it may be any address.
-    expect(rulesetWith({ now: 0 })).toEqual(compileRuleset([{ ...ANY, accept: false }, accept], false));
+    expect(rulesetWith({ now: 0 })).toEqual(rulesetOf([{ ...ANY, accept: false }, accept], false));
   });
 
   test("ask to see the name servers' answers to those clients whose rules have host names", () => {
@@ -270,7 +275,7 @@ describe("settings", () => {
       'interface = "02:00:00:00:00:10"\nown_mac = "02:00:00:00:00:99"\nmac = "02:00:00:00:00:88"',
     );
     const result = makeSettings(config, [ETH0, ETH1]);
-    const host = { prefix: 32, gateway: 0x0a000001, ruleset: compileRuleset([], false), ...DEFAULTS };
+    const host = { prefix: 32, gateway: 0x0a000001, ruleset: rulesetOf([], false), ...DEFAULTS };
     expect(result).toEqual({
       settings: {
         interfaces: [

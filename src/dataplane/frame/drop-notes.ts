@@ -25,16 +25,25 @@ export class DropNotes {
   private readonly drop = new Drop();
   /** The first of the parties that are an interface: senders who are none of its clients'. */
   private strangers = 0;
+  /** Settings that it follows still, where others are in force. */
+  private before: Settings | undefined;
 
   constructor(private readonly state: State) {
     this.drops = new Drops(state.keyed);
     this.numberParties(new Int32Array(0));
   }
 
-  /** The topology is another one. @param renumber by interface before: its number now, or -1 */
-  follow(before: Settings): void {
+  /** The topology is another one: before the next note, `catchUp` is called, since it takes a while. @param before the settings until now */
+  leaveBehind(before: Settings): void {
+    this.before = before;
+  }
+
+  /** Follows the topology. */
+  catchUp(): void {
+    if (this.before === undefined) return;
     const { interfaces } = this.state.topology.settings;
-    const renumber = before.interfaces.map(({ name }) => interfaces.findIndex((iface) => iface.name === name));
+    const renumber = this.before.interfaces.map(({ name }) => interfaces.findIndex((iface) => iface.name === name));
+    this.before = undefined;
     this.numberParties(Int32Array.from(renumber));
   }
 
@@ -44,6 +53,7 @@ export class DropNotes {
    */
   note(verdict: Verdict, iface: Iface, at: number, length: number): void {
     const { drop, state } = this;
+    this.catchUp();
     drop.verdict = verdict;
     drop.iface = iface;
     drop.rule = state.lastRule;
@@ -59,6 +69,7 @@ export class DropNotes {
    */
   noteLost(verdict: Verdict, iface: Iface, at: number, length: number, flow: Flow): void {
     const { drop } = this;
+    this.catchUp();
     drop.verdict = verdict;
     drop.iface = iface;
     drop.rule = -1;
@@ -174,10 +185,12 @@ export class DropNotes {
     const { topology } = this.state;
     const { parties, settings } = topology;
     const { groups, groupOf } = parties;
+    const interfaces = settings.interfaces.length;
     this.strangers = groupOf.length;
-    const strangers = Array.from(settings.interfaces.keys(), (iface) => groups + iface);
-    const all = Int32Array.from([...groupOf, ...strangers]);
-    this.drops.reset(groups + strangers.length, all, renumber, (iface, source) => {
+    const all = new Int32Array(groupOf.length + interfaces);
+    all.set(groupOf);
+    for (let iface = 0; iface < interfaces; iface++) all[groupOf.length + iface] = groups + iface;
+    this.drops.reset(groups + interfaces, all, renumber, (iface, source) => {
       if (iface < 0) return parties.ourselves;
       const client = topology.clientOn(iface as Iface, source as Address);
       return this.partyOf(topology, iface as Iface, client, source as Address);

@@ -352,7 +352,8 @@ export class Router {
       if (enforce()) this.applyRules(settings);
       return;
     }
-    const topology = new Topology(settings, this.state.topology);
+    const beforeTopology = this.state.topology;
+    const topology = new Topology(settings, beforeTopology);
     yield;
     if (!enforce()) return;
     this.drops.countSettings();
@@ -360,9 +361,13 @@ export class Router {
     this.state.follow(topology);
     this.changes.follow();
     this.numberParties();
-    this.notes.follow(before);
+    this.notes.leaveBehind(before);
     this.fastPath.readTopology();
     this.endpoint.tellOfEnd(cut);
+    yield;
+    this.state.neighbours.followInterfaces(beforeTopology);
+    yield;
+    this.notes.catchUp();
   }
 
   /** Puts settings in force that have the same layout as those before. */
@@ -385,11 +390,10 @@ export class Router {
   }
 
   /** Gives one client new rules, as `apply` would, but without a look at the other clients. */
-  setClient(client: number, settings: ClientSettings): void {
+  setClient(client: number, { ruleset }: Pick<ClientSettings, "ruleset">): void {
     while (!this.mayApply(client)) this.step();
     this.kernelPath?.revokeClient(client as Client);
-    this.changes.setClient(client as Client, settings);
-    this.fastPath.readTopology();
+    this.changes.setRules(client as Client, ruleset);
   }
 
   /** Tells everybody on our interfaces of our addresses there, when the program starts. */

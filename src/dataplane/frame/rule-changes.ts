@@ -7,8 +7,8 @@
 // wants to change something asks first whether that may be now.
 
 import { PROTOCOL } from "../../wire/ipv4.ts";
-import { isSameRuleset } from "../rules/ruleset.ts";
-import type { ClientSettings, Settings } from "../settings.ts";
+import { isSameRuleset, type Ruleset } from "../rules/ruleset.ts";
+import type { Settings } from "../settings.ts";
 import { GENERATIONS } from "../tables/flow-state.ts";
 import type { FlowTable } from "../tables/flows.ts";
 import { type Client, column, type Flow } from "../types.ts";
@@ -81,9 +81,8 @@ export class RuleChanges {
   }
 
   /** Gives one client new rules: all that is looked at is that client's. */
-  setClient(client: Client, settings: ClientSettings): void {
-    const { topology } = this.state;
-    this.state.replaceRules({ ...topology.settings, clients: topology.settings.clients.with(client, settings) });
+  setRules(client: Client, ruleset: Ruleset): void {
+    this.state.topology.setRules(client, ruleset);
     this.begin(client);
   }
 

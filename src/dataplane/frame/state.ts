@@ -140,7 +140,6 @@ export class State {
     this.mappings.reserve(settings.forwards);
     if (this.isMoving) this.mappings.clear();
     this.holdGateway();
-    this.neighbours.followInterfaces(before);
   }
 
   /** A flow that has been judged by the settings in force, and whose record follows them, is counted for whom it is now. */

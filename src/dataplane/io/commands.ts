@@ -79,7 +79,7 @@ export class Commands {
       this.command = undefined;
       this.events.report({ type: "applied" });
     } else if (command.type === "client") {
-      this.router.setClient(command.client, command.settings);
+      this.router.setClient(command.client, command);
       this.finish(command);
     } else {
       this.job = this.router.applying(command.settings, () => {

@@ -3,7 +3,8 @@
 import type { MessagePort } from "node:worker_threads";
 import type { InterfaceBefore } from "../../linux/net/take.ts";
 import type { KernelPrograms } from "../kernel/loader.ts";
-import type { ClientSettings, Settings } from "../settings.ts";
+import type { Ruleset } from "../rules/ruleset.ts";
+import type { Settings } from "../settings.ts";
 import type { PacketSocket } from "./packet-sockets.ts";
 
 /** What the thread is started with. */
@@ -35,7 +36,7 @@ export interface Start {
 export type Command =
   | ({ readonly type: "apply" } & Pick<Start, "settings" | "sockets" | "before">)
   /** New rules for one client, at its number in the settings in force; all else about it is as it was. */
-  | { readonly type: "client"; readonly client: number; readonly settings: ClientSettings }
+  | { readonly type: "client"; readonly client: number; readonly ruleset: Ruleset }
   /** Another map of the flow table's records, and its place among them: recordsWanted has asked for it. */
   | { readonly type: "records"; readonly at: number; readonly map: number }
   | { readonly type: "stop" };

@@ -24,6 +24,7 @@ import { NO_ACCOUNT, NO_FRAME, NOT_SENT, PacketRing } from "./packet-ring.ts";
 import { MAIL, type Report, type Start } from "./protocol.ts";
 import { SteadyClock } from "./steady-clock.ts";
 import { Vigil } from "./vigil.ts";
+import { work } from "./work.ts";
 
 /** Frames taken from one interface before the others have their turn. */
 const BATCH = READ_AHEAD;
@@ -39,9 +40,6 @@ const SPIN = 0.025;
 
 /** ms under load, after which the next batch is the last before a look for commands. */
 const LOOK_UP = 1;
-
-/** ms that frames may wait for other work, before it is looked for them again. */
-const WORK = 0.2;
 
 /** Longest sleep, in ms: how late the router's timers may be when there is no traffic. */
 const LONGEST_SLEEP = 100;
@@ -113,15 +111,6 @@ interface Dataplane {
   readonly router: Router;
   readonly vigil: Vigil;
   readonly commands: Commands;
-}
-
-/** Does a little of what control asks, or of what is to be done beside frames. */
-function work(router: Router, commands: Commands): void {
-  if (commands.isBusy) {
-    commands.step();
-    return;
-  }
-  for (const end = performance.now() + WORK; router.isBusy && performance.now() < end; ) router.step();
 }
 
 /** @returns the interface whose line is shared by marks, if one is */

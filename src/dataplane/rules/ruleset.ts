@@ -6,8 +6,10 @@ import { buildIndex, findFirst, type RuleIndex } from "./index.ts";
 import { type KeyRange, KINDS, keyOf, keysOf, kindOf, type Match } from "./match.ts";
 import { NO_MATCH } from "./steps.ts";
 
-/** Immutable, and survives structured cloning. */
+/** Immutable, and survives structured cloning, which copies none of its arrays: they are shared memory. */
 export interface Ruleset {
+  /** Another one for each that was compiled. */
+  readonly version: number;
   /** What happens when nothing matches. */
   readonly accept: boolean;
   /** STRIDE words a match. */
@@ -28,6 +30,8 @@ const NO_KEYS: KeyRange = { low: 1, high: 0 };
 /** Longest list that is walked: from here on a search is faster (bench/rules.ts). */
 const WALKED = 12;
 
+let lastVersion = 0;
+
 /** @param accept the policy: what happens when no match does */
 export function compileRuleset(matches: readonly Match[], accept: boolean): Ruleset {
   const words = new Int32Array(matches.length * STRIDE);
@@ -40,7 +44,19 @@ export function compileRuleset(matches: readonly Match[], accept: boolean): Rule
       words[at + KEYS + kind] = (low << 16) | high;
     }
   }
-  return { accept, matches: words, index: matches.length > WALKED ? buildIndex(matches) : null };
+  const index = matches.length > WALKED ? shareIndex(buildIndex(matches)) : null;
+  return { version: ++lastVersion, accept, matches: shared(words), index };
+}
+
+function shareIndex({ shift, buckets, starts, heads, maps }: RuleIndex): RuleIndex {
+  return { shift, buckets: shared(buckets), starts: shared(starts), heads: shared(heads), maps: shared(maps) };
+}
+
+/** @returns a copy in memory that the dataplane's thread need not copy again, which takes long for many rules */
+function shared(array: Int32Array): Int32Array {
+  const copy = new Int32Array(new SharedArrayBuffer(array.byteLength));
+  copy.set(array);
+  return copy;
 }
 
 /**
@@ -68,11 +84,14 @@ export function walk(ruleset: Ruleset, protocol: number, destination: number, se
   return Number(ruleset.accept);
 }
 
-/** @returns whether two rule sets decide the same, by rules of the same numbers */
+/** @returns whether two are the same one */
 export function isSameRuleset(a: Ruleset, b: Ruleset): boolean {
-  return (
-    a.accept === b.accept &&
-    a.matches.length === b.matches.length &&
-    a.matches.every((word, i) => word === b.matches[i])
-  );
+  return a.version === b.version;
+}
+
+/** @returns whether two decide the same, by rules of the same numbers: that takes long for many */
+export function isLikeRuleset(a: Ruleset, b: Ruleset): boolean {
+  if (a.accept !== b.accept || a.matches.length !== b.matches.length) return false;
+  for (let i = 0; i < a.matches.length; i++) if (a.matches[i] !== b.matches[i]) return false;
+  return true;
 }

@@ -2,6 +2,7 @@
 // at once at the moment that they came into force. And no piece of that work is long.
 import { describe, expect, test } from "bun:test";
 import { ethernet, IPV4_TYPE, ip, mac, payload, tcp, udp } from "../../../lab/frames.ts";
+import { UDP } from "../../../lab/protocols.ts";
 import { Random } from "../../../lab/random.ts";
 import {
   ACCEPT_ALL,
@@ -300,6 +301,20 @@ describe("new settings, put in force a piece at a time:", () => {
           if (isOpenedBy(WORK_HOST, spoken)) expect(tried.verdict).not.toBe("forwarded");
         }
       });
+    }
+  });
+
+  test("a flow that is ended by hand meanwhile ends, whether it would have lived on or not", () => {
+    for (const [host, port] of [
+      [WORK_HOST, 5001],
+      [LAN_HOST, 5016],
+    ] as const) {
+      const { tried } = new Pair();
+      for (const _ of tried.router.applying(CHANGES["an interface less"]));
+      const { size } = tried.router.flows;
+      const key = Int32Array.of(ip(host), ip(REMOTE), (port << 16) | 53);
+      expect(tried.command((router) => router.endFlow(UDP, new Uint8Array(key.buffer), 0))).toEqual([]);
+      expect(tried.router.flows.size).toBe(size - 1);
     }
   });
 

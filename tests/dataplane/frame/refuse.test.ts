@@ -82,7 +82,7 @@ describe("a refused packet", () => {
   test("is answered as its own client's settings say, those in force at that moment", () => {
     const lab = labThat({ refuse: "drop" });
     const work = { ...WORK_SETTINGS, ruleset: NOTHING, refuse: "reset" } as const;
-    expect(lab.command((router) => router.setClient(0, work))).toEqual([]);
+    expect(lab.apply({ ...SETTINGS, clients: [work, LAN_SETTINGS] })).toEqual([]);
     expect(lab.from(WORK_HOST, SYN)).toEqual(resetTo(0xfffffff1));
     lab.apply({ ...SETTINGS, clients: [work, { ...LAN_SETTINGS, ruleset: NOTHING, refuse: "drop" }] });
     expect(lab.from(WORK_HOST, SYN)).toEqual(resetTo(0xfffffff1));

@@ -50,6 +50,14 @@ class Table {
   }
 }
 
+test("a place that counts for another party from now on counts for the one before no more", () => {
+  const table = new Table();
+  for (let flow = 0; flow < PLACES; flow++) table.use(flow, WORK);
+  for (let flow = 0; flow < PLACES; flow++) table.places.own(flow as Flow, THIRD);
+  expect([table.use(100, THIRD), table.use(101, WORK)]).toEqual([false, true]);
+  expect(table.has(101)).toBe(true);
+});
+
 test("who has less than its part gets a place from the greediest, and keeps it, whatever others do", () => {
   for (let seed = 0; seed < 30; seed++) {
     const random = new Random(seed);

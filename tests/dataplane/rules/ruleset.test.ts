@@ -3,7 +3,14 @@ import { describe, expect, test } from "bun:test";
 import { Random } from "../../../lab/random.ts";
 import { randomMatches, randomPacket } from "../../../lab/rulesets.ts";
 import { ANY_ICMP_TYPE, ANY_PROTOCOL, type Match } from "../../../src/dataplane/rules/match.ts";
-import { compileRuleset, judge, type Ruleset, walk } from "../../../src/dataplane/rules/ruleset.ts";
+import {
+  compileRuleset,
+  isLikeRuleset,
+  isSameRuleset,
+  judge,
+  type Ruleset,
+  walk,
+} from "../../../src/dataplane/rules/ruleset.ts";
 
 const ICMP = 1;
 const TCP = 6;
@@ -161,4 +168,18 @@ describe("searching finds what walking finds", () => {
     expectSameAsWalking(ruleset, matches, new Random(6), 2000);
     expect(ruleset.index?.maps.length).toBeLessThan(32 * matches.length);
   });
+});
+
+test("two rulesets are alike if they decide the same by the same rules, and the same if it is one, also as another thread gets it", () => {
+  const set = compileRuleset([ANY, { ...ANY, rule: 2, portLow: 80 }], true);
+  const again = compileRuleset([ANY, { ...ANY, rule: 2, portLow: 80 }], true);
+  expect([isLikeRuleset(set, again), isSameRuleset(set, again)]).toEqual([true, false]);
+  const posted = structuredClone(set);
+  expect([isSameRuleset(set, posted), posted.matches.buffer instanceof SharedArrayBuffer]).toEqual([true, true]);
+  const others = [
+    compileRuleset([ANY], true),
+    compileRuleset([ANY, { ...ANY, rule: 3, portLow: 80 }], true),
+    compileRuleset([ANY, { ...ANY, rule: 2, portLow: 80 }], false),
+  ];
+  expect(others.map((other) => isLikeRuleset(set, other))).toEqual([false, false, false]);
 });
