@@ -1,5 +1,5 @@
 // Settings that a person changes in dom0 by `qvm-features NAME vm-config.firebreak-…`, which qubesd writes below /vm-config/ in QubesDB:
-// what a configuration file says elsewhere by log, refuse, reach and [[forward]]. Each is read whole or not at all: of a value with a
+// what a configuration file says elsewhere by log, refuse, reach, [[forward]] and rate. Each is read whole or not at all: of a value with a
 // mistake nothing is in force, and dom0's user is told.
 import { type Prefix, parseAddress } from "../base/address.ts";
 import { quote } from "../base/quote.ts";
@@ -10,6 +10,7 @@ import {
   type Refusal,
   readHost,
   readPorts,
+  readRate,
   readRefusal,
   readSource,
   readTransport,
@@ -25,6 +26,8 @@ export interface Features {
   readonly refuse: Refusal;
   readonly reach: readonly Reach[];
   readonly forwards: readonly Forward[];
+  /** Of the line behind the netvm, in bits a second. */
+  readonly rate: number | undefined;
 }
 
 /** A client that may open flows to another. */
@@ -62,6 +65,7 @@ export function readFeatures(database: Pick<Database, "get">, problems: string[]
     refuse: read("refuse", "icmp", (text) => named(text, readRefusal(text)), "icmp, reset or drop"),
     reach: read("reach", [], (text) => readWords(text, readReach), "10.137.0.9>10.137.0.10, with spaces between"),
     forwards: read("forwards", [], readForwards, "tcp:8443>10.137.0.9:443, with spaces between"),
+    rate: read<number | undefined>("rate", undefined, (text) => named(text, readRate(text)), "100 Mbit"),
   };
 }
 

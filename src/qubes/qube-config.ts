@@ -71,7 +71,7 @@ export function makeQubeConfig(state: QubeState): QubeConfig {
   const clients = withFeatures(distinct(made, problems), features);
   return {
     config: {
-      uplink,
+      uplink: { ...uplink, rate: features.rate },
       clients,
       forwards: forwardsTo(clients, features),
       redirects: servers.flatMap(({ from, to }) =>
@@ -96,7 +96,7 @@ function readServers({ database, options }: QubeState, problems: string[]): Serv
   }));
 }
 
-function makeUplink(state: QubeState, servers: readonly Server[], problems: string[]): UplinkConfig {
+function makeUplink(state: QubeState, servers: readonly Server[], problems: string[]): Omit<UplinkConfig, "rate"> {
   const { options, database } = state;
   const address = options?.address ?? readAddress(database, "/qubes-ip", problems);
   const gateway = options?.uplinkClient ?? readAddress(database, "/qubes-gateway", problems);
@@ -111,7 +111,6 @@ function makeUplink(state: QubeState, servers: readonly Server[], problems: stri
     ownMac: options === undefined ? undefined : CLIENT_SIDE_MAC,
     gatewayMac: isThere ? undefined : CLIENT_SIDE_MAC, // there is nobody to ask
     gatewayFallbackMac: options === undefined ? CLIENT_SIDE_MAC : undefined, // to the netvm we are what clients are to us
-    rate: undefined,
     clampMss: undefined,
     inside: connected.filter((client) => client !== options?.uplinkClient), // to dom0 it is a client too
   };

@@ -7,7 +7,7 @@ import { databaseOf } from "../support/database.ts";
 
 const [WORK, GAME, AWAY] = ["10.137.0.9", "10.137.0.10", "10.137.0.11"];
 const NETWORK = { "/qubes-ip": "10.137.0.5", "/qubes-gateway": "10.138.0.1", "/qubes-netvm-gateway": "10.137.0.1" };
-const NOTHING = { log: [], refuse: "icmp", reach: [], forwards: [] } as const;
+const NOTHING = { log: [], refuse: "icmp", reach: [], forwards: [], rate: undefined } as const;
 
 function read(features: Readonly<Record<string, string>>) {
   const problems: string[] = [];
@@ -39,6 +39,18 @@ describe("features are", () => {
 
   test("how refused packets are answered", () => {
     for (const refuse of ["icmp", "reset", "drop"] as const) expect(read({ refuse }).features.refuse).toBe(refuse);
+  });
+
+  test("the rate of the line", () => {
+    expect(read({ rate: "100 Mbit" })).toEqual({ features: { ...NOTHING, rate: 100_000_000 }, problems: [] });
+    expect(configure({ rate: "2.5 Gbit" }).config.uplink.rate).toBe(2_500_000_000);
+    expect(configure({}).config.uplink.rate).toBeUndefined();
+    expect(read({ rate: "100 Mbps" })).toEqual({
+      features: NOTHING,
+      problems: [
+        '/vm-config/firebreak-rate: "100 Mbps" is not a number of kbit, Mbit or Gbit a second, so none of it is in force (write 100 Mbit)',
+      ],
+    });
   });
 
   test("who reaches whom", () => {
