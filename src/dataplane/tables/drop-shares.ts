@@ -9,6 +9,9 @@
 /** In place of a node or a record. */
 const NONE = -1;
 const ROOT = 0;
+/** A power of two: what is found last is remembered by this many endings of a party's and a reason's number. */
+const KNOWN = 1024;
+const REASON_BITS = 6;
 
 export class DropShares {
   /** By node: the root, groups, parties, reasons of a party. What each has, who shares it, and who has most of those. */
@@ -30,6 +33,8 @@ export class DropShares {
   private readonly before: Int32Array;
   private readonly oldest: Int32Array;
   private used = 0;
+  /** The node that was found last for such a party and reason: a flood asks for few, again and again. */
+  private readonly known = new Int32Array(KNOWN);
 
   /** @param capacity records */
   constructor(private readonly capacity: number) {
@@ -58,13 +63,21 @@ export class DropShares {
     this.freeReason = NONE;
     for (let node = nodes - 1; node >= this.firstReason; node--) this.freeNode(node);
     this.used = 0;
+    this.known.fill(this.firstReason);
   }
 
   /** @returns a number for what a party's frames are dropped for, or NONE if no record is about that: it tells such records */
   find(party: number, reason: number): number {
-    const { next, reasons, firstReason } = this;
-    for (let node = this.first[this.firstParty + party]; node !== NONE; node = next[node]) {
-      if (reasons[node - firstReason] === reason) return node;
+    const { next, reasons, firstReason, known } = this;
+    const partyNode = this.firstParty + party;
+    const place = ((party << REASON_BITS) + reason) & (KNOWN - 1);
+    const last = known[place];
+    // It may have become another party's since, or nobody's.
+    if (this.parent[last] === partyNode && reasons[last - firstReason] === reason && this.count[last] > 0) return last;
+    for (let node = this.first[partyNode]; node !== NONE; node = next[node]) {
+      if (reasons[node - firstReason] !== reason) continue;
+      known[place] = node;
+      return node;
     }
     return NONE;
   }
@@ -80,21 +93,23 @@ export class DropShares {
     return node === NONE ? 0 : this.count[node];
   }
 
-  /** @returns the record that is to be a party's next for a reason: one not used yet, or who has it loses it */
-  take(party: number, reason: number): number {
+  /**
+   * @param own what `find` returns for the party and the reason
+   * @returns the record that is to be the next of these: one not used yet, or who has it loses it
+   */
+  take(party: number, reason: number, own: number): number {
     if (this.used < this.capacity) {
       const record = this.used++;
-      this.add(record, party, reason);
+      this.add(record, party, reason, own);
       return record;
     }
-    const own = this.find(party, reason);
     const loser = this.loser(party, own);
     const record = this.oldest[loser - this.firstReason];
     if (loser === own) {
       this.oldest[own - this.firstReason] = this.after[record];
     } else {
       this.remove(record);
-      this.add(record, party, reason);
+      this.add(record, party, reason, own);
     }
     return record;
   }
@@ -114,7 +129,7 @@ export class DropShares {
   /** Gives a record, after `reset`, to whom it belongs now: those with the smallest numbers first, each once. */
   refile(record: number, party: number, reason: number): void {
     this.used++;
-    this.add(record, party, reason);
+    this.add(record, party, reason, this.find(party, reason));
   }
 
   /** @returns whose oldest record goes when a party needs one */
@@ -133,10 +148,9 @@ export class DropShares {
     return has === 0 || this.count[this.greediest[node]] > has + 1;
   }
 
-  private add(record: number, party: number, reason: number): void {
+  private add(record: number, party: number, reason: number, own: number): void {
     const { count, greediest, parent } = this;
-    let node = this.find(party, reason);
-    if (node === NONE) node = this.takeNode(party, reason);
+    let node = own === NONE ? this.takeNode(party, reason) : own;
     this.nodeOf[record] = node;
     if (count[node] === 0) {
       this.oldest[node - this.firstReason] = record;

@@ -80,12 +80,13 @@ export class Drops {
     const { protocol, source, destination, ports, verdict, party } = drop;
     const hash = this.keyed.of(source, destination, ports, protocol | (verdict << 8));
     const chain = hash & (CHAINS - 1);
-    let record = this.find(chain, shares.find(party, verdict), drop);
+    const owner = shares.find(party, verdict);
+    let record = this.find(chain, owner, drop);
     const isKnown = record !== NONE;
     if (isKnown) {
       shares.touch(record);
     } else {
-      record = shares.take(party, verdict);
+      record = shares.take(party, verdict, owner);
       this.chain(record, chain);
     }
     this.ifaces[record] = drop.iface;
