@@ -98,6 +98,11 @@ test("by its port the image answers as a firewall on a host does by its socket, 
   await talker.says("echo");
   expect((await ask("flows", "proto=tcp", "--count", "rule=2")).stdout).toBe("flows: 1\n");
 
+  // As it was, and as the other one will be: a connection by the first rule.
+  expect((await ask("configure", config)).status).toBe(0);
+  const another = client.start(["/usr/bin/python3", "-u", "-c", TALKER], "pipe");
+  await another.says("open");
+
   const host = new FirewallLab("vm-host");
   try {
     host.writeConfig(text);
