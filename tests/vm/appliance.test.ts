@@ -181,6 +181,28 @@ describe("the image", () => {
     expect(await machine.powerOff()).toBe(0);
   });
 
+  test("holds the uplink to its line's rate, and what waits there keeps no other flow waiting", async () => {
+    const text = configuration([], "accept").replace("[uplink]\n", '[uplink]\nrate = "500 kbit"\n');
+    const machine = await boot({ config: put("firebreak.toml", text) });
+    await machine.says("ready in");
+    expect(linesOf(machine).at(-3)).toEndWith(`gateway ${ROUTER} rate 500 kbit`);
+    const server = internet.start(["iperf3", "--server", "--forceflush"]);
+    await server.says("listening");
+    const upload = client.start(["iperf3", "--forceflush", "--client", SERVER, "--parallel", "8", "--time", "600"]);
+    await upload.says(/SUM.*bits\/sec/);
+    const received = async () => Number(await internet.run(["cat", "/sys/class/net/eth0/statistics/rx_bytes"]));
+    const [started, before] = [performance.now(), await received()];
+    const pings = await client.run(["ping", "-n", "-c", "25", "-i", "0.4", SERVER]);
+    const rate = (8 * ((await received()) - before)) / (performance.now() - started);
+    const rtts = [...pings.matchAll(/ time=([\d.]+) ms/g)].map(([, ms]) => Number(ms)).sort((a, b) => a - b);
+    console.log(`${rate.toFixed(0)} kbit/s; pings beside, of the same client: ${rtts.join(" ")} ms`);
+    expect(rate).toBeLessThan(550);
+    // A plain queue of the 16 KB that may wait takes 260 ms: fq_codel sends a flow that sends little first.
+    expect(rtts[12]).toBeLessThan(160);
+    upload.signal("SIGKILL");
+    expect(await machine.powerOff()).toBe(0);
+  });
+
   test("tells what is wrong with the file in its initramfs, and forwards nothing", async () => {
     const wrong = configuration(RULES).replace(`"${UPLINK}/24"`, '"192.0.2.300/24"');
     const machine = await boot({
