@@ -109,6 +109,6 @@ test("a connection through a forward, and a hairpin, carries a large file intact
 
 test("the flows of forwards are listed with what they look like on both sides", async () => {
   const { flows } = await lab.state();
-  const pattern = `^tcp ${SERVER}:(\\d+) to ${UPLINK}:8443 as ${SERVER}:\\1 at 10.137.0.10:443, [A-Z-]+, client work, policy$`;
+  const pattern = `^tcp ${SERVER}:(\\d+) to ${UPLINK}:8443 as ${SERVER}:\\1 at 10.137.0.10:443, [A-Z-]+, client work, forward 1$`;
   expect(flows.join("\n")).toMatch(new RegExp(pattern, "m"));
 });

@@ -39,6 +39,7 @@ test("check prints the example as understood", () => {
   gateway           192.0.2.1
   gateway_mac       asked for by ARP
   dns               192.0.2.1
+  rate              as fast as the interface takes it
   clamp_mss         false
 
 client "work"
@@ -117,6 +118,7 @@ test("check prints every key", () => {
   gateway           192.0.2.1
   gateway_mac       02:00:00:00:00:02
   dns               192.0.2.1, 198.51.100.53
+  rate              2.5 Gbit
   clamp_mss         true
 
 client "work"
@@ -251,6 +253,7 @@ max_flows = 1024
   gateway           192.0.2.1
   gateway_mac       asked for by ARP
   dns               none
+  rate              as fast as the interface takes it
   clamp_mss         false
 
 client "a"
@@ -304,7 +307,7 @@ test("check prints all errors on standard error", async () => {
     stdout: "",
     stderr: `FILE:1: client: is missing (write [[client]] for each, then name, interface, address and gateway)
 FILE:2: uplink: interface 5 is neither an interface's name nor a MAC address (write interface = "eth1" or its MAC address)
-FILE:5: uplink: unknown key "x" (known: interface, address, gateway, dns, own_mac, gateway_mac, clamp_mss)
+FILE:5: uplink: unknown key "x" (known: interface, address, gateway, dns, own_mac, gateway_mac, rate, clamp_mss)
 `,
   });
 });
