@@ -12,27 +12,10 @@ import { VERDICT_NAMES, type Verdict } from "../../src/dataplane/verdict.ts";
 import { escapeHtml, html } from "../../src/learning/html.ts";
 import { verdictWords } from "../../src/learning/words.ts";
 import { HOSTILE } from "../support/hostile-text.ts";
+import { HOST, INSIDE, replayConfig, runReplay } from "../support/replay-run.ts";
 
 const MAIN = join(import.meta.dir, "../../src/main.ts");
 const CAPTURES = join(import.meta.dir, "../captures");
-const [HOST, INSIDE] = ["02:00:00:00:00:0a", "02:00:00:00:01:00"];
-
-function config(client = 'policy = "accept"', name = "eth0"): string {
-  return `[uplink]
-interface = "eth1"
-own_mac = "02:00:00:00:01:01"
-address = "192.0.2.254/24"
-gateway = "192.0.2.1"
-
-[[client]]
-name = "work"
-interface = ${JSON.stringify(name)}
-own_mac = "${INSIDE}"
-address = "10.137.0.10"
-gateway = "10.137.0.1"
-${client}
-`;
-}
 
 /** What a page would obey or not show. */
 const INVISIBLE = /(?![\n\t])[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u;
@@ -45,12 +28,8 @@ afterAll(() => rm(folder, { recursive: true }));
 
 /** @returns the page */
 async function page(toml: string, inputs: readonly string[], ...options: readonly string[]): Promise<string> {
-  const [file, out] = [join(folder, "firebreak.toml"), join(folder, "out.html")];
-  await Bun.write(file, toml);
-  const ins = inputs.flatMap((input) => ["--in", input]);
-  const args = ["replay", "--config", file, ...ins, "--html", out, "--quiet", ...options];
-  const { exitCode, stderr } = Bun.spawnSync([process.execPath, MAIN, ...args]);
-  expect([stderr.toString(), exitCode]).toEqual(["", 0]);
+  const out = join(folder, "out.html");
+  await runReplay(folder, toml, inputs, "--html", out, ...options);
   return Bun.file(out).text();
 }
 
@@ -190,7 +169,7 @@ describe("of the captures that tests have", () => {
   for (const name of ["ping", "dns", "http", "iperf3", "traceroute", "refused", "ping-too-big"]) {
     test(`${name}: the marked fields are exactly those that differ, on both sides, and each is named`, async () => {
       const out = join(folder, `sent-${name}`);
-      const { packets } = read(await page(config(), both(name), "--out", out));
+      const { packets } = read(await page(replayConfig(), both(name), "--out", out));
       const sent = new Set<string>();
       for (const iface of ["eth0", "eth1"]) {
         const { frames } = await readCapture(await Bun.file(join(out, `${iface}.pcap`)).bytes());
@@ -219,7 +198,7 @@ describe("of the captures that tests have", () => {
   }
 
   test("a ping's rewritten fields are the address, what every router changes, and nothing else", async () => {
-    const { packets } = read(await page(config(), both("ping")));
+    const { packets } = read(await page(replayConfig(), both("ping")));
     const forwarded = packets.filter(({ frames }) => frames.some(({ title }) => title.startsWith("After")));
     expect(forwarded.length).toBe(6);
     const always = ["Time to live (TTL)", "Destination MAC address", "Source MAC address", "Header checksum"];
@@ -236,7 +215,7 @@ describe("of the captures that tests have", () => {
   });
 
   test("an error's quoted packet is marked where it was rewritten, and why is told", async () => {
-    const text = await page(config(), both("ping-too-big"));
+    const text = await page(replayConfig(), both("ping-too-big"));
     const error = read(text).packets.find(({ cards }) => cards[0]?.includes("fragmentation needed"));
     expect(error?.rewritten.slice(-2)).toEqual(["Quoted IPv4: Header checksum", "Quoted IPv4: Source address"]);
     expect(text).toContain("An error message quotes the packet that it is about.");
@@ -244,7 +223,7 @@ describe("of the captures that tests have", () => {
 
   test("a drop has its reason, and the error that the firewall sends stands beside it", async () => {
     const rules = 'rules = ["action=accept proto=udp", "action=drop dstports=80"]';
-    const { packets } = read(await page(config(rules), [`eth0=${CAPTURES}/http-client.pcap`]));
+    const { packets } = read(await page(replayConfig({ client: rules }), [`eth0=${CAPTURES}/http-client.pcap`]));
     const drop = packets.find(({ verdict }) => verdict === "✕ dropped: refused by rules");
     expect([drop?.kind, drop?.why]).toEqual([
       "dropped",
@@ -266,7 +245,7 @@ test("pieces of a packet that was cut are all there, and the changes are those o
   const file = join(folder, "big.pcap");
   const bytes = ethernet(HOST, INSIDE, IPV4_TYPE, echo);
   await Bun.write(file, writeCapture([{ seconds: 1, nanoseconds: 0, bytes, originalLength: bytes.length }], "us"));
-  const { packets } = read(await page(config(), [`eth0=${file}`]));
+  const { packets } = read(await page(replayConfig(), [`eth0=${file}`]));
   const cut = packets.find(({ cards }) => cards.length > 3);
   expect(cut?.cards.filter((card) => card.startsWith("outside")).map((card) => card.replace(/1\d\d\..*/, ""))).toEqual([
     "outside, eth1Ping number 1: are you there? (the first piece)",
@@ -316,7 +295,7 @@ describe("of a large capture", () => {
     });
     const file = join(folder, "one.pcap");
     await Bun.write(file, writeCapture(frames, "us"));
-    const { packets, gaps } = read(await page(config(), [`eth0=${file}`]));
+    const { packets, gaps } = read(await page(replayConfig(), [`eth0=${file}`]));
     expect(packets.filter(({ kind }) => kind !== "own").map(({ verdict }) => verdict)).toEqual([
       ...new Array(10).fill("✓ forwarded"),
       "✕ dropped: source address spoofed",
@@ -327,7 +306,7 @@ describe("of a large capture", () => {
 
 describe("the page", () => {
   test("needs nothing from anywhere, and runs nothing but what it came with", async () => {
-    const text = await page(config(), both("http"));
+    const text = await page(replayConfig(), both("http"));
     const [, policy = ""] = /http-equiv="Content-Security-Policy" content="([^"]*)"/.exec(text) ?? [];
     const hash = (tag: string) => {
       const [, content = ""] = new RegExp(`<${tag}>(.*?)</${tag}>`, "s").exec(text) ?? [];
@@ -357,7 +336,7 @@ describe("the page", () => {
   });
 
   test("is the same for the same capture, byte for byte", async () => {
-    expect(await page(config(), both("dns"))).toBe(await page(config(), both("dns")));
+    expect(await page(replayConfig(), both("dns"))).toBe(await page(replayConfig(), both("dns")));
   });
 
   test("says something of every verdict that there is", () => {
@@ -420,7 +399,7 @@ describe("what strangers wrote", () => {
     const bytes = ethernet(HOST, INSIDE, IPV4_TYPE, datagram);
     const file = join(folder, hostile);
     await Bun.write(file, writeCapture([{ seconds: 1, nanoseconds: 0, bytes, originalLength: bytes.length }], "us"));
-    const text = await page(config(undefined, name), [`${name}=${file}`]);
+    const text = await page(replayConfig({ name }), [`${name}=${file}`]);
     const { elements } = parse(text);
     expect(elements.filter((tag) => tag === "script").length).toBe(1);
     expect(elements).not.toContain("img");

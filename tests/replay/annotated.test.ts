@@ -8,32 +8,14 @@ import { ARP_TYPE, arp, ethernet, fragmented, IPV4_TYPE, icmp, payload, tcp, toH
 import { DIRECTION } from "../../src/captures/frame.ts";
 import { PcapngWriter } from "../../src/captures/pcapng-writer.ts";
 import { HOSTILE } from "../support/hostile-text.ts";
+import { HOST, INSIDE, OUTSIDE, replayConfig, runReplay } from "../support/replay-run.ts";
 
 const MAIN = join(import.meta.dir, "../../src/main.ts");
 const CAPTURES = join(import.meta.dir, "../captures");
 const PROFILE = join(import.meta.dir, "../../docs/wireshark/firebreak");
-const [HOST, INSIDE] = ["02:00:00:00:00:0a", "02:00:00:00:01:00"];
-const [GATEWAY, OUTSIDE] = ["02:00:00:00:02:00", "02:00:00:00:01:01"];
+const GATEWAY = "02:00:00:00:02:00";
 const SERVER = "198.51.100.80";
 const ENDS = { source: "10.137.0.10", destination: SERVER };
-
-function config(client: string, uplink = "", name = "eth0"): string {
-  return `[uplink]
-interface = "eth1"
-own_mac = "${OUTSIDE}"
-address = "192.0.2.254/24"
-gateway = "192.0.2.1"
-${uplink}
-[[client]]
-name = "work"
-interface = ${JSON.stringify(name)}
-own_mac = "${INSIDE}"
-address = "10.137.0.10"
-gateway = "10.137.0.1"
-${client}
-`;
-}
-const ACCEPT = 'policy = "accept"';
 
 let folder: string;
 beforeAll(async () => {
@@ -43,12 +25,8 @@ afterAll(() => rm(folder, { recursive: true }));
 
 /** @returns the file that was written */
 async function replay(toml: string, inputs: readonly string[], ...options: readonly string[]): Promise<string> {
-  const [file, out] = [join(folder, "firebreak.toml"), join(folder, "out.pcapng")];
-  await Bun.write(file, toml);
-  const ins = inputs.flatMap((input) => ["--in", input]);
-  const args = ["replay", "--config", file, ...ins, "--out", out, "--quiet", ...options];
-  const { exitCode, stderr } = Bun.spawnSync([process.execPath, MAIN, ...args]);
-  expect([stderr.toString(), exitCode]).toEqual(["", 0]);
+  const out = join(folder, "out.pcapng");
+  await runReplay(folder, toml, inputs, "--out", out, ...options);
   return out;
 }
 
@@ -95,7 +73,7 @@ describe("of a ping through the firewall", () => {
   const REWRITTEN = [...MACS, 22, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 36, 37, 38, 39];
 
   test("every packet id is there twice, once on each side, and the two differ by what is translated alone", async () => {
-    const file = await replay(config(ACCEPT), inputs);
+    const file = await replay(replayConfig(), inputs);
     const { frames, resolution } = await readCapture(await Bun.file(file).bytes());
     expect(resolution).toBe("ns");
     const rows = fields(file, "frame", "frame.packet_id", "frame.interface_name", "frame.packet_flags_direction");
@@ -118,7 +96,7 @@ describe("of a ping through the firewall", () => {
   });
 
   test("one that waited for ARP keeps its number, and says what it waited for", async () => {
-    const file = await replay(config(ACCEPT), inputs);
+    const file = await replay(replayConfig(), inputs);
     expect(fields(file, "frame.packet_id == 1", "frame.interface_name", "frame.verdict.ebpf_tc")).toEqual([
       ["eth0", "5"],
       ["eth1", "0"],
@@ -131,7 +109,7 @@ describe("of a ping through the firewall", () => {
   });
 
   test("replay takes the file as input again, and it shows the same", async () => {
-    const file = await replay(config(ACCEPT), inputs);
+    const file = await replay(replayConfig(), inputs);
     const again = join(folder, "again.pcapng");
     await cp(file, again);
     const args = [
@@ -151,7 +129,7 @@ describe("of a ping through the firewall", () => {
 describe("verdicts", () => {
   test("of drops are 2, and their comments say why; what is sent because of them is the firewall's own", async () => {
     const rules = 'rules = ["action=accept proto=udp", "action=drop dstports=80"]';
-    const file = await replay(config(rules), [`eth0=${CAPTURES}/http-client.pcap`]);
+    const file = await replay(replayConfig({ client: rules }), [`eth0=${CAPTURES}/http-client.pcap`]);
     const drops = fields(file, "frame.verdict.ebpf_tc == 2", "frame.packet_id", "frame.comment");
     expect(drops.length).toBeGreaterThan(5);
     expect(drops[0]).toEqual(["1", "dropped: refused by rules; rule 2 of work"]);
@@ -170,7 +148,7 @@ describe("verdicts", () => {
   test("nothing of the captures that tests have looks wrong to tshark", async () => {
     for (const name of ["dns", "http", "refused", "traceroute", "ping-too-big"]) {
       const inputs = [`eth0=${CAPTURES}/${name}-client.pcap`, `eth1=${CAPTURES}/${name}-uplink.pcap`];
-      const file = await replay(config(ACCEPT), inputs);
+      const file = await replay(replayConfig(), inputs);
       const checks = ["-o", "ip.check_checksum:TRUE", "-o", "tcp.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE"];
       const bad = "_ws.malformed || ip.checksum.status == 0 || tcp.checksum.status == 0 || udp.checksum.status == 0";
       expect(tshark(["-r", file, ...checks, "-Y", bad])).toEqual([]);
@@ -187,7 +165,7 @@ describe("one packet has one number", () => {
     fields(file, "ip", "frame.packet_id", "frame.interface_name", "frame.verdict.ebpf_tc");
 
   test("when the firewall cuts it into fragments", async () => {
-    const file = await replay(config(ACCEPT), [`eth0=${await capture("big.pcap", [from(echo)])}`]);
+    const file = await replay(replayConfig(), [`eth0=${await capture("big.pcap", [from(echo)])}`]);
     const rows = numbers(file);
     expect(rows).toEqual([
       ["1", "eth0", "0"],
@@ -199,7 +177,7 @@ describe("one packet has one number", () => {
 
   test("when fragments came in the wrong order and were held, each its own", async () => {
     const parts = fragmented(echo, 1480).map(from).reverse();
-    const file = await replay(config(ACCEPT), [`eth0=${await capture("parts.pcap", parts)}`]);
+    const file = await replay(replayConfig(), [`eth0=${await capture("parts.pcap", parts)}`]);
     expect(numbers(file)).toEqual([
       ["1", "eth0", "5"],
       ["2", "eth0", "5"],
@@ -222,7 +200,7 @@ describe("one packet has one number", () => {
       ethernet(OUTSIDE, "ff:ff:ff:ff:ff:ff", ARP_TYPE, ask),
       ethernet(GATEWAY, OUTSIDE, ARP_TYPE, answer),
     ]);
-    const file = await replay(config(ACCEPT), [`eth0=${inside}`, `eth1=${outside}`]);
+    const file = await replay(replayConfig(), [`eth0=${inside}`, `eth1=${outside}`]);
     const sent = fields(
       file,
       "ip && frame.packet_flags_direction == 2",
@@ -280,7 +258,7 @@ describe("what strangers wrote", () => {
     writer.flush();
     const file = join(folder, "it's $HOME.pcapng");
     await Bun.write(file, Buffer.concat(parts));
-    await Bun.write(join(folder, "firebreak.toml"), config(ACCEPT));
+    await Bun.write(join(folder, "firebreak.toml"), replayConfig());
     const args = ["replay", "--config", "firebreak.toml", "--in", `eth0=${file}`, "--out", "o.pcapng", "--quiet"];
     const { stderr } = Bun.spawnSync([process.execPath, MAIN, ...args], { cwd: folder });
     const names = String.raw`0 ("$(touch owned)\u001b[31m"), 1 ("\u202eeth1")`;
@@ -293,14 +271,14 @@ describe("what strangers wrote", () => {
 
   test("and odd names of our own interfaces pass", async () => {
     const name = "<b>\"$(id)'`";
-    const file = await replay(config(ACCEPT, "", name), [`${name}=${CAPTURES}/ping-client.pcap`]);
+    const file = await replay(replayConfig({ name }), [`${name}=${CAPTURES}/ping-client.pcap`]);
     expect(new Set(fields(file, "frame", "frame.interface_name").flat())).toEqual(new Set([name, "eth1"]));
   });
 });
 
 describe("the file", () => {
   test("is not written over what is read, nor over another output, and only when it is whole", async () => {
-    const file = await replay(config(ACCEPT), [`eth0=${CAPTURES}/ping-client.pcap`]);
+    const file = await replay(replayConfig(), [`eth0=${CAPTURES}/ping-client.pcap`]);
     const args = ["replay", "--config", join(folder, "firebreak.toml"), "--in", `eth0=${file}:eth0`, "--out", file];
     const before = await Bun.file(file).bytes();
     const { exitCode, stderr, stdout } = Bun.spawnSync([process.execPath, MAIN, ...args]);
@@ -336,7 +314,7 @@ test("Wireshark's profile has its columns, and a colour for each kind of frame",
   await cp(PROFILE, join(home, ".config/wireshark/profiles/firebreak"), { recursive: true });
   const rules = 'rules = ["action=accept proto=icmp"]';
   const inputs = ["ping", "http"].map((name) => `eth0=${CAPTURES}/${name}-client.pcap`);
-  const file = await replay(config(rules), inputs);
+  const file = await replay(replayConfig({ client: rules }), inputs);
   const env = { HOME: home, XDG_CONFIG_HOME: join(home, ".config"), COLORTERM: "truecolor" };
   const profile = ["-C", "firebreak", "-r", file];
   const colours = tshark([...profile, "--color", "-T", "fields", "-e", "frame.coloring_rule.name"], env);
