@@ -1,6 +1,6 @@
 // What control tells the dataplane: one immutable value, posted whole and applied between two frames, so that each frame
 // is judged by the old settings or by the new ones. It survives structured cloning: no functions, no class instances.
-// Addresses are unsigned 32-bit numbers in host order, MAC addresses six bytes in wire order.
+// Addresses are unsigned 32-bit numbers in host order, those of IPv6 16 bytes in wire order, MAC addresses six bytes in wire order.
 import type { Ruleset } from "./rules/ruleset.ts";
 
 export interface Settings {
@@ -47,6 +47,20 @@ export interface UplinkSettings {
   readonly rate?: number;
   /** Addresses that are not behind the uplink even while no client has them: those of clients that may come. */
   readonly inside?: readonly number[];
+  /** Undefined: no IPv6 there. */
+  readonly ipv6?: Uplink6Settings;
+}
+
+/** As the fields of the same names in UplinkSettings. */
+export interface Uplink6Settings {
+  readonly address: Uint8Array;
+  /** 128: nothing is on-link but the gateway. */
+  readonly prefix: number;
+  /** Not always in the network of `address`: it may be link-local, and is on this link all the same. */
+  readonly gateway: Uint8Array;
+  readonly gatewayMac?: Uint8Array;
+  readonly dns: readonly Uint8Array[];
+  readonly inside?: readonly Uint8Array[];
 }
 
 export interface ClientSettings {
@@ -72,6 +86,18 @@ export interface ClientSettings {
   readonly scrub: ScrubSettings;
   /** Its rules have host names: show control the name servers' answers to it before it gets them. */
   readonly watchNames: boolean;
+  /** Undefined: no IPv6 address is this client's, and what it sends by IPv6 is spoofed. */
+  readonly ipv6?: Client6Settings;
+}
+
+/** As the fields of the same names in ClientSettings; a link-local address is none of these. */
+export interface Client6Settings {
+  readonly network: Uint8Array;
+  /** 128: one host, point to point. */
+  readonly prefix: number;
+  readonly gateway: Uint8Array;
+  /** What is out of the uplink comes from our address there; or, where the network is routed to us, from the host's own. */
+  readonly nat: "masquerade" | "route";
 }
 
 /** What is changed in the packets that a client sends, beside NAT, or refused of them. */
@@ -104,17 +130,23 @@ export interface ClientLimits {
   readonly flowsPerSecond: number;
 }
 
-/** A port of the uplink address that leads to a client: TCP or UDP ports low to high to `to`'s ports from `toPort` on. */
+/**
+ * A port of the uplink's addresses that leads to a client: TCP or UDP ports low to high to `to`'s ports from `toPort` on. It may be of
+ * one family or of both.
+ */
 export interface ForwardSettings {
   readonly protocol: number;
   readonly portLow: number;
   readonly portHigh: number;
-  /** Number of the client, and the host's address, which is the client's own or one of its network. */
+  /** Number of the client, and the host's address, which is the client's own or one of its network. Undefined: not by IPv4. */
   readonly client: number;
-  readonly to: number;
+  readonly to: number | undefined;
   readonly toPort: number;
-  /** Who may use it, by prefix; empty: anyone. */
+  /** Who may use it by IPv4, by prefix; empty: anyone. */
   readonly from: readonly { readonly address: number; readonly prefix: number }[];
+  /** The same of IPv6. Of a client whose network is routed to us it is the host's own port that is open, not one of the uplink's. */
+  readonly to6?: Uint8Array;
+  readonly from6?: readonly { readonly address: Uint8Array; readonly prefix: number }[];
 }
 
 export interface NatSettings {

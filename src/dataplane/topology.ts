@@ -184,7 +184,13 @@ export class Topology {
     for (let i = 0; i < forwards.length; i++) {
       const { protocol: theirs, portLow, portHigh, to, toPort } = forwards[i];
       const external = portLow + port - toPort;
-      if (theirs === protocol && toAddress(to) === address && external >= portLow && external <= portHigh) {
+      if (
+        theirs === protocol &&
+        to !== undefined &&
+        toAddress(to) === address &&
+        external >= portLow &&
+        external <= portHigh
+      ) {
         return external;
       }
     }
@@ -246,8 +252,8 @@ function interfacesOf({ interfaces }: Settings): string {
 }
 
 function layoutOf({ interfaces, uplink, clients, forwards, redirects }: Settings): string {
-  const sites = clients.map(({ name, iface, network, prefix, gateway, mac, reach, openFilter }) => {
-    return [name, iface, network, prefix, gateway, mac?.join(":"), reach, openFilter];
+  const sites = clients.map(({ name, iface, network, prefix, gateway, mac, reach, openFilter, ipv6 }) => {
+    return [name, iface, network, prefix, gateway, mac?.join(":"), reach, openFilter, ipv6];
   });
   const devices = interfaces.map(({ name, anyMac, clampMss }) => [name, anyMac, clampMss]);
   const line = { ...uplink, rate: undefined, gatewayMac: uplink.gatewayMac?.join(":") };

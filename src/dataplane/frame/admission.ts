@@ -113,6 +113,7 @@ export class Admission {
       const number = this.forwardFor(source);
       if (number !== NO_FORWARD) {
         const { portLow, toPort, to, client } = topology.settings.forwards[number];
+        if (to === undefined) return VERDICT.UNSOLICITED;
         const port = (toPort + destinationPort(packet.ports) - portLow) as Port;
         return this.inbound(topology.parties.forward(number), client as Client, toAddress(to), port, NO_MAPPING);
       }
@@ -395,8 +396,9 @@ function firstTimeout(protocol: number): number {
   return protocol === PROTOCOL.ICMP ? TIMEOUT.ICMP : TIMEOUT.OTHER;
 }
 
-/** @param port the destination port of a packet to our uplink address @param source where it comes from */
+/** @param port the destination port of an IPv4 packet to our uplink address @param source where it comes from */
 export function matchesForward(forward: ForwardSettings, protocol: number, port: Port, source: Address): boolean {
+  if (forward.to === undefined) return false;
   if (forward.protocol !== protocol || port < forward.portLow || port > forward.portHigh) return false;
   if (forward.from.length === 0) return true;
   for (const { address, prefix } of forward.from) if (((source ^ address) & maskOf(prefix)) === 0) return true;

@@ -115,7 +115,8 @@ function hasForward({ flows, topology }: Judged, flow: Flow, address: Address): 
   const { forwards } = topology.settings;
   for (let i = 0; i < forwards.length; i++) {
     const forward = forwards[i];
-    if (!matchesForward(forward, flows.protocol(flow), port, source) || toAddress(forward.to) !== address) continue;
+    if (!matchesForward(forward, flows.protocol(flow), port, source)) continue;
+    if (forward.to === undefined || toAddress(forward.to) !== address) continue;
     if (forward.toPort + port - forward.portLow === toPort) return true;
   }
   return false;

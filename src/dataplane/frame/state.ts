@@ -91,7 +91,7 @@ export class State {
     this.flows = new FlowTable(maxFlows, keyed, flowRecords);
     this.mappings = new MappingTable(maxFlows, keyed, this.random);
     this.mappings.follow(this.topology.parties, settings.clients.length);
-    this.mappings.reserve(settings.forwards);
+    this.mappings.reserve(settings.forwards.filter(({ to }) => to !== undefined));
     this.timeouts = new FlowTimeouts(this.flows);
     this.tcp = new TcpTracker(this.flows);
     this.wheel = new TimerWheel(this.flows.words, FLOW_WORDS, FLOW.WHEEL);
@@ -137,7 +137,7 @@ export class State {
     this.timeouts.apply(settings.nat.timeouts);
     this.quotas.follow(topology);
     this.mappings.follow(topology.parties, settings.clients.length);
-    this.mappings.reserve(settings.forwards);
+    this.mappings.reserve(settings.forwards.filter(({ to }) => to !== undefined));
     if (this.isMoving) this.mappings.clear();
     this.holdGateway();
   }

@@ -202,6 +202,7 @@ export class Quotas {
     // Each flow comes here after new settings: a plain loop.
     for (let i = 0; i < forwards.length; i++) {
       const range = forwards[i];
+      if (range.to === undefined) continue;
       if (range.protocol === protocol && port >= range.portLow && port <= range.portHigh) return parties.forward(i);
     }
     return parties.uplink;

@@ -291,6 +291,17 @@ describe("an external port that is forwarded to a client", () => {
     expect(lab.from(WORK_HOST, udp(OUT, payload(1)))).toEqual(forwarded(REMOTE, udp(OUTSIDE_OUT, payload(1))));
   });
 
+  test("is nobody's by IPv4 where the forward is one of IPv6", () => {
+    const to6 = Uint8Array.of(0xfd, ...new Uint8Array(14), 1);
+    const lab = new Lab({ settings: { ...SETTINGS, forwards: [{ ...forward, to: undefined, to6, from6: [] }] } });
+    expect(lab.from(REMOTE, udp({ ...BACK, destinationPort: 6000 }, payload(1)))).toEqual(dropped("unsolicited"));
+    const out = { ...OUT, sourcePort: 6000 };
+    expect(lab.from(WORK_HOST, udp(out, payload(1)))).toEqual(
+      forwarded(REMOTE, udp({ ...OUTSIDE_OUT, sourcePort: 6000 }, payload(1))),
+    );
+    expectWorkFlow(lab);
+  });
+
   test("is not its own while another client has it from before", () => {
     const lab = new Lab();
     const other = { ...OUT, source: LAN_HOST, sourcePort: 6000 };
