@@ -32,6 +32,30 @@ export function pseudoHeaderSum(source: number, destination: number, protocol: n
   return fold((source >>> 16) + (source & 0xffff) + (destination >>> 16) + (destination & 0xffff) + protocol + length);
 }
 
+/**
+ * The pseudo-header's sum over IPv6 (RFC 8200 section 8.1), of addresses where they stand.
+ * @param at offset of the source address, which the destination's follows
+ * @param protocol the upper layer's, that of the last extension header
+ * @param length bytes of upper layer header and payload
+ */
+export function pseudoHeaderSum6(view: DataView, at: number, protocol: number, length: number): number {
+  return fold(addressSum6(view, at) + addressSum6(view, at + 16) + protocol + (length >>> 16) + (length & 0xffff));
+}
+
+/** @returns the folded sum of an IPv6 address; `delta16` of two of them is the delta of replacing one by the other */
+export function addressSum6(view: DataView, at: number): number {
+  return fold(
+    view.getUint16(at) +
+      view.getUint16(at + 2) +
+      view.getUint16(at + 4) +
+      view.getUint16(at + 6) +
+      view.getUint16(at + 8) +
+      view.getUint16(at + 10) +
+      view.getUint16(at + 12) +
+      view.getUint16(at + 14),
+  );
+}
+
 /** @returns the delta of replacing one 16-bit word by another: ~m + m' (RFC 1624 section 3, equation 3) */
 export function delta16(before: number, after: number): number {
   return fold((~before & 0xffff) + after);

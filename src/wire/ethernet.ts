@@ -8,7 +8,7 @@ export const MAC_LENGTH = 6;
 export const ETHERNET = { DESTINATION: 0, SOURCE: 6, TYPE: 12, HEADER_LENGTH: 14 } as const;
 
 /** IANA "Ethernet Numbers". */
-export const ETHERTYPE = { IPV4: 0x0800, ARP: 0x0806, VLAN: 0x8100, SERVICE_VLAN: 0x88a8 } as const;
+export const ETHERTYPE = { IPV4: 0x0800, ARP: 0x0806, IPV6: 0x86dd, VLAN: 0x8100, SERVICE_VLAN: 0x88a8 } as const;
 
 /** A tag stands in front of the EtherType: one of its own, then priority and VLAN identifier (802.1Q section 9.3). */
 export const VLAN_TAG_LENGTH = 4;

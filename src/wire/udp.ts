@@ -25,6 +25,11 @@ export function checkUdpSum(view: DataView, at: number, length: number, pseudo: 
   return sum(view, at, length, pseudo) === 0xffff ? FAULT.NONE : FAULT.UDP_CHECKSUM;
 }
 
+/** The same over IPv6, where there must be one (RFC 8200 section 8.1). */
+export function checkUdpSum6(view: DataView, at: number, length: number, pseudo: number): Fault {
+  return view.getUint16(at + UDP.CHECKSUM) === 0 ? FAULT.UDP_CHECKSUM : checkUdpSum(view, at, length, pseudo);
+}
+
 /** Writes a header, with checksum 0. @param ports source << 16 | destination @param length bytes of header and payload */
 export function writeUdp(view: DataView, at: number, ports: number, length: number): void {
   view.setInt32(at, ports);

@@ -1,11 +1,14 @@
 // Every fault has a name and a frame that shows it.
 import { describe, expect, test } from "bun:test";
 import { arp, concat, fromHex, icmp, ipv4, payload, tcp, udp } from "../../lab/frames.ts";
+import { type Extension, fragment, icmpv6, ipv6, options, routing, udp6 } from "../../lab/frames6.ts";
 import { checkArp } from "../../src/wire/arp.ts";
 import { checkEthernet } from "../../src/wire/ethernet.ts";
 import { FAULT, FAULT_NAMES } from "../../src/wire/fault.ts";
 import { checkIcmp, checkIcmpSum } from "../../src/wire/icmp.ts";
+import { checkIcmpv6, checkIcmpv6Sum } from "../../src/wire/icmpv6.ts";
 import { checkIpv4 } from "../../src/wire/ipv4.ts";
+import { checkIpv6, HeaderChain } from "../../src/wire/ipv6.ts";
 import { checkTcp, checkTcpSum } from "../../src/wire/tcp.ts";
 import { checkUdp, checkUdpSum } from "../../src/wire/udp.ts";
 import { patched, place } from "../support/place.ts";
@@ -23,8 +26,18 @@ const ECHO = icmp({ ...ENDS, type: 8 }, payload(8)).subarray(20);
 const DATAGRAM = udp(PORTS, payload(8)).subarray(20);
 const SYN = tcp({ ...PORTS, flags: "S" }).subarray(20);
 
+const ENDS6 = { source: "fd09:24ef:4179::a89:a", destination: "2001:db8::1" };
+const PACKET6 = udp6({ ...ENDS6, sourcePort: 40000, destinationPort: 53 }, payload(8));
+const ECHO6 = icmpv6({ ...ENDS6, type: 128 }, payload(8));
+
 function withOptions(hex: string): Uint8Array {
   return ipv4({ ...ENDS, options: fromHex(hex) }, 17, payload(16));
+}
+
+const walk: Check = (view, at, length) => checkIpv6(view, at, length) || new HeaderChain().walk(view, at, length);
+
+function withExtensions(...extensions: readonly Extension[]): Uint8Array {
+  return ipv6({ ...ENDS6, extensions }, 17, payload(16));
 }
 
 type Check = (view: DataView, at: number, length: number) => number;
@@ -48,8 +61,24 @@ const SAMPLES: Record<Exclude<keyof typeof FAULT, "NONE">, () => number> = {
   IPV4_OPTIONS: () => judge(checkIpv4, withOptions("07 05 04 00")),
   IPV4_SOURCE_ROUTE: () => judge(checkIpv4, withOptions("83 03 04 00")),
   IPV4_FRAGMENT: () => judge(checkIpv4, ipv4({ ...ENDS, fragment: 0x1fff }, 17, payload(16))),
+  IPV6_TRUNCATED: () => judge(checkIpv6, PACKET6.subarray(0, 39)),
+  IPV6_VERSION: () => judge(checkIpv6, patched(PACKET6, 0, 0x45)),
+  IPV6_PAYLOAD_LENGTH: () => judge(checkIpv6, PACKET6.subarray(0, PACKET6.length - 1)),
+  IPV6_JUMBOGRAM: () => judge(walk, withExtensions([0, fromHex("00 c2 04 00 01 00 00")])),
+  IPV6_EXTENSION_LENGTH: () => judge(walk, withExtensions([60, fromHex("03 01 04 00 00 00 00")])),
+  IPV6_EXTENSIONS: () => judge(walk, withExtensions(...new Array(9).fill(options(60, fromHex("1e 00"))))),
+  IPV6_HOP_BY_HOP: () => judge(walk, withExtensions([0, fromHex("00 05 05 00 00 00 00")])),
+  IPV6_OPTION: () => judge(walk, withExtensions(options(0, fromHex("81 00")))),
+  IPV6_SOURCE_ROUTE: () => judge(walk, withExtensions(routing(0, 0))),
+  IPV6_FRAGMENT: () => judge(walk, withExtensions(fragment(0, false), fragment(8, true))),
+  IPV6_CHAIN: () => judge(walk, withExtensions(fragment(0, true), [60, fromHex("03 01 04 00 00 00 00")])),
   ICMP_TRUNCATED: () => checkIcmp(7),
   ICMP_CHECKSUM: () => judge(checkIcmpSum, patched(ECHO, 0, 0)),
+  ICMPV6_TRUNCATED: () => checkIcmpv6(7),
+  ICMPV6_CHECKSUM: () => {
+    const { view, at, length } = place(ECHO6.subarray(40));
+    return checkIcmpv6Sum(view, at, length, 1);
+  },
   UDP_TRUNCATED: () => judge(checkUdp, DATAGRAM.subarray(0, 7)),
   UDP_LENGTH: () => judge(checkUdp, DATAGRAM.subarray(0, 15)),
   UDP_CHECKSUM: () => {
@@ -83,6 +112,8 @@ describe("faults", () => {
       judge(checkArp, REQUEST),
       judge(checkArp, concat(REQUEST, new Uint8Array(18))),
       judge(checkIpv4, PACKET),
+      judge(walk, PACKET6),
+      checkIcmpv6(8),
       checkIcmp(8),
       judge(checkIcmpSum, ECHO),
       judge(checkUdp, DATAGRAM),

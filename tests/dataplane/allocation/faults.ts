@@ -1,6 +1,12 @@
 // How each fault of a frame's format is brought about. The type of the table asks for every one of them.
 import { ARP_TYPE, arp, ethernet, IPV4_TYPE, icmp, ip, ipv4, payload, tcp, udp } from "../../../lab/frames.ts";
+import { type Extension, fragment, icmpv6, ipv6, options, routing } from "../../../lab/frames6.ts";
 import { GATEWAY, HOST_MAC, OUR_MAC, OUTSIDE, REMOTE, WORK, WORK_GATEWAY, WORK_HOST } from "../../../lab/router-lab.ts";
+import { malformed } from "../../../src/dataplane/verdict.ts";
+import { pseudoHeaderSum6 } from "../../../src/wire/checksum.ts";
+import type { Fault } from "../../../src/wire/fault.ts";
+import { checkIcmpv6, checkIcmpv6Sum } from "../../../src/wire/icmpv6.ts";
+import { checkIpv6, HeaderChain, totalLength6 } from "../../../src/wire/ipv6.ts";
 import { repairHeader } from "../../support/hostile.ts";
 import { PINNED, Treadmill } from "../../support/treadmill.ts";
 import type { Drive, Faulty } from "./drive.ts";
@@ -61,6 +67,25 @@ const wrongSegment: Drive = () => {
 
 const echo = icmp({ ...OUT, destination: WORK_GATEWAY, type: 8 }, payload(16));
 
+const ENDS6 = { source: "fd09:24ef:4179::a89:a", destination: "2001:db8::1" };
+const chain = new HeaderChain();
+
+/** The checks of IPv6, on a packet. */
+function checked(bytes: Uint8Array, check: (view: DataView, length: number) => Fault = walk): Drive {
+  return () => {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    return () => malformed(check(view, view.byteLength));
+  };
+}
+
+const walk = (view: DataView, length: number): Fault =>
+  checkIpv6(view, 0, length) || chain.walk(view, 0, totalLength6(view, 0));
+
+const extended = (...extensions: readonly Extension[]): Drive =>
+  checked(ipv6({ ...ENDS6, extensions }, UDP, payload(16)));
+
+const echo6 = icmpv6({ ...ENDS6, type: 128 }, payload(16));
+
 export const FAULT_DRIVES: Readonly<Record<Faulty, Drive>> = {
   ETHERNET_TRUNCATED: put(payload(13)),
   ARP_TRUNCATED: put(framed(ARP_TYPE, request.subarray(0, 20))),
@@ -74,8 +99,23 @@ export const FAULT_DRIVES: Readonly<Record<Faulty, Drive>> = {
   IPV4_OPTIONS: packet(ipv4({ ...OUT, options: Uint8Array.of(7, 1, 0, 0) }, UDP, payload(20))),
   IPV4_SOURCE_ROUTE: packet(ipv4({ ...OUT, options: Uint8Array.of(131, 3, 4, 0) }, UDP, payload(20))),
   IPV4_FRAGMENT: packet(ipv4({ ...OUT, fragment: 0x2001 }, UDP, payload(9))),
+  IPV6_TRUNCATED: checked(payload(39)),
+  IPV6_VERSION: checked(echo6.with(0, 0x45)),
+  IPV6_PAYLOAD_LENGTH: checked(echo6.with(4, 1)),
+  IPV6_JUMBOGRAM: extended([0, Uint8Array.of(0, 0xc2, 4, 0, 1, 0, 0)]),
+  IPV6_EXTENSION_LENGTH: extended([60, Uint8Array.of(3, 1, 4, 0, 0, 0, 0)]),
+  IPV6_EXTENSIONS: extended(...new Array(9).fill(options(60, Uint8Array.of(0x1e, 0)))),
+  IPV6_HOP_BY_HOP: extended([0, Uint8Array.of(0, 5, 5, 0, 0, 0, 0)]),
+  IPV6_OPTION: extended(options(0, Uint8Array.of(0x81, 0))),
+  IPV6_SOURCE_ROUTE: extended(routing(0, 0)),
+  IPV6_FRAGMENT: extended(fragment(0, false), fragment(8, true)),
+  IPV6_CHAIN: extended(fragment(0, true), [60, Uint8Array.of(3, 1, 4, 0, 0, 0, 0)]),
   ICMP_TRUNCATED: packet(ipv4(OUT, ICMP, payload(7))),
   ICMP_CHECKSUM: packet(echo.with(22, echo[22] ^ 1)),
+  ICMPV6_TRUNCATED: checked(echo6, () => checkIcmpv6(7)),
+  ICMPV6_CHECKSUM: checked(echo6.with(42, echo6[42] ^ 1), (view, length) =>
+    checkIcmpv6Sum(view, 40, length - 40, pseudoHeaderSum6(view, 8, 58, length - 40)),
+  ),
   UDP_TRUNCATED: packet(ipv4(OUT, UDP, payload(7))),
   UDP_LENGTH: changed(24, [0, 7]),
   UDP_CHECKSUM: wrongAnswer,
