@@ -42,8 +42,9 @@ export function printHeader({ date, machine, versions }: Header): string {
   return `${date}, ${machine}\n${list.join(", ")}`;
 }
 
-/** @returns the first thing in a program's answer that looks like a version */
+/** @returns the first thing in a program's answer that looks like a version; "none" where there is no such program, which some benchmarks do not need */
 function versionOf(command: readonly string[]): string {
+  if (Bun.which(command[0]) === null) return "none";
   const { stdout, stderr } = Bun.spawnSync([...command], { stderr: "pipe" });
   return /\d+\.\d+[\w.-]*/.exec(stdout.toString() + stderr.toString())?.[0] ?? "?";
 }

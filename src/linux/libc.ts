@@ -56,7 +56,10 @@ const ERROR_NAMES = new Map(Object.entries(constants.errno).map(([name, number])
 // errno lives in the thread: each worker evaluates this module for itself.
 const errnoAt = libc.__errno_location();
 
-/** @returns the error number of this thread's last failed call. */
+/**
+ * To be asked before another call is made; what the engine does meanwhile, its collector too, leaves it as it is (tests/linux/libc.test.ts).
+ * @returns the error number of this thread's last failed call
+ */
 export function errno(): number {
   return errnoAt === null ? 0 : read.i32(errnoAt);
 }

@@ -1,4 +1,4 @@
-// Standard output for many lines: gathered, and written at once. A reader who has gone (`| head`) ends it quietly.
+// Standard output for many lines: gathered, and written at once. A reader who has gone (`| head`) is no error here.
 import { writeSync } from "node:fs";
 import { reasonOf } from "../base/reason.ts";
 import { FileError } from "./outputs.ts";

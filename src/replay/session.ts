@@ -38,19 +38,19 @@ export class Session {
     this.own = new OwnFrames(settings);
   }
 
-  /** Replays all captures to their ends. @param seed as Player has it */
-  async run(seed: number): Promise<void> {
+  /** Replays all captures to their ends. @param seed as Player has it @returns whether it got there: the listener may not want to go on */
+  async run(seed: number): Promise<boolean> {
     const first = earliest(this.inputs);
-    if (first === undefined) return;
+    if (first === undefined) return true;
     const { seconds, nanoseconds } = first.reader.frame;
     const nextHops = await this.studied();
     const player = new Player(this.settings, seed, nextHops, this.egress(), seconds, nanoseconds);
     for (;;) {
       const input = earliest(this.inputs);
-      if (input === undefined) return;
+      if (input === undefined) return true;
       this.handle(input, player);
       if (input.reader.next()) continue;
-      if (!(await this.listener.breathe())) return;
+      if (!(await this.listener.breathe())) return false;
       await input.next();
     }
   }

@@ -132,13 +132,31 @@ async function replayAll(options: Options, config: Config): Promise<number> {
   const result = settingsAt(config, earliest(inputs)?.reader.frame.seconds ?? Number.POSITIVE_INFINITY);
   if ("errors" in result) return tell(result.errors, 2);
   const resolution = inputs.some(({ reader }) => reader.resolution === "ns") ? "ns" : "us";
+  const stopListening = discardOnSignal(recording);
   try {
     recording.open(result.settings, resolution);
     return await playAll(options, result.settings, inputs, recording, resolution);
   } catch (error) {
     recording.discard();
     throw error;
+  } finally {
+    stopListening();
   }
+}
+
+/** Whoever stops a replay is left nothing that is not whole; the program ends by the signal, as it would have. @returns what ends that */
+function discardOnSignal(recording: Recording): () => void {
+  const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+  const discard = (signal: NodeJS.Signals) => {
+    recording.discard();
+    stopListening();
+    process.kill(process.pid, signal);
+  };
+  const stopListening = () => {
+    for (const signal of signals) process.off(signal, discard);
+  };
+  for (const signal of signals) process.on(signal, discard);
+  return stopListening;
 }
 
 /** @param now Unix time in seconds that rules expire by */
@@ -159,7 +177,7 @@ async function playAll(
   const progress = new Progress(inputs.map(({ source }) => source));
   const format = json ? formatJson : formatLine;
   const { writers, passages } = recording;
-  await new Session(settings, inputs, writers, passages, totals, comparison, {
+  const isWhole = await new Session(settings, inputs, writers, passages, totals, comparison, {
     handled: quiet ? undefined : (frame, player) => printer.add(format(frame, player, settings, resolution)),
     async breathe() {
       progress.show(() => totals.frames);
@@ -167,8 +185,10 @@ async function playAll(
       return !printer.isClosed;
     },
   }).run(seed);
-  recording.finish(settings, totals);
   progress.clear();
+  if (!isWhole)
+    throw new FileError("nobody reads standard output any more, so nothing is written (--quiet prints less)");
+  recording.finish(settings, totals);
   const failures = inputs.flatMap(({ failure }) => failure ?? []);
   const warnings = inputs.flatMap((input) => input.warnings());
   comparison?.end();

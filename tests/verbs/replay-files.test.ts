@@ -198,15 +198,39 @@ describe("compressed captures and pipes", () => {
     expect(await child.exited).toBe(0);
   });
 
-  test("end quietly where nobody reads on", async () => {
+  /** @returns what a folder in `folder` has in it */
+  const namesIn = async (name: string) => (await readdir(join(folder, name))).sort();
+
+  test("leave nothing where nobody reads on, but what was there before", async () => {
     const script = `"$@" | head -n 1; echo "\${PIPESTATUS[0]}"`;
     const args = ["replay", "--config", "firebreak.toml", "--in", `eth0=${folder}/many.pcap`, "--out", "piped"];
     const whole = (await Bun.file(join(ODD, "cut.pcap")).bytes()).subarray(0, 146);
     const records = Array.from({ length: 20_000 }, () => whole.subarray(24));
     await Bun.write(join(folder, "many.pcap"), Buffer.concat([whole.subarray(0, 24), ...records]));
+    await Bun.write(join(folder, "piped/eth1.pcap"), "of last time");
     const child = Bun.spawnSync(["bash", "-c", script, "bash", process.execPath, MAIN, ...args], { cwd: folder });
-    expect(child.stderr.toString()).toBe("");
-    expect(child.stdout.toString()).toMatch(/^0\.000000 \S+Z eth0 #1 forwarded.*\n0\n$/);
+    expect(child.stderr.toString()).toBe(
+      "firebreak: replay: nobody reads standard output any more, so nothing is written (--quiet prints less)\n",
+    );
+    expect(child.stdout.toString()).toMatch(/^0\.000000 \S+Z eth0 #1 forwarded.*\n1\n$/);
+    expect(await namesIn("piped")).toEqual(["eth1.pcap"]);
+    expect(await Bun.file(join(folder, "piped/eth1.pcap")).text()).toBe("of last time");
+  });
+
+  test.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)("that %s stops leave nothing", async (signal) => {
+    const args = ["replay", "--config", "firebreak.toml", "--in", "eth0=-", "--out", `stopped-${signal}`];
+    const html = ["--html", `${signal}.html`];
+    const options = { cwd: folder, stdin: "pipe", stdout: "pipe" } as const;
+    const child = Bun.spawn([process.execPath, MAIN, ...args, ...html], options);
+    child.stdin.write((await Bun.file(join(ODD, "cut.pcap")).bytes()).subarray(0, 85));
+    child.stdin.flush();
+    await child.stdout.getReader().read();
+    expect(await namesIn(`stopped-${signal}`)).toEqual(["eth0.pcap.part", "eth1.pcap.part"]);
+    child.kill(signal);
+    await child.exited;
+    expect(child.signalCode).toBe(signal);
+    expect(await namesIn(`stopped-${signal}`)).toEqual([]);
+    expect((await readdir(folder)).filter((name) => name.startsWith(signal))).toEqual([]);
   });
 });
 
