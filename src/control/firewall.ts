@@ -12,7 +12,7 @@ import type { InterfaceSettings, NatSettings, Settings } from "../dataplane/sett
 import type { FlowRecords } from "../dataplane/tables/flow-records.ts";
 import type { Flow } from "../dataplane/types.ts";
 import { requireNetworkCapabilities } from "../linux/capabilities.ts";
-import { type Device, listDevices, watchLinks } from "../linux/net/links.ts";
+import { type Device, listDevices, listTraffic, watchLinks } from "../linux/net/links.ts";
 import { Dataplane } from "./dataplane-thread.ts";
 import { DropBook } from "./drops.ts";
 import { type FlowTableView, flowLine, listFlows, viewFlows } from "./flow-list.ts";
@@ -193,7 +193,7 @@ export class Firewall {
 
   /** What it is doing now. */
   get status(): Status {
-    return takeStatus(this.state, this.settings, this.rules.resolverStatus);
+    return takeStatus(this.state, this.settings, this.rules.resolverStatus, listTraffic());
   }
 
   /** Its flows, as they are while they are looked at. */

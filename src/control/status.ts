@@ -11,6 +11,7 @@ import type { InterfaceSettings, Settings } from "../dataplane/settings.ts";
 import { FLOW_WORDS, FlowRecords } from "../dataplane/tables/flow-records.ts";
 import type { Flow } from "../dataplane/types.ts";
 import { VERDICT, VERDICT_NAMES, VERDICT_SLUGS } from "../dataplane/verdict.ts";
+import type { listTraffic, Traffic } from "../linux/net/links.ts";
 import type { ResolverStatus } from "../names/resolver.ts";
 import { toAddress } from "../wire/ipv4.ts";
 
@@ -34,6 +35,9 @@ export interface InterfaceStatus {
   readonly mtu?: number;
   /** Of the uplink's: our address with its prefix, the router, and the line's rate, if it has one. */
   readonly uplink?: { readonly address: string; readonly gateway: string; readonly rate?: string };
+  /** What came in there and went out, by the kernel's count; in `status`, of one that is there. */
+  readonly received?: Traffic;
+  readonly transmitted?: Traffic;
   /** Names of the clients behind it. */
   readonly clients: readonly string[];
 }
@@ -58,13 +62,22 @@ export interface Status {
   readonly resolver: ResolverStatus;
 }
 
-export function takeStatus(state: DataplaneState, settings: Settings, resolver: ResolverStatus): Status {
+/** @param traffic by the kernel's numbers of interfaces */
+export function takeStatus(
+  state: DataplaneState,
+  settings: Settings,
+  resolver: ResolverStatus,
+  traffic: ReturnType<typeof listTraffic>,
+): Status {
   const byKernel = new Float64Array(VERDICT_NAMES.length);
   byKernel[VERDICT.FORWARDED] = state.kernel.forwarded;
   byKernel[VERDICT.KERNEL] = state.kernel.failed;
   const { used, byClient } = countFlows(state, settings);
   return {
-    interfaces: takeInterfaces(settings),
+    interfaces: settings.interfaces.map((device, iface) => ({
+      ...interfaceStatus(device, iface, settings),
+      ...traffic.get(device.index),
+    })),
     ring: countsOf(state.ring, RING_SLUGS),
     frames: countsOf(
       state.verdicts.map((count, verdict) => count + byKernel[verdict]),

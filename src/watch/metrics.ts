@@ -4,6 +4,7 @@ import type { RuleEntry } from "../control/rule-list.ts";
 import type { Counts } from "../control/status.ts";
 import { RING_SLUGS } from "../control/status.ts";
 import { VERDICT, VERDICT_SLUGS } from "../dataplane/verdict.ts";
+import type { Traffic } from "../linux/net/links.ts";
 import { type Family, formatExposition, type Sample } from "./exposition.ts";
 
 /** What was asked of a firewall. */
@@ -74,6 +75,18 @@ const METRICS: readonly Metric[] = [
     ({ status: { interfaces } }) =>
       interfaces.map(({ name, state }) => ({ labels: { interface: name }, value: Number(state === "up") })),
   ),
+  counter(
+    "interface_frames_total",
+    "Frames at an interface, as the kernel counts them since the interface was made.",
+    ["interface", "direction"],
+    ({ status }) => trafficOf(status, "frames"),
+  ),
+  counter(
+    "interface_bytes_total",
+    "Bytes of these frames, with Ethernet headers.",
+    ["interface", "direction"],
+    ({ status }) => trafficOf(status, "bytes"),
+  ),
   gauge("names", "Host names in rules.", [], ({ status: { resolver } }) => one(resolver.names)),
   gauge("names_unknown", "Host names in rules whose addresses nobody knows.", [], ({ status: { resolver } }) =>
     one(resolver.unknown),
@@ -129,6 +142,16 @@ function counter(name: string, help: string, labels: readonly string[], read: Me
 
 function one(value: number): Sample[] {
   return [{ value }];
+}
+
+/** Of an interface that is absent there is none. */
+function trafficOf({ interfaces }: NamedStatus, what: keyof Traffic): Sample[] {
+  return interfaces.flatMap((device) =>
+    (["received", "transmitted"] as const).flatMap((direction) => {
+      const value = device[direction]?.[what];
+      return value === undefined ? [] : [{ labels: { interface: device.name, direction }, value }];
+    }),
+  );
 }
 
 /** With those that are 0: of a series that begins later its first count is lost to rate(). Slugs of another version's too. */

@@ -21,6 +21,14 @@ const DEVICES = ["eth0", "eth1", "eth2"].map((name, i) => ({
   isUp: true,
 }));
 
+/** Of eth0, and of another that is none of ours. */
+const TRAFFIC = new Map(
+  [2, 9].map((index) => [
+    index,
+    { received: { frames: index, bytes: 60 * index }, transmitted: { frames: 1, bytes: 60 } },
+  ]),
+);
+
 const RESOLVER = { names: 2, unknown: 1, failing: 1, addresses: 3, lookups: 4, failures: 1 };
 
 /** @param more sections of the configuration */
@@ -50,7 +58,7 @@ function fullState(): DataplaneState {
 test("counters come first, then how many flows there are, and each of them has a line", () => {
   const state = fullState();
   state.verdicts[VERDICT.FORWARDED] = 2;
-  const lines = counterLines(takeStatus(state, settings(), RESOLVER));
+  const lines = counterLines(takeStatus(state, settings(), RESOLVER, TRAFFIC));
   expect(lines).toEqual(["frames: 7 forwarded", "kernel path: 5 forwarded", `flows: ${FLOWS}`]);
   expect([...listFlows(viewFlows(state, settings()))].length).toBe(FLOWS);
 });
@@ -68,13 +76,19 @@ test("the status says by slugs what the lines say in words, and whose the flows 
   const state = fullState();
   state.verdicts[VERDICT.REFUSED] = 3;
   state.ring[2] = 4;
-  const status = takeStatus(state, settings(), RESOLVER);
+  const status = takeStatus(state, settings(), RESOLVER, TRAFFIC);
   expect(status.frames).toEqual({ forwarded: 5, refused: 3 });
   expect(status.ring).toEqual({ "receive-ring-full": 4 });
   expect(status.kernel_path).toEqual({ forwarded: 5 });
   expect(status.flows).toEqual({ used: FLOWS, most: FLOWS });
   expect(status.clients.map(({ flows }) => flows)).toEqual([FLOWS, 0]);
   expect(status.resolver).toEqual(RESOLVER);
+  const counted = status.interfaces.map(({ name, received, transmitted }) => [name, received, transmitted]);
+  expect(counted.sort()).toEqual([
+    ["eth0", { frames: 2, bytes: 120 }, { frames: 1, bytes: 60 }],
+    ["eth1", undefined, undefined],
+    ["eth2", undefined, undefined],
+  ]);
   expect(counterLines(status).slice(0, 3)).toEqual([
     "ring: 4 receive ring full",
     "frames: 5 forwarded",
@@ -83,7 +97,7 @@ test("the status says by slugs what the lines say in words, and whose the flows 
 });
 
 test("a slug of another version's stands for itself, and a name of somebody else's can't colour a terminal", () => {
-  const status = { ...takeStatus(fullState(), settings(), RESOLVER), frames: { "new-one": 1, forwarded: 2 } };
+  const status = { ...takeStatus(fullState(), settings(), RESOLVER, TRAFFIC), frames: { "new-one": 1, forwarded: 2 } };
   expect(counterLines(status).slice(0, 2)).toEqual(["frames: 2 forwarded", "frames: 1 new-one"]);
   expect(interfaceLines([{ name: "eth0", state: "absent", clients: ["\x1b[31m\u202e"] }])).toEqual([
     "eth0 is not there: waiting for it: client \\u001b[31m\\u202e",

@@ -56,6 +56,13 @@ test("status says in words what SIGUSR1 prints, and as JSON the same by slugs", 
     ["eth1", "up"],
     ["eth0", "up"],
   ]);
+  // What the kernel path forwards is counted too: a ping has 98 bytes with its Ethernet header.
+  for (const { received, transmitted } of json.interfaces) {
+    for (const { frames, bytes } of [received, transmitted]) {
+      expect(frames).toBeGreaterThanOrEqual(3);
+      expect(bytes).toBeGreaterThanOrEqual(3 * 98);
+    }
+  }
   expect(Math.abs(json.time - Date.now() / 1000)).toBeLessThan(60);
   program.signal("SIGUSR1");
   await program.says(/flow: icmp/);

@@ -13,6 +13,9 @@ const HEADER = { LENGTH: 16, TYPE: 2, INDEX: 4, FLAGS: 8 } as const;
 const IFLA_ADDRESS = 1;
 const IFLA_IFNAME = 3;
 const IFLA_MTU = 4;
+const IFLA_STATS64 = 23;
+/** struct rtnl_link_stats64 begins with these, each a u64. */
+const STATS = { RECEIVED: 0, TRANSMITTED: 8, RECEIVED_BYTES: 16, TRANSMITTED_BYTES: 24 } as const;
 
 const ARPHRD_ETHER = 1; // linux/if_arp.h
 // linux/if.h
@@ -34,18 +37,34 @@ export interface Device {
   readonly isUp: boolean;
 }
 
+/** What went through an interface since it was made, as the kernel counts it: bytes with Ethernet headers, a GSO frame as one. */
+export interface Traffic {
+  readonly frames: number;
+  readonly bytes: number;
+}
+
 /** @returns the Ethernet interfaces there are, in the kernel's order. @throws SystemError */
 export function listDevices(): Device[] {
+  return listLinks(readDevice);
+}
+
+/** @returns what went through each interface, by the kernel's number for it. @throws SystemError */
+export function listTraffic(): Map<number, { readonly received: Traffic; readonly transmitted: Traffic }> {
+  return new Map(listLinks(readTraffic));
+}
+
+/** @param read is given each interface there is, and returns undefined for what is left out. @throws SystemError */
+function listLinks<T>(read: (view: DataView, at: number, end: number) => T | undefined): T[] {
   const fd = openNetlinkSocket(NETLINK_ROUTE);
   try {
     for (let attempt = 1; ; attempt++) {
-      const devices: Device[] = [];
+      const links: T[] = [];
       const question = message(RTM_GETLINK, NLM_F_DUMP, new Uint8Array(HEADER.LENGTH));
       const isWhole = list(fd, "list of interfaces", question, (view, at, end) => {
-        const device = readDevice(view, at, end);
-        if (device !== undefined) devices.push(device);
+        const link = read(view, at, end);
+        if (link !== undefined) links.push(link);
       });
-      if (isWhole || attempt === ATTEMPTS) return devices;
+      if (isWhole || attempt === ATTEMPTS) return links;
     }
   } finally {
     libc.close(fd);
@@ -65,6 +84,15 @@ function readDevice(view: DataView, at: number, end: number): Device | undefined
     mtu: mtu.getUint32(0, true),
     isUp: (flags & IFF_UP) !== 0 && (flags & IFF_LOWER_UP) !== 0,
   };
+}
+
+function readTraffic(view: DataView, at: number, end: number) {
+  const stats = attributes(view, at + HEADER.LENGTH, end).get(IFLA_STATS64);
+  if (stats === undefined) return undefined;
+  const count = (offset: number) => Number(stats.getBigUint64(offset, true));
+  const received = { frames: count(STATS.RECEIVED), bytes: count(STATS.RECEIVED_BYTES) };
+  const transmitted = { frames: count(STATS.TRANSMITTED), bytes: count(STATS.TRANSMITTED_BYTES) };
+  return [view.getInt32(at + HEADER.INDEX, true), { received, transmitted }] as const;
 }
 
 function bytesOf({ buffer, byteOffset, byteLength }: DataView): Uint8Array {
