@@ -5,10 +5,11 @@ import { type Extension, fragment, icmpv6, ipv6, options, routing, udp6 } from "
 import { checkArp } from "../../src/wire/arp.ts";
 import { checkEthernet } from "../../src/wire/ethernet.ts";
 import { FAULT, FAULT_NAMES } from "../../src/wire/fault.ts";
+import { HeaderChain } from "../../src/wire/header-chain.ts";
 import { checkIcmp, checkIcmpSum } from "../../src/wire/icmp.ts";
 import { checkIcmpv6, checkIcmpv6Sum } from "../../src/wire/icmpv6.ts";
 import { checkIpv4 } from "../../src/wire/ipv4.ts";
-import { checkIpv6, HeaderChain } from "../../src/wire/ipv6.ts";
+import { checkIpv6 } from "../../src/wire/ipv6.ts";
 import { checkTcp, checkTcpSum } from "../../src/wire/tcp.ts";
 import { checkUdp, checkUdpSum } from "../../src/wire/udp.ts";
 import { patched, place } from "../support/place.ts";

@@ -5,8 +5,9 @@ import { GATEWAY, HOST_MAC, OUR_MAC, OUTSIDE, REMOTE, WORK, WORK_GATEWAY, WORK_H
 import { malformed } from "../../../src/dataplane/verdict.ts";
 import { pseudoHeaderSum6 } from "../../../src/wire/checksum.ts";
 import type { Fault } from "../../../src/wire/fault.ts";
+import { HeaderChain } from "../../../src/wire/header-chain.ts";
 import { checkIcmpv6, checkIcmpv6Sum } from "../../../src/wire/icmpv6.ts";
-import { checkIpv6, HeaderChain, totalLength6 } from "../../../src/wire/ipv6.ts";
+import { checkIpv6, totalLength6 } from "../../../src/wire/ipv6.ts";
 import { repairHeader } from "../../support/hostile.ts";
 import { PINNED, Treadmill } from "../../support/treadmill.ts";
 import type { Drive, Faulty } from "./drive.ts";
