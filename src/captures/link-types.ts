@@ -19,8 +19,6 @@ const COOKED = {
 /** Packet types of cooked headers (linux/if_packet.h): to us, to all, to a group, to another host, from us. */
 const PACKET = { HOST: 0, BROADCAST: 1, MULTICAST: 2, OTHER_HOST: 3, OUTGOING: 4 } as const;
 
-const IPV6 = 0x86dd;
-
 const NAMES = new Map([
   [0, "loopback of BSD"],
   [LINK_ETHERNET, "Ethernet"],
@@ -78,7 +76,7 @@ function fromRaw({ view, bytes }: Window, frame: FrameInHand, ends: Ends): void 
   shift(frame, 0);
   bytes.set(ends.ours, frame.at + ETHERNET.DESTINATION);
   bytes.set(ends.peer(source), frame.at + ETHERNET.SOURCE);
-  view.setUint16(frame.at + ETHERNET.TYPE, version === 6 ? IPV6 : ETHERTYPE.IPV4);
+  view.setUint16(frame.at + ETHERNET.TYPE, version === 6 ? ETHERTYPE.IPV6 : ETHERTYPE.IPV4);
 }
 
 function fromCooked({ view, bytes }: Window, frame: FrameInHand, type: typeof SLL | typeof SLL2, ends: Ends): boolean {

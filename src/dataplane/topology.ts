@@ -20,6 +20,8 @@ export class Topology {
   readonly parties: Parties;
   /** 1: no frame gets out there. */
   readonly isDown: Column<Iface>;
+  /** 1: IPv6 is configured there: the uplink's, and of a client that can be reached by it. */
+  readonly hasIpv6: Column<Iface>;
 
   readonly uplink: Iface;
   readonly uplinkAddress: Address;
@@ -51,6 +53,7 @@ export class Topology {
     this.mtu = column(Int32Array.from(interfaces, (iface) => iface.mtu));
     this.parties = new Parties(settings, before?.parties);
     this.isDown = column(Uint8Array.from(interfaces, (iface) => (iface.isDown ? 1 : 0)));
+    this.hasIpv6 = column(ipv6Interfaces(settings));
     this.pinned = clients.map((client) => client.mac && pinnedMac(client.mac));
     this.gatewayMac = uplink.gatewayMac && pinnedMac(uplink.gatewayMac);
     this.gatewayFallbackMac = uplink.gatewayFallbackMac && pinnedMac(uplink.gatewayFallbackMac);
@@ -222,6 +225,13 @@ export class Topology {
 export function isMartian(address: Address): boolean {
   const top = address >>> 24;
   return top === 0 || top === 127 || top >= 224;
+}
+
+function ipv6Interfaces({ interfaces, uplink, clients }: Settings): Uint8Array {
+  const has = new Uint8Array(interfaces.length);
+  const users = uplink.ipv6 ? [uplink, ...clients.filter(({ ipv6 }) => ipv6 !== undefined)] : [];
+  for (const { iface } of users) if (iface < has.length) has[iface] = 1;
+  return has;
 }
 
 export interface PinnedMac {

@@ -18,6 +18,7 @@ const TABLE = [
   ["ARP_TAKEN", "ARP taken"],
   ["NOT_TO_US", "dropped: not to our MAC address"],
   ["ETHERTYPE", "dropped: EtherType not handled"],
+  ["NO_IPV6", "dropped: IPv6 is not configured"],
   ["VLAN", "dropped: of a VLAN"],
   ["ARP_NOT_FOR_US", "dropped: ARP not for us"],
   ["ARP_SPOOFED", "dropped: ARP spoofed"],

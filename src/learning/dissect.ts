@@ -47,7 +47,7 @@ const ETHERTYPES = new Map<number, string>([
   [ETHERTYPE.ARP, "ARP"],
   [ETHERTYPE.VLAN, "VLAN tag"],
   [ETHERTYPE.SERVICE_VLAN, "VLAN tag"],
-  [0x86dd, "IPv6"],
+  [ETHERTYPE.IPV6, "IPv6"],
 ]);
 const OPERATIONS = new Map<number, string>([
   [ARP_REQUEST, "question"],

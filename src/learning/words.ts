@@ -16,6 +16,7 @@ const VERDICT_WORDS = {
   ARP_TAKEN: "The firewall learnt from it which MAC address belongs to an IP address.",
   NOT_TO_US: "The frame is not addressed to the firewall's MAC address, so it is none of its business.",
   ETHERTYPE: "The frame carries neither IPv4 nor ARP, and the firewall passes on nothing that it doesn't understand.",
+  NO_IPV6: "The frame carries IPv6, and the configuration gives nobody on this interface an address of it.",
   VLAN: "The frame belongs to a virtual LAN, which this firewall has no part in.",
   ARP_NOT_FOR_US: "A question about another machine, or an answer that nobody had asked for.",
   ARP_SPOOFED: "Its sender claims an address that belongs to somebody else.",

@@ -1,4 +1,5 @@
 // The words for a frame's summary: one line for people.
+import { ETHERTYPE } from "../wire/ethernet.ts";
 import { ICMP_TYPE, UNREACHABLE_CODE } from "../wire/icmp.ts";
 import {
   type ArpSummary,
@@ -31,7 +32,7 @@ const UNREACHABLE_NAMES = new Map<number, string>([
   [UNREACHABLE_CODE.ADMIN_PROHIBITED, "prohibited"],
 ]);
 /** Names of EtherTypes that we do not handle (IANA "Ethernet Numbers"). */
-const ETHERTYPE_NAMES = new Map<number, string>([[0x86dd, "IPv6"]]);
+const ETHERTYPE_NAMES = new Map<number, string>([[ETHERTYPE.IPV6, "IPv6"]]);
 
 /** `tcp 10.137.0.10:40000 > 198.51.100.80:80 SYN`. @returns "" where nothing can be told */
 export function summaryText({ ethernet, packet }: FrameSummary): string {

@@ -119,10 +119,13 @@ describe("drops are told", () => {
     const frame = frameFrom(WORK_HOST, SYN);
     frame.set([0x86, 0xdd], 12);
     lab.receive(WORK, frame);
+    frame.set([0x88, 0xcc], 12);
+    lab.receive(WORK, frame);
     lab.receive(WORK, frame.subarray(0, 8));
     expect(lines().toSorted()).toEqual([
       "1 ARP spoofed: arp 10.9.9.9 to 10.137.0.1 on in; last 0 s ago",
-      "1 EtherType not handled: EtherType 0x86dd on in; last 0 s ago",
+      "1 EtherType not handled: EtherType 0x88cc on in; last 0 s ago",
+      "1 IPv6 is not configured: EtherType 0x86dd on in; last 0 s ago",
       "1 malformed ethernet: truncated: EtherType 0x0000 on in; last 0 s ago",
     ]);
   });

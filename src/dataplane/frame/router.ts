@@ -455,6 +455,7 @@ export class Router {
     if (fault !== 0) return malformed(fault);
     const type = view.getUint16(at + ETHERNET.TYPE);
     if (type === ETHERTYPE.VLAN || type === ETHERTYPE.SERVICE_VLAN) return this.tagged(iface, at, length);
+    if (type === ETHERTYPE.IPV6 && topology.hasIpv6[iface] === 0) return VERDICT.NO_IPV6;
     if (isGroupMac(view, at)) {
       // Of broadcasts only ARP's are for a router; IPv4 in a group frame is never forwarded (RFC 1812 section 5.3.4).
       return type === ETHERTYPE.ARP ? neighbours.receive(iface, at, length) : VERDICT.NOT_TO_US;

@@ -299,9 +299,18 @@ describe("MAC addresses", () => {
 
 test("EtherTypes other than IPv4 and ARP are dropped", () => {
   const lab = new Lab();
-  for (const type of [0x86dd, 0x8101, 0x88cc, 0x0805, 0x0000, 46, 0xffff]) {
+  for (const type of [0x8101, 0x88cc, 0x0805, 0x0000, 46, 0xffff]) {
     const frame = ethernet(HOST_MAC[WORK_HOST], OUR_MAC[WORK], type, payload(60));
     expect(lab.receive(WORK, frame)).toEqual(dropped("EtherType not handled"));
+  }
+});
+
+test("IPv6 is dropped under its own name where nobody has it, to whomever it goes", () => {
+  const lab = new Lab();
+  for (const destination of [OUR_MAC[WORK], "33:33:00:00:00:01", BROADCAST, HOST_MAC[LAN_HOST]]) {
+    const frame = ethernet(HOST_MAC[WORK_HOST], destination, 0x86dd, payload(60));
+    expect(lab.receive(WORK, frame)).toEqual(dropped("IPv6 is not configured"));
+    expect(lab.receive(UPLINK, frame)).toEqual(dropped("IPv6 is not configured"));
   }
 });
 
