@@ -133,6 +133,8 @@ const RUN_BY: readonly (readonly [command: RegExp, file: string, text: string])[
   [/^firebreak status --at vm1$/, "tests/vm/control.test.ts", 'ask("status")'],
   [/^firebreak status --json$/, "tests/net/control.test.ts", 'verb("status", "--json")'],
   [/^dist\/firebreak status$/, "tests/net/control.test.ts", 'verb("status")'],
+  [/^firebreak configure FILE --confirm 60s$/, "tests/net/configure.test.ts", 'verb("configure", other, "--confirm", '],
+  [/^firebreak configure --confirm$/, "tests/net/configure.test.ts", 'verb("configure", "--confirm")'],
   [/^firebreak --version$/, "tests/build/manifest.test.ts", "dist/firebreak --version"],
   [/^FIREBREAK=dist\/firebreak docs\/namespace\.sh /, "tests/net/lifecycle.test.ts", "../../docs/namespace.sh"],
   [/^ip (?:link|address) /, "tests/net/lifecycle.test.ts", "../../docs/NAMESPACE.md"],

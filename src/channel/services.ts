@@ -1,12 +1,19 @@
 // What a running firewall can be asked over the channel: operations, each with the values of src/control.
 import { version } from "../../package.json" with { type: "json" };
 import { keptLog } from "../base/log.ts";
-import type { Origin } from "../control/firewall.ts";
+import type { Config } from "../config/config.ts";
+import type { Configured } from "../control/provenance.ts";
 import type { RuleEntry } from "../control/rule-list.ts";
 import type { Status } from "../control/status.ts";
 import { type MemoryUse, memoryUse, processorTime } from "../linux/usage.ts";
 import { list, single } from "./arguments.ts";
-import { type Configurable, configureOperation } from "./configure-operation.ts";
+import {
+  type Configurable,
+  configurationOperation,
+  configureOperation,
+  confirmOperation,
+  savedOperation,
+} from "./configure-operation.ts";
 import { type DropsAnswering, dropsOperation, whyOperation } from "./drop-operations.ts";
 import { type FlowsAnswering, flowsOperation } from "./flows-operation.ts";
 import { logOperation } from "./log-operation.ts";
@@ -16,13 +23,6 @@ import type { Operation, Services } from "./session.ts";
 export interface Answering extends FlowsAnswering, DropsAnswering, Configurable {
   readonly status: Status;
   readonly ruleList: readonly RuleEntry[];
-  readonly configured: Configured;
-}
-
-/** Where the configuration in force came from, and when: Unix time. */
-export interface Configured {
-  readonly by: Origin;
-  readonly time: number;
 }
 
 /** As `status` answers. Times in seconds: since the program began, and Unix time. */
@@ -37,11 +37,14 @@ export interface NamedStatus extends Status {
   readonly cpu: number;
 }
 
-/** @param name of this firewall */
-export function makeServices(name: string, firewall: Answering): Services {
+/**
+ * @param name of this firewall
+ * @param read the file that it reads by itself, as that is now; undefined where there is none
+ */
+export function makeServices(name: string, firewall: Answering, read?: () => Promise<Config>): Services {
   const status = (): NamedStatus => ({
     ...{ name, version, uptime: process.uptime(), time: Date.now() / 1000 },
-    configuration: firewall.configured,
+    configuration: firewall.provenance.configured,
     ...{ memory: memoryUse(), cpu: processorTime() },
     ...firewall.status,
   });
@@ -55,6 +58,9 @@ export function makeServices(name: string, firewall: Answering): Services {
       ["drops", dropsOperation(firewall)],
       ["why", whyOperation(firewall)],
       ["configure", configureOperation(firewall)],
+      ["confirm", confirmOperation(firewall)],
+      ["configuration", configurationOperation(firewall)],
+      ["saved", savedOperation(firewall, read)],
     ]),
   };
 }

@@ -26,6 +26,14 @@ export interface Config {
   readonly natPlaces?: NatPlaces;
   /** Where a file has its rules, by client: `firewall.toml:14`. */
   readonly rulePlaces?: readonly (readonly string[])[];
+  /** What it was made of; a qube's has none. */
+  readonly source?: ConfigSource;
+}
+
+/** A configuration's bytes, and what they are called in errors. */
+export interface ConfigSource {
+  readonly name: string;
+  readonly bytes: Uint8Array;
 }
 
 /** Warnings are of what is allowed but hardly meant, in the form of errors. */
@@ -64,7 +72,9 @@ export async function readDocument(file: string): Promise<DocumentResult> {
  */
 export function parseDocumentBytes(bytes: Uint8Array, file: string): DocumentResult {
   if (!isUtf8(bytes)) return { errors: [`${file}: is not UTF-8 text (save it as UTF-8)`] };
-  return parseDocument(new TextDecoder().decode(bytes), file);
+  const document = parseDocument(new TextDecoder().decode(bytes), file);
+  if (!("config" in document)) return document;
+  return { ...document, config: { ...document.config, source: { name: file, bytes } } };
 }
 
 /** As `parseDocument`, where a qube's configuration is no good. */

@@ -21,6 +21,7 @@ import { HeldInterfaces, type Queue } from "./held-interfaces.ts";
 import { HitBook } from "./hit-book.ts";
 import { interfaceNews } from "./interface-news.ts";
 import { LiveRules, type ResolvedNames } from "./live-rules.ts";
+import { type Origin, Provenance } from "./provenance.ts";
 import { RefusalLog } from "./refusal-log.ts";
 import { needsRestart } from "./restart.ts";
 import { listRules, type RuleEntry } from "./rule-list.ts";
@@ -55,12 +56,9 @@ export interface FirewallEvents {
   linksChanged?(): void;
 }
 
-/** Where the configuration in force came from: the one that the firewall was started with, or has read again; or a client of the channel. */
-export type Origin = "file" | "channel";
-
 export class Firewall {
-  /** What is in force, since when (Unix time in seconds). */
-  configured: { readonly by: Origin; readonly time: number } = { by: "file", time: MACHINE_CLOCK.unixTime() };
+  /** Where what is in force came from, and whether it stays. */
+  readonly provenance: Provenance;
   private readonly rules: LiveRules;
   private readonly refusals: RefusalLog;
   private readonly drops: DropBook;
@@ -86,6 +84,10 @@ export class Firewall {
     events: FirewallEvents,
   ) {
     this.started = settings.nat;
+    this.provenance = new Provenance(MACHINE_CLOCK, config, log, {
+      inTurn: (change) => this.inTurn(change),
+      replace: (before) => this.replace(before),
+    });
     this.rules = new LiveRules(dataplane, MACHINE_CLOCK, { say: log, updated: () => events.rulesUpdated?.() });
     this.rules.follow(config, settings, judgedAt);
     this.drops = new DropBook(state.drops, MACHINE_CLOCK, config, settings);
@@ -136,16 +138,21 @@ export class Firewall {
 
   /**
    * Puts a new configuration in force between two frames; flows that it allows live on.
+   * @param trial seconds after which the one before is in force again, unless somebody confirms this one
    * @throws as `start` does; then the old configuration stays in force
    */
-  async apply(config: Config, origin: Origin = "file"): Promise<void> {
+  async apply(config: Config, origin: Origin = "file", trial?: number): Promise<void> {
     const errors = needsRestart(config, this.started);
     if (errors.length > 0) throw new ConfigurationError(errors);
     await this.inTurn(async () => {
-      await this.dropLost();
-      await this.rules.replace(config, () => whileTheyGo(() => this.takeAndEnforce(config)));
+      await this.replace(config);
+      this.provenance.follow(config, origin, trial);
     });
-    this.configured = { by: origin, time: MACHINE_CLOCK.unixTime() };
+  }
+
+  private async replace(config: Config): Promise<void> {
+    await this.dropLost();
+    await this.rules.replace(config, () => whileTheyGo(() => this.takeAndEnforce(config)));
   }
 
   /**
@@ -168,6 +175,7 @@ export class Firewall {
     this.endWatch();
     this.looks.stop();
     this.cancelRetry();
+    this.provenance.stop();
     await this.inTurn(async () => {
       this.rules.stop();
       this.refusals.stop();

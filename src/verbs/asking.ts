@@ -47,16 +47,23 @@ function runningNames(): string[] {
  * @param show prints a record
  * @returns the exit status
  */
-export async function askAndShow(
+export function askAndShow(
   path: string,
   op: string,
   args: Fields,
   show: (answer: Answer) => void | Promise<void>,
 ): Promise<number> {
+  return askWith(path, async (client) => {
+    for await (const answer of client.ask(op, args)) await show(answer);
+  });
+}
+
+/** Asks one thing after the other, and ends. @returns the exit status */
+export async function askWith(path: string, ask: (client: ChannelClient) => Promise<void>): Promise<number> {
   let client: ChannelClient | undefined;
   try {
     ({ client } = await connectTo(path));
-    for await (const answer of client.ask(op, args)) await show(answer);
+    await ask(client);
     return 0;
   } catch (error) {
     return fail(error);
@@ -86,6 +93,6 @@ export async function print(text: string): Promise<void> {
   await new Promise((resolve) => process.stdout.once("drain", resolve));
 }
 
-export function printJson({ data }: Answer): Promise<void> {
+export function printJson({ data }: { readonly data: unknown }): Promise<void> {
   return print(`${formatJson(data)}\n`);
 }

@@ -1,6 +1,6 @@
 // `firebreak run --config FILE`: the firewall on any Linux host, in the network namespace that it is started in.
 import { readFileSync, statSync } from "node:fs";
-import { dirname } from "node:path";
+import { dirname, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { version } from "../../package.json" with { type: "json" };
 import { log } from "../base/log.ts";
@@ -61,7 +61,12 @@ Exit status: 0 stopped by a signal, 1 failed, 2 the configuration is not good.
       log(`firebreak ${version}`);
       for (const line of firewall.describeInterfaces()) log(line);
       const stopped = untilStopped(firewall, () => read(file), signals);
-      if (socket !== undefined) serveSocket(socket, makeServices(name, firewall));
+      firewall.provenance.path = resolve(file);
+      if (socket !== undefined)
+        serveSocket(
+          socket,
+          makeServices(name, firewall, () => read(file)),
+        );
       log(`ready in ${Math.round(performance.now() - started)} ms`);
       await stopped;
       return await end(0, socket); // a configuration that is being read, and never ends, would keep it running

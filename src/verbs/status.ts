@@ -2,6 +2,7 @@
 import { parseArgs } from "node:util";
 import { printable } from "../base/quote.ts";
 import type { NamedStatus } from "../channel/services.ts";
+import type { Configured } from "../control/provenance.ts";
 import { counterLines, interfaceLines } from "../control/status.ts";
 import { ASKING_HELP, ASKING_OPTIONS, askAndShow, print, printJson, whereIs } from "./asking.ts";
 import type { Verb } from "./verb.ts";
@@ -37,12 +38,29 @@ const ORIGINS: Readonly<Record<string, string>> = {
 
 function statusLines(status: NamedStatus): string[] {
   const { name, version, uptime, configuration, interfaces, clients } = status;
-  const since = new Date(configuration.time * 1000).toISOString().replace(/\.\d+Z$/, "Z");
   return [
     `firebreak ${printable(version)}, ${printable(name)}, up ${Math.round(uptime)} s`,
-    `configuration ${ORIGINS[configuration.by] ?? "of another version's"}, since ${since}`,
+    ...configurationLines(configuration),
     ...interfaceLines(interfaces),
     ...counterLines(status),
     ...clients.map((client) => `client ${printable(client.name)}: ${client.flows} of ${client.most_flows} flows`),
   ];
+}
+
+function configurationLines({ by, time, differs, read, trial_until }: Configured): string[] {
+  const origin = ORIGINS[by] ?? "of another version's";
+  const trial =
+    trial_until === undefined
+      ? []
+      : [
+          `on trial: the one before is in force again at ${timeText(trial_until)} (to keep it: firebreak configure --confirm)`,
+        ];
+  const what = read === undefined ? "" : `, which was ${printable(read.name)} as of ${timeText(read.time)}`;
+  const difference = differs ? [`what is in force is not what was read${what}`] : [];
+  return [`configuration ${origin}, since ${timeText(time)}`, ...difference, ...trial];
+}
+
+/** @param time Unix time in seconds */
+function timeText(time: number): string {
+  return new Date(time * 1000).toISOString().replace(/\.\d+Z$/, "Z");
 }

@@ -817,7 +817,11 @@ test("a file is read, or said to be unreadable", async () => {
   try {
     expect(await readConfig(file)).toEqual({ errors: [`${file}: can't be read: ENOENT: no such file or directory`] });
     await writeFile(file, `\ufeff${BASE}`);
-    expect(await readConfig(file)).toEqual(parseConfig(BASE, file));
+    const [read, parsed] = [await readConfig(file), parseConfig(BASE, file)];
+    if (!("config" in read && "config" in parsed)) throw new Error("not read");
+    const { source, ...config } = read.config;
+    expect({ ...read, config }).toEqual(parsed);
+    expect(source).toEqual({ name: file, bytes: Buffer.from(`\ufeff${BASE}`) });
     await writeFile(file, Buffer.from(`# \xe9\n${BASE}`, "latin1"));
     expect(await readConfig(file)).toEqual({ errors: [`${file}: is not UTF-8 text (save it as UTF-8)`] });
   } finally {

@@ -12,7 +12,7 @@ const DOCS = join(import.meta.dir, "../../docs");
 
 const STATUS: NamedStatus = {
   ...{ name: "home", version: "1.2.3", uptime: 12.5, time: 1.8e9, cpu: 3.25 },
-  configuration: { by: "file", time: 1.7e9 },
+  configuration: { by: "file", time: 1.7e9, differs: false },
   memory: { resident: 72_000_000, anonymous: 30_000_000 },
   interfaces: [
     {

@@ -15,7 +15,7 @@ const HOSTILE = "a\x1b[2J\n\x9b31m\u202e<b>";
 
 const status = (uptime: number, change: Partial<NamedStatus> = {}): NamedStatus => ({
   ...{ name: "home", version: "1.2.3", uptime, time: Date.UTC(2026, 0, 1, 12, 0, uptime) / 1000, cpu: uptime / 4 },
-  configuration: { by: "file", time: 0 },
+  configuration: { by: "file", time: 0, differs: false },
   memory: { resident: 72_000_000, anonymous: 30_000_000 },
   interfaces: [],
   ring: {},
