@@ -1,6 +1,6 @@
-// Text of IPv4 and MAC addresses, at the edges only: inside the program an IPv4 address is an unsigned 32-bit number in
-// host order and a MAC address six bytes in wire order. One way of writing each is accepted, so that nobody has to
-// guess what 010.1.1.1 or 10.1 means.
+// Text of addresses, at the edges only: inside the program an IPv4 address is an unsigned 32-bit number in host order, one of IPv6
+// 16 bytes and a MAC address six bytes in wire order. Of IPv4 and MAC addresses one way of writing is accepted, so that nobody has to
+// guess what 010.1.1.1 or 10.1 means; IPv6 is written as RFC 5952 has it. Where both families are treated alike: ip.ts.
 
 import { isIPv6 } from "node:net";
 import ipaddr from "ipaddr.js";
@@ -59,16 +59,27 @@ export function formatPrefix({ address, prefix }: Prefix): string {
   return `${formatAddress(address)}/${prefix}`;
 }
 
-/** @returns what an IPv6 address without a zone, a slash and a length of 0–128 say, or undefined. */
-export function parsePrefix6(text: string): Prefix6 | undefined {
-  const [address = "", length = "", ...more] = text.split("/");
-  if (more.length > 0 || !isIPv6(address) || address.includes("%") || !PREFIX6_LENGTH.test(length)) return undefined;
-  return { address: Uint8Array.from(ipaddr.IPv6.parse(address).toByteArray()), prefix: Number(length) };
+/** @returns the address of any text that RFC 4291 section 2.2 allows, without a zone, or undefined. */
+export function parseAddress6(text: string): Uint8Array | undefined {
+  if (!isIPv6(text) || text.includes("%")) return undefined;
+  return Uint8Array.from(ipaddr.IPv6.parse(text).toByteArray());
 }
 
-/** @returns its text as RFC 5952 has it */
+/** @param address 16 bytes @returns its text as RFC 5952 has it */
+export function formatAddress6(address: Uint8Array): string {
+  return new ipaddr.IPv6([...address]).toRFC5952String();
+}
+
+/** @returns what an IPv6 address without a zone, a slash and a length of 0–128 say, or undefined. */
+export function parsePrefix6(text: string): Prefix6 | undefined {
+  const [host = "", length = "", ...more] = text.split("/");
+  const address = parseAddress6(host);
+  if (more.length > 0 || address === undefined || !PREFIX6_LENGTH.test(length)) return undefined;
+  return { address, prefix: Number(length) };
+}
+
 export function formatPrefix6({ address, prefix }: Prefix6): string {
-  return `${new ipaddr.IPv6([...address]).toRFC5952String()}/${prefix}`;
+  return `${formatAddress6(address)}/${prefix}`;
 }
 
 /** @returns the prefix with all bits behind it zero. */
