@@ -1,7 +1,7 @@
 // Every fault has a name and a frame that shows it.
 import { describe, expect, test } from "bun:test";
 import { arp, concat, fromHex, icmp, ipv4, payload, tcp, udp } from "../../lab/frames.ts";
-import { type Extension, fragment, icmpv6, ipv6, options, routing, udp6 } from "../../lab/frames6.ts";
+import { type Extension, fragment, icmpv6, ip6, ipv6, options, routing, udp6 } from "../../lab/frames6.ts";
 import { checkArp } from "../../src/wire/arp.ts";
 import { checkEthernet } from "../../src/wire/ethernet.ts";
 import { FAULT, FAULT_NAMES } from "../../src/wire/fault.ts";
@@ -10,6 +10,8 @@ import { checkIcmp, checkIcmpSum } from "../../src/wire/icmp.ts";
 import { checkIcmpv6, checkIcmpv6Sum } from "../../src/wire/icmpv6.ts";
 import { checkIpv4 } from "../../src/wire/ipv4.ts";
 import { checkIpv6 } from "../../src/wire/ipv6.ts";
+import { ListenerQuery } from "../../src/wire/mld.ts";
+import { NeighbourMessage } from "../../src/wire/ndp.ts";
 import { checkTcp, checkTcpSum } from "../../src/wire/tcp.ts";
 import { checkUdp, checkUdpSum } from "../../src/wire/udp.ts";
 import { patched, place } from "../support/place.ts";
@@ -40,6 +42,20 @@ const walk: Check = (view, at, length) => checkIpv6(view, at, length) || new Hea
 function withExtensions(...extensions: readonly Extension[]): Uint8Array {
   return ipv6({ ...ENDS6, extensions }, 17, payload(16));
 }
+
+const solicitation = (target: string, option: Uint8Array = new Uint8Array(0)): Uint8Array =>
+  icmpv6({ ...ENDS6, hopLimit: 255, type: 135 }, concat(ip6(target), option));
+const SOLICITATION = solicitation("2001:db8::1");
+const ALERT = options(0, fromHex("05 02 00 00"));
+const QUERY = icmpv6(
+  { source: "fe80::1", destination: "ff02::1", hopLimit: 1, extensions: [ALERT], type: 130 },
+  ip6("::"),
+);
+
+const readNeighbour = (view: DataView, at: number, length: number, isFragmented: boolean) =>
+  new NeighbourMessage().read(view, at, at + 40, length - 40, isFragmented);
+const neighbour: Check = (view, at, length) => readNeighbour(view, at, length, false);
+const query: Check = (view, at, length) => new ListenerQuery().read(view, at, at + 48, length - 48, true);
 
 type Check = (view: DataView, at: number, length: number) => number;
 
@@ -80,6 +96,12 @@ const SAMPLES: Record<Exclude<keyof typeof FAULT, "NONE">, () => number> = {
     const { view, at, length } = place(ECHO6.subarray(40));
     return checkIcmpv6Sum(view, at, length, 1);
   },
+  ND_HOP_LIMIT: () => judge(neighbour, patched(SOLICITATION, 7, 254)),
+  ND_TRUNCATED: () => judge(neighbour, SOLICITATION.subarray(0, 63)),
+  ND_FORMAT: () => judge((view, at, length) => readNeighbour(view, at, length, true), SOLICITATION),
+  ND_OPTIONS: () => judge(neighbour, solicitation("2001:db8::1", fromHex("01 00 02 00 00 00 00 0a"))),
+  ND_ADDRESSES: () => judge(neighbour, solicitation("ff02::1")),
+  MLD_FORMAT: () => judge(query, patched(QUERY, 7, 2)),
   UDP_TRUNCATED: () => judge(checkUdp, DATAGRAM.subarray(0, 7)),
   UDP_LENGTH: () => judge(checkUdp, DATAGRAM.subarray(0, 15)),
   UDP_CHECKSUM: () => {
@@ -115,6 +137,8 @@ describe("faults", () => {
       judge(checkIpv4, PACKET),
       judge(walk, PACKET6),
       checkIcmpv6(8),
+      judge(neighbour, SOLICITATION),
+      judge(query, QUERY),
       checkIcmp(8),
       judge(checkIcmpSum, ECHO),
       judge(checkUdp, DATAGRAM),

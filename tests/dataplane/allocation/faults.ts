@@ -1,6 +1,6 @@
 // How each fault of a frame's format is brought about. The type of the table asks for every one of them.
-import { ARP_TYPE, arp, ethernet, IPV4_TYPE, icmp, ip, ipv4, payload, tcp, udp } from "../../../lab/frames.ts";
-import { type Extension, fragment, icmpv6, ipv6, options, routing } from "../../../lab/frames6.ts";
+import { ARP_TYPE, arp, concat, ethernet, IPV4_TYPE, icmp, ip, ipv4, payload, tcp, udp } from "../../../lab/frames.ts";
+import { type Extension, fragment, icmpv6, ip6, ipv6, options, routing } from "../../../lab/frames6.ts";
 import { GATEWAY, HOST_MAC, OUR_MAC, OUTSIDE, REMOTE, WORK, WORK_GATEWAY, WORK_HOST } from "../../../lab/router-lab.ts";
 import { malformed } from "../../../src/dataplane/verdict.ts";
 import { pseudoHeaderSum6 } from "../../../src/wire/checksum.ts";
@@ -8,6 +8,8 @@ import type { Fault } from "../../../src/wire/fault.ts";
 import { HeaderChain } from "../../../src/wire/header-chain.ts";
 import { checkIcmpv6, checkIcmpv6Sum } from "../../../src/wire/icmpv6.ts";
 import { checkIpv6, totalLength6 } from "../../../src/wire/ipv6.ts";
+import { ListenerQuery } from "../../../src/wire/mld.ts";
+import { NeighbourMessage } from "../../../src/wire/ndp.ts";
 import { repairHeader } from "../../support/hostile.ts";
 import { PINNED, Treadmill } from "../../support/treadmill.ts";
 import type { Drive, Faulty } from "./drive.ts";
@@ -87,6 +89,13 @@ const extended = (...extensions: readonly Extension[]): Drive =>
 
 const echo6 = icmpv6({ ...ENDS6, type: 128 }, payload(16));
 
+const solicitation = (target: string, option: Uint8Array = new Uint8Array(0)) =>
+  icmpv6({ ...ENDS6, hopLimit: 255, type: 135 }, concat(ip6(target), option));
+const message = new NeighbourMessage();
+const neighbour = (bytes: Uint8Array, isFragmented = false): Drive =>
+  checked(bytes, (view, length) => message.read(view, 0, 40, length - 40, isFragmented));
+const query = new ListenerQuery();
+
 export const FAULT_DRIVES: Readonly<Record<Faulty, Drive>> = {
   ETHERNET_TRUNCATED: put(payload(13)),
   ARP_TRUNCATED: put(framed(ARP_TYPE, request.subarray(0, 20))),
@@ -117,6 +126,12 @@ export const FAULT_DRIVES: Readonly<Record<Faulty, Drive>> = {
   ICMPV6_CHECKSUM: checked(echo6.with(42, echo6[42] ^ 1), (view, length) =>
     checkIcmpv6Sum(view, 40, length - 40, pseudoHeaderSum6(view, 8, 58, length - 40)),
   ),
+  ND_HOP_LIMIT: neighbour(solicitation("2001:db8::1").with(7, 254)),
+  ND_TRUNCATED: neighbour(echo6.with(7, 255).subarray(0, 63)),
+  ND_FORMAT: neighbour(solicitation("2001:db8::1"), true),
+  ND_OPTIONS: neighbour(solicitation("2001:db8::1", new Uint8Array(8))),
+  ND_ADDRESSES: neighbour(solicitation("ff02::1")),
+  MLD_FORMAT: checked(echo6, (view, length) => query.read(view, 0, 40, length - 40, true)),
   UDP_TRUNCATED: packet(ipv4(OUT, UDP, payload(7))),
   UDP_LENGTH: changed(24, [0, 7]),
   UDP_CHECKSUM: wrongAnswer,
