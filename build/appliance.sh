@@ -25,8 +25,8 @@ Usage: build/appliance.sh VERB [ARGUMENTS…]
   setup                         refresh Debian's package lists, unless they are of this hour; install what is missing: Debian
                                 packages, npm packages, the source of the kernel; upgrade those that the image is made of
   build [--from MANIFEST] [CONFIG]
-                                build dist/firebreak, dist/vmlinuz, dist/initramfs, and dist/MANIFEST, which has versions and
-                                sums of all that they were made of; CONFIG goes into the image as /etc/firebreak.toml;
+                                build dist/firebreak for hosts, and dist/vmlinuz and dist/initramfs, the image; and dist/MANIFEST,
+                                which has versions and sums of all that they were made of; CONFIG goes into the image as /etc/firebreak.toml;
                                 --from: with the package versions of another MANIFEST, whose sums have to come out
   executable                    build dist/firebreak alone, for hosts: it takes Node.js and npm, no root, and seconds
   qubes [--from MANIFEST] [CONFIG]

@@ -1,30 +1,41 @@
-# Sourced by appliance.sh: builds the executable and the image. Equal inputs in the manifest give equal bytes.
+# Sourced by appliance.sh: builds the executables and the image. Equal inputs in the manifest give equal bytes.
 #
-# The executable with its libraries lies in a squashfs inside the initramfs, not in the initramfs itself: read on demand, it takes
+# There are two executables, of the same entry: dist/firebreak for hosts, with all verbs, and dist/firebreak-image for the image, where
+# nobody types a command: it has those that forward, and no page of the web.
+#
+# The latter with its libraries lies in a squashfs inside the initramfs, not in the initramfs itself: read on demand, it takes
 # 40 MB of memory and some 20 MB of pages, where unpacked it takes 110 MB. The pages that are used lie together
 # (build/order-pages.ts), or large blocks, which compress best, would fill the memory with what is not.
 
 ENTRY_POINTS=(src/main.ts src/dataplane/io/worker.ts src/linux/poll-thread.ts)
+# What leaves the other verbs out (src/main.ts).
+IN_IMAGE=(--define "FIREBREAK_IN_IMAGE=true")
 
 # What init calls.
 APPLETS=(sh acpid mkswap mount sleep swapon)
 
-# With its inputs inside, for `firebreak --version --verbose`.
+# For hosts.
 build_executable() {
-  local inputs
+  compile_executable dist/firebreak
+}
+
+# $1: where it goes; the rest: more options of Bun's bundler. With its inputs inside, for `firebreak --version --verbose`.
+compile_executable() {
+  local output=$1 inputs
+  shift
   inputs=$(print_executable_inputs)
-  say "build: dist/firebreak"
+  say "build: $output"
   mkdir -p dist
   # Without bytecode, which saves 30 ms of the start and costs 1.5 MB of the image.
   # A .env or bunfig.toml that happens to lie around must not change what a firewall does.
   node_modules/.bin/bun build --compile --minify \
     --no-compile-autoload-dotenv --no-compile-autoload-bunfig \
-    --define "FIREBREAK_INPUTS=\"${inputs//$'\n'/\\n}\\n\"" \
-    "${ENTRY_POINTS[@]}" --outfile dist/firebreak.new >dist/build.log 2>&1 ||
-    { cat dist/build.log >&2; die "dist/firebreak could not be built" "see the errors above"; }
+    --define "FIREBREAK_INPUTS=\"${inputs//$'\n'/\\n}\\n\"" "$@" \
+    "${ENTRY_POINTS[@]}" --outfile "$output.new" >dist/build.log 2>&1 ||
+    { cat dist/build.log >&2; die "$output could not be built" "see the errors above"; }
   rm dist/build.log
-  node_modules/.bin/bun build/trim-locales.ts dist/firebreak.new
-  keep_if_same dist/firebreak
+  node_modules/.bin/bun build/trim-locales.ts "$output.new"
+  keep_if_same "$output"
 }
 
 # Replaces $1 by $1.new, unless they are the same.
@@ -34,6 +45,7 @@ keep_if_same() {
 
 # $1: the configuration that goes into the image, if any. Writes the manifest too.
 build_image() {
+  compile_executable dist/firebreak-image "${IN_IMAGE[@]}"
   say "build: dist/vmlinuz, dist/initramfs"
   cp "$KERNEL/vmlinuz" dist/vmlinuz.new
   keep_if_same dist/vmlinuz
@@ -53,15 +65,15 @@ build_image() {
 # dist/system.squashfs: the executable and the files of libc that it needs.
 build_system() {
   local root=dist/system library made_from
-  made_from=$(sha256_of dist/firebreak)$'\n'$IMAGE_INPUTS
+  made_from=$(sha256_of dist/firebreak-image)$'\n'$IMAGE_INPUTS
   if [ -e dist/system.squashfs ] && [ "$made_from" = "$(cat dist/system.made-from 2>/dev/null)" ]; then return; fi
   rm -rf "$root"
   mkdir "$root"
-  cp dist/firebreak "$root/"
+  cp dist/firebreak-image "$root/firebreak"
   node_modules/.bin/bun build/order-pages.ts "$root/firebreak" rootfs/hot-pages
   while read -r library; do
     install -D "$library" "$root/$library"
-  done < <(needed_libraries dist/firebreak)
+  done < <(needed_libraries dist/firebreak-image)
   even_modes "$root"
   mksquashfs "$root" dist/system.squashfs.new -comp zstd -Xcompression-level 22 -b 256K -noappend -no-progress -quiet \
     -no-xattrs -all-root -root-mode 755 -mkfs-time 0 -all-time 0 >/dev/null
@@ -94,7 +106,7 @@ ln_libraries() {
   local library
   while read -r library; do
     ln -s "/system$library" "$1$library"
-  done < <(needed_libraries dist/firebreak)
+  done < <(needed_libraries dist/firebreak-image)
 }
 
 # $1: an initramfs, which gets an archive more: the system, as it is. An archive that is not compressed the kernel gives back

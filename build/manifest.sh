@@ -46,7 +46,7 @@ print_inputs() {
 print_outputs() {
   local file
   printf '# What came of it\n'
-  for file in firebreak system.squashfs vmlinuz initramfs; do line output "$file" - "$(sha256_of "dist/$file")"; done
+  for file in firebreak firebreak-image system.squashfs vmlinuz initramfs; do line output "$file" - "$(sha256_of "dist/$file")"; done
 }
 
 print_sources() {

@@ -2,67 +2,59 @@
 import { version } from "../package.json" with { type: "json" };
 import { reasonOf } from "./base/reason.ts";
 import { appliance } from "./verbs/appliance.ts";
-import { attach } from "./verbs/attach.ts";
-import { check } from "./verbs/check.ts";
-import { configure } from "./verbs/configure.ts";
-import { drops } from "./verbs/drops.ts";
-import { explain } from "./verbs/explain.ts";
-import { flows } from "./verbs/flows.ts";
-import { log } from "./verbs/log.ts";
 import { readInputs } from "./verbs/manifest.ts";
-import { metrics } from "./verbs/metrics.ts";
-import { replay } from "./verbs/replay.ts";
 import { restore } from "./verbs/restore.ts";
-import { rules } from "./verbs/rules.ts";
 import { run } from "./verbs/run.ts";
-import { status } from "./verbs/status.ts";
-import { top } from "./verbs/top.ts";
 import { UsageError, type Verb } from "./verbs/verb.ts";
-import { why } from "./verbs/why.ts";
 
-const VERBS: ReadonlyMap<string, Verb> = new Map(
-  Object.entries({
-    run,
-    status,
-    flows,
-    rules,
-    drops,
-    why,
-    log,
-    top,
-    metrics,
-    configure,
-    attach,
-    check,
-    explain,
-    replay,
-    restore,
-    appliance,
-  }),
-);
+/** Defined as true by build/image.sh for the executable that the image has: there nobody types a command. */
+declare const FIREBREAK_IN_IMAGE: boolean | undefined;
 
-const HELP = `Usage: firebreak VERB [ARGUMENTS…]
+type Verbs = Readonly<Record<string, Verb>>;
+
+/** What forwards. */
+const OWN_VERBS: Verbs = { run, restore, appliance };
+
+/** All others, which a program that forwards does not even load. */
+async function userVerbs(): Promise<Verbs> {
+  // One expression: the bundler leaves out what only the other arm imports, but not what stands behind a return.
+  return typeof FIREBREAK_IN_IMAGE !== "undefined" && FIREBREAK_IN_IMAGE
+    ? {}
+    : (await import("./verbs/for-users.ts")).USER_VERBS;
+}
+
+async function findVerb(name: string): Promise<Verb | undefined> {
+  if (Object.hasOwn(OWN_VERBS, name)) return OWN_VERBS[name];
+  const verbs = await userVerbs();
+  return Object.hasOwn(verbs, name) ? verbs[name] : undefined;
+}
+
+async function helpText(): Promise<string> {
+  const { run, ...rest } = OWN_VERBS;
+  const verbs = Object.entries({ run, ...(await userVerbs()), ...rest });
+  return `Usage: firebreak VERB [ARGUMENTS…]
 
 Firebreak, a firewall appliance: the NAT router and firewall of other machines.
 
 Verbs:
-${Array.from(VERBS, ([name, { summary }]) => `  ${name.padEnd(10)} ${summary}`).join("\n")}
+${verbs.map(([name, { summary }]) => `  ${name.padEnd(10)} ${summary}`).join("\n")}
 
 firebreak help VERB, or firebreak VERB --help, says more of a verb; firebreak --version, or -V, prints
 the version, with --verbose also versions and SHA-256 sums of what it was made of.
 
 Exit status: 0 fine, 1 failed, 2 bad usage or configuration.
 `;
+}
 
 /** @returns the exit status. */
 async function main(args: readonly string[]): Promise<number> {
   const [name, ...rest] = args;
-  if (name === "--help" || name === "-h") return print(HELP);
+  if (name === "--help" || name === "-h") return print(await helpText());
   if (name === "help") return help(rest);
   if (name === "--version" || name === "-V") {
     return print(`firebreak ${version}\n${rest.includes("--verbose") ? await readInputs() : ""}`);
   }
-  const verb = VERBS.get(name ?? "");
+  const verb = await findVerb(name ?? "");
   if (name === undefined || verb === undefined) {
     return refuse(name === undefined ? "no verb" : `unknown verb ${JSON.stringify(name)}`, "firebreak --help");
   }
@@ -76,9 +68,9 @@ async function main(args: readonly string[]): Promise<number> {
 }
 
 /** @param words what stands behind `help`: nothing, or a verb */
-function help([name, ...more]: readonly string[]): number {
-  if (name === undefined) return print(HELP);
-  const verb = VERBS.get(name);
+async function help([name, ...more]: readonly string[]): Promise<number> {
+  if (name === undefined) return print(await helpText());
+  const verb = await findVerb(name);
   if (verb === undefined || more.length > 0) {
     return refuse(
       verb === undefined ? `unknown verb ${JSON.stringify(name)}` : "help: takes one VERB",

@@ -7,7 +7,7 @@ import { join } from "node:path";
 const ROOT = join(import.meta.dir, "../..");
 const DIST = join(ROOT, "dist");
 const MANIFEST = join(DIST, "MANIFEST");
-const OUTPUTS = ["MANIFEST", "firebreak", "initramfs", "system.squashfs", "vmlinuz"];
+const OUTPUTS = ["MANIFEST", "firebreak", "firebreak-image", "initramfs", "system.squashfs", "vmlinuz"];
 /** All that building needs of the repository. */
 const SOURCES = "build src rootfs package.json package-lock.json tsconfig.json bunfig.toml";
 
@@ -52,7 +52,7 @@ test("every line has a kind, a name, a version and a sum, and every output's sum
   const outputs = all
     .filter(([kind]) => kind === "output")
     .map(([, name = "", , sum = ""]) => `${sum}  ${DIST}/${name}\n`);
-  expect(outputs).toHaveLength(4);
+  expect(outputs).toHaveLength(5);
   writeFileSync(join(folder, "sums"), outputs.join(""));
   expect(shell(`sha256sum --check --strict --quiet ${folder}/sums`)).toEqual({ exitCode: 0, stdout: "", stderr: "" });
 });
