@@ -230,6 +230,7 @@ export class Router {
     if (now - this.ticked < TICK_MS) return;
     this.ticked = now;
     state.neighbours.tick(now);
+    state.arp.tick();
     state.mappings.tick();
     this.fragments.expire(now);
     this.endpoint.expire();
@@ -365,7 +366,7 @@ export class Router {
     this.fastPath.readTopology();
     this.endpoint.tellOfEnd(cut);
     yield;
-    this.state.neighbours.followInterfaces(beforeTopology);
+    this.state.followLinks(beforeTopology);
     yield;
     this.notes.catchUp();
   }
@@ -398,7 +399,7 @@ export class Router {
 
   /** Tells everybody on our interfaces of our addresses there, when the program starts. */
   announce(): void {
-    this.state.neighbours.followInterfaces();
+    this.state.followLinks();
   }
 
   /** Asks a name server; the answer comes to ControlEvents.answered, if one comes. @param server uint32, host order */
@@ -450,7 +451,7 @@ export class Router {
     this.frameAt = at;
     this.frameLength = length;
     const { view } = this;
-    const { topology, neighbours } = this.state;
+    const { topology, arp } = this.state;
     const fault = checkEthernet(length);
     if (fault !== 0) return malformed(fault);
     const type = view.getUint16(at + ETHERNET.TYPE);
@@ -458,11 +459,11 @@ export class Router {
     if (type === ETHERTYPE.IPV6 && topology.hasIpv6[iface] === 0) return VERDICT.NO_IPV6;
     if (isGroupMac(view, at)) {
       // Of broadcasts only ARP's are for a router; IPv4 in a group frame is never forwarded (RFC 1812 section 5.3.4).
-      return type === ETHERTYPE.ARP ? neighbours.receive(iface, at, length) : VERDICT.NOT_TO_US;
+      return type === ETHERTYPE.ARP ? arp.receive(iface, at, length) : VERDICT.NOT_TO_US;
     }
     const toUs = macHead(view, at) === topology.macHead[iface] && macTail(view, at) === topology.macTail[iface];
     if (!toUs && !topology.settings.interfaces[iface].anyMac) return VERDICT.NOT_TO_US;
-    if (type === ETHERTYPE.ARP) return neighbours.receive(iface, at, length);
+    if (type === ETHERTYPE.ARP) return arp.receive(iface, at, length);
     if (type !== ETHERTYPE.IPV4) return VERDICT.ETHERTYPE;
     // A group is nobody's source address (IEEE 802.3 section 3.2.3): what we answered would go to all of it.
     if (isGroupMac(view, at + ETHERNET.SOURCE)) return VERDICT.MAC_SPOOFED;

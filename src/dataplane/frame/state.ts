@@ -34,6 +34,7 @@ import {
   type Side,
   sideOf,
 } from "../types.ts";
+import { Arp } from "../waiting/arp.ts";
 import { NeighbourTable, OURSELVES } from "../waiting/neighbours.ts";
 import { IcmpErrors } from "./icmp-errors.ts";
 import { Scrub } from "./scrub.ts";
@@ -52,6 +53,7 @@ export class State {
   readonly wheel: TimerWheel;
   readonly quotas: Quotas;
   readonly neighbours: NeighbourTable;
+  readonly arp: Arp;
   readonly errors: IcmpErrors;
   readonly packet = new Packet();
   readonly ruleHits = new RuleHits();
@@ -99,6 +101,8 @@ export class State {
     this.flows.external = this.topology.uplinkAddress;
     this.quotas = new Quotas(this.flows, this.mappings, this.tcp, this.timeouts, this.topology);
     this.neighbours = new NeighbourTable(ring, this.topology, this.flows, keyed, (flow) => this.admits(flow));
+    this.arp = new Arp(ring, this.neighbours);
+    this.neighbours.solicit = (n) => this.arp.ask(n);
     this.errors = new IcmpErrors(ring, this.topology);
     this.splitter = new Splitter(ring);
     this.scrub = new Scrub(this.view, this.random, this.topology);
@@ -132,6 +136,7 @@ export class State {
     if (this.gatewayNeighbour !== NO_NEIGHBOUR) this.neighbours.release(this.gatewayNeighbour);
     this.topology = topology;
     this.neighbours.follow(topology, renumber);
+    this.arp.follow(renumber);
     this.errors.follow(topology);
     this.scrub.apply(topology);
     this.timeouts.apply(settings.nat.timeouts);
@@ -178,7 +183,16 @@ export class State {
     this.topology = new Topology({ ...before.settings, interfaces }, before);
     this.errors.follow(this.topology);
     this.neighbours.topology = this.topology;
+    this.followLinks(before);
+  }
+
+  /**
+   * Asks anew for those who are on an interface that is there again, and tells those on each who we are, as far as they don't know.
+   * @param before what was in force; nothing, when the program starts
+   */
+  followLinks(before?: Topology): void {
     this.neighbours.followInterfaces(before);
+    this.arp.followInterfaces(before);
   }
 
   /** Puts settings in force that have the same layout as those before. */

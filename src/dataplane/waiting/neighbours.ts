@@ -1,19 +1,18 @@
-// ARP (RFC 826, RFC 1122 section 2.3.2): who answers on which interface with which MAC address, what we answer ourselves,
-// and the first packets to a neighbour, which wait for its answer. Asks with retries, confirms what is in use, forgets the rest.
+// Neighbours: who is on which interface with which MAC address, and the first packets to one, which wait for its answer. Asks with retries,
+// confirms what is in use, forgets the rest. How one is asked and what is believed of its answer is the protocol's: arp.ts beside this file.
 // It is long, since all of that moves one neighbour from state to state: apart, each part would know the others' states.
-import { ARP, ARP_REPLY, ARP_REQUEST, checkArp, writeArp } from "../../wire/arp.ts";
-import { ETHERNET, ETHERTYPE, isGroupMac, macHead, macTail, writeMac } from "../../wire/ethernet.ts";
-import { type Address, readAddress } from "../../wire/ipv4.ts";
+import { ETHERNET, macHead, macTail, writeMac } from "../../wire/ethernet.ts";
+import type { Address } from "../../wire/ipv4.ts";
 import type { KeyedHash } from "../keyed-hash.ts";
 import { SHARE } from "../line-shares.ts";
-import { beginFrame } from "../own-frames.ts";
-import { MAX_INTERFACES, type Ring, VNET_LENGTH } from "../ring.ts";
+import { MAX_INTERFACES, type Ring } from "../ring.ts";
 import { MAX_NEIGHBOURS } from "../tables/flow-records.ts";
 import type { FlowTable } from "../tables/flows.ts";
 import { ASSURED, Shares } from "../tables/shares.ts";
 import type { PinnedMac, Topology } from "../topology.ts";
 import { column, type Flow, type Iface, type Neighbour, NO_FLOW, NO_NEIGHBOUR, NOBODY, type Party } from "../types.ts";
-import { malformed, VERDICT, type Verdict } from "../verdict.ts";
+import { VERDICT, type Verdict } from "../verdict.ts";
+import { linkOf } from "./links.ts";
 import { NO_SLOT, ParkedFrames } from "./parked.ts";
 
 const CAPACITY = MAX_NEIGHBOURS;
@@ -38,19 +37,12 @@ const REACHABLE = 3;
 const PROBING = 4;
 export const PINNED = 5;
 
-/** ff:ff:ff:ff:ff:ff. */
-const BROADCAST_HEAD = -1;
-const BROADCAST_TAIL = 0xffff;
-
 const RETRY_MS = 1000; // RFC 1122 2.3.2.1: at most one request a second and destination
 const INCOMPLETE_TRIES = 3;
 const PROBE_TRIES = 5;
 const CONFIRM_AFTER_MS = 60_000;
 const FORGET_AFTER_MS = 300_000;
 const FORGET_FAILED_AFTER_MS = 10_000;
-
-/** RFC 5227 section 1.1: an address of ours that is new somewhere is told twice, a tick or two apart. */
-const ANNOUNCEMENTS = 2;
 
 const WAITING_FRAMES = 128;
 const WAITING_PER_NEIGHBOUR = 8;
@@ -66,6 +58,9 @@ export class NeighbourTable {
 
   /** Called when a neighbour who was USABLE is not as it was any more: no packet goes to where it was. */
   onChange: (n: Neighbour) => void = () => {};
+
+  /** Asks for a neighbour by its family's protocol, on an interface that is up. */
+  solicit: (n: Neighbour) => void = () => {};
 
   private readonly address = column<Neighbour, Address>(new Int32Array(CAPACITY));
   /** Flows (and who else keeps the gateway known) that hold a number; it stays the same neighbour while any do. */
@@ -97,8 +92,6 @@ export class NeighbourTable {
 
   /** Frames that wait for a MAC address: each for a neighbour, for which so many may. */
   private readonly waiting: ParkedFrames;
-  /** Addresses of ours that are to be told again on an interface, and how often. */
-  private announcing: { iface: Iface; readonly address: Address; left: number }[] = [];
   private now = 0;
 
   constructor(
@@ -193,32 +186,10 @@ export class NeighbourTable {
     this.shares.add(n - FIRST, party, ASSURED);
   }
 
-  /** Handles an ARP packet: answers requests that are ours to answer, in place, and learns what was asked for. */
-  receive(iface: Iface, at: number, length: number): Verdict {
-    const view = this.ring.view;
-    const arp = at + ETHERNET.HEADER_LENGTH;
-    const fault = checkArp(view, arp, length - ETHERNET.HEADER_LENGTH);
-    if (fault !== 0) return malformed(fault);
-    const sender = readAddress(view, arp + ARP.SENDER_IP);
-    const target = readAddress(view, arp + ARP.TARGET_IP);
-    if (!this.isGenuine(iface, at, sender)) return VERDICT.ARP_SPOOFED;
-    const isReply = view.getUint16(arp + ARP.OPERATION) === ARP_REPLY;
-    const asksUs = !isReply && this.answersFor(iface, sender, target);
-    let known = sender === 0 ? NONE : this.find(iface, sender);
-    // A neighbour is noted when we asked, or when a client asks us and so will want an answer soon (RFC 826). Not when a
-    // host on the uplink does: none of them is to fill the table.
-    if (known === NONE && asksUs && sender !== 0 && iface !== this.topology.uplink) known = this.add(iface, sender);
-    if (known !== NONE) this.learn(known, macHead(view, arp + ARP.SENDER_MAC), macTail(view, arp + ARP.SENDER_MAC));
-    if (!asksUs) return known === NONE ? VERDICT.ARP_NOT_FOR_US : VERDICT.ARP_TAKEN;
-    this.answer(iface, at, target, sender);
-    return VERDICT.ANSWERED;
-  }
-
   /** Has `step` retry, confirm and forget. @param now ms of the clock; to be called about once a second */
   tick(now: number): void {
     this.now = now;
     this.ticked = now;
-    if (this.announcing.length > 0) this.announce();
     if (this.ticking >= this.end) this.ticking = FIRST;
   }
 
@@ -283,8 +254,6 @@ export class NeighbourTable {
     for (let iface = 0; iface < renumber.length; iface++) {
       if (renumber[iface] !== GONE) this.isAnew[renumber[iface] as Iface] = wereAnew[iface];
     }
-    for (const told of this.announcing) told.iface = (renumber[told.iface] ?? GONE) as Iface;
-    this.announcing = this.announcing.filter(({ iface }) => iface !== GONE);
     this.turn = (this.turn + 1) & 0xff;
     this.settling = FIRST;
   }
@@ -313,96 +282,20 @@ export class NeighbourTable {
   }
 
   /**
-   * Where an interface is there again, or has its link again, has `step` ask once more for all who are in use on it: they may be others. Where an
-   * address of ours is new, or our MAC address or the link is, tells everybody there.
-   * @param before what was in force; nothing, when the program starts: then all of them are told, for it may have had another MAC
-   * address when it ran last
+   * Where an interface is there again, or has its link again, has `step` ask once more for all who are in use on it: they may be others.
+   * @param before what was in force
    */
-  followInterfaces(before?: Topology): void {
-    const { settings } = this.topology;
-    for (const [i, { name, index, mac, isDown }] of settings.interfaces.entries()) {
+  followInterfaces(before: Topology | undefined): void {
+    const { topology } = this;
+    for (const [i, { isDown }] of topology.settings.interfaces.entries()) {
       const iface = i as Iface;
-      this.announcing = this.announcing.filter((told) => told.iface !== iface);
-      if (isDown) continue;
-      const interfaces = before?.settings.interfaces ?? [];
-      const oldIface = interfaces.findIndex((old) => old.name === name) as Iface;
-      const old = interfaces[oldIface];
-      const isSameLink = old !== undefined && !old.isDown && old.index === index;
-      if (old !== undefined && !isSameLink) {
-        this.isAnew[iface] = 1;
-        this.settling = FIRST;
-      }
-      const isKnown = isSameLink && old.mac.every((byte, at) => byte === mac[at]);
-      const told = (isKnown && before?.ownAddressesOn(oldIface)) || [];
-      for (const address of this.topology.ownAddressesOn(iface)) {
-        if (!told.includes(address)) this.announcing.push({ iface, address, left: ANNOUNCEMENTS });
-      }
+      if (isDown || !linkOf(topology, iface, before).isAnew) continue;
+      this.isAnew[iface] = 1;
+      this.settling = FIRST;
     }
-    this.announce();
   }
 
-  /** ARP announcements (RFC 5227 section 2.3): requests for our own address, which whoever knows us takes our MAC address from. */
-  private announce(): void {
-    for (const told of this.announcing) {
-      this.request(told.iface, told.address, told.address);
-      told.left--;
-    }
-    this.announcing = this.announcing.filter(({ left }) => left > 0);
-  }
-
-  /**
-   * A sender must be who the settings say is on that interface; 0 is a probe of one's own address (RFC 5227). Who it is, the ARP
-   * packet says and not the frame's source address (RFC 826): a virtual router sends the one from the other (RFC 9568 section
-   * 8.1.2). Of a client that is pinned to its MAC address both are.
-   */
-  private isGenuine(iface: Iface, at: number, sender: Address): boolean {
-    const view = this.ring.view;
-    const senderMac = at + ETHERNET.HEADER_LENGTH + ARP.SENDER_MAC;
-    const head = macHead(view, senderMac);
-    const tail = macTail(view, senderMac);
-    if (isGroupMac(view, senderMac) || isGroupMac(view, at + ETHERNET.SOURCE)) return false; // they are nobody's
-    if (iface === this.topology.uplink) {
-      const pin = sender === this.topology.gateway ? this.topology.gatewayMac : undefined;
-      if (pin !== undefined && (pin.head !== head || pin.tail !== tail)) return false;
-      return sender === 0 || (!this.topology.isOwn(sender) && this.topology.mayBeOutside(sender));
-    }
-    if (sender === 0) return true;
-    const client = this.topology.clientOn(iface, sender);
-    if (client === NOBODY) return false;
-    if (!this.topology.hasPinnedMac(view, client, at)) return false;
-    const pin = this.topology.pinned[client];
-    return pin === undefined || (pin.head === head && pin.tail === tail);
-  }
-
-  /**
-   * On the uplink we answer for our address, to hosts of a network for their gateway. A point-to-point client may believe
-   * in any netmask, so it gets an answer for every address but the clients' own on that interface (Qubes' convention).
-   */
-  private answersFor(iface: Iface, sender: Address, target: Address): boolean {
-    const topology = this.topology;
-    if (iface === topology.uplink) return target === topology.uplinkAddress;
-    const asker = sender === 0 ? topology.firstOn(iface) : topology.clientOn(iface, sender);
-    if (asker === NOBODY) return false;
-    if (topology.clientMask[asker] !== -1) return target === topology.clientGateway[asker];
-    return target !== sender && topology.clientOn(iface, target) === NOBODY;
-  }
-
-  private answer(iface: Iface, at: number, target: Address, sender: Address): void {
-    const view = this.ring.view;
-    const arp = at + ETHERNET.HEADER_LENGTH;
-    const head = macHead(view, arp + ARP.SENDER_MAC);
-    const tail = macTail(view, arp + ARP.SENDER_MAC);
-    const ourHead = this.topology.macHead[iface];
-    const ourTail = this.topology.macTail[iface];
-    writeMac(view, at + ETHERNET.DESTINATION, head, tail);
-    writeMac(view, at + ETHERNET.SOURCE, ourHead, ourTail);
-    writeArp(view, arp, ARP_REPLY, ourHead, ourTail, target, head, tail, sender);
-    this.ring.bytes.fill(0, at - VNET_LENGTH, at); // what the asker left to be done does not hold for the answer
-    this.ring.share = SHARE.OURSELVES;
-    this.ring.send(iface, at, ETHERNET.HEADER_LENGTH + ARP.LENGTH);
-  }
-
-  /** Broadcasts a request for a neighbour, and enters the state that waits for the answer. */
+  /** Asks for a neighbour, and enters the state that waits for the answer. */
   private ask(n: Neighbour, state: number): void {
     if (this.state[n] !== state) {
       this.state[n] = state;
@@ -411,19 +304,8 @@ export class NeighbourTable {
     }
     this.tries[n]++;
     this.asked[n] = this.now;
-    const iface = this.interfaceOf[n];
-    const address = this.address[n];
     // Where no frame gets out, it is asked for once one does.
-    if (this.topology.isDown[iface] !== 1) this.request(iface, this.topology.ownAddressFor(iface, address), address);
-  }
-
-  private request(iface: Iface, own: Address, address: Address): void {
-    const head = this.topology.macHead[iface];
-    const tail = this.topology.macTail[iface];
-    const at = beginFrame(this.ring, this.topology, iface, BROADCAST_HEAD, BROADCAST_TAIL, ETHERTYPE.ARP);
-    writeArp(this.ring.view, at + ETHERNET.HEADER_LENGTH, ARP_REQUEST, head, tail, own, 0, 0, address);
-    this.ring.share = SHARE.OURSELVES;
-    this.ring.send(iface, at, ETHERNET.HEADER_LENGTH + ARP.LENGTH);
+    if (this.topology.isDown[this.interfaceOf[n]] !== 1) this.solicit(n);
   }
 
   private retry(n: Neighbour): void {
@@ -446,7 +328,7 @@ export class NeighbourTable {
   }
 
   /** Notes a neighbour's MAC address, and sends what waited for it. */
-  private learn(n: Neighbour, head: number, tail: number, state = REACHABLE): void {
+  learn(n: Neighbour, head: number, tail: number, state = REACHABLE): void {
     if (this.state[n] === PINNED && state !== PINNED) return;
     const isElsewhere = this.state[n] >= USABLE && (this.head[n] !== head || this.tail[n] !== tail);
     this.state[n] = state;
@@ -474,13 +356,13 @@ export class NeighbourTable {
   }
 
   private create(iface: Iface, address: Address): Neighbour {
-    const n = this.add(iface, address);
+    const n = this.note(iface, address);
     if (n !== NONE && this.state[n] !== PINNED) this.ask(n, INCOMPLETE);
     return n;
   }
 
   /** A number for a neighbour not known yet, whose MAC address is pinned or still to be learnt; NONE when all are in use. */
-  private add(iface: Iface, address: Address): Neighbour {
+  note(iface: Iface, address: Address): Neighbour {
     if (this.free === NONE) this.reclaim();
     const n = this.free;
     if (n === NONE) return NONE;
@@ -513,7 +395,8 @@ export class NeighbourTable {
     return client === NOBODY ? undefined : this.topology.pinned[client];
   }
 
-  private find(iface: Iface, address: Address): Neighbour {
+  /** @returns the neighbour with this address, or NO_NEIGHBOUR */
+  find(iface: Iface, address: Address): Neighbour {
     const recent = this.recent[iface];
     if (this.state[recent] !== FREE && this.interfaceOf[recent] === iface && this.address[recent] === address)
       return recent;
