@@ -2,7 +2,7 @@
 // for the first predicate that fails.
 
 import { formatAddress, formatPrefix, overlap } from "../base/address.ts";
-import { ICMP_KIND, type KeyRange, keyOf, keysOf, kindOf } from "../dataplane/rules/match.ts";
+import { ICMP_KIND, type KeyRange, KINDS_OF_IPV4, keyOf, keysOf } from "../dataplane/rules/match.ts";
 import { DNS_PORT } from "../wire/ports.ts";
 import { type Circumstances, destinationsOf, dropsBlindly, excludesDns, isExpired, matchesOf } from "./compile.ts";
 import { formatPorts, type Rule } from "./parse.ts";
@@ -25,9 +25,9 @@ export function mismatch(rule: Rule, asked: Asked, circumstances: Circumstances)
   if (!destinations.some((prefix) => overlap(prefix, host))) return wrongDestination(rule, circumstances);
   const matches = matchesOf(rule, 1, circumstances).filter((match) => overlap(match, host));
   if (matches.length === 0) return wrongServer(rule, circumstances);
-  const kind = kindOf(asked.protocol);
+  const kind = KINDS_OF_IPV4[asked.protocol];
   const key = keyOf(kind, asked.protocol, asked.selector);
-  const keys = matches.flatMap((match) => keysOf(match, kind) ?? []);
+  const keys = matches.flatMap((match) => keysOf(match, kind, KINDS_OF_IPV4) ?? []);
   if (keys.some(({ low, high }) => low <= key && key <= high)) return undefined;
   return keys.length === 0 ? wrongProtocol(rule) : wrongKey(kind, keys[0]);
 }

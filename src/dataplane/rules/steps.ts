@@ -1,6 +1,6 @@
 // What a list of matches says of packets to one destination, as a function from one number (a port, an ICMP type or a
 // protocol) to the first match, for each kind of protocol: steps, because rules speak of ranges.
-import { KEYS, keysOf, type Match } from "./match.ts";
+import { type Conditions, KEYS, type Kinds, keysOf } from "./match.ts";
 
 /** No match: later than any. */
 export const NO_MATCH = 0x7fffffff;
@@ -29,9 +29,14 @@ export function merge(one: Steps, other: Steps): Steps {
  * @param positions in the list of the matches for this destination, in order
  * @returns which of them is the first at each key of this kind, or undefined when none is about this kind
  */
-export function stepsOf(positions: readonly number[], matches: readonly Match[], kind: number): Steps | undefined {
+export function stepsOf(
+  positions: readonly number[],
+  matches: readonly Conditions[],
+  kind: number,
+  kinds: Kinds,
+): Steps | undefined {
   const ranges = positions.flatMap((position) => {
-    const range = keysOf(matches[position], kind);
+    const range = keysOf(matches[position], kind, kinds);
     return range === undefined ? [] : [{ ...range, position }];
   });
   if (ranges.length === 0) return undefined;
