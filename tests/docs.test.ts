@@ -135,6 +135,11 @@ const RUN_BY: readonly (readonly [command: RegExp, file: string, text: string])[
   [/^dist\/firebreak status$/, "tests/net/control.test.ts", 'verb("status")'],
   [/^firebreak configure FILE --confirm 60s$/, "tests/net/configure.test.ts", 'verb("configure", other, "--confirm", '],
   [/^firebreak configure --confirm$/, "tests/net/configure.test.ts", 'verb("configure", "--confirm")'],
+  [
+    /^firebreak capture client=work proto=tcp dstports=443 \| wireshark -k -i -$/,
+    "tests/net/capture.test.ts",
+    'firebreak("capture", "proto=icmp", ',
+  ],
   [/^firebreak --version$/, "tests/build/manifest.test.ts", "dist/firebreak --version"],
   [/^FIREBREAK=dist\/firebreak docs\/namespace\.sh /, "tests/net/lifecycle.test.ts", "../../docs/namespace.sh"],
   [/^ip (?:link|address) /, "tests/net/lifecycle.test.ts", "../../docs/NAMESPACE.md"],

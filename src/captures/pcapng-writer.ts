@@ -31,12 +31,15 @@ export interface PacketNote {
   readonly packetId?: number | undefined;
   /** A TC_ACT_ of linux/pkt_cls.h. */
   readonly verdict?: number | undefined;
+  /** Frames lost between the one before it and this one. */
+  readonly dropCount?: number | undefined;
 }
 
 export class PcapngWriter {
   private readonly buffer = Buffer.alloc(BUFFER_LENGTH + LONGEST_FRAME + LONGEST_COMMENT + MOST_OVERHEAD);
   private readonly view = new DataView(this.buffer.buffer, this.buffer.byteOffset, this.buffer.length);
   private length = 0;
+  private readonly digits: number;
   private readonly ticksPerSecond: bigint;
   private readonly nanosecondsPerTick: number;
 
@@ -46,10 +49,16 @@ export class PcapngWriter {
     resolution: Resolution,
     private readonly write: (bytes: Buffer) => void,
   ) {
+    this.digits = resolution === "ns" ? 9 : 6;
     this.nanosecondsPerTick = resolution === "ns" ? 1 : 1000;
     this.ticksPerSecond = BigInt(1e9 / this.nanosecondsPerTick);
     this.beginSection();
-    for (const name of names) this.describeInterface(name, resolution === "ns" ? 9 : 6);
+    for (const name of names) this.describeInterface(name);
+  }
+
+  /** Bytes that wait for a flush. */
+  get waiting(): number {
+    return this.length;
   }
 
   /**
@@ -79,6 +88,9 @@ export class PcapngWriter {
     this.length = this.pad(start + PACKET.DATA, captured);
     this.addText(OPTION_COMMENT, note.comment);
     view.setUint32(this.addOption(PACKET_OPTION.FLAGS, 4), note.direction, true);
+    if (note.dropCount !== undefined) {
+      view.setBigUint64(this.addOption(PACKET_OPTION.DROP_COUNT, 8), BigInt(note.dropCount), true);
+    }
     if (note.packetId !== undefined) {
       view.setBigUint64(this.addOption(PACKET_OPTION.PACKET_ID, 8), BigInt(note.packetId), true);
     }
@@ -107,14 +119,15 @@ export class PcapngWriter {
     this.endBlock(start, BLOCK.SECTION_HEADER);
   }
 
-  private describeInterface(name: string, resolution: number): void {
+  /** Adds an interface: its place is behind those there are. */
+  describeInterface(name: string): void {
     const { view, length: start } = this;
     view.setUint16(start + 8, LINK_ETHERNET, true);
     view.setUint16(start + 10, 0, true);
     view.setUint32(start + 12, LONGEST_FRAME, true);
     this.length = start + 16;
     this.addText(INTERFACE_OPTION.NAME, name);
-    view.setUint8(this.addOption(INTERFACE_OPTION.TIME_RESOLUTION, 1), resolution);
+    view.setUint8(this.addOption(INTERFACE_OPTION.TIME_RESOLUTION, 1), this.digits);
     this.endBlock(start, BLOCK.INTERFACE_DESCRIPTION);
   }
 

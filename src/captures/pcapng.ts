@@ -39,7 +39,7 @@ export const OPTION_END = 0;
 export const OPTION_COMMENT = 1;
 export const INTERFACE_OPTION = { NAME: 2, TIME_RESOLUTION: 9, TIME_OFFSET: 14 } as const;
 /** The lowest two bits of the flags are a DIRECTION. */
-export const PACKET_OPTION = { FLAGS: 2, PACKET_ID: 5, VERDICT: 7 } as const;
+export const PACKET_OPTION = { FLAGS: 2, DROP_COUNT: 4, PACKET_ID: 5, VERDICT: 7 } as const;
 
 /** What an interface description says of the packet blocks that name it. */
 export interface CaptureInterface {

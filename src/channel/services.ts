@@ -7,6 +7,7 @@ import type { RuleEntry } from "../control/rule-list.ts";
 import type { Status } from "../control/status.ts";
 import { type MemoryUse, memoryUse, processorTime } from "../linux/usage.ts";
 import { list, single } from "./arguments.ts";
+import { type CaptureAnswering, captureOperation } from "./capture-operation.ts";
 import {
   type Configurable,
   configurationOperation,
@@ -20,7 +21,7 @@ import { logOperation } from "./log-operation.ts";
 import type { Operation, Services } from "./session.ts";
 
 /** What is asked of the firewall (control/firewall.ts). */
-export interface Answering extends FlowsAnswering, DropsAnswering, Configurable {
+export interface Answering extends FlowsAnswering, DropsAnswering, Configurable, CaptureAnswering {
   readonly status: Status;
   readonly ruleList: readonly RuleEntry[];
 }
@@ -61,6 +62,7 @@ export function makeServices(name: string, firewall: Answering, read?: () => Pro
       ["confirm", confirmOperation(firewall)],
       ["configuration", configurationOperation(firewall)],
       ["saved", savedOperation(firewall, read)],
+      ["capture", captureOperation(firewall)],
     ]),
   };
 }

@@ -16,6 +16,7 @@ import {
 import { MAILBOX_LENGTH, Mailbox } from "../dataplane/io/mailbox.ts";
 import { type PacketSocket, PacketSockets } from "../dataplane/io/packet-sockets.ts";
 import { type Command, MAIL, type Report, type Start } from "../dataplane/io/protocol.ts";
+import type { CaptureOrder } from "../dataplane/io/tap.ts";
 import { Announcements } from "../dataplane/kernel/announcements.ts";
 import {
   controlOf,
@@ -178,6 +179,12 @@ export class Dataplane {
     this.announcements?.announce([client as Client]);
     this.posted = { ...this.posted, clients: this.posted.clients.with(client, settings) };
     const report = await this.command({ type: "client", client, ruleset: settings.ruleset });
+    if (report.type !== "applied") throw unexpected(report);
+  }
+
+  /** @param captures all that there are from now on; when it settles, the memory of others is not touched any more */
+  async setCaptures(captures: readonly CaptureOrder[]): Promise<void> {
+    const report = await this.command({ type: "captures", captures });
     if (report.type !== "applied") throw unexpected(report);
   }
 

@@ -77,8 +77,13 @@ function ofRule(text: string): DropQuestion {
 
 /** A slug; "malformed" is all that begin so. */
 function ofVerdict(text: string): DropQuestion {
-  const isKnown = text === "malformed" || VERDICT_SLUGS.includes(text);
-  if (isKnown)
-    return ({ entry: { verdict } }) => verdict === text || (verdict.startsWith(`${text}-`) && text === "malformed");
+  const slugs = readVerdicts(text);
+  return ({ entry: { verdict } }) => slugs.includes(verdict);
+}
+
+/** @returns the slugs that are meant @throws FilterError */
+export function readVerdicts(text: string): readonly string[] {
+  const found = VERDICT_SLUGS.filter((slug) => slug === text || (text === "malformed" && slug.startsWith(`${text}-`)));
+  if (found.length > 0) return found;
   throw new FilterError(`verdict ${quote(text)} is none (write one of ${VERDICT_SLUGS.join(", ")}, or malformed)`);
 }

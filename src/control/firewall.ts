@@ -9,10 +9,12 @@ import type { Config } from "../config/config.ts";
 import { queueBytes } from "../dataplane/io/packet-sockets.ts";
 import { sharesOf } from "../dataplane/line-shares.ts";
 import type { InterfaceSettings, NatSettings, Settings } from "../dataplane/settings.ts";
+import { DROPS } from "../dataplane/tables/drop-records.ts";
 import type { FlowRecords } from "../dataplane/tables/flow-records.ts";
 import type { Flow } from "../dataplane/types.ts";
 import { requireNetworkCapabilities } from "../linux/capabilities.ts";
 import { type Device, listDevices, listTraffic, watchLinks } from "../linux/net/links.ts";
+import { Captures } from "./captures.ts";
 import { Dataplane } from "./dataplane-thread.ts";
 import { DropBook } from "./drops.ts";
 import { type FlowTableView, flowLine, listFlows, viewFlows } from "./flow-list.ts";
@@ -63,6 +65,7 @@ export class Firewall {
   private readonly refusals: RefusalLog;
   private readonly drops: DropBook;
   private readonly hits: HitBook;
+  readonly captures: Captures;
   private readonly started: NatSettings;
   private readonly looks = new Pace(MACHINE_CLOCK, LOOKS, () => this.inTurn(() => this.look()));
   private readonly endWatch: () => void;
@@ -92,6 +95,11 @@ export class Firewall {
     this.rules.follow(config, settings, judgedAt);
     this.drops = new DropBook(state.drops, MACHINE_CLOCK, config, settings);
     this.hits = new HitBook(state.ruleHits, state.drops, MACHINE_CLOCK, config);
+    this.captures = new Captures(
+      (orders) => dataplane.setCaptures(orders),
+      () => this.meaning,
+    );
+    this.captures.follow(0, settings);
     this.refusals = new RefusalLog(state.drops, MACHINE_CLOCK, log);
     this.refusals.watch(settings.clients);
     const changed = () => {
@@ -221,6 +229,12 @@ export class Firewall {
     return { config, settings, drops, addressesOf };
   }
 
+  /** What filters are understood by. */
+  private get meaning() {
+    const { settings, addressesOf } = this;
+    return { settings, addressesOf };
+  }
+
   /** The addresses that a host name of the rules has now. */
   readonly addressesOf = (name: string): readonly number[] | undefined => this.rules.addressesOf(name);
 
@@ -314,6 +328,7 @@ export class Firewall {
     this.settings = settings;
     this.drops.follow(config, settings);
     this.hits.follow(config);
+    this.captures.follow(Atomics.load(this.state.drops, DROPS.SETTINGS), settings);
     this.refusals.watch(settings.clients);
     return settings;
   }

@@ -2,22 +2,10 @@
 // Wireshark shows both sides of the firewall and why.
 import { DIRECTION } from "../captures/frame.ts";
 import type { PcapngWriter } from "../captures/pcapng-writer.ts";
+import { ownText, PASSED, verdictAction } from "../control/packet-notes.ts";
 import type { Settings } from "../dataplane/settings.ts";
-import { VERDICT, type Verdict } from "../dataplane/verdict.ts";
 import type { Passage, SentFrame, Witness } from "./passages.ts";
 import { type ArpSummary, type FrameSummary, type Ipv4Summary, isArp, summarise } from "./summary.ts";
-
-/** What stands in epb_verdict: linux/pkt_cls.h. */
-const TC_ACT = { OK: 0, SHOT: 2, STOLEN: 4, QUEUED: 5 } as const;
-const ACTIONS = new Map<Verdict, number>([
-  [VERDICT.FORWARDED, TC_ACT.OK],
-  [VERDICT.ANSWERED, TC_ACT.STOLEN],
-  [VERDICT.TAKEN, TC_ACT.STOLEN],
-  [VERDICT.ARP_TAKEN, TC_ACT.STOLEN],
-  [VERDICT.QUEUED, TC_ACT.QUEUED],
-  [VERDICT.HELD, TC_ACT.QUEUED],
-  [VERDICT.ANSWER_HELD, TC_ACT.QUEUED],
-]);
 
 export class AnnotatedCapture implements Witness {
   constructor(
@@ -35,7 +23,7 @@ export class AnnotatedCapture implements Witness {
       direction: DIRECTION.INBOUND,
       comment: [...told, ...changes].join("; "),
       packetId,
-      verdict: ACTIONS.get(code) ?? TC_ACT.SHOT,
+      verdict: verdictAction(code),
     });
     for (const frame of sent) this.add(frame, passage, before);
   }
@@ -50,9 +38,7 @@ export class AnnotatedCapture implements Witness {
     const direction = DIRECTION.OUTBOUND;
     const isOwn = passage === undefined || before === undefined || !isPacket;
     const comment = isOwn ? ownText(this.cause(passage)) : this.passedText(sent, passage, before);
-    const note = isOwn
-      ? { direction, comment }
-      : { direction, comment, packetId: passage.packetId, verdict: TC_ACT.OK };
+    const note = isOwn ? { direction, comment } : { direction, comment, packetId: passage.packetId, verdict: PASSED };
     this.writer.add(iface, seconds, nanoseconds, bytes, 0, bytes.length, length, note);
   }
 
@@ -66,10 +52,6 @@ export class AnnotatedCapture implements Witness {
       ? ""
       : `${this.settings.interfaces[passage.iface].name} #${passage.number} (${passage.verdict})`;
   }
-}
-
-function ownText(cause: string): string {
-  return cause === "" ? "the firewall's own" : `the firewall's own, because of ${cause}`;
 }
 
 function summaryOf({ bytes }: SentFrame): FrameSummary {

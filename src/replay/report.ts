@@ -1,6 +1,6 @@
 // What a replay tells: a line or a JSON object for each frame, and totals at the end.
 import type { Resolution } from "../captures/frame.ts";
-import type { FlowText } from "../control/flow-text.ts";
+import { flowWords, ruleOfText } from "../control/packet-notes.ts";
 import type { Settings } from "../dataplane/settings.ts";
 import { VERDICT_NAMES, VERDICT_SLUGS, type Verdict } from "../dataplane/verdict.ts";
 import type { Comparison } from "./comparison.ts";
@@ -62,19 +62,14 @@ export function reasons(frame: Handled, player: Player): string[] {
   const flow = received && player.flow();
   const parts = [
     captured < original && `only ${captured} of ${original} bytes captured (use tcpdump -s 0)`,
-    rule && (rule.number === 0 ? `policy of ${rule.client}` : `rule ${rule.number} of ${rule.client}`),
-    flow && flowLine(flow),
+    rule && ruleOfText(rule.number, rule.client),
+    flow && flowWords(flow),
   ];
   return parts.filter((part) => typeof part === "string");
 }
 
 function ethernetEnds({ ethernet }: FrameSummary): string | undefined {
   return ethernet && `from ${ethernet.source} to ${ethernet.destination}`;
-}
-
-function flowLine({ protocol, source, destination, mapped, reached }: FlowText): string {
-  const end = reached === undefined ? "" : `, reaching ${reached}`;
-  return `flow ${protocol} ${source} > ${destination} as ${mapped}${end}`;
 }
 
 /** Members without a value are left out. */

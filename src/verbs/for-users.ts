@@ -1,6 +1,7 @@
 // The verbs of a person at a command line: those that ask a running firewall, and those that need none. The image has none of them: main.ts
 // imports this file only where there is such a person.
 import { attach } from "./attach.ts";
+import { capture } from "./capture.ts";
 import { check } from "./check.ts";
 import { configure } from "./configure.ts";
 import { drops } from "./drops.ts";
@@ -17,6 +18,6 @@ import { why } from "./why.ts";
 
 /** By name, in the order of the help. */
 export const USER_VERBS: Readonly<Record<string, Verb>> = {
-  ...{ status, flows, rules, drops, why, log, top, metrics, configure, attach },
+  ...{ status, flows, rules, drops, why, log, top, metrics, capture, configure, attach },
   ...{ check, explain, replay },
 };

@@ -204,6 +204,11 @@ export class Router {
     return this.wasFragment ? NO_FLOW : this.state.lastFlow;
   }
 
+  /** @returns the client that a host on an interface belongs to, or NOBODY */
+  clientAt(iface: Iface, address: Address): Client {
+    return this.state.topology.clientOn(iface, address);
+  }
+
   /**
    * Has a flow take the kernel path from now on, if there is one and the flow is fit for it.
    * @param flow what `flowToEnter` was for a frame; it may have ended

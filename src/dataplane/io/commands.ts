@@ -25,6 +25,8 @@ export interface CommandEvents {
   carriedOut(command: Command, isRefused: boolean): void;
   /** Another map of the flow table's records is to be known. */
   records(command: Extract<Command, { type: "records" }>): void;
+  /** Others capture than before. */
+  captures(command: Extract<Command, { type: "captures" }>): void;
   report(report: Report): void;
 }
 
@@ -74,7 +76,7 @@ export class Commands {
 
   /** Some have to wait until all flows have been looked at. */
   private mayBegin(command: Command): boolean {
-    if (command.type === "stop" || command.type === "records") return true;
+    if (command.type !== "apply" && command.type !== "client") return true;
     return this.router.mayApply(command.type === "client" ? command.client : undefined);
   }
 
@@ -85,6 +87,11 @@ export class Commands {
       this.events.records(command);
       this.command = undefined;
       this.events.report({ type: "applied" });
+    } else if (command.type === "captures") {
+      this.events.captures(command);
+      this.command = undefined;
+      this.events.report({ type: "applied" });
+      this.collect();
     } else if (command.type === "client") {
       this.router.setClient(command.client, command);
       this.finish(command);
@@ -103,6 +110,10 @@ export class Commands {
     this.refusal = undefined;
     this.events.report(refusal === undefined ? { type: "applied" } : { type: "refused", reason: refusal });
     this.events.carriedOut(command, refusal !== undefined);
+    this.collect();
+  }
+
+  private collect(): void {
     if (++this.carriedOut % COLLECT_AFTER === 0) Bun.gc(true);
   }
 

@@ -43,6 +43,7 @@ import { ETHERNET, VLAN_TAG_LENGTH } from "../../wire/ethernet.ts";
 import type { Gate } from "../kernel/gates.ts";
 import { MAX_INTERFACES, RESERVED_LENGTH, type Ring, VNET_LENGTH } from "../ring.ts";
 import { NO_SOCKET, type PacketSocket, RING_SHAPE } from "./packet-sockets.ts";
+import { NO_ACCOUNT, type Tap } from "./tap.ts";
 
 /** What `next` returns when there is no frame. */
 export const NO_FRAME = -1;
@@ -69,8 +70,7 @@ export const RING_COUNTERS: readonly string[] = [
   "transmit refused",
 ];
 
-/** In place of the number of a frame in hand: what is sent is not on its account. */
-export const NO_ACCOUNT = 255;
+export { NO_ACCOUNT };
 
 const SLOT_MASK = RING_SHAPE.slots - 1;
 
@@ -151,6 +151,8 @@ export class PacketRing implements Ring {
   share = 0;
   /** Length of the frame that `next` returned, in bytes. */
   length = 0;
+  /** Who sees what is sent, while somebody captures. */
+  tap: Tap | undefined = undefined;
 
   private readonly base: number;
   private readonly baseLow: number;
@@ -291,6 +293,7 @@ export class PacketRing implements Ring {
   }
 
   send(iface: number, at: number, length: number): void {
+    if (this.tap !== undefined) this.tap.sent(iface, at, length);
     const port = this.ports[iface];
     if (port.queued === QUEUE_LENGTH) this.transmit(port);
     if (port.queued === 0) this.filling.push(port);

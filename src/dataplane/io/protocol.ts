@@ -6,6 +6,7 @@ import type { KernelPrograms } from "../kernel/loader.ts";
 import type { Ruleset } from "../rules/ruleset.ts";
 import type { Settings } from "../settings.ts";
 import type { PacketSocket } from "./packet-sockets.ts";
+import type { CaptureOrder } from "./tap.ts";
 
 /** What the thread is started with. */
 export interface Start {
@@ -30,8 +31,8 @@ export interface Start {
 }
 
 /**
- * They are answered by one report each: `apply` by applied or refused (then nothing changed), `client` and
- * `records` by applied, `stop` by stopped.
+ * They are answered by one report each: `apply` by applied or refused (then nothing changed), `client`,
+ * `records` and `captures` by applied, `stop` by stopped.
  */
 export type Command =
   | ({ readonly type: "apply" } & Pick<Start, "settings" | "sockets" | "before">)
@@ -39,6 +40,8 @@ export type Command =
   | { readonly type: "client"; readonly client: number; readonly ruleset: Ruleset }
   /** Another map of the flow table's records, and its place among them: recordsWanted has asked for it. */
   | { readonly type: "records"; readonly at: number; readonly map: number }
+  /** All captures there are from now on: those that stay keep their ids. Memory of others is not touched any more. */
+  | { readonly type: "captures"; readonly captures: readonly CaptureOrder[] }
   | { readonly type: "stop" };
 
 /**

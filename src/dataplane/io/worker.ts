@@ -3,7 +3,10 @@
 // a time, so that no frame waits long for it.
 // An error here ends the thread, and with it the program: nothing is forwarded that was not judged.
 
+import { toArrayBuffer } from "bun:ffi";
 import { workerData } from "node:worker_threads";
+import { monotonicTime } from "../../linux/clock.ts";
+import { pointer } from "../../linux/libc.ts";
 import { READ_AHEAD } from "../frame/fast-path.ts";
 import { Router } from "../frame/router.ts";
 import type { RuleChanges } from "../frame/rule-changes.ts";
@@ -23,6 +26,7 @@ import { Mailbox } from "./mailbox.ts";
 import { NO_ACCOUNT, NO_FRAME, NOT_SENT, PacketRing } from "./packet-ring.ts";
 import { MAIL, type Report, type Start } from "./protocol.ts";
 import { SteadyClock } from "./steady-clock.ts";
+import { Tap } from "./tap.ts";
 import { Vigil } from "./vigil.ts";
 import { work } from "./work.ts";
 
@@ -62,6 +66,8 @@ const offsets = new Int32Array(BATCH);
 const lengths = new Int32Array(BATCH);
 const flowNumbers = column<number, Flow>(new Int32Array(BATCH));
 const verdicts = column<number, Verdict>(new Int32Array(BATCH));
+/** Whether its flow is captured. */
+const held = new Uint8Array(BATCH);
 
 /** By NOT_SENT. */
 const LOST = [VERDICT.FORWARDED, VERDICT.EGRESS_FULL, VERDICT.EGRESS_DOWN, VERDICT.EGRESS_REFUSED];
@@ -71,10 +77,29 @@ function countLost(ring: PacketRing, router: Router, iface: number, frames: numb
   for (let i = 0; i < frames; i++) {
     if (ring.lost[i] !== NOT_SENT.NONE && verdicts[i] === VERDICT.FORWARDED) {
       router.countLost(LOST[ring.lost[i]], iface, offsets[i], lengths[i], flowNumbers[i]);
+      ring.tap?.judge(i, LOST[ring.lost[i]]);
     }
   }
   ring.lost.fill(NOT_SENT.NONE);
   ring.hasLost = false;
+}
+
+/** The same as without a tap, which sees all of it. */
+function receiveTapped(ring: PacketRing, router: Router, tap: Tap, iface: number, frames: number): void {
+  for (let i = 0; i < frames; i++) {
+    ring.account = i;
+    tap.begin(iface, offsets[i], lengths[i], i);
+    verdicts[i] = router.receive(iface, offsets[i], lengths[i]);
+    tap.end(verdicts[i]);
+    flowNumbers[i] = router.flowToEnter;
+    held[i] = Number(tap.isHeld);
+  }
+}
+
+/** Flows that are captured stay off the kernel path. */
+function enterTapped(router: Router, tap: Tap, frames: number): void {
+  tap.publish();
+  for (let i = 0; i < frames; i++) if (held[i] === 0) router.enterKernelPath(flowNumbers[i]);
 }
 
 /** Takes frames that have arrived on one interface, all of them before the first is handled. @returns how many */
@@ -88,15 +113,18 @@ function handleBatch(ring: PacketRing, router: Router, iface: number): number {
     if (++frames === BATCH || work >= BATCH_WORK) break;
   }
   router.readAhead(offsets, lengths, frames);
-  for (let i = 0; i < frames; i++) {
-    ring.account = i;
-    verdicts[i] = router.receive(iface, offsets[i], lengths[i]);
-    flowNumbers[i] = router.flowToEnter;
-  }
+  if (ring.tap === undefined) {
+    for (let i = 0; i < frames; i++) {
+      ring.account = i;
+      verdicts[i] = router.receive(iface, offsets[i], lengths[i]);
+      flowNumbers[i] = router.flowToEnter;
+    }
+  } else receiveTapped(ring, router, ring.tap, iface, frames);
   ring.account = NO_ACCOUNT;
   ring.flush();
   if (ring.hasLost) countLost(ring, router, iface, frames);
-  for (let i = 0; i < frames; i++) router.enterKernelPath(flowNumbers[i]);
+  if (ring.tap === undefined) for (let i = 0; i < frames; i++) router.enterKernelPath(flowNumbers[i]);
+  else enterTapped(router, ring.tap, frames);
   ring.settle(iface);
   return frames;
 }
@@ -162,6 +190,16 @@ function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+function memoryAt(address: number, length: number): ArrayBuffer {
+  return toArrayBuffer(pointer(address), 0, length);
+}
+
+/** @returns ms of the monotonic clock that control reads too, without a call into the C library for each */
+function captureClock(): () => number {
+  const offset = monotonicTime() / 1e6 - performance.now();
+  return () => offset + performance.now();
+}
+
 /** The ring over the first settings' interfaces, or undefined after reporting why it can't be had. */
 function openRing(programs: KernelPrograms | undefined): PacketRing | undefined {
   try {
@@ -212,6 +250,7 @@ function run(): void {
     makePath,
   });
   const { counters: verdicts, drops, ruleHits } = router;
+  const tap = new Tap(ring, router, memoryAt, captureClock());
   router.announce();
   report({ type: "ready", state: { verdicts, ring: ring.counters, drops: drops.words, ruleHits } });
   try {
@@ -236,6 +275,10 @@ function run(): void {
       records({ at, map }) {
         putInPlace(flows, at, map);
         path?.grow();
+      },
+      captures({ captures }) {
+        if (tap.configure(captures)) path?.revoke();
+        ring.tap = tap.isOn ? tap : undefined;
       },
       report,
     });

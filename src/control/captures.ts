@@ -1,0 +1,111 @@
+// Captures of the running firewall: each has a ring of its own, which the dataplane's thread fills and nobody empties but the one who
+// captures, so that whoever is slow loses his own frames and keeps nobody else's.
+import { toArrayBuffer } from "bun:ffi";
+import { totalmem } from "node:os";
+import { CaptureConsumer, captureLength } from "../dataplane/io/capture-ring.ts";
+import type { CaptureOrder } from "../dataplane/io/tap.ts";
+import type { Settings } from "../dataplane/settings.ts";
+import { mapMemory, pointer, releaseAddresses, reserveAddresses } from "../linux/libc.ts";
+import { readCaptureFilter, rereadCaptureFilter } from "./capture-filter.ts";
+import type { Meaning } from "./flow-filter.ts";
+import { LiveCapture } from "./live-capture.ts";
+
+/** Captures at a time. */
+export const MOST_CAPTURES = 4;
+
+/** Bytes of records of one: a power of two; of the machine's memory so much at most. */
+const MOST_RECORDS = 32 * 1024 * 1024;
+const LEAST_RECORDS = 512 * 1024;
+const MEMORY_PART = 128;
+
+/** @param memory of the machine, in bytes */
+export function recordBytes(memory: number): number {
+  const part = 2 ** Math.floor(Math.log2(memory / MEMORY_PART));
+  return Math.min(Math.max(part, LEAST_RECORDS), MOST_RECORDS);
+}
+
+/** Settings kept by number: frames that were captured under older ones wait to be read. */
+const SETTINGS_KEPT = 16;
+
+/** As many captures run as may. */
+export class TooManyCaptures extends Error {}
+
+interface Running {
+  readonly words: readonly string[];
+  readonly order: CaptureOrder;
+}
+
+/** How the dataplane's thread is told (dataplane-thread.ts): settles when it has done so. */
+export type TellCaptures = (captures: readonly CaptureOrder[]) => Promise<void>;
+
+export class Captures {
+  private running: readonly Running[] = [];
+  private nextId = 1;
+  private readonly settings = new Map<number, Settings>();
+
+  constructor(
+    private readonly tell: TellCaptures,
+    private readonly meaning: () => Meaning,
+    private readonly memory = totalmem(),
+  ) {}
+
+  /** Settings have just been put in force, which records call by this number. */
+  follow(number: number, settings: Settings): void {
+    this.settings.set(number, settings);
+    const [oldest] = this.settings.keys();
+    if (this.settings.size > SETTINGS_KEPT && oldest !== undefined) this.settings.delete(oldest);
+    if (this.running.length === 0) return;
+    const meaning = this.meaning();
+    this.running = this.running.map(({ words, order }) => ({
+      words,
+      order: { ...order, match: rereadCaptureFilter(words, meaning) },
+    }));
+    this.tell(this.orders).catch(() => {}); // a thread that died is reported by itself
+  }
+
+  /**
+   * Begins a capture.
+   * @param words of capture-filter.ts
+   * @param snap bytes of a frame that are kept
+   * @returns the capture, which must be closed
+   * @throws FilterError, TooManyCaptures, Error
+   */
+  async open(words: readonly string[], snap: number): Promise<LiveCapture> {
+    const meaning = this.meaning();
+    const match = readCaptureFilter(words, meaning);
+    if (this.running.length === MOST_CAPTURES) {
+      throw new TooManyCaptures(`${MOST_CAPTURES} captures run already (end one of them)`);
+    }
+    const length = captureLength(recordBytes(this.memory));
+    const address = reserveAddresses(length);
+    mapMemory(address, length);
+    const order: CaptureOrder = { id: this.nextId++, address, length, snap, match };
+    this.running = [...this.running, { words, order }];
+    const consumer = new CaptureConsumer(toArrayBuffer(pointer(address), 0, length));
+    const client = match.client === undefined ? undefined : meaning.settings.clients[match.client].name;
+    const settingsOf = (number: number) => this.settings.get(number);
+    const capture = new LiveCapture(consumer, meaning.settings, settingsOf, client, () => this.close(order.id));
+    try {
+      await this.tell(this.orders);
+      return capture;
+    } catch (error) {
+      await capture.close();
+      throw error;
+    }
+  }
+
+  private get orders(): readonly CaptureOrder[] {
+    return this.running.map(({ order }) => order);
+  }
+
+  /** Where the thread does not say that it is done with it, the memory stays. */
+  private async close(id: number): Promise<void> {
+    const ended = this.running.find(({ order }) => order.id === id);
+    if (ended === undefined) return;
+    this.running = this.running.filter((running) => running !== ended);
+    try {
+      await this.tell(this.orders);
+      releaseAddresses(ended.order.address, ended.order.length);
+    } catch {} // a thread that died is reported by itself
+  }
+}

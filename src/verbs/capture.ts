@@ -1,0 +1,160 @@
+// `firebreak capture`: frames of a running firewall as they come and go, with verdicts, to a file or to Wireshark.
+import { isatty } from "node:tty";
+import { parseArgs } from "node:util";
+import { printable, quote } from "../base/quote.ts";
+import { CaptureFiles, type Rotation } from "../captures/rotation.ts";
+import type { Fields } from "../channel/cbor.ts";
+import { connectTo } from "../channel/client.ts";
+import { ChannelError } from "../channel/messages.ts";
+import type { CapturePiece } from "../control/live-capture.ts";
+import { readCount, whereIs } from "./asking.ts";
+import { UsageError, type Verb } from "./verb.ts";
+
+const STANDARD_OUTPUT = 1;
+const MEGABYTE = 1_000_000;
+
+export const capture: Verb = {
+  summary: "capture from a running firewall, with verdicts: to a file, or to Wireshark",
+  help: `Usage: firebreak capture [FILTER…] [OPTIONS]
+       firebreak capture client=work proto=tcp dstports=443 | wireshark -k -i -
+
+Captures what a running firewall receives and sends, on all its interfaces, from now on and until it
+is stopped (Ctrl-C). What comes out is pcapng. Each frame's comment says what became of it, the rule
+and the flow, with its translation; a packet has the same packet id on both sides of the firewall.
+Those for which every FILTER holds, KEY=VALUE, in the words of rules where they have one:
+
+  client=NAME            that client sent it, or it is of a flow of its
+  interface=NAME         where it came in, or went out
+  proto=tcp              or udp, icmp, or a number
+  src=ADDRESS[/LENGTH]   who opened the flow; of what has no flow, who sent it; dst likewise, and dst4
+  dsthost=NAME           of a rule: to one of the addresses that it has now
+  srcports=LOW[-HIGH]    of TCP and UDP; dstports likewise
+  icmptype=TYPE
+  rule=NUMBER            or policy: which let it through, or refused it
+  verdict=SLUG           docs/VERDICTS.md has them; malformed is all that begin so
+
+Both ways of a flow match: filters are about who opened it. While frames of a flow are captured they
+do not take the kernel path, and so cost what it saves.
+
+  -w FILE      write to a file, open to its user alone, and not to standard output
+  --size N     begin another file after N MB: FILE-00001.pcapng and so on
+  --files N    keep the last N of these
+  --snap N     keep N bytes of each frame
+  --count N    end after N frames
+  --at WHERE   the firewall: its name, or its socket's path; FIREBREAK_AT is meant if it isn't
+               given, and without either the only one that runs here
+
+The firewall waits for nobody: what can't be taken fast enough is lost, told at the end, and noted in
+the capture, with the next frame.
+
+Exit status: 0 captured, 1 it can't be asked, or has ended, or the file can't be written, 2 bad usage.
+`,
+  async run(args) {
+    const { values, positionals: match } = parseArgs({
+      args: [...args],
+      allowPositionals: true,
+      options: {
+        at: { type: "string" },
+        write: { type: "string", short: "w" },
+        size: { type: "string" },
+        files: { type: "string" },
+        snap: { type: "string" },
+        count: { type: "string" },
+      },
+    });
+    const { write, snap, count } = values;
+    const asked: Fields = {
+      match,
+      ...(snap !== undefined && { snap: readCount(snap, "--snap") }),
+      ...(count !== undefined && { count: readCount(count, "--count") }),
+    };
+    const rotation = readRotation(values);
+    if (write === undefined && rotation !== undefined) throw new UsageError("--size and --files need -w FILE");
+    const isFile = write !== undefined && write !== "-";
+    if (!isFile && isatty(STANDARD_OUTPUT)) throw new UsageError("a capture is not for a terminal (write -w FILE)");
+    return await run(whereIs(values.at), asked, isFile ? new FileSink(write, rotation) : new OutputSink());
+  },
+};
+
+function readRotation({ size, files }: { readonly size?: string; readonly files?: string }): Rotation | undefined {
+  if (files !== undefined && size === undefined) throw new UsageError("--files needs --size");
+  if (size === undefined) return undefined;
+  const [megabytes, kept] = [readCount(size, "--size"), files === undefined ? undefined : readCount(files, "--files")];
+  if (megabytes === 0 || kept === 0) throw new UsageError(`--size ${quote(size)} or --files is 0`);
+  return { size: megabytes * MEGABYTE, files: kept };
+}
+
+/** Where a capture goes. */
+interface Sink {
+  /** Hears when nobody reads any more. */
+  onClose?: () => void;
+  write(piece: CapturePiece): void | Promise<void>;
+  close(): void;
+}
+
+class FileSink implements Sink {
+  private readonly files: CaptureFiles;
+
+  constructor(path: string, rotation: Rotation | undefined) {
+    this.files = new CaptureFiles(path, rotation);
+  }
+
+  write({ bytes, head }: CapturePiece): void {
+    this.files.write(bytes, head);
+  }
+
+  close(): void {
+    this.files.close();
+  }
+}
+
+class OutputSink implements Sink {
+  onClose = () => {};
+  private readonly closed = () => this.onClose();
+
+  constructor() {
+    process.stdout.on("error", this.closed);
+    process.stdout.on("close", this.closed);
+  }
+
+  async write({ bytes }: CapturePiece): Promise<void> {
+    if (process.stdout.write(bytes)) return;
+    await new Promise((resolve) => {
+      process.stdout.once("drain", resolve);
+      process.stdout.once("error", resolve);
+    });
+  }
+
+  close(): void {}
+}
+
+async function run(path: string, asked: Fields, sink: Sink): Promise<number> {
+  const stopping = new AbortController();
+  const stop = () => stopping.abort();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, stop);
+  sink.onClose = stop;
+  let [frames, lost] = [0, 0];
+  try {
+    const { client } = await connectTo(path, stopping.signal);
+    try {
+      for await (const { data } of client.ask("capture", asked)) {
+        const piece = data as unknown as CapturePiece;
+        await sink.write(piece);
+        frames += piece.frames;
+        lost += piece.lost;
+        if (stopping.signal.aborted) break;
+      }
+    } finally {
+      client.close();
+    }
+  } catch (error) {
+    if (!stopping.signal.aborted) {
+      process.stderr.write(`firebreak: ${printable(error instanceof Error ? error.message : String(error))}\n`);
+      return error instanceof ChannelError && error.code === "arguments" ? 2 : 1;
+    }
+  } finally {
+    sink.close();
+  }
+  process.stderr.write(`firebreak: ${frames} frames captured, ${lost} lost\n`);
+  return 0;
+}
