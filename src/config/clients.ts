@@ -1,6 +1,14 @@
 // The sections [[client]] of the configuration: one host, or a network of many, behind an interface, with its rules and limits.
 import type { ClientLimits, ScrubSettings } from "../dataplane/settings.ts";
-import { forFamily, makeRule, type Policy, parseRule, type Rule, type RuleResult } from "../rules/parse.ts";
+import {
+  forFamily,
+  type ListedRule,
+  makeRule,
+  type Policy,
+  parseRule,
+  type Rule,
+  type RuleResult,
+} from "../rules/parse.ts";
 import { noClient } from "./client-names.ts";
 import { bad, good, isTable, type Reading, show, type Table, type TomlValue } from "./toml-table.ts";
 import { type InterfaceReference, readReference } from "./uplink.ts";
@@ -28,7 +36,7 @@ export interface ClientConfig {
   readonly ownMac: Uint8Array | undefined;
   readonly mac: Uint8Array | undefined;
   readonly policy: Policy;
-  readonly rules: readonly Rule[];
+  readonly rules: readonly ListedRule[];
   /** Indexes of the clients that it may open flows to. */
   readonly reach: readonly number[];
   readonly filtering: Filtering;

@@ -3,12 +3,19 @@
 // means more than one protocol or server may be covered by several.
 
 import { networkOf } from "../base/address.ts";
-import { ANY_ICMP_TYPE, ANY_PROTOCOL, type Match } from "../dataplane/rules/match.ts";
-import { type Circumstances, excludesDns, isExpired, matchesOf } from "../rules/compile.ts";
-import type { Rule } from "../rules/parse.ts";
-import { formatRule } from "../rules/parse.ts";
+import {
+  ANY_ICMP_TYPE,
+  ANY_PROTOCOL,
+  type Conditions,
+  IPV4_MATCHES,
+  IPV6_MATCHES,
+  type Match,
+  type Match6,
+} from "../dataplane/rules/match.ts";
+import { type Circumstances, excludesDns, isAbout, isExpired, matches6Of, matchesOf } from "../rules/compile.ts";
+import { formatRule, type ListedRule, type Rule } from "../rules/parse.ts";
 import { ICMP_TYPE } from "../wire/icmp.ts";
-import { maskOf } from "../wire/ipv4.ts";
+import { ICMPV6_TYPE } from "../wire/icmpv6.ts";
 
 /** What is odd about one rule. */
 export interface RuleWarning {
@@ -21,6 +28,8 @@ export interface RuleWarning {
 /** What rules are judged by here. */
 export interface RuleSurroundings {
   readonly dns: readonly number[];
+  /** Undefined: the client has no IPv6. */
+  readonly dns6?: readonly Uint8Array[] | undefined;
   /** Unix time in seconds. */
   readonly now: number;
   /** @returns why no packet for this prefix comes to the rules, with the remedy; undefined where some do */
@@ -28,20 +37,29 @@ export interface RuleSurroundings {
 }
 
 /** @returns one warning for each rule, at most, by index */
-export function ruleWarnings(rules: readonly Rule[], surroundings: RuleSurroundings): RuleWarning[] {
-  const circumstances = { dns: surroundings.dns, now: surroundings.now, addressesOf: placeholders() };
+export function ruleWarnings(rules: readonly ListedRule[], surroundings: RuleSurroundings): RuleWarning[] {
+  const { dns, dns6, now } = surroundings;
+  const numberOf = placeholders();
+  const addressesOf = (name: string) => [numberOf(name)];
+  const addresses6Of = (name: string) => [Uint8Array.of(...new Array<number>(12).fill(0), ...bytesOf(numberOf(name)))];
+  const ipv6 = dns6 && { dns: dns6, addressesOf: addresses6Of };
+  const circumstances: Circumstances = { dns, now, addressesOf, ipv6 };
   const shadows = new Shadows(rules);
   const warnings: RuleWarning[] = [];
   for (const [index, rule] of rules.entries()) {
-    const matches = matchesOf(rule, index + 1, circumstances);
-    const problem = emptiness(rule, matches, surroundings) ?? shadows.problem(index, matches);
+    const matches = [
+      matchesOf(rule, index + 1, circumstances),
+      ...(ipv6 ? [matches6Of(rule, index + 1, circumstances)] : []),
+    ];
+    const all = matches.flat();
+    const problem = emptiness(rule, all, surroundings) ?? shadows.problem(index, all);
     if (problem !== undefined) warnings.push({ rule: index, problem });
-    if (matches.some(isEverything) && rule.expire === undefined) {
+    if (matches.every((family) => family.some(isEverything)) && rule.expire === undefined) {
       const rest = rules.length - 1 - index;
       if (rest > 0) warnings.push({ rule: index + 1, problem: behindEverything(index, rest) });
       break;
     }
-    shadows.add(matches);
+    shadows.add(all);
   }
   return warnings;
 }
@@ -52,23 +70,27 @@ function behindEverything(index: number, rest: number): string {
 }
 
 /** @returns why a rule matches nothing, whatever stands before it */
-function emptiness(rule: Rule, matches: readonly Match[], around: RuleSurroundings): string | undefined {
+function emptiness(rule: ListedRule, matches: readonly Conditions[], around: RuleSurroundings): string | undefined {
   if (isExpired(rule, around.now)) return "has expired, and matches nothing (leave it out)";
-  if (rule.dsthost !== undefined && around.dns.length === 0) {
+  const servers = around.dns.length + (around.dns6?.length ?? 0);
+  if (rule.dsthost !== undefined && servers === 0) {
     const effect = rule.action === "drop" ? "drops packets to any address" : "matches nothing";
     return `names a host, but there is no name server to ask, so that it ${effect} (write dns in [uplink])`;
   }
   if (rule.specialtarget === "dns") {
     if (excludesDns(rule)) return "has dstports other than 53, so that it matches nothing (leave dstports out)";
-    if (around.dns.length === 0) {
+    if (servers === 0) {
       return "is about name servers, but there are none, so that it matches nothing (write dns in [uplink])";
     }
     if (matches.length === 0)
       return "names a destination that is no name server, so that it matches nothing (leave it out)";
   }
-  if (rule.icmptype !== undefined && rule.icmptype !== ICMP_TYPE.ECHO && rule.icmptype !== ICMP_TYPE.TIMESTAMP) {
+  const requests = requestsAbout(rule, around);
+  if (rule.icmptype !== undefined && !requests.includes(rule.icmptype)) {
+    const types = `${requests.slice(0, -1).join(", ")} and ${requests.at(-1)}`;
+    const which = requests.length === 1 ? `type ${requests[0]}, are` : `types ${types}, are`;
     return (
-      `is never asked: only ICMP requests, types ${ICMP_TYPE.ECHO} and ${ICMP_TYPE.TIMESTAMP}, are, and answers and errors ` +
+      `is never asked: only ICMP requests, ${which}, and answers and errors ` +
       "come with what they belong to (leave it out)"
     );
   }
@@ -78,30 +100,45 @@ function emptiness(rule: Rule, matches: readonly Match[], around: RuleSurroundin
   return reason && `accepts nothing: ${reason}`;
 }
 
+/** @returns the ICMP types that rules are asked about, of the families that this one is about */
+function requestsAbout(rule: ListedRule, { dns6 }: RuleSurroundings): number[] {
+  return [
+    ...(isAbout(rule, 4) ? [ICMP_TYPE.ECHO, ICMP_TYPE.TIMESTAMP] : []),
+    ...(dns6 !== undefined && isAbout(rule, 6) ? [ICMPV6_TYPE.ECHO] : []),
+  ];
+}
+
 /** Host names have no addresses yet: each stands for one of its own, where no rule's destination is but everywhere. */
-function placeholders(): Circumstances["addressesOf"] {
+function placeholders(): (name: string) => number {
   const numbers = new Map<string, number>();
   return (name) => {
     const number = numbers.get(name) ?? numbers.size + 1;
     numbers.set(name, number);
-    return [number];
+    return number;
   };
 }
 
-function isEverything({ prefix, protocol, portLow, portHigh, icmpType }: Match): boolean {
+function bytesOf(word: number): number[] {
+  return [word >>> 24, (word >>> 16) & 255, (word >>> 8) & 255, word & 255];
+}
+
+function isEverything({ prefix, protocol, portLow, portHigh, icmpType }: Match | Match6): boolean {
   return prefix === 0 && protocol === ANY_PROTOCOL && portLow === 0 && portHigh === 65535 && icmpType === ANY_ICMP_TYPE;
 }
 
 /** The rules so far, found by what a later rule's match would have to be part of. */
 class Shadows {
-  /** By protocol and prefix. */
-  private readonly before = new Map<string, Match[]>();
+  /** By `keyOf`. */
+  private readonly before = new Map<string, (Match | Match6)[]>();
+  /** Lengths of prefixes so far: there are few, though 129 are possible. */
+  private readonly lengths = new Set<number>();
 
-  constructor(private readonly rules: readonly Rule[]) {}
+  constructor(private readonly rules: readonly ListedRule[]) {}
 
-  add(matches: readonly Match[]): void {
+  add(matches: readonly (Match | Match6)[]): void {
     for (const match of matches) {
-      const key = keyOf(match.protocol, match.address, match.prefix);
+      this.lengths.add(match.prefix);
+      const key = keyOf(match, match.protocol, match.prefix);
       const same = this.before.get(key);
       if (same === undefined) this.before.set(key, [match]);
       else same.push(match);
@@ -109,7 +146,7 @@ class Shadows {
   }
 
   /** @returns why earlier rules leave nothing to this one */
-  problem(index: number, matches: readonly Match[]): string | undefined {
+  problem(index: number, matches: readonly (Match | Match6)[]): string | undefined {
     if (matches.length === 0) return undefined;
     const covering = new Set<number>();
     for (const match of matches) {
@@ -131,12 +168,12 @@ class Shadows {
   }
 
   /** @returns the number of the first rule that decides all of a match */
-  private cover(match: Match, { expire }: Rule): number | undefined {
+  private cover(match: Match | Match6, { expire }: Rule): number | undefined {
     let first: number | undefined;
     for (const protocol of new Set([match.protocol, ANY_PROTOCOL])) {
-      for (let prefix = 0; prefix <= match.prefix; prefix++) {
-        const address = (match.address & maskOf(prefix)) >>> 0;
-        for (const earlier of this.before.get(keyOf(protocol, address, prefix)) ?? []) {
+      for (const prefix of this.lengths) {
+        if (prefix > match.prefix) continue;
+        for (const earlier of this.before.get(keyOf(match, protocol, prefix)) ?? []) {
           if (first !== undefined && earlier.rule >= first) break;
           if (holds(earlier, match) && this.outlives(earlier, expire)) first = earlier.rule;
         }
@@ -145,23 +182,26 @@ class Shadows {
     return first;
   }
 
-  private outlives({ rule }: Match, expire: number | undefined): boolean {
+  private outlives({ rule }: Conditions, expire: number | undefined): boolean {
     const end = this.rules[rule - 1]?.expire;
     return end === undefined || (expire !== undefined && expire <= end);
   }
 }
 
-function keyOf(protocol: number, address: number, prefix: number): string {
-  return `${protocol} ${prefix === 0 ? 0 : address}/${prefix}`;
+/** @returns family, protocol, and the first bits of a match's destination */
+function keyOf(match: Match | Match6, protocol: number, prefix: number): string {
+  const isIpv4 = typeof match.address === "number";
+  const address = isIpv4 ? IPV4_MATCHES.addressOf(match as Match) : IPV6_MATCHES.addressOf(match as Match6);
+  return `${isIpv4 ? 4 : 6} ${protocol} ${prefix} ${address >> BigInt((isIpv4 ? 32 : 128) - prefix)}`;
 }
 
 /** Whether ports and ICMP type of the second are among those of the first. */
-function holds(one: Match, other: Match): boolean {
+function holds(one: Conditions, other: Conditions): boolean {
   const ports = one.portLow <= other.portLow && other.portHigh <= one.portHigh;
   return ports && (one.icmpType === ANY_ICMP_TYPE || one.icmpType === other.icmpType);
 }
 
 /** A rule without what says nothing about packets. */
-function plain({ comment: _, ...rule }: Rule): string {
+function plain({ comment: _, ...rule }: ListedRule): string {
   return formatRule(rule);
 }

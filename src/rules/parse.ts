@@ -13,6 +13,7 @@ import {
   parsePrefix,
   parsePrefix6,
 } from "../base/address.ts";
+import type { Family } from "../base/ip.ts";
 import { quote } from "../base/quote.ts";
 
 /** What happens to packets that no rule matches. */
@@ -42,8 +43,11 @@ export interface Rule {
   readonly comment?: string;
 }
 
-/** Of addresses: IPv4 or IPv6. */
-export type Family = 4 | 6;
+/** One of a client's list. */
+export interface ListedRule extends Rule {
+  /** It is about packets of this family alone: the client has a list for each, and this rule stands in one of them. */
+  readonly family?: Family;
+}
 
 export type RuleResult = { readonly ok: true; readonly rule: Rule } | { readonly ok: false; readonly error: string };
 

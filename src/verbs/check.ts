@@ -167,7 +167,7 @@ function formatNumberedRule(rule: Rule, number: number, dns: readonly number[]):
   const now = Date.now() / 1000;
   if (isExpired(rule, now)) return `${formatRule(rule)}  (expired)`;
   const circumstances = { dns, now, addressesOf: () => (dns.length === 0 ? undefined : dns) };
-  if (dropsBlindly(rule, circumstances)) return `${formatRule(rule)}  (drops packets to any address)`;
+  if (dropsBlindly(rule, 4, circumstances)) return `${formatRule(rule)}  (drops packets to any address)`;
   return formatRule(rule) + (matchesOf(rule, number, circumstances).length === 0 ? "  (matches nothing)" : "");
 }
 

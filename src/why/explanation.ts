@@ -52,7 +52,7 @@ export interface Step {
 export function explainPacket(
   config: Config,
   sender: Sender,
-  asked: Asked,
+  asked: Asked<number>,
   now: number,
   names: Names,
 ): Explanation | { readonly errors: readonly string[] } {
@@ -68,7 +68,7 @@ export function explainPacket(
   const rules = outcome.rule < 0 ? [] : config.clients[sender.client].rules;
   const steps = rules.map((rule, i): Step => {
     const reason = mismatch(rule, asked, circumstances);
-    const note = reason === undefined ? remark(rule, circumstances) : undefined;
+    const note = reason === undefined ? remark(rule, asked, circumstances) : undefined;
     return { kind: "rule", number: i + 1, text: formatRule(rule), reason, ...(note !== undefined && { remark: note }) };
   });
   const by = outcome.rule < 0 ? undefined : ruleText(outcome.rule);
@@ -133,7 +133,7 @@ function explain(outcome: Outcome, by: string | undefined): Omit<Explanation, "s
 function explainInbound(
   { uplink, forwards, clients }: Config,
   from: number,
-  asked: Asked,
+  asked: Asked<number>,
   outcome: Outcome,
 ): Explanation {
   const steps = forwards.map((forward, i): Step => {
@@ -152,7 +152,11 @@ function explainInbound(
   return { ...explanation, sentence, steps: [] };
 }
 
-function forwardMismatch({ proto, ports, from }: ForwardConfig, source: number, asked: Asked): string | undefined {
+function forwardMismatch(
+  { proto, ports, from }: ForwardConfig,
+  source: number,
+  asked: Asked<number>,
+): string | undefined {
   if (asked.protocol !== IANA[proto]) return `protocol is not ${proto}`;
   if (asked.selector < ports.low || asked.selector > ports.high) {
     return ports.low === ports.high ? `port is not ${ports.low}` : `port is not in ${formatPorts(ports)}`;

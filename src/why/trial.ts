@@ -49,7 +49,7 @@ const PROHIBITIONS = new Map<number, string>([
 ]);
 
 /** @param asked the packet */
-export function tryPacket(settings: Settings, sender: Sender, asked: Asked): Outcome {
+export function tryPacket(settings: Settings, sender: Sender, asked: Asked<number>): Outcome {
   const ring = new MemoryRing();
   const small = { ...settings, nat: { ...settings.nat, maxFlows: CAPACITY } };
   const router = new Router(ring, small, (words) => words.fill(0x5eed));
@@ -132,7 +132,7 @@ function answerOf(frame: Uint8Array): string | undefined {
 }
 
 /** @returns the packet in a frame from its sender: of TCP a SYN, else without payload */
-function frameOf({ interfaces }: Settings, origin: Origin, asked: Asked): Uint8Array {
+function frameOf({ interfaces }: Settings, origin: Origin, asked: Asked<number>): Uint8Array {
   const { protocol, destination, selector } = asked;
   const length = payloadLength(protocol);
   const frame = new Uint8Array(HEADERS + length);

@@ -82,11 +82,11 @@ function verdictOn(client: number, protocol: number, destination: string, select
   return linesOf(configOf(config), client, asked).at(-1) ?? "";
 }
 
-function linesOf(config: Config, client: number, asked: Asked, now = NOW, names: Names = HARMLESS): string[] {
+function linesOf(config: Config, client: number, asked: Asked<number>, now = NOW, names: Names = HARMLESS): string[] {
   return linesFor(config, { client }, asked, now, names);
 }
 
-function linesFor(config: Config, sender: Sender, asked: Asked, now = NOW, names: Names = HARMLESS): string[] {
+function linesFor(config: Config, sender: Sender, asked: Asked<number>, now = NOW, names: Names = HARMLESS): string[] {
   const explanation = explainPacket(config, sender, asked, now, names);
   if ("errors" in explanation) throw new Error(explanation.errors.join("\n"));
   return formatExplanation(explanation, false);
@@ -452,9 +452,9 @@ const CIRCUMSTANCES: Circumstances = {
 };
 
 /** A rule without its action, a packet, and what keeps them from matching. */
-const REASONS: [string, Asked, string | undefined][] = [
+const REASONS: [string, Asked<number>, string | undefined][] = [
   ["", packet(47, "1.2.3.4"), undefined],
-  ["dst6=::1", packet(TCP, "1.2.3.4", 80), "destination is not an IPv6 address"],
+  ["dst6=::1", packet(TCP, "1.2.3.4", 80), "destination is not ::1"],
   ["dst4=1.2.3.0/30", packet(TCP, "1.2.3.4", 80), "destination is not in 1.2.3.0/30"],
   ["dst4=1.2.3.4/30", packet(TCP, "1.2.3.7", 80), undefined],
   ["dst4=1.2.3.5", packet(TCP, "1.2.3.4", 80), "destination is not 1.2.3.5"],
@@ -496,7 +496,7 @@ const REASONS: [string, Asked, string | undefined][] = [
   ["dst4=9.9.9.9 expire=0", packet(ICMP, "1.2.3.4", 13), "it expired at 1970-01-01T00:00:00Z"],
 ];
 
-function packet(protocol: number, destination: string, selector = 0): Asked {
+function packet(protocol: number, destination: string, selector = 0): Asked<number> {
   return { protocol, destination: ip(destination), selector };
 }
 
