@@ -1,7 +1,7 @@
 // The interfaces that are ours, and how they were before: taken from the kernel's own IP stack and from other firewalls, and
 // given back.
 import type { InterfaceSettings } from "../dataplane/settings.ts";
-import { kernelAddresses } from "../linux/net/interfaces.ts";
+import { kernelAddresses, kernelAddresses6 } from "../linux/net/interfaces.ts";
 import { type Shape, shapeInterface, unshapeInterface } from "../linux/net/shaping.ts";
 import { type InterfaceBefore, type TakenInterface, takeInterface } from "../linux/net/take.ts";
 
@@ -28,20 +28,12 @@ export class HeldInterfaces {
     return devices.filter((device) => this.held.has(keyOf(device)));
   }
 
-  /** @returns a line for each IPv4 address that the kernel has been given on one of these since it is ours; one that stays, once */
+  /** @returns a line for each address that the kernel has got on one of these since it is ours; one that stays, once */
   addressNews(): string[] {
-    const before = this.told;
-    const now = Array.from(this.held.values(), ({ before: { name } }) =>
-      kernelAddresses(name).map((ip) => ({ name, ip })),
-    ).flat();
-    this.told = new Set(now.map(({ name, ip }) => `${name} ${ip}`));
-    return now
-      .filter(({ name, ip }) => !before.has(`${name} ${ip}`))
-      .map(
-        ({ name, ip }) =>
-          `${name}: somebody has given the kernel the address ${ip} there: it may send beside the firewall, and what comes in ` +
-          `for it the firewall has (take it away: ip address flush dev ${name})`,
-      );
+    const told = this.told;
+    const now = new Map(Array.from(this.held.values(), ({ before: { name } }) => addressLines(name)).flat());
+    this.told = new Set(now.keys());
+    return [...now].filter(([key]) => !told.has(key)).map(([, line]) => line);
   }
 
   /** What they were before they were ours. */
@@ -130,4 +122,21 @@ export class HeldInterfaces {
 
 function keyOf({ name, index }: Place): string {
   return `${name} ${index}`;
+}
+
+/** @returns of each address that the kernel has on an interface of ours, which it should not: `NAME ADDRESS`, and what is said of it */
+function addressLines(name: string): (readonly [key: string, line: string])[] {
+  const ipv4 = kernelAddresses(name).map((ip) => {
+    const line =
+      `${name}: somebody has given the kernel the address ${ip} there: it may send beside the firewall, and what comes in ` +
+      `for it the firewall has (take it away: ip address flush dev ${name})`;
+    return [`${name} ${ip}`, line] as const;
+  });
+  const ipv6 = kernelAddresses6(name).map(({ ip }) => {
+    const line =
+      `${name}: somebody has switched on the kernel's own IPv6 there, and it has the address ${ip}: it sends neighbour discovery ` +
+      `beside the firewall (switch it off: sysctl net.ipv6.conf.${name}.disable_ipv6=1)`;
+    return [`${name} ${ip}`, line] as const;
+  });
+  return [...ipv4, ...ipv6];
 }

@@ -252,6 +252,37 @@ test("an address that somebody gives an interface while it is ours is told of, o
   expect(await program.end()).toBe(0);
 });
 
+test("IPv6 that somebody switches on in the kernel while an interface is ours is told of, by the address that the kernel makes itself", async () => {
+  const program = await lab.start();
+  const own =
+    /eth0: somebody has switched on the kernel's own IPv6 there, and it has the address fe80::[0-9a-f:]+: it sends/;
+  expect(await lab.firewall.run(["ip", "-6", "address", "show", "dev", "eth0"])).toBe("");
+  await lab.firewall.run(["sh", "-c", "echo 0 >/proc/sys/net/ipv6/conf/eth0/disable_ipv6"]);
+  while (!own.test(program.text)) await Bun.sleep(20);
+  expect(program.text).toContain("(switch it off: sysctl net.ipv6.conf.eth0.disable_ipv6=1)");
+  await lab.firewall.run(["sh", "-c", "echo 1 >/proc/sys/net/ipv6/conf/eth0/disable_ipv6"]);
+  program.signal("SIGTERM");
+  expect(await program.end()).toBe(0);
+});
+
+test("an interface by whose IPv6 address this machine may be reached is refused; the link-local one is no reason", async () => {
+  await lab.firewall.run(["sh", "-c", "echo 0 >/proc/sys/net/ipv6/conf/eth0/disable_ipv6"]);
+  lab.firewall.ip("-6", "address", "add", "2001:db8::7/64", "dev", "eth0", "nodad");
+  const refused = await lab.firewall.attempt(firebreak("run", "--config", lab.configFile));
+  expect(refused.stderr).toContain(
+    "firebreak: eth0: the kernel has the address 2001:db8::7 there, and who reaches this machine by it",
+  );
+  expect(refused.stderr).toContain("sysctl net.ipv6.conf.eth0.disable_ipv6=1");
+  expect(await lab.firewall.run(["ip", "-6", "address", "show", "dev", "eth0"])).toContain("2001:db8::7");
+  lab.firewall.ip("-6", "address", "delete", "2001:db8::7/64", "dev", "eth0");
+  const program = await lab.start();
+  expect(await lab.firewall.run(["ip", "-6", "address", "show", "dev", "eth0"])).toBe("");
+  program.signal("SIGTERM");
+  expect(await program.end()).toBe(0);
+  expect(await lab.firewall.run(["cat", "/proc/sys/net/ipv6/conf/eth0/disable_ipv6"])).toBe("0\n");
+  await lab.firewall.run(["sh", "-c", "echo 1 >/proc/sys/net/ipv6/conf/eth0/disable_ipv6"]);
+});
+
 describe("after SIGKILL", () => {
   const set = async (name: string, file: string, value: number) =>
     await lab.firewall.run(["sh", "-c", `echo ${value} >/proc/sys/net/ipv4/conf/${name}/${file}`]);

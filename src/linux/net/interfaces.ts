@@ -1,5 +1,6 @@
 // Network interfaces by their names: number, addresses, up and down. By ioctl(2), which follows the network namespace that the program
 // runs in; /sys need not. Which interfaces there are: links.ts. How one becomes ours: take.ts.
+import { existsSync, readFileSync } from "node:fs";
 import { withAddresses } from "../addresses.ts";
 import { ENODEV, errno, libc, must, SystemError } from "../libc.ts";
 import { openIoctlSocket, SOCKADDR } from "./socket.ts";
@@ -67,6 +68,30 @@ export function kernelAddresses(name: string): string[] {
     addresses.push(requests.subarray(address, address + 4).join("."));
   }
   return addresses;
+}
+
+export interface KernelAddress6 {
+  /** In RFC 5952's form. */
+  readonly ip: string;
+  /** The kernel makes itself one of these on each interface that is up. */
+  readonly isLinkLocal: boolean;
+}
+
+/** Every IPv6 address of the namespace in a line: address, and in hex the interface's number, prefix, scope, flags; then the name. */
+const ADDRESSES6 = "/proc/net/if_inet6";
+const SCOPE_LINK = "20"; // net/ipv6.h: IPV6_ADDR_LINKLOCAL
+
+/** @returns the IPv6 addresses that the kernel itself has on an interface, tentative ones too; none where it has no IPv6 */
+export function kernelAddresses6(name: string): KernelAddress6[] {
+  if (!existsSync(ADDRESSES6)) return [];
+  const lines = readFileSync(ADDRESSES6, "utf8").trim().split("\n");
+  return lines
+    .map((line) => line.trim().split(/ +/))
+    .filter((fields) => fields[5] === name)
+    .map(([hex = "", , , scope]) => {
+      const { hostname } = new URL(`http://[${(hex.match(/..../g) ?? []).join(":")}]`); // WHATWG's form of it is RFC 5952's
+      return { ip: hostname.slice(1, -1), isLinkLocal: scope === SCOPE_LINK };
+    });
 }
 
 /** Whether the interface of that number has that name: another may have it by now. */

@@ -7,6 +7,7 @@ import { NETLINK_ROUTE, openNetlinkListener, openNetlinkSocket } from "./socket.
 const RTM_GETLINK = 18;
 const RTMGRP_LINK = 0x1;
 const RTMGRP_IPV4_IFADDR = 0x10;
+const RTMGRP_IPV6_IFADDR = 0x100;
 
 /** struct ifinfomsg: u8 family, u16 type at 2, i32 index at 4, u32 flags at 8, u32 changes. */
 const HEADER = { LENGTH: 16, TYPE: 2, INDEX: 4, FLAGS: 8 } as const;
@@ -100,15 +101,15 @@ function bytesOf({ buffer, byteOffset, byteLength }: DataView): Uint8Array {
 }
 
 /**
- * Calls back whenever an interface has come, gone or changed, or an IPv4 address of the kernel's on one, from the event loop; what it was,
- * `listDevices` tells, and `kernelAddresses`.
+ * Calls back whenever an interface has come, gone or changed, or an address of the kernel's on one, from the event loop; what it was,
+ * `listDevices` tells, and `kernelAddresses`, `kernelAddresses6`.
  * @param changed must not throw; many changes may be one call
  * @param failed hears when the kernel tells of no more changes
  * @returns what ends it
  * @throws SystemError
  */
 export function watchLinks(changed: () => void, failed: (error: Error) => void): () => void {
-  const fd = openNetlinkListener(NETLINK_ROUTE, RTMGRP_LINK | RTMGRP_IPV4_IFADDR);
+  const fd = openNetlinkListener(NETLINK_ROUTE, RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR);
   const reader = Bun.file(fd).stream().getReader(); // of a duplicate of the descriptor
   let isEnded = false;
   async function read(): Promise<void> {

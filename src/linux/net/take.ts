@@ -4,7 +4,16 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
 import { SystemError } from "../libc.ts";
 import { holdInterface } from "./hold.ts";
-import { flagsOf, IFF_UP, interfaceIndex, isThere, kernelAddresses, raise, setFlags } from "./interfaces.ts";
+import {
+  flagsOf,
+  IFF_UP,
+  interfaceIndex,
+  isThere,
+  kernelAddresses,
+  kernelAddresses6,
+  raise,
+  setFlags,
+} from "./interfaces.ts";
 import { findMark, type Mark, removeMark, writeMark } from "./mark.ts";
 import { dropIngress } from "./nftables.ts";
 import { unshapeInterface } from "./shaping.ts";
@@ -85,8 +94,8 @@ export function restoreLeftBehind(name: string): boolean {
 
 /**
  * Makes an interface ours: up, the kernel's own IP stack silent on it.
- * @throws Error with the remedy, when another firewall has it, or when the kernel would answer beside us there: it has an IPv4
- * address, or can't be silenced
+ * @throws Error with the remedy, when another firewall has it, when the kernel has an address there by which it may be in use, or when it
+ * can't be silenced
  */
 export function takeInterface(name: string): TakenInterface {
   const addresses = kernelAddresses(name);
@@ -94,6 +103,15 @@ export function takeInterface(name: string): TakenInterface {
     throw new Error(
       `${name}: the kernel has the address ${addresses.join(", ")} there and would answer beside the firewall ` +
         "(configure interfaces that this machine itself does not use, or run it in a network namespace: docs/NAMESPACE.md)",
+    );
+  }
+  // A link-local address the kernel has made itself; with it goes all else that it says by IPv6 once that is switched off.
+  const addresses6 = kernelAddresses6(name).filter(({ isLinkLocal }) => !isLinkLocal);
+  if (addresses6.length > 0) {
+    throw new Error(
+      `${name}: the kernel has the address ${addresses6.map(({ ip }) => ip).join(", ")} there, and who reaches this machine by it ` +
+        "would be cut off (configure interfaces that it does not use, or run it in a network namespace: docs/NAMESPACE.md; if " +
+        `nobody uses it: sysctl net.ipv6.conf.${name}.disable_ipv6=1)`,
     );
   }
   if (readFileSync(`${SYSCTL}/ipv4/conf/all/rp_filter`, "utf8").trim() === LOOSE) {
