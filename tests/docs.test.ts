@@ -140,6 +140,11 @@ const RUN_BY: readonly (readonly [command: RegExp, file: string, text: string])[
     "tests/net/capture.test.ts",
     'firebreak("capture", "proto=icmp", ',
   ],
+  [
+    /^firebreak suggest --client work --since 10m$/,
+    "tests/net/suggest.test.ts",
+    'verb("suggest", "--client", "work", "--since", ',
+  ],
   [/^firebreak --version$/, "tests/build/manifest.test.ts", "dist/firebreak --version"],
   [/^FIREBREAK=dist\/firebreak docs\/namespace\.sh /, "tests/net/lifecycle.test.ts", "../../docs/namespace.sh"],
   [/^ip (?:link|address) /, "tests/net/lifecycle.test.ts", "../../docs/NAMESPACE.md"],

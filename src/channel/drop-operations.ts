@@ -1,7 +1,8 @@
-// The operations `drops` and `why`: what was not forwarded, and why something does not get through.
+// The operations `drops`, `why` and `suggest`: what was not forwarded, why something does not get through, and what rules would let it.
 import { type DropQuestion, readDropFilter } from "../control/drop-filter.ts";
 import { FilterError } from "../control/flow-filter.ts";
-import { type Asking, findReasons } from "../why/why.ts";
+import { type SuggestAsking, suggestFor } from "../why/suggest.ts";
+import { findReasons } from "../why/why.ts";
 import { countOf, requireKnown, textOf, textsOf } from "./arguments.ts";
 import type { Fields, Value } from "./cbor.ts";
 import { ChannelError } from "./messages.ts";
@@ -9,7 +10,7 @@ import type { Operation, Part } from "./session.ts";
 
 /** What is asked of the firewall (control/firewall.ts). */
 export interface DropsAnswering {
-  readonly asking: Asking;
+  readonly asking: SuggestAsking;
 }
 
 export function dropsOperation(firewall: DropsAnswering): Operation {
@@ -30,6 +31,19 @@ export function whyOperation(firewall: DropsAnswering): Operation {
     const now = Date.now() / 1000;
     const reasons = understood(() => findReasons(firewall.asking, source, destination, words, now));
     for (const reason of reasons) yield { data: reason as unknown as Value };
+  };
+}
+
+/** Seconds. */
+const DEFAULT_SINCE = 600;
+
+export function suggestOperation(firewall: DropsAnswering): Operation {
+  return async function* (args): AsyncGenerator<Part> {
+    requireKnown(args, ["client", "since", "match"]);
+    const client = required(args, "client");
+    const [words, since] = [textsOf(args, "match"), countOf(args, "since") ?? DEFAULT_SINCE];
+    const entries = understood(() => suggestFor(firewall.asking, client, words, since, Date.now() / 1000));
+    for (const entry of entries) yield { data: entry as unknown as Value };
   };
 }
 

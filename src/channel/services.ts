@@ -15,7 +15,7 @@ import {
   confirmOperation,
   savedOperation,
 } from "./configure-operation.ts";
-import { type DropsAnswering, dropsOperation, whyOperation } from "./drop-operations.ts";
+import { type DropsAnswering, dropsOperation, suggestOperation, whyOperation } from "./drop-operations.ts";
 import { type FlowsAnswering, flowsOperation } from "./flows-operation.ts";
 import { logOperation } from "./log-operation.ts";
 import type { Operation, Services } from "./session.ts";
@@ -58,6 +58,7 @@ export function makeServices(name: string, firewall: Answering, read?: () => Pro
       ["log", logOperation(keptLog)],
       ["drops", dropsOperation(firewall)],
       ["why", whyOperation(firewall)],
+      ["suggest", suggestOperation(firewall)],
       ["configure", configureOperation(firewall)],
       ["confirm", confirmOperation(firewall)],
       ["configuration", configurationOperation(firewall)],

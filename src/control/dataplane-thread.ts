@@ -70,6 +70,8 @@ export class Dataplane {
    * posted to the dataplane until then is in force by then. The dataplane waits three seconds for it at most.
    */
   onPassing: (client: number, answer: Uint8Array) => Promise<void> = async () => {};
+  /** Sees a name server's answers to clients, those of which are not held too. */
+  onSeen: (client: number, answer: Uint8Array) => void = () => {};
   /** Those who wait for a name server's answer. */
   private readonly questions = new Map<number, Question>();
   private nextQuestion = 1;
@@ -291,6 +293,7 @@ export class Dataplane {
       const { kind, id, number, at, length } = inbox;
       const answer = inbox.bytes.slice(at, at + length);
       if (kind === MAIL.ANSWERED) this.answered(id, answer);
+      else if (kind === MAIL.SEEN) this.onSeen(number, answer);
       else void this.pass(id, number, answer);
     }
   }
@@ -322,6 +325,7 @@ export class Dataplane {
   }
 
   private async pass(id: number, client: number, answer: Uint8Array): Promise<void> {
+    this.onSeen(client, answer);
     await this.onPassing(client, answer);
     this.mail(MAIL.RELEASE, id, 0, NOTHING);
   }

@@ -14,6 +14,7 @@ import type { FlowRecords } from "../dataplane/tables/flow-records.ts";
 import type { Flow } from "../dataplane/types.ts";
 import { requireNetworkCapabilities } from "../linux/capabilities.ts";
 import { type Device, listDevices, listTraffic, watchLinks } from "../linux/net/links.ts";
+import { SeenNames } from "../names/seen-names.ts";
 import { Captures } from "./captures.ts";
 import { Dataplane } from "./dataplane-thread.ts";
 import { DropBook } from "./drops.ts";
@@ -66,6 +67,7 @@ export class Firewall {
   private readonly drops: DropBook;
   private readonly hits: HitBook;
   readonly captures: Captures;
+  private readonly seenNames = new SeenNames();
   private readonly started: NatSettings;
   private readonly looks = new Pace(MACHINE_CLOCK, LOOKS, () => this.inTurn(() => this.look()));
   private readonly endWatch: () => void;
@@ -100,6 +102,7 @@ export class Firewall {
       () => this.meaning,
     );
     this.captures.follow(0, settings);
+    dataplane.onSeen = (client, answer) => this.noteNames(client, answer);
     this.refusals = new RefusalLog(state.drops, MACHINE_CLOCK, log);
     this.refusals.watch(settings.clients);
     const changed = () => {
@@ -156,6 +159,12 @@ export class Firewall {
       await this.replace(config);
       this.provenance.follow(config, origin, trial);
     });
+  }
+
+  /** What a client is told of host names is remembered under its name: numbers change. */
+  private noteNames(client: number, answer: Uint8Array): void {
+    const { clients } = this.settings;
+    if (client < clients.length) this.seenNames.note(clients[client].name, answer);
   }
 
   private async replace(config: Config): Promise<void> {
@@ -225,8 +234,8 @@ export class Firewall {
 
   /** What it has not forwarded, and what is to be known to say why. */
   get asking() {
-    const { config, settings, drops, addressesOf } = this;
-    return { config, settings, drops, addressesOf };
+    const { config, settings, drops, addressesOf, seenNames } = this;
+    return { config, settings, drops, addressesOf, seenNames };
   }
 
   /** What filters are understood by. */

@@ -12,12 +12,13 @@ import { metrics } from "./metrics.ts";
 import { replay } from "./replay.ts";
 import { rules } from "./rules.ts";
 import { status } from "./status.ts";
+import { suggest } from "./suggest.ts";
 import { top } from "./top.ts";
 import type { Verb } from "./verb.ts";
 import { why } from "./why.ts";
 
 /** By name, in the order of the help. */
 export const USER_VERBS: Readonly<Record<string, Verb>> = {
-  ...{ status, flows, rules, drops, why, log, top, metrics, capture, configure, attach },
+  ...{ status, flows, rules, drops, why, suggest, log, top, metrics, capture, configure, attach },
   ...{ check, explain, replay },
 };

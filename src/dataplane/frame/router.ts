@@ -32,6 +32,7 @@ import { FLOW_STATE } from "../tables/flow-state.ts";
 import type { FlowTable } from "../tables/flows.ts";
 import { TRACK } from "../tables/tcp.ts";
 import { TIMEOUT } from "../tables/timeouts.ts";
+import { TokenBuckets } from "../tables/token-buckets.ts";
 import { hasSameInterfaces, hasSameLayout, Topology } from "../topology.ts";
 import {
   type Client,
@@ -89,7 +90,15 @@ export interface ControlEvents {
    * @param at, length the message
    */
   passing(id: number, client: Client, at: number, length: number): void;
+  /**
+   * A name server's answer to any other client, which has gone on: so many of each a second.
+   * @param at, length the message
+   */
+  seen?(client: Client, at: number, length: number): void;
 }
+
+/** Answers to one client that control is told of: in a row, and a second. It may make nobody else wait, and people want to know names. */
+const SEEN = { most: 16, perSecond: 8 };
 
 /** What the router asks of a kernel path (kernel/path.ts). It knows no more of it: tests and replay have none. */
 export interface KernelPath {
@@ -125,6 +134,8 @@ export class Router {
   private readonly kernelPath: KernelPath | undefined;
   private readonly endpoint: Endpoint;
   private readonly heldAnswers: HeldAnswers | undefined;
+  /** By client: answers that control may still be told of. */
+  private readonly seen = new TokenBuckets();
   private readonly view: DataView;
   private readonly packet: Packet;
   private readonly answers: Answers;
@@ -149,7 +160,7 @@ export class Router {
     private readonly ring: Ring,
     settings: Settings,
     fillRandom: (words: Uint32Array) => void,
-    control?: ControlEvents,
+    private readonly control?: ControlEvents,
     kernel: KernelSide = {},
   ) {
     this.state = new State(ring, settings, fillRandom, kernel.flowRecords);
@@ -449,6 +460,7 @@ export class Router {
     const { parties } = this.state.topology;
     this.fragments.reset(parties);
     this.heldAnswers?.reset(parties);
+    this.seen.grow(this.state.topology.settings.clients.length);
     this.kernelPath?.follow(parties);
   }
 
@@ -625,8 +637,21 @@ export class Router {
     if (heldAnswers === undefined || side !== 1 || packet.protocol !== PROTOCOL.UDP || packet.fragment !== 0)
       return false;
     if (sourcePort(packet.ports) !== DNS_PORT || !topology.isNameServer(packet.source)) return false;
-    if (!topology.client(flows.client(flow)).watchNames || !flows.hasState(flow, FLOW_STATE.OUTBOUND)) return false;
+    if (!flows.hasState(flow, FLOW_STATE.OUTBOUND)) return false;
+    const client = flows.client(flow);
+    if (!topology.client(client).watchNames) {
+      this.tellSeen(client);
+      return false;
+    }
     return heldAnswers.hold(egress, packet.at, length, packet.transport, flow, quotas.partyOf(flow), now);
+  }
+
+  /** Shows control the answer in hand. */
+  private tellSeen(client: Client): void {
+    const { packet, view } = this;
+    if (!this.seen.take(client, SEEN.perSecond, SEEN.most, this.state.now)) return;
+    const length = view.getUint16(packet.transport + UDP.LENGTH) - UDP.HEADER_LENGTH;
+    this.control?.seen?.(client, packet.transport + UDP.HEADER_LENGTH, length);
   }
 
   private transmitFragments(flow: Flow, egress: Iface, next: Neighbour, isKnown: boolean): Verdict {

@@ -65,6 +65,8 @@ export const MAIL = {
   /** To control, like the reports of these names, which there are for what finds no room in the mailbox. */
   ANSWERED: 3,
   PASSING: 4,
+  /** To control: a name server's answer to a client without `watchNames`, `number`. */
+  SEEN: 8,
 } as const;
 
 /** The first report is ready or refused, but for kernelPathOff. The last is stopped, or at any time failed. */

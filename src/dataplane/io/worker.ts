@@ -238,6 +238,9 @@ function run(): void {
       if (outbox.put(MAIL.PASSING, id, client, bytes, at, length)) tell();
       else report({ type: "passing", id, client, answer: bytes.slice(at, at + length) });
     },
+    seen(client: number, at: number, length: number) {
+      if (outbox.put(MAIL.SEEN, 0, client, bytes, at, length)) tell(); // one that finds no room is not missed
+    },
   };
   let path: KernelPath | undefined;
   const makePath = (state: State, changes: RuleChanges): KernelPath | undefined => {

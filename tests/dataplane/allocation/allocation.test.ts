@@ -72,7 +72,7 @@ describe("no object is allocated for a frame that is", () => {
 describe("no object is allocated for", () => {
   for (const [name, { verdict, sends, settings, make }] of Object.entries(BRANCHES)) {
     test(name, () => {
-      const mill = new Treadmill(settings);
+      const mill = new Treadmill(settings, { answered: () => {}, passing: () => {}, seen: () => {} });
       const step = make(mill);
       step();
       const before = mill.sent;

@@ -319,6 +319,20 @@ export const BRANCHES: Readonly<Record<string, Branch>> = {
     counting(SOURCE_PORT, from(REMOTE, udp({ ...BACK, sourcePort: 5000, destinationPort: 7003 }, SMALL))),
     { ...FORWARD, clients: [{ ...WORK, limits: FEW }, LAN] },
   ),
+  "a name server's answer that control sees": branch("FORWARDED", 1, (mill) => {
+    mill.put(
+      mill.keepFrom(WORK_HOST, udp({ ...OUT, destination: GATEWAY, sourcePort: 5000, destinationPort: 53 }, SMALL)),
+    );
+    const answer = mill.keepFrom(
+      GATEWAY,
+      udp({ ...BACK, source: GATEWAY, sourcePort: 53, destinationPort: 5000 }, SMALL),
+    );
+    return () => {
+      mill.now += 200; // so that it may be told of each
+      mill.router.setTime(mill.now);
+      return mill.put(answer);
+    };
+  }),
   "a hairpin by a forwarded port": branch(
     "FORWARDED",
     1,

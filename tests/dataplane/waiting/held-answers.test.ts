@@ -60,6 +60,40 @@ function arrived(port = 5000): string {
   return shownTo(WORK_HOST, datagram(`${GATEWAY}:53 > ${WORK_HOST}:${port}`, HOP, MESSAGE));
 }
 
+describe("a name server's answer to a client without host names in its rules", () => {
+  /** @returns the lab, and what control has seen */
+  function seen() {
+    const all: string[] = [];
+    const control = {
+      answered: () => {},
+      passing: () => {},
+      seen: (client: number, at: number, length: number) =>
+        void all.push(`${client} ${toHex(lab.ring.bytes.subarray(at, at + length))}`),
+    };
+    const lab: Lab = new Lab({ settings: SETTINGS, control });
+    const answered = () => {
+      lab.from(WORK_HOST, datagram(ASK));
+      return lab.from(GATEWAY, datagram(ANSWER, {}, MESSAGE));
+    };
+    return { lab, all, answered };
+  }
+
+  test("is shown to control, and goes on at once", () => {
+    const { all, answered } = seen();
+    expect(answered()).toEqual(forwarded(WORK_HOST, datagram(ANSWER_INSIDE, HOP, MESSAGE)));
+    expect(all).toEqual([`0 ${toHex(MESSAGE)}`]);
+  });
+
+  test("is shown so many times in a row, and a second, and goes on all the same", () => {
+    const { lab, all, answered } = seen();
+    for (let i = 0; i < 100; i++) expect(answered().verdict).toBe("forwarded");
+    expect(all).toHaveLength(16);
+    lab.leap(1000);
+    for (let i = 0; i < 100; i++) answered();
+    expect(all).toHaveLength(24);
+  });
+});
+
 describe("a name server's answer to a client with host names in its rules", () => {
   test("is shown to control, and goes on when control lets it", () => {
     const bench = new Bench();

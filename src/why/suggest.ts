@@ -1,0 +1,128 @@
+// What `suggest` answers: from the drops that are remembered to rules as a configuration, or dom0's command line, has them. Host names in
+// them are strangers': the rule language has no room for more than letters, digits, `.`, `-` and `_`. A client's name stands in a command
+// only where it is one that a qube can have.
+import { printable, quote } from "../base/quote.ts";
+import { nameServers } from "../config/name-servers.ts";
+import { readDropFilter } from "../control/drop-filter.ts";
+import { type DropEntry, type DropFacts, formatAge, frameText } from "../control/drops.ts";
+import { FilterError } from "../control/flow-filter.ts";
+import type { SeenNames } from "../names/seen-names.ts";
+import { formatRule, type Rule } from "../rules/parse.ts";
+import { PROTOCOL } from "../wire/ipv4.ts";
+import { type Refused, suggest } from "./suggestion.ts";
+import type { Asking } from "./why.ts";
+
+/** What is asked of the running firewall. */
+export interface SuggestAsking extends Asking {
+  readonly seenNames: Pick<SeenNames, "nameOf">;
+}
+
+/** The keys are those of `firebreak suggest --json`: docs/CONTROL.md has them. */
+export type SuggestEntry =
+  | {
+      readonly client: string;
+      /** As Qubes OS writes it. */
+      readonly rule: string;
+      /** Packets of those refused that it would let pass, and when the last of them came: Unix time. */
+      readonly packets: number;
+      readonly last: number;
+      /** A command for dom0; with the word QUBE, where the client's name is no qube's. */
+      readonly qvm_firewall: string;
+      /** Rules, not the policy, that refused some of it: somebody may have meant that. */
+      readonly against?: readonly { readonly rule: number; readonly place?: string }[];
+    }
+  | { readonly client: string; readonly left_out: DropEntry; readonly reason: string };
+
+/** Names that Qubes OS gives (qubes-core-admin, qubes/vm/__init__.py). */
+export const QUBE_NAME = /^[A-Za-z][A-Za-z0-9_.-]{0,30}$/;
+
+/** A kind of packets that rules refused. */
+interface RefusedEntry extends Refused {
+  readonly entry: DropEntry;
+}
+
+/**
+ * @param client its name
+ * @param words filters of drops beside
+ * @param since seconds: what was refused longer ago is not looked at
+ * @param now Unix time in seconds
+ * @throws FilterError
+ */
+export function suggestFor(
+  asking: SuggestAsking,
+  client: string,
+  words: readonly string[],
+  since: number,
+  now: number,
+): SuggestEntry[] {
+  const { config, drops, seenNames } = asking;
+  if (!config.clients.some(({ name }) => name === client)) {
+    const names = config.clients.map(({ name }) => printable(name)).join(", ");
+    throw new FilterError(`client ${quote(client)} is not there (there are ${names})`);
+  }
+  const given = (key: string) => words.some((word) => word.startsWith(`${key}=`));
+  if (given("client") || given("verdict")) throw new FilterError("client and verdict are given (leave them out)");
+  const matches = readDropFilter([`client=${client}`, "verdict=refused", ...words], asking);
+  const facts: DropFacts[] = [];
+  drops.list((one) => {
+    const isMeant = one.entry.last >= now - since && matches(one);
+    if (isMeant) facts.push(one);
+    return isMeant;
+  });
+  const known = { dns: nameServers(config), nameOf: (address: number) => seenNames.nameOf(client, address) };
+  const { proposals, leftOut } = suggest(facts.flatMap(refusedOf), known);
+  return [
+    ...proposals.map(({ rule, passes }) =>
+      entryOf(
+        client,
+        rule,
+        passes.map(({ entry }) => entry),
+      ),
+    ),
+    ...leftOut.map(({ entry }) => ({ client, left_out: entry, reason: reasonFor(entry) })),
+  ];
+}
+
+function refusedOf({ entry, destination, ports }: DropFacts): RefusedEntry[] {
+  if (destination === undefined || entry.protocol === undefined || entry.rule === undefined) return [];
+  const { protocol } = entry;
+  const selector = protocol === PROTOCOL.ICMP ? entry.icmptype : ports === undefined ? undefined : ports & 0xffff;
+  return [{ entry, protocol, destination, selector }];
+}
+
+function entryOf(client: string, rule: Rule, passes: readonly DropEntry[]): SuggestEntry {
+  const text = formatRule(rule).replace(/(dst4=[\d.]+)\/32\b/, "$1");
+  const qube = QUBE_NAME.test(client) ? client : "QUBE";
+  const [action, ...words] = text.split(" ");
+  const against = passes.flatMap(({ rule: number = 0, place }) =>
+    number === 0 ? [] : [{ rule: number, ...(place !== undefined && { place }) }],
+  );
+  const distinct = [...new Map(against.map((one) => [`${one.rule} ${one.place}`, one])).values()];
+  return {
+    client,
+    rule: text,
+    packets: passes.reduce((sum, { count }) => sum + count, 0),
+    last: Math.max(...passes.map(({ last }) => last)),
+    qvm_firewall: `qvm-firewall ${qube} add --before 0 ${[action.replace("action=", ""), ...words].join(" ")}`,
+    ...(distinct.length > 0 && { against: distinct }),
+  };
+}
+
+function reasonFor({ proto, fragment }: DropEntry): string {
+  if (fragment) return "a fragment does not say its port";
+  if (proto === "tcp" || proto === "udp" || proto === "icmp") return "no rule is found that accepts this alone";
+  return "rules have no word for this protocol: one would have to accept all that goes there";
+}
+
+/** @param now Unix time in seconds @returns a line of TOML, for a list of rules, in ASCII */
+export function tomlLine(entry: SuggestEntry, now: number): string {
+  if ("left_out" in entry) {
+    const { count, last } = entry.left_out;
+    const what = `${count} of ${frameText(entry.left_out)}, last ${formatAge(now - last)} ago`;
+    return printable(`  # left out: ${what}: ${entry.reason}`);
+  }
+  const { rule, packets, last, against = [] } = entry;
+  const places = against.map((one) => `rule ${one.rule}${one.place === undefined ? "" : ` (${one.place})`}`);
+  const meant = places.length === 0 ? "" : `; against ${places.join(", ")}`;
+  return printable(`  "${rule}",  # ${packets} packets, last ${formatAge(now - last)} ago${meant}`);
+}
