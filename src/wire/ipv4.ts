@@ -46,6 +46,8 @@ const OPTION_NOP = 1;
 const OPTION_LOOSE_SOURCE_ROUTE = 131;
 const OPTION_STRICT_SOURCE_ROUTE = 137;
 
+const halves = (word: number): number => (word >>> 16) + (word & 0xffff);
+
 /**
  * @param at offset of the header
  * @param length bytes from there to the end of the frame; what is past the total length is padding
@@ -62,16 +64,10 @@ export function checkIpv4(view: DataView, at: number, length: number): Fault {
   if (((view.getUint16(at + IPV4.FRAGMENT) & FRAGMENT_OFFSET) << 3) + total > 0xffff) return FAULT.IPV4_FRAGMENT;
   if (headerLength === IPV4.HEADER_LENGTH) {
     const s =
-      view.getUint16(at) +
-      view.getUint16(at + 2) +
-      view.getUint16(at + 4) +
-      view.getUint16(at + 6) +
-      view.getUint16(at + 8) +
-      view.getUint16(at + 10) +
-      view.getUint16(at + 12) +
-      view.getUint16(at + 14) +
-      view.getUint16(at + 16) +
-      view.getUint16(at + 18);
+      halves(view.getInt32(at)) +
+      halves(view.getInt32(at + 4)) +
+      halves(view.getInt32(at + 8)) +
+      (halves(view.getInt32(at + 12)) + halves(view.getInt32(at + 16)));
     return fold(s) === 0xffff ? FAULT.NONE : FAULT.IPV4_CHECKSUM;
   }
   if (sum(view, at, headerLength) !== 0xffff) return FAULT.IPV4_CHECKSUM;

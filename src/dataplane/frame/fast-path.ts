@@ -33,9 +33,6 @@ const PLAIN_IPV4 = (ETHERTYPE.IPV4 << 8) | 0x45;
 /** In place of the last two bytes of a MAC address: no frame has it. */
 const NO_TAIL = -1;
 
-/** In place of an index entry: of a frame that is too short to have one. */
-const NO_ENTRY = 1;
-
 /** Frames that are read ahead at most. */
 export const READ_AHEAD = 64;
 
@@ -48,8 +45,9 @@ export interface FastPath {
   forward(iface: Iface, at: number, length: number): boolean;
 
   /**
-   * Reads ahead what `forward` will need of the flow table for a batch of frames, in two passes: so their cache misses
-   * overlap, which are most of the time per packet once the table is larger than the cache.
+   * Reads ahead what `forward` will need of the flow table for a batch of frames: so their cache misses overlap, which are most
+   * of the time per packet once the table is larger than the cache. Each loop that misses does nothing else, for the processor
+   * only looks so many instructions ahead: with the hash in the same loop, two misses overlapped.
    * @param offsets, lengths the frames
    * @param count how many, at most READ_AHEAD
    */
@@ -70,9 +68,9 @@ export function makeFastPath(state: State, changes: RuleChanges): FastPath {
   const mtu = column<Iface>(new Int32Array(MAX_INTERFACES));
   let uplink = 0 as Iface;
 
-  const entries = new Int32Array(READ_AHEAD);
-  /** Packets that belong to no flow: offsets of their IPv4 headers. */
-  const unknown = new Int32Array(READ_AHEAD);
+  /** Of packets that are read ahead: offsets of their IPv4 headers, and a hash, then an index entry. */
+  const headers = new Int32Array(READ_AHEAD);
+  const words = new Int32Array(READ_AHEAD);
   const readAheadForNew = makeReadAheadForNew(state, READ_AHEAD);
 
   function readTopology(): void {
@@ -188,17 +186,21 @@ export function makeFastPath(state: State, changes: RuleChanges): FastPath {
   }
 
   function readAhead(offsets: Int32Array, lengths: Int32Array, count: number): void {
+    let packets = 0;
     for (let i = 0; i < count; i++) {
+      if (lengths[i] < SHORTEST) continue;
       const ip = offsets[i] + ETHERNET.HEADER_LENGTH;
-      entries[i] = lengths[i] < SHORTEST ? NO_ENTRY : flows.readIndex(hashAt(ip));
+      headers[packets] = ip;
+      words[packets++] = hashAt(ip);
     }
+    for (let i = 0; i < packets; i++) words[i] = flows.readIndex(words[i]);
     let unknowns = 0;
-    for (let i = 0; i < count; i++) {
-      const entry = entries[i];
-      if (entry !== 0) entries[i] = flows.readRecord(entry);
-      else unknown[unknowns++] = offsets[i] + ETHERNET.HEADER_LENGTH;
+    for (let i = 0; i < packets; i++) {
+      const entry = words[i];
+      if (entry !== 0) words[i] = flows.readRecord(entry);
+      else headers[unknowns++] = headers[i];
     }
-    if (unknowns > 0) readAheadForNew(unknown, unknowns);
+    if (unknowns > 0) readAheadForNew(headers, unknowns);
   }
 
   readTopology();

@@ -161,9 +161,9 @@ export class MappingTable {
     return NO_MAPPING;
   }
 
-  /** @returns the mapping that `find` looks at first, whosever it is, or NO_MAPPING: to be read ahead */
-  first(protocol: number, address: Address, port: Port): Mapping {
-    return this.heads[this.hash(protocol, address, port)] as Mapping;
+  /** @param head `hash` of an endpoint @returns the mapping that `find` looks at first, whosever it is, or NO_MAPPING: to be read ahead */
+  first(head: number): Mapping {
+    return this.heads[head] as Mapping;
   }
 
   /** @returns the mapping that owns an external port, or NO_MAPPING */

@@ -130,7 +130,7 @@ export class FlowTable extends FlowRecords {
   }
 
   /**
-   * A free record, all zero but for its STATE, which says that it is in use: `fill` it, then `link` it.
+   * A free record, whose STATE says that it is in use: `fill` it, which leaves zero what is from its deadline on, then `link` it.
    * @returns its number, or NO_FLOW when the table is full
    */
   allocate(): Flow {
@@ -139,7 +139,7 @@ export class FlowTable extends FlowRecords {
     if (flow === this.reached) this.reached++; // the list gives what was never used last, in order
     const at = flow * FLOW_WORDS;
     this.free = flow + 1 + this.words[at + NEXT_FREE];
-    for (let i = 0; i < FLOW_WORDS; i++) this.words[at + i] = 0; // with a call of `fill` a new flow took 5 % longer
+    for (let i = FLOW.DEADLINE; i < FLOW_WORDS; i++) this.words[at + i] = 0; // with a call of `fill` a new flow took 5 % longer
     this.words[at + FLOW.STATE] = FLOW_STATE.USED;
     this.count++;
     return flow;

@@ -5,7 +5,7 @@
 import { destinationPort } from "../../wire/ports.ts";
 import type { Parties } from "../parties.ts";
 import type { MappingTable } from "../ports/mappings.ts";
-import type { ClientLimits, ClientSettings } from "../settings.ts";
+import type { ClientSettings } from "../settings.ts";
 import type { Topology } from "../topology.ts";
 import { type Client, type Flow, type Group, NO_FLOW, type Party } from "../types.ts";
 import { VERDICT, type Verdict } from "../verdict.ts";
@@ -25,7 +25,12 @@ const EMBRYONIC = 2;
 const EMBRYONIC_WHEN_FULL = 64;
 
 export class Quotas {
-  private limits: readonly ClientLimits[] = [];
+  /** By client: what each new flow is held against, and so not looked for in objects. */
+  private mostFlows: Float64Array = new Float64Array(0);
+  private mostMappings: Float64Array = new Float64Array(0);
+  private perSecond: Float64Array = new Float64Array(0);
+  /** By client: new flows a second that are kept for hosts who have not opened their part. */
+  private kept: Float64Array = new Float64Array(0);
   private uplink = 0 as Group;
   private parties: Parties;
   /** New flows: by client's group, and by party. */
@@ -48,8 +53,8 @@ export class Quotas {
   /** Takes new settings. Flows stay whose they are, until `settle`. */
   follow(topology: Topology): void {
     const { parties, settings } = topology;
-    this.setLimits(settings.clients);
     this.parties = parties;
+    this.setLimits(settings.clients);
     this.uplink = parties.group(parties.uplink);
     this.shares.follow(parties);
     this.rates.grow(parties.groups);
@@ -68,7 +73,12 @@ export class Quotas {
 
   /** New limits for the same clients. */
   setLimits(clients: readonly ClientSettings[]): void {
-    this.limits = clients.map(({ limits }) => limits);
+    this.mostFlows = Float64Array.from(clients, ({ limits }) => limits.flows);
+    this.mostMappings = Float64Array.from(clients, ({ limits }) => limits.mappings);
+    this.perSecond = Float64Array.from(clients, ({ limits }) => limits.flowsPerSecond);
+    this.kept = this.perSecond.map((rate, client) =>
+      this.parties.hosts(client as Client) > 1 ? Math.floor(rate / 2) : 0,
+    );
   }
 
   /**
@@ -78,20 +88,19 @@ export class Quotas {
    * @returns VERDICT.FORWARDED, or the verdict that refuses it
    */
   take(client: Client, party: Party, now: number): Verdict {
-    const rate = this.limits[client].flowsPerSecond;
+    const rate = this.perSecond[client];
+    const kept = this.kept[client];
     const group = this.parties.ofClient(client);
-    const hosts = this.parties.hosts(client);
-    const kept = hosts > 1 ? rate >> 1 : 0;
     if (this.rates.take(group, rate, rate + kept, now, kept)) return VERDICT.FORWARDED;
     if (kept === 0) return VERDICT.CLIENT_RATE;
-    const part = rate / 2 / hosts;
+    const part = rate / 2 / this.parties.hosts(client);
     const hasPart = this.hostRates.take(party, part, Math.max(part, 1), now);
     return hasPart && this.rates.take(group, rate, rate + kept, now) ? VERDICT.FORWARDED : VERDICT.CLIENT_RATE;
   }
 
   /** @returns whether the client has all the flows that it may have */
   hasAllFlows(client: Client): boolean {
-    return this.shares.countOf(this.parties.ofClient(client)) >= this.limits[client].flows;
+    return this.shares.countOf(this.parties.ofClient(client)) >= this.mostFlows[client];
   }
 
   /**
@@ -108,7 +117,7 @@ export class Quotas {
    * that have not got an equal part of that
    */
   hasAllMappings(client: Client, party: Party): boolean {
-    const most = this.limits[client].mappings;
+    const most = this.mostMappings[client];
     const count = this.mappings.mappingsOf(this.parties.ofClient(client));
     if (count < most) return false;
     const hosts = this.parties.hosts(client);

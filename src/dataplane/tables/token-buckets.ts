@@ -1,5 +1,8 @@
 // Token buckets: each gains so many tokens a second up to a limit, and gives out one at a time. They are numbered from 0.
 
+/** To multiply by: a division takes several times as long. */
+const SECONDS_PER_MS = 1 / 1000;
+
 export class TokenBuckets {
   private tokens = new Float64Array(0);
   /** When `tokens` were so many: ms of the clock. */
@@ -22,7 +25,7 @@ export class TokenBuckets {
    * @returns whether there was a token to take
    */
   take(bucket: number, perSecond: number, most: number, now: number, kept = 0): boolean {
-    const gained = ((now - this.filled[bucket]) / 1000) * perSecond;
+    const gained = (now - this.filled[bucket]) * perSecond * SECONDS_PER_MS;
     const tokens = Math.min(most, this.tokens[bucket] + gained);
     const hasOne = tokens >= 1 + kept;
     this.filled[bucket] = now;

@@ -119,6 +119,20 @@ export class NeighbourTable {
    * @returns its number, held until `release`, or NO_NEIGHBOUR when the table has no room for another of the party's
    */
   hold(iface: Iface, address: Address, party: Party): Neighbour {
+    const n = this.recent[iface];
+    if (this.holds[n] > 0 && this.isAt(n, iface, address) && this.turns[n] === this.turn) {
+      this.holds[n]++;
+      return n;
+    }
+    return this.holdAny(iface, address, party);
+  }
+
+  private isAt(n: Neighbour, iface: Iface, address: Address): boolean {
+    return this.interfaceOf[n] === iface && this.address[n] === address;
+  }
+
+  /** `hold`, for all but the one that most flows need: who was the last on his interface, and is held already. */
+  private holdAny(iface: Iface, address: Address, party: Party): Neighbour {
     let n = this.find(iface, address);
     if (n !== NONE) this.settle(n);
     if (n !== NONE && this.holds[n] > 0) {
@@ -398,8 +412,7 @@ export class NeighbourTable {
   /** @returns the neighbour with this address, or NO_NEIGHBOUR */
   find(iface: Iface, address: Address): Neighbour {
     const recent = this.recent[iface];
-    if (this.state[recent] !== FREE && this.interfaceOf[recent] === iface && this.address[recent] === address)
-      return recent;
+    if (this.state[recent] !== FREE && this.isAt(recent, iface, address)) return recent;
     const n = this.search(iface, address);
     if (n !== NONE) this.recent[iface] = n;
     return n;
@@ -407,7 +420,7 @@ export class NeighbourTable {
 
   private search(iface: Iface, address: Address): Neighbour {
     let n = this.buckets[this.bucketOf(address)] as Neighbour;
-    while (n !== NONE && (this.interfaceOf[n] !== iface || this.address[n] !== address)) n = this.chain[n];
+    while (n !== NONE && !this.isAt(n, iface, address)) n = this.chain[n];
     return n;
   }
 

@@ -193,7 +193,8 @@ test("what is late to a record's deadline and TCP state does no harm once the fl
   }
   expect([0, 1, 2, 3].map(() => table.allocate()).sort()).toEqual([0, 1, 2, 3]);
   expect(table.allocate()).toBe(NO_FLOW);
-  expect(table.words.filter((word) => word !== 0)).toEqual(Int32Array.of(1, 1, 1, 1));
+  const behind = table.words.filter((word, i) => word !== 0 && i % FLOW_WORDS >= FLOW.STATE); // `fill` writes what is before
+  expect(behind).toEqual(Int32Array.of(1, 1, 1, 1));
 });
 
 test("when the flow table is full new flows are dropped, and those in it go on", () => {
