@@ -87,3 +87,9 @@ export function overlapIp(one: IpPrefix, other: IpPrefix): boolean {
 export function isInside(part: IpPrefix, whole: IpPrefix): boolean {
   return part.prefix >= whole.prefix && overlapIp(part, whole);
 }
+
+/** Orders addresses of one family: ascending; those of IPv4 are before those of IPv6. */
+export function compareIp(one: IpAddress, other: IpAddress): number {
+  if (typeof one === "number") return typeof other === "number" ? one - other : -1;
+  return typeof other === "number" ? 1 : Buffer.compare(one, other);
+}

@@ -2,6 +2,7 @@
 
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import { MACHINE_CLOCK } from "../base/clock.ts";
+import type { IpAddress } from "../base/ip.ts";
 import { log } from "../base/log.ts";
 import { concernedBy } from "../dataplane/concerned.ts";
 import {
@@ -44,6 +45,7 @@ import type { DataplaneState } from "./status.ts";
 const ANSWER_TIMEOUT = 5000;
 
 const STOPPED = new Error("the firewall is stopping");
+const NOT_ASKED = new Error("name servers are asked over IPv4 alone");
 
 /** What a question to a name server waits for: an answer, or over TCP one segment after the other. */
 interface Question {
@@ -192,12 +194,13 @@ export class Dataplane {
 
   /**
    * Sends a DNS message to a name server out of the uplink, from a random port.
-   * @param server uint32, host order
+   * @param server of IPv4
    * @returns the answer that came from that server to that port
    * @throws Error when none came in time
    */
-  ask(server: number, question: Uint8Array): Promise<Uint8Array> {
+  ask(server: IpAddress, question: Uint8Array): Promise<Uint8Array> {
     if (this.isOver) return Promise.reject(STOPPED);
+    if (typeof server !== "number") return Promise.reject(NOT_ASKED);
     const id = this.nextQuestion++;
     this.mail(MAIL.ASK, id, server, question);
     const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>();
@@ -218,8 +221,9 @@ export class Dataplane {
   }
 
   /** As `ask`, over TCP. */
-  askByTcp(server: number, question: Uint8Array): Promise<Uint8Array> {
+  askByTcp(server: IpAddress, question: Uint8Array): Promise<Uint8Array> {
     if (this.isOver) return Promise.reject(STOPPED);
+    if (typeof server !== "number") return Promise.reject(NOT_ASKED);
     const id = this.nextQuestion++;
     const way = {
       send: (segment: Uint8Array) => this.mail(MAIL.SEGMENT, id, server, segment),

@@ -1,10 +1,12 @@
 // Questions for a name's addresses, and what may be believed of the answers.
-import { CLASS_IN, checkDns, DNS, DNS_FLAG, nameAt, nameBytes, RECORD_TYPE } from "../wire/dns.ts";
+import type { Family, IpAddress } from "../base/ip.ts";
+import { AAAA_LENGTH, CLASS_IN, checkDns, DNS, DNS_FLAG, nameAt, nameBytes, RECORD_TYPE } from "../wire/dns.ts";
 
 /** What an answer says. Names are as `nameAt` makes them. */
 export interface DnsAnswer {
-  /** What was asked for. */
+  /** What was asked for: the addresses of that name, of one family. */
   readonly name: string;
+  readonly family: Family;
   readonly rcode: number;
   /** Whether there is more than the datagram holds. */
   readonly truncated: boolean;
@@ -13,8 +15,7 @@ export interface DnsAnswer {
 }
 
 export interface AddressRecord {
-  /** uint32, host order. */
-  readonly address: number;
+  readonly address: IpAddress;
   /** Seconds. */
   readonly ttl: number;
 }
@@ -54,18 +55,21 @@ export function isHostName(name: string): boolean {
   return HOST_NAME.test(name);
 }
 
+/** What has the addresses of a family. */
+const RECORD_TYPES = { 4: RECORD_TYPE.A, 6: RECORD_TYPE.AAAA } as const;
+
 /** Recursion desired; and an OPT record of EDNS version 0 without options, for a payload size (RFC 6891 section 6.1). */
 const RECURSION_DESIRED = 0x0100;
 const OPT_LENGTH = 11;
 
 /**
- * A question for A records. Its number, and which of its letters are capitals, are random (draft-vixie-dnsext-dns0x20):
+ * A question for A or AAAA records. Its number, and which of its letters are capitals, are random (draft-vixie-dnsext-dns0x20):
  * who doesn't see the question can't repeat them.
  * @param name as `nameAt` makes it
  * @param payloadSize for UDP, or undefined: without EDNS0
  * @param capitals whether there are any
  */
-export function makeQuestion(name: string, payloadSize: PayloadSize, capitals: boolean): Uint8Array {
+export function makeQuestion(name: string, family: Family, payloadSize: PayloadSize, capitals: boolean): Uint8Array {
   const asked = nameBytes(capitals ? randomCase(name) : name);
   const questionEnd = DNS.HEADER_LENGTH + asked.length + 4;
   const message = new Uint8Array(questionEnd + (payloadSize === undefined ? 0 : OPT_LENGTH));
@@ -74,7 +78,7 @@ export function makeQuestion(name: string, payloadSize: PayloadSize, capitals: b
   view.setUint16(DNS.FLAGS, RECURSION_DESIRED);
   view.setUint16(DNS.QUESTIONS, 1);
   message.set(asked, DNS.HEADER_LENGTH);
-  view.setUint16(questionEnd - 4, RECORD_TYPE.A);
+  view.setUint16(questionEnd - 4, RECORD_TYPES[family]);
   view.setUint16(questionEnd - 2, CLASS_IN);
   if (payloadSize === undefined) return message;
   view.setUint16(DNS.ADDITIONALS, 1);
@@ -95,26 +99,31 @@ export function readAnswer(message: Uint8Array): DnsAnswer | string {
   if ((flags & DNS_FLAG.RESPONSE) === 0) return "it is a question itself";
   if ((flags & DNS_FLAG.OPCODE) !== 0) return "it is none to a standard query";
   const { questionEnd, answers } = layout;
-  if (view.getUint16(questionEnd - 4) !== RECORD_TYPE.A || view.getUint16(questionEnd - 2) !== CLASS_IN) {
-    return "it is not about IPv4 addresses";
-  }
+  const wanted = view.getUint16(questionEnd - 4);
+  const isAboutAddresses = wanted === RECORD_TYPE.A || wanted === RECORD_TYPE.AAAA;
+  if (!isAboutAddresses || view.getUint16(questionEnd - 2) !== CLASS_IN) return "it is not about addresses";
   const addresses = new Map<string, AddressRecord[]>();
   const aliases = new Map<string, AliasRecord>();
   for (const { type, owner, data, ttl: seconds } of answers) {
     const name = nameAt(message, owner);
     const ttl = seconds > MAX_TTL ? 0 : seconds;
-    if (type === RECORD_TYPE.A) {
+    if (type === wanted) {
       const known = addresses.get(name) ?? [];
-      known.push({ address: view.getUint32(data), ttl });
+      known.push({ address: addressAt(message, view, type, data), ttl });
       addresses.set(name, known);
-    } else if (!aliases.has(name)) {
+    } else if (type === RECORD_TYPE.CNAME && !aliases.has(name)) {
       // The first alias of a name counts, for there must be no other (RFC 2181 section 10.1).
       aliases.set(name, { target: nameAt(message, data), ttl });
     }
   }
   const rcode = flags & DNS_FLAG.RCODE;
   const truncated = (flags & DNS_FLAG.TRUNCATED) !== 0;
-  return { name: nameAt(message, DNS.HEADER_LENGTH), rcode, truncated, addresses, aliases };
+  const family = wanted === RECORD_TYPE.A ? 4 : 6;
+  return { name: nameAt(message, DNS.HEADER_LENGTH), family, rcode, truncated, addresses, aliases };
+}
+
+function addressAt(message: Uint8Array, view: DataView, type: number, at: number): IpAddress {
+  return type === RECORD_TYPE.A ? view.getUint32(at) : message.slice(at, at + AAAA_LENGTH);
 }
 
 /**

@@ -2,6 +2,7 @@
 // (RFC 6891 section 7 and RFC 8906 of EDNS0, RFC 7766 of TCP; of capitals, draft-vixie-dnsext-dns0x20 and what Unbound does).
 
 import type { Clock } from "../base/clock.ts";
+import type { Family, IpAddress } from "../base/ip.ts";
 import { RCODE } from "../wire/dns.ts";
 import { bareError, type DnsAnswer, fitOf, makeQuestion, readAnswer } from "./dns-message.ts";
 import { firstGood } from "./staggered.ts";
@@ -11,12 +12,11 @@ import { TcpRefusal } from "./tcp-exchange.ts";
 export interface NameServers {
   /**
    * Sends one datagram from a random port.
-   * @param server its IPv4 address, host order
    * @returns the datagram that comes back from that server to that port; rejects when none does for about five seconds
    */
-  ask(server: number, question: Uint8Array): Promise<Uint8Array>;
+  ask(server: IpAddress, question: Uint8Array): Promise<Uint8Array>;
   /** As `ask`, over TCP: an answer of up to 64 kB; rejects where the server does not answer that way. */
-  askByTcp(server: number, question: Uint8Array): Promise<Uint8Array>;
+  askByTcp(server: IpAddress, question: Uint8Array): Promise<Uint8Array>;
 }
 
 /** UDP payload size that gets through everywhere. */
@@ -52,27 +52,26 @@ export class NameServer {
   /** For how long TCP is left out when nothing comes of it again, in ms. */
   private silence = SILENCE;
 
-  /** @param address uint32, host order */
   constructor(
     private readonly way: NameServers,
     private readonly clock: Clock,
-    private readonly address: number,
+    private readonly address: IpAddress,
   ) {}
 
   /** @param name as `nameAt` makes it @returns the answer, or what is wrong with it. Never rejects. */
-  async lookUp(name: string): Promise<DnsAnswer | string> {
-    const answer = await this.overUdp(name);
+  async lookUp(name: string, family: Family): Promise<DnsAnswer | string> {
+    const answer = await this.overUdp(name, family);
     const isWhole = typeof answer === "string" || !answer.truncated || answer.rcode !== RCODE.NO_ERROR;
-    return isWhole ? answer : this.overTcp(name, answer);
+    return isWhole ? answer : this.overTcp(name, family, answer);
   }
 
   /** @param part what came over UDP: better than nothing */
-  private async overTcp(name: string, part: DnsAnswer): Promise<DnsAnswer> {
+  private async overTcp(name: string, family: Family, part: DnsAnswer): Promise<DnsAnswer> {
     // One connection may fail for reasons that are not the server's; and a part is not to be taken for all sooner than need be.
     for (let connections = 0; connections < 2; connections++) {
       if (this.clock.now() < this.withoutTcp) return part;
       let error: unknown;
-      const { answer } = await this.exchange(name, false, async (question) => {
+      const { answer } = await this.exchange(name, family, false, async (question) => {
         try {
           return await this.way.askByTcp(this.address, question);
         } catch (failure) {
@@ -95,20 +94,20 @@ export class NameServer {
     return part;
   }
 
-  private async overUdp(name: string): Promise<DnsAnswer | string> {
+  private async overUdp(name: string, family: Family): Promise<DnsAnswer | string> {
     const ask = (question: Uint8Array) => this.way.ask(this.address, question);
     let hasComplained = false;
     const first = async () => {
-      const reply = await this.exchange(name, this.clock.now() >= this.withoutEdns, ask);
+      const reply = await this.exchange(name, family, this.clock.now() >= this.withoutEdns, ask);
       hasComplained = isComplaint(reply);
       return reply;
     };
     const second = () => {
       const withEdns = this.hasAnsweredEdns && !hasComplained && this.clock.now() >= this.withoutEdns;
-      return this.exchange(name, withEdns, ask);
+      return this.exchange(name, family, withEdns, ask);
     };
     // Whoever answers for others may know EDNS0 where they don't.
-    const third = () => this.exchange(name, false, ask);
+    const third = () => this.exchange(name, family, false, ask);
     const isGood = (reply: Reply) => typeof reply.answer !== "string" && !isComplaint(reply);
     const { good, results } = await firstGood(this.clock, RETRY, [first, second, third], isGood);
     const reply = good ?? results.find(({ answer }) => typeof answer !== "string") ?? results[0];
@@ -128,32 +127,44 @@ export class NameServer {
   }
 
   /** One question, and once more in small letters where the server does not repeat capitals. */
-  private async exchange(name: string, withEdns: boolean, ask: Ask): Promise<Reply> {
+  private async exchange(name: string, family: Family, withEdns: boolean, ask: Ask): Promise<Reply> {
     const withCapitals = this.clock.now() >= this.withoutCapitals;
-    const answer = await askOnce(name, withEdns, withCapitals, ask);
+    const answer = await askOnce(name, family, withEdns, withCapitals, ask);
     if (answer !== OTHER_CAPITALS) return { answer, withEdns };
     this.withoutCapitals = this.clock.now() + MEMORY;
-    return { answer: await askOnce(name, withEdns, false, ask), withEdns };
+    return { answer: await askOnce(name, family, withEdns, false, ask), withEdns };
   }
 }
 
-async function askOnce(name: string, withEdns: boolean, withCapitals: boolean, ask: Ask): Promise<DnsAnswer | string> {
-  const question = makeQuestion(name, withEdns ? PAYLOAD : undefined, withCapitals);
+async function askOnce(
+  name: string,
+  family: Family,
+  withEdns: boolean,
+  withCapitals: boolean,
+  ask: Ask,
+): Promise<DnsAnswer | string> {
+  const question = makeQuestion(name, family, withEdns ? PAYLOAD : undefined, withCapitals);
   let message: Uint8Array;
   try {
     message = await ask(question);
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
   }
-  return understand(question, message, withCapitals);
+  return understand(question, family, message, withCapitals);
 }
 
 const REFUSED = "its answer is not accepted";
 const OTHER_CAPITALS = `${REFUSED}: it repeats the question in other capitals`;
 
-function understand(question: Uint8Array, message: Uint8Array, withCapitals: boolean): DnsAnswer | string {
+function understand(
+  question: Uint8Array,
+  family: Family,
+  message: Uint8Array,
+  withCapitals: boolean,
+): DnsAnswer | string {
   const rcode = bareError(question, message);
-  if (rcode !== undefined) return { name: "", rcode, truncated: false, addresses: new Map(), aliases: new Map() };
+  if (rcode !== undefined)
+    return { name: "", family, rcode, truncated: false, addresses: new Map(), aliases: new Map() };
   const answer = readAnswer(message);
   if (typeof answer === "string") return `${REFUSED}: ${answer}`;
   const fit = fitOf(question, message);

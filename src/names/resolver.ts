@@ -1,9 +1,11 @@
-// The addresses that host names in rules have now: every name is looked up once however many clients' rules have it, again
+// The addresses that host names in rules have now: every name is looked up once for each family of which rules need it, however many
+// clients' rules have it, again
 // before its TTL ends, and when that fails again and again, ever more slowly. Nothing here touches the network or the
 // machine's clock: both are given. A name is known when a name server has said what its addresses are, or that it has none; while
 // it is unknown, rules that accept it match nothing, and rules that drop it anything.
 
 import type { Clock } from "../base/clock.ts";
+import { compareIp, type Family, type IpAddress, sameIp } from "../base/ip.ts";
 import { quote } from "../base/quote.ts";
 import { RCODE } from "../wire/dns.ts";
 import { AddressTerms, type Grace } from "./address-terms.ts";
@@ -45,7 +47,7 @@ export const CONFIRMATION = { rounds: [1, 1, 2, 4, 8, 16], burst: 64, aSecond: 8
 /** Look-ups at a time, and ms between two of them once as many have started in short time. */
 export const PACE = { atOnce: 32, spacing: 4 };
 
-/** Addresses of one name. */
+/** Addresses of one name, of one family. */
 const MOST_ADDRESSES = 256;
 
 /** Host names in rules, each with the clients whose rules have it. */
@@ -61,9 +63,9 @@ export interface ResolverEvents {
 /** How it is with the host names of rules. Counts of look-ups are since the program began. */
 export interface ResolverStatus {
   readonly names: number;
-  /** Of the names, those whose addresses nobody knows. */
+  /** Of the names, those whose addresses nobody knows, of a family that is needed. */
   readonly unknown: number;
-  /** Those whose last look-up brought no addresses. */
+  /** Those whose last look-up brought no addresses; but not those that have some of one family and none of the other. */
   readonly failing: number;
   /** That are in force, of all names together. */
   readonly addresses: number;
@@ -72,8 +74,10 @@ export interface ResolverStatus {
   readonly failures: number;
 }
 
+/** A name, and a family of whose addresses rules have to know. */
 interface Entry {
   readonly name: string;
+  readonly family: Family;
   clients: ReadonlySet<string>;
   readonly addresses: AddressTerms;
   /** Until when it is known that there are none, in ms, if name servers answer. */
@@ -96,8 +100,9 @@ interface Entry {
 
 export class Resolver {
   private readonly lookup: Lookup;
+  /** By `keyOf`. */
   private readonly entries = new Map<string, Entry>();
-  private servers: readonly number[] = [];
+  private servers: readonly IpAddress[] = [];
   /** Those whose look-up is due, in the order that they became so. */
   private readonly due = new Set<Entry>();
   private underWay = 0;
@@ -120,9 +125,9 @@ export class Resolver {
     this.lookup = new Lookup(way, clock);
   }
 
-  /** @param servers IPv4 addresses, host order; those of the names that do not resolve are tried at once */
-  setServers(servers: readonly number[]): void {
-    if (servers.length === this.servers.length && servers.every((server, i) => server === this.servers[i])) return;
+  /** Names that do not resolve are tried with new servers at once. */
+  setServers(servers: readonly IpAddress[]): void {
+    if (servers.length === this.servers.length && servers.every((server, i) => sameIp(server, this.servers[i]))) return;
     this.servers = [...servers];
     this.lookup.setServers(this.servers);
     for (const entry of this.entries.values()) {
@@ -132,27 +137,30 @@ export class Resolver {
     }
   }
 
-  /** Looks up new names at once, keeps what is known of those that stay, and forgets the others. */
-  setNames(names: NameUse): void {
-    const wanted = new Map(Array.from(names, ([name, clients]) => [canonicalName(name), clients]));
-    for (const entry of this.entries.values()) {
-      if (!wanted.has(entry.name)) this.forget(entry);
+  /**
+   * Looks up new names at once, keeps what is known of those that stay, and forgets the others.
+   * @param names whose IPv4 addresses rules need; @param names6 whose IPv6 addresses
+   */
+  setNames(names: NameUse, names6: NameUse = new Map()): void {
+    const wanted = new Map([...wantedOf(names, 4), ...wantedOf(names6, 6)]);
+    for (const [key, entry] of this.entries) {
+      if (!wanted.has(key)) this.forget(entry);
     }
-    for (const [name, clients] of wanted) {
-      const entry = this.entries.get(name);
-      if (entry === undefined) this.begin(name, clients);
+    for (const [key, { name, family, clients }] of wanted) {
+      const entry = this.entries.get(key);
+      if (entry === undefined) this.begin(name, family, clients);
       else entry.clients = clients;
     }
-    const users = new Set(Array.from(wanted.values(), (clients) => [...clients]).flat());
+    const users = new Set(Array.from(wanted.values(), ({ clients }) => [...clients]).flat());
     for (const client of this.budgets.keys()) if (!users.has(client)) this.budgets.delete(client);
   }
 
   /**
-   * Waits until each of these names has been looked up once.
+   * Waits until each of these names has been looked up once, of each family of which it is known.
    * @param patience ms that it waits at most
    */
   lookedUp(names: Iterable<string>, patience: number): Promise<void> {
-    const first = Array.from(names, (name) => this.entries.get(canonicalName(name))?.lookedUp.promise);
+    const first = Array.from(names, (name) => this.entriesOf(name).map((entry) => entry.lookedUp.promise)).flat();
     return new Promise((resolve) => {
       const cancel = this.clock.after(patience, resolve);
       Promise.all(first).then(() => {
@@ -169,21 +177,35 @@ export class Resolver {
   }
 
   /**
-   * The addresses that are in force now: those of the last look-up and older ones in their time of grace.
-   * @returns uint32 in host order, ascending; undefined while they are unknown
+   * The IPv4 addresses that are in force now: those of the last look-up and older ones in their time of grace.
+   * @returns ascending; undefined while they are unknown
    */
   addressesOf(name: string): readonly number[] | undefined {
-    const entry = this.entries.get(canonicalName(name));
-    if (entry === undefined || !this.isKnown(entry)) return undefined;
-    return Array.from(entry.addresses.addresses).sort((one, other) => one - other);
+    return this.known(name, 4)?.filter((address) => typeof address === "number");
+  }
+
+  /** As `addressesOf`, of IPv6. */
+  addresses6Of(name: string): readonly Uint8Array[] | undefined {
+    return this.known(name, 6)?.filter((address) => typeof address !== "number");
+  }
+
+  private known(name: string, family: Family): IpAddress[] | undefined {
+    const entry = this.entries.get(keyOf(canonicalName(name), family));
+    return entry !== undefined && this.isKnown(entry) ? entry.addresses.addresses.sort(compareIp) : undefined;
+  }
+
+  private entriesOf(name: string): Entry[] {
+    return ([4, 6] as const).flatMap((family) => this.entries.get(keyOf(canonicalName(name), family)) ?? []);
   }
 
   get status(): ResolverStatus {
     const entries = [...this.entries.values()];
+    const count = (isCounted: (entry: Entry) => boolean) =>
+      new Set(entries.filter(isCounted).map(({ name }) => name)).size;
     return {
-      names: entries.length,
-      unknown: entries.filter((entry) => !this.isKnown(entry)).length,
-      failing: entries.filter(({ failures }) => failures > 0).length,
+      names: count(() => true),
+      unknown: count((entry) => !this.isKnown(entry)),
+      failing: count((entry) => this.isFailing(entry)),
       addresses: entries.reduce((sum, { addresses }) => sum + addresses.size, 0),
       lookups: this.lookups,
       failures: this.failures,
@@ -199,7 +221,7 @@ export class Resolver {
   async observe(client: string, message: Uint8Array): Promise<void> {
     const answer = readAnswer(message);
     if (typeof answer === "string" || answer.rcode !== RCODE.NO_ERROR) return;
-    const entry = this.entries.get(answer.name);
+    const entry = this.entries.get(keyOf(answer.name, answer.family));
     if (entry === undefined || !entry.clients.has(client)) return;
     const end = followAliases(answer, [answer.name]);
     const found = end && addressesIn(answer, end.name, end.ttl);
@@ -210,7 +232,7 @@ export class Resolver {
   }
 
   /** Asks until all these addresses are known, or there is no use in it. */
-  private async confirm(entry: Entry, claims: readonly number[], budget: Budget): Promise<void> {
+  private async confirm(entry: Entry, claims: readonly IpAddress[], budget: Budget): Promise<void> {
     for (const questions of CONFIRMATION.rounds) {
       if (claims.every((address) => entry.addresses.has(address))) return;
       const isMuch = budget.underWay + questions > CONFIRMATION.atOnce / this.budgets.size;
@@ -218,10 +240,10 @@ export class Resolver {
       if (!budget.take(questions, this.clock.now())) return;
       this.confirmations += questions;
       budget.underWay += questions;
-      const outcomes = await Promise.all(Array.from({ length: questions }, () => this.resolve(entry.name)));
+      const outcomes = await Promise.all(Array.from({ length: questions }, () => this.resolve(entry)));
       this.confirmations -= questions;
       budget.underWay -= questions;
-      if (this.entries.get(entry.name) !== entry) return;
+      if (!this.isWanted(entry)) return;
       const told = outcomes.filter(({ type }) => type === "addresses");
       for (const outcome of told) this.settle(entry, outcome);
       if (told.length === 0) return;
@@ -234,9 +256,15 @@ export class Resolver {
     return budget;
   }
 
-  private begin(name: string, clients: ReadonlySet<string>): void {
+  /** Whether rules still have it, and have not forgotten it meanwhile. */
+  private isWanted(entry: Entry): boolean {
+    return this.entries.get(keyOf(entry.name, entry.family)) === entry;
+  }
+
+  private begin(name: string, family: Family, clients: ReadonlySet<string>): void {
     const entry: Entry = {
       name,
+      family,
       clients,
       addresses: new AddressTerms(GRACE, MOST_ADDRESSES),
       absentUntil: Number.NEGATIVE_INFINITY,
@@ -249,12 +277,12 @@ export class Resolver {
       cancelLookup() {},
       cancelExpiry() {},
     };
-    this.entries.set(name, entry);
+    this.entries.set(keyOf(name, family), entry);
     this.becomeDue(entry);
   }
 
   private forget(entry: Entry): void {
-    this.entries.delete(entry.name);
+    this.entries.delete(keyOf(entry.name, entry.family));
     this.due.delete(entry);
     entry.lookedUp.resolve();
     entry.cancelLookup();
@@ -292,14 +320,14 @@ export class Resolver {
 
   private async start(entry: Entry): Promise<void> {
     this.underWay++;
-    const outcome = await this.resolve(entry.name);
+    const outcome = await this.resolve(entry);
     this.underWay--;
-    if (this.entries.get(entry.name) === entry) this.settle(entry, outcome);
+    if (this.isWanted(entry)) this.settle(entry, outcome);
     this.lookUpNext();
   }
 
-  private async resolve(name: string): Promise<Outcome> {
-    const outcome = await this.lookup.resolve(name);
+  private async resolve({ name, family }: Entry): Promise<Outcome> {
+    const outcome = await this.lookup.resolve(name, family);
     this.lookups++;
     if (outcome.type !== "addresses") this.failures++;
     return outcome;
@@ -313,7 +341,7 @@ export class Resolver {
       entry.absentUntil = Number.NEGATIVE_INFINITY;
       const ttl = usedTtl(outcome.ttl);
       // Of more than are kept always the same ones.
-      const kept = outcome.addresses.toSorted((one, other) => one - other).slice(0, MOST_ADDRESSES);
+      const kept = outcome.addresses.toSorted(compareIp).slice(0, MOST_ADDRESSES);
       if (kept.some((address) => !entry.addresses.has(address))) this.noteChange(entry);
       entry.addresses.add(kept, ttl, this.clock.now());
       const whole = outcome.truncated ? Math.min(ttl, CUT_REFRESH) : ttl;
@@ -346,7 +374,7 @@ export class Resolver {
 
   private expire(entry: Entry): void {
     const expired = entry.addresses.expire(this.clock.now(), entry.unanswered);
-    if (expired.length > 0) this.noteChange(entry);
+    if (expired > 0) this.noteChange(entry);
     this.noteKnowledge(entry);
     if (entry.failures > 0) this.sayUnresolved(entry);
     this.scheduleExpiry(entry);
@@ -354,6 +382,11 @@ export class Resolver {
 
   private isKnown(entry: Entry): boolean {
     return entry.addresses.size > 0 || this.clock.now() < absenceEnd(entry);
+  }
+
+  private isFailing({ name, family, failures, unanswered }: Entry): boolean {
+    const other = this.entries.get(keyOf(name, family === 4 ? 6 : 4));
+    return failures > 0 && (unanswered || (other?.addresses.size ?? 0) === 0);
   }
 
   /** Reports where a name has become known, or unknown. */
@@ -377,7 +410,7 @@ export class Resolver {
   }
 
   private sayUnresolved(entry: Entry): void {
-    const { name, addresses, said, reason } = entry;
+    const { name, family, addresses, said, reason } = entry;
     const state = this.isKnown(entry) ? "absent" : "unknown";
     if (said.unresolved === state || addresses.size > 0) return;
     said.unresolved = state;
@@ -385,20 +418,47 @@ export class Resolver {
       state === "absent"
         ? "its rules match nothing until it does"
         : "until it does rules that accept it match nothing, and rules that drop it any address";
-    this.events.say(`name ${quote(name)} does not resolve, ${effect}: ${reason}`);
+    this.events.say(`name ${quote(name)} does not resolve${ofFamily(family)}, ${effect}: ${reason}`);
   }
 
-  private sayResolved({ name, said }: Entry, { addresses, truncated }: Extract<Outcome, { type: "addresses" }>): void {
-    if (said.unresolved !== "no") this.events.say(`name ${quote(name)} resolves now`);
+  private sayResolved(
+    { name, family, said }: Entry,
+    { addresses, truncated }: Extract<Outcome, { type: "addresses" }>,
+  ): void {
+    if (said.unresolved !== "no") this.events.say(`name ${quote(name)} resolves${ofFamily(family)} now`);
     said.unresolved = "no";
     const isCut = truncated || addresses.length > MOST_ADDRESSES;
     if (isCut && !said.truncated) {
       const reason = truncated ? "a datagram holds, and its name server does not answer over TCP" : "are kept";
       const number = Math.min(addresses.length, MOST_ADDRESSES);
-      this.events.say(`name ${quote(name)} has more addresses than ${reason}: its rules know of ${number}`);
+      this.events.say(
+        `name ${quote(name)} has more${family === 6 ? " IPv6" : ""} addresses than ${reason}: its rules know of ${number}`,
+      );
     }
     said.truncated = isCut;
   }
+}
+
+function keyOf(name: string, family: Family): string {
+  return `${family} ${name}`;
+}
+
+interface Wanted {
+  readonly name: string;
+  readonly family: Family;
+  readonly clients: ReadonlySet<string>;
+}
+
+function wantedOf(names: NameUse, family: Family): [string, Wanted][] {
+  return Array.from(names, ([written, clients]) => {
+    const name = canonicalName(written);
+    return [keyOf(name, family), { name, family, clients }];
+  });
+}
+
+/** @returns of which addresses something is said, where it isn't IPv4's */
+function ofFamily(family: Family): string {
+  return family === 6 ? " to IPv6 addresses" : "";
 }
 
 /** @returns until when it is known that a name has no address, in ms */

@@ -1,5 +1,6 @@
 // Which host names stand behind the addresses that a client sends to, as the answers of name servers to that client had it. Only people
 // are told: nothing is decided by it, for whoever can send a client a datagram may have made an answer up.
+import { formatIp, type IpAddress } from "../base/ip.ts";
 import { RCODE } from "../wire/dns.ts";
 import { addressesIn } from "./dns-lookup.ts";
 import { followAliases, isHostName, readAnswer } from "./dns-message.ts";
@@ -11,8 +12,8 @@ const MOST_CLIENTS = 64;
 const MOST_IN_ANSWER = 32;
 
 export class SeenNames {
-  /** By client's name, by address: the name that was asked for last. The oldest first. */
-  private readonly clients = new Map<string, Map<number, string>>();
+  /** By client's name, by the address's text: the name that was asked for last. The oldest first. */
+  private readonly clients = new Map<string, Map<string, string>>();
 
   /** @param message that came from a name server to the client, or seems so */
   note(client: string, message: Uint8Array): void {
@@ -22,14 +23,14 @@ export class SeenNames {
     const found = end && addressesIn(answer, end.name, end.ttl);
     const addresses = found?.addresses.slice(0, MOST_IN_ANSWER) ?? [];
     if (addresses.length === 0) return;
-    const names = this.clients.get(client) ?? new Map<number, string>();
+    const names = this.clients.get(client) ?? new Map<string, string>();
     putLast(this.clients, client, names, MOST_CLIENTS);
-    for (const address of addresses) putLast(names, address, answer.name, MOST_ADDRESSES);
+    for (const address of addresses) putLast(names, formatIp(address), answer.name, MOST_ADDRESSES);
   }
 
-  /** @param address uint32, host order @returns the name that the client was told it last for */
-  nameOf(client: string, address: number): string | undefined {
-    return this.clients.get(client)?.get(address);
+  /** @returns the name that the client was told an address last for */
+  nameOf(client: string, address: IpAddress): string | undefined {
+    return this.clients.get(client)?.get(formatIp(address));
   }
 }
 

@@ -16,13 +16,17 @@ export const DNS_FLAG = { RESPONSE: 0x8000, OPCODE: 0x7800, TRUNCATED: 0x0200, R
 
 export const RCODE = { NO_ERROR: 0, FORMAT_ERROR: 1, SERVER_FAILURE: 2, NAME_ERROR: 3, NOT_IMPLEMENTED: 4 } as const;
 
-export const RECORD_TYPE = { A: 1, CNAME: 5, OPT: 41 } as const;
+export const RECORD_TYPE = { A: 1, CNAME: 5, AAAA: 28, OPT: 41 } as const; // AAAA: RFC 3596
 export const CLASS_IN = 1;
 
 /** Bytes of a question behind its name, and of a record between its name and its data: type, class, TTL, length. */
 const QUESTION_LENGTH = 4;
 const RECORD_LENGTH = 10;
 const RECORD = { TYPE: 0, CLASS: 2, TTL: 4, DATA_LENGTH: 8 } as const;
+
+/** Data of A and AAAA records. */
+const A_LENGTH = 4;
+export const AAAA_LENGTH = 16;
 
 /** Longest name on the wire (RFC 1035 section 3.1), and the two kinds of length bytes. */
 const LONGEST_NAME = 255;
@@ -34,12 +38,12 @@ const BAD_NAME = -1;
 export interface DnsLayout {
   /** End of the question: its name, type and class begin at DNS.HEADER_LENGTH. */
   readonly questionEnd: number;
-  /** The answers that are A or CNAME records of class IN. */
+  /** The answers that are A, AAAA or CNAME records of class IN. */
   readonly answers: readonly DnsRecord[];
 }
 
 export interface DnsRecord {
-  /** RECORD_TYPE.A or CNAME. */
+  /** RECORD_TYPE.A, AAAA or CNAME. */
   readonly type: number;
   /** Offsets of the owner's name, and of the data: an address, or a name. */
   readonly owner: number;
@@ -49,8 +53,8 @@ export interface DnsRecord {
 }
 
 /**
- * Checks a message with exactly one question: all names and lengths of all its records, and the data of A and CNAME records. What
- * comes behind the last record belongs to nobody, and is let pass: some servers append bytes.
+ * Checks a message with exactly one question: all names and lengths of all its records, and the data of A, AAAA and CNAME records.
+ * What comes behind the last record belongs to nobody, and is let pass: some servers append bytes.
  * @param bytes the whole message
  * @returns what is wrong, or where its parts are
  */
@@ -82,12 +86,13 @@ export function checkDns(bytes: Uint8Array): DnsLayout | string {
 }
 
 function isKnown(type: number): boolean {
-  return type === RECORD_TYPE.A || type === RECORD_TYPE.CNAME;
+  return type === RECORD_TYPE.A || type === RECORD_TYPE.AAAA || type === RECORD_TYPE.CNAME;
 }
 
 /** @param end where the data end */
 function hasSoundData(bytes: Uint8Array, type: number, data: number, end: number): boolean {
-  return type === RECORD_TYPE.A ? end === data + 4 : nameEnd(bytes, data) === end;
+  if (type === RECORD_TYPE.CNAME) return nameEnd(bytes, data) === end;
+  return end === data + (type === RECORD_TYPE.A ? A_LENGTH : AAAA_LENGTH);
 }
 
 /**

@@ -1,7 +1,7 @@
 // Name servers that don't know all of the protocol: what is asked of them when, in simulated time, and that it is remembered.
 import { beforeEach, describe, expect, test } from "bun:test";
 import type { Answer } from "dns-packet";
-import { formatAddress } from "../../src/base/address.ts";
+import { formatIp } from "../../src/base/ip.ts";
 import { Lookup, type Outcome } from "../../src/names/dns-lookup.ts";
 import { MEMORY, RETRY, SILENCE } from "../../src/names/name-server.ts";
 import { type Answerer, type Asked, alias, FakeNameServers, hosts, PATIENCE, reply } from "../support/name-servers.ts";
@@ -27,13 +27,13 @@ async function lookUp(name = NAME): Promise<readonly [string, number]> {
   let found: Outcome | undefined;
   const began = clock.now();
   let took = 0;
-  lookup.resolve(name).then((outcome) => {
+  lookup.resolve(name, 4).then((outcome) => {
     found = outcome;
     took = clock.now() - began;
   });
   for (let ms = 0; found === undefined && ms < 60_000; ms += 10) await clock.advance(10);
   if (found?.type !== "addresses") return [found?.reason ?? "nothing", took];
-  return [found.addresses.map(formatAddress).join(" ") + (found.truncated ? " and more" : ""), took];
+  return [found.addresses.map(formatIp).join(" ") + (found.truncated ? " and more" : ""), took];
 }
 
 /** @returns how each question was asked since the last call: with EDNS, with capitals, by TCP */

@@ -1,7 +1,8 @@
 // The addresses of names over time, in simulated time: what is asked when, what is in force, and what is believed.
 import { beforeEach, describe, expect, test } from "bun:test";
 import type { Answer } from "dns-packet";
-import { formatAddress, parseAddress } from "../../src/base/address.ts";
+import { formatAddress, parseAddress, parseAddress6 } from "../../src/base/address.ts";
+import { formatIp } from "../../src/base/ip.ts";
 import { NEXT_SERVER } from "../../src/names/dns-lookup.ts";
 import { RETRY } from "../../src/names/name-server.ts";
 import { BACK_OFF, CONFIRMATION, GRACE, PACE, Resolver, TTL } from "../../src/names/resolver.ts";
@@ -20,6 +21,7 @@ import { SimulatedClock } from "../support/simulated-clock.ts";
 const SILENCE = 2 * RETRY + PATIENCE;
 const FIRST = 0x0a8b0101;
 const SECOND = 0x0a8b0102;
+const SERVER6 = parseAddress6("2001:db8::53") ?? new Uint8Array(16);
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
@@ -538,8 +540,9 @@ describe("an answer is not believed", () => {
     ["that is a question", spoiled(2, (byte) => byte & 0x7f), "it is a question itself"],
     ["to an inverse query", spoiled(2, (byte) => byte | 0x08), "it is none to a standard query"],
     ["about another name", spoiled(13, () => 0x78), "it repeats another question"],
-    ["about another type", spoiled(26, () => 28), "it is not about IPv4 addresses"],
-    ["about another class", spoiled(28, () => 3), "it is not about IPv4 addresses"],
+    ["about another type", spoiled(26, () => 16), "it is not about addresses"],
+    ["about IPv6 addresses", spoiled(26, () => 28), "it repeats another question"],
+    ["about another class", spoiled(28, () => 3), "it is not about addresses"],
     ["without a question", spoiled(5, () => 0), "there is not one question"],
     ["with two questions", spoiled(5, () => 2), "there is not one question"],
     ["with fewer records than it says", spoiled(7, () => 2), "a record is malformed"],
@@ -579,8 +582,9 @@ function answerTo(message: Uint8Array): Uint8Array {
 /** An answer to a client: as it asked, in its own capitals, with any number. */
 function passingBy(name: string, addresses: string[], ttl = 60, records = hosts(name, addresses, ttl)): Uint8Array {
   const message = new Uint8Array();
+  const type = addresses.some((address) => address.includes(":")) ? "AAAA" : "A";
   return reply(
-    { server: FIRST, at: 0, id: 4711, written: name, name, payloadSize: undefined, byTcp: false, message },
+    { server: FIRST, type, at: 0, id: 4711, written: name, name, payloadSize: undefined, byTcp: false, message },
     records,
   );
 }
@@ -779,4 +783,130 @@ test("addresses are numbers as the dataplane has them", async () => {
   await clock.advance(100);
   expect(resolver.addressesOf("www.example")).toEqual([1, 0x80000000, 0xffffffff]);
   expect(parseAddress("128.0.0.0")).toBe(0x80000000);
+});
+
+/** Has the resolver know the addresses of both families of some names, all in the rules of "work". */
+function useBoth(...names: string[]): void {
+  const work = new Map(names.map((name) => [name, new Set(["work"])]));
+  resolver.setNames(work, work);
+}
+
+function inForce6(name: string): string[] | undefined {
+  return resolver.addresses6Of(name)?.map(formatIp);
+}
+
+/** Each name has these addresses, of either family. */
+function having(addresses: readonly string[], ttl = 60): Answerer {
+  return (asked) => {
+    const ofType = addresses.filter((address) => address.includes(":") === (asked.type === "AAAA"));
+    return reply(asked, hosts(asked.name, ofType, ttl));
+  };
+}
+
+describe("IPv6 addresses of a name", () => {
+  test("are asked for where rules need them, once for a name, and are ascending and each there once", async () => {
+    servers.answer = having(["192.0.2.7", "2001:db8::10", "2001:DB8::9", "2001:db8:0:0:0:0:0:9"]);
+    useBoth("www.example");
+    await clock.advance(100);
+    expect(servers.asked.map(({ type }) => type).sort()).toEqual(["A", "AAAA"]);
+    expect(inForce("www.example")).toEqual(["192.0.2.7"]);
+    expect(inForce6("WWW.example.")).toEqual(["2001:db8::9", "2001:db8::10"]);
+    expect(new Set(changes.flat())).toEqual(new Set(["www.example"]));
+    expect(resolver.status).toMatchObject({ names: 1, unknown: 0, failing: 0, addresses: 3, lookups: 2, failures: 0 });
+  });
+
+  test("are not asked for where no rule needs them, and forgotten when none does any more", async () => {
+    servers.answer = having(["192.0.2.7", "2001:db8::9"]);
+    use("www.example");
+    await clock.advance(100);
+    expect(servers.asked.map(({ type }) => type)).toEqual(["A"]);
+    expect(inForce6("www.example")).toBeUndefined();
+    useBoth("www.example");
+    await clock.advance(100);
+    expect([inForce6("www.example"), servers.asked.map(({ type }) => type)]).toEqual([["2001:db8::9"], ["A", "AAAA"]]);
+    resolver.setNames(new Map(), new Map([["www.example", new Set(["work"])]]));
+    expect([resolver.addressesOf("www.example"), inForce6("www.example")]).toEqual([undefined, ["2001:db8::9"]]);
+    resolver.setNames(new Map());
+    expect(inForce6("www.example")).toBeUndefined();
+  });
+
+  test("are known to be none where a name server says so, which is said once and is no failure beside IPv4 ones", async () => {
+    servers.answer = having(["192.0.2.7"], 3600);
+    useBoth("www.example");
+    await clock.advance(MINUTE);
+    expect([inForce("www.example"), inForce6("www.example")]).toEqual([["192.0.2.7"], []]);
+    expect(lines).toEqual([
+      'name "www.example" does not resolve to IPv6 addresses, its rules match nothing until it does: it has no IPv6 address',
+    ]);
+    expect(resolver.status).toMatchObject({ names: 1, unknown: 0, failing: 0 });
+    servers.answer = having(["192.0.2.7", "2001:db8::9"], 3600);
+    await clock.advance(5 * MINUTE);
+    expect(inForce6("www.example")).toEqual(["2001:db8::9"]);
+    expect(lines.at(-1)).toBe('name "www.example" resolves to IPv6 addresses now');
+  });
+
+  test("stay unknown while servers fail at AAAA alone, whatever is known of IPv4", async () => {
+    servers.answer = (asked) =>
+      asked.type === "A" ? reply(asked, hosts(asked.name, ["192.0.2.7"])) : reply(asked, [], { rcode: 2 });
+    useBoth("www.example");
+    await clock.advance(10_000);
+    expect([inForce("www.example"), inForce6("www.example")]).toEqual([["192.0.2.7"], undefined]);
+    expect(resolver.status).toMatchObject({ names: 1, unknown: 1, failing: 1 });
+    expect(lines[0]).toStartWith(
+      'name "www.example" does not resolve to IPv6 addresses, until it does rules that accept',
+    );
+  });
+
+  test("follow aliases, and an answer's IPv4 addresses are no part of it", async () => {
+    const v4 = hosts("end.example", ["192.0.2.7"]);
+    servers.answer = (asked) =>
+      reply(asked, [alias(asked.name, "end.example"), ...hosts("end.example", ["2001:db8::9"]), ...v4]);
+    resolver.setNames(new Map(), new Map([["www.example", new Set(["work"])]]));
+    await clock.advance(100);
+    expect(inForce6("www.example")).toEqual(["2001:db8::9"]);
+  });
+
+  test("of more than are kept are always the same ones", async () => {
+    const made = (turn: number) => Array.from({ length: 600 }, (_, i) => `2001:db8::${((i * 7 + turn) % 600) + 1}`);
+    let turn = 0;
+    servers.answer = (asked) => reply(asked, hosts(asked.name, made(turn++), 5));
+    resolver.setNames(new Map(), new Map([["www.example", new Set(["work"])]]));
+    await clock.advance(100);
+    const first = inForce6("www.example");
+    await clock.advance(MINUTE);
+    expect(inForce6("www.example")).toEqual(first);
+    expect(first).toHaveLength(256);
+    expect(lines).toEqual(['name "www.example" has more IPv6 addresses than are kept: its rules know of 256']);
+  });
+
+  test("in an answer to a client that we don't know of have us ask, and nothing that it says is believed", async () => {
+    servers.answer = having(["192.0.2.7", "2001:db8::9"], 3600);
+    useBoth("www.example");
+    await clock.advance(100);
+    servers.asked.length = 0;
+    await resolver.observe("work", passingBy("www.example", ["2001:db8::9"]));
+    expect(servers.asked).toHaveLength(0);
+    servers.answer = having(["192.0.2.7", "2001:db8::a"], 3600);
+    const settled = resolver.observe("work", passingBy("www.example", ["2001:db8::a"]));
+    await clock.advance(100);
+    await settled;
+    expect(servers.asked.map(({ type }) => type)).toEqual(["AAAA"]);
+    expect(inForce6("www.example")).toEqual(["2001:db8::9", "2001:db8::a"]);
+    const lied = resolver.observe("work", passingBy("www.example", ["2001:db8::bad"]));
+    await clock.advance(10_000);
+    await lied;
+    expect(inForce6("www.example")).toEqual(["2001:db8::9", "2001:db8::a"]);
+  });
+
+  test("are asked of servers of either family", async () => {
+    servers.answer = (asked) => (asked.server === FIRST ? undefined : having(["2001:db8::9"])(asked));
+    resolver.setServers([FIRST, SERVER6]);
+    resolver.setNames(new Map(), new Map([["www.example", new Set(["work"])]]));
+    await clock.advance(NEXT_SERVER + 100);
+    expect(inForce6("www.example")).toEqual(["2001:db8::9"]);
+    const before = servers.asked.length;
+    resolver.setServers([FIRST, Uint8Array.from(SERVER6)]); // the same ones
+    await clock.advance(100);
+    expect(servers.asked.length).toBe(before);
+  });
 });

@@ -5,7 +5,8 @@ import { SeenNames } from "../../src/names/seen-names.ts";
 import { alias, hosts, type ReplyFields, reply } from "../support/name-servers.ts";
 
 function answer(name: string, records: ReturnType<typeof hosts>, fields: ReplyFields = {}): Uint8Array {
-  const asked = { server: 0, at: 0, id: 1, written: name, name, payloadSize: undefined, byTcp: false };
+  const type = "A" as const;
+  const asked = { server: 0, type, at: 0, id: 1, written: name, name, payloadSize: undefined, byTcp: false };
   return reply({ ...asked, message: new Uint8Array() }, records, fields);
 }
 

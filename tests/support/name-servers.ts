@@ -1,12 +1,15 @@
 // Name servers for tests of the resolver, in simulated time: each question is answered as the test says, or not at all.
 import { type Answer, decode, encode, RECURSION_DESIRED, TRUNCATED_RESPONSE } from "dns-packet";
+import type { IpAddress } from "../../src/base/ip.ts";
 import type { NameServers } from "../../src/names/name-server.ts";
 import { TcpRefusal } from "../../src/names/tcp-exchange.ts";
 import type { SimulatedClock } from "./simulated-clock.ts";
 
 /** A question as a name server sees it. */
 export interface Asked {
-  readonly server: number;
+  readonly server: IpAddress;
+  /** What it is for: A or AAAA records. */
+  readonly type: "A" | "AAAA";
   readonly at: number;
   readonly id: number;
   /** In the capitals that it was asked in, and in lower case. */
@@ -39,11 +42,11 @@ export class FakeNameServers implements NameServers {
     public answer: Answerer,
   ) {}
 
-  ask(server: number, message: Uint8Array): Promise<Uint8Array> {
+  ask(server: IpAddress, message: Uint8Array): Promise<Uint8Array> {
     return this.take(server, message, false);
   }
 
-  async askByTcp(server: number, message: Uint8Array): Promise<Uint8Array> {
+  async askByTcp(server: IpAddress, message: Uint8Array): Promise<Uint8Array> {
     if (this.refusesTcp) {
       await this.clock.sleep(this.latency);
       throw new TcpRefusal("it refuses TCP");
@@ -51,7 +54,7 @@ export class FakeNameServers implements NameServers {
     return this.take(server, message, true);
   }
 
-  private async take(server: number, message: Uint8Array, byTcp: boolean): Promise<Uint8Array> {
+  private async take(server: IpAddress, message: Uint8Array, byTcp: boolean): Promise<Uint8Array> {
     this.mostUnderWay = Math.max(this.mostUnderWay, ++this.underWay);
     const asked = readQuestion(server, this.clock.now(), message, byTcp);
     this.asked.push(asked);
@@ -82,7 +85,7 @@ export function reply(asked: Asked, answers: Answer[], fields: ReplyFields = {})
     type: "response",
     id: asked.id,
     flags: RECURSION_DESIRED | rcode | (truncated ? TRUNCATED_RESPONSE : 0),
-    questions: [{ type: "A", class: "IN", name: asked.written }],
+    questions: [{ type: asked.type, class: "IN", name: asked.written }],
     answers,
     authorities,
     additionals,
@@ -91,7 +94,7 @@ export function reply(asked: Asked, answers: Answer[], fields: ReplyFields = {})
 
 /** @returns a record for each address, under one name */
 export function hosts(name: string, addresses: readonly string[], ttl = 60): Answer[] {
-  return addresses.map((data) => ({ type: "A", class: "IN", name, ttl, data }));
+  return addresses.map((data) => ({ type: data.includes(":") ? "AAAA" : "A", class: "IN", name, ttl, data }));
 }
 
 export function alias(name: string, data: string, ttl = 60): Answer {
@@ -99,10 +102,11 @@ export function alias(name: string, data: string, ttl = 60): Answer {
 }
 
 /** @param at when it was asked */
-export function readQuestion(server: number, at: number, message: Uint8Array, byTcp = false): Asked {
+export function readQuestion(server: IpAddress, at: number, message: Uint8Array, byTcp = false): Asked {
   const { id = 0, questions = [], additionals = [] } = decode(Buffer.from(message));
   const [option] = additionals;
-  const written = questions[0].name;
+  const { name: written, type } = questions[0];
+  if (type !== "A" && type !== "AAAA") throw new Error(`a question for ${type} records`);
   const payloadSize = option?.type === "OPT" ? option.udpPayloadSize : undefined;
-  return { server, at, id, written, name: written.toLowerCase(), payloadSize, byTcp, message };
+  return { server, type, at, id, written, name: written.toLowerCase(), payloadSize, byTcp, message };
 }

@@ -25,7 +25,18 @@ describe("a sound message", () => {
     });
   });
 
-  test("has other records than A and CNAME of class IN, which are passed over", () => {
+  test("has AAAA records of 16 bytes", () => {
+    const aaaa = (length: string, data: string) => `c00c 001c 0001 0000003c ${length} ${data}`;
+    const address = "20010db8000000000000000000000009";
+    expect(checkDns(message([aaaa("0010", address)]))).toEqual({
+      questionEnd: 29,
+      answers: [{ type: 28, owner: 29, data: 41, ttl: 60 }],
+    });
+    expect(checkDns(message([aaaa("000f", address.slice(2))]))).toBe("a record's data is malformed");
+    expect(checkDns(message([aaaa("0004", "c0000207")]))).toBe("a record's data is malformed");
+  });
+
+  test("has other records than A, AAAA and CNAME of class IN, which are passed over", () => {
     const cname = "c00c 0005 0001 0000003c 0007 0463646e31 c010";
     const txt = "c00c 0010 0001 0000003c 0002 0141";
     const chaos = "c00c 0001 0003 0000003c 0005 0102030405";
