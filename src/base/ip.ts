@@ -48,6 +48,11 @@ export function formatIpPrefix({ address, prefix }: IpPrefix): string {
   return `${formatIp(address)}/${prefix}`;
 }
 
+/** @returns `192.0.2.7:443`, and of IPv6 `[2001:db8::7]:443` (RFC 5952 section 6). @param port or ports, as text */
+export function formatEndpoint(address: IpAddress, port: number | string): string {
+  return typeof address === "number" ? `${formatIp(address)}:${port}` : `[${formatIp(address)}]:${port}`;
+}
+
 /** @returns an address's text, or of a prefix that is no single address the prefix's */
 export function formatHosts(hosts: IpPrefix): string {
   return isHost(hosts) ? formatIp(hosts.address) : formatIpPrefix(hosts);

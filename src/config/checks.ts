@@ -1,18 +1,24 @@
 // What must hold between the configuration's values: addresses that don't contradict each other, names and interfaces
-// that mean one thing. Values that could not be read are undefined here, and what they belong to isn't checked.
+// that mean one thing. Values that could not be read are undefined here, and what they belong to isn't checked. Addresses are
+// checked alike in both families; those of one never meet those of the other.
+import { broadcastOf, formatMac } from "../base/address.ts";
 import {
-  broadcastOf,
-  formatAddress,
-  formatMac,
-  formatPrefix,
-  networkOf,
-  overlap,
-  type Prefix,
-} from "../base/address.ts";
+  bitsOf,
+  firstOf,
+  formatHosts,
+  formatIp,
+  formatIpPrefix,
+  hostPrefix,
+  type IpAddress,
+  type IpPrefix,
+  isHost,
+  overlapIp,
+  sameIp,
+} from "../base/ip.ts";
 import { quote } from "../base/quote.ts";
-import type { ClientDraft } from "./clients.ts";
+import { type ClientDraft, type ClientSite, sitesOf } from "./clients.ts";
 import type { Table } from "./toml-table.ts";
-import type { UplinkDraft } from "./uplink.ts";
+import { sitesOfUplink, type UplinkDraft, type UplinkSite } from "./uplink.ts";
 
 /** How one part of the configuration uses an interface. */
 export interface InterfaceUse {
@@ -30,8 +36,11 @@ export function checkTogether(uplink: UplinkDraft | undefined, clients: readonly
     const others = clients.filter((other) => other !== client);
     checkName(client, earlier);
     checkMacs(client.table, "mac", client.mac, client.ownMac);
-    checkHosts(client, earlier, uplink);
-    checkGateway(client, others, uplink);
+    for (const site of sitesOf(client)) {
+      checkHosts(client.table, site, earlier, uplink);
+      checkGateway(client.table, site, others, uplink);
+    }
+    if (uplink !== undefined) checkIpv6(client, uplink);
   }
   checkInterfaces(uplink === undefined ? clients : [uplink, ...clients]);
 }
@@ -61,34 +70,58 @@ function difference(
   return `${key} ${ours} is not that of the clients before it on the same interface (write ${key} = ${theirs})`;
 }
 
-function checkUplink(
-  { table, address, gateway, ownMac, gatewayMac }: UplinkDraft,
-  clients: readonly ClientDraft[],
-): void {
-  checkMacs(table, "gateway_mac", gatewayMac, ownMac);
+function checkUplink(uplink: UplinkDraft, clients: readonly ClientDraft[]): void {
+  checkMacs(uplink.table, "gateway_mac", uplink.gatewayMac, uplink.ownMac);
+  for (const site of sitesOfUplink(uplink)) checkUplinkSite(uplink.table, site, clients);
+}
+
+function checkUplinkSite(table: Table, { address, gateway, keys }: UplinkSite, clients: readonly ClientDraft[]): void {
   if (address === undefined) return;
   const edge = edgeOf(address.address, address);
   if (edge !== undefined) {
-    table.problem("address", `address ${quote(formatPrefix(address))} is ${edge} (write a host's)`);
+    table.problem(keys.address, `${keys.address} ${quote(formatIpPrefix(address))} is ${edge} (write a host's)`);
   }
   if (gateway === undefined) return;
   const problem = uplinkGatewayProblem(gateway, address, clients);
-  if (problem !== undefined)
-    table.problem("gateway", `gateway ${quoteAddress(gateway)} ${problem} (write the next router's)`);
+  if (problem !== undefined) {
+    table.problem(keys.gateway, `${keys.gateway} ${quoteAddress(gateway)} ${problem} (write the next router's)`);
+  }
 }
 
-/** The next router may be outside the uplink's network: hosters who give a /32 have it so. It is asked for on the uplink all the same. */
-function uplinkGatewayProblem(gateway: number, uplink: Prefix, clients: readonly ClientDraft[]): string | undefined {
-  if (gateway === uplink.address) return "is our own address";
-  if (overlap({ address: gateway, prefix: 32 }, uplink)) return inNetworkProblem(gateway, uplink);
+/**
+ * The next router may be outside the uplink's network: hosters who give a /32 have it so, and of IPv6 a link-local address. It is asked
+ * for on the uplink all the same. It may have its network's first address of IPv6, which is that of any router there (RFC 4291 section 2.6.1).
+ */
+function uplinkGatewayProblem(
+  gateway: IpAddress,
+  uplink: IpPrefix,
+  clients: readonly ClientDraft[],
+): string | undefined {
+  if (sameIp(gateway, uplink.address)) return "is our own address";
+  if (overlapIp(hostPrefix(gateway), uplink)) {
+    return bitsOf(gateway) === 32 ? inNetworkProblem(gateway, uplink) : undefined;
+  }
   const owner = clientWith(gateway, clients);
   if (owner !== undefined) return `belongs to ${owner.table.where}`;
-  const seen = clients.find((client) => client.gateway === gateway);
+  const seen = clients.find((client) => sitesOf(client).some((site) => site.gateway && sameIp(site.gateway, gateway)));
   return seen && `is our own address as ${seen.table.where} sees it`;
 }
 
-function clientWith(address: number, clients: readonly ClientDraft[]): ClientDraft | undefined {
-  return clients.find(({ hosts }) => hosts !== undefined && overlap({ address, prefix: 32 }, hosts));
+function clientWith(address: IpAddress, clients: readonly ClientDraft[]): ClientDraft | undefined {
+  return clients.find((client) =>
+    sitesOf(client).some(({ hosts }) => hosts !== undefined && overlapIp(hostPrefix(address), hosts)),
+  );
+}
+
+/** What goes nowhere is no client's address. */
+function checkIpv6({ table }: ClientDraft, uplink: UplinkDraft): void {
+  if (uplink.table.has("address6")) return;
+  const key = ["address6", "network6"].find((one) => table.has(one));
+  if (key === undefined) return;
+  table.problem(
+    key,
+    `${key} leads nowhere: the uplink has no IPv6 (write address6 and gateway6 in [uplink], or leave it out)`,
+  );
 }
 
 function checkName({ table, name }: ClientDraft, earlier: readonly ClientDraft[]): void {
@@ -105,55 +138,76 @@ function checkMacs(table: Table, key: string, theirs: Uint8Array | undefined, ou
 }
 
 function checkHosts(
-  { table, hosts }: ClientDraft,
+  table: Table,
+  { hosts, keys }: ClientSite,
   earlier: readonly ClientDraft[],
   uplink: UplinkDraft | undefined,
 ): void {
   if (hosts === undefined) return;
-  const key = table.has("address") ? "address" : "network";
-  const shown = `${key} ${quote(formatHosts(hosts))}`;
+  const shown = `${keys.hosts} ${quote(formatHosts(hosts))}`;
   for (const other of earlier) {
-    if (other.hosts === undefined || !overlap(hosts, other.hosts)) continue;
-    const theirs = `${other.table.where}, ${formatHosts(other.hosts)}`;
-    table.problem(key, `${shown} overlaps ${theirs} (give each client addresses of its own)`);
+    for (const { hosts: theirs } of sitesOf(other)) {
+      if (theirs === undefined || !overlapIp(hosts, theirs)) continue;
+      const whose = `${other.table.where}, ${formatHosts(theirs)}`;
+      table.problem(keys.hosts, `${shown} overlaps ${whose} (give each client addresses of its own)`);
+    }
   }
-  if (uplink?.address !== undefined && overlap(hosts, uplink.address)) {
-    const network = formatNetwork(uplink.address);
-    table.problem(key, `${shown} overlaps the uplink's network, ${network}, and would hide its hosts (write others)`);
+  const outside = uplinkNetworkWith(hosts, uplink);
+  if (outside !== undefined) {
+    const network = formatNetwork(outside);
+    table.problem(
+      keys.hosts,
+      `${shown} overlaps the uplink's network, ${network}, and would hide its hosts (write others${orNarrower(outside)})`,
+    );
   }
 }
 
-function checkGateway(client: ClientDraft, others: readonly ClientDraft[], uplink: UplinkDraft | undefined): void {
-  const { table, hosts, gateway } = client;
+/** Who has one /64 for all gives the uplink one address of it, and a client a part. */
+function orNarrower(outside: IpPrefix): string {
+  if (bitsOf(outside.address) === 32) return "";
+  return `, or address6 = "${formatIp(outside.address)}/128" in [uplink] if only the gateway is there`;
+}
+
+function checkGateway(
+  table: Table,
+  { hosts, gateway, keys }: ClientSite,
+  others: readonly ClientDraft[],
+  uplink: UplinkDraft | undefined,
+): void {
   if (gateway === undefined) return;
   const problem =
-    ownGatewayProblem(gateway, hosts) ?? otherClientProblem(gateway, others) ?? uplinkProblem(gateway, uplink?.address);
-  if (problem !== undefined) table.problem("gateway", `gateway ${quoteAddress(gateway)} ${problem}`);
+    ownGatewayProblem(gateway, hosts) ?? otherClientProblem(gateway, others) ?? uplinkProblem(gateway, uplink);
+  if (problem !== undefined) table.problem(keys.gateway, `${keys.gateway} ${quoteAddress(gateway)} ${problem}`);
 }
 
 /** Our address as a client sees it must be one that the client can have as a neighbour. */
-function ownGatewayProblem(gateway: number, hosts: Prefix | undefined): string | undefined {
+function ownGatewayProblem(gateway: IpAddress, hosts: IpPrefix | undefined): string | undefined {
   if (hosts === undefined) return undefined;
-  if (hosts.prefix === 32) {
-    return gateway === hosts.address ? "is the client's own address (write ours as the client sees it)" : undefined;
+  if (isHost(hosts)) {
+    const isTheirs = sameIp(gateway, hosts.address);
+    return isTheirs ? "is the client's own address (write ours as the client sees it)" : undefined;
   }
   const problem = inNetworkProblem(gateway, hosts);
   return problem && `${problem} (write our address in the client's network)`;
 }
 
 /** A client could not reach us at an address that is somebody else's, or somebody else at one of ours. */
-function otherClientProblem(gateway: number, others: readonly ClientDraft[]): string | undefined {
+function otherClientProblem(gateway: IpAddress, others: readonly ClientDraft[]): string | undefined {
   const owner = clientWith(gateway, others);
   return owner && `belongs to ${owner.table.where} (write an address that no other client has)`;
 }
 
 /** As Qubes OS has it, our address may be the same on both sides; another address of the uplink's network is a host's. */
-function uplinkProblem(gateway: number, uplink: Prefix | undefined): string | undefined {
-  if (uplink === undefined || gateway === uplink.address || !overlap({ address: gateway, prefix: 32 }, uplink)) {
-    return undefined;
-  }
-  const ours = formatAddress(uplink.address);
+function uplinkProblem(gateway: IpAddress, draft: UplinkDraft | undefined): string | undefined {
+  const uplink = uplinkNetworkWith(hostPrefix(gateway), draft);
+  if (uplink === undefined || sameIp(gateway, uplink.address)) return undefined;
+  const ours = formatIp(uplink.address);
   return `lies in the uplink's network, ${formatNetwork(uplink)}, and would hide a host (write ${ours} or one outside)`;
+}
+
+function uplinkNetworkWith(hosts: IpPrefix, uplink: UplinkDraft | undefined): IpPrefix | undefined {
+  const sites = uplink === undefined ? [] : sitesOfUplink(uplink);
+  return sites.map(({ address }) => address).find((address) => address !== undefined && overlapIp(hosts, address));
 }
 
 function checkInterfaces(drafts: readonly (UplinkDraft | ClientDraft)[]): void {
@@ -167,30 +221,35 @@ function checkInterfaces(drafts: readonly (UplinkDraft | ClientDraft)[]): void {
   }
 }
 
-function inNetworkProblem(host: number, network: Prefix): string | undefined {
-  if (!overlap({ address: host, prefix: 32 }, network)) return `is not in ${formatNetwork(network)}`;
+function inNetworkProblem(host: IpAddress, network: IpPrefix): string | undefined {
+  if (!overlapIp(hostPrefix(host), network)) return `is not in ${formatNetwork(network)}`;
   const edge = edgeOf(host, network);
   return edge && `is ${edge}`;
 }
 
-/** @returns what a host's address can't be, or undefined. A prefix of 31 has two hosts and neither edge (RFC 3021). */
-export function edgeOf(host: number, network: Prefix): string | undefined {
-  if (network.prefix >= 31) return undefined;
-  if (host === networkOf(network)) return `the network's own address in ${formatNetwork(network)}`;
-  if (host === broadcastOf(network)) return `the broadcast address of ${formatNetwork(network)}`;
+/**
+ * @returns what a host's address can't be, or undefined. The first of an IPv6 network is any router's (RFC 4291 section 2.6.1). A network
+ * of two addresses has two hosts and no edge (RFC 3021, RFC 6164).
+ */
+export function edgeOf(host: IpAddress, network: IpPrefix): string | undefined {
+  if (network.prefix >= bitsOf(host) - 1) return undefined;
+  const name = formatNetwork(network);
+  if (sameIp(host, firstOf(network))) {
+    return bitsOf(host) === 32 ? `the network's own address in ${name}` : `the routers' anycast address of ${name}`;
+  }
+  if (typeof host === "number" && typeof network.address === "number") {
+    if (host === broadcastOf({ address: network.address, prefix: network.prefix }))
+      return `the broadcast address of ${name}`;
+  }
   return undefined;
 }
 
-function formatNetwork(prefix: Prefix): string {
-  return formatPrefix({ address: networkOf(prefix), prefix: prefix.prefix });
+function formatNetwork(network: IpPrefix): string {
+  return formatIpPrefix({ address: firstOf(network), prefix: network.prefix });
 }
 
-function formatHosts(hosts: Prefix): string {
-  return hosts.prefix === 32 ? formatAddress(hosts.address) : formatPrefix(hosts);
-}
-
-function quoteAddress(address: number): string {
-  return quote(formatAddress(address));
+function quoteAddress(address: IpAddress): string {
+  return quote(formatIp(address));
 }
 
 function quoteMac(mac: Uint8Array): string {

@@ -1,5 +1,6 @@
 // The sections [[client]] of the configuration: one host, or a network of many, behind an interface, with its rules and limits.
-import type { ClientLimits, ScrubSettings } from "../dataplane/settings.ts";
+import { hostPrefix, type IpAddress, type IpPrefix } from "../base/ip.ts";
+import type { Client6Settings, ClientLimits, ScrubSettings } from "../dataplane/settings.ts";
 import {
   forFamily,
   type ListedRule,
@@ -20,8 +21,11 @@ import {
   readClientName,
   readFiltering,
   readHost,
+  readHost6,
   readMac,
+  readNat6,
   readNetwork,
+  readNetwork6,
   readPolicy,
   readRefusal,
 } from "./values.ts";
@@ -33,6 +37,8 @@ export interface ClientConfig {
   readonly network: number;
   readonly prefix: number;
   readonly gateway: number;
+  /** Undefined: it has none. */
+  readonly ipv6?: Client6Settings | undefined;
   readonly ownMac: Uint8Array | undefined;
   readonly mac: Uint8Array | undefined;
   readonly policy: Policy;
@@ -79,8 +85,9 @@ export function readClient(table: Table, number: number, names: readonly (TomlVa
     table,
     name,
     interface: readReference(table),
-    hosts: address === undefined ? network : { address, prefix: 32 },
+    hosts: address === undefined ? network : hostPrefix(address),
     gateway: table.required("gateway", readHost, '"10.137.0.1"'),
+    ...readIpv6(table),
     ownMac: table.optional("own_mac", readMac, '"02:00:00:00:00:01"'),
     mac: table.optional("mac", readMac, '"02:00:00:00:00:02"'),
     policy: table.optional("policy", readPolicy, '"drop"') ?? "drop",
@@ -95,6 +102,56 @@ export function readClient(table: Table, number: number, names: readonly (TomlVa
   };
   table.finish();
   return draft;
+}
+
+/** The keys of IPv6: all of what a client needs, or none. */
+function readIpv6(table: Table) {
+  const address6 = table.optional("address6", readHost6, '"fd00::10"');
+  const network6 = table.optional("network6", readNetwork6, '"2001:db8:1::/64"');
+  const gateway6 = table.optional("gateway6", readHost6, '"fd00::1"');
+  const nat6 = table.optional("nat6", readNat6, '"masquerade" or "route"');
+  const [hosts, other] = table.has("network") ? ["network6", "address6"] : ["address6", "network6"];
+  if (table.has(other)) {
+    const what = hosts === "network6" ? "a network" : "one host";
+    table.problem(other, `${other} is for nothing: this client is ${what} (write ${hosts} in its place)`);
+  }
+  const hasHosts = table.has("address6") || table.has("network6");
+  if (hasHosts && !table.has("gateway6")) {
+    table.problem(hosts, 'gateway6 is missing (write gateway6 = "fd00::1", our address as the client sees it)');
+  }
+  for (const key of ["gateway6", "nat6"]) {
+    if (hasHosts || !table.has(key)) continue;
+    table.problem(key, `${key} is for nothing without ${hosts} (write ${hosts} too, or leave it out)`);
+  }
+  return { hosts6: network6 ?? (address6 && hostPrefix(address6)), gateway6, nat6 };
+}
+
+/** A client by one family, with the keys that say it. */
+export interface ClientSite {
+  readonly hosts: IpPrefix | undefined;
+  readonly gateway: IpAddress | undefined;
+  readonly keys: { readonly hosts: string; readonly gateway: string };
+}
+
+export function sitesOf({ table, hosts, gateway, hosts6, gateway6 }: ClientDraft): ClientSite[] {
+  return [
+    { hosts, gateway, keys: { hosts: table.has("address") ? "address" : "network", gateway: "gateway" } },
+    {
+      hosts: hosts6,
+      gateway: gateway6,
+      keys: { hosts: table.has("address6") ? "address6" : "network6", gateway: "gateway6" },
+    },
+  ];
+}
+
+/** @returns a client's hosts, of each family that it has */
+export function hostsOf({ network, prefix, ipv6 }: Pick<ClientConfig, "network" | "prefix" | "ipv6">): IpPrefix[] {
+  return [{ address: network, prefix }, ...(ipv6 ? [{ address: ipv6.network, prefix: ipv6.prefix }] : [])];
+}
+
+/** @returns our addresses as it sees them */
+export function gatewaysOf({ gateway, ipv6 }: Pick<ClientConfig, "gateway" | "ipv6">): IpAddress[] {
+  return [gateway, ...(ipv6 ? [ipv6.gateway] : [])];
 }
 
 function otherClientReader(
@@ -179,7 +236,18 @@ export function placesOfRules({ table: { report, path }, rules }: ClientDraft): 
 }
 
 export function finishClient(client: ClientDraft): ClientConfig[] {
-  const { table: _, name, interface: reference, hosts, gateway, ...rest } = client;
+  const {
+    table: _,
+    name,
+    interface: reference,
+    hosts,
+    gateway,
+    hosts6,
+    gateway6,
+    nat6 = "masquerade",
+    ...rest
+  } = client;
   if (name === undefined || reference === undefined || hosts === undefined || gateway === undefined) return [];
-  return [{ name, interface: reference, network: hosts.address, prefix: hosts.prefix, gateway, ...rest }];
+  const ipv6 = hosts6 && gateway6 && { network: hosts6.address, prefix: hosts6.prefix, gateway: gateway6, nat: nat6 };
+  return [{ name, interface: reference, network: hosts.address, prefix: hosts.prefix, gateway, ipv6, ...rest }];
 }

@@ -12,10 +12,10 @@ import { type NatPlaces, placesOfNat, readNat } from "./nat.ts";
 import { type QubeOptions, readQubes } from "./qubes.ts";
 import { isTable, Report, show, Table, type TomlTable, type TomlValue } from "./toml-table.ts";
 import { remedyFor } from "./unreadable.ts";
-import { readUplink, type UplinkConfig, type UplinkDraft } from "./uplink.ts";
+import { finishUplink, readUplink, type UplinkConfig, type UplinkDraft } from "./uplink.ts";
 import { warnOf } from "./warnings.ts";
 
-/** Addresses are unsigned 32-bit numbers in host order, MAC addresses six bytes in wire order. */
+/** Addresses are unsigned 32-bit numbers in host order, of IPv6 16 bytes in wire order, MAC addresses six. */
 export interface Config {
   readonly uplink: UplinkConfig;
   readonly clients: readonly ClientConfig[];
@@ -119,7 +119,7 @@ function parseSections(report: Report, sections: TomlTable): ConfigResult {
     }
   }
   checkTogether(uplink, clients);
-  checkForwards(forwards);
+  checkForwards(forwards, clients);
 
   const errors = report.errors();
   const places = { natPlaces: placesOfNat(report), rulePlaces: clients.map(placesOfRules) };
@@ -172,18 +172,10 @@ function finishConfig(
   nat: NatSettings,
   places: Pick<Config, "natPlaces" | "rulePlaces">,
 ): Config | undefined {
-  if (uplink.interface === undefined || uplink.address === undefined || uplink.gateway === undefined) return undefined;
+  const finished = finishUplink(uplink);
+  if (finished === undefined) return undefined;
   return {
-    uplink: {
-      interface: uplink.interface,
-      ...uplink.address,
-      gateway: uplink.gateway,
-      dns: uplink.dns,
-      ownMac: uplink.ownMac,
-      gatewayMac: uplink.gatewayMac,
-      rate: uplink.rate,
-      clampMss: uplink.clampMss,
-    },
+    uplink: finished,
     clients: clients.flatMap((client) => finishClient(client)),
     forwards: forwards.flatMap((forward) => finishForward(forward)),
     redirects,

@@ -1,10 +1,21 @@
 // The sections [[forward]] of the configuration: ports of the uplink address that lead to a client.
 
-import { formatPrefix, isIpv6Text, notIpv4, overlap, type Prefix, parseAddress } from "../base/address.ts";
+import {
+  familyOf,
+  formatIp,
+  formatIpPrefix,
+  hostPrefix,
+  type IpAddress,
+  type IpPrefix,
+  isHost,
+  overlapIp,
+  parseIp,
+  sameIp,
+} from "../base/ip.ts";
 import { formatPorts, type PortRange } from "../rules/parse.ts";
 import { edgeOf } from "./checks.ts";
 import { noClient } from "./client-names.ts";
-import type { ClientDraft } from "./clients.ts";
+import { type ClientDraft, sitesOf } from "./clients.ts";
 import { bad, good, type Reading, show, type Table, type TomlValue } from "./toml-table.ts";
 import { integerReader, readPorts, readSource, readTransport, type Transport } from "./values.ts";
 
@@ -15,15 +26,16 @@ export interface ForwardConfig {
   readonly to: Target;
   /** Where they lead: as many ports. */
   readonly toPorts: PortRange;
-  /** Who may use it; empty: anyone. */
-  readonly from: readonly Prefix[];
+  /** Who may use it, of both families; empty: anyone. */
+  readonly from: readonly IpPrefix[];
 }
 
-/** A client's host. */
+/** A client's host. By a name it is meant in each family that the client has, by an address in one. */
 export interface Target {
   /** The client's index in the configuration. */
   readonly client: number;
-  readonly address: number;
+  readonly address: number | undefined;
+  readonly address6?: Uint8Array | undefined;
 }
 
 /** What could be read of a table; the rest is reported. */
@@ -37,21 +49,62 @@ export function readForward(table: Table, clients: readonly ClientDraft[]) {
   const from = table.each("from", readSource, '["203.0.113.0/24"]');
   table.finish();
   if (isEmpty(table.values.from)) table.problem("from", "from is empty (leave it out for anyone)");
+  checkFrom(table, to, from);
   const toPorts = ports === undefined || toPort === undefined ? undefined : toPortsOf(table, ports, toPort);
   return { table, proto, ports, to, toPorts, from };
 }
 
+/** Who is let in has to be of a family that the host has. */
+function checkFrom(table: Table, to: Target | undefined, from: readonly IpPrefix[]): void {
+  const isWhole = Array.isArray(table.values.from) && table.values.from.length === from.length;
+  if (to === undefined || !isWhole || openedHosts(to, from).length > 0) return;
+  const family = to.address === undefined ? 6 : 4;
+  table.problem("from", `from lets nobody in: to is an address of IPv${family} (write prefixes of that)`);
+}
+
+/** @returns the host's addresses that a forward opens ports of, one of a family: those that somebody is let in to */
+export function openedHosts({ address, address6 }: Target, from: readonly IpPrefix[]): IpAddress[] {
+  const hosts = [address, address6].filter((host) => host !== undefined);
+  return hosts.filter(
+    (host) => from.length === 0 || from.some((prefix) => familyOf(prefix.address) === familyOf(host)),
+  );
+}
+
 /** Reports each forward whose ports are, in part, those of one before it. */
-export function checkForwards(forwards: readonly ForwardDraft[]): void {
-  for (const [i, { table, proto, ports }] of forwards.entries()) {
+export function checkForwards(forwards: readonly ForwardDraft[], clients: readonly ClientDraft[]): void {
+  for (const [i, forward] of forwards.entries()) {
     for (const other of forwards.slice(0, i)) {
-      if (ports === undefined || other.ports === undefined || proto !== other.proto) continue;
-      if (ports.low > other.ports.high || ports.high < other.ports.low) continue;
-      const line = table.report.line([...other.table.path, "port"]);
-      const theirs = `${proto} port ${formatPorts(other.ports)}, line ${line}`;
-      table.problem("port", `port ${formatPorts(ports)} overlaps ${other.table.where}, ${theirs} (write others)`);
+      const [ours, theirs] = [placesOf(forward, clients), placesOf(other, clients)];
+      const place = ours.find((one) => theirs.some((two) => one.where === two.where && meet(one.ports, two.ports)));
+      if (place === undefined || other.ports === undefined || forward.proto !== other.proto) continue;
+      const line = forward.table.report.line([...other.table.path, "port"]);
+      const shown = `${other.proto} port ${formatPorts(other.ports)}, line ${line}`;
+      forward.table.problem(
+        "port",
+        `port ${formatPorts(place.ports)} overlaps ${other.table.where}, ${shown} (write others)`,
+      );
     }
   }
+}
+
+/** Ports of one address that a forward takes. */
+interface Place {
+  readonly where: string;
+  readonly ports: PortRange;
+}
+
+/** Of a client whose network is routed here, a host's own; else one of the uplink's. */
+function placesOf({ ports, to, toPorts, from }: ForwardDraft, clients: readonly ClientDraft[]): Place[] {
+  if (ports === undefined || toPorts === undefined || to === undefined) return [];
+  const isRouted = clients[to.client].nat6 === "route";
+  return openedHosts(to, from).map((host) => {
+    if (typeof host === "number" || !isRouted) return { where: `uplink ${familyOf(host)}`, ports };
+    return { where: `host ${formatIp(host)}`, ports: toPorts };
+  });
+}
+
+function meet(one: PortRange, other: PortRange): boolean {
+  return one.low <= other.high && other.low <= one.high;
 }
 
 export function finishForward({ proto, ports, to, toPorts, from }: ForwardDraft): ForwardConfig[] {
@@ -74,8 +127,7 @@ function toPortsOf(table: Table, { low, high }: PortRange, toPort: number): Port
 function targetReader(clients: readonly ClientDraft[]): (value: TomlValue) => Reading<Target | undefined> {
   return (value) => {
     if (typeof value !== "string") return bad("is neither a client's name nor an address");
-    if (isIpv6Text(value)) return bad(notIpv4(value, "an IPv4 address"));
-    const address = parseAddress(value);
+    const address = parseIp(value);
     return address === undefined ? readTargetName(value, clients) : readTargetAddress(address, clients);
   };
 }
@@ -86,22 +138,28 @@ function readTargetName(name: string, clients: readonly ClientDraft[]): Reading<
     const names = clients.flatMap((other) => other.name ?? []);
     return names.length === clients.length ? noClient("to", name, names, show) : good(undefined);
   }
-  const hosts = clients[client]?.hosts;
+  const { hosts, hosts6 } = clients[client];
   if (hosts === undefined) return good(undefined);
-  if (hosts.prefix === 32) return good({ client, address: hosts.address });
-  return bad(`names a network, ${formatPrefix(hosts)}, and not the host in it`);
+  if (isHost(hosts)) return good({ client, address: hosts.address, address6: hosts6?.address });
+  return bad(`names a network, ${formatIpPrefix(hosts)}, and not the host in it`);
 }
 
-function readTargetAddress(address: number, clients: readonly ClientDraft[]): Reading<Target | undefined> {
-  const client = clients.findIndex(({ hosts }) => hosts !== undefined && overlap({ address, prefix: 32 }, hosts));
-  const draft = clients[client];
-  if (draft?.hosts === undefined) {
-    return clients.every(({ hosts }) => hosts !== undefined) ? bad("belongs to no client") : good(undefined);
+function readTargetAddress(address: IpAddress, clients: readonly ClientDraft[]): Reading<Target | undefined> {
+  for (const [client, draft] of clients.entries()) {
+    for (const { hosts, gateway } of sitesOf(draft)) {
+      if (hosts === undefined || !overlapIp(hostPrefix(address), hosts)) continue;
+      const edge = edgeOf(address, hosts);
+      if (edge !== undefined) return bad(`is ${edge}`);
+      if (gateway !== undefined && sameIp(address, gateway))
+        return bad(`is our own address as ${draft.table.where} sees it`);
+      return good(
+        typeof address === "number" ? { client, address } : { client, address: undefined, address6: address },
+      );
+    }
   }
-  const edge = edgeOf(address, draft.hosts);
-  if (edge !== undefined) return bad(`is ${edge}`);
-  if (address === draft.gateway) return bad(`is our own address as ${draft.table.where} sees it`);
-  return good({ client, address });
+  const isKnown = (draft: ClientDraft) =>
+    sitesOf(draft).every(({ hosts, keys }) => hosts !== undefined || !draft.table.has(keys.hosts));
+  return clients.every(isKnown) ? bad("belongs to no client") : good(undefined);
 }
 
 function isEmpty(value: TomlValue | undefined): boolean {

@@ -2,17 +2,29 @@
 // what is wrong with it.
 
 import {
-  formatPrefix,
-  networkOf,
+  isIpv6Text,
   notIpv4,
-  overlap,
   type Prefix,
+  type Prefix6,
   parseAddress,
+  parseAddress6,
   parseMac,
   parsePrefix,
+  parsePrefix6,
 } from "../base/address.ts";
+import {
+  firstOf,
+  formatIpPrefix,
+  hostPrefix,
+  type IpAddress,
+  type IpPrefix,
+  isHost,
+  overlapIp,
+  parseIpPrefix,
+  sameIp,
+} from "../base/ip.ts";
 import { formatRate, parseRate } from "../base/rate.ts";
-import type { ClientSettings } from "../dataplane/settings.ts";
+import type { Client6Settings, ClientSettings } from "../dataplane/settings.ts";
 import { type Policy, type PortRange, parsePorts } from "../rules/parse.ts";
 import { bad, good, isTable, type Reading, type TomlTable, type TomlValue } from "./toml-table.ts";
 
@@ -38,13 +50,31 @@ const INTERFACE_NAME = /^(?!\.{1,2}$)[!-.0-9;-~]{1,15}$/;
 /** Of a line, in bits a second: below the one a full frame takes more than a tenth of a second, above the other nobody has one. */
 const RATE = { least: 100_000, most: 100_000_000_000 };
 
-/** Where no host's address is (RFC 6890). */
-export const NO_HOSTS: readonly (Prefix & { readonly name: string })[] = [
+/** Where no host's address is (RFC 6890, RFC 4291). */
+export const NO_HOSTS: readonly NamedRange[] = [
   { address: 0, prefix: 8, name: '"this network", 0.0.0.0/8' },
   { address: 0x7f000000, prefix: 8, name: "the loopback network, 127.0.0.0/8" },
   { address: 0xe0000000, prefix: 4, name: "the multicast range, 224.0.0.0/4" },
   { address: 0xf0000000, prefix: 4, name: "the reserved and broadcast range, 240.0.0.0/4" },
+  range6("::/128", "the unspecified address, ::"),
+  range6("::1/128", "the loopback address, ::1"),
+  range6("::ffff:0:0/96", "the range of IPv4-mapped addresses, ::ffff:0:0/96"),
+  range6("ff00::/8", "the multicast range, ff00::/8"),
 ];
+
+/** Addresses that mean something on one link only (RFC 4291 section 2.5.6), where a router's may be one. */
+export const LINK_LOCAL_6 = range6("fe80::/10", "the link-local network, fe80::/10");
+/** Those that no router of the internet knows the way to (RFC 4193). */
+export const UNIQUE_LOCAL = range6("fc00::/7", "the unique local range, fc00::/7");
+
+export type NamedRange = IpPrefix & { readonly name: string };
+
+/** Hoisted: the tables above are made of it. */
+function range6(text: string, name: string): NamedRange & Prefix6 {
+  const prefix = parsePrefix6(text);
+  if (prefix === undefined) throw new TypeError(`not a prefix: ${text}`);
+  return { ...prefix, name };
+}
 
 export function readClientName(value: TomlValue): Reading<string> {
   if (typeof value === "string" && CLIENT_NAME.test(value)) return good(value);
@@ -62,14 +92,40 @@ export function readInterface(value: TomlValue): Reading<InterfaceName> {
 export function readHost(value: TomlValue): Reading<number> {
   const address = typeof value === "string" ? parseAddress(value) : undefined;
   if (address === undefined) return bad(notIpv4(value, "an IPv4 address"));
-  return unlessNoHosts(address, { address, prefix: 32 });
+  return unlessNoHosts(address, hostPrefix(address));
+}
+
+export function readHost6(value: TomlValue): Reading<Uint8Array> {
+  const router = readRouter6(value);
+  return router.ok ? unless([LINK_LOCAL_6], router.value, hostPrefix(router.value)) : router;
+}
+
+/** As `readHost6`, where the address may be link-local: that of the next router often is. */
+export function readRouter6(value: TomlValue): Reading<Uint8Array> {
+  const address = typeof value === "string" ? parseAddress6(value) : undefined;
+  if (address === undefined) return bad(notIpv6(value, "an IPv6 address"));
+  return unlessNoHosts(address, hostPrefix(address));
+}
+
+/** An address of either family. */
+export function readEitherHost(value: TomlValue): Reading<IpAddress> {
+  if (isIpv6Text(value)) return readHost6(value);
+  const isIpv4 = typeof value === "string" && parseAddress(value) !== undefined;
+  return isIpv4 ? readHost(value) : bad("is not an IPv4 or IPv6 address");
 }
 
 /** A host's address together with the length of the prefix that is its network. */
 export function readHostInNetwork(value: TomlValue): Reading<Prefix> {
   const host = typeof value === "string" ? parsePrefix(value) : undefined;
   if (host === undefined) return bad(notIpv4(value, "an IPv4 address with the length of its network's prefix"));
-  return unlessNoHosts(host, { address: host.address, prefix: 32 });
+  return unlessNoHosts(host, hostPrefix(host.address));
+}
+
+/** As `readHostInNetwork`, of IPv6. */
+export function readHostInNetwork6(value: TomlValue): Reading<Prefix6> {
+  const host = typeof value === "string" ? parsePrefix6(value) : undefined;
+  if (host === undefined) return bad(notIpv6(value, "an IPv6 address with the length of its network's prefix"));
+  return unless([...NO_HOSTS, LINK_LOCAL_6], host, hostPrefix(host.address));
 }
 
 /** The network of many hosts, one of which we are. */
@@ -79,6 +135,15 @@ export function readNetwork(value: TomlValue): Reading<Prefix> {
   if (network.prefix === 32) return bad("has no room for our address beside a host's");
   const clean = withoutHostBits(network);
   return clean.ok ? unlessNoHosts(network, network) : clean;
+}
+
+/** As `readNetwork`, of IPv6. */
+export function readNetwork6(value: TomlValue): Reading<Prefix6> {
+  const network = typeof value === "string" ? parsePrefix6(value) : undefined;
+  if (network === undefined) return bad(notIpv6(value, "an IPv6 network"));
+  if (network.prefix === 128) return bad("has no room for our address beside a host's");
+  const clean = withoutHostBits(network);
+  return clean.ok ? unless([...NO_HOSTS, LINK_LOCAL_6], network, network) : clean;
 }
 
 export function readMac(value: TomlValue): Reading<Uint8Array> {
@@ -103,6 +168,11 @@ export function readRefusal(value: TomlValue): Reading<Refusal> {
   return bad("is none of icmp, reset and drop");
 }
 
+/** What out of the uplink a client's packets come from: our address, or their own. */
+export function readNat6(value: TomlValue): Reading<Client6Settings["nat"]> {
+  return value === "masquerade" || value === "route" ? good(value) : bad("is neither masquerade nor route");
+}
+
 export function readTransport(value: TomlValue): Reading<Transport> {
   return value === "tcp" || value === "udp" ? good(value) : bad("is neither tcp nor udp");
 }
@@ -113,11 +183,12 @@ export function readPorts(value: TomlValue): Reading<PortRange> {
   return ports && ports.low > 0 ? good(ports) : bad("is not a port from 1 to 65535, nor a range of them");
 }
 
-/** Whom something is open to: a prefix, or one address. */
-export function readSource(value: TomlValue): Reading<Prefix> {
-  const source = typeof value === "string" ? parsePrefix(value.includes("/") ? value : `${value}/32`) : undefined;
-  if (source === undefined) return bad(notIpv4(value, "an IPv4 prefix or address"));
-  return withoutHostBits(source);
+/** Whom something is open to: a prefix of either family, or one address. */
+export function readSource(value: TomlValue): Reading<IpPrefix> {
+  const bits = isIpv6Text(value) ? 128 : 32;
+  const source =
+    typeof value === "string" ? parseIpPrefix(value.includes("/") ? value : `${value}/${bits}`) : undefined;
+  return source === undefined ? bad("is not a prefix or address") : withoutHostBits(source);
 }
 
 export function readTable(value: TomlValue): Reading<TomlTable> {
@@ -144,13 +215,25 @@ export function integerReader(least: number, most: number): (value: TomlValue) =
   };
 }
 
-function withoutHostBits(network: Prefix): Reading<Prefix> {
-  const clean = { address: networkOf(network), prefix: network.prefix };
-  if (clean.address === network.address) return good(network);
-  return bad(`has bits set behind its prefix; the network is ${formatPrefix(clean)}`);
+function withoutHostBits<T extends IpPrefix>(network: T): Reading<T> {
+  const first = firstOf(network);
+  if (sameIp(first, network.address)) return good(network);
+  return bad(`has bits set behind its prefix; the network is ${formatIpPrefix({ ...network, address: first })}`);
 }
 
-function unlessNoHosts<T>(value: T, hosts: Prefix): Reading<T> {
-  const range = NO_HOSTS.find((noHosts) => overlap(noHosts, hosts));
-  return range === undefined ? good(value) : bad(`${hosts.prefix === 32 ? "lies in" : "overlaps"} ${range.name}`);
+function unlessNoHosts<T>(value: T, hosts: IpPrefix): Reading<T> {
+  return unless(NO_HOSTS, value, hosts);
+}
+
+function unless<T>(ranges: readonly NamedRange[], value: T, hosts: IpPrefix): Reading<T> {
+  const range = ranges.find((noHosts) => overlapIp(noHosts, hosts));
+  if (range === undefined) return good(value);
+  const verb = !isHost(hosts) ? "overlaps" : isHost(range) ? "is" : "lies in";
+  return bad(`${verb} ${range.name}`);
+}
+
+/** @returns how an error goes on about a text that is not `what`: that it is IPv4, where it is */
+function notIpv6(value: TomlValue, what: string): string {
+  const [address = ""] = typeof value === "string" ? value.split("/") : [];
+  return parseAddress(address) === undefined ? `is not ${what}` : `is IPv4, and not ${what}`;
 }

@@ -1,19 +1,34 @@
 // What a configuration says that is allowed but hardly meant: traps for its author. Each is a warning with its line and
 // remedy; what can't be is an error, and checks.ts's business. Looked at only where there are no errors.
 
-import { broadcastOf, formatAddress, formatPrefix, networkOf, overlap, type Prefix } from "../base/address.ts";
+import { formatAddress } from "../base/address.ts";
 import { formatDuration } from "../base/duration.ts";
+import {
+  familyOf,
+  formatHosts,
+  formatIp,
+  formatIpPrefix,
+  hostPrefix,
+  type IpAddress,
+  type IpPrefix,
+  isHost,
+  isInside,
+  overlapIp,
+  parseIp,
+  sameIp,
+} from "../base/ip.ts";
 import { quote } from "../base/quote.ts";
 import type { NatSettings, Redirect, Timeouts } from "../dataplane/settings.ts";
-import type { ClientConfig } from "./clients.ts";
+import { edgeOf } from "./checks.ts";
+import { type ClientConfig, gatewaysOf, hostsOf } from "./clients.ts";
 import { LINK_LOCAL } from "./dns.ts";
-import type { ForwardConfig } from "./forwards.ts";
+import { type ForwardConfig, openedHosts } from "./forwards.ts";
 import { nameServers } from "./name-servers.ts";
 import { TIMEOUTS } from "./nat.ts";
 import { type RuleWarning, ruleWarnings } from "./rule-warnings.ts";
 import type { Report, Table } from "./toml-table.ts";
 import type { UplinkConfig } from "./uplink.ts";
-import { NO_HOSTS } from "./values.ts";
+import { LINK_LOCAL_6, type NamedRange, NO_HOSTS, UNIQUE_LOCAL } from "./values.ts";
 
 /** A configuration without errors. */
 interface Sections {
@@ -33,15 +48,23 @@ interface Tables {
 
 const PORTS = 65535;
 
+const NOT_ROUTED: readonly NamedRange[] = [
+  ...NO_HOSTS,
+  { ...LINK_LOCAL, name: "the link-local network, 169.254.0.0/16" },
+  LINK_LOCAL_6,
+];
+
 /** Reports every trap. @param now Unix time in seconds, which rules expire by */
 export function warnOf(report: Report, sections: Sections, tables: Tables, now = Date.now() / 1000): void {
   warnOfServers(sections, tables.uplink);
+  warnOfUplink6(sections, tables.uplink);
   for (const [i, table] of tables.clients.entries()) {
     const client = sections.clients[i];
     warnOfRules(sections, client, table, now);
     warnOfPolicy(sections, client, table);
     warnOfReach(sections, client, table);
     warnOfHosts(client, table);
+    warnOfNat6(sections, client, table);
     warnOfRefusals(client, table);
   }
   for (const [i, table] of tables.forwards.entries()) warnOfForward(sections, sections.forwards[i], table);
@@ -50,13 +73,46 @@ export function warnOf(report: Report, sections: Sections, tables: Tables, now =
 }
 
 function warnOfServers({ uplink, clients }: Sections, table: Table): void {
-  for (const [i, server] of uplink.dns.entries()) {
-    const text = `dns ${quote(formatAddress(server))}`;
+  const servers: IpAddress[] = [];
+  for (const [i, value] of table.elements("dns", "").entries()) {
+    const server = parseIp(String(value));
+    if (server === undefined) continue;
+    const text = `dns ${quote(formatIp(server))}`;
     const problem = notOutside(server, uplink, clients);
     if (problem !== undefined) {
       table.warning(["dns", i], `${text} ${problem}, and is asked out of the uplink (write a server that is there)`);
     }
-    if (uplink.dns.indexOf(server) < i) table.warning(["dns", i], `${text} is there twice (write it once)`);
+    if (servers.some((other) => sameIp(other, server)))
+      table.warning(["dns", i], `${text} is there twice (write it once)`);
+    servers.push(server);
+  }
+}
+
+function warnOfUplink6({ uplink, clients }: Sections, table: Table): void {
+  if (uplink.ipv6 === undefined || clients.some(({ ipv6 }) => ipv6 !== undefined)) return;
+  table.warning(
+    "address6",
+    "address6 is nobody's way: no client has IPv6 (write address6 or network6 for one, or leave it out)",
+  );
+}
+
+/** Answers come back only to addresses that the internet knows the way to. */
+function warnOfNat6({ uplink }: Sections, { ipv6 }: ClientConfig, table: Table): void {
+  if (ipv6 === undefined || uplink.ipv6 === undefined) return;
+  const { network: address, prefix, nat } = ipv6;
+  const shown = formatHosts({ address, prefix });
+  const isLocal = overlapIp({ address, prefix }, UNIQUE_LOCAL);
+  if (nat === "route" && isLocal && !overlapIp(hostPrefix(uplink.ipv6.address), UNIQUE_LOCAL)) {
+    const why = `${shown} lies in ${UNIQUE_LOCAL.name}, which the internet has no way back to`;
+    table.warning("nat6", `nat6 "route" lets nothing come back: ${why} (write "masquerade")`);
+  }
+  if (!table.has("nat6") && !isLocal) {
+    const key = table.has("address6") ? "address6" : "network6";
+    const remedy = 'write nat6 = "route" if they are routed here, else nat6 = "masquerade"';
+    table.warning(
+      key,
+      `${key} ${shown}: global addresses that nobody outside sees, for all come from ours (${remedy})`,
+    );
   }
 }
 
@@ -68,26 +124,26 @@ function warnOfRules(sections: Sections, client: ClientConfig, table: Table, now
 
 /** @param client one of the configuration's @param now Unix time in seconds @returns its rules that decide nothing, each with the reason */
 export function doubtfulRules(sections: Sections, client: ClientConfig, now: number): RuleWarning[] {
-  const unreached = (address: number, prefix: number) => whyUnreached({ address, prefix }, client, sections);
+  const unreached = (address: IpAddress, prefix: number) => whyUnreached({ address, prefix }, client, sections);
   return ruleWarnings(client.rules, { dns: nameServers(sections), now, unreached });
 }
 
 /** @returns why a client's packets for a prefix never come to its rules, with the remedy */
-function whyUnreached(destination: Prefix, client: ClientConfig, sections: Sections): string | undefined {
+function whyUnreached(destination: IpPrefix, client: ClientConfig, sections: Sections): string | undefined {
   const { uplink, clients } = sections;
-  const shown = destination.prefix === 32 ? formatAddress(destination.address) : formatPrefix(destination);
-  const nowhere = [...NO_HOSTS, { ...LINK_LOCAL, name: "the link-local network, 169.254.0.0/16" }].find((range) =>
-    isInside(destination, range),
-  );
+  const shown = formatHosts(destination);
+  const nowhere = NOT_ROUTED.find((range) => isInside(destination, range));
   if (nowhere !== undefined) return `${shown} lies in ${nowhere.name}, which is not routed (leave it out)`;
-  const viewer = clients.find(({ gateway }) => isInside(destination, { address: gateway, prefix: 32 }));
-  if (viewer !== undefined && viewer.gateway !== uplink.address) {
+  const ours = (one: Parameters<typeof gatewaysOf>[0]) =>
+    gatewaysOf(one).find((address) => isInside(destination, hostPrefix(address)));
+  const viewer = clients.find((one) => ours(one) !== undefined);
+  if (viewer !== undefined && !addressesOf(uplink).some((address) => isInside(destination, hostPrefix(address)))) {
     return `${shown} is our own address as client ${quote(viewer.name)} sees it, and rules are not asked about us (leave it out)`;
   }
   if (isEdgeOf(destination, uplink)) {
     return `${shown} is the uplink network's first or last address, which is no host's (leave it out)`;
   }
-  const owner = clients.find((other) => isInside(destination, hostsOf(other)));
+  const owner = clients.find((other) => hostsOf(other).some((hosts) => isInside(destination, hosts)));
   if (owner === client) {
     return client.prefix === 32
       ? `${shown} is the client itself (leave it out)`
@@ -124,10 +180,10 @@ function warnOfReach({ clients }: Sections, client: ClientConfig, table: Table):
     const peer = clients[number];
     const text = `reach ${quote(peer.name)}`;
     if (client.reach.indexOf(number) < i) table.warning(["reach", i], `${text} is there twice (write it once)`);
-    else if (!mayAccept(client, hostsOf(peer))) {
+    else if (!hostsOf(peer).some((hosts) => mayAccept(client, hosts))) {
       table.warning(
         ["reach", i],
-        `${text} opens nothing: no rule accepts packets to it (write a rule with dst4=${formatHosts(peer)})`,
+        `${text} opens nothing: no rule accepts packets to it (write a rule with dst4=${formatHosts(hostsOf(peer)[0])})`,
       );
     }
   }
@@ -137,7 +193,7 @@ function warnOfHosts(client: ClientConfig, table: Table): void {
   if (client.mac !== undefined && client.prefix !== 32) {
     table.warning(
       "mac",
-      `mac is that of one host, so that the others of ${formatHosts(client)} are shut out (leave it out)`,
+      `mac is that of one host, so that the others of ${formatHosts(hostsOf(client)[0])} are shut out (leave it out)`,
     );
   }
 }
@@ -169,7 +225,7 @@ function warnOfForward(sections: Sections, forward: ForwardConfig, table: Table)
   }
   for (const [i, source] of forward.from.entries()) {
     const problem = whyNobody(source, i, forward, sections);
-    if (problem !== undefined) table.warning(["from", i], `from ${quote(formatPrefix(source))} ${problem}`);
+    if (problem !== undefined) table.warning(["from", i], `from ${quote(formatIpPrefix(source))} ${problem}`);
   }
 }
 
@@ -180,11 +236,21 @@ function isLastOfAll(forward: ForwardConfig, forwards: readonly ForwardConfig[])
 }
 
 /** @returns why one prefix of `from` lets nobody in whom the others don't, with the remedy */
-function whyNobody(source: Prefix, index: number, { from }: ForwardConfig, sections: Sections): string | undefined {
-  const owner = sections.clients.find((client) => isInside(source, hostsOf(client)));
-  if (owner !== undefined) {
-    const ours = formatAddress(sections.uplink.address);
-    return `lets nobody in: it belongs to client ${quote(owner.name)}, and clients come from our address (write ${ours} for them)`;
+function whyNobody(
+  source: IpPrefix,
+  index: number,
+  { to, from }: ForwardConfig,
+  sections: Sections,
+): string | undefined {
+  if (!openedHosts(to, from).some((host) => familyOf(host) === familyOf(source.address))) {
+    return `lets nobody in: to is no host of IPv${familyOf(source.address)} (leave it out)`;
+  }
+  const owner = sections.clients.find((client) => hostsOf(client).some((hosts) => isInside(source, hosts)));
+  const isTranslated = typeof source.address === "number" || owner?.ipv6?.nat === "masquerade";
+  if (owner !== undefined && isTranslated) {
+    const ours = addressesOf(sections.uplink).find((address) => familyOf(address) === familyOf(source.address));
+    const remedy = ours === undefined ? "leave it out" : `write ${formatIp(ours)} for them`;
+    return `lets nobody in: it belongs to client ${quote(owner.name)}, and clients come from our address (${remedy})`;
   }
   const range = NO_HOSTS.find((noHosts) => isInside(source, noHosts));
   if (range !== undefined) return `lets nobody in: it lies in ${range.name} (leave it out)`;
@@ -225,39 +291,36 @@ function warnOfTimeouts(report: Report, timeouts: Timeouts): void {
 }
 
 /** Whether some packet to some host of a prefix can be accepted, as far as rules show alone. @param onlyDns to port 53 */
-function mayAccept({ rules, policy }: ClientConfig, hosts: Prefix, onlyDns = false): boolean {
+function mayAccept({ rules, policy }: ClientConfig, hosts: IpPrefix, onlyDns = false): boolean {
   if (policy === "accept") return true;
   return rules.some(({ action, dst4, dst6, specialtarget, proto, dstports }) => {
-    if (action === "drop" || dst6 !== undefined) return false;
+    if (action === "drop") return false;
     if (onlyDns && (proto === "icmp" || (dstports && (dstports.low > 53 || dstports.high < 53)))) return false;
-    return (onlyDns && specialtarget === "dns") || dst4 === undefined || overlap(dst4, hosts);
+    const destination = dst4 ?? dst6;
+    if (onlyDns && specialtarget === "dns" && dst6 === undefined) return true;
+    return destination === undefined || overlapIp(destination, hosts);
   });
 }
 
 /** @returns whose a name server is that can't be behind the uplink */
-function notOutside(address: number, uplink: UplinkConfig, clients: readonly ClientConfig[]): string | undefined {
-  const host = { address, prefix: 32 };
-  if (address === uplink.address) return "is our own address";
+function notOutside(address: IpAddress, uplink: UplinkConfig, clients: readonly ClientConfig[]): string | undefined {
+  const host = hostPrefix(address);
+  if (addressesOf(uplink).some((ours) => sameIp(ours, address))) return "is our own address";
   for (const client of clients) {
-    if (client.gateway === address) return `is our own address as client ${quote(client.name)} sees it`;
-    if (overlap(host, hostsOf(client))) return `belongs to client ${quote(client.name)}`;
+    if (gatewaysOf(client).some((gateway) => sameIp(gateway, address))) {
+      return `is our own address as client ${quote(client.name)} sees it`;
+    }
+    if (hostsOf(client).some((hosts) => overlapIp(host, hosts))) return `belongs to client ${quote(client.name)}`;
   }
-  return overlap(host, LINK_LOCAL) ? "lies in the link-local network, 169.254.0.0/16" : undefined;
+  return overlapIp(host, LINK_LOCAL) ? "lies in the link-local network, 169.254.0.0/16" : undefined;
 }
 
-function isEdgeOf({ address, prefix }: Prefix, network: Prefix): boolean {
-  if (prefix !== 32 || network.prefix >= 31) return false;
-  return address === networkOf(network) || address === broadcastOf(network);
+/** Ours on the uplink. */
+function addressesOf({ address, ipv6 }: UplinkConfig): IpAddress[] {
+  return [address, ...(ipv6 ? [ipv6.address] : [])];
 }
 
-function isInside(part: Prefix, whole: Prefix): boolean {
-  return part.prefix >= whole.prefix && overlap(part, whole);
-}
-
-function hostsOf({ network, prefix }: ClientConfig): Prefix {
-  return { address: network, prefix };
-}
-
-function formatHosts({ network, prefix }: ClientConfig): string {
-  return prefix === 32 ? formatAddress(network) : formatPrefix({ address: network, prefix });
+function isEdgeOf(destination: IpPrefix, { address, prefix }: UplinkConfig): boolean {
+  const isThere = isHost(destination) && overlapIp(destination, { address, prefix });
+  return isThere && edgeOf(destination.address, { address, prefix }) !== undefined;
 }

@@ -1,12 +1,13 @@
 // From the configuration and the devices of the machine to what the dataplane works with: interfaces by number, and rules
 // compiled.
 
-import { formatMac } from "../base/address.ts";
+import { formatMac, type Prefix, type Prefix6 } from "../base/address.ts";
+import type { IpPrefix } from "../base/ip.ts";
 import { quote } from "../base/quote.ts";
 import { type InterfaceUse, interfaceConflict } from "../config/checks.ts";
 import type { ClientConfig } from "../config/clients.ts";
 import type { Config } from "../config/config.ts";
-import type { ForwardConfig } from "../config/forwards.ts";
+import { type ForwardConfig, openedHosts } from "../config/forwards.ts";
 import { nameServers } from "../config/name-servers.ts";
 import type { InterfaceReference, UplinkConfig } from "../config/uplink.ts";
 import type { ClientSettings, ForwardSettings, InterfaceSettings, Settings } from "../dataplane/settings.ts";
@@ -64,7 +65,7 @@ export function makeSettings(
     }),
   );
   if (interfaces.errors.length > 0) return { errors: interfaces.errors };
-  const { address, prefix, gateway, gatewayMac, gatewayFallbackMac, rate, inside } = config.uplink;
+  const { address, prefix, gateway, gatewayMac, gatewayFallbackMac, rate, inside, ipv6 } = config.uplink;
   return {
     settings: {
       interfaces: interfaces.list,
@@ -78,6 +79,7 @@ export function makeSettings(
         ...(gatewayFallbackMac && { gatewayFallbackMac }),
         ...(rate !== undefined && { rate }),
         ...(inside && { inside }),
+        ...(ipv6 && { ipv6 }),
       },
       clients,
       forwards: config.forwards.map(compileForward),
@@ -97,26 +99,37 @@ export function configuredDevices(config: Config): Device[] {
 }
 
 function compileClient(client: ClientConfig, iface: number, circumstances: Circumstances): ClientSettings {
-  const { name, network, prefix, gateway, mac, reach, limits, refuse, log, scrub } = client;
+  const { name, network, prefix, gateway, mac, reach, limits, refuse, log, scrub, ipv6 } = client;
   const ruleset = compileRules(client.rules, client.policy, circumstances);
   const openFilter = client.filtering === "endpoint-independent";
   const watchNames = client.rules.some((rule) => rule.dsthost !== undefined);
   return {
     ...{ name, iface, network, prefix, gateway, ...(mac && { mac }) },
-    ...{ ruleset, reach, openFilter, limits, refuse, log, scrub, watchNames },
+    ...{ ruleset, reach, openFilter, limits, refuse, log, scrub, watchNames, ...(ipv6 && { ipv6 }) },
   };
 }
 
 function compileForward({ proto, ports, to, toPorts, from }: ForwardConfig): ForwardSettings {
+  const hosts = openedHosts(to, from);
+  const to6 = hosts.find((host) => typeof host !== "number");
   return {
     protocol: IANA[proto],
     portLow: ports.low,
     portHigh: ports.high,
     client: to.client,
-    to: to.address,
+    to: hosts.find((host) => typeof host === "number"),
     toPort: toPorts.low,
-    from,
+    from: from.filter(isIpv4),
+    ...(to6 && { to6, from6: from.filter(isIpv6) }),
   };
+}
+
+function isIpv4(prefix: IpPrefix): prefix is Prefix {
+  return typeof prefix.address === "number";
+}
+
+function isIpv6(prefix: IpPrefix): prefix is Prefix6 {
+  return typeof prefix.address !== "number";
 }
 
 /** Numbers the devices that the configuration refers to, in the order of their first mention. */

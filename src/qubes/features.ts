@@ -1,7 +1,8 @@
 // Settings that a person changes in dom0 by `qvm-features NAME vm-config.firebreak-…`, which qubesd writes below /vm-config/ in QubesDB:
 // what a configuration file says elsewhere by log, refuse, reach, [[forward]] and rate. Each is read whole or not at all: of a value with a
 // mistake nothing is in force, and dom0's user is told.
-import { type Prefix, parseAddress } from "../base/address.ts";
+import { parseAddress } from "../base/address.ts";
+import type { IpPrefix } from "../base/ip.ts";
 import { quote } from "../base/quote.ts";
 import type { ClientConfig } from "../config/clients.ts";
 import type { ForwardConfig } from "../config/forwards.ts";
@@ -41,7 +42,7 @@ interface Forward {
   readonly ports: PortRange;
   readonly to: number;
   readonly toPorts: PortRange;
-  readonly from: readonly Prefix[];
+  readonly from: readonly IpPrefix[];
 }
 
 const ROOT = "/vm-config/firebreak-";
@@ -158,8 +159,8 @@ function readForward(word: string): Reading<Forward> {
   return good({ proto: proto.value, ports: ports.value, to: to.value, toPorts, from: from.value });
 }
 
-function readSources(text: string): Reading<Prefix[]> {
-  const sources: Prefix[] = [];
+function readSources(text: string): Reading<IpPrefix[]> {
+  const sources: IpPrefix[] = [];
   for (const word of text.split(",")) {
     const source = named(word, readSource(word));
     if (!source.ok) return source;

@@ -3,10 +3,11 @@
 import { parseArgs } from "node:util";
 import { formatAddress, formatMac, formatPrefix } from "../base/address.ts";
 import { formatDuration } from "../base/duration.ts";
+import { formatHosts, formatIp, formatIpPrefix, type IpAddress } from "../base/ip.ts";
 import { formatRate } from "../base/rate.ts";
 import type { ClientConfig } from "../config/clients.ts";
 import { type Config, type DocumentResult, readDocument } from "../config/config.ts";
-import type { ForwardConfig } from "../config/forwards.ts";
+import { type ForwardConfig, openedHosts } from "../config/forwards.ts";
 import { nameServers } from "../config/name-servers.ts";
 import { TIMEOUTS } from "../config/nat.ts";
 import type { QubeOptions } from "../config/qubes.ts";
@@ -87,11 +88,30 @@ function formatUplink(config: Config): string {
     ["own_mac", formatOwnMac(uplink.ownMac)],
     ["address", formatPrefix(uplink)],
     ["gateway", formatAddress(uplink.gateway)],
+    ...formatUplink6(uplink),
     ["gateway_mac", uplink.gatewayMac ? formatMac(uplink.gatewayMac) : "asked for by ARP"],
-    ["dns", formatServers(uplink.dns)],
+    ["dns", formatServers([...uplink.dns, ...(uplink.ipv6?.dns ?? [])])],
     ["rate", uplink.rate === undefined ? "as fast as the interface takes it" : formatRate(uplink.rate)],
     ["clamp_mss", formatClampMss(uplink, config)],
   ]);
+}
+
+function formatUplink6({ ipv6 }: UplinkConfig): [string, string][] {
+  if (ipv6 === undefined) return [["address6", "none: IPv6 is dropped"]];
+  return [
+    ["address6", formatIpPrefix(ipv6)],
+    ["gateway6", formatIp(ipv6.gateway)],
+  ];
+}
+
+function formatClient6({ prefix, ipv6 }: ClientConfig): [string, string][] {
+  const key = prefix === 32 ? "address6" : "network6";
+  if (ipv6 === undefined) return [[key, "none"]];
+  return [
+    [key, formatHosts({ address: ipv6.network, prefix: ipv6.prefix })],
+    ["gateway6", formatIp(ipv6.gateway)],
+    ["nat6", ipv6.nat],
+  ];
 }
 
 function formatClient(client: ClientConfig, config: Config): string {
@@ -103,6 +123,7 @@ function formatClient(client: ClientConfig, config: Config): string {
       : ["network", formatPrefix({ address: client.network, prefix: client.prefix })],
     ["mac", client.mac ? formatMac(client.mac) : "any"],
     ["gateway", formatAddress(client.gateway)],
+    ...formatClient6(client),
     ["clamp_mss", formatClampMss(client, config)],
     ["max_flows", String(client.limits.flows)],
     ["max_mappings", String(client.limits.mappings)],
@@ -131,9 +152,9 @@ function formatForward(
   return formatSection(`forward ${number}`, [
     ["proto", proto],
     ["port", formatPorts(ports)],
-    ["to", `${formatAddress(to.address)}  (client "${clients[to.client]?.name}")`],
+    ["to", `${openedHosts(to, from).map(formatIp).join(", ")}  (client "${clients[to.client]?.name}")`],
     ["to_port", formatPorts(toPorts)],
-    ["from", from.map(formatPrefix).join(", ") || "anyone"],
+    ["from", from.map(formatIpPrefix).join(", ") || "anyone"],
   ]);
 }
 
@@ -171,8 +192,8 @@ function formatNumberedRule(rule: Rule, number: number, dns: readonly number[]):
   return formatRule(rule) + (matchesOf(rule, number, circumstances).length === 0 ? "  (matches nothing)" : "");
 }
 
-function formatServers(dns: readonly number[]): string {
-  return dns.map(formatAddress).join(", ") || "none";
+function formatServers(dns: readonly IpAddress[]): string {
+  return dns.map(formatIp).join(", ") || "none";
 }
 
 function formatOwnMac(mac: Uint8Array | undefined): string {

@@ -1,7 +1,8 @@
 // What `explain` says of a packet: each rule, or forward, that could decide it with why it does not, and then what the
 // dataplane did with the packet when it was tried (trial.ts). Made once, shown to people or to programs.
 
-import { formatAddress, formatPrefix, overlap } from "../base/address.ts";
+import { formatAddress } from "../base/address.ts";
+import { formatEndpoint, formatIpPrefix, hostPrefix, isInside } from "../base/ip.ts";
 import type { Config } from "../config/config.ts";
 import type { ForwardConfig } from "../config/forwards.ts";
 import { nameServers } from "../config/name-servers.ts";
@@ -98,9 +99,9 @@ const MOST_MATCHES = 5;
 function whyNever({ clients }: Config, number: number, destination: number): string | undefined {
   const { network, prefix, gateway } = clients[number];
   const hosts = { address: network, prefix };
-  if (destination === gateway || !overlap({ address: destination, prefix: 32 }, hosts)) return undefined;
+  if (destination === gateway || !isInside(hostPrefix(destination), hosts)) return undefined;
   if (prefix === 32) return `${formatAddress(destination)} is the client itself`;
-  return `hosts of ${formatPrefix(hosts)} reach each other without the firewall`;
+  return `hosts of ${formatIpPrefix(hosts)} reach each other without the firewall`;
 }
 
 /** @param by what accepted or refused it, if anything was asked */
@@ -138,7 +139,8 @@ function explainInbound(
 ): Explanation {
   const steps = forwards.map((forward, i): Step => {
     const { name } = clients[forward.to.client];
-    const to = `${formatAddress(forward.to.address)}:${formatPorts(forward.toPorts)}`;
+    const hosts = [forward.to.address, forward.to.address6].filter((host) => host !== undefined);
+    const to = hosts.map((host) => formatEndpoint(host, formatPorts(forward.toPorts))).join(" and ");
     const text = `${forward.proto} ${formatPorts(forward.ports)} to ${to} (client ${name})`;
     return { kind: "forward", number: i + 1, text, reason: forwardMismatch(forward, from, asked) };
   });
@@ -153,14 +155,15 @@ function explainInbound(
 }
 
 function forwardMismatch(
-  { proto, ports, from }: ForwardConfig,
+  { proto, ports, to, from }: ForwardConfig,
   source: number,
   asked: Asked<number>,
 ): string | undefined {
+  if (to.address === undefined) return "leads to a host of IPv6";
   if (asked.protocol !== IANA[proto]) return `protocol is not ${proto}`;
   if (asked.selector < ports.low || asked.selector > ports.high) {
     return ports.low === ports.high ? `port is not ${ports.low}` : `port is not in ${formatPorts(ports)}`;
   }
-  if (from.length === 0 || from.some((prefix) => overlap(prefix, { address: source, prefix: 32 }))) return undefined;
-  return `${formatAddress(source)} is not in ${from.map(formatPrefix).join(", ")}`;
+  if (from.length === 0 || from.some((prefix) => isInside(hostPrefix(source), prefix))) return undefined;
+  return `${formatAddress(source)} is not in ${from.map(formatIpPrefix).join(", ")}`;
 }

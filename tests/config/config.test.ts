@@ -5,8 +5,11 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DEFAULT_LIMITS, DEFAULT_NAT, NO_SCRUB } from "../../lab/defaults.ts";
+import { ip6 } from "../../lab/frames.ts";
 import { Random } from "../../lab/random.ts";
+import { formatIp } from "../../src/base/ip.ts";
 import { parseConfig, readConfig } from "../../src/config/config.ts";
+import { openedHosts } from "../../src/config/forwards.ts";
 
 const EXAMPLE = readFileSync(new URL("example.toml", import.meta.url), "utf8");
 const EVERYTHING = readFileSync(new URL("everything.toml", import.meta.url), "utf8");
@@ -78,6 +81,41 @@ test("the uplink's gateway may be outside its network, as with hosters who give 
     prefix: 32,
     gateway: 0xc6336401,
   });
+});
+
+const BASE6 = BASE.replace("dns =", 'address6 = "2001:db8::2/128"\ngateway6 = "fe80::1"\ndns =')
+  .replace("\nmac =", '\naddress6 = "fd00::10"\ngateway6 = "2001:db8::2"\nmac =')
+  .replace("[nat]", 'network6 = "2001:DB8:0:1::/64"\ngateway6 = "2001:db8:0:1:0:0:0:1"\nnat6 = "route"\npolicy = "accept"\n[nat]');
+
+test("IPv6 is understood: a gateway that is link-local, one /64 for the uplink and a network, our address the same on both sides", () => {
+  const result = parseConfig(BASE6, "firewall.toml");
+  if ("errors" in result) throw new Error(result.errors.join("\n"));
+  const { uplink, clients } = result.config;
+  expect(result.warnings).toEqual([]);
+  expect(uplink.ipv6).toEqual({ address: ip6("2001:db8::2"), prefix: 128, gateway: ip6("fe80::1"), dns: [] });
+  expect(clients.map(({ ipv6 }) => ipv6)).toEqual([
+    { network: ip6("fd00::10"), prefix: 128, gateway: ip6("2001:db8::2"), nat: "masquerade" },
+    { network: ip6("2001:db8:0:1::"), prefix: 64, gateway: ip6("2001:db8:0:1::1"), nat: "route" },
+  ]);
+});
+
+const FORWARDED_443 = '[[forward]]\nproto = "tcp"\nport = 443\n';
+
+test("a forward to a name is one of each family that the client has and that somebody is let in by", () => {
+  const openedBy = (text: string, from = "") => {
+    const result = parseConfig(`${text}${FORWARDED_443}to = "work"\n${from}`, "firewall.toml");
+    if ("errors" in result) throw new Error(result.errors.join("\n"));
+    return result.config.forwards.map((forward) => openedHosts(forward.to, forward.from).map(formatIp));
+  };
+  expect(openedBy(BASE)).toEqual([["10.137.0.10"]]);
+  expect(openedBy(BASE6)).toEqual([["10.137.0.10", "fd00::10"]]);
+  expect(openedBy(BASE6, 'from = ["203.0.113.0/24"]')).toEqual([["10.137.0.10"]]);
+  expect(openedBy(BASE6, 'from = ["2001:db8:9::/48"]')).toEqual([["fd00::10"]]);
+});
+
+test("two forwards of one port are good where one is of IPv4 and the other of IPv6, or they open ports of two routed hosts", () => {
+  const forwards = ["192.168.1.7", "2001:db8:0:1::7", "2001:db8:0:1::8"].map((to) => `${FORWARDED_443}to = "${to}"\n`);
+  expect(errorsOf(BASE6 + forwards.join(""))).toEqual([]);
 });
 
 test("the example is understood", () => {
@@ -292,7 +330,7 @@ const PORT = 'is not a port from 1 to 65535, nor a range of them (write port = 8
 const THERE = '(known: "work", "lan")';
 const TO = '(write to = "work" or "192.168.1.10")';
 const TO_PORT = "is not a whole number from 1 to 65535 (write to_port = 443)";
-const SOURCE = "is not an IPv4 prefix or address";
+const SOURCE = "is not a prefix or address";
 const FROM = `28: forward 1: from "x" ${SOURCE} (write from = ["203.0.113.0/24"])`;
 
 /** The number of a line of the forward, what to write there instead, and the one error. */
@@ -407,11 +445,7 @@ const ONE_LINE: [number, string, string][] = [
     '4: uplink: gateway "192.0.2.255" is the broadcast address of 192.0.2.0/24 (write the next router\'s)',
   ],
   [5, 'dns = "192.0.2.1"', '5: uplink: dns "192.0.2.1" is not an array (write dns = ["192.0.2.1"])'],
-  [
-    5,
-    'dns = ["192.0.2.1", "::1"]',
-    `5: uplink: dns "::1" is IPv6, and not an IPv4 address (write dns = ["192.0.2.1"])`,
-  ],
+  [5, 'dns = ["192.0.2.1", "::1"]', `5: uplink: dns "::1" is the loopback address, ::1 (write dns = ["192.0.2.1"])`],
   [
     5,
     'dns = ["224.0.0.251"]',
@@ -436,7 +470,7 @@ const ONE_LINE: [number, string, string][] = [
   [
     6,
     'ownmac = "02:00:00:00:00:01"',
-    '6: uplink: unknown key "ownmac" (known: interface, address, gateway, dns, own_mac, gateway_mac, rate, clamp_mss)',
+    '6: uplink: unknown key "ownmac" (known: interface, address, gateway, address6, gateway6, dns, own_mac, gateway_mac, rate, clamp_mss)',
   ],
   [8, 'name = ""', `8: client 1: name "" ${NAME}`],
   [8, "name = 1979-05-27", `8: client 1: name 1979-05-27 ${NAME}`],
@@ -492,7 +526,7 @@ const ONE_LINE: [number, string, string][] = [
   [
     12,
     "color = 1",
-    '12: client "work": unknown key "color" (known: name, address, network, interface, gateway, own_mac, mac, policy, rules, reach, filtering, max_flows, max_mappings, flows_per_second, refuse, log, drop_ip_options, random_ip_id, min_ttl, clear_dscp, clamp_mss)',
+    '12: client "work": unknown key "color" (known: name, address, network, interface, gateway, address6, network6, gateway6, nat6, own_mac, mac, policy, rules, reach, filtering, max_flows, max_mappings, flows_per_second, refuse, log, drop_ip_options, random_ip_id, min_ttl, clear_dscp, clamp_mss)',
   ],
   [
     14,
@@ -805,7 +839,7 @@ typo = 1
       'firewall.toml:15: client "a": gateway "10.0.0" is not an IPv4 address (write gateway = "10.137.0.1")',
       'firewall.toml:16: client "a": policy true is neither accept nor drop (write policy = "drop")',
       `firewall.toml:17: uplink: address is missing ${UPLINK_ADDRESS}`,
-      'firewall.toml:20: uplink: unknown key "typo" (known: interface, address, gateway, dns, own_mac, gateway_mac, rate, clamp_mss)',
+      'firewall.toml:20: uplink: unknown key "typo" (known: interface, address, gateway, address6, gateway6, dns, own_mac, gateway_mac, rate, clamp_mss)',
       'firewall.toml:21: "other": is not a section (write [uplink], [[client]], [[forward]], [dns] or [nat], or [qubes] alone)',
     ]);
   });

@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { DEFAULT_LIMITS, DEFAULT_NAT, NO_SCRUB } from "../../lab/defaults.ts";
-import { ip } from "../../lab/frames.ts";
+import { ip, ip6 } from "../../lab/frames.ts";
 import { ICMP, TCP, UDP } from "../../lab/protocols.ts";
 import { type Config, parseConfig } from "../../src/config/config.ts";
 import { configuredDevices, type Device, makeSettings, type SettingsOptions } from "../../src/control/settings.ts";
@@ -127,6 +127,7 @@ describe("settings", () => {
           prefix: 24,
           gateway: 0xc0000201,
           dns: NAME_SERVERS,
+          ipv6: { address: ip6("2001:db8::2"), prefix: 64, gateway: ip6("fe80::1"), dns: [ip6("2001:db8::53")] },
           gatewayMac: Uint8Array.of(2, 0, 0, 0, 0, 2),
           rate: 2_500_000_000,
         },
@@ -137,6 +138,12 @@ describe("settings", () => {
             network: 0x0a89000a,
             prefix: 32,
             gateway: 0x0a890001,
+            ipv6: {
+              network: ip6("fd09:24ef:4179::a89:7"),
+              prefix: 128,
+              gateway: ip6("2001:db8::2"),
+              nat: "masquerade",
+            },
             mac: Uint8Array.of(2, 0, 0, 0, 0, 4),
             ruleset: rulesetOf(
               [
@@ -174,6 +181,7 @@ describe("settings", () => {
             network: 0xc0a80100,
             prefix: 24,
             gateway: 0xc0a80101,
+            ipv6: { network: ip6("2001:db8:1::"), prefix: 64, gateway: ip6("2001:db8:1::1"), nat: "route" },
             ruleset: lan,
             reach: [],
             openFilter: false,
@@ -193,9 +201,18 @@ describe("settings", () => {
               { address: 0xcb007100, prefix: 24 },
               { address: 0xc6336407, prefix: 32 },
             ],
+            to6: ip6("fd09:24ef:4179::a89:7"),
+            from6: [
+              { address: ip6("2001:db8:9::"), prefix: 48 },
+              { address: ip6("2001:db8:ffff::1"), prefix: 128 },
+            ],
           },
           { protocol: UDP, portLow: 8000, portHigh: 8010, client: 2, to: 0xc0a8010a, toPort: 8000, from: [] },
           { protocol: TCP, portLow: 65000, portHigh: 65535, client: 1, to: 0x0a89000b, toPort: 1, from: [] },
+          {
+            ...{ protocol: UDP, portLow: 8000, portHigh: 8010, client: 2, toPort: 8000 },
+            ...{ to: undefined, from: [], to6: ip6("2001:db8:1::10"), from6: [] },
+          },
         ],
         redirects: [
           { from: 0x0a8b0101, to: 0xc0000235 },

@@ -101,7 +101,7 @@ test.each([
   ["forwards", `tcp:0>${WORK}`, '"0" is not a port from 1 to 65535'],
   ["forwards", `tcp:8443>${WORK}:0`, '"0" is not a port from 1 to 65535'],
   ["forwards", "tcp:8443>work:443", '"work" is not an IPv4 address'],
-  ["forwards", `tcp:8443>${WORK}:443@`, '"" is not an IPv4 prefix'],
+  ["forwards", `tcp:8443>${WORK}:443@`, '"" is not a prefix'],
   ["forwards", `tcp:8443>${WORK}:443@10.0.0.1/8`, "has bits set behind its prefix"],
   ["forwards", `tcp:8000-8010>${WORK}:65530`, '"65530" is not the first of 11 ports'],
   ["forwards", `tcp:8000-8010>${WORK}:80-90`, '"80-90" is not the first of 11 ports'],

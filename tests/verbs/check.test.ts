@@ -37,6 +37,7 @@ test("check prints the example as understood", () => {
   own_mac           the interface's
   address           192.0.2.254/24
   gateway           192.0.2.1
+  address6          none: IPv6 is dropped
   gateway_mac       asked for by ARP
   dns               192.0.2.1
   rate              as fast as the interface takes it
@@ -48,6 +49,7 @@ client "work"
   address           10.137.0.10
   mac               any
   gateway           10.137.0.1
+  address6          none
   clamp_mss         false
   max_flows         32768
   max_mappings      32768
@@ -71,6 +73,7 @@ client "lan"
   network           192.168.1.0/24
   mac               any
   gateway           192.168.1.1
+  network6          none
   clamp_mss         false
   max_flows         32768
   max_mappings      32768
@@ -116,8 +119,10 @@ test("check prints every key", () => {
   own_mac           fe:ff:ff:ff:ff:ff
   address           192.0.2.254/24
   gateway           192.0.2.1
+  address6          2001:db8::2/64
+  gateway6          fe80::1
   gateway_mac       02:00:00:00:00:02
-  dns               192.0.2.1, 198.51.100.53
+  dns               192.0.2.1, 198.51.100.53, 2001:db8::53
   rate              2.5 Gbit
   clamp_mss         true
 
@@ -127,6 +132,9 @@ client "work"
   address           10.137.0.10
   mac               02:00:00:00:00:04
   gateway           10.137.0.1
+  address6          fd09:24ef:4179::a89:7
+  gateway6          2001:db8::2
+  nat6              masquerade
   clamp_mss         true
   max_flows         2000
   max_mappings      1000
@@ -149,6 +157,7 @@ client "game"
   address           10.137.0.11
   mac               any
   gateway           10.137.0.1
+  address6          none
   clamp_mss         true
   max_flows         2048
   max_mappings      32768
@@ -169,6 +178,9 @@ client "lan"
   network           192.168.1.0/24
   mac               any
   gateway           192.168.1.1
+  network6          2001:db8:1::/64
+  gateway6          2001:db8:1::1
+  nat6              route
   clamp_mss         false
   max_flows         2048
   max_mappings      32768
@@ -186,9 +198,9 @@ client "lan"
 forward 1
   proto             tcp
   port              8443
-  to                10.137.0.10  (client "work")
+  to                10.137.0.10, fd09:24ef:4179::a89:7  (client "work")
   to_port           443
-  from              203.0.113.0/24, 198.51.100.7/32
+  from              203.0.113.0/24, 2001:db8:9::/48, 198.51.100.7/32, 2001:db8:ffff::1/128
 
 forward 2
   proto             udp
@@ -202,6 +214,13 @@ forward 3
   port              65000-65535
   to                10.137.0.11  (client "game")
   to_port           1-536
+  from              anyone
+
+forward 4
+  proto             udp
+  port              8000-8010
+  to                2001:db8:1::10  (client "lan")
+  to_port           8000-8010
   from              anyone
 
 dns
@@ -251,6 +270,7 @@ max_flows = 1024
   own_mac           the interface's
   address           192.0.2.254/24
   gateway           192.0.2.1
+  address6          none: IPv6 is dropped
   gateway_mac       asked for by ARP
   dns               none
   rate              as fast as the interface takes it
@@ -262,6 +282,7 @@ client "a"
   address           10.0.0.2
   mac               any
   gateway           10.0.0.1
+  address6          none
   clamp_mss         false
   max_flows         1024
   max_mappings      49152
@@ -307,7 +328,7 @@ test("check prints all errors on standard error", async () => {
     stdout: "",
     stderr: `FILE:1: client: is missing (write [[client]] for each, then name, interface, address and gateway)
 FILE:2: uplink: interface 5 is neither an interface's name nor a MAC address (write interface = "eth1" or its MAC address)
-FILE:5: uplink: unknown key "x" (known: interface, address, gateway, dns, own_mac, gateway_mac, rate, clamp_mss)
+FILE:5: uplink: unknown key "x" (known: interface, address, gateway, address6, gateway6, dns, own_mac, gateway_mac, rate, clamp_mss)
 `,
   });
 });
