@@ -208,7 +208,9 @@ export function usualLimits(alone: boolean, maxFlows: number): ClientLimits {
 }
 
 function readRule(table: Table, value: TomlValue, index: number): Rule[] {
-  const result = forFamily(typeof value === "string" ? parseRule(value) : makeTableRule(value), 4);
+  const parsed = typeof value === "string" ? parseRule(value) : makeTableRule(value);
+  const hasIpv6 = table.has("address6") || table.has("network6");
+  const result = hasIpv6 ? parsed : forFamily(parsed, 4);
   if (result.ok) return [result.rule];
   table.problem(["rules", index], `rule ${index + 1}: ${result.error}`);
   return [];

@@ -2,7 +2,7 @@
 // that, or because what they name is not there. A rule is compared with the others as it is compiled, so that a rule which
 // means more than one protocol or server may be covered by several.
 
-import { networkOf } from "../base/address.ts";
+import { firstOf, type IpPrefix } from "../base/ip.ts";
 import {
   ANY_ICMP_TYPE,
   ANY_PROTOCOL,
@@ -33,7 +33,7 @@ export interface RuleSurroundings {
   /** Unix time in seconds. */
   readonly now: number;
   /** @returns why no packet for this prefix comes to the rules, with the remedy; undefined where some do */
-  unreached(address: number, prefix: number): string | undefined;
+  unreached(destination: IpPrefix): string | undefined;
 }
 
 /** @returns one warning for each rule, at most, by index */
@@ -94,9 +94,9 @@ function emptiness(rule: ListedRule, matches: readonly Conditions[], around: Rul
       "come with what they belong to (leave it out)"
     );
   }
-  const { dst4 } = rule;
-  if (rule.action === "drop" || dst4 === undefined) return undefined;
-  const reason = around.unreached(networkOf(dst4), dst4.prefix);
+  const destination = rule.dst4 ?? rule.dst6;
+  if (rule.action === "drop" || destination === undefined) return undefined;
+  const reason = around.unreached({ ...destination, address: firstOf(destination) });
   return reason && `accepts nothing: ${reason}`;
 }
 

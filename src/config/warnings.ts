@@ -124,8 +124,9 @@ function warnOfRules(sections: Sections, client: ClientConfig, table: Table, now
 
 /** @param client one of the configuration's @param now Unix time in seconds @returns its rules that decide nothing, each with the reason */
 export function doubtfulRules(sections: Sections, client: ClientConfig, now: number): RuleWarning[] {
-  const unreached = (address: IpAddress, prefix: number) => whyUnreached({ address, prefix }, client, sections);
-  return ruleWarnings(client.rules, { dns: nameServers(sections), now, unreached });
+  const unreached = (destination: IpPrefix) => whyUnreached(destination, client, sections);
+  const dns6 = client.ipv6 && sections.uplink.ipv6?.dns;
+  return ruleWarnings(client.rules, { dns: nameServers(sections), dns6, now, unreached });
 }
 
 /** @returns why a client's packets for a prefix never come to its rules, with the remedy */

@@ -40,6 +40,8 @@ export interface SettingsOptions {
   readonly now?: number;
   /** Addresses that a rule's host name has now, undefined as long as they are unknown; so all are if it isn't given. */
   readonly addressesOf?: (name: string) => readonly number[] | undefined;
+  /** The same of IPv6. */
+  readonly addresses6Of?: (name: string) => readonly Uint8Array[] | undefined;
   /** What an interface was called last that is not there and configured by its MAC address (as text), so that its flows live on. */
   readonly lastNames?: ReadonlyMap<string, string>;
 }
@@ -51,19 +53,19 @@ export interface SettingsOptions {
 export function makeSettings(
   config: Config,
   devices: readonly Device[],
-  { anyMac = false, now = Date.now() / 1000, addressesOf = () => undefined, lastNames }: SettingsOptions = {},
+  options: SettingsOptions = {},
 ): SettingsResult {
+  const { anyMac = false, now = Date.now() / 1000, addressesOf = () => undefined, lastNames } = options;
+  const { addresses6Of = () => undefined } = options;
   const interfaces = new Interfaces(devices, anyMac, lastNames);
   const dns = nameServers(config);
   const uplinkReference = config.uplink.interface;
   const uplink = uplinkReference && interfaces.number(uplinkReference, config.uplink, true);
-  const clients = config.clients.map((client) =>
-    compileClient(client, interfaces.number(client.interface, client, false), {
-      dns,
-      now,
-      addressesOf,
-    }),
-  );
+  const { ipv6: uplink6 } = config.uplink;
+  const clients = config.clients.map((client) => {
+    const ipv6 = client.ipv6 && uplink6 && { dns: uplink6.dns, addressesOf: addresses6Of };
+    return compileClient(client, interfaces.number(client.interface, client, false), { dns, now, addressesOf, ipv6 });
+  });
   if (interfaces.errors.length > 0) return { errors: interfaces.errors };
   const { address, prefix, gateway, gatewayMac, gatewayFallbackMac, rate, inside, ipv6 } = config.uplink;
   return {

@@ -13,7 +13,7 @@ import { TIMEOUTS } from "../config/nat.ts";
 import type { QubeOptions } from "../config/qubes.ts";
 import type { UplinkConfig } from "../config/uplink.ts";
 import type { NatSettings, Redirect, Timeouts } from "../dataplane/settings.ts";
-import { dropsBlindly, isExpired, matchesOf } from "../rules/compile.ts";
+import { dropsBlindly, isExpired, matches6Of, matchesOf } from "../rules/compile.ts";
 import { formatPorts, formatRule, type Rule } from "../rules/parse.ts";
 import { UsageError, type Verb } from "./verb.ts";
 
@@ -132,7 +132,7 @@ function formatClient(client: ClientConfig, config: Config): string {
     ["reach", client.reach.map((number) => config.clients[number]?.name).join(", ") || "none"],
     ...client.rules.map((rule, i): [string, string] => [
       `rule ${i + 1}`,
-      formatNumberedRule(rule, i + 1, nameServers(config)),
+      formatNumberedRule(rule, i + 1, nameServers(config), client.ipv6 && config.uplink.ipv6?.dns),
     ]),
     ["policy", client.policy],
     ["refuse", client.refuse],
@@ -183,13 +183,17 @@ function formatTimeouts(timeouts: Timeouts): string {
   );
 }
 
-/** Whether a name has addresses isn't known before the firewall runs. */
-function formatNumberedRule(rule: Rule, number: number, dns: readonly number[]): string {
+/** Whether a name has addresses isn't known before the firewall runs: any will do, where somebody can be asked. */
+function formatNumberedRule(rule: Rule, number: number, dns: readonly number[], dns6?: readonly Uint8Array[]): string {
   const now = Date.now() / 1000;
   if (isExpired(rule, now)) return `${formatRule(rule)}  (expired)`;
-  const circumstances = { dns, now, addressesOf: () => (dns.length === 0 ? undefined : dns) };
-  if (dropsBlindly(rule, 4, circumstances)) return `${formatRule(rule)}  (drops packets to any address)`;
-  return formatRule(rule) + (matchesOf(rule, number, circumstances).length === 0 ? "  (matches nothing)" : "");
+  const canAsk = dns.length > 0 || (dns6 !== undefined && dns6.length > 0);
+  const ipv6 = dns6 && { dns: dns6, addressesOf: () => (canAsk ? [new Uint8Array(16)] : undefined) };
+  const circumstances = { dns, now, addressesOf: () => (canAsk ? [0] : undefined), ipv6 };
+  const isBlind = ([4, 6] as const).some((family) => dropsBlindly(rule, family, circumstances));
+  if (isBlind) return `${formatRule(rule)}  (drops packets to any address)`;
+  const matches = [...matchesOf(rule, number, circumstances), ...matches6Of(rule, number, circumstances)];
+  return formatRule(rule) + (matches.length === 0 ? "  (matches nothing)" : "");
 }
 
 function formatServers(dns: readonly IpAddress[]): string {

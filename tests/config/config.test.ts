@@ -85,7 +85,10 @@ test("the uplink's gateway may be outside its network, as with hosters who give 
 
 const BASE6 = BASE.replace("dns =", 'address6 = "2001:db8::2/128"\ngateway6 = "fe80::1"\ndns =')
   .replace("\nmac =", '\naddress6 = "fd00::10"\ngateway6 = "2001:db8::2"\nmac =')
-  .replace("[nat]", 'network6 = "2001:DB8:0:1::/64"\ngateway6 = "2001:db8:0:1:0:0:0:1"\nnat6 = "route"\npolicy = "accept"\n[nat]');
+  .replace(
+    "[nat]",
+    'network6 = "2001:DB8:0:1::/64"\ngateway6 = "2001:db8:0:1:0:0:0:1"\nnat6 = "route"\npolicy = "accept"\n[nat]',
+  );
 
 test("IPv6 is understood: a gateway that is link-local, one /64 for the uplink and a network, our address the same on both sides", () => {
   const result = parseConfig(BASE6, "firewall.toml");

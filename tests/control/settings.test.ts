@@ -7,12 +7,17 @@ import { ip, ip6 } from "../../lab/frames.ts";
 import { ICMP, TCP, UDP } from "../../lab/protocols.ts";
 import { type Config, parseConfig } from "../../src/config/config.ts";
 import { configuredDevices, type Device, makeSettings, type SettingsOptions } from "../../src/control/settings.ts";
-import type { Match } from "../../src/dataplane/rules/match.ts";
+import type { Match, Match6 } from "../../src/dataplane/rules/match.ts";
 import { compileRuleset, type Ruleset } from "../../src/dataplane/rules/ruleset.ts";
 
 /** Rule sets are numbered as they are compiled. */
-function rulesetOf(matches: readonly Match[], accept: boolean): Ruleset {
-  return { ...compileRuleset(matches, accept), version: expect.any(Number) };
+function rulesetOf(
+  matches: readonly Match[],
+  accept: boolean,
+  matches6: readonly Match6[] = [],
+  accept6 = false,
+): Ruleset {
+  return { ...compileRuleset(matches, accept, matches6, accept6), version: expect.any(Number) };
 }
 
 const EXAMPLE = readFileSync(new URL("../config/example.toml", import.meta.url), "utf8");
@@ -152,6 +157,10 @@ describe("settings", () => {
                 ),
                 { ...ANY, rule: 2, accept: false, address: 0x0a000000, prefix: 8 },
               ],
+              true,
+              [TCP, UDP].map((protocol) => ({
+                ...{ ...ANY, address: ip6("2001:db8::53"), prefix: 128, protocol, portLow: 53, portHigh: 53 },
+              })),
               true,
             ),
             reach: [2, 1],

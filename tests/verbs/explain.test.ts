@@ -362,7 +362,7 @@ test("what check says that a rule can't accept, the dataplane does not accept", 
     const result = parseConfig(readFileSync(folder + file, "utf8"), file);
     if ("errors" in result) throw new Error(result.errors.join("\n"));
     for (const warning of result.warnings) {
-      const [, name, address = ""] = /client "(\w+)": rule \d+ accepts nothing: ([\d.]+)/.exec(warning) ?? [];
+      const [, name, address = ""] = /client "(\w+)": rule \d+ accepts nothing: (\d+\.[\d.]+)/.exec(warning) ?? [];
       if (name === undefined) continue;
       tried++;
       const client = result.config.clients.findIndex((other) => other.name === name);
