@@ -105,7 +105,8 @@ export class Tap {
     private readonly memoryAt: (address: number, length: number) => ArrayBufferLike,
     private readonly now: () => number,
   ) {
-    this.words = new Int32Array(ring.bytes.buffer);
+    const { buffer } = ring.bytes;
+    this.words = new Int32Array(buffer, 0, buffer.byteLength >> 2);
   }
 
   /** Whether anybody captures. */
