@@ -14,7 +14,7 @@ import { median } from "./statistics.ts";
 const FLOWS = 131_072;
 const PART = 200;
 const PARTS = 500;
-const VICTIM = 9 as Address;
+const VICTIM = 0x0a000009 as Address;
 const CLIENTS = 2;
 
 const PARTIES = new Parties(SETTINGS);
@@ -29,7 +29,7 @@ function filled(fill: number, lingers: boolean): MappingTable {
   const order = Array.from({ length: 65_536 }, (_, port) => port);
   for (let left = order.length * fill; left > 0; left--) {
     const port = order.splice(random.below(order.length), 1)[0] as Port;
-    const mapping = table.allocate(PROTOCOL.UDP, attacker, 1 as Address, port);
+    const mapping = table.allocate(PROTOCOL.UDP, attacker, 0x0a000001 as Address, port);
     if (mapping === NO_MAPPING) break;
     table.retain(mapping);
     if (lingers) table.release(mapping, true, 1);

@@ -10,6 +10,7 @@ import { NO_FLOW } from "../src/dataplane/types.ts";
 import { VERDICT_NAMES } from "../src/dataplane/verdict.ts";
 import { DEFAULT_NAT, NO_SCRUB } from "./defaults.ts";
 import { ARP_TYPE, arp, ethernet, IPV4_TYPE, ip, mac, toHex, wrongChecksums } from "./frames.ts";
+import { IPV6_TYPE, wrongChecksums6 } from "./frames6.ts";
 import { completeChecksum } from "./offload.ts";
 import { Random } from "./random.ts";
 
@@ -247,8 +248,10 @@ export function arpReply(host: string, request: Uint8Array): Uint8Array {
 }
 
 function verify(sent: SentFrame): void {
-  if (sent.bytes[12] * 256 + sent.bytes[13] !== IPV4_TYPE) return;
-  const wrong = wrongChecksums(completeChecksum({ frame: sent.bytes, vnet: sent.vnet }).subarray(14));
+  const type = sent.bytes[12] * 256 + sent.bytes[13];
+  if (type !== IPV4_TYPE && type !== IPV6_TYPE) return;
+  const packet = completeChecksum({ frame: sent.bytes, vnet: sent.vnet }).subarray(14);
+  const wrong = type === IPV6_TYPE ? wrongChecksums6(packet) : wrongChecksums(packet);
   if (wrong.length > 0) throw new Error(`sent with wrong checksums of ${wrong}:\n${shown(sent.iface, sent.bytes)}`);
 }
 

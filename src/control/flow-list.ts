@@ -2,11 +2,11 @@
 // meanwhile: a flow can be wrong, reading can't fail, and nobody waits for it.
 
 import { printable } from "../base/quote.ts";
-import { matchesForward } from "../dataplane/frame/admission.ts";
 import type { Settings } from "../dataplane/settings.ts";
 import { FLOW_WORDS, type FlowRecords } from "../dataplane/tables/flow-records.ts";
 import { FLOW_STATE } from "../dataplane/tables/flow-state.ts";
 import { tcpStateName } from "../dataplane/tables/tcp.ts";
+import { matchesForward } from "../dataplane/topology.ts";
 import type { Flow } from "../dataplane/types.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";
 import { destinationPort } from "../wire/ports.ts";

@@ -1,13 +1,16 @@
 // Who is where: the settings' interfaces, clients and our own addresses, laid out for look-ups without allocation.
-// Its clients' rules may change; anything else that is new makes a new one.
+// Its clients' rules may change; anything else that is new makes a new one. Whoever asks about an address need not know which family it is
+// of; what only IPv6 has is in topology6.ts.
 
 import { ETHERNET, macHead, macTail } from "../wire/ethernet.ts";
 import { type Address, maskOf, toAddress } from "../wire/ipv4.ts";
 import type { Port } from "../wire/ports.ts";
+import { AddressBook, isIpv6, NO_NUMBER, type Number6 } from "./address-book.ts";
 import { Parties } from "./parties.ts";
 import type { Ruleset } from "./rules/ruleset.ts";
-import type { ClientSettings, Settings } from "./settings.ts";
-import { type Client, type Column, column, type Iface, NOBODY } from "./types.ts";
+import type { ClientSettings, ForwardSettings, Settings } from "./settings.ts";
+import { Topology6 } from "./topology6.ts";
+import { type Client, type Column, column, type Iface, NOBODY, type Party } from "./types.ts";
 
 export class Topology {
   /** Our MAC addresses, the clients' pinned ones, and the gateway's, in the two parts that frames are compared by. */
@@ -16,6 +19,7 @@ export class Topology {
   readonly pinned: readonly (PinnedMac | undefined)[];
   readonly gatewayMac: PinnedMac | undefined;
   readonly gatewayFallbackMac: PinnedMac | undefined;
+  readonly gateway6Mac: PinnedMac | undefined;
   readonly mtu: Column<Iface>;
   readonly parties: Parties;
   /** 1: no frame gets out there. */
@@ -38,13 +42,19 @@ export class Topology {
   private readonly masks: Int32Array;
   private readonly gateways: Int32Array;
 
+  readonly ipv6: Topology6;
+
   settings: Settings;
   /** Those of `settings`. */
   private clients: ClientSettings[];
 
-  /** @param before what was in force until now */
-  constructor(settings: Settings, before?: Topology) {
+  /**
+   * @param before what was in force until now
+   * @param book where the numbers of IPv6 addresses are from: those of the settings are held until `release`
+   */
+  constructor(settings: Settings, before?: Topology, book = before?.ipv6.book ?? AddressBook.empty()) {
     const { interfaces, uplink, clients } = settings;
+    this.ipv6 = new Topology6(settings, book);
     this.clients = [...clients];
     this.settings = { ...settings, clients: this.clients };
     const macs = interfaces.map((iface) => pinnedMac(iface.mac));
@@ -57,6 +67,7 @@ export class Topology {
     this.pinned = clients.map((client) => client.mac && pinnedMac(client.mac));
     this.gatewayMac = uplink.gatewayMac && pinnedMac(uplink.gatewayMac);
     this.gatewayFallbackMac = uplink.gatewayFallbackMac && pinnedMac(uplink.gatewayFallbackMac);
+    this.gateway6Mac = uplink.ipv6?.gatewayMac && pinnedMac(uplink.ipv6.gatewayMac);
     this.uplink = uplink.iface as Iface;
     this.uplinkAddress = toAddress(uplink.address);
     this.gateway = toAddress(uplink.gateway);
@@ -69,6 +80,11 @@ export class Topology {
     this.clientNetwork = Int32Array.from(clients, (client) => client.network & maskOf(client.prefix));
     this.gateways = Int32Array.from(clients, (client) => client.gateway);
     this.clientGateway = column(this.gateways);
+  }
+
+  /** Lets go of the addresses of settings that are not in force any more. */
+  release(): void {
+    this.ipv6.release();
   }
 
   /** Takes settings that differ from these in nothing that was laid out here: `hasSameLayout` says so. */
@@ -92,6 +108,7 @@ export class Topology {
 
   /** @returns the client that has this address, on whichever interface, or NOBODY */
   clientOf(address: Address): Client {
+    if (isIpv6(address)) return this.ipv6.clientOf(address);
     for (let client = 0; client < this.clientNetwork.length; client++) {
       if ((address & this.masks[client]) === this.clientNetwork[client]) return client as Client;
     }
@@ -102,6 +119,7 @@ export class Topology {
   clientOn(iface: Iface, address: Address): Client {
     const client = this.clientOf(address);
     if (client === NOBODY || this.clientInterface[client] !== iface) return NOBODY;
+    if (isIpv6(address)) return this.ipv6.isHostOf(client, address) ? client : NOBODY;
     const mask = this.clientMask[client];
     if (mask === -1) return client;
     // Of a network, neither our own address nor the network's first and last (RFC 922 section 7) are a host; the two of a
@@ -124,6 +142,7 @@ export class Topology {
 
   /** @returns whether the address is the firewall's own: the uplink's, or a gateway as some client sees it */
   isOwn(address: Address): boolean {
+    if (isIpv6(address)) return this.ipv6.isOwn(address);
     if (address === this.uplinkAddress) return true;
     // Each new flow comes here: a plain loop, since a typed array's `includes` is a call out of compiled code.
     for (let client = 0; client < this.gateways.length; client++) if (this.gateways[client] === address) return true;
@@ -132,12 +151,33 @@ export class Topology {
 
   /** @returns whether a host with this address can be behind the uplink: it is neither a client's nor ours, nor impossible */
   isUplinkHost(address: Address): boolean {
-    return this.mayBeOutside(address) && !this.isOwn(address) && !isMartian(address);
+    return this.mayBeOutside(address) && !this.isOwn(address) && !this.isMartian(address);
+  }
+
+  /** @returns the MAC address that a neighbour on the uplink is pinned to: a gateway's, where the settings say it */
+  gatewayPin(address: Address): PinnedMac | undefined {
+    if (address === this.gateway) return this.gatewayMac;
+    return address === this.ipv6.gateway && address !== NO_NUMBER ? this.gateway6Mac : undefined;
+  }
+
+  /** @returns our address on the uplink, of the family that an address is of; NO_NUMBER where we have none */
+  uplinkAddressLike(address: Address): Address {
+    return isIpv6(address) ? this.ipv6.uplinkAddress : this.uplinkAddress;
+  }
+
+  /** @returns who shares tables with others: a client's host */
+  host(client: Client, address: Address): Party {
+    return this.parties.host(client, isIpv6(address) ? this.ipv6.hostBits(address) : address);
+  }
+
+  /** @returns whether a client's packets leave by the uplink with their own source address: its network is routed to us */
+  isRouted(client: Client, address: Address): boolean {
+    return isIpv6(address) && this.ipv6.isRouted(client);
   }
 
   /** @returns whether an address is not a client's, nor that of one that may come */
   mayBeOutside(address: Address): boolean {
-    return this.clientOf(address) === NOBODY && !this.inside.has(address);
+    return this.clientOf(address) === NOBODY && !this.inside.has(address) && !this.ipv6.inside.has(address);
   }
 
   /** @returns whether a frame's source MAC address is the client's, if only one is accepted from it */
@@ -149,18 +189,21 @@ export class Topology {
 
   /** @returns whether hosts of this address are reached on the uplink without the gateway */
   isOnUplinkLink(address: Address): boolean {
+    if (isIpv6(address)) return this.ipv6.isOnUplinkLink(address);
     return (address & this.uplinkMask) === this.uplinkNetwork;
   }
 
   /** @returns the address that a frame to `destination` out of the uplink is handed to */
   uplinkNextHop(destination: Address): Address {
-    return this.isOnUplinkLink(destination) ? destination : this.gateway;
+    if (this.isOnUplinkLink(destination)) return destination;
+    return isIpv6(destination) ? this.ipv6.gateway : this.gateway;
   }
 
   /** @returns our address as hosts on that interface see it, who have (or ask from) the address `peer` */
   ownAddressFor(iface: Iface, peer: Address): Address {
-    if (iface === this.uplink) return this.uplinkAddress;
+    if (iface === this.uplink) return this.uplinkAddressLike(peer);
     const client = this.clientOf(peer);
+    if (isIpv6(peer)) return client === NOBODY ? this.ipv6.uplinkAddress : this.ipv6.gateways[client];
     return client === NOBODY ? this.uplinkAddress : this.clientGateway[client];
   }
 
@@ -186,14 +229,15 @@ export class Topology {
    */
   forwardedPort(protocol: number, address: Address, port: Port): number {
     const { forwards } = this.settings;
+    const { ipv6 } = this;
+    const is6 = isIpv6(address);
     // Each new flow comes here: a plain loop, for most have no forwards at all.
     for (let i = 0; i < forwards.length; i++) {
       const { protocol: theirs, portLow, portHigh, to, toPort } = forwards[i];
       const external = portLow + port - toPort;
       if (
         theirs === protocol &&
-        to !== undefined &&
-        toAddress(to) === address &&
+        (is6 ? ipv6.forwardTo[i] === address : to !== undefined && toAddress(to) === address) &&
         external >= portLow &&
         external <= portHigh
       ) {
@@ -203,17 +247,65 @@ export class Topology {
     return -1;
   }
 
+  /**
+   * @param destination, port what a packet from the uplink names: our address, or of a client whose network is routed to us its own
+   * @param source where it comes from
+   * @returns which forward it falls under: its position, or -1
+   */
+  forwardFor(protocol: number, destination: Address, port: Port, source: Address): number {
+    const { forwards } = this.settings;
+    for (let i = 0; i < forwards.length; i++) {
+      const forward = forwards[i];
+      if (isIpv6(destination) && isIpv6(source)) {
+        if (forward.protocol === protocol && this.matchesForward6(i, destination, port, source)) return i;
+      } else if (destination === this.uplinkAddress && matchesForward(forward, protocol, port, source)) {
+        return i;
+      }
+    }
+    return -1;
+  }
+
+  private matchesForward6(i: number, destination: Number6, port: Port, source: Number6): boolean {
+    const { portLow, portHigh, toPort, client } = this.settings.forwards[i];
+    const to = this.ipv6.forwardTo[i];
+    if (to === NO_NUMBER || !this.ipv6.isForwardedFrom(i, source)) return false;
+    if (this.ipv6.isRouted(client as Client)) {
+      return destination === to && port >= toPort && port <= toPort + portHigh - portLow;
+    }
+    return destination === this.ipv6.uplinkAddress && port >= portLow && port <= portHigh;
+  }
+
+  /** @returns the host that a forward leads to, for packets to an address of ours or of that host itself */
+  forwardedTo(forward: number, destination: Address): Address {
+    if (isIpv6(destination)) return this.ipv6.forwardTo[forward];
+    return toAddress(this.settings.forwards[forward].to ?? 0);
+  }
+
+  /** @returns that host's port for a packet to a port that falls under the forward */
+  forwardedToPort(forward: number, destination: Address, port: Port): Port {
+    const { portLow, toPort, client } = this.settings.forwards[forward];
+    const isSame = isIpv6(destination) && this.ipv6.isRouted(client as Client);
+    return (isSame ? port : toPort + port - portLow) as Port;
+  }
+
   /** @returns whether an address is one of the configured name servers */
   isNameServer(address: Address): boolean {
+    if (isIpv6(address)) return this.ipv6.dns.has(address);
     return this.settings.uplink.dns.includes(address >>> 0);
   }
 
   /** @returns whether packets to this destination can be routed to the uplink at all: unicast, and not to be kept local */
   isRoutable(destination: Address): boolean {
+    if (isIpv6(destination)) return this.ipv6.isRoutable(destination);
     if (isMartian(destination)) return false;
     if (destination >>> 16 === 0xa9fe) return false; // link-local: RFC 3927 section 2.7
     if (this.inside.has(destination)) return false; // the uplink is not told what was meant for a client
     return !this.isUplinkBroadcast(destination);
+  }
+
+  /** @returns whether no host can send from this address */
+  isMartian(address: Address): boolean {
+    return isIpv6(address) ? this.ipv6.isMartian(address) : isMartian(address);
   }
 
   /** The uplink network's first and last address; a /31 or /32 has none (RFC 3021). */
@@ -224,7 +316,7 @@ export class Topology {
   }
 }
 
-/** @returns whether no host can send from this address: loopback, multicast, reserved, "this network" (RFC 6890) */
+/** @returns whether no host can send from this IPv4 address: loopback, multicast, reserved, "this network" (RFC 6890) */
 export function isMartian(address: Address): boolean {
   const top = address >>> 24;
   return top === 0 || top === 127 || top >= 224;
@@ -235,6 +327,15 @@ function ipv6Interfaces({ interfaces, uplink, clients }: Settings): Uint8Array {
   const users = uplink.ipv6 ? [uplink, ...clients.filter(({ ipv6 }) => ipv6 !== undefined)] : [];
   for (const { iface } of users) if (iface < has.length) has[iface] = 1;
   return has;
+}
+
+/** @param port the destination port of an IPv4 packet to our uplink address @param source where it comes from */
+export function matchesForward(forward: ForwardSettings, protocol: number, port: Port, source: Address): boolean {
+  if (forward.to === undefined) return false;
+  if (forward.protocol !== protocol || port < forward.portLow || port > forward.portHigh) return false;
+  if (forward.from.length === 0) return true;
+  for (const { address, prefix } of forward.from) if (((source ^ address) & maskOf(prefix)) === 0) return true;
+  return false;
 }
 
 export interface PinnedMac {

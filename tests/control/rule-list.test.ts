@@ -56,7 +56,6 @@ function entries(...flows: readonly (readonly [client: number, rule: number])[])
     flows: viewFlows({ flows: words }, made.settings),
     hits: HITS,
     addressesOf,
-    addresses6Of: () => undefined,
     now: 2000,
   });
 }

@@ -1,7 +1,7 @@
 // Admission: whether a packet that belongs to no flow gets one. From clients, rules decide; from the uplink, only
 // forwarded ports and mappings that are open to anyone do; everything else is answered or dropped here.
-import { ICMP_TYPE, UNREACHABLE_CODE } from "../../wire/icmp.ts";
-import { type Address, IPV4, maskOf, PROTOCOL, toAddress } from "../../wire/ipv4.ts";
+import { type Address, PROTOCOL } from "../../wire/ipv4.ts";
+import { NEXT_HEADER } from "../../wire/ipv6.ts";
 import {
   DNS_PORT,
   destinationPort,
@@ -12,8 +12,9 @@ import {
   swapPorts,
 } from "../../wire/ports.ts";
 import { ACK, RST, SYN, TCP } from "../../wire/tcp.ts";
-import { judge } from "../rules/ruleset.ts";
-import type { ForwardSettings } from "../settings.ts";
+import { ADDRESS_WORDS, type Addresses, isIpv6 } from "../address-book.ts";
+import { isQuery } from "../packet.ts";
+import { judge, judge6, type Ruleset } from "../rules/ruleset.ts";
 import type { FlowFields } from "../tables/flow-records.ts";
 import { FLOW_STATE } from "../tables/flow-state.ts";
 import { TIMEOUT } from "../tables/timeouts.ts";
@@ -34,6 +35,7 @@ import {
 import { VERDICT, type Verdict } from "../verdict.ts";
 import type { Answers } from "./answers.ts";
 import type { Endpoint } from "./endpoint.ts";
+import { ERROR } from "./icmp-errors.ts";
 import type { State } from "./state.ts";
 
 /** What a new flow is made of; one object serves all, so that none is allocated for each. */
@@ -89,14 +91,20 @@ export class Admission {
       if (topology.settings.nat.resetUnknown) this.answers.reset();
       return VERDICT.TCP_STATE;
     }
-    const judgement = judge(topology.client(client).ruleset, protocol, destination, destinationPort(packet.ports));
+    const judgement = judgeAddress(
+      this.state.book,
+      topology.client(client).ruleset,
+      protocol,
+      destination,
+      packet.ports,
+    );
     const rule = judgement >> 1;
     this.state.lastRule = rule;
     this.state.lastClient = client;
     if ((judgement & 1) === 0) return this.refuse(client);
     if (this.isTtlExceeded()) return VERDICT.TTL;
     if (peer === NOBODY && this.state.isMoving) return VERDICT.EGRESS_DOWN;
-    const verdict = peer === NOBODY ? this.translated(client, rule) : this.direct(client, peer, rule);
+    const verdict = peer === NOBODY ? this.outbound(client, rule) : this.direct(client, peer, rule);
     if (verdict !== VERDICT.FORWARDED) this.prohibit(); // RFC 5508 REQ-8: also for want of room
     return verdict;
   }
@@ -106,17 +114,21 @@ export class Admission {
     const { packet, topology, mappings } = this.state;
     const { source, destination } = packet;
     if (!looped && !topology.isUplinkHost(source)) return VERDICT.SPOOFED;
-    if (destination !== topology.uplinkAddress) return VERDICT.UNSOLICITED;
-    const taken = this.endpoint.take(VERDICT.UNSOLICITED);
-    if (taken !== VERDICT.UNSOLICITED) return taken;
+    const isOurs = destination === topology.uplinkAddressLike(destination);
+    if (!isOurs && !packet.isIpv6) return VERDICT.UNSOLICITED; // of IPv6 it may be a host's whose network is routed to us
+    if (!packet.isIpv6) {
+      const taken = this.endpoint.take(VERDICT.UNSOLICITED);
+      if (taken !== VERDICT.UNSOLICITED) return taken;
+    }
     if (this.isOpening()) {
-      const number = this.forwardFor(source);
+      const number = this.forward();
       if (number !== NO_FORWARD) {
-        const { portLow, toPort, to, client } = topology.settings.forwards[number];
-        if (to === undefined) return VERDICT.UNSOLICITED;
-        const port = (toPort + destinationPort(packet.ports) - portLow) as Port;
-        return this.inbound(topology.parties.forward(number), client as Client, toAddress(to), port, NO_MAPPING);
+        const client = topology.settings.forwards[number].client as Client;
+        const to = topology.forwardedTo(number, destination);
+        const port = topology.forwardedToPort(number, destination, destinationPort(packet.ports));
+        return this.inbound(topology.parties.forward(number), client, to, port, NO_MAPPING);
       }
+      if (!isOurs) return VERDICT.UNSOLICITED;
       const mapping = this.openMapping();
       if (mapping !== NO_MAPPING) {
         const address = mappings.address(mapping);
@@ -124,7 +136,7 @@ export class Admission {
         return this.inbound(uplink, topology.clientOf(address), address, mappings.internalPort(mapping), mapping);
       }
     }
-    return this.answers.echo(VERDICT.UNSOLICITED);
+    return isOurs ? this.answers.echo(VERDICT.UNSOLICITED) : VERDICT.UNSOLICITED;
   }
 
   /**
@@ -136,7 +148,7 @@ export class Admission {
   instead(flow: Flow, looped: boolean): Verdict {
     const { state } = this;
     const isFromUplink = state.packet.iface === state.topology.uplink;
-    if (isFromUplink && this.forwardFor(state.packet.source) === NO_FORWARD && this.openMapping() === NO_MAPPING) {
+    if (isFromUplink && this.forward() === NO_FORWARD && this.openMapping() === NO_MAPPING) {
       return VERDICT.TCP_WINDOW;
     }
     const mapping = state.endForAnother(flow);
@@ -149,7 +161,7 @@ export class Admission {
   private openMapping(): Mapping {
     const { packet, topology, mappings } = this.state;
     if (!isReachedByPort(packet.protocol)) return NO_MAPPING;
-    const mapping = mappings.findExternal(packet.protocol, destinationPort(packet.ports));
+    const mapping = mappings.findExternal(packet.protocol, destinationPort(packet.ports), packet.isIpv6);
     if (mapping === NO_MAPPING || !mappings.isOpen(mapping, this.state.second)) return NO_MAPPING;
     const client = topology.clientOf(mappings.address(mapping));
     return client !== NOBODY && topology.client(client).openFilter ? mapping : NO_MAPPING;
@@ -166,16 +178,14 @@ export class Admission {
 
   private prohibit(): void {
     const { packet, errors } = this.state;
-    errors.send(packet.iface, packet.at, ICMP_TYPE.UNREACHABLE, UNREACHABLE_CODE.ADMIN_PROHIBITED);
+    errors.send(packet.iface, packet.at, ERROR.PROHIBITED);
   }
 
-  /** @returns which forward the packet in hand, sent to our uplink address, falls under: its position, or NO_FORWARD */
-  private forwardFor(source: Address): number {
+  /** @returns which forward the packet in hand, from the uplink, falls under: its position, or NO_FORWARD */
+  private forward(): number {
     const { packet, topology } = this.state;
-    const { forwards } = topology.settings;
-    const port = destinationPort(packet.ports);
-    for (let i = 0; i < forwards.length; i++) if (matchesForward(forwards[i], packet.protocol, port, source)) return i;
-    return NO_FORWARD;
+    const { protocol, destination, ports, source } = packet;
+    return topology.forwardFor(protocol, destination, destinationPort(ports), source);
   }
 
   /**
@@ -184,7 +194,8 @@ export class Admission {
    */
   private isHairpin(): boolean {
     const { packet, topology } = this.state;
-    return packet.destination === topology.uplinkAddress && isReachedByPort(packet.protocol);
+    const ours = topology.uplinkAddressLike(packet.destination);
+    return packet.destination === ours && isReachedByPort(packet.protocol);
   }
 
   /** Whether the packet may be a flow's first: not a reply, and of TCP nothing but a SYN. */
@@ -193,26 +204,34 @@ export class Admission {
     if (packet.protocol === PROTOCOL.TCP) {
       return (view.getUint8(packet.transport + TCP.FLAGS) & (SYN | ACK | RST)) === SYN;
     }
-    if (packet.protocol !== PROTOCOL.ICMP) return true;
-    const type = view.getUint8(packet.transport);
-    return type === ICMP_TYPE.ECHO || type === ICMP_TYPE.TIMESTAMP;
+    return !packet.isIcmp || isQuery(view.getUint8(packet.transport));
   }
 
   /** Before a flow is made for it: a packet that ends here must not make one. */
   private isTtlExceeded(): boolean {
     const { packet, view, errors } = this.state;
-    if (view.getUint8(packet.ip + IPV4.TTL) > 1) return false;
-    errors.send(packet.iface, packet.at, ICMP_TYPE.TIME_EXCEEDED, 0);
+    if (packet.hopsLeft(view) > 1) return false;
+    errors.send(packet.iface, packet.at, ERROR.TIME_EXCEEDED);
     return true;
+  }
+
+  /** A client's flow to the uplink: with our address as its source; or its own, but to ourselves, where the answer must come back. */
+  private outbound(client: Client, rule: number): Verdict {
+    const { packet, topology } = this.state;
+    const { source, destination } = packet;
+    return topology.isRouted(client, source) && destination !== topology.uplinkAddressLike(destination)
+      ? this.untranslated(client, topology.uplink, rule)
+      : this.translated(client, rule);
   }
 
   /** A client's flow to the uplink, with our address as its source. */
   private translated(client: Client, rule: number): Verdict {
     const { packet, topology, mappings } = this.state;
     const { protocol, ports, iface } = packet;
-    const party = topology.parties.host(client, packet.source);
+    const party = topology.host(client, packet.source);
     const refused = this.makeRoom(party, client);
     if (refused !== VERDICT.FORWARDED) return refused;
+    const ours = topology.uplinkAddressLike(packet.source);
     let externalPort = this.forwardedPort();
     let mapping = NO_MAPPING;
     if (externalPort === 0 && hasPorts(protocol)) {
@@ -224,9 +243,9 @@ export class Admission {
     }
     const remote = this.remote();
     const backPorts = joinPorts(destinationPort(ports), externalPort);
-    const newFlow = this.describe(client, rule, FLOW_STATE.OUTBOUND, remote, topology.uplinkAddress, backPorts);
+    const newFlow = this.describe(client, rule, FLOW_STATE.OUTBOUND, remote, ours, backPorts);
     const { flows } = this.state;
-    const before = flows.findHashed(newFlow.backHash, remote, topology.uplinkAddress, backPorts, protocol);
+    const before = flows.findHashed(newFlow.backHash, remote, ours, backPorts, protocol);
     if (before !== NO_FLOW_SIDE && this.state.admits(flowOf(before))) {
       return VERDICT.NO_PORT; // without ports, two clients can't talk to one remote
     }
@@ -242,15 +261,20 @@ export class Admission {
     return isDns ? topology.redirected(destination) : destination;
   }
 
-  /** A flow between two clients: nothing is translated. */
+  /** A flow between two clients. */
   private direct(client: Client, peer: Client, rule: number): Verdict {
+    return this.untranslated(client, this.state.topology.clientInterface[peer], rule);
+  }
+
+  /** A client's flow out of an interface, in which nothing is translated. */
+  private untranslated(client: Client, egress: Iface, rule: number): Verdict {
     const { packet, topology } = this.state;
     const { source, destination, ports, iface } = packet;
-    const party = topology.parties.host(client, source);
+    const party = topology.host(client, source);
     const refused = this.makeRoom(party, client);
     if (refused !== VERDICT.FORWARDED) return refused;
     const newFlow = this.describe(client, rule, FLOW_STATE.DIRECT, destination, source, swapPorts(ports));
-    return this.open(newFlow, party, iface, topology.clientInterface[peer], NO_MAPPING);
+    return this.open(newFlow, party, iface, egress, NO_MAPPING);
   }
 
   /** A flow from the uplink to a client's address and port. It spends nothing of the client's: whoever sends it must not. */
@@ -329,7 +353,8 @@ export class Admission {
   private forwardedPort(): Port {
     const { packet, topology, mappings } = this.state;
     const port = topology.forwardedPort(packet.protocol, packet.source, sourcePort(packet.ports));
-    if (port < 0 || mappings.findExternal(packet.protocol, port as Port) !== NO_MAPPING) return 0 as Port;
+    if (port < 0 || mappings.findExternal(packet.protocol, port as Port, packet.isIpv6) !== NO_MAPPING)
+      return 0 as Port;
     return port as Port;
   }
 
@@ -393,20 +418,31 @@ export class Admission {
 function firstTimeout(protocol: number): number {
   if (protocol === PROTOCOL.TCP) return TIMEOUT.TCP_OPENING;
   if (protocol === PROTOCOL.UDP) return TIMEOUT.UDP_NEW;
-  return protocol === PROTOCOL.ICMP ? TIMEOUT.ICMP : TIMEOUT.OTHER;
+  return isIcmp(protocol) ? TIMEOUT.ICMP : TIMEOUT.OTHER;
 }
 
-/** @param port the destination port of an IPv4 packet to our uplink address @param source where it comes from */
-export function matchesForward(forward: ForwardSettings, protocol: number, port: Port, source: Address): boolean {
-  if (forward.to === undefined) return false;
-  if (forward.protocol !== protocol || port < forward.portLow || port > forward.portHigh) return false;
-  if (forward.from.length === 0) return true;
-  for (const { address, prefix } of forward.from) if (((source ^ address) & maskOf(prefix)) === 0) return true;
-  return false;
+/** Of flows, in which neither family has the other's. */
+function isIcmp(protocol: number): boolean {
+  return protocol === PROTOCOL.ICMP || protocol === NEXT_HEADER.ICMPV6;
+}
+
+/** `judge` or `judge6`, as the destination is. @param ports whose destination is rules' selector */
+export function judgeAddress(
+  book: Addresses,
+  ruleset: Ruleset,
+  protocol: number,
+  destination: Address,
+  ports: Ports,
+): number {
+  const selector = destinationPort(ports);
+  if (!isIpv6(destination)) return judge(ruleset, protocol, destination, selector);
+  const { words } = book;
+  const at = destination * ADDRESS_WORDS;
+  return judge6(ruleset, protocol, words[at], words[at + 1], words[at + 2], words[at + 3], selector);
 }
 
 function hasPorts(protocol: number): boolean {
-  return protocol === PROTOCOL.TCP || protocol === PROTOCOL.UDP || protocol === PROTOCOL.ICMP;
+  return protocol === PROTOCOL.TCP || protocol === PROTOCOL.UDP || isIcmp(protocol);
 }
 
 /** Whether a new packet's destination port can name a mapping; that of an ICMP query is only its type. */

@@ -1,15 +1,19 @@
 // What the firewall itself says to hosts, beside ARP and ICMP errors: echo replies, and the RST that tells a client that
 // its TCP connection is gone.
-import { delta16, pseudoHeaderSum, sum, updateChecksum } from "../../wire/checksum.ts";
-import { ETHERNET, macHead, macTail, writeMac } from "../../wire/ethernet.ts";
-import { checkIcmpSum, ICMP, ICMP_TYPE, UNREACHABLE_CODE, writeIcmpSum } from "../../wire/icmp.ts";
+import { delta16, pseudoHeaderSum, pseudoHeaderSum6, sum, updateChecksum } from "../../wire/checksum.ts";
+import { ETHERNET, ETHERTYPE, macHead, macTail, writeMac } from "../../wire/ethernet.ts";
+import { checkIcmpSum, ICMP, ICMP_TYPE } from "../../wire/icmp.ts";
+import { checkIcmpv6Sum, ICMPV6_TYPE } from "../../wire/icmpv6.ts";
 import { type Address, DEFAULT_TTL, IPV4, PROTOCOL } from "../../wire/ipv4.ts";
+import { IPV6 } from "../../wire/ipv6.ts";
 import { type Ports, swapPorts } from "../../wire/ports.ts";
 import { ACK, RST, SYN, TCP, tcpHeaderLength, writeTcp } from "../../wire/tcp.ts";
-import { beginPacket, PAYLOAD_AT } from "../own-frames.ts";
+import type { Number6 } from "../address-book.ts";
+import { beginPacket, PAYLOAD_AT, PAYLOAD6_AT } from "../own-frames.ts";
 import type { Flow, Iface, Side } from "../types.ts";
 import { malformed, VERDICT, type Verdict } from "../verdict.ts";
 import { USABLE } from "../waiting/neighbours.ts";
+import { ERROR } from "./icmp-errors.ts";
 import type { State } from "./state.ts";
 
 export class Answers {
@@ -18,53 +22,75 @@ export class Answers {
   /** A client's packet to an address of ours that is no flow's: echo requests are answered, all else is refused. */
   toFirewall(): Verdict {
     const { packet, errors } = this.state;
-    if (packet.protocol === PROTOCOL.ICMP) return this.echo(VERDICT.TO_FIREWALL);
-    errors.send(packet.iface, packet.at, ICMP_TYPE.UNREACHABLE, UNREACHABLE_CODE.HOST_PROHIBITED);
+    if (packet.isIcmp) return this.echo(VERDICT.TO_FIREWALL);
+    errors.send(packet.iface, packet.at, ERROR.HOST_PROHIBITED);
     return VERDICT.TO_FIREWALL;
   }
 
   /**
-   * Answers an echo request to us in place (RFC 1122 section 3.2.2.6). One in fragments is answered fragment by fragment, as others
+   * Answers an echo request to us in place (RFC 1122 section 3.2.2.6, RFC 4443 section 4.2). One in fragments is answered fragment by fragment, as others
    * are forwarded: nothing is put together, so nothing has to be kept. A reply differs from its request only in the first one.
    * @param otherwise verdict on anything else
    */
   echo(otherwise: Verdict): Verdict {
     const { view, packet } = this.state;
     const { transport, length } = packet;
-    if (packet.protocol !== PROTOCOL.ICMP || view.getUint8(transport + ICMP.TYPE) !== ICMP_TYPE.ECHO) return otherwise;
+    const request = packet.isIpv6 ? ICMPV6_TYPE.ECHO : ICMP_TYPE.ECHO;
+    const reply = packet.isIpv6 ? ICMPV6_TYPE.ECHO_REPLY : ICMP_TYPE.ECHO_REPLY;
+    if (!packet.isIcmp || view.getUint8(transport + ICMP.TYPE) !== request) return otherwise;
     if (packet.fragment === 0) {
-      const fault = checkIcmpSum(view, transport, length);
+      const fault = packet.isIpv6
+        ? checkIcmpv6Sum(
+            view,
+            transport,
+            length,
+            pseudoHeaderSum6(view, packet.ip + IPV6.SOURCE, packet.protocol, length),
+          )
+        : checkIcmpSum(view, transport, length);
       if (fault !== 0) return malformed(fault);
-      view.setUint8(transport + ICMP.TYPE, ICMP_TYPE.ECHO_REPLY);
-      writeIcmpSum(view, transport, length);
-    } else {
-      // What covers all fragments is as right or wrong behind us as it was before.
-      const checksum = view.getUint16(transport + ICMP.CHECKSUM);
-      view.setUint8(transport + ICMP.TYPE, ICMP_TYPE.ECHO_REPLY);
-      view.setUint16(transport + ICMP.CHECKSUM, updateChecksum(checksum, delta16(ICMP_TYPE.ECHO << 8, 0)));
     }
+    // What covers all fragments is as right or wrong behind us as it was before. Which address is whose, no sum tells.
+    const checksum = view.getUint16(transport + ICMP.CHECKSUM);
+    view.setUint8(transport + ICMP.TYPE, reply);
+    view.setUint16(transport + ICMP.CHECKSUM, updateChecksum(checksum, delta16(request << 8, reply << 8)));
     return this.sendBack();
   }
 
   /** Sends the packet in hand, or another fragment of one that is being answered, back to its sender, in place. */
   sendBack(): Verdict {
     const { view, topology, packet, ring, splitter } = this.state;
-    const { iface, at, ip } = packet;
-    view.setInt32(ip + IPV4.SOURCE, packet.destination);
-    view.setInt32(ip + IPV4.DESTINATION, packet.source);
-    const ttl = view.getUint8(ip + IPV4.TTL);
-    const checksum = view.getUint16(ip + IPV4.CHECKSUM);
-    view.setUint8(ip + IPV4.TTL, DEFAULT_TTL);
-    view.setUint16(ip + IPV4.CHECKSUM, updateChecksum(checksum, delta16(ttl << 8, DEFAULT_TTL << 8)));
+    const { iface, at } = packet;
+    if (packet.isIpv6) this.turnRound6();
+    else this.turnRound();
     writeMac(view, at, macHead(view, at + ETHERNET.SOURCE), macTail(view, at + ETHERNET.SOURCE));
     writeMac(view, at + ETHERNET.SOURCE, topology.macHead[iface], topology.macTail[iface]);
     if (packet.total <= topology.mtu[iface]) {
       ring.send(iface, at, ETHERNET.HEADER_LENGTH + packet.total);
       return VERDICT.ANSWERED;
     }
+    if (packet.isIpv6) return VERDICT.TOO_BIG; // larger than what that interface takes: nobody there has sent it whole
     splitter.begin(at, topology.mtu[iface]);
     while (splitter.next()) ring.send(iface, splitter.at, splitter.length);
     return VERDICT.ANSWERED;
+  }
+
+  private turnRound(): void {
+    const { view, packet } = this.state;
+    const { ip } = packet;
+    view.setInt32(ip + IPV4.SOURCE, packet.destination);
+    view.setInt32(ip + IPV4.DESTINATION, packet.source);
+    const ttl = view.getUint8(ip + IPV4.TTL);
+    const checksum = view.getUint16(ip + IPV4.CHECKSUM);
+    view.setUint8(ip + IPV4.TTL, DEFAULT_TTL);
+    view.setUint16(ip + IPV4.CHECKSUM, updateChecksum(checksum, delta16(ttl << 8, DEFAULT_TTL << 8)));
+  }
+
+  private turnRound6(): void {
+    const { view, packet, book } = this.state;
+    const { ip } = packet;
+    book.write(view, ip + IPV6.SOURCE, packet.destination as Number6);
+    book.write(view, ip + IPV6.DESTINATION, packet.source as Number6);
+    view.setUint8(ip + IPV6.HOP_LIMIT, DEFAULT_TTL);
   }
 
   /** Tells a client that its segment belongs to no connection, as its end would (RFC 9293 section 3.10.7.1). */
@@ -114,11 +140,15 @@ export class Answers {
   ): void {
     const { view, ring } = this.state;
     const ip = out + ETHERNET.HEADER_LENGTH;
-    const tcp = out + PAYLOAD_AT;
+    const isIpv6 = view.getUint16(out + ETHERNET.TYPE) === ETHERTYPE.IPV6;
+    const payloadAt = isIpv6 ? PAYLOAD6_AT : PAYLOAD_AT;
+    const tcp = out + payloadAt;
     writeTcp(view, tcp, ports, sequence, acknowledgment, flags, 0);
     const source = view.getInt32(ip + IPV4.SOURCE);
-    const pseudo = pseudoHeaderSum(source, view.getInt32(ip + IPV4.DESTINATION), PROTOCOL.TCP, TCP.HEADER_LENGTH);
+    const pseudo = isIpv6
+      ? pseudoHeaderSum6(view, ip + IPV6.SOURCE, PROTOCOL.TCP, TCP.HEADER_LENGTH)
+      : pseudoHeaderSum(source, view.getInt32(ip + IPV4.DESTINATION), PROTOCOL.TCP, TCP.HEADER_LENGTH);
     view.setUint16(tcp + TCP.CHECKSUM, ~sum(view, tcp, TCP.HEADER_LENGTH, pseudo) & 0xffff);
-    ring.send(iface, out, PAYLOAD_AT + TCP.HEADER_LENGTH);
+    ring.send(iface, out, payloadAt + TCP.HEADER_LENGTH);
   }
 }

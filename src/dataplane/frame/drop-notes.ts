@@ -82,19 +82,23 @@ export class DropNotes {
   /** Whose it is, by what it says. */
   private finish(flow: Flow): void {
     const { drop, state } = this;
-    const { topology, flows } = state;
+    const { topology, flows, packet } = state;
     const iface = drop.iface as Iface;
-    const source = drop.source as Address;
+    const source = packet.isIpv6 ? packet.source : (drop.source as Address);
     const client = iface === topology.uplink ? NOBODY : topology.clientOn(iface, source);
     drop.party = this.partyOf(topology, iface, client, source);
     drop.client = flow === NO_FLOW ? client : flows.client(flow);
     drop.isLogged = drop.verdict === VERDICT.REFUSED && client !== NOBODY && topology.client(client).log;
   }
 
-  /** A packet whose IPv4 header is sound, whatever became of the frame since. */
+  /** A packet whose header is sound, whatever became of the frame since. Of IPv6 addresses there is no room to tell. */
   private readPacket(iface: Iface): void {
     const { drop } = this;
     const { packet, lastFlow } = this.state;
+    if (packet.isIpv6) {
+      this.readPacket6();
+      return;
+    }
     drop.etherType = ETHERTYPE.IPV4;
     drop.protocol = packet.protocol;
     drop.source = packet.source;
@@ -105,6 +109,18 @@ export class DropNotes {
     if (packet.kind !== KIND.LATER_FRAGMENT) this.readTransport(packet.transport, packet.length);
     // The second half of a hairpin, that our own address seems to have sent.
     if (packet.iface !== iface) this.undoTranslation(lastFlow);
+  }
+
+  private readPacket6(): void {
+    const { drop } = this;
+    const { packet } = this.state;
+    drop.etherType = ETHERTYPE.IPV6;
+    drop.protocol = packet.protocol;
+    drop.source = 0;
+    drop.destination = 0;
+    drop.ports = 0;
+    drop.flags = 0;
+    drop.has = packet.fragment === 0 ? 0 : HAS.FRAGMENT;
   }
 
   private readFrame(at: number, length: number): void {
@@ -175,9 +191,10 @@ export class DropNotes {
     return true;
   }
 
-  private partyOf({ uplink, parties }: Topology, iface: Iface, client: Client, source: Address): number {
+  private partyOf(topology: Topology, iface: Iface, client: Client, source: Address): number {
+    const { uplink, parties } = topology;
     if (iface === uplink) return parties.uplink;
-    return client === NOBODY ? this.strangers + iface : parties.host(client, source);
+    return client === NOBODY ? this.strangers + iface : topology.host(client, source);
   }
 
   /** Beside the parties that all tables know, each interface has one, in a group of its own: senders who are none of its clients. */

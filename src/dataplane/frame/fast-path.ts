@@ -13,6 +13,7 @@ import { FRAGMENT_OFFSET, IPV4, MORE_FRAGMENTS, PROTOCOL, readAddress } from "..
 import { DNS_PORT, type Ports, sourcePort } from "../../wire/ports.ts";
 import { TCP, tcpHeaderLength } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
+import { isIpv6 } from "../address-book.ts";
 import { SHARE } from "../line-shares.ts";
 import { MAX_INTERFACES } from "../ring.ts";
 import { FLOW_STATE } from "../tables/flow-state.ts";
@@ -108,6 +109,7 @@ export function makeFastPath(state: State, changes: RuleChanges): FastPath {
       ((ttlToChecksum >>> 16) + (ttlToChecksum & 0xffff)) +
       ((source >>> 16) + (source & 0xffff) + (destination >>> 16) + (destination & 0xffff));
     if (fold(sum) !== 0xffff || ttlToChecksum >>> 24 <= 1) return false;
+    if (isIpv6(source) || isIpv6(destination)) return false; // not to be taken for numbers of IPv6 addresses
 
     const transport = ip + IPV4.HEADER_LENGTH;
     const payload = total - IPV4.HEADER_LENGTH;
@@ -122,7 +124,7 @@ export function makeFastPath(state: State, changes: RuleChanges): FastPath {
 
     // An open flow, its packet where and as it must be.
     const ports = view.getInt32(transport) as Ports;
-    const hash = flows.hash(source, destination, ports, protocol);
+    const hash = flows.hash4(source, destination, ports, protocol);
     const found = flows.findHashed(hash, source, destination, ports, protocol);
     if (found === NO_FLOW_SIDE) {
       state.unknownHash = hash;
@@ -177,7 +179,7 @@ export function makeFastPath(state: State, changes: RuleChanges): FastPath {
   function hashAt(ip: number): number {
     const source = readAddress(view, ip + IPV4.SOURCE);
     const destination = readAddress(view, ip + IPV4.DESTINATION);
-    return flows.hash(
+    return flows.hash4(
       source,
       destination,
       view.getInt32(ip + IPV4.HEADER_LENGTH) as Ports,

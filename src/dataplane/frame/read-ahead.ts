@@ -31,7 +31,7 @@ export function makeReadAheadForNew(state: State, most: number): (packets: Int32
       const external = words[i] < 0 ? sourcePort(ports) : (words[i] as Port);
       const back = joinPorts(destinationPort(ports), external);
       const remote = readAddress(view, ip + IPV4.DESTINATION);
-      words[i] = flows.hash(remote, flows.external, back, view.getUint8(ip + IPV4.PROTOCOL));
+      words[i] = flows.hash4(remote, flows.external, back, view.getUint8(ip + IPV4.PROTOCOL));
     }
     for (let i = 0; i < count; i++) words[i] = flows.readIndex(words[i]);
   };

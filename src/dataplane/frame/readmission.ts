@@ -2,15 +2,14 @@
 // may have changed more than once since it was judged last: all that it was judged by then, its record and its neighbours tell. Every
 // flow comes here after new settings: no object is made.
 
-import { type Address, toAddress } from "../../wire/ipv4.ts";
+import type { Address } from "../../wire/ipv4.ts";
 import { DNS_PORT, destinationPort, sourcePort } from "../../wire/ports.ts";
-import { judge } from "../rules/ruleset.ts";
 import type { FlowRecords } from "../tables/flow-records.ts";
 import { FLOW_STATE } from "../tables/flow-state.ts";
 import type { Topology } from "../topology.ts";
-import { type Client, type Flow, type Iface, NOBODY, type Side } from "../types.ts";
+import { type Client, type Flow, type Iface, NOBODY, otherSide, type Side } from "../types.ts";
 import { GONE } from "../waiting/neighbours.ts";
-import { matchesForward } from "./admission.ts";
+import { judgeAddress } from "./admission.ts";
 
 /** What a flow is judged by: the router's state, or what somebody has who asks what would become of it under other settings. */
 export interface Judged {
@@ -29,10 +28,10 @@ export function readmit(state: Judged, flow: Flow): boolean {
   const iface = state.interfaceOf(flow, 0);
   const backIface = state.interfaceOf(flow, 1);
   if (iface === GONE || backIface === GONE) return false;
-  if (!flows.hasState(flow, FLOW_STATE.DIRECT)) {
-    const remote = isInbound ? 0 : 1;
-    if ((isInbound ? iface : backIface) !== topology.uplink || !hasSameRoute(state, flow, remote)) return false;
-  }
+  const remote = isInbound ? 0 : 1;
+  const isOutside = (isInbound ? iface : backIface) === topology.uplink;
+  if (isOutside !== isOutsideKind(state, flow)) return false;
+  if (isOutside && !hasSameRoute(state, flow, remote)) return false;
   return isInbound ? readmitInbound(state, flow, backIface) : readmitOutbound(state, flow, iface, backIface);
 }
 
@@ -43,13 +42,23 @@ export function rejudge(state: Judged, flow: Flow): boolean {
   return accept(state, flow, flows.client(flow));
 }
 
-/** Whether the remote at a side, on the uplink, is reached as before, from the same address of ours. */
+/** Whether a flow's kind is one that leads to the uplink: all but those between clients, and of these where a client's network is routed. */
+function isOutsideKind({ flows, topology }: Judged, flow: Flow): boolean {
+  if (!flows.hasState(flow, FLOW_STATE.DIRECT)) return true;
+  return topology.clientOf(flows.destination(flow, 0)) === NOBODY;
+}
+
+/** Whether the remote at a side, on the uplink, is reached as before, from the same address of ours or the client's own. */
 function hasSameRoute(state: Judged, flow: Flow, side: Side): boolean {
   const { flows, topology } = state;
-  if (flows.destination(flow, side) !== topology.uplinkAddress) return false;
   const remote = flows.source(flow, side);
+  const inside = flows.source(flow, otherSide(side));
+  const seenAs = flows.destination(flow, side);
+  const ours = topology.uplinkAddressLike(remote);
+  const isRouted = remote !== ours && topology.isRouted(topology.clientOf(inside), inside);
+  if (seenAs !== (isRouted ? inside : ours)) return false;
   const nextHop = state.nextHopOf(flow, side);
-  if (remote === topology.uplinkAddress) return nextHop === undefined;
+  if (remote === ours) return nextHop === undefined;
   if (nextHop === undefined || !topology.mayBeOutside(remote) || topology.isOwn(remote)) return false;
   return nextHop === topology.uplinkNextHop(remote);
 }
@@ -60,10 +69,11 @@ function readmitOutbound(state: Judged, flow: Flow, iface: Iface, backIface: Ifa
   const destination = flows.destination(flow, 0);
   const client = topology.clientOn(iface, flows.source(flow, 0));
   if (client === NOBODY) return false;
-  if (flows.hasState(flow, FLOW_STATE.DIRECT)) {
+  const isDirect = flows.hasState(flow, FLOW_STATE.DIRECT);
+  if (isDirect && backIface !== topology.uplink) {
     const peer = topology.clientOn(backIface, destination);
     if (peer === NOBODY || !topology.client(client).reach.includes(peer)) return false;
-  } else if (!topology.isRoutable(destination) || !isSentOn(state, flow) || !hasPort(state, flow)) {
+  } else if (!topology.isRoutable(destination) || !isSentOn(state, flow) || !(isDirect || hasPort(state, flow))) {
     return false;
   }
   return accept(state, flow, client);
@@ -88,8 +98,8 @@ function isSentOn({ flows, topology }: Judged, flow: Flow): boolean {
 /** Notes a flow's client and rule anew, if the client's rules accept it. @returns whether they do */
 function accept({ flows, topology }: Judged, flow: Flow, client: Client): boolean {
   const { ruleset } = topology.client(client);
-  const selector = destinationPort(flows.ports(flow, 0));
-  const judgement = judge(ruleset, flows.protocol(flow), flows.destination(flow, 0), selector);
+  const { book } = topology.ipv6;
+  const judgement = judgeAddress(book, ruleset, flows.protocol(flow), flows.destination(flow, 0), flows.ports(flow, 0));
   if ((judgement & 1) === 0) return false;
   flows.setClientRule(flow, client, judgement >> 1);
   return true;
@@ -109,15 +119,9 @@ function readmitInbound(state: Judged, flow: Flow, iface: Iface): boolean {
 
 /** @param address whom the flow goes to */
 function hasForward({ flows, topology }: Judged, flow: Flow, address: Address): boolean {
+  const destination = flows.destination(flow, 0);
   const port = destinationPort(flows.ports(flow, 0));
-  const toPort = sourcePort(flows.ports(flow, 1));
-  const source = flows.source(flow, 0);
-  const { forwards } = topology.settings;
-  for (let i = 0; i < forwards.length; i++) {
-    const forward = forwards[i];
-    if (!matchesForward(forward, flows.protocol(flow), port, source)) continue;
-    if (forward.to === undefined || toAddress(forward.to) !== address) continue;
-    if (forward.toPort + port - forward.portLow === toPort) return true;
-  }
-  return false;
+  const forward = topology.forwardFor(flows.protocol(flow), destination, port, flows.source(flow, 0));
+  if (forward < 0 || topology.forwardedTo(forward, destination) !== address) return false;
+  return topology.forwardedToPort(forward, destination, port) === sourcePort(flows.ports(flow, 1));
 }

@@ -4,40 +4,61 @@ import { delta16, delta32, fold, updateChecksum } from "../../wire/checksum.ts";
 import { crc32c } from "../../wire/crc32c.ts";
 import { ICMP } from "../../wire/icmp.ts";
 import { type Address, IPV4, PROTOCOL, TTL_DELTA } from "../../wire/ipv4.ts";
+import { IPV6 } from "../../wire/ipv6.ts";
 import { destinationPort, type Ports, sourcePort, swapPorts } from "../../wire/ports.ts";
 import { TCP } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
+import { ADDRESS_WORDS, type AddressBook, type Number6 } from "../address-book.ts";
 import { isQuery, type Packet } from "../packet.ts";
 import type { FlowTable } from "../tables/flows.ts";
 import { type Flow, otherSide, type Side } from "../types.ts";
 import { checksumDone, checksumField, checksumStart, needsChecksum } from "./vnet.ts";
 
 /** Makes a packet from one side of a flow the inverse of what the other side sends. */
-export function rewrite(view: DataView, flows: FlowTable, flow: Flow, side: Side, packet: Packet): void {
-  const addresses = rewriteHeader(view, flows, flow, side, packet);
+export function rewrite(
+  view: DataView,
+  flows: FlowTable,
+  book: AddressBook,
+  flow: Flow,
+  side: Side,
+  packet: Packet,
+): void {
+  const addresses = rewriteHeader(view, flows, book, flow, side, packet);
   const { protocol, transport, at } = packet;
   const ports = portsTowards(flows, flow, otherSide(side));
   if (protocol === PROTOCOL.TCP || protocol === PROTOCOL.UDP) {
     rewritePorts(view, at, transport, protocol, packet.ports, ports, addresses);
-  } else if (protocol === PROTOCOL.ICMP) {
+  } else if (packet.isIcmp) {
     const before = view.getUint16(transport + ICMP.IDENTIFIER);
     const after = isQuery(view.getUint8(transport + ICMP.TYPE)) ? sourcePort(ports) : destinationPort(ports);
     view.setUint16(transport + ICMP.IDENTIFIER, after);
-    // It covers no addresses.
+    // It covers no addresses in IPv4; of ICMPv6 it stands at the same place (RFC 4443 section 2.1).
     const field = transport + ICMP.CHECKSUM;
-    view.setUint16(field, updateChecksum(view.getUint16(field), delta16(before, after)));
+    const delta = delta16(before, after) + (packet.isIpv6 ? addresses : 0);
+    updateTransportChecksum(view, at, field, addresses, delta);
   } else {
     rewriteOther(view, packet, addresses);
   }
 }
 
 /**
- * The IPv4 header alone: all that changes in a later fragment.
+ * The IP header alone: all that changes in a later fragment.
  * @returns the delta of the addresses, for what else covers them
  */
-export function rewriteHeader(view: DataView, flows: FlowTable, flow: Flow, side: Side, packet: Packet): number {
+export function rewriteHeader(
+  view: DataView,
+  flows: FlowTable,
+  book: AddressBook,
+  flow: Flow,
+  side: Side,
+  packet: Packet,
+): number {
   const { ip, source, destination } = packet;
   const back = otherSide(side);
+  if (packet.isIpv6) {
+    const toSource = flows.destination(flow, back) as Number6;
+    return rewriteAddresses6(view, ip, book, toSource, flows.source(flow, back) as Number6);
+  }
   return rewriteAddresses(view, ip, source, destination, flows.destination(flow, back), flows.source(flow, back));
 }
 
@@ -65,6 +86,40 @@ export const rewriteAddresses = (
   const field = ip + IPV4.CHECKSUM;
   view.setUint16(field, updateChecksum(view.getUint16(field), addresses + TTL_DELTA));
   return addresses;
+};
+
+/**
+ * The same of IPv6, whose header has no checksum: addresses and hop limit.
+ * @returns the delta of the addresses, not folded: below 2^20
+ */
+export const rewriteAddresses6 = (
+  view: DataView,
+  ip: number,
+  book: AddressBook,
+  toSource: Number6,
+  toDestination: Number6,
+): number => {
+  const addresses =
+    replaceAddress6(view, ip + IPV6.SOURCE, book, toSource) +
+    replaceAddress6(view, ip + IPV6.DESTINATION, book, toDestination);
+  view.setUint8(ip + IPV6.HOP_LIMIT, view.getUint8(ip + IPV6.HOP_LIMIT) - 1);
+  return addresses;
+};
+
+/** @returns the delta of what stood there, not folded: below 2^19 */
+export const replaceAddress6 = (view: DataView, at: number, book: AddressBook, address: Number6): number => {
+  const { words } = book;
+  const word = address * ADDRESS_WORDS;
+  const delta =
+    delta32(view.getInt32(at), words[word]) +
+    delta32(view.getInt32(at + 4), words[word + 1]) +
+    delta32(view.getInt32(at + 8), words[word + 2]) +
+    delta32(view.getInt32(at + 12), words[word + 3]);
+  view.setInt32(at, words[word]);
+  view.setInt32(at + 4, words[word + 1]);
+  view.setInt32(at + 8, words[word + 2]);
+  view.setInt32(at + 12, words[word + 3]);
+  return delta;
 };
 
 /**

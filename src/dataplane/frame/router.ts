@@ -16,11 +16,13 @@ import {
   writeMac,
 } from "../../wire/ethernet.ts";
 import { FAULT } from "../../wire/fault.ts";
-import { ICMP_TYPE, UNREACHABLE_CODE } from "../../wire/icmp.ts";
-import { type Address, DONT_FRAGMENT, IPV4, PROTOCOL, TTL_DELTA, toAddress } from "../../wire/ipv4.ts";
+import { NO_PROBLEM } from "../../wire/header-chain.ts";
+import { type Address, DONT_FRAGMENT, IPV4, PROTOCOL, toAddress } from "../../wire/ipv4.ts";
+import { IPV6, LEAST_MTU6 } from "../../wire/ipv6.ts";
 import { DNS_PORT, type Ports, sourcePort } from "../../wire/ports.ts";
 import { ACK, clampMss, SYN, TCP, tcpHeaderLength } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
+import { type AddressBook, isIpv6 } from "../address-book.ts";
 import { type Concerned, concernedByRules, EVERYBODY } from "../concerned.ts";
 import { SHARE } from "../line-shares.ts";
 import { isQuery, KIND, type Packet } from "../packet.ts";
@@ -59,6 +61,7 @@ import { Answers } from "./answers.ts";
 import { DropNotes } from "./drop-notes.ts";
 import { Endpoint } from "./endpoint.ts";
 import { type FastPath, makeFastPath } from "./fast-path.ts";
+import { ERROR } from "./icmp-errors.ts";
 import { IcmpRelay } from "./icmp-relay.ts";
 import { rewrite, rewriteHeader } from "./rewrite.ts";
 import { RuleChanges } from "./rule-changes.ts";
@@ -70,9 +73,6 @@ export const RECORDS_AT_ONCE = 16;
 /** Steps that `advance` makes. */
 const STEPS = 32;
 const TICK_MS = 1000;
-
-/** Bytes that a TCP packet has beside the segment that its MSS counts (RFC 9293 section 3.7.1). */
-const TCP_HEADERS = IPV4.HEADER_LENGTH + TCP.HEADER_LENGTH;
 
 /** @returns an int32, the lowest byte first */
 const wordAt = (bytes: Uint8Array, at: number): number =>
@@ -173,7 +173,7 @@ export class Router {
     this.heldAnswers = control && new HeldAnswers(ring, this.state.flows, control.passing, this.state.admits);
     this.admission = new Admission(this.state, this.answers, this.endpoint);
     this.relay = new IcmpRelay(this.state);
-    this.fragments = new Fragments(ring, this.state.flows);
+    this.fragments = new Fragments(ring, this.state.flows, this.state.book);
     this.notes = new DropNotes(this.state);
     this.numberParties();
     this.fastPath = makeFastPath(this.state, this.changes);
@@ -188,6 +188,11 @@ export class Router {
   /** The flow table, in shared memory. */
   get flows(): FlowTable {
     return this.state.flows;
+  }
+
+  /** What the numbers of IPv6 addresses mean, in shared memory. */
+  get addresses(): AddressBook {
+    return this.state.book;
   }
 
   /** What became of frames that were not forwarded, in shared memory. */
@@ -326,6 +331,7 @@ export class Router {
     this.wasFragment = this.packet.fragment !== 0;
     this.counters[verdict]++;
     if (verdict !== VERDICT.FORWARDED) this.notes.note(verdict, iface as Iface, this.frameAt, this.frameLength);
+    this.packet.letGo();
     return verdict;
   }
 
@@ -372,7 +378,10 @@ export class Router {
     const beforeTopology = this.state.topology;
     const topology = new Topology(settings, beforeTopology);
     yield;
-    if (!enforce()) return;
+    if (!enforce()) {
+      topology.release();
+      return;
+    }
     this.drops.countSettings();
     const cut = this.endpoint.clear();
     this.state.follow(topology);
@@ -481,13 +490,40 @@ export class Router {
     const toUs = macHead(view, at) === topology.macHead[iface] && macTail(view, at) === topology.macTail[iface];
     if (!toUs && !topology.settings.interfaces[iface].anyMac) return VERDICT.NOT_TO_US;
     if (type === ETHERTYPE.ARP) return arp.receive(iface, at, length);
-    if (type !== ETHERTYPE.IPV4) return VERDICT.ETHERTYPE;
+    if (type !== ETHERTYPE.IPV4 && type !== ETHERTYPE.IPV6) return VERDICT.ETHERTYPE;
     // A group is nobody's source address (IEEE 802.3 section 3.2.3): what we answered would go to all of it.
     if (isGroupMac(view, at + ETHERNET.SOURCE)) return VERDICT.MAC_SPOOFED;
     const defect = this.packet.parse(view, iface, at, length);
-    if (defect !== 0) return malformed(defect);
+    if (defect !== 0) {
+      this.tellOfProblem();
+      return malformed(defect);
+    }
     if (!hasSoundOffload(view, this.packet)) return VERDICT.OFFLOAD;
-    return isCutIntoFew(view, at, this.packet.total) ? this.route(false) : VERDICT.SEGMENTS;
+    if (!isCutIntoFew(view, at, this.packet.total)) return VERDICT.SEGMENTS;
+    const nobodys = this.packet.isIpv6 ? !this.packet.hasNumbers : this.isOfNumbers();
+    return nobodys ? this.fromOrToNobody() : this.route(false);
+  }
+
+  /** Whether an IPv4 packet has addresses of 0.0.0.0/8, which are not to be taken for the numbers of IPv6 addresses. */
+  private isOfNumbers(): boolean {
+    return isIpv6(this.packet.source) || isIpv6(this.packet.destination);
+  }
+
+  /** A packet with an address that is nobody's, or has no number: nothing is looked up for it. */
+  private fromOrToNobody(): Verdict {
+    const { packet, state } = this;
+    if (packet.isIpv6 && state.book.size === state.book.capacity) return VERDICT.TABLE_FULL;
+    if (isIpv6(packet.source) && !packet.isIpv6) return VERDICT.SPOOFED;
+    if (this.sender(false) === SPOOFED) return VERDICT.SPOOFED;
+    return packet.iface === state.topology.uplink ? VERDICT.UNSOLICITED : VERDICT.UNROUTABLE;
+  }
+
+  /** Tells the sender of an IPv6 packet what of its headers is at fault, where they are such that he is to be told (RFC 4443). */
+  private tellOfProblem(): void {
+    const { packet, state } = this;
+    const { chain } = packet;
+    if (!packet.isIpv6 || chain.problem === NO_PROBLEM || !packet.hasNumbers || this.sender(false) === SPOOFED) return;
+    state.errors.sendProblem(packet.iface, packet.at, chain.problem, chain.problemAt - packet.ip, chain.evenGroups);
   }
 
   /** A frame with a VLAN tag in front of its EtherType. VLAN 0 is none: such a tag only says a priority (802.1Q section 6.9). */
@@ -547,7 +583,7 @@ export class Router {
    */
   private isFromSide(side: Side): boolean {
     const { view, packet } = this;
-    return packet.protocol !== PROTOCOL.ICMP || isQuery(view.getUint8(packet.transport)) === (side === 0);
+    return !packet.isIcmp || isQuery(view.getUint8(packet.transport)) === (side === 0);
   }
 
   /** A packet of a known flow. */
@@ -563,7 +599,7 @@ export class Router {
       if (verdict !== VERDICT.FORWARDED) return verdict;
     }
     if (fragmented !== NOT_FRAGMENTED) this.settle(fragmented, flow, side);
-    rewrite(view, state.flows, flow, side, packet);
+    rewrite(view, state.flows, state.book, flow, side, packet);
     return this.transmit(flow, side);
   }
 
@@ -574,26 +610,26 @@ export class Router {
   private obstacle(flow: Flow, side: Side): Verdict {
     const { view, packet } = this;
     const { flows, neighbours, errors, topology } = this.state;
-    const { iface, at, ip } = packet;
+    const { iface, at } = packet;
     if (iface !== topology.uplink && neighbours.isImpostor(flows.neighbour(flow, side), at)) return VERDICT.MAC_SPOOFED;
-    if (view.getUint8(ip + IPV4.TTL) <= 1) {
-      errors.send(iface, at, ICMP_TYPE.TIME_EXCEEDED, 0);
+    if (packet.hopsLeft(view) <= 1) {
+      errors.send(iface, at, ERROR.TIME_EXCEEDED);
       return VERDICT.TTL;
     }
     const next = flows.neighbour(flow, otherSide(side));
     const egress = neighbours.interfaceOf[next];
     if (topology.isDown[egress] === 1 && next !== OURSELVES) {
-      errors.send(iface, at, ICMP_TYPE.UNREACHABLE, UNREACHABLE_CODE.HOST);
+      errors.send(iface, at, ERROR.NO_HOST);
       return VERDICT.EGRESS_DOWN;
     }
     const mtu = topology.mtu[egress];
     if (packet.total > mtu && !this.canBeCut(mtu)) {
-      errors.send(iface, at, ICMP_TYPE.UNREACHABLE, UNREACHABLE_CODE.FRAGMENTATION_NEEDED, mtu);
+      errors.send(iface, at, ERROR.TOO_BIG, packet.isIpv6 ? Math.max(mtu, LEAST_MTU6) : mtu);
       return VERDICT.TOO_BIG;
     }
     if (this.state.scrub.isRefusedTo(flows.source(flow, otherSide(side)), packet)) return VERDICT.IP_OPTIONS;
     if (neighbours.state[next] >= USABLE || neighbours.mayAnswer(next)) return VERDICT.FORWARDED;
-    errors.send(iface, at, ICMP_TYPE.UNREACHABLE, UNREACHABLE_CODE.HOST);
+    errors.send(iface, at, ERROR.NO_HOST);
     return VERDICT.UNRESOLVED;
   }
 
@@ -601,6 +637,7 @@ export class Router {
   private canBeCut(mtu: number): boolean {
     const { view, packet } = this;
     const segment = segmentSize(view, packet.at);
+    if (segment === 0 && packet.isIpv6) return false; // no router cuts them (RFC 8200 section 5)
     if (segment === 0) return (view.getUint16(packet.ip + IPV4.FRAGMENT) & DONT_FRAGMENT) === 0;
     const transportHeader =
       packet.protocol === PROTOCOL.TCP ? tcpHeaderLength(view, packet.transport) : UDP.HEADER_LENGTH;
@@ -698,7 +735,7 @@ export class Router {
     return VERDICT.FORWARDED;
   }
 
-  /** Lowers a SYN's MSS, where one of its interfaces asks for it. */
+  /** Lowers a SYN's MSS, where one of its interfaces asks for it: it counts neither IP's header nor TCP's (RFC 9293 section 3.7.1). */
   private clamp(flow: Flow, side: Side): void {
     const { view, packet } = this;
     const { topology, flows, neighbours } = this.state;
@@ -706,7 +743,8 @@ export class Router {
     const { interfaces } = topology.settings;
     if (!interfaces[packet.iface].clampMss && !interfaces[egress].clampMss) return;
     const mtu = Math.min(topology.mtu[packet.iface], topology.mtu[egress]);
-    const delta = clampMss(view, packet.transport, mtu - TCP_HEADERS);
+    const headers = (packet.isIpv6 ? IPV6.HEADER_LENGTH : IPV4.HEADER_LENGTH) + TCP.HEADER_LENGTH;
+    const delta = clampMss(view, packet.transport, mtu - headers);
     const field = packet.transport + TCP.CHECKSUM;
     if (delta !== 0 && !needsChecksum(view, packet.at)) {
       view.setUint16(field, updateChecksum(view.getUint16(field), delta));
@@ -731,10 +769,8 @@ export class Router {
 
   private icmpError(looped: boolean): Verdict {
     const { view, packet, state, relay } = this;
-    const { ip } = packet;
     if (this.sender(looped) === SPOOFED) return VERDICT.SPOOFED;
-    const ttl = view.getUint8(ip + IPV4.TTL);
-    if (ttl <= 1) return VERDICT.TTL;
+    if (packet.hopsLeft(view) <= 1) return VERDICT.TTL;
     const verdict = relay.check();
     if (verdict !== VERDICT.FORWARDED) return verdict;
     const from = relay.find();
@@ -748,9 +784,7 @@ export class Router {
     if (state.scrub.isRefusedTo(state.flows.source(flow, otherSide(side)), packet)) return VERDICT.IP_OPTIONS;
     state.lastFlow = flow;
     relay.rewrite(from);
-    view.setUint8(ip + IPV4.TTL, ttl - 1);
-    const field = ip + IPV4.CHECKSUM;
-    view.setUint16(field, updateChecksum(view.getUint16(field), TTL_DELTA));
+    packet.lowerHops(view);
     // About an error there is no error (RFC 1122 section 3.2.2): one that is too big is lost.
     const next = state.flows.neighbour(flow, otherSide(side));
     const egress = state.neighbours.interfaceOf[next];
@@ -783,7 +817,8 @@ export class Router {
     const { view, packet } = this;
     const at = packet.transport;
     const isTcp = packet.protocol === PROTOCOL.TCP;
-    const sequence = isTcp ? (view.getInt32(at + TCP.SEQUENCE) - tcpHeaderLength(view, at)) | 0 : 0;
+    const before = packet.carried - packet.length; // extension headers
+    const sequence = isTcp ? (view.getInt32(at + TCP.SEQUENCE) - tcpHeaderLength(view, at) - before) | 0 : 0;
     this.fragments.settle(fragmented, flow, side, sequence);
   }
 
@@ -832,10 +867,10 @@ export class Router {
     state.lastFlow = flow;
     const obstacle = this.obstacle(flow, side);
     if (obstacle !== VERDICT.FORWARDED) return obstacle;
-    if (packet.protocol === PROTOCOL.TCP) {
+    if (state.flows.protocol(flow) === PROTOCOL.TCP) {
       state.tcp.extend(flow, side, this.fragments.sequenceEnd(fragmented, packet));
     }
-    rewriteHeader(view, state.flows, flow, side, packet);
+    rewriteHeader(view, state.flows, state.book, flow, side, packet);
     return this.transmit(flow, side);
   }
 
@@ -847,7 +882,7 @@ export class Router {
     if (iface === topology.uplink) return topology.isUplinkHost(source) ? topology.parties.uplink : SPOOFED;
     const client = topology.clientOn(iface, source);
     if (client === NOBODY || !topology.hasPinnedMac(this.view, client, at)) return SPOOFED;
-    return topology.parties.host(client, source);
+    return topology.host(client, source);
   }
 }
 

@@ -3,6 +3,7 @@
 import { delta16, updateChecksum } from "../../wire/checksum.ts";
 import { ETHERNET } from "../../wire/ethernet.ts";
 import { type Address, IPV4 } from "../../wire/ipv4.ts";
+import { IPV6 } from "../../wire/ipv6.ts";
 import type { Packet } from "../packet.ts";
 import type { RandomPool } from "../random.ts";
 import { MAX_INTERFACES } from "../ring.ts";
@@ -12,6 +13,9 @@ import { column, type Iface, NOBODY } from "../types.ts";
 
 /** ECN's bits of the TOS byte (RFC 3168 section 5), which stay. */
 const ECN = 3;
+/** The traffic class in IPv6's first two bytes. */
+const CLASS_SHIFT = 4;
+const CLASS = 0xff << CLASS_SHIFT;
 
 /** @returns whether a client's settings ask for any of it */
 export const asksForScrub = ({ dropOptions, randomId, minTtl, clearDscp }: ScrubSettings): boolean =>
@@ -51,15 +55,14 @@ export class Scrub {
 
   /** @returns whether a packet, as it came in, has options, and is from a client that may send none */
   isRefused(packet: Packet): boolean {
-    if (!this.refusesAny || packet.transport - packet.ip === IPV4.HEADER_LENGTH || !this.isAsked(packet.iface))
-      return false;
+    if (!this.refusesAny || !packet.hasOptions || !this.isAsked(packet.iface)) return false;
     const client = this.topology.clientOn(packet.iface, packet.source);
     return client !== NOBODY && this.topology.client(client).scrub.dropOptions;
   }
 
   /** @returns whether a packet has options, and a client at an address is to get none */
   isRefusedTo(address: Address, packet: Packet): boolean {
-    if (!this.refusesAny || packet.transport - packet.ip === IPV4.HEADER_LENGTH) return false;
+    if (!this.refusesAny || !packet.hasOptions) return false;
     const client = this.topology.clientOf(address);
     return client !== NOBODY && this.topology.client(client).scrub.dropOptions;
   }
@@ -72,6 +75,10 @@ export class Scrub {
     const { randomId, minTtl, clearDscp } = this.topology.client(client).scrub;
     const { view } = this;
     const ip = packet.at + ETHERNET.HEADER_LENGTH;
+    if (packet.isIpv6) {
+      this.change6(ip, minTtl, clearDscp);
+      return;
+    }
     // Fragments of one packet have to have the same identification.
     if (randomId && packet.fragment === 0) this.set16(ip, IPV4.IDENTIFICATION, this.random.below(0x10000));
     if (clearDscp) {
@@ -80,6 +87,14 @@ export class Scrub {
     }
     const ttlProtocol = view.getUint16(ip + IPV4.TTL);
     if (ttlProtocol >>> 8 < minTtl) this.set16(ip, IPV4.TTL, (minTtl << 8) | (ttlProtocol & 0xff));
+  }
+
+  /** Of IPv6, which has no identification but in fragments, and no checksum: hop limit and traffic class (RFC 8200 section 3). */
+  private change6(ip: number, least: number, clearDscp: boolean): void {
+    const { view } = this;
+    const first = view.getUint16(ip);
+    if (clearDscp) view.setUint16(ip, (first & ~CLASS) | (first & (ECN << CLASS_SHIFT)));
+    if (view.getUint8(ip + IPV6.HOP_LIMIT) < least) view.setUint8(ip + IPV6.HOP_LIMIT, least);
   }
 
   /** Changes a word of a header, and its checksum with it. */

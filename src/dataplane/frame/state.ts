@@ -2,13 +2,14 @@
 // into all of these, and out of them again. The router and its helpers share one State.
 import { type Address, PROTOCOL } from "../../wire/ipv4.ts";
 import { DNS_PORT, destinationPort, type Ports, sourcePort } from "../../wire/ports.ts";
+import { AddressBook, drawAddressKeys, isIpv6, NO_NUMBER, type Number6 } from "../address-book.ts";
 import { drawHashKeys, KeyedHash } from "../keyed-hash.ts";
 import { Packet } from "../packet.ts";
-import { MappingTable } from "../ports/mappings.ts";
+import { MappingTable, MOST_MAPPINGS } from "../ports/mappings.ts";
 import { RandomPool } from "../random.ts";
 import type { Ring } from "../ring.ts";
 import type { InterfaceSettings, Settings } from "../settings.ts";
-import { FLOW, FLOW_WORDS, type FlowFields } from "../tables/flow-records.ts";
+import { FLOW, FLOW_WORDS, type FlowFields, MAX_NEIGHBOURS } from "../tables/flow-records.ts";
 import { FLOW_STATE } from "../tables/flow-state.ts";
 import { FlowTable } from "../tables/flows.ts";
 import { Quotas } from "../tables/quotas.ts";
@@ -40,6 +41,12 @@ import { IcmpErrors } from "./icmp-errors.ts";
 import { Scrub } from "./scrub.ts";
 import { Splitter } from "./split.ts";
 
+/**
+ * Addresses of IPv6 at a time that are no flow's remote, mapping's or neighbour's: those of the settings, and of fragments and the packet in
+ * hand.
+ */
+const OTHER_ADDRESSES = 4096;
+
 /** In place of a frame's offset. */
 export const NOWHERE = -1;
 
@@ -55,7 +62,8 @@ export class State {
   readonly neighbours: NeighbourTable;
   readonly arp: Arp;
   readonly errors: IcmpErrors;
-  readonly packet = new Packet();
+  readonly book: AddressBook;
+  readonly packet: Packet;
   readonly ruleHits = new RuleHits();
   readonly splitter: Splitter;
   readonly scrub: Scrub;
@@ -77,6 +85,7 @@ export class State {
   unknownAt = NOWHERE;
   unknownHash = 0;
   private gatewayNeighbour = NO_NEIGHBOUR;
+  private gateway6Neighbour = NO_NEIGHBOUR;
 
   constructor(
     readonly ring: Ring,
@@ -87,22 +96,33 @@ export class State {
     const { maxFlows } = settings.nat;
     this.view = ring.view;
     this.random = new RandomPool(fillRandom);
-    this.topology = new Topology(settings);
     const keyed = new KeyedHash(drawHashKeys(() => this.random.next()));
     this.keyed = keyed;
-    this.flows = new FlowTable(maxFlows, keyed, flowRecords);
-    this.mappings = new MappingTable(maxFlows, keyed, this.random);
+    // Of a flow's addresses only the remote one can be of nobody whose number is bounded elsewhere.
+    const addresses = maxFlows + Math.min(maxFlows, MOST_MAPPINGS) + MAX_NEIGHBOURS + OTHER_ADDRESSES;
+    const book = new AddressBook(
+      addresses,
+      drawAddressKeys(() => this.random.next()),
+    );
+    this.book = book;
+    this.packet = new Packet(book);
+    this.topology = new Topology(settings, undefined, book);
+    this.flows = new FlowTable(maxFlows, keyed, flowRecords, book);
+    this.mappings = new MappingTable(maxFlows, keyed, this.random, book);
     this.mappings.follow(this.topology.parties, settings.clients.length);
-    this.mappings.reserve(settings.forwards.filter(({ to }) => to !== undefined));
+    this.reservePorts();
     this.timeouts = new FlowTimeouts(this.flows);
     this.tcp = new TcpTracker(this.flows);
     this.wheel = new TimerWheel(this.flows.words, FLOW_WORDS, FLOW.WHEEL);
     this.timeouts.apply(settings.nat.timeouts);
     this.flows.external = this.topology.uplinkAddress;
+    this.leaveFrom6(this.topology.ipv6.uplinkAddress);
     this.quotas = new Quotas(this.flows, this.mappings, this.tcp, this.timeouts, this.topology);
-    this.neighbours = new NeighbourTable(ring, this.topology, this.flows, keyed, (flow) => this.admits(flow));
+    this.neighbours = new NeighbourTable(ring, this.topology, this.flows, keyed, (flow) => this.admits(flow), book);
     this.arp = new Arp(ring, this.neighbours);
-    this.neighbours.solicit = (n) => this.arp.ask(n);
+    this.neighbours.solicit = (n) => {
+      if (!isIpv6(this.neighbours.addressOf(n))) this.arp.ask(n);
+    };
     this.errors = new IcmpErrors(ring, this.topology);
     this.splitter = new Splitter(ring);
     this.scrub = new Scrub(this.view, this.random, this.topology);
@@ -119,7 +139,7 @@ export class State {
     this.second = Math.floor(now / 1000);
     this.neighbours.setTime(now);
     this.errors.setTime(now);
-    if (this.gatewayNeighbour === NO_NEIGHBOUR) this.holdGateway();
+    if (this.gatewayNeighbour === NO_NEIGHBOUR) this.holdGateways();
   }
 
   /**
@@ -133,7 +153,7 @@ export class State {
     const renumber = Int32Array.from(before.settings.interfaces, (iface) =>
       settings.interfaces.findIndex(({ name }) => name === iface.name),
     );
-    if (this.gatewayNeighbour !== NO_NEIGHBOUR) this.neighbours.release(this.gatewayNeighbour);
+    this.letGatewaysGo();
     this.topology = topology;
     this.neighbours.follow(topology, renumber);
     this.arp.follow(renumber);
@@ -142,9 +162,19 @@ export class State {
     this.timeouts.apply(settings.nat.timeouts);
     this.quotas.follow(topology);
     this.mappings.follow(topology.parties, settings.clients.length);
-    this.mappings.reserve(settings.forwards.filter(({ to }) => to !== undefined));
+    this.reservePorts();
+    if (this.flows.external6 === NO_NUMBER) this.leaveFrom6(topology.ipv6.uplinkAddress);
     if (this.isMoving) this.mappings.clear();
-    this.holdGateway();
+    this.holdGateways();
+    before.release();
+  }
+
+  /** Ports that forwards have are no mapping's, by family. */
+  private reservePorts(): void {
+    const { forwards, clients } = this.topology.settings;
+    this.mappings.reserve(forwards.filter(({ to }) => to !== undefined));
+    const ofOurs = forwards.filter(({ to6, client }) => to6 !== undefined && clients[client]?.ipv6?.nat !== "route");
+    this.mappings.reserve(ofOurs, true);
   }
 
   /** A flow that has been judged by the settings in force, and whose record follows them, is counted for whom it is now. */
@@ -153,7 +183,7 @@ export class State {
     const party = this.quotas.settle(flow, topology);
     const mapping = this.mappingOf(flow);
     if (mapping !== NO_MAPPING) {
-      this.mappings.give(mapping, topology.parties.host(flows.client(flow), this.mappings.address(mapping)));
+      this.mappings.give(mapping, topology.host(flows.client(flow), this.mappings.address(mapping)));
     }
     for (let side: Side = 0; ; side = 1) {
       const neighbour = flows.neighbour(flow, side);
@@ -168,19 +198,30 @@ export class State {
    * to and from there, for their records do not tell which they have.
    */
   get isMoving(): boolean {
-    return this.flows.external !== this.topology.uplinkAddress;
+    const { external, external6 } = this.flows;
+    const { uplinkAddress, ipv6 } = this.topology;
+    return external !== uplinkAddress || (external6 !== NO_NUMBER && external6 !== ipv6.uplinkAddress);
   }
 
   /** Flows and mappings of our address from before have ended. */
   hasMoved(): void {
     this.mappings.hasCleared();
     this.flows.external = this.topology.uplinkAddress;
+    this.leaveFrom6(this.topology.ipv6.uplinkAddress);
+  }
+
+  /** Flows of IPv6 have this address of ours on the uplink from now on, which outlives settings as long as they do. */
+  private leaveFrom6(address: Number6): void {
+    this.book.retain(address);
+    this.book.release(this.flows.external6);
+    this.flows.external6 = address;
   }
 
   /** Takes over what has changed about interfaces, whose numbers and all else are as before: no flow is touched. */
   followInterfaces(interfaces: readonly InterfaceSettings[]): void {
     const before = this.topology;
     this.topology = new Topology({ ...before.settings, interfaces }, before);
+    before.release();
     this.errors.follow(this.topology);
     this.neighbours.topology = this.topology;
     this.followLinks(before);
@@ -256,6 +297,7 @@ export class State {
     const deadline = this.second + 1 + this.timeouts.of(flow);
     flows.setDeadline(flow, deadline);
     if (mapping !== NO_MAPPING) this.mappings.retain(mapping, this.isClients(flow));
+    if (isIpv6(fields.source)) this.retainAddresses(flow);
     flows.link(flow, fields.hash, fields.backHash);
     this.quotas.add(flow, party);
     this.wheel.file(flow, deadline);
@@ -271,7 +313,25 @@ export class State {
     this.neighbours.release(flows.neighbour(flow, 0));
     this.neighbours.release(flows.neighbour(flow, 1));
     if (flows.hasState(flow, FLOW_STATE.MAPPED)) this.releaseMapping(flow, mayLinger);
-    flows.remove(flow);
+    const source = flows.source(flow, 0);
+    if (!isIpv6(source)) {
+      flows.remove(flow);
+      return;
+    }
+    const destination = flows.destination(flow, 0) as Number6;
+    const backSource = flows.source(flow, 1) as Number6;
+    flows.remove(flow); // first: it is found by its addresses
+    this.book.release(source);
+    this.book.release(destination);
+    this.book.release(backSource);
+  }
+
+  /** The addresses that a flow's record has; that which packets from side 1 go to is one of them, or ours. */
+  private retainAddresses(flow: Flow): void {
+    const { flows, book } = this;
+    book.retain(flows.source(flow, 0) as Number6);
+    book.retain(flows.destination(flow, 0) as Number6);
+    book.retain(flows.source(flow, 1) as Number6);
   }
 
   /** Ends a flow that new settings refuse. Its mapping does not linger, so that nothing goes on by it under endpoint-independent filtering. */
@@ -305,7 +365,11 @@ export class State {
   private mappingOf(flow: Flow): Mapping {
     const { flows } = this;
     if (!flows.hasState(flow, FLOW_STATE.MAPPED)) return NO_MAPPING;
-    return this.mappings.findExternal(flows.protocol(flow), destinationPort(this.outsidePorts(flow)));
+    return this.mappings.findExternal(
+      flows.protocol(flow),
+      destinationPort(this.outsidePorts(flow)),
+      flows.isIpv6(flow),
+    );
   }
 
   private releaseMapping(flow: Flow, mayLinger: boolean): void {
@@ -318,7 +382,7 @@ export class State {
       protocol === PROTOCOL.UDP &&
       sourcePort(ports) !== DNS_PORT &&
       !flows.hasState(flow, FLOW_STATE.INBOUND);
-    const mapping = mappings.findExternal(protocol, destinationPort(ports));
+    const mapping = mappings.findExternal(protocol, destinationPort(ports), flows.isIpv6(flow));
     mappings.release(mapping, lingers, this.second, this.isClients(flow));
   }
 
@@ -344,13 +408,21 @@ export class State {
   hold(iface: Iface, address: Address, party: Party): Neighbour {
     const { topology } = this;
     if (iface !== topology.uplink) return this.neighbours.hold(iface, address, party);
-    if (address === topology.uplinkAddress) return this.neighbours.holdOurselves();
+    if (address === topology.uplinkAddressLike(address)) return this.neighbours.holdOurselves();
     return this.neighbours.hold(iface, topology.uplinkNextHop(address), party);
   }
 
-  /** The gateway's MAC address is asked for as soon as there is a clock, and kept while these settings are in force. */
-  private holdGateway(): void {
-    const { uplink, gateway, parties } = this.topology;
+  /** The gateways' MAC addresses are asked for as soon as there is a clock, and kept while these settings are in force. */
+  private holdGateways(): void {
+    const { uplink, gateway, ipv6, parties } = this.topology;
     this.gatewayNeighbour = this.neighbours.hold(uplink, gateway, parties.ourselves);
+    if (ipv6.gateway === NO_NUMBER) return;
+    this.gateway6Neighbour = this.neighbours.hold(uplink, ipv6.gateway, parties.ourselves);
+  }
+
+  private letGatewaysGo(): void {
+    if (this.gatewayNeighbour !== NO_NEIGHBOUR) this.neighbours.release(this.gatewayNeighbour);
+    if (this.gateway6Neighbour !== NO_NEIGHBOUR) this.neighbours.release(this.gateway6Neighbour);
+    this.gateway6Neighbour = NO_NEIGHBOUR;
   }
 }

@@ -17,6 +17,7 @@ const NEEDS_CSUM = 1;
 const GSO_NONE = 0;
 const GSO_TCPV4 = 1;
 const GSO_UDP = 3;
+const GSO_TCPV6 = 4;
 const GSO_UDP_L4 = 5;
 const GSO_ECN = 0x80;
 
@@ -53,7 +54,7 @@ export function hasSoundOffload(view: DataView, packet: Packet): boolean {
   if (gso === GSO_NONE) return true;
   if (view.getUint16(header + GSO_SIZE, true) === 0) return false;
   const type = gso & ~GSO_ECN;
-  if (packet.protocol === PROTOCOL.TCP) return type === GSO_TCPV4;
+  if (packet.protocol === PROTOCOL.TCP) return type === (packet.isIpv6 ? GSO_TCPV6 : GSO_TCPV4);
   return packet.protocol === PROTOCOL.UDP && (type === GSO_UDP || type === GSO_UDP_L4);
 }
 

@@ -222,6 +222,8 @@ export class KernelPath implements RouterKernelPath {
       if (neighbour === OURSELVES || neighbours.state[neighbour] < USABLE) return false;
       if (topology.isDown[neighbours.interfaceOf[neighbour]] === 1) return false;
     }
+    // Its programs know no IPv6.
+    if (flows.isIpv6(flow)) return false;
     const protocol = flows.protocol(flow);
     if (protocol !== PROTOCOL.TCP && (protocol !== PROTOCOL.UDP || this.isDns(flow))) return false;
     return flows.isUsed(flow) && this.changes.isJudged(flow);

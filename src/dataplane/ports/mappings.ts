@@ -5,6 +5,7 @@
 
 import { type Address, PROTOCOL } from "../../wire/ipv4.ts";
 import type { Port } from "../../wire/ports.ts";
+import { AddressBook, isIpv6 } from "../address-book.ts";
 import type { KeyedHash } from "../keyed-hash.ts";
 import type { Parties } from "../parties.ts";
 import type { RandomPool } from "../random.ts";
@@ -47,15 +48,17 @@ const KEEPERS = OLDER;
 const NONE = -1;
 
 /** More cannot be in use: both TCP and UDP have 64512 ports, and ICMP leaves much of its own. */
-const MOST = 131072;
+export const MOST_MAPPINGS = 131072;
 /** Seconds that a mapping of UDP stays without a flow, so that it lasts more than the two minutes of RFC 4787 REQ-5. */
 const LINGER_SECONDS = 120;
 
-/** Protocols with ports of their own: ICMP's identifiers, TCP's and UDP's ports. */
-const CLASSES = 3;
+/** What has ports of its own: ICMP's identifiers (of both ICMPs), TCP's and UDP's ports, by family. */
 const CLASS_OF_ICMP = 0;
 const CLASS_OF_TCP = 1;
 const CLASS_OF_UDP = 2;
+/** Our address of IPv6 has ports of its own: their classes stand behind those of IPv4. */
+const OF_FAMILY = 3;
+const CLASSES = 2 * OF_FAMILY;
 
 /** Protocols that have ports reserved. */
 const RESERVING: readonly number[] = [PROTOCOL.ICMP, PROTOCOL.TCP, PROTOCOL.UDP];
@@ -94,12 +97,15 @@ export class MappingTable {
     flows: number,
     private readonly keyed: KeyedHash,
     private readonly random: RandomPool,
+    /** Holds the addresses of clients that are IPv6's. */
+    private readonly book: AddressBook = AddressBook.empty(),
   ) {
-    this.capacity = Math.min(flows, MOST);
+    this.capacity = Math.min(flows, MOST_MAPPINGS);
     this.words = new Int32Array(this.capacity * MAPPING_WORDS);
     this.heads = new Int32Array(2 ** Math.ceil(Math.log2(this.capacity * 2))).fill(NONE);
     this.pools = Array.from({ length: CLASSES }, () => new PortPool(random));
     this.reserve([]);
+    this.reserve([], true);
   }
 
   /**
@@ -166,9 +172,9 @@ export class MappingTable {
     return this.heads[head] as Mapping;
   }
 
-  /** @returns the mapping that owns an external port, or NO_MAPPING */
-  findExternal(protocol: number, port: Port): Mapping {
-    return (this.external[classOf(protocol) * PORTS + port] - 1) as Mapping;
+  /** @param ofIpv6 whether it is one of our address of IPv6 @returns the mapping that owns an external port, or NO_MAPPING */
+  findExternal(protocol: number, port: Port, ofIpv6 = false): Mapping {
+    return (this.external[classOf(protocol, ofIpv6) * PORTS + port] - 1) as Mapping;
   }
 
   /** @returns how many mappings a group has, with those that linger */
@@ -209,9 +215,9 @@ export class MappingTable {
     port: Port,
     head = this.hash(protocol, address, port),
   ): Mapping {
-    const number = classOf(protocol);
+    const number = classOf(protocol, isIpv6(address));
     const pool = this.pools[number];
-    if (pool.isShort && !this.mayHaveKept(protocol, party)) return NO_MAPPING;
+    if (pool.isShort && !this.mayHaveKept(number, party)) return NO_MAPPING;
     if (!this.hasRecord()) return NO_MAPPING;
     const external = pool.choose(port);
     if (external === NO_PORT) return NO_MAPPING;
@@ -220,21 +226,21 @@ export class MappingTable {
     return this.create(head, protocol, party, address, port, external);
   }
 
-  /** @returns whether a party has less than its part of a protocol's ports that are kept; what of its own lingers gives way for that */
-  private mayHaveKept(protocol: number, party: Party): boolean {
-    if (this.isBelowShare(protocol, party)) return true;
-    return classOf(protocol) === CLASS_OF_UDP && this.dropOldest(party) && this.isBelowShare(protocol, party);
+  /** @returns whether a party has less than its part of a class's ports that are kept; what of its own lingers gives way for that */
+  private mayHaveKept(number: number, party: Party): boolean {
+    if (this.isBelowShare(number, party)) return true;
+    return number % OF_FAMILY === CLASS_OF_UDP && this.dropOldest(party) && this.isBelowShare(number, party);
   }
 
   /** A client's part is for it alone; that of a network half for whichever of its hosts comes first, half for all in equal parts. */
-  private isBelowShare(protocol: number, party: Party): boolean {
+  private isBelowShare(number: number, party: Party): boolean {
     const { parties } = this;
-    const share = this.pools[classOf(protocol)].share(this.clients);
+    const share = this.pools[number].share(this.clients);
     const group = this.groupOf[party] as Group;
     const hosts = parties === undefined ? 1 : parties.firstOf[group + 1] - parties.firstOf[group];
     const ofHost = hosts === 1 ? 0 : Math.floor(share / 2 / hosts);
-    if (this.hostCounts[party * CLASSES + classOf(protocol)] < ofHost) return true;
-    return this.counts[group * CLASSES + classOf(protocol)] < (hosts === 1 ? share : Math.ceil(share / 2));
+    if (this.hostCounts[party * CLASSES + number] < ofHost) return true;
+    return this.counts[group * CLASSES + number] < (hosts === 1 ? share : Math.ceil(share / 2));
   }
 
   /**
@@ -243,16 +249,16 @@ export class MappingTable {
    * @param address ours on the uplink
    */
   allocateOwn(protocol: number, address: Address): Mapping {
-    const port = this.resolverPort(protocol);
+    const port = this.resolverPort(classOf(protocol, isIpv6(address)), protocol);
     if (port === NO_PORT || !this.hasRecord()) return NO_MAPPING;
     return this.create(this.hash(protocol, address, port as Port), protocol, NO_PARTY, address, port as Port, port);
   }
 
-  private resolverPort(protocol: number): number {
+  private resolverPort(number: number, protocol: number): number {
     const { portLow, portHigh } = protocol === PROTOCOL.TCP ? RESOLVER_TCP_PORTS : RESOLVER_PORTS;
     for (let i = 0; i < RESOLVER_DRAWS; i++) {
       const port = portLow + this.random.below(portHigh - portLow + 1);
-      if (this.external[classOf(protocol) * PORTS + port] === 0) return port;
+      if (this.external[number * PORTS + port] === 0) return port;
     }
     return NO_PORT;
   }
@@ -260,10 +266,13 @@ export class MappingTable {
   /** Makes sure that there is a free record, if need be by ending one of all that linger, so that none can be foretold. */
   private hasRecord(): boolean {
     if (this.free !== this.capacity) return true;
-    const port = this.pools[CLASS_OF_UDP].anyLingering();
-    if (port === NO_PORT) return false;
-    this.drop((this.external[CLASS_OF_UDP * PORTS + port] - 1) as Mapping);
-    return true;
+    for (let number = CLASS_OF_UDP; number < CLASSES; number += OF_FAMILY) {
+      const port = this.pools[number].anyLingering();
+      if (port === NO_PORT) continue;
+      this.drop((this.external[number * PORTS + port] - 1) as Mapping);
+      return true;
+    }
+    return false;
   }
 
   private create(
@@ -274,10 +283,11 @@ export class MappingTable {
     port: Port,
     external: number,
   ): Mapping {
-    const number = classOf(protocol);
+    const number = classOf(protocol, isIpv6(address));
     const mapping = this.free;
     const at = mapping * MAPPING_WORDS;
     this.free = (mapping + 1 + this.words[at + NEXT]) as Mapping;
+    if (isIpv6(address)) this.book.retain(address);
     this.words[at + ADDRESS] = address;
     this.words[at + PORT_PAIR] = (port << 16) | external;
     this.words[at + OWNER] = protocol | ((party + 1) << 8);
@@ -393,11 +403,11 @@ export class MappingTable {
     return mapping !== NO_MAPPING && second - this.words[mapping * MAPPING_WORDS + RELEASED] >= LINGER_SECONDS;
   }
 
-  /** Keeps the ports of these ranges, and no others, from new mappings; a mapping that has one of them keeps it. */
-  reserve(ranges: readonly PortRange[]): void {
+  /** Keeps, of one family, the ports of these ranges, and no others, from new mappings; a mapping that has one of them keeps it. */
+  reserve(ranges: readonly PortRange[], ofIpv6 = false): void {
     const all = [...ranges, RESOLVER_PORTS, RESOLVER_TCP_PORTS];
     for (const protocol of RESERVING) {
-      const number = classOf(protocol);
+      const number = classOf(protocol, ofIpv6);
       const own = all
         .filter((range) => range.protocol === protocol)
         .map(({ portLow, portHigh }) => ({ portLow, portHigh }));
@@ -432,13 +442,13 @@ export class MappingTable {
   private count(mapping: Mapping, by: number): void {
     const owner = this.owner(mapping);
     if (owner === NO_PARTY) return;
-    const number = classOf(this.protocol(mapping));
+    const number = this.classOfMapping(mapping);
     this.hostCounts[owner * CLASSES + number] += by;
     this.counts[this.groupOf[owner] * CLASSES + number] += by;
   }
 
   private linger(mapping: Mapping): void {
-    this.pools[classOf(this.protocol(mapping))].linger(this.externalPort(mapping));
+    this.pools[this.classOfMapping(mapping)].linger(this.externalPort(mapping));
     this.append(mapping);
   }
 
@@ -473,7 +483,7 @@ export class MappingTable {
     words[at + YOUNGER] = NONE;
     const owner = this.owner(mapping);
     if (this.oldest[owner] === mapping) this.oldest[owner] = younger === mapping ? NO_MAPPING : younger;
-    this.pools[classOf(this.protocol(mapping))].unlinger(this.externalPort(mapping));
+    this.pools[this.classOfMapping(mapping)].unlinger(this.externalPort(mapping));
   }
 
   private drop(mapping: Mapping): void {
@@ -485,11 +495,12 @@ export class MappingTable {
   private remove(mapping: Mapping): void {
     const at = mapping * MAPPING_WORDS;
     const words = this.words;
-    const protocol = this.protocol(mapping);
+    const number = this.classOfMapping(mapping);
+    const address = this.address(mapping);
     this.count(mapping, -1);
-    this.external[classOf(protocol) * PORTS + this.externalPort(mapping)] = 0;
-    this.pools[classOf(protocol)].release(this.externalPort(mapping));
-    const head = this.hash(protocol, this.address(mapping), this.internalPort(mapping));
+    this.external[number * PORTS + this.externalPort(mapping)] = 0;
+    this.pools[number].release(this.externalPort(mapping));
+    const head = this.hash(this.protocol(mapping), address, this.internalPort(mapping));
     if (this.heads[head] === mapping) {
       this.heads[head] = words[at + NEXT];
     } else {
@@ -499,6 +510,11 @@ export class MappingTable {
     }
     words[at + NEXT] = this.free - mapping - 1;
     this.free = mapping;
+    if (isIpv6(address)) this.book.release(address);
+  }
+
+  private classOfMapping(mapping: Mapping): number {
+    return classOf(this.protocol(mapping), isIpv6(this.address(mapping)));
   }
 
   /** @returns the number of the chain that the mapping of a client's address and port is in */
@@ -513,7 +529,8 @@ function sumOf(counts: Int32Array, number: number): number {
   return sum;
 }
 
-function classOf(protocol: number): number {
-  if (protocol === PROTOCOL.TCP) return CLASS_OF_TCP;
-  return protocol === PROTOCOL.UDP ? CLASS_OF_UDP : CLASS_OF_ICMP;
+function classOf(protocol: number, ofIpv6: boolean): number {
+  const first = ofIpv6 ? OF_FAMILY : 0;
+  if (protocol === PROTOCOL.TCP) return first + CLASS_OF_TCP;
+  return first + (protocol === PROTOCOL.UDP ? CLASS_OF_UDP : CLASS_OF_ICMP);
 }

@@ -4,6 +4,7 @@
 // the accessors of FlowRecords, and the kernel path's programs the offsets.
 import type { Address } from "../../wire/ipv4.ts";
 import type { Ports } from "../../wire/ports.ts";
+import { isIpv6, NO_NUMBER, type Number6 } from "../address-book.ts";
 import type { Client, Flow, Neighbour, Side } from "../types.ts";
 import { FLOW_STATE, generationOf, timeoutOf, windowScaleOf, withGeneration, withTimeout } from "./flow-state.ts";
 
@@ -63,11 +64,12 @@ export interface FlowFields {
 export class FlowRecords {
   /**
    * @param words the records' memory, FLOW_WORDS each
-   * @param external the address that OUTBOUND flows have in place of the client's
+   * @param external, external6 the addresses that OUTBOUND flows have in place of the client's, by family
    */
   constructor(
     readonly words: Int32Array,
     public external: Address,
+    public external6: Number6 = NO_NUMBER,
   ) {}
 
   /** @returns whether this record holds a flow */
@@ -99,8 +101,14 @@ export class FlowRecords {
     const { words } = this;
     const at = flow * FLOW_WORDS;
     if (side === 0) return words[at + FLOW.DESTINATION] as Address;
-    if ((words[at + FLOW.STATE] & FLOW_STATE.OUTBOUND) !== 0) return this.external;
-    return words[at + FLOW.SOURCE] as Address;
+    const source = words[at + FLOW.SOURCE] as Address;
+    if ((words[at + FLOW.STATE] & FLOW_STATE.OUTBOUND) === 0) return source;
+    return isIpv6(source) ? this.external6 : this.external;
+  }
+
+  /** @returns whether a flow's addresses are numbers of the address book */
+  isIpv6(flow: Flow): boolean {
+    return isIpv6(this.words[flow * FLOW_WORDS + FLOW.SOURCE] as Address);
   }
 
   /** @returns the ports of packets from a side, as they arrive */

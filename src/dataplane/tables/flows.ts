@@ -3,6 +3,7 @@
 // NAT, in both directions. What stands in a record, flow-records.ts says; here is how records are given out, freed and found.
 import type { Address } from "../../wire/ipv4.ts";
 import type { Ports } from "../../wire/ports.ts";
+import { AddressBook, isIpv6 } from "../address-book.ts";
 import type { KeyedHash } from "../keyed-hash.ts";
 import {
   type Column,
@@ -45,11 +46,13 @@ export class FlowTable extends FlowRecords {
    * @param capacity flows, 1 to MAX_FLOWS
    * @param keyed keeps clients from choosing addresses and ports that collide
    * @param words memory for the records, all zero: FLOW_WORDS each
+   * @param book where the numbers of IPv6 addresses are from; a linked flow's are held by who links it
    */
   constructor(
     readonly capacity: number,
     private readonly keyed: KeyedHash,
     words: Int32Array = new Int32Array(capacity * FLOW_WORDS),
+    private readonly book: AddressBook = AddressBook.empty(),
   ) {
     super(words, 0 as Address);
     const slots = 2 ** Math.ceil(Math.log2(capacity * 4));
@@ -216,6 +219,20 @@ export class FlowTable extends FlowRecords {
 
   /** Of what packets carry: its low bits choose the slot, its high bits are the tag. */
   hash(source: Address, destination: Address, ports: Ports, protocol: number): number {
+    if (!isIpv6(source) || !isIpv6(destination)) return this.hash4(source, destination, ports, protocol);
+    return this.hash6(this.book.sumOf(source), this.book.sumOf(destination), ports, protocol);
+  }
+
+  /** `hash` of IPv4 packets. */
+  hash4(source: Address, destination: Address, ports: Ports, protocol: number): number {
+    return this.keyed.of(source, destination, ports, protocol);
+  }
+
+  /**
+   * `hash` of IPv6 packets: by what their addresses are, not by their numbers, so that nobody has to look these up first.
+   * @param source, destination AddressBook.sum of the addresses
+   */
+  hash6(source: number, destination: number, ports: Ports, protocol: number): number {
     return this.keyed.of(source, destination, ports, protocol);
   }
 }

@@ -202,18 +202,12 @@ export class Quotas {
   }
 
   /** @returns who has opened a flow, by its record */
-  private opener(flow: Flow, { parties, settings }: Topology): Party {
+  private opener(flow: Flow, topology: Topology): Party {
     const { flows } = this;
-    if (!flows.hasState(flow, FLOW_STATE.INBOUND)) return parties.host(flows.client(flow), flows.source(flow, 0));
+    const { parties } = topology;
+    if (!flows.hasState(flow, FLOW_STATE.INBOUND)) return topology.host(flows.client(flow), flows.source(flow, 0));
     const port = destinationPort(flows.ports(flow, 0));
-    const protocol = flows.protocol(flow);
-    const { forwards } = settings;
-    // Each flow comes here after new settings: a plain loop.
-    for (let i = 0; i < forwards.length; i++) {
-      const range = forwards[i];
-      if (range.to === undefined) continue;
-      if (range.protocol === protocol && port >= range.portLow && port <= range.portHigh) return parties.forward(i);
-    }
-    return parties.uplink;
+    const forward = topology.forwardFor(flows.protocol(flow), flows.destination(flow, 0), port, flows.source(flow, 0));
+    return forward < 0 ? parties.uplink : parties.forward(forward);
   }
 }

@@ -3,6 +3,7 @@
 import { ARP, ARP_REPLY, ARP_REQUEST, checkArp, writeArp } from "../../wire/arp.ts";
 import { ETHERNET, ETHERTYPE, isGroupMac, macHead, macTail, writeMac } from "../../wire/ethernet.ts";
 import { type Address, readAddress } from "../../wire/ipv4.ts";
+import { isIpv6 } from "../address-book.ts";
 import { SHARE } from "../line-shares.ts";
 import { beginFrame } from "../own-frames.ts";
 import { type Ring, VNET_LENGTH } from "../ring.ts";
@@ -117,6 +118,7 @@ export class Arp {
     const head = macHead(view, senderMac);
     const tail = macTail(view, senderMac);
     if (isGroupMac(view, senderMac) || isGroupMac(view, at + ETHERNET.SOURCE)) return false; // they are nobody's
+    if (sender !== 0 && isIpv6(sender)) return false; // 0.0.0.0/8 is nobody's, and not to be taken for numbers of IPv6 addresses
     if (iface === this.topology.uplink) {
       const pin = sender === this.topology.gateway ? this.topology.gatewayMac : undefined;
       if (pin !== undefined && (pin.head !== head || pin.tail !== tail)) return false;

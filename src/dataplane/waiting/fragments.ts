@@ -1,7 +1,8 @@
-// Fragments of IPv4 packets (RFC 791 section 3.2), forwarded one by one: only the first says which flow they belong to, so
+// Fragments of packets (RFC 791 section 3.2, RFC 8200 section 4.5), forwarded one by one: only the first says which flow they belong to, so
 // later ones that come before it are held. Bounded in memory and in time, and shared fairly by senders; overlapping fragments
 // condemn their packet (RFC 5722's reasoning: nobody sends them but to slip something past a firewall).
-import { FRAGMENT_OFFSET, IPV4, MORE_FRAGMENTS } from "../../wire/ipv4.ts";
+import { type Address, FRAGMENT_OFFSET, MORE_FRAGMENTS } from "../../wire/ipv4.ts";
+import { type AddressBook, isIpv6, type Number6 } from "../address-book.ts";
 import type { Packet } from "../packet.ts";
 import type { Parties } from "../parties.ts";
 import type { Ring } from "../ring.ts";
@@ -41,7 +42,7 @@ const ANSWERED = 4;
 
 export class Fragments {
   private readonly state = new Uint8Array(PACKETS);
-  /** Which packet: interface, addresses, protocol << 16 | identification (RFC 791's four, and where it came in). */
+  /** Which packet: interface, addresses, and Packet.identification (RFC 791's four, RFC 8200's three, and where it came in). */
   private readonly iface = new Int32Array(PACKETS);
   private readonly source = new Int32Array(PACKETS);
   private readonly destination = new Int32Array(PACKETS);
@@ -50,7 +51,7 @@ export class Fragments {
   /** Its flow and side, and the flow's birth. */
   private readonly flowSide = new Int32Array(PACKETS);
   private readonly birth = new Int32Array(PACKETS);
-  /** TCP: the sequence number of the payload's first byte, less the header's length. */
+  /** TCP: the sequence number of the payload's first byte, less how far behind the packet's first byte that is. */
   private readonly sequence = new Int32Array(PACKETS);
   /** The blocks seen, how many, where the last of them ends, and how many there will be (0: the last fragment has not come). */
   private readonly seen = new Int32Array(PACKETS * BITMAP_WORDS);
@@ -64,8 +65,9 @@ export class Fragments {
   readonly held: ParkedFrames;
 
   constructor(
-    private readonly ring: Ring,
+    ring: Ring,
     private readonly flows: FlowTable,
+    private readonly book: AddressBook,
   ) {
     this.held = new ParkedFrames(ring, flows, HELD, HELD, (slot) => this.condemn(this.held.key(slot) as Fragmented));
   }
@@ -76,9 +78,8 @@ export class Fragments {
    * @param now ms
    */
   packetOf(packet: Packet, party: Party, now: number): Fragmented {
-    const name = (packet.protocol << 16) | this.ring.view.getUint16(packet.ip + IPV4.IDENTIFICATION);
-    const p = this.find(packet, name, now);
-    return p === NOT_FRAGMENTED ? this.follow(packet, name, party, now) : p;
+    const p = this.find(packet, packet.identification, now);
+    return p === NOT_FRAGMENTED ? this.follow(packet, packet.identification, party, now) : p;
   }
 
   /**
@@ -88,7 +89,7 @@ export class Fragments {
   mark(p: Fragmented, packet: Packet): Verdict {
     if (this.state[p] === CONDEMNED) return VERDICT.FRAGMENT;
     const first = packet.fragment & FRAGMENT_OFFSET;
-    const count = (packet.length + 7) >> 3;
+    const count = (packet.carried + 7) >> 3;
     const isLast = (packet.fragment & MORE_FRAGMENTS) === 0;
     const end = first + count;
     let fresh = 0;
@@ -123,7 +124,7 @@ export class Fragments {
     return this.state[p] === WAITING;
   }
 
-  /** The first fragment has passed: its packet belongs to this flow. @param sequence of TCP, less the header's length */
+  /** The first fragment has passed: its packet belongs to this flow. @param sequence of TCP, less what stands before its payload */
   settle(p: Fragmented, flow: Flow, side: Side, sequence: number): void {
     this.state[p] = KNOWN;
     this.shares.move(p, ASSURED);
@@ -154,7 +155,7 @@ export class Fragments {
   /** @returns the TCP sequence number behind the last byte of a later fragment */
   sequenceEnd(p: Fragmented, packet: Packet): number {
     const offset = (packet.fragment & FRAGMENT_OFFSET) * 8;
-    return (this.sequence[p] + offset + packet.length) | 0;
+    return (this.sequence[p] + offset + packet.carried) | 0;
   }
 
   /** Forgets a packet when all of its fragments have come. */
@@ -210,6 +211,7 @@ export class Fragments {
     this.iface[free] = packet.iface;
     this.source[free] = packet.source;
     this.destination[free] = packet.destination;
+    if (packet.isIpv6) this.holdAddresses(free);
     this.name[free] = name;
     this.shares.add(free, party, EXPENDABLE);
     this.born[free] = now;
@@ -231,7 +233,19 @@ export class Fragments {
   private forget(p: Fragmented): void {
     if (this.state[p] === UNUSED) return;
     this.state[p] = UNUSED;
+    this.letAddressesGo(p);
     this.shares.remove(p);
     this.held.drop(p);
+  }
+
+  private holdAddresses(p: Fragmented): void {
+    this.book.retain(this.source[p] as Number6);
+    this.book.retain(this.destination[p] as Number6);
+  }
+
+  private letAddressesGo(p: Fragmented): void {
+    if (!isIpv6(this.source[p] as Address)) return;
+    this.book.release(this.source[p] as Number6);
+    this.book.release(this.destination[p] as Number6);
   }
 }

@@ -3,6 +3,7 @@
 // It is long, since all of that moves one neighbour from state to state: apart, each part would know the others' states.
 import { ETHERNET, macHead, macTail, writeMac } from "../../wire/ethernet.ts";
 import type { Address } from "../../wire/ipv4.ts";
+import { type AddressBook, isIpv6 } from "../address-book.ts";
 import type { KeyedHash } from "../keyed-hash.ts";
 import { SHARE } from "../line-shares.ts";
 import { MAX_INTERFACES, type Ring } from "../ring.ts";
@@ -102,6 +103,8 @@ export class NeighbourTable {
     private readonly keyed: KeyedHash,
     /** Says whether a flow may live on by the settings in force: no frame of another leaves that has waited. */
     private readonly admits: (flow: Flow) => boolean,
+    /** Holds the addresses of neighbours that are IPv6's. */
+    private readonly book: AddressBook,
   ) {
     this.waiting = new ParkedFrames(ring, flows, WAITING_FRAMES, WAITING_PER_NEIGHBOUR, (slot) =>
       this.waiting.free(slot),
@@ -382,6 +385,7 @@ export class NeighbourTable {
     if (n === NONE) return NONE;
     this.free = this.chain[n];
     this.end = Math.max(this.end, n + 1);
+    if (isIpv6(address)) this.book.retain(address);
     this.interfaceOf[n] = iface;
     this.address[n] = address;
     this.holds[n] = 0;
@@ -404,7 +408,7 @@ export class NeighbourTable {
   }
 
   private pinFor(iface: Iface, address: Address): PinnedMac | undefined {
-    if (iface === this.topology.uplink) return address === this.topology.gateway ? this.topology.gatewayMac : undefined;
+    if (iface === this.topology.uplink) return this.topology.gatewayPin(address);
     const client = this.topology.clientOn(iface, address);
     return client === NOBODY ? undefined : this.topology.pinned[client];
   }
@@ -444,6 +448,8 @@ export class NeighbourTable {
   private remove(n: Neighbour): void {
     this.waiting.drop(n);
     this.unchain(n);
+    const address = this.address[n];
+    if (isIpv6(address)) this.book.release(address);
     this.state[n] = FREE;
     this.chain[n] = this.free;
     this.free = n;

@@ -17,6 +17,7 @@ import { FLOW, FLOW_WORDS, type FlowFields, MAX_NEIGHBOURS } from "../../../src/
 import { FLOW_STATE } from "../../../src/dataplane/tables/flow-state.ts";
 import { FlowTable } from "../../../src/dataplane/tables/flows.ts";
 import { NO_FLOW, NO_FLOW_SIDE } from "../../../src/dataplane/types.ts";
+import { addressBook } from "../../support/address-book.ts";
 import { keyedHash } from "../../support/keyed-hash.ts";
 import { type Plain, plain } from "../../support/plain.ts";
 
@@ -33,8 +34,12 @@ interface Flow {
   readonly sides: readonly [Side, Side];
 }
 
-/** The address that stands for a client's in the packets that come back. */
+/** The addresses that stand for a client's in the packets that come back. */
 const EXTERNAL = -7;
+const EXTERNAL_6 = 1;
+
+/** Numbers of IPv6 addresses. */
+const NUMBERS = 20;
 
 /** A flow and what it is known by in the model. */
 interface Known extends Flow {
@@ -46,8 +51,11 @@ function nameOf(side: Side, protocol: number): string {
 }
 
 function flowTable(capacity: number, seed: number): Plain<FlowTable> {
-  const table = plain(new FlowTable(capacity, keyedHash(seed)));
+  const book = addressBook(NUMBERS);
+  for (let i = 0; i < NUMBERS; i++) book.take(0x20010db8, 0, 0, i);
+  const table = plain(new FlowTable(capacity, keyedHash(seed), undefined, book));
   table.external = EXTERNAL;
+  table.external6 = EXTERNAL_6;
   return table;
 }
 
@@ -73,11 +81,14 @@ function find(table: Plain<FlowTable>, side: Side, protocol: number): number {
 
 /** Few values, so that flows are alike in all but one field, and the table is full of near misses. */
 function randomFlow(random: Random): Flow {
-  const address = () => (random.chance(0.5) ? random.below(40) : random.next() | 0);
+  const isIpv6 = random.chance(0.3);
+  const anyIpv4 = () => (random.chance(0.5) ? 0x0a000000 + random.below(40) : random.next() | 0x01000000);
+  const address = () => (isIpv6 ? 1 + random.below(NUMBERS) : anyIpv4());
   const ports = () => (random.chance(0.5) ? random.below(40) << 16 : random.next() | 0);
   const kind = random.pick([FLOW_STATE.OUTBOUND, FLOW_STATE.INBOUND, FLOW_STATE.DIRECT]);
   const from = { source: address(), destination: address(), ports: ports() };
-  const destination = kind === FLOW_STATE.OUTBOUND ? EXTERNAL : from.source;
+  const external = isIpv6 ? EXTERNAL_6 : EXTERNAL;
+  const destination = kind === FLOW_STATE.OUTBOUND ? external : from.source;
   return { protocol: random.pick([TCP, UDP]), kind, sides: [from, { source: address(), destination, ports: ports() }] };
 }
 
@@ -121,7 +132,7 @@ function compareWithModel(capacity: number, seed: number, steps: number, fullnes
     const side = random.below(2);
     if (find(table, sides[side], protocol) !== flow * 2 + side) throw new Error(`step ${step}: flow ${flow} not found`);
     if (random.chance(0.7)) continue;
-    const near = { ...sides[side], [random.pick(["source", "destination", "ports"])]: random.below(40) };
+    const near = { ...sides[side], [random.pick(["source", "destination", "ports"])]: 1 + random.below(NUMBERS) };
     const expected = model.get(nameOf(near, protocol)) ?? NO_FLOW_SIDE;
     if (find(table, near, protocol) !== expected) throw new Error(`step ${step}: not flow side ${expected}`);
   }
