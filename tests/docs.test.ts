@@ -145,6 +145,7 @@ const RUN_BY: readonly (readonly [command: RegExp, file: string, text: string])[
     "tests/net/suggest.test.ts",
     'verb("suggest", "--client", "work", "--since", ',
   ],
+  [/^firebreak trace client=work proto=tcp$/, "tests/net/trace.test.ts", '"client=work", "proto=tcp", "--count"'],
   [/^firebreak --version$/, "tests/build/manifest.test.ts", "dist/firebreak --version"],
   [/^FIREBREAK=dist\/firebreak docs\/namespace\.sh /, "tests/net/lifecycle.test.ts", "../../docs/namespace.sh"],
   [/^ip (?:link|address) /, "tests/net/lifecycle.test.ts", "../../docs/NAMESPACE.md"],

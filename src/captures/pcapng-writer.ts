@@ -15,10 +15,13 @@ import {
 } from "./pcapng.ts";
 
 const BUFFER_LENGTH = 1 << 18;
-/** Bytes of a comment, at most; what is longer is cut. */
-const LONGEST_COMMENT = 4096;
+/** Bytes of a comment, at most; of a text, what is longer is cut. */
+export const LONGEST_COMMENT = 4096;
 /** Bytes of all else in a packet block, generously. */
 const MOST_OVERHEAD = 256;
+const HALF = 2 ** 16;
+const WORD = 2 ** 32;
+
 /** epb_verdict begins with who gave it; this one is followed by 8 bytes, a TC_ACT_ of linux/pkt_cls.h. */
 const VERDICT_OF_EBPF_TC = 1;
 
@@ -26,7 +29,8 @@ const VERDICT_OF_EBPF_TC = 1;
 export interface PacketNote {
   /** One of DIRECTION. */
   readonly direction: number;
-  readonly comment: string;
+  /** A text, or its bytes in UTF-8, at most LONGEST_COMMENT. */
+  readonly comment: string | Uint8Array;
   /** The same for a packet at all interfaces that it passes. */
   readonly packetId?: number | undefined;
   /** A TC_ACT_ of linux/pkt_cls.h. */
@@ -78,29 +82,50 @@ export class PcapngWriter {
     note: PacketNote,
   ): void {
     const { view, length: start } = this;
-    const ticks = BigInt(seconds) * this.ticksPerSecond + BigInt(Math.floor(nanoseconds / this.nanosecondsPerTick));
     view.setUint32(start + PACKET.INTERFACE, iface, true);
-    view.setUint32(start + PACKET.TIME_HIGH, Number(BigInt.asUintN(32, ticks >> 32n)), true);
-    view.setUint32(start + PACKET.TIME_LOW, Number(BigInt.asUintN(32, ticks)), true);
+    this.setTime(start, seconds, Math.floor(nanoseconds / this.nanosecondsPerTick));
     view.setUint32(start + PACKET.CAPTURED, captured, true);
     view.setUint32(start + PACKET.ORIGINAL, original, true);
     bytes.copy(this.buffer, start + PACKET.DATA, at, at + captured);
     this.length = this.pad(start + PACKET.DATA, captured);
-    this.addText(OPTION_COMMENT, note.comment);
+    if (typeof note.comment === "string") this.addText(OPTION_COMMENT, note.comment);
+    else this.buffer.set(note.comment, this.addOption(OPTION_COMMENT, note.comment.length));
     view.setUint32(this.addOption(PACKET_OPTION.FLAGS, 4), note.direction, true);
     if (note.dropCount !== undefined) {
-      view.setBigUint64(this.addOption(PACKET_OPTION.DROP_COUNT, 8), BigInt(note.dropCount), true);
+      this.set64(this.addOption(PACKET_OPTION.DROP_COUNT, 8), note.dropCount);
     }
     if (note.packetId !== undefined) {
-      view.setBigUint64(this.addOption(PACKET_OPTION.PACKET_ID, 8), BigInt(note.packetId), true);
+      this.set64(this.addOption(PACKET_OPTION.PACKET_ID, 8), note.packetId);
     }
     if (note.verdict !== undefined) {
       const option = this.addOption(PACKET_OPTION.VERDICT, 9);
       view.setUint8(option, VERDICT_OF_EBPF_TC);
-      view.setBigUint64(option + 1, BigInt(note.verdict), true);
+      this.set64(option + 1, note.verdict);
     }
     this.endBlock(start, BLOCK.ENHANCED_PACKET);
     if (this.length >= BUFFER_LENGTH) this.flush();
+  }
+
+  /** Without big integers, each of which is an object, where numbers do: from 1970 to 2106. */
+  private setTime(start: number, seconds: number, ticks: number): void {
+    const { view } = this;
+    if (seconds < 0 || seconds >= WORD) {
+      const all = BigInt(seconds) * this.ticksPerSecond + BigInt(ticks);
+      view.setUint32(start + PACKET.TIME_HIGH, Number(BigInt.asUintN(32, all >> 32n)), true);
+      view.setUint32(start + PACKET.TIME_LOW, Number(BigInt.asUintN(32, all)), true);
+      return;
+    }
+    const perSecond = 1e9 / this.nanosecondsPerTick;
+    const upper = Math.floor(seconds / HALF) * perSecond; // of 65536 ticks each
+    const lower = (upper % HALF) * HALF + (seconds % HALF) * perSecond + ticks;
+    view.setUint32(start + PACKET.TIME_HIGH, Math.floor(upper / HALF) + Math.floor(lower / WORD), true);
+    view.setUint32(start + PACKET.TIME_LOW, lower % WORD, true);
+  }
+
+  /** @param value a whole number below 2^53 */
+  private set64(at: number, value: number): void {
+    this.view.setUint32(at, value % WORD, true);
+    this.view.setUint32(at + 4, Math.floor(value / WORD), true);
   }
 
   /** Hands on what is buffered. */

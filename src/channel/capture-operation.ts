@@ -3,6 +3,7 @@
 import { type Captures, TooManyCaptures } from "../control/captures.ts";
 import { FilterError } from "../control/flow-filter.ts";
 import { countOf, requireKnown, textsOf } from "./arguments.ts";
+import type { Fields } from "./cbor.ts";
 import { ChannelError } from "./messages.ts";
 import type { Operation, Part } from "./session.ts";
 
@@ -21,8 +22,11 @@ const SOON = 2;
 const LATER = 20;
 const PATIENCE = 25;
 
+/** Bytes that may wait for the client: it and the firewall may run by turns, on one processor, and frames go on coming. */
+const WAITING = 1024 * 1024;
+
 export function captureOperation(firewall: CaptureAnswering): Operation {
-  return async function* (args, signal): AsyncGenerator<Part> {
+  async function* operation(args: Partial<Fields>, signal: AbortSignal): AsyncGenerator<Part> {
     requireKnown(args, KNOWN);
     const snap = countOf(args, "snap") ?? WHOLE_FRAME;
     if (snap < LEAST_SNAP) throw new ChannelError("arguments", `snap is below ${LEAST_SNAP}`);
@@ -42,7 +46,8 @@ export function captureOperation(firewall: CaptureAnswering): Operation {
     } finally {
       await capture.close();
     }
-  };
+  }
+  return Object.assign(operation, { mostWaiting: WAITING });
 }
 
 async function begin(firewall: CaptureAnswering, words: readonly string[], snap: number) {

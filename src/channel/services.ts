@@ -19,12 +19,14 @@ import { type DropsAnswering, dropsOperation, suggestOperation, whyOperation } f
 import { type FlowsAnswering, flowsOperation } from "./flows-operation.ts";
 import { logOperation } from "./log-operation.ts";
 import type { Operation, Services } from "./session.ts";
+import { type TraceAnswering, traceOperation } from "./trace-operation.ts";
 
 /** What is asked of the firewall (control/firewall.ts). */
-export interface Answering extends FlowsAnswering, DropsAnswering, Configurable, CaptureAnswering {
-  readonly status: Status;
-  readonly ruleList: readonly RuleEntry[];
-}
+export type Answering = FlowsAnswering &
+  DropsAnswering &
+  Configurable &
+  CaptureAnswering &
+  TraceAnswering & { readonly status: Status; readonly ruleList: readonly RuleEntry[] };
 
 /** As `status` answers. Times in seconds: since the program began, and Unix time. */
 export interface NamedStatus extends Status {
@@ -64,6 +66,7 @@ export function makeServices(name: string, firewall: Answering, read?: () => Pro
       ["configuration", configurationOperation(firewall)],
       ["saved", savedOperation(firewall, read)],
       ["capture", captureOperation(firewall)],
+      ["trace", traceOperation(firewall)],
     ]),
   };
 }

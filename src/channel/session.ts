@@ -33,7 +33,10 @@ export interface Part {
  * @param signal is aborted when nobody waits for records any more
  * @throws ChannelError, here or while records are asked for
  */
-export type Operation = (args: Partial<Fields>, signal: AbortSignal) => AsyncIterator<Part>;
+export type Operation = ((args: Partial<Fields>, signal: AbortSignal) => AsyncIterator<Part>) & {
+  /** Bytes that may wait for the client before records of it are not made, where these come fast; MOST_WAITING without it. */
+  readonly mostWaiting?: number;
+};
 
 export interface Services {
   /** What HELLO answers beside the version. */
@@ -58,6 +61,7 @@ export interface Outlet {
 interface Stream {
   readonly id: number;
   readonly abort: AbortController;
+  readonly mostWaiting: number;
   credit: number;
   records: number;
   lost: number;
@@ -145,7 +149,9 @@ export class Session {
     } else if (this.streams.size >= MOST_STREAMS) {
       this.refuse(id, new ChannelError("busy", `${MOST_STREAMS} requests are not answered yet`));
     } else {
-      const stream: Stream = { id, abort: new AbortController(), credit, records: 0, lost: 0, wake: () => {} };
+      const { mostWaiting = MOST_WAITING } = operation;
+      const counts = { credit, records: 0, lost: 0 };
+      const stream: Stream = { id, abort: new AbortController(), mostWaiting, ...counts, wake: () => {} };
       this.streams.set(id, stream);
       void this.run(stream, operation, args);
     }
@@ -196,7 +202,7 @@ export class Session {
         stream.wake = resolve;
       });
     }
-    while (this.outlet.waiting > MOST_WAITING && !signal.aborted) await this.outlet.drained();
+    while (this.outlet.waiting > stream.mostWaiting && !signal.aborted) await this.outlet.drained();
   }
 
   private refuse(id: number, { code, message }: ChannelError): void {

@@ -27,6 +27,19 @@ export function recordBytes(memory: number): number {
 /** Settings kept by number: frames that were captured under older ones wait to be read. */
 const SETTINGS_KEPT = 16;
 
+/** What a capture is read by. */
+export interface OpenRing {
+  readonly consumer: CaptureConsumer;
+  /** In force when it began. */
+  readonly settings: Settings;
+  /** @param number that records have; settings that were in force before any others have none */
+  settingsOf(number: number): Settings | undefined;
+  /** Whose frames are meant, if it is one's: numbers of clients may change. */
+  readonly client: string | undefined;
+  /** Ends it: nothing is read any more. */
+  end(): Promise<void>;
+}
+
 /** As many captures run as may. */
 export class TooManyCaptures extends Error {}
 
@@ -71,12 +84,18 @@ export class Captures {
    * @throws FilterError, TooManyCaptures, Error
    */
   async open(words: readonly string[], snap: number): Promise<LiveCapture> {
+    const { consumer, settings, settingsOf, client, end } = await this.openRing(words, snap, recordBytes(this.memory));
+    return new LiveCapture(consumer, settings, settingsOf, client, end);
+  }
+
+  /** Begins one for somebody else to read. @param records bytes of them: a power of two. As `open` */
+  async openRing(words: readonly string[], snap: number, records = LEAST_RECORDS): Promise<OpenRing> {
     const meaning = this.meaning();
     const match = readCaptureFilter(words, meaning);
     if (this.running.length === MOST_CAPTURES) {
       throw new TooManyCaptures(`${MOST_CAPTURES} captures run already (end one of them)`);
     }
-    const length = captureLength(recordBytes(this.memory));
+    const length = captureLength(records);
     const address = reserveAddresses(length);
     mapMemory(address, length);
     const order: CaptureOrder = { id: this.nextId++, address, length, snap, match };
@@ -84,12 +103,12 @@ export class Captures {
     const consumer = new CaptureConsumer(toArrayBuffer(pointer(address), 0, length));
     const client = match.client === undefined ? undefined : meaning.settings.clients[match.client].name;
     const settingsOf = (number: number) => this.settings.get(number);
-    const capture = new LiveCapture(consumer, meaning.settings, settingsOf, client, () => this.close(order.id));
+    const end = () => this.close(order.id);
     try {
       await this.tell(this.orders);
-      return capture;
+      return { consumer, settings: meaning.settings, settingsOf, client, end };
     } catch (error) {
-      await capture.close();
+      await end();
       throw error;
     }
   }

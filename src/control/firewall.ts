@@ -228,8 +228,8 @@ export class Firewall {
 
   /** The rules in force, each with what it does now. */
   get ruleList(): RuleEntry[] {
-    const { config, flowTable: flows, hits, addressesOf } = this;
-    return listRules({ config, flows, hits, addressesOf, now: MACHINE_CLOCK.unixTime() });
+    const { config, flowTable: flows, hits } = this;
+    return listRules({ config, flows, hits, ...this.rules.knownNames, now: MACHINE_CLOCK.unixTime() });
   }
 
   /** What it has not forwarded, and what is to be known to say why. */
@@ -347,7 +347,7 @@ export class Firewall {
       const device = devices.find(({ mac }) => reference?.mac !== undefined && formatMac(mac) === reference.text);
       if (reference !== undefined && device !== undefined) this.lastNames.set(reference.text, device.name);
     }
-    return settingsFor(config, devices, { addressesOf: this.rules.addressesOf, lastNames: this.lastNames });
+    return settingsFor(config, devices, { ...this.rules.knownNames, lastNames: this.lastNames });
   }
 
   /** One change at a time. */

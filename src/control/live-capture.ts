@@ -1,10 +1,10 @@
 // One capture of the running firewall: takes frames out of its ring, and makes of them pieces of a pcapng file with notes, as those that
 // replay writes.
 import { DIRECTION } from "../captures/frame.ts";
-import { type PacketNote, PcapngWriter } from "../captures/pcapng-writer.ts";
+import { LONGEST_COMMENT, type PacketNote, PcapngWriter } from "../captures/pcapng-writer.ts";
 import { type CaptureConsumer, type CaptureFacts, WHAT } from "../dataplane/io/capture-ring.ts";
 import type { Settings } from "../dataplane/settings.ts";
-import { FlowRecords } from "../dataplane/tables/flow-records.ts";
+import { FLOW, FlowRecords } from "../dataplane/tables/flow-records.ts";
 import type { Flow } from "../dataplane/types.ts";
 import { VERDICT, type Verdict } from "../dataplane/verdict.ts";
 import { monotonicTime } from "../linux/clock.ts";
@@ -12,10 +12,17 @@ import { toAddress } from "../wire/ipv4.ts";
 import { flowText } from "./flow-text.ts";
 import { flowWords, ownText, PASSED, ruleOfText, verdictAction, verdictText } from "./packet-notes.ts";
 
-/** Bytes of a piece, but for its last frame. */
-const PIECE = 64 * 1024;
+/** Bytes of a piece, but for its last frame and that one's comment: it must fit an item of the channel. */
+const PIECE = 160 * 1024;
 /** Comments that are kept: those of frames that are alike are the same. */
-const COMMENTS_KEPT = 1024;
+const COMMENTS_KEPT = 4096;
+
+/** A comment, and whose it is. */
+interface Comment {
+  readonly facts: CaptureFacts;
+  readonly flowRecord: Int32Array;
+  readonly text: Uint8Array;
+}
 
 /** Whole blocks of a pcapng file. */
 export interface CapturePiece {
@@ -31,7 +38,7 @@ export class LiveCapture {
   private names: readonly string[];
   private readonly writer: PcapngWriter;
   private pieces: Buffer[] = [];
-  private readonly comments = new Map<string, string>();
+  private readonly comments = new Map<number, Comment>();
   private readonly flow: FlowRecords;
   private isFirst = true;
   private unsaid = 0;
@@ -138,17 +145,15 @@ export class LiveCapture {
     };
   }
 
-  private comment(settings: Settings): string {
+  private comment(settings: Settings): Uint8Array {
     const { facts, flowRecord } = this.consumer;
-    const { verdict, what, rule, client, flow, settings: number } = facts;
-    const [source, destination, ports, backSource, backPorts] = flow < 0 ? NO_RECORD : flowRecord;
-    const ends = `${flow} ${source} ${destination} ${ports} ${backSource} ${backPorts}`;
-    const key = `${verdict} ${what} ${rule} ${client} ${number} ${ends}`;
+    const key = ((facts.flow + 1) * WHATS + facts.what) * VERDICTS + facts.verdict;
     const known = this.comments.get(key);
-    if (known !== undefined) return known;
+    if (known !== undefined && isSame(known.facts, facts) && hasSameEnds(known.flowRecord, flowRecord))
+      return known.text;
     if (this.comments.size >= COMMENTS_KEPT) this.comments.clear();
-    const text = this.commentText(settings);
-    this.comments.set(key, text);
+    const text = Buffer.from(this.commentText(settings)).subarray(0, LONGEST_COMMENT);
+    this.comments.set(key, { facts: { ...facts }, flowRecord: flowRecord.slice(), text });
     return text;
   }
 
@@ -168,7 +173,20 @@ export class LiveCapture {
   }
 }
 
-const NO_RECORD = new Int32Array(0);
+const VERDICTS = 256;
+const WHATS = 256;
+
+/** Whether what a comment is made of is the same, beside the flow's ends. */
+function isSame(one: CaptureFacts, other: CaptureFacts): boolean {
+  return one.rule === other.rule && one.client === other.client && one.settings === other.settings;
+}
+
+/** Words of a flow's record that say who it is between. */
+const ENDS = [FLOW.SOURCE, FLOW.DESTINATION, FLOW.PORTS, FLOW.BACK_SOURCE, FLOW.BACK_PORTS];
+
+function hasSameEnds(one: Int32Array, other: Int32Array): boolean {
+  return ENDS.every((word) => one[word] === other[word]);
+}
 
 function headOf(names: readonly string[]): Uint8Array {
   let head: Uint8Array = new Uint8Array(0);

@@ -2,14 +2,15 @@
 // that it concerns get their rules compiled anew; everything else about them stays as the settings in force have it.
 
 import type { Clock } from "../base/clock.ts";
+import type { IpAddress } from "../base/ip.ts";
 import type { ClientConfig } from "../config/clients.ts";
 import type { Config } from "../config/config.ts";
-import { nameServers, serversToAsk } from "../config/name-servers.ts";
+import { serversToAsk } from "../config/name-servers.ts";
 import type { ClientSettings, Settings } from "../dataplane/settings.ts";
 import type { NameServers } from "../names/name-server.ts";
-import { Resolver, type ResolverStatus } from "../names/resolver.ts";
-import { compileRules, isExpired, nextExpiry } from "../rules/compile.ts";
-import type { Rule } from "../rules/parse.ts";
+import { type NameUse, Resolver, type ResolverStatus } from "../names/resolver.ts";
+import { compileRules, isAbout, isExpired, nextExpiry } from "../rules/compile.ts";
+import { circumstancesOf, type KnownNames } from "./settings.ts";
 
 /** What is asked of the dataplane (dataplane-thread.ts). */
 export interface RulesDataplane extends NameServers {
@@ -24,8 +25,8 @@ export interface RulesEvents {
   updated(): void;
 }
 
-/** By the client's name, the host names in its rules, each with the addresses (uint32, host order, ascending) it has now. */
-export type ResolvedNames = ReadonlyMap<string, ReadonlyMap<string, readonly number[]>>;
+/** By the client's name, the host names in its rules, each with the addresses that it has now: ascending, those of IPv4 first. */
+export type ResolvedNames = ReadonlyMap<string, ReadonlyMap<string, readonly IpAddress[]>>;
 
 /** A configuration, and what was made of it. */
 interface InForce {
@@ -65,6 +66,14 @@ export class LiveRules {
   /** The addresses that a name has now, undefined while they are unknown, for compiling settings. */
   readonly addressesOf = (name: string): readonly number[] | undefined => this.resolver.addressesOf(name);
 
+  /** Its IPv6 addresses, likewise, where some client that has IPv6 has it in its rules. */
+  readonly addresses6Of = (name: string): readonly Uint8Array[] | undefined => this.resolver.addresses6Of(name);
+
+  get knownNames(): KnownNames {
+    const { addressesOf, addresses6Of } = this;
+    return { addressesOf, addresses6Of };
+  }
+
   get resolverStatus(): ResolverStatus {
     return this.resolver.status;
   }
@@ -72,7 +81,7 @@ export class LiveRules {
   /** What host names in the rules in force mean. */
   get resolvedNames(): ResolvedNames {
     const clients = this.inForce?.config.clients ?? [];
-    return new Map(clients.map(({ name, rules }) => [name, this.namesIn(rules)]));
+    return new Map(clients.map((client) => [client.name, this.namesIn(client)]));
   }
 
   /**
@@ -83,7 +92,7 @@ export class LiveRules {
     this.inForce = { config, settings };
     this.judgedAt = judgedAt;
     this.resolver.setServers(serversToAsk(config));
-    this.resolver.setNames(nameUse(config.clients));
+    this.resolver.setNames(...nameUse(config.clients));
     this.scheduleExpiry();
   }
 
@@ -100,7 +109,7 @@ export class LiveRules {
       const judgedAt = this.clock.unixTime();
       this.follow(config, await apply(), judgedAt);
     } catch (error) {
-      this.resolver.setNames(nameUse(this.inForce?.config.clients ?? []));
+      this.resolver.setNames(...nameUse(this.inForce?.config.clients ?? []));
       throw error;
     } finally {
       this.changing = false;
@@ -115,19 +124,21 @@ export class LiveRules {
       await this.learn(config);
       return use();
     } finally {
-      this.resolver.setNames(nameUse(this.inForce?.config.clients ?? []));
+      this.resolver.setNames(...nameUse(this.inForce?.config.clients ?? []));
     }
   }
 
   /** Has names looked up that a configuration drops and the one in force does not have. */
   private async learn({ clients }: Config): Promise<void> {
     const known = nameUse(this.inForce?.config.clients ?? []);
+    const coming = nameUse(clients);
     const names = clients.flatMap(({ rules }) =>
       rules.flatMap(({ action, dsthost }) => (action === "drop" && dsthost) || []),
     );
-    const added = names.filter((name) => !known.has(name));
+    const added = names.filter((name) => coming.some((use, i) => use.has(name) && !known[i].has(name)));
     if (added.length === 0) return;
-    this.resolver.setNames(new Map([...nameUse(clients), ...known]));
+    const [ipv4, ipv6] = coming.map((use, i) => new Map([...use, ...known[i]]));
+    this.resolver.setNames(ipv4, ipv6);
     await this.resolver.lookedUp(added, PATIENCE);
   }
 
@@ -159,20 +170,19 @@ export class LiveRules {
     const { config, settings } = this.inForce;
     const number = config.clients.findIndex((client) => client.name === name);
     if (number < 0) return;
-    const { rules, policy } = config.clients[number];
-    const ruleset = compileRules(rules, policy, {
-      dns: nameServers(config),
-      now: this.clock.unixTime(),
-      addressesOf: this.addressesOf,
-    });
+    const client = config.clients[number];
+    const circumstances = circumstancesOf(config, client, this.clock.unixTime(), this.knownNames);
+    const ruleset = compileRules(client.rules, client.policy, circumstances);
     // A dataplane that died is reported by itself (Dataplane.failed).
     this.dataplane.setClient(number, { ...settings.clients[number], ruleset }).catch(() => {});
     this.events.updated();
   }
 
-  private namesIn(rules: readonly Rule[]): Map<string, readonly number[]> {
+  private namesIn({ rules, ipv6 }: ClientConfig): Map<string, readonly IpAddress[]> {
     const hosts = rules.flatMap(({ dsthost }) => dsthost ?? []);
-    return new Map(hosts.map((host) => [host, this.addressesOf(host) ?? []]));
+    return new Map(
+      hosts.map((host) => [host, [...(this.addressesOf(host) ?? []), ...((ipv6 && this.addresses6Of(host)) ?? [])]]),
+    );
   }
 
   private scheduleExpiry(): void {
@@ -195,13 +205,20 @@ export class LiveRules {
   }
 }
 
+/** The names of clients whose rules have a name, by that, whose IPv4 addresses they need, and whose IPv6 ones. */
+type BothUses = readonly [ipv4: NameUse, ipv6: NameUse];
+
 /** @returns the host names in rules, each with the names of the clients whose rules have it */
-function nameUse(clients: readonly ClientConfig[]): Map<string, Set<string>> {
-  const use = new Map<string, Set<string>>();
-  for (const { name, rules } of clients) {
-    for (const { dsthost } of rules) {
-      if (dsthost !== undefined) use.set(dsthost, (use.get(dsthost) ?? new Set()).add(name));
+function nameUse(clients: readonly ClientConfig[]): BothUses {
+  const uses = [new Map<string, Set<string>>(), new Map<string, Set<string>>()] as const;
+  for (const { name, rules, ipv6 } of clients) {
+    for (const rule of rules) {
+      if (rule.dsthost === undefined) continue;
+      for (const [i, use] of uses.entries()) {
+        if (!isAbout(rule, i === 0 ? 4 : 6) || (i === 1 && ipv6 === undefined)) continue;
+        use.set(rule.dsthost, (use.get(rule.dsthost) ?? new Set()).add(name));
+      }
     }
   }
-  return use;
+  return uses;
 }

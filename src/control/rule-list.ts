@@ -1,15 +1,17 @@
 // The rules in force, each with what it does: where it stands, how often it decided something, which addresses its host name has, how many flows live by it, and why it
 // decides nothing, if so.
-import { formatAddress } from "../base/address.ts";
+import { formatIp } from "../base/ip.ts";
 import { printable } from "../base/quote.ts";
 import type { ClientConfig } from "../config/clients.ts";
 import type { Config } from "../config/config.ts";
 import { doubtfulRules } from "../config/warnings.ts";
 import type { Flow } from "../dataplane/types.ts";
-import { formatRule } from "../rules/parse.ts";
+import { type Circumstances, isAbout, surroundingsOf } from "../rules/compile.ts";
+import { formatRule, type ListedRule } from "../rules/parse.ts";
 import { formatAge } from "./drops.ts";
 import type { FlowTableView } from "./flow-list.ts";
 import type { HitBook } from "./hit-book.ts";
+import { circumstancesOf, type KnownNames } from "./settings.ts";
 
 /** The keys are those of `firebreak rules --json`: docs/CONTROL.md has them. */
 export interface RuleEntry {
@@ -25,18 +27,17 @@ export interface RuleEntry {
   readonly last?: number;
   /** Flows there are that it let through. */
   readonly flows: number;
-  /** Of a rule with a host name: the addresses that it has now, or null while they are unknown. */
+  /** Of a rule with a host name: the addresses that it has now, of the families that the client has; null while some are unknown. */
   readonly addresses?: readonly string[] | null;
   /** Why it decides nothing: the end of a sentence that begins with the rule. */
   readonly problem?: string;
 }
 
 /** What rules are judged by. */
-export interface RuleCircumstances {
+export interface RuleCircumstances extends KnownNames {
   readonly config: Config;
   readonly flows: FlowTableView;
   readonly hits: Pick<HitBook, "use">;
-  addressesOf(name: string): readonly number[] | undefined;
   /** Unix time in seconds. */
   readonly now: number;
 }
@@ -51,11 +52,12 @@ function rulesOf(
   client: ClientConfig,
   number: number,
   counts: ReadonlyMap<number, number>,
-  { config, hits, addressesOf, now }: RuleCircumstances,
+  { config, hits, addressesOf, addresses6Of, now }: RuleCircumstances,
 ): RuleEntry[] {
   const { name, rules, policy } = client;
   const flowsOf = (rule: number) => counts.get((number << 16) | rule) ?? 0;
   const problems = new Map(doubtfulRules(config, client, now).map(({ rule, problem }) => [rule, problem]));
+  const circumstances = circumstancesOf(config, client, now, { addressesOf, addresses6Of });
   const entries = rules.map((rule, i): RuleEntry => {
     const place = config.rulePlaces?.[number]?.[i];
     const problem = problems.get(i);
@@ -65,12 +67,23 @@ function rulesOf(
       ...hits.use(name, i + 1, text),
       ...(place !== undefined && { place }),
       flows: flowsOf(i + 1),
-      ...(rule.dsthost !== undefined && { addresses: addressesOf(rule.dsthost)?.map(formatAddress) ?? null }),
+      ...(rule.dsthost !== undefined && { addresses: addressTexts(rule, circumstances) }),
       ...(problem !== undefined && { problem }),
     };
   });
   const rest = { client: name, rule: 0, text: `action=${policy}`, ...hits.use(name, 0, policy), flows: flowsOf(0) };
   return [...entries, rest];
+}
+
+function addressTexts(rule: ListedRule, circumstances: Circumstances): readonly string[] | null {
+  const texts: string[] = [];
+  for (const family of [4, 6] as const) {
+    const around = isAbout(rule, family) ? surroundingsOf(circumstances, family) : undefined;
+    const addresses = around === undefined ? [] : around.addressesOf(rule.dsthost ?? "");
+    if (addresses === undefined) return null;
+    texts.push(...addresses.map(formatIp));
+  }
+  return texts;
 }
 
 /** By the client's number << 16 | the rule's. */

@@ -33,17 +33,33 @@ const CAPTURED = { index: 0, mtu: 1500, mac: Uint8Array.of(2, 0, 0, 0, 0, 0), is
 /** In place of a device that is not there: what comes for it is refused. */
 const ABSENT = { index: 0, mtu: 1500, mac: new Uint8Array(6), isUp: false };
 
-export interface SettingsOptions {
+export interface SettingsOptions extends Partial<KnownNames> {
   /** Replay only: where own_mac isn't configured, any unicast destination MAC address is ours. */
   readonly anyMac?: boolean;
   /** Unix time in seconds, which rules expire by; the system's clock if it isn't given. */
   readonly now?: number;
-  /** Addresses that a rule's host name has now, undefined as long as they are unknown; so all are if it isn't given. */
-  readonly addressesOf?: (name: string) => readonly number[] | undefined;
-  /** The same of IPv6. */
-  readonly addresses6Of?: (name: string) => readonly Uint8Array[] | undefined;
   /** What an interface was called last that is not there and configured by its MAC address (as text), so that its flows live on. */
   readonly lastNames?: ReadonlyMap<string, string>;
+}
+
+/** What rules' host names mean; of names that it isn't given for, nobody knows. */
+export interface KnownNames {
+  /** The IPv4 addresses that a name has now, undefined as long as they are unknown. */
+  readonly addressesOf: (name: string) => readonly number[] | undefined;
+  /** Its IPv6 addresses, likewise. */
+  readonly addresses6Of: (name: string) => readonly Uint8Array[] | undefined;
+}
+
+/** @param now Unix time in seconds @returns what a client's rules are compiled by */
+export function circumstancesOf(
+  config: Config,
+  client: ClientConfig,
+  now: number,
+  { addressesOf, addresses6Of }: KnownNames,
+): Circumstances {
+  const { ipv6: uplink6 } = config.uplink;
+  const ipv6 = client.ipv6 && uplink6 && { dns: uplink6.dns, addressesOf: addresses6Of };
+  return { dns: nameServers(config), now, addressesOf, ipv6 };
 }
 
 /**
@@ -58,13 +74,11 @@ export function makeSettings(
   const { anyMac = false, now = Date.now() / 1000, addressesOf = () => undefined, lastNames } = options;
   const { addresses6Of = () => undefined } = options;
   const interfaces = new Interfaces(devices, anyMac, lastNames);
-  const dns = nameServers(config);
   const uplinkReference = config.uplink.interface;
   const uplink = uplinkReference && interfaces.number(uplinkReference, config.uplink, true);
-  const { ipv6: uplink6 } = config.uplink;
   const clients = config.clients.map((client) => {
-    const ipv6 = client.ipv6 && uplink6 && { dns: uplink6.dns, addressesOf: addresses6Of };
-    return compileClient(client, interfaces.number(client.interface, client, false), { dns, now, addressesOf, ipv6 });
+    const iface = interfaces.number(client.interface, client, false);
+    return compileClient(client, iface, circumstancesOf(config, client, now, { addressesOf, addresses6Of }));
   });
   if (interfaces.errors.length > 0) return { errors: interfaces.errors };
   const { address, prefix, gateway, gatewayMac, gatewayFallbackMac, rate, inside, ipv6 } = config.uplink;
@@ -76,7 +90,7 @@ export function makeSettings(
         address,
         prefix,
         gateway,
-        dns,
+        dns: nameServers(config),
         ...(gatewayMac && { gatewayMac }),
         ...(gatewayFallbackMac && { gatewayFallbackMac }),
         ...(rate !== undefined && { rate }),

@@ -1,8 +1,8 @@
 // A frame taken apart into fields that together are all of its bytes, each with its name and what it says. It judges nothing, and
 // reads only what is there: a frame may be cut, or lie about its lengths.
 import { formatAddress, formatMac } from "../base/address.ts";
-import { ERRORS, PROTOCOL_NAMES, QUERIES } from "../replay/summary.ts";
-import { ICMP_NAMES } from "../replay/summary-text.ts";
+import { ERRORS, PROTOCOL_NAMES, QUERIES } from "../captures/summary.ts";
+import { ICMP_NAMES } from "../captures/summary-text.ts";
 import { ARP, ARP_REPLY, ARP_REQUEST } from "../wire/arp.ts";
 import { ETHERNET, ETHERTYPE, MAC_LENGTH, VLAN_ID, VLAN_TAG_LENGTH } from "../wire/ethernet.ts";
 import { ICMP, ICMP_TYPE, UNREACHABLE_CODE } from "../wire/icmp.ts";

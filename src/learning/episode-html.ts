@@ -1,8 +1,8 @@
 // One frame's part of the page: a line of three lanes, and behind it why, what was rewritten, and the bytes before and after.
 import { formatAddress } from "../base/address.ts";
+import { type FrameSummary, type Ipv4Summary, isArp, summarise } from "../captures/summary.ts";
 import type { Settings } from "../dataplane/settings.ts";
 import { VERDICT, type Verdict } from "../dataplane/verdict.ts";
-import { type FrameSummary, type Ipv4Summary, isArp, summarise } from "../replay/summary.ts";
 import { dissect } from "./dissect.ts";
 import { BeforeAndAfter, frameHtml } from "./frames-html.ts";
 import { type Html, html } from "./html.ts";

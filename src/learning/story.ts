@@ -1,9 +1,10 @@
 // What the page is made of: the frames of a replay that are worth a look, chosen while it goes on, so that memory and page stay small
 // however long the capture is.
+
+import { isArp, summarise } from "../captures/summary.ts";
 import type { FlowText } from "../control/flow-text.ts";
 import { VERDICT, type Verdict } from "../dataplane/verdict.ts";
 import type { Passage, SentFrame, Witness } from "../replay/passages.ts";
-import { isArp, summarise } from "../replay/summary.ts";
 
 /** Frames on a page. */
 export const MOST_SHOWN = 200;

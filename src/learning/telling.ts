@@ -1,6 +1,6 @@
 // A frame in a few plain words, for somebody who sees its like for the first time.
-import { type ArpSummary, type FrameSummary, type Ipv4Summary, isArp } from "../replay/summary.ts";
-import { icmpText } from "../replay/summary-text.ts";
+import { type ArpSummary, type FrameSummary, type Ipv4Summary, isArp } from "../captures/summary.ts";
+import { icmpText } from "../captures/summary-text.ts";
 import { DNS_PORT } from "../wire/ports.ts";
 
 /** @param data bytes that the packet carries behind its headers @returns `TCP: asks to open a connection` */

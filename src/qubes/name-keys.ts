@@ -42,14 +42,14 @@ export class NameKeys {
     const values = new Map<string, string>();
     for (const [client, hosts] of names) {
       for (const [host, addresses] of hosts) {
-        if (addresses.length === 0) continue;
+        const shown = addresses.filter((address) => typeof address === "number");
+        if (shown.length === 0) continue;
         const path = `${ROOT}${client}/${host}`;
         const problem = pathProblem(path);
         if (problem !== undefined)
           problems.add(`QubesDB: no key ${path}, which ${problem}; its rules work all the same`);
-        else values.set(path, formatSet(addresses));
-        if (addresses.length > MOST_ADDRESSES)
-          problems.add(`QubesDB: ${path} has room for ${MOST_ADDRESSES} addresses`);
+        else values.set(path, formatSet(shown));
+        if (shown.length > MOST_ADDRESSES) problems.add(`QubesDB: ${path} has room for ${MOST_ADDRESSES} addresses`);
       }
     }
     return values;

@@ -2,10 +2,10 @@
 // Wireshark shows both sides of the firewall and why.
 import { DIRECTION } from "../captures/frame.ts";
 import type { PcapngWriter } from "../captures/pcapng-writer.ts";
+import { type ArpSummary, type FrameSummary, type Ipv4Summary, isArp, summarise } from "../captures/summary.ts";
 import { ownText, PASSED, verdictAction } from "../control/packet-notes.ts";
 import type { Settings } from "../dataplane/settings.ts";
 import type { Passage, SentFrame, Witness } from "./passages.ts";
-import { type ArpSummary, type FrameSummary, type Ipv4Summary, isArp, summarise } from "./summary.ts";
 
 export class AnnotatedCapture implements Witness {
   constructor(

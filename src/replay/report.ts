@@ -1,13 +1,13 @@
 // What a replay tells: a line or a JSON object for each frame, and totals at the end.
 import type { Resolution } from "../captures/frame.ts";
+import { type FrameSummary, summarise } from "../captures/summary.ts";
+import { summaryText } from "../captures/summary-text.ts";
 import { flowWords, ruleOfText } from "../control/packet-notes.ts";
 import type { Settings } from "../dataplane/settings.ts";
 import { VERDICT_NAMES, VERDICT_SLUGS, type Verdict } from "../dataplane/verdict.ts";
 import type { Comparison } from "./comparison.ts";
 import { sinceStart, timestamp } from "./moment.ts";
 import type { Player } from "./player.ts";
-import { type FrameSummary, summarise } from "./summary.ts";
-import { summaryText } from "./summary-text.ts";
 
 /** A frame that was handled, beside what the player knows of it. */
 export interface Handled {

@@ -14,11 +14,12 @@ import { rules } from "./rules.ts";
 import { status } from "./status.ts";
 import { suggest } from "./suggest.ts";
 import { top } from "./top.ts";
+import { trace } from "./trace.ts";
 import type { Verb } from "./verb.ts";
 import { why } from "./why.ts";
 
 /** By name, in the order of the help. */
 export const USER_VERBS: Readonly<Record<string, Verb>> = {
-  ...{ status, flows, rules, drops, why, suggest, log, top, metrics, capture, configure, attach },
+  ...{ status, flows, rules, drops, why, suggest, trace, log, top, metrics, capture, configure, attach },
   ...{ check, explain, replay },
 };

@@ -55,24 +55,36 @@ export const tcpHeaderLength = (view: DataView, at: number): number => (view.get
 
 const OPTION_END = 0;
 const OPTION_NOP = 1;
+const OPTION_MSS = 2;
 const OPTION_WINDOW_SCALE = 3;
 /** RFC 7323 section 2.3: a larger shift count is taken as this one. */
 const MAX_WINDOW_SCALE = 14;
 
 /** @returns the shift count of a checked SYN's window scale option (RFC 7323 section 2.2), or -1 when it has none */
 export function windowScale(view: DataView, at: number): number {
+  const option = optionAt(view, at, OPTION_WINDOW_SCALE, 3);
+  return option < 0 ? -1 : Math.min(view.getUint8(option + 2), MAX_WINDOW_SCALE);
+}
+
+/** @returns a checked SYN's MSS (RFC 9293 section 3.7.1), or -1 when it has none */
+export function maximumSegmentSize(view: DataView, at: number): number {
+  const option = optionAt(view, at, OPTION_MSS, 4);
+  return option < 0 ? -1 : view.getUint16(option + 2);
+}
+
+/** @returns where a checked header's first option of that kind and length is; -1 where there is none, or options are malformed before it */
+function optionAt(view: DataView, at: number, wanted: number, bytes: number): number {
   const end = at + tcpHeaderLength(view, at);
-  for (let i = at + TCP.HEADER_LENGTH; i < end; ) {
+  for (let i = at + TCP.HEADER_LENGTH; i + 1 < end; ) {
     const kind = view.getUint8(i);
     if (kind === OPTION_END) return -1;
     if (kind === OPTION_NOP) {
       i++;
       continue;
     }
-    if (i + 1 >= end) return -1;
     const length = view.getUint8(i + 1);
     if (length < 2 || i + length > end) return -1;
-    if (kind === OPTION_WINDOW_SCALE && length === 3) return Math.min(view.getUint8(i + 2), MAX_WINDOW_SCALE);
+    if (kind === wanted && length === bytes) return i;
     i += length;
   }
   return -1;
@@ -98,32 +110,17 @@ export function writeTcp(
   view.setUint16(at + TCP.URGENT, 0);
 }
 
-const OPTION_MSS = 2;
-
 /**
  * Lowers a checked SYN's MSS option (RFC 9293 section 3.7.1) to `most`; smaller ones, and SYNs without one, stay.
  * @returns the delta of the change for the TCP checksum, or 0
  */
 export function clampMss(view: DataView, at: number, most: number): number {
-  const end = at + tcpHeaderLength(view, at);
-  for (let i = at + TCP.HEADER_LENGTH; i + 1 < end; ) {
-    const kind = view.getUint8(i);
-    if (kind === OPTION_END) return 0;
-    if (kind === OPTION_NOP) {
-      i++;
-      continue;
-    }
-    const length = view.getUint8(i + 1);
-    if (length < 2 || i + length > end) return 0;
-    if (kind === OPTION_MSS && length === 4) {
-      const mss = view.getUint16(i + 2);
-      if (mss <= most) return 0;
-      view.setUint16(i + 2, most);
-      const delta = delta16(mss, most);
-      // At an odd offset the option's bytes lie in the other halves of the words that the checksum adds.
-      return ((i - at) & 1) === 0 ? delta : ((delta & 0xff) << 8) | (delta >>> 8);
-    }
-    i += length;
-  }
-  return 0;
+  const option = optionAt(view, at, OPTION_MSS, 4);
+  if (option < 0) return 0;
+  const mss = view.getUint16(option + 2);
+  if (mss <= most) return 0;
+  view.setUint16(option + 2, most);
+  const delta = delta16(mss, most);
+  // At an odd offset the option's bytes lie in the other halves of the words that the checksum adds.
+  return ((option - at) & 1) === 0 ? delta : ((delta & 0xff) << 8) | (delta >>> 8);
 }

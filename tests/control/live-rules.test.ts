@@ -2,15 +2,17 @@
 
 import { beforeEach, describe, expect, test } from "bun:test";
 import { ip } from "../../lab/frames.ts";
+import { ip6 } from "../../lab/frames6.ts";
+import { wordsOfBytes } from "../../lab/rulesets.ts";
 import { formatAddress } from "../../src/base/address.ts";
 import { formatIp } from "../../src/base/ip.ts";
 import { type Config, parseConfig } from "../../src/config/config.ts";
 import { LiveRules, type RulesDataplane } from "../../src/control/live-rules.ts";
 import { configuredDevices, makeSettings } from "../../src/control/settings.ts";
-import { judge } from "../../src/dataplane/rules/ruleset.ts";
+import { judge, judge6, type Ruleset } from "../../src/dataplane/rules/ruleset.ts";
 import type { ClientSettings, Settings } from "../../src/dataplane/settings.ts";
 import { PROTOCOL } from "../../src/wire/ipv4.ts";
-import { FakeNameServers, hosts, readQuestion, reply } from "../support/name-servers.ts";
+import { type Asked, FakeNameServers, hosts, readQuestion, reply } from "../support/name-servers.ts";
 import { rejectionOf } from "../support/rejection.ts";
 import { EPOCH, SimulatedClock } from "../support/simulated-clock.ts";
 
@@ -19,6 +21,8 @@ const DNS = 0x0a8b0101;
 /** Writes down what is posted to it: `work: 192.0.2.7 192.0.2.8`, the destinations that the client's rules accept. */
 class FakeDataplane implements RulesDataplane {
   posted: string[] = [];
+  /** The last one of each client. */
+  readonly rulesets = new Map<string, Ruleset>();
   onPassing: (client: number, answer: Uint8Array) => Promise<void> = async () => {};
 
   constructor(private readonly servers: FakeNameServers) {}
@@ -33,6 +37,7 @@ class FakeDataplane implements RulesDataplane {
 
   async setClient(client: number, settings: ClientSettings): Promise<void> {
     this.posted.push(`${client} ${describeRules(settings)}`);
+    this.rulesets.set(settings.name, settings.ruleset);
   }
 }
 
@@ -52,10 +57,7 @@ let updates: number;
 /** What names mean to each client. */
 function namesNow(): Record<string, Record<string, string[]>> {
   const clients = Array.from(rules.resolvedNames, ([client, names]) => {
-    return [
-      client,
-      Object.fromEntries(Array.from(names, ([name, found]) => [name, found.map(formatAddress)])),
-    ] as const;
+    return [client, Object.fromEntries(Array.from(names, ([name, found]) => [name, found.map(formatIp)]))] as const;
   });
   return Object.fromEntries(clients);
 }
@@ -68,13 +70,16 @@ beforeEach(() => {
   rules = new LiveRules(dataplane, clock, { say: () => {}, updated: () => updates++ });
 });
 
-/** @param clients name and rules of each, without "action=", or without "action=accept " */
-function configOf(clients: Readonly<Record<string, readonly string[]>>): Config {
+/**
+ * @param clients name and rules of each, without "action=", or without "action=accept "
+ * @param uplink6, first6 further keys of the uplink, and of the first client
+ */
+function configOf(clients: Readonly<Record<string, readonly string[]>>, uplink6 = "", first6 = ""): Config {
   const tables = Object.entries(clients).map(([name, lines], i) => {
     const quoted = lines.map((line) => `"action=${line.startsWith("drop ") ? line : `accept ${line}`}"`).join(", ");
-    return `[[client]]\nname = "${name}"\ninterface = "eth${i}"\naddress = "10.0.0.${i + 2}"\ngateway = "10.0.0.1"\nrules = [${quoted}]\n`;
+    return `[[client]]\nname = "${name}"\ninterface = "eth${i}"\naddress = "10.0.0.${i + 2}"\ngateway = "10.0.0.1"\nrules = [${quoted}]\n${i === 0 ? first6 : ""}`;
   });
-  const uplink = `[uplink]\ninterface = "eth9"\naddress = "192.0.2.254/24"\ngateway = "192.0.2.1"\ndns = ["${formatAddress(DNS)}"]\n`;
+  const uplink = `[uplink]\ninterface = "eth9"\naddress = "192.0.2.254/24"\ngateway = "192.0.2.1"\ndns = ["${formatAddress(DNS)}"]\n${uplink6}`;
   const result = parseConfig(uplink + tables.join(""), "firewall.toml");
   if ("errors" in result) throw new Error(result.errors.join("\n"));
   return result.config;
@@ -83,7 +88,7 @@ function configOf(clients: Readonly<Record<string, readonly string[]>>): Config 
 function settingsOf(config: Config): Settings {
   const result = makeSettings(config, configuredDevices(config), {
     now: clock.unixTime(),
-    addressesOf: rules.addressesOf,
+    ...rules.knownNames,
   });
   if ("errors" in result) throw new Error(result.errors.join("\n"));
   return result.settings;
@@ -367,6 +372,79 @@ describe("rules that expire, while the machine's time is set", () => {
     clock.shift(EPOCH + 2 * DAY);
     await clock.advance(60_000);
     expect(dataplane.posted).toEqual([expired]);
+  });
+});
+
+/** A client "work" that has IPv6, and rules as `configOf` takes them; beside it one that has none. */
+function configWithIpv6(...lines: readonly string[]): Config {
+  const uplink6 = 'address6 = "2001:db8:1::2/64"\ngateway6 = "fe80::1"\n';
+  return configOf(
+    { work: lines, old: ["dsthost=a.example"] },
+    uplink6,
+    'address6 = "fd00::10"\ngateway6 = "fd00::1"\n',
+  );
+}
+
+/** @returns the last rules posted for "work", as judged for addresses of IPv4 and IPv6 */
+function decided(...destinations: string[]): boolean[] {
+  const ruleset = dataplane.rulesets.get("work");
+  if (ruleset === undefined) throw new Error("no rules were posted");
+  return destinations.map((text) => {
+    const words = text.includes(":") ? wordsOfBytes(ip6(text)) : undefined;
+    const judgement = words
+      ? judge6(ruleset, PROTOCOL.TCP, ...words, 80)
+      : judge(ruleset, PROTOCOL.TCP, ip(text) | 0, 80);
+    return (judgement & 1) === 1;
+  });
+}
+
+describe("names in rules of a client that has IPv6", () => {
+  const both = (asked: Asked, v4 = ["192.0.2.7"], v6 = ["2001:db8::7"]) =>
+    reply(asked, hosts(asked.name, asked.type === "A" ? v4 : v6, 3600));
+
+  test("are looked up for both families, once each; and what changes of either is in its rules", async () => {
+    servers.answer = (asked) => both(asked);
+    const config = configWithIpv6("dsthost=a.example");
+    rules.follow(config, settingsOf(config), clock.unixTime());
+    await clock.advance(100);
+    expect(servers.asked.map(({ type }) => type).sort()).toEqual(["A", "AAAA"]);
+    expect(decided("192.0.2.7", "192.0.2.8", "2001:db8::7", "2001:db8::8")).toEqual([true, false, true, false]);
+    expect(namesNow()).toEqual({
+      work: { "a.example": ["192.0.2.7", "2001:db8::7"] },
+      old: { "a.example": ["192.0.2.7"] },
+    });
+    expect(dataplane.posted).toContain("1 old: 192.0.2.7");
+    servers.answer = (asked) => both(asked, ["192.0.2.7"], ["2001:db8::8"]);
+    await clock.advance(2 * 3_600_000);
+    expect(decided("192.0.2.7", "2001:db8::7", "2001:db8::8")).toEqual([true, false, true]);
+  });
+
+  test("shut IPv6 alone while AAAA is unknown, and nothing once a server says that there is none", async () => {
+    servers.answer = (asked) => (asked.type === "A" ? both(asked) : reply(asked, [], { rcode: 2 }));
+    const config = configWithIpv6("drop dsthost=a.example", "dst4=0.0.0.0/0", "dst6=::/0");
+    rules.follow(config, settingsOf(config), clock.unixTime());
+    await clock.advance(5000);
+    expect(decided("192.0.2.7", "192.0.2.8", "2001:db8::7")).toEqual([false, true, false]);
+    servers.answer = (asked) => both(asked, ["192.0.2.7"], []);
+    await clock.advance(600_000);
+    expect(decided("192.0.2.7", "192.0.2.8", "2001:db8::7")).toEqual([false, true, true]);
+  });
+
+  test("that it comes to drop are waited for in both families, also where one is known already", async () => {
+    servers.answer = (asked) => both(asked);
+    const before = configOf({ work: ["drop dsthost=a.example"] });
+    rules.follow(before, settingsOf(before), clock.unixTime());
+    await clock.advance(100);
+    servers.latency = 400;
+    const config = configWithIpv6("drop dsthost=a.example");
+    let known: readonly Uint8Array[] | undefined;
+    const replaced = rules.replace(config, async () => {
+      known = rules.addresses6Of("a.example");
+      return settingsOf(config);
+    });
+    await clock.advance(500);
+    await replaced;
+    expect(known?.map(formatIp)).toEqual(["2001:db8::7"]);
   });
 });
 

@@ -56,6 +56,7 @@ function entries(...flows: readonly (readonly [client: number, rule: number])[])
     flows: viewFlows({ flows: words }, made.settings),
     hits: HITS,
     addressesOf,
+    addresses6Of: () => undefined,
     now: 2000,
   });
 }

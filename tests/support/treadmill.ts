@@ -14,6 +14,7 @@ import {
   WORK_SETTINGS,
 } from "../../lab/router-lab.ts";
 import { type ControlEvents, type KernelSide, Router } from "../../src/dataplane/frame/router.ts";
+import type { Tap } from "../../src/dataplane/io/tap.ts";
 import { RESERVED_LENGTH, type Ring, VNET_LENGTH } from "../../src/dataplane/ring.ts";
 import type { ClientSettings, Settings } from "../../src/dataplane/settings.ts";
 import type { Verdict } from "../../src/dataplane/verdict.ts";
@@ -55,6 +56,8 @@ export class Treadmill implements Ring {
   /** Frames that were sent. */
   sent = 0;
   now = 1_000_000;
+  /** What captures, as in the worker, where something does. */
+  tap: Tap | undefined;
   private last = 0;
   private kept = 0;
   private reserved = 0;
@@ -80,7 +83,8 @@ export class Treadmill implements Ring {
     return at;
   }
 
-  send(_iface: number, at: number): void {
+  send(iface: number, at: number, length: number): void {
+    this.tap?.sent(iface, at, length);
     this.sent++;
     this.last = at;
   }
@@ -136,7 +140,12 @@ export class Treadmill implements Ring {
     const from = this.at(kept) - VNET_LENGTH;
     const length = this.lengths[kept];
     this.bytes.copyWithin(RECEIVED_AT - VNET_LENGTH, from, from + VNET_LENGTH + length);
-    return this.router.receive(this.ifaces[kept], RECEIVED_AT, length);
+    const { tap } = this;
+    tap?.begin(this.ifaces[kept], RECEIVED_AT, length, 0);
+    const verdict = this.router.receive(this.ifaces[kept], RECEIVED_AT, length);
+    tap?.end(verdict);
+    tap?.publish();
+    return verdict;
   }
 
   /** What `put` has just had forwarded was lost in transmission. */

@@ -49,6 +49,8 @@ export const WHAT = {
   UNCUT: 8,
   /** What it was sent because of came in earlier: it has waited. */
   WAITED: 16,
+  /** Of what came in: rules were asked about it, as about the first packet of a flow. */
+  ASKED: 32,
 } as const;
 
 /** Bytes of memory for a ring whose records take so many. @param records a power of two, above twice what a frame takes at most */

@@ -105,7 +105,8 @@ export class Tap {
     private readonly memoryAt: (address: number, length: number) => ArrayBufferLike,
     private readonly now: () => number,
   ) {
-    this.words = new Int32Array(ring.bytes.buffer);
+    const { buffer } = ring.bytes;
+    this.words = new Int32Array(buffer, 0, buffer.byteLength >> 2);
   }
 
   /** Whether anybody captures. */
@@ -216,7 +217,8 @@ export class Tap {
     this.goesOn = verdict === VERDICT.FORWARDED || isWaiting(verdict);
     event.packet = event.mask !== 0 && isIpv4(headView, this.headAt, inHead) ? this.nextPacket() : 0;
     if (event.mask === 0) return;
-    this.fill(event, verdict, this.offload | (this.goesOn ? WHAT.PACKET : 0), this.iface);
+    const asked = router.lastRule === NONE ? 0 : WHAT.ASKED;
+    this.fill(event, verdict, this.offload | asked | (this.goesOn ? WHAT.PACKET : 0), this.iface);
     for (let i = 0; i < this.captures.length; i++) {
       if ((event.mask & (1 << i)) !== 0) this.add(this.captures[i], this.at, length, this.head);
     }

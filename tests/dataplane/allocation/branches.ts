@@ -17,6 +17,8 @@ import {
   WORK_HOST,
   WORK as WORK_INTERFACE,
 } from "../../../lab/router-lab.ts";
+import { CaptureConsumer, captureLength } from "../../../src/dataplane/io/capture-ring.ts";
+import { Tap } from "../../../src/dataplane/io/tap.ts";
 import { compileRuleset } from "../../../src/dataplane/rules/ruleset.ts";
 import type { Settings } from "../../../src/dataplane/settings.ts";
 import { VERDICT, type Verdict } from "../../../src/dataplane/verdict.ts";
@@ -91,6 +93,27 @@ const from =
   (host: string, ...packets: readonly Uint8Array[]) =>
   (mill: Treadmill) =>
     packets.map((packet) => mill.keepFrom(host, packet));
+
+/** The same while two capture it, of whom one takes nothing. */
+const captured = (make: Branch["make"]) => (mill: Treadmill) => {
+  const memories = [1, 2].map(() => new ArrayBuffer(captureLength(2 ** 19)));
+  const consumer = new CaptureConsumer(memories[0]);
+  const tap = new Tap(
+    mill,
+    mill.router,
+    (address) => memories[address],
+    () => performance.now(),
+  );
+  const match = { client: 0, destination: [{ network: 0, mask: 0 }], destinationPorts: { low: 1, high: 65_535 } };
+  tap.configure(memories.map((_, i) => ({ id: i, address: i, length: 0, snap: 2048, match })));
+  const step = make(mill);
+  mill.tap = tap;
+  return () => {
+    const verdict = step();
+    while (consumer.next());
+    return verdict;
+  };
+};
 
 /** So much time that there may be another error. */
 const ERROR_INTERVAL = 20;
@@ -418,6 +441,19 @@ export const BRANCHES: Readonly<Record<string, Branch>> = {
         ),
       ),
     ]),
+  ),
+  "a packet that is captured": branch("FORWARDED", 1, captured(cycle(from(WORK_HOST, datagram)))),
+  "a refusal that is captured": branch(
+    "REFUSED",
+    1,
+    captured((mill) => {
+      const step = cycle(from(WORK_HOST, datagram))(mill);
+      return () => {
+        mill.wait(ERROR_INTERVAL);
+        return step();
+      };
+    }),
+    refusing({}),
   ),
   "a gateway that is confirmed": branch(
     "ARP_TAKEN",

@@ -14,9 +14,9 @@ import {
   tcp,
   udp,
 } from "../../lab/frames.ts";
+import { type FrameSummary, summarise } from "../../src/captures/summary.ts";
+import { summaryText } from "../../src/captures/summary-text.ts";
 import { sinceStart, timestamp } from "../../src/replay/moment.ts";
-import { type FrameSummary, summarise } from "../../src/replay/summary.ts";
-import { summaryText } from "../../src/replay/summary-text.ts";
 import { patched } from "../support/place.ts";
 
 const [HOST, ROUTER] = ["02:00:00:00:00:0a", "02:00:00:00:01:00"];

@@ -1,0 +1,65 @@
+// What the firewall has changed of a packet: two frames compared, by the fields that it changes. Checksums follow from those.
+import { type FrameSummary, type Ipv4Summary, isArp, summarise } from "../captures/summary.ts";
+import { ETHERNET, ETHERTYPE } from "../wire/ethernet.ts";
+import { headerLength, IPV4, PROTOCOL } from "../wire/ipv4.ts";
+import { maximumSegmentSize, SYN, TCP, tcpHeaderLength } from "../wire/tcp.ts";
+
+/** A field, as it came in and as it left. */
+export interface Rewriting {
+  readonly field: string;
+  readonly before: string;
+  readonly after: string;
+}
+
+/** @param before, after the same packet's frames, or their first bytes, with all headers */
+export function rewritings(before: Buffer, after: Buffer): Rewriting[] {
+  const [from, to] = [summarise(before, 0, before.length), summarise(after, 0, after.length)];
+  const [one, other] = [ipv4Of(from), ipv4Of(to)];
+  if (one === undefined || other === undefined) return [];
+  const [rest, newRest] = [moreOf(before), moreOf(after)];
+  const pairs: (readonly [string, unknown, unknown])[] = [
+    ["source", endOf(one.source, one.sourcePort), endOf(other.source, other.sourcePort)],
+    ["destination", endOf(one.destination, one.destinationPort), endOf(other.destination, other.destinationPort)],
+    ["icmp identifier", one.icmp?.identifier, other.icmp?.identifier],
+    ["quoted source", quotedOf(one, "source"), quotedOf(other, "source")],
+    ["quoted destination", quotedOf(one, "destination"), quotedOf(other, "destination")],
+    ["ttl", one.ttl, other.ttl],
+    ["mss", rest.mss, newRest.mss],
+    ["identification", rest.identification, newRest.identification],
+    ["type of service", rest.tos, newRest.tos],
+    ["length", one.length, other.length],
+    ["source mac", from.ethernet?.source, to.ethernet?.source],
+    ["destination mac", from.ethernet?.destination, to.ethernet?.destination],
+    ["vlan", from.ethernet?.vlan, to.ethernet?.vlan],
+  ];
+  return pairs.flatMap(([field, was, is]) =>
+    was === is ? [] : [{ field, before: String(was ?? "none"), after: String(is ?? "none") }],
+  );
+}
+
+/** What a summary does not say. Of frames with VLAN tags nothing: there is one at most, and its packet is otherwise left alone. */
+function moreOf(frame: Buffer): { readonly mss?: number; readonly identification?: number; readonly tos?: number } {
+  const view = new DataView(frame.buffer, frame.byteOffset, frame.length);
+  const ip = ETHERNET.HEADER_LENGTH;
+  if (frame.length < ip + IPV4.HEADER_LENGTH || view.getUint16(ETHERNET.TYPE) !== ETHERTYPE.IPV4) return {};
+  const [identification, tos] = [view.getUint16(ip + IPV4.IDENTIFICATION), view.getUint8(ip + IPV4.TOS)];
+  const tcp = ip + headerLength(view, ip);
+  const isTcp = view.getUint8(ip + IPV4.PROTOCOL) === PROTOCOL.TCP && frame.length >= tcp + TCP.HEADER_LENGTH;
+  const hasOptions = isTcp && frame.length >= tcp + tcpHeaderLength(view, tcp);
+  if (!hasOptions || (view.getUint8(tcp + TCP.FLAGS) & SYN) === 0) return { identification, tos };
+  const mss = maximumSegmentSize(view, tcp);
+  return { identification, tos, ...(mss >= 0 && { mss }) };
+}
+
+function ipv4Of({ packet }: FrameSummary): Ipv4Summary | undefined {
+  return packet === undefined || isArp(packet) ? undefined : packet;
+}
+
+function quotedOf({ icmp }: Ipv4Summary, side: "source" | "destination"): string | undefined {
+  const { about } = icmp ?? {};
+  return about && endOf(about[side], side === "source" ? about.sourcePort : about.destinationPort);
+}
+
+function endOf(address: string, port: number | undefined): string {
+  return port === undefined ? address : `${address}:${port}`;
+}
