@@ -7,6 +7,7 @@ import type { RuleEntry } from "../control/rule-list.ts";
 import type { Status } from "../control/status.ts";
 import { type MemoryUse, memoryUse, processorTime } from "../linux/usage.ts";
 import { list, single } from "./arguments.ts";
+import { bugreportOperation, type DiagnosisAnswering } from "./bugreport-operation.ts";
 import { type CaptureAnswering, captureOperation } from "./capture-operation.ts";
 import {
   type Configurable,
@@ -26,6 +27,7 @@ export type Answering = FlowsAnswering &
   DropsAnswering &
   Configurable &
   CaptureAnswering &
+  DiagnosisAnswering &
   TraceAnswering & { readonly status: Status; readonly ruleList: readonly RuleEntry[] };
 
 /** As `status` answers. Times in seconds: since the program began, and Unix time. */
@@ -67,6 +69,7 @@ export function makeServices(name: string, firewall: Answering, read?: () => Pro
       ["saved", savedOperation(firewall, read)],
       ["capture", captureOperation(firewall)],
       ["trace", traceOperation(firewall)],
+      ["bugreport", bugreportOperation(firewall, name, version)],
     ]),
   };
 }

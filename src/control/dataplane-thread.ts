@@ -72,6 +72,8 @@ export class Dataplane {
    * posted to the dataplane until then is in force by then. The dataplane waits three seconds for it at most.
    */
   onPassing: (client: number, answer: Uint8Array) => Promise<void> = async () => {};
+  /** Why all frames come to the socket; undefined where the kernel path is in use. */
+  kernelPathOff: string | undefined;
   /** Sees a name server's answers to clients, those of which are not held too. */
   onSeen: (client: number, answer: Uint8Array) => void = () => {};
   /** Those who wait for a name server's answer. */
@@ -122,7 +124,8 @@ export class Dataplane {
   ): Promise<{ dataplane: Dataplane; state: DataplaneState }> {
     const { port1, port2 } = new MessageChannel();
     const { maxFlows } = settings.nat;
-    const kernelPrograms = settings.nat.kernelPath ? loadKernelPath(maxFlows) : undefined;
+    const loaded = settings.nat.kernelPath ? loadKernelPath(maxFlows) : "kernel_path = false";
+    const kernelPrograms = typeof loaded === "string" ? undefined : loaded;
     const signs = new Int32Array(new SharedArrayBuffer(LIVENESS_LENGTH));
     const liveness = new Liveness(signs, CONTROL_SIGN, DATAPLANE_SIGN);
     const sockets = new PacketSockets(kernelPrograms, () => liveness.sign());
@@ -145,6 +148,7 @@ export class Dataplane {
       settings,
     );
     dataplane.lists.push(inForce);
+    if (typeof loaded === "string") dataplane.kernelPathOff = loaded;
     const report = await dataplane.answer();
     if (report.type === "ready") {
       dataplane.hungAfter = HUNG_AFTER;
@@ -309,7 +313,7 @@ export class Dataplane {
 
   private hear(report: Report): void {
     if (report.type === "failed") this.die(new Error(`the dataplane failed: ${report.reason}`));
-    else if (report.type === "kernelPathOff") sayKernelPathIsOff(report.reason);
+    else if (report.type === "kernelPathOff") this.kernelPathOff = sayKernelPathIsOff(report.reason);
     else if (report.type === "recordsWanted") void this.giveRecords();
     else if (report.type === "mail") this.takeMail();
     else if (report.type === "answered") this.answered(report.id, report.answer);
@@ -375,18 +379,19 @@ function withKnownRulesets(settings: Settings, before: Settings): Settings {
 }
 
 /** @returns undefined where there is to be none: then all frames come to the dataplane's thread */
-function loadKernelPath(maxFlows: number): KernelPrograms | undefined {
+/** @returns the programs, or why they can't be had */
+function loadKernelPath(maxFlows: number): KernelPrograms | string {
   const hashKeys = drawHashKeys(() => crypto.getRandomValues(new Int32Array(1))[0]);
   try {
     return loadKernelPrograms(maxFlows, hashKeys, readSkbLayout());
   } catch (error) {
-    sayKernelPathIsOff(error instanceof Error ? error.message : String(error));
-    return undefined;
+    return sayKernelPathIsOff(error instanceof Error ? error.message : String(error));
   }
 }
 
-function sayKernelPathIsOff(reason: string): void {
+function sayKernelPathIsOff(reason: string): string {
   log(`kernel path: off, because ${reason}`);
+  return reason;
 }
 
 /** The first sockets. @throws Error where an interface can't be opened; then nothing is left of the kernel path either */

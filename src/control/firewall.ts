@@ -15,6 +15,7 @@ import type { Flow } from "../dataplane/types.ts";
 import { requireNetworkCapabilities } from "../linux/capabilities.ts";
 import { type Device, listDevices, listTraffic, watchLinks } from "../linux/net/links.ts";
 import { SeenNames } from "../names/seen-names.ts";
+import type { Diagnosis } from "./bug-report.ts";
 import { Captures } from "./captures.ts";
 import { Dataplane } from "./dataplane-thread.ts";
 import { DropBook } from "./drops.ts";
@@ -236,6 +237,12 @@ export class Firewall {
   get asking() {
     const { config, settings, drops, addressesOf, seenNames } = this;
     return { config, settings, drops, addressesOf, seenNames };
+  }
+
+  /** What somebody else has to know to find a fault. */
+  get diagnosis(): Diagnosis {
+    const { config, settings, drops, status, ruleList, provenance, flowTable, dataplane } = this;
+    return { config, settings, drops, status, ruleList, provenance, flowTable, kernelPathOff: dataplane.kernelPathOff };
   }
 
   /** What filters are understood by. */

@@ -1,6 +1,7 @@
 // The verbs of a person at a command line: those that ask a running firewall, and those that need none. The image has none of them: main.ts
 // imports this file only where there is such a person.
 import { attach } from "./attach.ts";
+import { bugreport } from "./bugreport.ts";
 import { capture } from "./capture.ts";
 import { check } from "./check.ts";
 import { configure } from "./configure.ts";
@@ -20,6 +21,6 @@ import { why } from "./why.ts";
 
 /** By name, in the order of the help. */
 export const USER_VERBS: Readonly<Record<string, Verb>> = {
-  ...{ status, flows, rules, drops, why, suggest, trace, log, top, metrics, capture, configure, attach },
+  ...{ status, flows, rules, drops, why, suggest, trace, log, top, metrics, capture, configure, bugreport, attach },
   ...{ check, explain, replay },
 };
