@@ -1,7 +1,8 @@
 // The rules of clients as QubesDB has them: below /qubes-firewall/ADDRESS/ a policy and numbered rules, which are in force
-// only from the write to /qubes-firewall/ADDRESS on. What can't be understood whole drops everything of that client.
-// In a database that is filled anew a client keeps its last rules until its own are written, or it is connected no more.
-import { parseAddress } from "../base/address.ts";
+// only from the write to /qubes-firewall/ADDRESS on. A client that has IPv6 has a second list below that address, for IPv6 alone. What
+// can't be understood whole drops everything of that address. In a database that is filled anew an address keeps its last rules until its
+// own are written, or it is connected no more.
+import { familyOf, formatIp, type IpAddress, parseIp } from "../base/ip.ts";
 import { quote } from "../base/quote.ts";
 import { forFamily, type Policy, parseRule, type Rule } from "../rules/parse.ts";
 
@@ -14,22 +15,27 @@ export interface Database {
 export interface ClientRules {
   readonly policy: Policy;
   readonly rules: readonly Rule[];
+  /** Dom0's number of each: of the rule in `qvm-firewall`'s list, of which those of the other family are left out here. */
+  readonly numbers: readonly number[];
   /** Why everything is dropped, if it is for an error. */
   readonly error?: string;
 }
 
 /** What a client gets that nobody has written rules for. */
-export const DROP_EVERYTHING: ClientRules = { policy: "drop", rules: [] };
+export const DROP_EVERYTHING: ClientRules = { policy: "drop", rules: [], numbers: [] };
 
 const ROOT = "/qubes-firewall/";
 const MAPPED = "/mapped-ip/";
-const CONNECTED = "/connected-ips";
+/** By family. */
+const CONNECTED = { 4: "/connected-ips", 6: "/connected-ips6" } as const;
 const RULE_NUMBER = /^[0-9]{4}$/;
 
-/** @param address the client's, of IPv4. @returns its rules as they stand in the database now */
+/** @param address one of a client's. @returns its rules as they stand in the database now */
 export function readClientRules(database: Database, address: string): ClientRules {
   const fail = (error: string): ClientRules => ({ ...DROP_EVERYTHING, error: `client ${address}: ${error}` });
   const rules: Rule[] = [];
+  const numbers: number[] = [];
+  const family = familyOf(parseIp(address) ?? 0);
   let policy: string | undefined;
   for (const [name, text] of database.below(`${ROOT}${address}/`)) {
     if (name === "policy") {
@@ -37,16 +43,17 @@ export function readClientRules(database: Database, address: string): ClientRule
       continue;
     }
     if (!RULE_NUMBER.test(name)) return fail(`${quote(name)} is neither policy nor a rule's number of four digits`);
-    const result = forFamily(parseRule(text), 4);
+    const result = forFamily(parseRule(text), family);
     if (!result.ok) return fail(`rule ${name}: ${result.error}`);
     rules.push(result.rule);
+    numbers.push(Number(name));
   }
   if (policy === undefined) return fail("there is no policy");
   if (policy !== "accept" && policy !== "drop") return fail(`policy ${quote(policy)} is neither accept nor drop`);
-  return { policy, rules };
+  return { policy, rules, numbers };
 }
 
-/** The rules that are in force, by the client's address as text. */
+/** The rules that are in force, by each of a client's addresses as text. */
 export class CommittedRules {
   private readonly committed = new Map<string, ClientRules>();
   /** Keys of clients whose last rules are in force because the database has none yet: what dom0 had given them. */
@@ -87,7 +94,7 @@ export class CommittedRules {
 
   /** @param path one that was written. @returns the client whose rules are in force by that */
   written(path: string): string | undefined {
-    if (path === CONNECTED) this.forgetDisconnected();
+    if (path === CONNECTED[4] || path === CONNECTED[6]) this.forgetDisconnected();
     const address = clientOf(path);
     if (address !== undefined) this.commit(address);
     return address;
@@ -107,7 +114,8 @@ export class CommittedRules {
 
   /** Of the clients that keep their last rules, those that dom0 does not count among the connected ones any more have none. */
   private forgetDisconnected(): void {
-    const connected = new Set((this.database.get(CONNECTED) ?? "").split(" "));
+    const listed = Object.values(CONNECTED).flatMap((key) => (this.database.get(key) ?? "").split(" "));
+    const connected = new Set(listed);
     for (const [address, mapping] of this.kept) {
       // Dom0 lists a client by the address that it was told.
       const seen = mapping.get(`${MAPPED}${address}/visible-ip`) ?? address;
@@ -122,7 +130,7 @@ export class CommittedRules {
 
   /** @returns whether that changed anything */
   private commit(address: string): boolean {
-    if (parseAddress(address) === undefined) return false;
+    if (addressOf(address) === undefined) return false;
     const rules = readClientRules(this.database, address);
     const changed = !Bun.deepEquals(rules, this.committed.get(address));
     this.committed.set(address, rules);
@@ -137,9 +145,15 @@ function mappingOf(database: Database, address: string): ReadonlyMap<string, str
   return new Map(database.below(root).map(([name, value]) => [root + name, value]));
 }
 
-/** @returns the IPv4 address of a path /qubes-firewall/ADDRESS, undefined of any other */
+/** @returns the address of a path /qubes-firewall/ADDRESS, undefined of any other */
 function clientOf(path: string): string | undefined {
   if (!path.startsWith(ROOT)) return undefined;
   const address = path.slice(ROOT.length);
-  return parseAddress(address) === undefined ? undefined : address;
+  return addressOf(address) === undefined ? undefined : address;
+}
+
+/** Of several ways to write one, dom0 has the canonical one, by which a client's rules are looked up. */
+function addressOf(text: string): IpAddress | undefined {
+  const address = parseIp(text);
+  return address !== undefined && formatIp(address) === text ? address : undefined;
 }

@@ -49,7 +49,7 @@ const ROOT = "/vm-config/firebreak-";
 /** As `qvm-features` writes what is on. */
 const ON = "1";
 /** `tcp:8443>10.137.0.9:443@203.0.113.0/24,198.51.100.7`: all behind the address may be left out. */
-const FORWARD = /^([^:>@]*):([^:>@]*)>([^:>@]*)(?::([^:>@]*))?(?:@([^:>@]*))?$/;
+const FORWARD = /^([^:>@]*):([^:>@]*)>([^:>@]*)(?::([^:>@]*))?(?:@([^>@]*))?$/;
 const REACH = /^([^>]*)>([^>]*)$/;
 
 /** @param problems gets a line for each value that is no good */
@@ -90,7 +90,9 @@ export function forwardsTo(clients: readonly ClientConfig[], { forwards }: Featu
   const own = ownAddresses(clients);
   return forwards.flatMap(({ to, ...forward }) => {
     const client = own.indexOf(to);
-    return client < 0 ? [] : { ...forward, to: { client, address: clients[client].network } };
+    if (client < 0) return [];
+    const { network: address, ipv6 } = clients[client];
+    return { ...forward, to: { client, address, address6: ipv6?.network } };
   });
 }
 

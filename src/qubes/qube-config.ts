@@ -6,43 +6,20 @@ import { quote } from "../base/quote.ts";
 import { type ClientConfig, usualLimits } from "../config/clients.ts";
 import type { Config } from "../config/config.ts";
 import { readNat } from "../config/nat.ts";
-import type { QubeOptions } from "../config/qubes.ts";
 import { Report } from "../config/toml-table.ts";
 import type { InterfaceReference, UplinkConfig } from "../config/uplink.ts";
 import { NO_SCRUB } from "../dataplane/settings.ts";
-import { type ClientRules, type Database, DROP_EVERYTHING } from "./client-rules.ts";
+import { DROP_EVERYTHING } from "./client-rules.ts";
 import { forwardsTo, readFeatures, withFeatures } from "./features.ts";
-
-/** A client's interface that is there to be used. */
-export interface ClientVif {
-  readonly name: string;
-  /** The address that dom0 gave the client, as an unsigned 32-bit number in host order. */
-  readonly address: number;
-  /** Its MAC address, as dom0 gave it: no other is believed. */
-  readonly mac: Uint8Array | undefined;
-}
-
-export interface QubeState {
-  /** QubesDB as it is in force. */
-  readonly database: Pick<Database, "get">;
-  /** The rules in force, by the client's address as text. */
-  rulesOf(address: string): ClientRules | undefined;
-  /** Those of clients; no two with one address. */
-  readonly vifs: readonly ClientVif[];
-  /** The interface to the netvm, if there is one. */
-  readonly uplink: string | undefined;
-  /** Where the netvm is a client of ours, of which dom0 knows nothing: these count instead of what QubesDB says. */
-  readonly options: QubeOptions | undefined;
-}
+import { mergeRules } from "./merged-rules.ts";
+import { makeQubeIpv6, type QubeClient6 } from "./qube-ipv6.ts";
+import { CLIENT_SIDE_MAC, type ClientVif, type QubeState } from "./qube-state.ts";
 
 export interface QubeConfig {
   readonly config: Config;
   /** What is wrong, for dom0's user to read. */
   readonly problems: readonly string[];
 }
-
-/** Our address on all clients' interfaces: what Linux's netback has, and Qubes OS expects. */
-const CLIENT_SIDE_MAC = Uint8Array.of(0xfe, 0xff, 0xff, 0xff, 0xff, 0xff);
 
 /** Our name servers, and in front of each what clients were told of it: usually the same address. */
 const DNS_KEYS = [
@@ -66,12 +43,16 @@ export function makeQubeConfig(state: QubeState): QubeConfig {
   }
   const vifs = clientGateway === undefined ? [] : state.vifs;
   const hasUplink = uplink.interface !== undefined;
-  const made = vifs.map((vif) => makeClient(vif, clientGateway ?? 0, state, nat.maxFlows, hasUplink, problems));
+  const ipv6 = makeQubeIpv6(state, vifs, hasUplink, problems);
+  const made = vifs.map((vif) => {
+    const client6 = ipv6.clients.get(vif);
+    return makeClient(vif, clientGateway ?? 0, { ...state, hasUplink, maxFlows: nat.maxFlows }, client6, problems);
+  });
   const features = readFeatures(state.database, problems);
   const clients = withFeatures(distinct(made, problems), features);
   return {
     config: {
-      uplink: { ...uplink, rate: features.rate },
+      uplink: { ...uplink, rate: features.rate, ipv6: ipv6.uplink },
       clients,
       forwards: forwardsTo(clients, features),
       redirects: servers.flatMap(({ from, to }) =>
@@ -119,21 +100,22 @@ function makeUplink(state: QubeState, servers: readonly Server[], problems: stri
 function makeClient(
   vif: ClientVif,
   usualGateway: number,
-  { database, rulesOf }: QubeState,
-  maxFlows: number,
-  hasUplink: boolean,
+  { database, rulesOf, hasUplink, maxFlows }: QubeState & { readonly hasUplink: boolean; readonly maxFlows: number },
+  ipv6: QubeClient6 | undefined,
   problems: string[],
 ): ClientConfig {
   const name = formatAddress(vif.address);
   // Told another address than its own, the client uses that. Nobody but us sees either of them.
   const visible = (key: string) => readAddress(database, `/mapped-ip/${name}/visible-${key}`, problems);
-  const { policy, rules } = (hasUplink ? rulesOf(name) : undefined) ?? DROP_EVERYTHING;
+  const rules4 = (hasUplink ? rulesOf(name) : undefined) ?? DROP_EVERYTHING;
+  const { policy, rules } = ipv6 === undefined ? rules4 : mergeRules(rules4, ipv6.rules);
   return {
     name,
     interface: reference(vif.name),
     network: visible("ip") ?? vif.address,
     prefix: 32,
     gateway: visible("gateway") ?? usualGateway,
+    ipv6: ipv6?.settings,
     ownMac: CLIENT_SIDE_MAC,
     mac: vif.mac,
     policy,

@@ -1,8 +1,9 @@
 // The appliance as a qube: follows what QubesDB and XenStore say, and keeps the firewall in step with it. Whatever happens
 // there, the firewall goes on with the last configuration that was good, and everything is tried again.
 import { version } from "../../package.json" with { type: "json" };
-import { formatAddress, formatMac } from "../base/address.ts";
+import { formatMac } from "../base/address.ts";
 import { MACHINE_CLOCK } from "../base/clock.ts";
+import { formatIp } from "../base/ip.ts";
 import { log, logAll } from "../base/log.ts";
 import { Pace } from "../base/pace.ts";
 import type { Config } from "../config/config.ts";
@@ -35,7 +36,7 @@ const MOST_CLIENTS = 63;
 /** Until it is said that QubesDB does not answer, in ms. */
 const PATIENCE = 10_000;
 const INCOMPLETE =
-  "QubesDB has no /connected-ips; nothing is forwarded until dom0 has written it, as it does for each qube that provides " +
+  "QubesDB has no /connected-ips, or no /connected-ips6 beside a key of IPv6; nothing is forwarded until dom0 has written it, as it does for each qube that provides " +
   "network (qvm-prefs NAME provides_network True)";
 /** Characters of a problem's text in QubesDB, which has room for 3071 bytes. */
 const MOST_TEXT = 1000;
@@ -179,7 +180,7 @@ export class Qube {
     const { config, problems } = makeQubeConfig({
       database: this.rules.inForce,
       rulesOf: (address) => this.rules.get(address),
-      vifs: clients.slice(0, MOST_CLIENTS).map(({ name, address = 0, mac }) => ({ name, address, mac })),
+      vifs: clients.slice(0, MOST_CLIENTS).map(({ address = 0, ...vif }) => ({ ...vif, address })),
       uplink: uplink?.name,
       options: this.options,
     });
@@ -226,9 +227,12 @@ export class Qube {
   }
 
   private sayWhat({ uplink, clients }: Config): void {
-    const way = `${formatAddress(uplink.address)} through ${formatAddress(uplink.gateway)}`;
+    const ways = [uplink, ...(uplink.ipv6 ? [uplink.ipv6] : [])];
+    const way = ways.map(({ address, gateway }) => `${formatIp(address)} through ${formatIp(gateway)}`).join(", ");
     this.say("uplink", uplink.interface ? `uplink ${uplink.interface.text} ${way}` : "no uplink: nothing is forwarded");
-    const places = clients.map(({ name, interface: { text } }) => `${name} on ${text}`);
+    const places = clients.map(({ name, ipv6, interface: { text } }) => {
+      return `${name}${ipv6 ? ` and ${formatIp(ipv6.network)}` : ""} on ${text}`;
+    });
     this.say("clients", `clients: ${places.join(", ") || "none"}`);
   }
 

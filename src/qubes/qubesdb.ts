@@ -28,6 +28,9 @@ const MOST_KEYS = 65536;
  * qube that provides network. What clients were given and their rules come after it.
  */
 const LAST_BASE_KEY = "/connected-ips";
+/** Qubesd writes it right behind that. Where dom0 has IPv6 on, which one of these keys says before, it is waited for. */
+const LAST_BASE_KEY_6 = "/connected-ips6";
+const KEYS_6 = ["/qubes-ip6", "/qubes-netvm-gateway6"];
 
 /** Until the connection is tried again, in ms. */
 const PAUSE = 200;
@@ -163,9 +166,15 @@ export class QubesDb {
     this.adopt();
   }
 
+  /** Whether the base keys of the copy that is being filled are all there. */
+  private get isComplete(): boolean {
+    const hasIpv6 = KEYS_6.some((key) => this.incoming.has(key));
+    return this.incoming.has(LAST_BASE_KEY) && (!hasIpv6 || this.incoming.has(LAST_BASE_KEY_6));
+  }
+
   /** Takes what was read for the truth, once it is all there. */
   private adopt(): void {
-    if (this.state !== "filling" || !this.incoming.has(LAST_BASE_KEY)) return;
+    if (this.state !== "filling" || !this.isComplete) return;
     const last = this.entries;
     this.entries = this.incoming;
     this.incoming = new Map();

@@ -1,8 +1,9 @@
 // Clients' interfaces as XenStore has them: netback, in our kernel, makes one for each directory backend/vif/DOMAIN/DEVICE
 // that dom0 makes for us, and goes on once we say that it is connected. Who is gone, we clear away: dom0 waits for that.
 // One watch for all of them, however many come and go.
-import { parseAddress, parseMac } from "../base/address.ts";
+import { parseMac } from "../base/address.ts";
 import { type Clock, MACHINE_CLOCK } from "../base/clock.ts";
+import { parseIp } from "../base/ip.ts";
 import { Pace } from "../base/pace.ts";
 import type { XenStore } from "../xen/xenstore.ts";
 
@@ -26,6 +27,10 @@ export interface Vif {
   readonly domain: number;
   /** The client's IPv4 address as an unsigned 32-bit number in host order, if it has one. */
   readonly address: number | undefined;
+  /** Its IPv6 address, likewise: while dom0 has the feature ipv6 on for it. */
+  readonly address6: Uint8Array | undefined;
+  /** What stands there beside these: no address, or another one of the same family. */
+  readonly unread: readonly string[];
   /** The client's MAC address, as dom0 gave it. */
   readonly mac: Uint8Array | undefined;
   readonly state: number;
@@ -179,7 +184,7 @@ export class ClientVifs {
       path,
       name: `vif${domain}.${device}`,
       domain: Number(domain),
-      address: firstAddress(ip),
+      ...readAddresses(ip),
       mac: parseMac(mac),
       state: Number(state),
       isAnnounced: status === "connected",
@@ -198,11 +203,13 @@ function isNewer(vif: Vif, other: Vif): boolean {
 }
 
 /** @param text addresses of any family, with spaces between */
-function firstAddress(text: string): number | undefined {
-  return text
-    .split(" ")
-    .map(parseAddress)
-    .find((address) => address !== undefined);
+function readAddresses(text: string): Pick<Vif, "address" | "address6" | "unread"> {
+  const words = text.split(" ").filter((word) => word !== "");
+  const addresses = words.map(parseIp);
+  const address = addresses.find((one) => typeof one === "number");
+  const address6 = addresses.find((one) => one instanceof Uint8Array);
+  const isRead = (one: unknown) => one !== undefined && (one === address || one === address6);
+  return { address, address6, unread: words.filter((_, i) => !isRead(addresses[i])) };
 }
 
 /**

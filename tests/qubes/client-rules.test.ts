@@ -1,5 +1,6 @@
 // A client's rules from QubesDB: what is in force when, and that everything that is not understood drops everything.
 import { expect, test } from "bun:test";
+import { ip6 } from "../../lab/frames.ts";
 import { CommittedRules, DROP_EVERYTHING, readClientRules } from "../../src/qubes/client-rules.ts";
 import { databaseOf } from "../support/database.ts";
 
@@ -21,6 +22,7 @@ test("rules come in the order of their numbers, with the policy behind them", ()
       { action: "accept", proto: "tcp", dstports: { low: 443, high: 443 } },
       { action: "drop", dst4: { address: 0x0a000000, prefix: 8 } },
     ],
+    numbers: [0, 1],
   });
 });
 
@@ -45,6 +47,7 @@ test("any error drops everything and says where it is", () => {
     expect(readClientRules(database, ADDRESS)).toEqual({
       policy: "drop",
       rules: [],
+      numbers: [],
       error: `client ${ADDRESS}: ${error}`,
     });
   }
@@ -122,11 +125,48 @@ test("the last rules of a client that is not connected any more are gone, at onc
   expect(rules.get(ADDRESS)).toBeUndefined();
 });
 
-test("clients of IPv6, and whatever else is there, are not looked at", () => {
+test("a client's rules of IPv6 stand below that address, come into force, are forgotten and are no good by themselves", () => {
+  const [address, root] = ["fd09:24ef:4179::a89:9", "/qubes-firewall/fd09:24ef:4179::a89:9"];
+  const entries: Record<string, string> = {
+    ...{ [`${ROOT}/policy`]: "drop", [`${ROOT}/0000`]: "action=accept dst4=192.0.2.1", [ROOT]: "" },
+    ...{ [`${root}/policy`]: "drop", [`${root}/0003`]: "action=accept dst6=2001:db8::1/128", [root]: "" },
+  };
+  const rules = new CommittedRules(databaseOf(entries));
+  expect(rules.readAll(NONE)).toEqual([ADDRESS, address]);
+  const dst6 = { address: ip6("2001:db8::1"), prefix: 128 };
+  expect(rules.get(address)).toEqual({ policy: "drop", rules: [{ action: "accept", dst6 }], numbers: [3] });
+  entries[`${root}/0004`] = "action=accept dst4=192.0.2.1";
+  expect(rules.written(`${root}/0004`)).toBeUndefined();
+  expect(rules.written(root)).toBe(address);
+  expect(rules.get(address)).toMatchObject(DROP_EVERYTHING);
+  expect(rules.get(ADDRESS)?.rules.length).toBe(1);
+  expect(rules.errors()).toEqual([
+    `client ${address}: rule 0004: dst4 is not for a client with an IPv6 address (write dst6, or leave the rule out)`,
+  ]);
+  delete entries[root];
+  entries["/connected-ips"] = ADDRESS;
+  entries["/connected-ips6"] = address;
+  rules.readAll(NONE);
+  expect(rules.get(address)).toBeDefined();
+  entries["/connected-ips6"] = "";
+  rules.written("/connected-ips6");
+  expect([rules.get(address), rules.get(ADDRESS)?.rules.length]).toEqual([undefined, 1]);
+});
+
+test("whatever else is there, also an address that is written otherwise than dom0 writes it, is not looked at", () => {
+  const names = ["x", "FD09::1", "fd09:0:0:0:0:0:0:1", "fd09::1%eth0", "10.137.0.09"];
+  const paths = names.map((name) => `/qubes-firewall/${name}`);
   const rules = new CommittedRules(
-    databaseOf({ "/qubes-firewall/fd09::1/policy": "accept", "/qubes-firewall/x/y": "" }),
+    databaseOf(
+      Object.fromEntries(
+        paths.flatMap((path) => [
+          [path, ""],
+          [`${path}/policy`, "accept"],
+        ]),
+      ),
+    ),
   );
   expect(rules.readAll(NONE)).toEqual([]);
-  expect(rules.written("/qubes-firewall/fd09::1")).toBeUndefined();
+  for (const path of paths) expect(rules.written(path)).toBeUndefined();
   expect(rules.removed("/qubes-firewall/")).toBeFalse();
 });

@@ -1,6 +1,6 @@
 // What dom0's user says by qvm-features: read strictly, whole or not at all, and what the configuration is made of it.
 import { describe, expect, test } from "bun:test";
-import { ip } from "../../lab/frames.ts";
+import { ip, ip6 } from "../../lab/frames.ts";
 import { readFeatures } from "../../src/qubes/features.ts";
 import { makeQubeConfig } from "../../src/qubes/qube-config.ts";
 import { databaseOf } from "../support/database.ts";
@@ -15,12 +15,18 @@ function read(features: Readonly<Record<string, string>>) {
   return { features: readFeatures(databaseOf(Object.fromEntries(entries)), problems), problems };
 }
 
-function configure(features: Readonly<Record<string, string>>, more: Readonly<Record<string, string>> = {}) {
+function configure(
+  features: Readonly<Record<string, string>>,
+  more: Readonly<Record<string, string>> = {},
+  addresses6: Readonly<Record<string, Uint8Array>> = {},
+) {
   const entries = Object.entries(features).map(([name, value]) => [`/vm-config/firebreak-${name}`, value]);
   return makeQubeConfig({
     database: databaseOf({ ...NETWORK, ...more, ...Object.fromEntries(entries) }),
-    rulesOf: () => ({ policy: "accept", rules: [] }),
-    vifs: [WORK, GAME].map((address, i) => ({ name: `vif${i + 1}.0`, address: ip(address), mac: undefined })),
+    rulesOf: () => ({ policy: "accept", rules: [], numbers: [] }),
+    vifs: [WORK, GAME].map((address, i) => {
+      return { name: `vif${i + 1}.0`, address: ip(address), address6: addresses6[address], mac: undefined };
+    }),
     uplink: "eth0",
     options: undefined,
   });
@@ -139,6 +145,21 @@ describe("the configuration has of features", () => {
     const { config } = configure({ forwards: `tcp:80>${GAME}`, reach: `${WORK}>${GAME}` }, told);
     expect(config.forwards.map(({ to }) => to)).toEqual([{ client: 1, address: ip("10.200.0.1") }]);
     expect(config.clients[0].reach).toEqual([1]);
+  });
+
+  test("a forward of each family that its client has and that somebody is let in by", () => {
+    const [work6, gateway6] = ["fd09:24ef:4179::a89:9", "fd09:24ef:4179::a89:5"];
+    const keys = { "/qubes-netvm-gateway6": gateway6, "/connected-ips6": work6 };
+    const from6 = { address: ip6("2001:db8::"), prefix: 32 };
+    const forwards = `tcp:80>${WORK} udp:53>${WORK}@2001:db8::/32 tcp:81>${GAME}`;
+    const { config, problems } = configure({ forwards }, keys, { [WORK]: ip6(work6) });
+    const both = { client: 0, address: ip(WORK), address6: ip6(work6) };
+    expect(problems).toEqual([]);
+    expect(config.forwards.map(({ to, from }) => ({ to, from }))).toEqual([
+      { to: both, from: [] },
+      { to: both, from: [from6] },
+      { to: { client: 1, address: ip(GAME) }, from: [] },
+    ]);
   });
 
   test("nothing of one that is no good, all of the others, and the line for dom0", () => {

@@ -4,7 +4,8 @@ import { NO_SCRUB } from "../../lab/defaults.ts";
 import { ip, mac } from "../../lab/frames.ts";
 import { makeSettings } from "../../src/control/settings.ts";
 import type { ClientRules } from "../../src/qubes/client-rules.ts";
-import { makeQubeConfig, type QubeState } from "../../src/qubes/qube-config.ts";
+import { makeQubeConfig } from "../../src/qubes/qube-config.ts";
+import type { QubeState } from "../../src/qubes/qube-state.ts";
 import { databaseOf } from "../support/database.ts";
 
 const NETWORK = {
@@ -18,7 +19,7 @@ const NETWORK = {
   "/qubes-netvm-secondary-dns": "10.139.1.2",
   "/connected-ips": "10.137.0.9 10.137.0.10",
 };
-const RULES: ClientRules = { policy: "accept", rules: [{ action: "drop", proto: "icmp" }] };
+const RULES: ClientRules = { policy: "accept", rules: [{ action: "drop", proto: "icmp" }], numbers: [0] };
 const VIF = { name: "vif2.0", address: ip("10.137.0.9"), mac: mac("00:16:3e:5e:6c:09") };
 
 function make(entries: Readonly<Record<string, string>>, state: Partial<QubeState> = {}) {

@@ -182,6 +182,19 @@ test("our keys reach dom0, also those written before it was there, and again whe
   expect(double.mistakes).toEqual([]);
 });
 
+test("where dom0 has IPv6 on, the list of clients of that family is waited for too", async () => {
+  for (const key of ["/qubes-ip6", "/qubes-netvm-gateway6"]) {
+    const { db, double, until } = start({ [key]: "fd09:24ef:4179::a89:5" });
+    await until(() => db.filling);
+    double.write("/connected-ips", "10.137.0.9");
+    await until(() => double.unanswered === 0);
+    expect([db.filling, db.synchronised]).toEqual([true, false]);
+    double.write("/connected-ips6", "");
+    await until(() => db.synchronised);
+    expect([db.get(key), db.get("/connected-ips")]).toEqual(["fd09:24ef:4179::a89:5", "10.137.0.9"]);
+  }
+});
+
 test("while dom0 is away, even after half a message, the last state stays; then all is in step again", async () => {
   const domain = start({ "/qubes-ip": "10.137.0.5", "/qubes-gateway": "10.138.0.1" });
   const { db, double, events, until } = domain;

@@ -1,7 +1,7 @@
 // Dom0's daemon is restarted and filled key by key, as qubesd does it, at random moments, with random pauses, and dies again in
 // mid-sentence: what is in force is at each moment what was, or what will be, and soon what is.
 import { expect, test } from "bun:test";
-import { ip } from "../../lab/frames.ts";
+import { ip, ip6 } from "../../lab/frames.ts";
 import { Random } from "../../lab/random.ts";
 import type { Config } from "../../src/config/config.ts";
 import { type ClientRules, CommittedRules, type Database, readClientRules } from "../../src/qubes/client-rules.ts";
@@ -14,6 +14,7 @@ import { SimulatedClock } from "../support/simulated-clock.ts";
 import { Switchboard } from "../support/vchans.ts";
 
 const ADDRESSES = ["10.137.0.8", "10.137.0.9", "10.137.0.10"];
+const ADDRESSES_6 = ["fd09:24ef:4179::a89:8", "fd09:24ef:4179::a89:9", "fd09:24ef:4179::a89:a"];
 /** Until all that was written is in force, in ms. */
 const SOON = 2000;
 
@@ -26,24 +27,34 @@ function randomKeys(random: Random): Keys {
     ["/qubes-netvm-gateway", `10.137.1.${random.below(4)}`],
     ["/qubes-netvm-primary-dns", "10.139.1.1"],
   ];
+  const hasIpv6 = random.chance(0.5);
+  if (hasIpv6) keys.splice(2, 0, ["/qubes-netvm-gateway6", `fd09::1:${random.below(4)}`]);
   if (random.chance(0.7)) {
     keys.push(["/qubes-ip", `10.137.2.${random.below(4)}`], ["/qubes-gateway", `10.138.0.${random.below(4)}`]);
     keys.push(["/qubes-primary-dns", `10.139.1.${random.below(4)}`]);
+    if (hasIpv6)
+      keys.push(["/qubes-ip6", `fd09::2:${random.below(4)}`], ["/qubes-gateway6", `fd09::3:${random.below(4)}`]);
   }
   keys.push(["/qubes-block-devices", ""]);
   const clients = ADDRESSES.filter(() => random.chance(0.7));
   const visible = (address: string) => `192.168.${random.below(2)}.${ADDRESSES.indexOf(address)}`;
   const told = new Map(clients.map((address) => [address, random.chance(0.3) ? visible(address) : address]));
-  keys.push(["/connected-ips", [...told.values()].join(" ")], ["/connected-ips6", ""]);
+  keys.push(["/connected-ips", [...told.values()].join(" ")]);
+  const sixth = (address: string) => ADDRESSES_6[ADDRESSES.indexOf(address)];
+  keys.push(["/connected-ips6", hasIpv6 ? clients.map(sixth).join(" ") : ""]);
   for (const address of clients.filter(() => random.chance(0.8))) {
     if (told.get(address) !== address) keys.push([`/mapped-ip/${address}/visible-ip`, told.get(address) ?? ""]);
-    keys.push([`/qubes-firewall/${address}/policy`, "drop"]);
-    for (let i = random.below(4); i > 0; i--) {
-      keys.push([`/qubes-firewall/${address}/000${3 - i}`, `action=${random.pick(["accept", "drop"])} proto=tcp`]);
-    }
-    keys.push([`/qubes-firewall/${address}`, ""]);
+    for (const one of hasIpv6 ? [address, sixth(address)] : [address])
+      for (const [path, value] of randomRules(random, one)) keys.push([path, value]);
   }
   return keys;
+}
+
+function randomRules(random: Random, address: string): Keys {
+  const rules = Array.from({ length: random.below(4) }, (_, i): [string, string] => {
+    return [`/qubes-firewall/${address}/000${i}`, `action=${random.pick(["accept", "drop"])} proto=tcp`];
+  });
+  return [[`/qubes-firewall/${address}/policy`, "drop"], ...rules, [`/qubes-firewall/${address}`, ""]];
 }
 
 /** What the firewall is to do, of each client and of the network. */
@@ -53,9 +64,11 @@ interface InForce {
 }
 
 function inForce(database: Pick<Database, "get">, rulesOf: (address: string) => ClientRules | undefined): InForce {
-  const vifs = ADDRESSES.map((address, i) => ({ name: `vif${i}.0`, address: ip(address), mac: undefined }));
+  const vifs = ADDRESSES.map((address, i) => {
+    return { name: `vif${i}.0`, address: ip(address), address6: ip6(ADDRESSES_6[i]), mac: undefined };
+  });
   const { config } = makeQubeConfig({ database, rulesOf: () => undefined, vifs, uplink: "eth0", options: undefined });
-  return { rules: ADDRESSES.map(rulesOf), config };
+  return { rules: [...ADDRESSES, ...ADDRESSES_6].map(rulesOf), config };
 }
 
 function wanted(keys: Keys): InForce {
@@ -165,6 +178,11 @@ test("restarts of dom0's daemon at any moment of its filling, and at any byte", 
         connected.includes(address) || connected.some((one) => ip(one === "" ? "0.0.0.0" : one) === network);
       if (last.rules[i] !== undefined || !isListed) expect(now.rules[i]).toEqual(last.rules[i]);
     }
+    for (const [i, address] of ADDRESSES_6.entries()) {
+      const connected = Object.fromEntries(coming)["/connected-ips6"]?.split(" ") ?? [];
+      const [rules, rulesNow] = [last, now].map((one) => one.rules[ADDRESSES.length + i]);
+      if (rules !== undefined || !connected.includes(address)) expect(rulesNow).toEqual(rules);
+    }
     checks += places.checks;
     places.database.close();
   }
@@ -212,7 +230,9 @@ test("until the base keys are all there a first start has nothing in force, and 
   places.allowed = [wanted(keys)];
   places.serve([]);
   for (const [path, value] of keys) {
-    expect(places.database.synchronised).toBe(places.double.entries.has("/connected-ips"));
+    const { entries } = places.double;
+    const awaited = entries.has("/qubes-netvm-gateway6") ? "/connected-ips6" : "/connected-ips";
+    expect(places.database.synchronised).toBe(entries.has(awaited));
     places.double.write(path, value);
     await places.pass(10);
   }

@@ -1,5 +1,6 @@
 // Clients' interfaces, against a double of XenStore in which the test plays dom0 and netback.
 import { expect, test } from "bun:test";
+import { ip, ip6 } from "../../lab/frames.ts";
 import { formatAddress } from "../../src/base/address.ts";
 import { ClientVifs, readUplinkMac } from "../../src/qubes/vif.ts";
 import { XenStore } from "../../src/xen/xenstore.ts";
@@ -120,6 +121,27 @@ test("addresses of any family may stand together; without one of IPv4 there is n
   await settle();
   expect(shown(vifs)).toEqual(["vif3.0 10.137.0.9"]);
   expect(vifs.unannounced().length).toBe(2);
+});
+
+test("of a client's addresses the first of each family counts, and what else stands there is told", async () => {
+  const { double, vifs, settle } = await start();
+  const six = "fd09:24ef:4179::a89:9";
+  for (const text of [
+    `10.137.0.9 ${six}`,
+    `  ${six}  10.137.0.9`,
+    `x 10.137.0.9 ${six} 10.137.0.8 fd09::8`,
+    "10.137.0.9",
+  ]) {
+    attach(double, 3, text);
+    await settle();
+    const [{ address, address6, unread }] = vifs.usable();
+    expect({ text, address, address6, unread }).toEqual({
+      text,
+      address: ip("10.137.0.9"),
+      address6: text.includes(six) ? ip6(six) : undefined,
+      unread: text.startsWith("x") ? ["x", "10.137.0.8", "fd09::8"] : [],
+    });
+  }
 });
 
 test("a directory that vanishes as a whole is a client that is gone", async () => {
