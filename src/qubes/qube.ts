@@ -3,7 +3,7 @@
 import { version } from "../../package.json" with { type: "json" };
 import { formatMac } from "../base/address.ts";
 import { MACHINE_CLOCK } from "../base/clock.ts";
-import { formatIp } from "../base/ip.ts";
+import { type Family, formatIp } from "../base/ip.ts";
 import { log, logAll } from "../base/log.ts";
 import { Pace } from "../base/pace.ts";
 import type { Config } from "../config/config.ts";
@@ -212,7 +212,11 @@ export class Qube {
   }
 
   private showNames(): void {
-    if (this.firewall !== undefined) this.nameKeys.show(this.firewall.resolvedNames);
+    if (this.firewall === undefined) return;
+    const owners = (this.inForce?.clients ?? []).map(({ name, ipv6 }): [string, Record<Family, string | undefined>] => {
+      return [name, { 4: name, 6: ipv6 && formatIp(ipv6.network) }];
+    });
+    this.nameKeys.show(this.firewall.resolvedNames, new Map(owners));
   }
 
   private tellDom0(problems: readonly string[], handled: readonly string[]): void {

@@ -1,6 +1,6 @@
 // The keys that tell what host names in rules mean, in a QubesDB against the double of dom0's daemon.
 import { afterEach, expect, test } from "bun:test";
-import { ip } from "../../lab/frames.ts";
+import { ip, ip6 } from "../../lab/frames.ts";
 import type { ResolvedNames } from "../../src/control/live-rules.ts";
 import { NameKeys } from "../../src/qubes/name-keys.ts";
 import { QubesDb } from "../../src/qubes/qubesdb.ts";
@@ -9,6 +9,9 @@ import { QubesDbDouble } from "../support/qubesdb-double.ts";
 import { Switchboard } from "../support/vchans.ts";
 
 const LONG = `${"a".repeat(40)}.example.org`;
+
+/** By name, who has IPv6. */
+const SIX: Readonly<Record<string, string>> = { "10.137.0.9": "fd09:24ef:4179::a89:9" };
 
 let database: QubesDb;
 afterEach(() => database.close());
@@ -48,7 +51,7 @@ async function start(entries: Readonly<Record<string, string>> = {}) {
     said,
     /** Shows these names. @returns what dom0 has then */
     show: async (clients: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>>) => {
-      keys.show(resolved(clients));
+      keys.show(resolved(clients), new Map(Object.keys(clients).map((name) => [name, { 4: name, 6: SIX[name] }])));
       await told(double);
       expect(double.mistakes).toEqual([]);
       return Object.fromEntries([...double.entries].filter(([path]) => !(path in COMPLETE) && path !== LAST));
@@ -70,9 +73,13 @@ function resolved(clients: Readonly<Record<string, Readonly<Record<string, reado
   return new Map(
     Object.entries(clients).map(([client, names]) => [
       client,
-      new Map(Object.entries(names).map(([name, addresses]) => [name, addresses.map(ip)])),
+      new Map(Object.entries(names).map(([name, addresses]) => [name, addresses.map(anyIp)])),
     ]),
   );
+}
+
+function anyIp(text: string) {
+  return text.includes(":") ? ip6(text) : ip(text);
 }
 
 test("a name has the text of a set of prefixes, as Python writes it; one that does not resolve has no key", async () => {
@@ -89,6 +96,28 @@ test("a name has the text of a set of prefixes, as Python writes it; one that do
     "/dns/10.137.0.10/a.example": "{'192.0.2.7/32', '192.0.2.70/32'}",
   });
   expect(said).toEqual([]);
+});
+
+test("IPv6 addresses of a name stand below the client's own of that family, if it has one", async () => {
+  const { show, said } = await start();
+  const names = { "a.example": ["192.0.2.7", "2001:db8::1", "2001:db8::2"], "b.example": ["2001:db8::3"] };
+  expect(await show({ "10.137.0.9": names, "10.137.0.10": names })).toEqual({
+    "/dns/10.137.0.9/a.example": "{'192.0.2.7/32'}",
+    "/dns/10.137.0.10/a.example": "{'192.0.2.7/32'}",
+    "/dns/fd09:24ef:4179::a89:9/a.example": "{'2001:db8::1/128', '2001:db8::2/128'}",
+    "/dns/fd09:24ef:4179::a89:9/b.example": "{'2001:db8::3/128'}",
+  });
+  const many = Array.from({ length: 80 }, (_, i) => `2001:db8:1111:2222:3333:4444:5555:${(0x6600 + i).toString(16)}`);
+  const shown = await show({ "10.137.0.9": { "a.example": many } });
+  const value = shown["/dns/fd09:24ef:4179::a89:9/a.example"] ?? "";
+  expect(value).toBe(
+    `{${many
+      .slice(0, 65)
+      .map((address) => `'${address}/128'`)
+      .join(", ")}}`,
+  );
+  expect(value.length).toBeLessThan(3072);
+  expect(said).toEqual(["QubesDB: /dns/fd09:24ef:4179::a89:9/a.example has room for 65 addresses"]);
 });
 
 test("keys follow the names: other addresses, names that rules have no more, clients that are gone", async () => {
