@@ -2,7 +2,8 @@
 
 import { lookup } from "node:dns/promises";
 import { parseArgs } from "node:util";
-import { formatAddress, isIpv6Text, notIpv4, parseAddress } from "../base/address.ts";
+import { parseAddress, parseAddress6 } from "../base/address.ts";
+import { type Family, familyOf, formatIp, type IpAddress, parseIp } from "../base/ip.ts";
 import { quote } from "../base/quote.ts";
 import { type Config, readConfig } from "../config/config.ts";
 import { IANA } from "../rules/compile.ts";
@@ -10,7 +11,9 @@ import type { Asked } from "../rules/mismatch.ts";
 import { type Explanation, explainPacket, formatExplanation, type Names } from "../why/explanation.ts";
 import { type Sender, SOME_PORT } from "../why/trial.ts";
 import { ICMP_TYPE } from "../wire/icmp.ts";
+import { ICMPV6_TYPE } from "../wire/icmpv6.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";
+import { NEXT_HEADER } from "../wire/ipv6.ts";
 import { UsageError, type Verb } from "./verb.ts";
 
 export const explain: Verb = {
@@ -27,17 +30,19 @@ dataplane's: the packet goes through it. No root, and none of the interfaces, is
 PACKET is one of
   tcp DESTINATION:PORT
   udp DESTINATION:PORT
-  icmp DESTINATION [TYPE]      TYPE is 8, an echo request, if it isn't given
+  icmp DESTINATION [TYPE]      ICMP, or ICMPv6; TYPE is an echo request's, 8 or 128, if it isn't given
   proto NUMBER DESTINATION     any other IP protocol
 
-DESTINATION is an IPv4 address, or a host name: its first address is tried. Names without --resolve
-are asked of this machine's own resolver, those in rules of nobody: they are unknown, so that
-rules that accept them match nothing, and rules that drop them packets to any address.
+DESTINATION is an address (of IPv6 in brackets where a port follows: [2001:db8::1]:443), or a host
+name: its first address is tried, of IPv4, or with --ipv6 of IPv6. Names without --resolve are asked
+of this machine's own resolver, those in rules of nobody: they are unknown, so that rules that
+accept them match nothing, and rules that drop them packets to any address.
 
   --config FILE            the configuration
   --client NAME            who sends it: of a network, any of its hosts
   --from ADDRESS[:PORT]    who sends it: a host behind the uplink
   --resolve HOST=ADDRESS   an address of a host name; may be there more than once
+  --ipv6                   try a host name's IPv6 address
   --all                    print every rule; of more than 20 only those that match are, else
   --json                   print one JSON object
 
@@ -52,6 +57,7 @@ Exit status: 0 explained, whatever the verdict is; 2 bad usage or configuration.
         client: { type: "string" },
         from: { type: "string" },
         resolve: { type: "string", multiple: true, default: [] },
+        ipv6: { type: "boolean", default: false },
         all: { type: "boolean", default: false },
         json: { type: "boolean", default: false },
       },
@@ -66,11 +72,15 @@ Exit status: 0 explained, whatever the verdict is; 2 bad usage or configuration.
     if ("errors" in result) return refuse(result.errors);
     const sender = outside ?? { client: clientNumber(result.config, values.client ?? "") };
     const given = readNames(values.resolve, result.config, sender, packet.destination);
-    const names = await withDestination(given, packet.destination);
-    const asked = { ...packet, destination: addressOf(packet.destination, names) };
+    const family = values.ipv6 || (outside !== undefined && familyOf(outside.address) === 6) ? 6 : 4;
+    const names = await withDestination(given, packet.destination, family);
+    const asked = askedOf(packet, addressOf(packet.destination, names, family));
+    if (outside !== undefined && familyOf(outside.address) !== familyOf(asked.destination)) {
+      throw new UsageError("the packet's two addresses are of different families (write both of IPv4, or of IPv6)");
+    }
     const explanation = explainPacket(result.config, sender, asked, Date.now() / 1000, names);
     if ("errors" in explanation) return refuse(explanation.errors);
-    const spoken = nameLine(packet.destination, names);
+    const spoken = nameLine(packet.destination, names, asked.destination);
     const write = isTerminal() ? formatColoured : formatPlain;
     process.stdout.write(
       values.json ? formatJson(asked.destination, explanation) : write(explanation, spoken, values.all),
@@ -80,8 +90,12 @@ Exit status: 0 explained, whatever the verdict is; 2 bad usage or configuration.
 };
 
 /** A packet whose destination is a name as yet, or an address. */
-interface Packet extends Omit<Asked, "destination"> {
+interface Packet {
+  /** IANA protocol number; of ICMP that of IPv4. */
+  readonly protocol: number;
   readonly destination: string;
+  /** Undefined: an echo request's type. */
+  readonly selector: number | undefined;
 }
 
 const PACKET =
@@ -91,7 +105,7 @@ function readPacket([kind, ...words]: readonly string[]): Packet {
   const [first = "", second, ...more] = words;
   if (words.length === 0 || more.length > 0) throw new UsageError(PACKET);
   if (kind === "icmp") {
-    const selector = second === undefined ? ICMP_TYPE.ECHO : readNumber(second, "an ICMP type", 255);
+    const selector = second === undefined ? undefined : readNumber(second, "an ICMP type", 255);
     return { protocol: PROTOCOL.ICMP, destination: readDestination(first), selector };
   }
   if ((kind === "tcp" || kind === "udp") && second === undefined) {
@@ -101,21 +115,30 @@ function readPacket([kind, ...words]: readonly string[]): Packet {
   }
   if (kind === "proto" && second !== undefined) {
     const protocol = readNumber(first, "an IP protocol", 255);
-    const known = Object.entries(IANA).find(([, number]) => number === protocol);
+    const known = Object.entries({ ...IANA, icmpv6: NEXT_HEADER.ICMPV6 }).find(([, number]) => number === protocol);
     if (known !== undefined) throw new UsageError(`protocol ${protocol} is ${known[0]}: ${PACKET}`);
     return { protocol, destination: readDestination(second), selector: 0 };
   }
   throw new UsageError(PACKET);
 }
 
-/** An IPv6 address has colons of its own, with a port and without. */
+/** @returns the packet to an address: of ICMP, the one of that address's family */
+function askedOf({ protocol, selector }: Packet, destination: IpAddress): Asked {
+  const isIpv6 = typeof destination !== "number";
+  const echo = isIpv6 ? ICMPV6_TYPE.ECHO : ICMP_TYPE.ECHO;
+  const icmp = isIpv6 ? NEXT_HEADER.ICMPV6 : PROTOCOL.ICMP;
+  return { protocol: protocol === PROTOCOL.ICMP ? icmp : protocol, destination, selector: selector ?? echo };
+}
+
+/** An IPv6 address has colons of its own: it is in brackets where a port follows (RFC 3986 section 3.2.2). */
 function splitPort(text: string): { readonly host: string; readonly port: string } {
-  const colon = text.lastIndexOf(":");
-  const [host, port] = colon < 0 ? [text, ""] : [text.slice(0, colon), text.slice(colon + 1)];
-  for (const address of [text, host]) {
-    if (isIpv6Text(address)) throw new UsageError(`${quote(address)} ${notIpv4(address, "an IPv4 address")}`);
+  const bracketed = /^\[([^\]]*)\](?::(.*))?$/.exec(text);
+  if (bracketed !== null) return { host: bracketed[1], port: bracketed[2] ?? "" };
+  if (text.includes(":", text.indexOf(":") + 1)) {
+    throw new UsageError(`${quote(text)}: an IPv6 address with a port is in brackets (write [2001:db8::1]:443)`);
   }
-  return { host, port };
+  const colon = text.lastIndexOf(":");
+  return colon < 0 ? { host: text, port: "" } : { host: text.slice(0, colon), port: text.slice(colon + 1) };
 }
 
 /** Letters, digits, hyphens and underscores between dots, and not the last of them a number. */
@@ -124,15 +147,17 @@ const HOST_NAME = /^(?=.*[a-z])[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?$/;
 /** @returns an address, or a host name in lower case */
 function readDestination(text: string): string {
   const name = text.toLowerCase().replace(/\.$/, "");
+  const bare = name.replace(/^\[(.*)\]$/, "$1");
+  if (parseAddress6(bare) !== undefined) return bare;
   if (parseAddress(text) === undefined && !HOST_NAME.test(name)) {
-    throw new UsageError(`${quote(text)} ${notIpv4(text, "an IPv4 address or host name")}`);
+    throw new UsageError(`${quote(text)} is not an address or host name`);
   }
   return name;
 }
 
-function readAddress(text: string): number {
-  const address = parseAddress(text);
-  if (address === undefined) throw new UsageError(`${quote(text)} ${notIpv4(text, "an IPv4 address")}`);
+function readAddress(text: string): IpAddress {
+  const address = parseIp(text);
+  if (address === undefined) throw new UsageError(`${quote(text)} is not an address`);
   return address;
 }
 
@@ -142,8 +167,9 @@ function readNumber(text: string, what: string, most: number): number {
   return Number(text);
 }
 
-function readOutside(text: string): Sender {
-  if (parseAddress(text) !== undefined || !text.includes(":")) return { address: readAddress(text), port: SOME_PORT };
+/** A host behind the uplink, as ADDRESS or ADDRESS:PORT. */
+function readOutside(text: string): { readonly address: IpAddress; readonly port: number } {
+  if (parseIp(text) !== undefined || !text.includes(":")) return { address: readAddress(text), port: SOME_PORT };
   const { host, port } = splitPort(text);
   return { address: readAddress(host), port: readNumber(port, "a port", 65535) };
 }
@@ -159,7 +185,7 @@ function clientNumber({ clients }: Config, name: string): number {
 function readNames(texts: readonly string[], { clients }: Config, sender: Sender, destination: string): Names {
   const client = "client" in sender ? clients[sender.client] : undefined;
   const hosts = new Set([destination, ...(client?.rules ?? []).map(({ dsthost }) => dsthost)]);
-  const names = new Map<string, number[]>();
+  const names = new Map<string, IpAddress[]>();
   for (const text of texts) {
     const [host = "", address = ""] = text.split("=");
     const name = host.toLowerCase().replace(/\.$/, "");
@@ -174,27 +200,29 @@ function readNames(texts: readonly string[], { clients }: Config, sender: Sender
   return names;
 }
 
-/** @returns the names, and the destination's addresses where it is a name that has none yet */
-async function withDestination(names: Names, destination: string): Promise<Names> {
-  if (parseAddress(destination) !== undefined || names.has(destination)) return names;
-  const answers = await lookup(destination, { family: 4, all: true }).catch(() => []);
-  const addresses = answers.flatMap(({ address }) => parseAddress(address) ?? []);
-  if (addresses.length > 0) return new Map([...names, [destination, addresses]]);
-  throw new UsageError(`${quote(destination)} has no address here (write --resolve ${destination}=ADDRESS)`);
+/** @returns the names, and the destination's addresses of a family where it is a name that has none yet */
+async function withDestination(names: Names, destination: string, family: Family): Promise<Names> {
+  const known = names.get(destination) ?? [];
+  if (parseIp(destination) !== undefined || known.some((address) => familyOf(address) === family)) return names;
+  const answers = await lookup(destination, { family, all: true }).catch(() => []);
+  const addresses = answers.flatMap(({ address }) => parseIp(address) ?? []);
+  if (addresses.length > 0) return new Map([...names, [destination, [...known, ...addresses]]]);
+  const which = family === 6 ? "IPv6 address" : "address";
+  throw new UsageError(`${quote(destination)} has no ${which} here (write --resolve ${destination}=ADDRESS)`);
 }
 
-function addressOf(destination: string, names: Names): number {
-  const [address] = names.get(destination) ?? [];
-  return address ?? readAddress(destination);
+function addressOf(destination: string, names: Names, family: Family): IpAddress {
+  const ofName = names.get(destination)?.find((address) => familyOf(address) === family);
+  return ofName ?? readAddress(destination);
 }
 
-/** @returns a line about a destination that is a name */
-function nameLine(destination: string, names: Names): string | undefined {
-  const addresses = parseAddress(destination) === undefined ? names.get(destination) : undefined;
+/** @param tried the one of its addresses that is tried @returns a line about a destination that is a name */
+function nameLine(destination: string, names: Names, tried: IpAddress): string | undefined {
+  const addresses = parseIp(destination) === undefined ? names.get(destination) : undefined;
   if (addresses === undefined) return undefined;
-  const [first, ...others] = addresses.map(formatAddress);
+  const others = addresses.filter((address) => address !== tried).map(formatIp);
   const more = others.length === 0 ? "" : `, which is tried, and ${others.join(", ")}`;
-  return `${destination} has ${first}${more}`;
+  return `${destination} has ${formatIp(tried)}${more}`;
 }
 
 function formatPlain(explanation: Explanation, name: string | undefined, all: boolean): string {
@@ -222,8 +250,8 @@ function isTerminal(): boolean {
 }
 
 /** @param tried the address that the packet was sent to: one of a name's */
-function formatJson(tried: number, explanation: Explanation): string {
-  return `${JSON.stringify({ tried: formatAddress(tried), ...explanation })}\n`;
+function formatJson(tried: IpAddress, explanation: Explanation): string {
+  return `${JSON.stringify({ tried: formatIp(tried), ...explanation })}\n`;
 }
 
 function refuse(errors: readonly string[]): number {

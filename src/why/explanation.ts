@@ -1,21 +1,29 @@
 // What `explain` says of a packet: each rule, or forward, that could decide it with why it does not, and then what the
 // dataplane did with the packet when it was tried (trial.ts). Made once, shown to people or to programs.
 
-import { formatAddress } from "../base/address.ts";
-import { formatEndpoint, formatIpPrefix, hostPrefix, isInside } from "../base/ip.ts";
+import {
+  familyOf,
+  formatEndpoint,
+  formatIp,
+  formatIpPrefix,
+  hostPrefix,
+  type IpAddress,
+  isHost,
+  isInside,
+  sameIp,
+} from "../base/ip.ts";
 import type { Config } from "../config/config.ts";
 import type { ForwardConfig } from "../config/forwards.ts";
-import { nameServers } from "../config/name-servers.ts";
 import { ruleText } from "../control/flow-text.ts";
-import { configuredDevices, makeSettings } from "../control/settings.ts";
+import { circumstancesOf, configuredDevices, makeSettings } from "../control/settings.ts";
 import { VERDICT, VERDICT_NAMES } from "../dataplane/verdict.ts";
 import { IANA } from "../rules/compile.ts";
 import { type Asked, mismatch, remark } from "../rules/mismatch.ts";
 import { formatPorts, formatRule } from "../rules/parse.ts";
 import { type Outcome, type Sender, tryPacket } from "./trial.ts";
 
-/** The IPv4 addresses of host names. */
-export type Names = ReadonlyMap<string, readonly number[]>;
+/** The addresses of host names; who has some of one family, and none of the other, is known to have none of that. */
+export type Names = ReadonlyMap<string, readonly IpAddress[]>;
 
 export interface Explanation {
   readonly decision: "accepted" | "refused" | "dropped" | "answered" | "never comes";
@@ -53,19 +61,22 @@ export interface Step {
 export function explainPacket(
   config: Config,
   sender: Sender,
-  asked: Asked<number>,
+  asked: Asked,
   now: number,
   names: Names,
 ): Explanation | { readonly errors: readonly string[] } {
   const neverComes = "client" in sender ? whyNever(config, sender.client, asked.destination) : undefined;
   if (neverComes !== undefined)
     return { decision: "never comes", sentence: `never comes here: ${neverComes}`, steps: [] };
-  const addressesOf = (name: string) => names.get(name);
-  const result = makeSettings(config, configuredDevices(config), { anyMac: true, now, addressesOf });
+  const known = {
+    addressesOf: (name: string) => names.get(name)?.filter((address) => typeof address === "number"),
+    addresses6Of: (name: string) => names.get(name)?.filter((address) => typeof address !== "number"),
+  };
+  const result = makeSettings(config, configuredDevices(config), { anyMac: true, now, ...known });
   if ("errors" in result) return result;
   const outcome = tryPacket(result.settings, sender, asked);
   if ("address" in sender) return explainInbound(config, sender.address, asked, outcome);
-  const circumstances = { dns: nameServers(config), now, addressesOf };
+  const circumstances = circumstancesOf(config, config.clients[sender.client], now, known);
   const rules = outcome.rule < 0 ? [] : config.clients[sender.client].rules;
   const steps = rules.map((rule, i): Step => {
     const reason = mismatch(rule, asked, circumstances);
@@ -96,11 +107,13 @@ const MOST_STEPS = 20;
 const MOST_MATCHES = 5;
 
 /** @returns why a client's packet to an address does not come to the firewall */
-function whyNever({ clients }: Config, number: number, destination: number): string | undefined {
-  const { network, prefix, gateway } = clients[number];
-  const hosts = { address: network, prefix };
-  if (destination === gateway || !isInside(hostPrefix(destination), hosts)) return undefined;
-  if (prefix === 32) return `${formatAddress(destination)} is the client itself`;
+function whyNever({ clients }: Config, number: number, destination: IpAddress): string | undefined {
+  const client = clients[number];
+  const site = familyOf(destination) === 4 ? client : client.ipv6;
+  if (site === undefined) return undefined;
+  const hosts = { address: site.network, prefix: site.prefix };
+  if (sameIp(destination, site.gateway) || !isInside(hostPrefix(destination), hosts)) return undefined;
+  if (isHost(hosts)) return `${formatIp(destination)} is the client itself`;
   return `hosts of ${formatIpPrefix(hosts)} reach each other without the firewall`;
 }
 
@@ -133,8 +146,8 @@ function explain(outcome: Outcome, by: string | undefined): Omit<Explanation, "s
 /** From outside nothing comes in but what answers a client, what a forward lets in, and what opened mappings allow. */
 function explainInbound(
   { uplink, forwards, clients }: Config,
-  from: number,
-  asked: Asked<number>,
+  from: IpAddress,
+  asked: Asked,
   outcome: Outcome,
 ): Explanation {
   const steps = forwards.map((forward, i): Step => {
@@ -149,21 +162,28 @@ function explainInbound(
   const explanation = explain(outcome, isAccepted ? `forward ${first + 1}` : undefined);
   if (isAccepted) return { ...explanation, forward: first + 1, steps };
   if (outcome.verdict !== VERDICT.UNSOLICITED) return { ...explanation, steps: [] };
-  if (asked.destination === uplink.address) return { ...explanation, steps };
-  const sentence = `${explanation.sentence}; only packets to our address, ${formatAddress(uplink.address)}, open anything`;
+  const own = familyOf(asked.destination) === 4 ? uplink.address : uplink.ipv6?.address;
+  if (own === undefined) return { ...explanation, steps: [] };
+  if (sameIp(asked.destination, own)) return { ...explanation, steps };
+  const routed = clients.flatMap(({ ipv6 }) => (ipv6?.nat === "route" ? ipv6 : []));
+  if (routed.some(({ network, prefix }) => isInside(hostPrefix(asked.destination), { address: network, prefix }))) {
+    return { ...explanation, steps };
+  }
+  const sentence = `${explanation.sentence}; only packets to our address, ${formatIp(own)}, open anything`;
   return { ...explanation, sentence, steps: [] };
 }
 
 function forwardMismatch(
   { proto, ports, to, from }: ForwardConfig,
-  source: number,
-  asked: Asked<number>,
+  source: IpAddress,
+  asked: Asked,
 ): string | undefined {
-  if (to.address === undefined) return "leads to a host of IPv6";
+  const family = familyOf(asked.destination);
+  if ((family === 4 ? to.address : to.address6) === undefined) return `leads to a host of IPv${family === 4 ? 6 : 4}`;
   if (asked.protocol !== IANA[proto]) return `protocol is not ${proto}`;
   if (asked.selector < ports.low || asked.selector > ports.high) {
     return ports.low === ports.high ? `port is not ${ports.low}` : `port is not in ${formatPorts(ports)}`;
   }
   if (from.length === 0 || from.some((prefix) => isInside(hostPrefix(source), prefix))) return undefined;
-  return `${formatAddress(source)} is not in ${from.map(formatIpPrefix).join(", ")}`;
+  return `${formatIp(source)} is not in ${from.map(formatIpPrefix).join(", ")}`;
 }

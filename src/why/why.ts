@@ -127,7 +127,7 @@ function whatNow(
   const usual = port === undefined ? PROTOCOL.ICMP : PROTOCOL.TCP;
   const protocol = proto === undefined ? usual : readProtocol(proto);
   const selector = protocol === PROTOCOL.ICMP ? ICMP_TYPE.ECHO : portNumber(port);
-  const asked: Asked<number> = { protocol, destination, selector };
+  const asked: Asked = { protocol, destination, selector };
   const hosts = config.clients.flatMap(({ rules }) => rules.flatMap(({ dsthost }) => dsthost ?? []));
   const names: Names = new Map(
     hosts.flatMap((host) => (addressesOf(host)?.length ? [[host, addressesOf(host) ?? []]] : [])),

@@ -4,7 +4,8 @@ import { describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { ip } from "../../lab/frames.ts";
-import { ICMP, TCP, UDP } from "../../lab/protocols.ts";
+import { ip6 } from "../../lab/frames6.ts";
+import { ICMP, ICMPV6, TCP, UDP } from "../../lab/protocols.ts";
 import { Random } from "../../lab/random.ts";
 import { randomMatches, randomPacket } from "../../lab/rulesets.ts";
 import { type Config, parseConfig } from "../../src/config/config.ts";
@@ -65,6 +66,8 @@ from = ["203.0.113.0/24"]
 redirect = { "10.139.1.1" = "192.0.2.53" }
 `.replace("lan-host", "192.168.1.10");
 
+const LAN6 = 'network6 = "2001:db8:7::/64"\ngateway6 = "2001:db8:7::1"\nnat6 = "route"';
+const GRE = 47;
 const [WORK, GAME, LAN] = [0, 1, 2];
 /** The name in the rules is known, and has no address. */
 const HARMLESS: Names = new Map([["bad.example", []]]);
@@ -82,11 +85,11 @@ function verdictOn(client: number, protocol: number, destination: string, select
   return linesOf(configOf(config), client, asked).at(-1) ?? "";
 }
 
-function linesOf(config: Config, client: number, asked: Asked<number>, now = NOW, names: Names = HARMLESS): string[] {
+function linesOf(config: Config, client: number, asked: Asked, now = NOW, names: Names = HARMLESS): string[] {
   return linesFor(config, { client }, asked, now, names);
 }
 
-function linesFor(config: Config, sender: Sender, asked: Asked<number>, now = NOW, names: Names = HARMLESS): string[] {
+function linesFor(config: Config, sender: Sender, asked: Asked, now = NOW, names: Names = HARMLESS): string[] {
   const explanation = explainPacket(config, sender, asked, now, names);
   if ("errors" in explanation) throw new Error(explanation.errors.join("\n"));
   return formatExplanation(explanation, false);
@@ -396,12 +399,20 @@ const USAGE: [string[], string][] = [
   [[...BASE, "udp", "www.example:"], 'udp "www.example:" has no port (write udp DESTINATION:PORT)'],
   [[...BASE, "tcp", "1.2.3.4:http"], '"http" is not a port, 0 to 65535'],
   [[...BASE, "udp", "1.2.3.4:65536"], '"65536" is not a port, 0 to 65535'],
-  [[...BASE, "udp", "2001:db8::1"], '"2001:db8::1" is IPv6, and not an IPv4 address'],
-  [[...BASE, "tcp", "[2001:db8::1]:80"], '"[2001:db8::1]" is IPv6, and not an IPv4 address'],
-  [[...BASE, "icmp", "::1"], '"::1" is IPv6, and not an IPv4 address or host name'],
-  [[...BASE, "icmp", "1.2.3"], '"1.2.3" is not an IPv4 address or host name'],
+  [
+    [...BASE, "udp", "2001:db8::1:53"],
+    '"2001:db8::1:53": an IPv6 address with a port is in brackets (write [2001:db8::1]:443)',
+  ],
+  [[...BASE, "tcp", "[2001:db8::1]"], 'tcp "[2001:db8::1]" has no port (write tcp DESTINATION:PORT)'],
+  [[...BASE, "tcp", "[2001:db8::g]:80"], '"2001:db8::g" is not an address or host name'],
+  [[...BASE, "proto", "58", "2001:db8::1"], `protocol 58 is icmpv6: ${PACKET}`],
+  [[...BASE, "icmp", "1.2.3"], '"1.2.3" is not an address or host name'],
+  [
+    ["--from", "2001:db8::1", "icmp", "192.0.2.254"],
+    "the packet's two addresses are of different families (write both of IPv4, or of IPv6)",
+  ],
   [[...BASE, "--from", "1.2.3.4", "icmp", "1.2.3.4"], "needs --client NAME or --from ADDRESS, and one of them"],
-  [["--from", "example.org", "icmp", "1.2.3.4"], '"example.org" is not an IPv4 address'],
+  [["--from", "example.org", "icmp", "1.2.3.4"], '"example.org" is not an address'],
   [["--from", "1.2.3.4:x", "icmp", "1.2.3.4"], '"x" is not a port, 0 to 65535'],
   [
     ["--from", "1.2.3.4", "--resolve", "a.example=1.2.3.4", "icmp", "192.0.2.254"],
@@ -418,6 +429,95 @@ const USAGE: [string[], string][] = [
     '--resolve "a.example=1.2.3.4": client work has no rule with that host',
   ],
 ];
+
+describe("explain, of IPv6,", () => {
+  test("says of a packet that none is configured", () => {
+    expect(explainExample("--client", "work", "tcp", "[2001:db8::1]:443")).toEqual({
+      exitCode: 0,
+      stderr: "",
+      stdout: "dropped: IPv6 is not configured, not answered; no rule is asked\n",
+    });
+    const { stdout } = explainExample("--client", "work", "--json", "icmp", "2001:DB8:0::1");
+    expect(JSON.parse(stdout)).toMatchObject({ tried: "2001:db8::1", decision: "dropped" });
+  });
+
+  const both = `${CONFIG.replace("[uplink]", '[uplink]\naddress6 = "2001:db8:1::2/64"\ngateway6 = "2001:db8:1::1"')
+    .replace('dns = ["192.0.2.53"]', 'dns = ["192.0.2.53", "2001:db8:53::53"]')
+    .replace('address = "10.137.0.10"', 'address6 = "fd00::10"\ngateway6 = "fd00::1"\naddress = "10.137.0.10"')
+    .replace('network = "192.168.1.0/24"', `network = "192.168.1.0/24"\n${LAN6}`)
+    .replace(
+      '"action=accept dst4=10.137.0.11",',
+      '"action=accept specialtarget=dns", "action=accept dst6=2001:db8:a::/48",',
+    )}`;
+  const packet6 = (protocol: number, destination: string, selector = 0) => ({
+    ...{ protocol, selector },
+    destination: ip6(destination),
+  });
+
+  test("prints each rule with match or its first predicate that fails, and the dataplane's verdict", () => {
+    const lines = linesOf(configOf(both), WORK, packet6(TCP, "2001:db8:a::1", 8443));
+    expect(lines.slice(0, -1)).toEqual([
+      "rule 1: action=drop dsthost=bad.example: no: bad.example has no IPv6 address, so that the rule matches nothing",
+      "rule 2: action=accept dst4=10.139.1.1/32 proto=udp dstports=53: no: destination is not 10.139.1.1",
+      "rule 3: action=accept proto=tcp expire=1700000000: no: it expired at 2023-11-14T22:13:20Z",
+      "rule 4: action=accept proto=tcp dstports=8443: match",
+      "rule 5: action=accept specialtarget=dns: no: destination is no name server: these are: 2001:db8:53::53",
+      "rule 6: action=accept dst6=2001:db8:a::/48: match, but rule 4 comes first",
+    ]);
+    expect(lines.at(-1)).toStartWith("accepted by rule 4");
+    expect(linesOf(configOf(both), WORK, packet6(UDP, "2001:db8:53::53", 53)).at(-1)).toStartWith("accepted by rule 5");
+    expect(linesOf(configOf(both), WORK, packet6(GRE, "2001:db8:a::1")).at(-1)).toStartWith("accepted by rule 6");
+    expect(linesOf(configOf(both), WORK, packet6(TCP, "2001:db8:b::1", 80)).at(-1)).toBe(
+      'refused by policy, answered with ICMPv6 "administratively prohibited"',
+    );
+  });
+
+  test("says of an unknown name that drops that it drops IPv6 too", () => {
+    const [first, , , , , , last] = linesOf(configOf(both), WORK, packet6(TCP, "2001:db8:a::1", 8443), NOW, new Map());
+    const blind = "nobody knows the addresses of bad.example here, so that the rule drops packets to any";
+    expect([first, last]).toEqual([
+      `rule 1: action=drop dsthost=bad.example: match: ${blind}`,
+      'refused by rule 1, answered with ICMPv6 "administratively prohibited"',
+    ]);
+  });
+
+  test("asks no rule where none is asked", () => {
+    const last = (client: number, protocol: number, destination: string, selector = 80) =>
+      linesOf(configOf(both), client, packet6(protocol, destination, selector)).at(-1);
+    expect(last(WORK, ICMPV6, "fd00::1", 128)).toBe("answered with an echo reply; no rule is asked");
+    expect(last(WORK, TCP, "fd00::1", 22)).toBe(
+      'dropped: to the firewall itself, answered with ICMPv6 "administratively prohibited"; no rule is asked',
+    );
+    expect(last(WORK, TCP, "fd00::10")).toBe("never comes here: fd00::10 is the client itself");
+    expect(last(LAN, TCP, "2001:db8:7::9")).toBe(
+      "never comes here: hosts of 2001:db8:7::/64 reach each other without the firewall",
+    );
+    expect(last(WORK, TCP, "ff02::1")).toBe("dropped: destination not routable, not answered; no rule is asked");
+    expect(last(GAME, TCP, "2001:db8::1")).toBe("dropped: IPv6 is not configured, not answered; no rule is asked");
+  });
+
+  test("of who is outside says what comes in", () => {
+    const last = (destination: string, port: number) => {
+      const outside = { address: ip6("2001:db8:2::1"), port: 5 };
+      return linesFor(configOf(both), outside, packet6(TCP, destination, port));
+    };
+    expect(last("2001:db8:1::2", 8443)).toEqual([
+      "forward 1: tcp 8443 to 192.168.1.10:8443 (client lan): no: leads to a host of IPv4",
+      "dropped: unsolicited, not answered",
+    ]);
+    expect(last("2001:db8:9::2", 8443).at(-1)).toBe(
+      "dropped: unsolicited, not answered; only packets to our address, 2001:db8:1::2, open anything",
+    );
+  });
+
+  test("tries a host name's IPv6 address with --ipv6, and its IPv4 address without", () => {
+    const names = ["--resolve", "two.example=2001:db8::7", "--resolve", "two.example=192.0.2.7"];
+    const first = (...args: string[]) =>
+      explainExample("--client", "work", ...names, ...args, "tcp", "two.example:443").stdout.split("\n")[0];
+    expect(first()).toBe("two.example has 192.0.2.7, which is tried, and 2001:db8::7");
+    expect(first("--ipv6")).toBe("two.example has 2001:db8::7, which is tried, and 192.0.2.7");
+  });
+});
 
 describe("explain refuses", () => {
   test.each(USAGE)("the arguments %j", (args, error) => {
@@ -452,7 +552,7 @@ const CIRCUMSTANCES: Circumstances = {
 };
 
 /** A rule without its action, a packet, and what keeps them from matching. */
-const REASONS: [string, Asked<number>, string | undefined][] = [
+const REASONS: [string, Asked, string | undefined][] = [
   ["", packet(47, "1.2.3.4"), undefined],
   ["dst6=::1", packet(TCP, "1.2.3.4", 80), "destination is not ::1"],
   ["dst4=1.2.3.0/30", packet(TCP, "1.2.3.4", 80), "destination is not in 1.2.3.0/30"],
@@ -496,7 +596,7 @@ const REASONS: [string, Asked<number>, string | undefined][] = [
   ["dst4=9.9.9.9 expire=0", packet(ICMP, "1.2.3.4", 13), "it expired at 1970-01-01T00:00:00Z"],
 ];
 
-function packet(protocol: number, destination: string, selector = 0): Asked<number> {
+function packet(protocol: number, destination: string, selector = 0): Asked {
   return { protocol, destination: ip(destination), selector };
 }
 
