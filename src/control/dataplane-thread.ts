@@ -1,6 +1,7 @@
 // Control's handle on the dataplane's thread: starts it, posts commands, hears reports.
 
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
+import { formatAddress6, formatMac } from "../base/address.ts";
 import { MACHINE_CLOCK } from "../base/clock.ts";
 import type { IpAddress } from "../base/ip.ts";
 import { log } from "../base/log.ts";
@@ -315,6 +316,7 @@ export class Dataplane {
     if (report.type === "failed") this.die(new Error(`the dataplane failed: ${report.reason}`));
     else if (report.type === "kernelPathOff") this.kernelPathOff = sayKernelPathIsOff(report.reason);
     else if (report.type === "recordsWanted") void this.giveRecords();
+    else if (report.type === "duplicated") sayDuplicate(report.address, report.mac);
     else if (report.type === "mail") this.takeMail();
     else if (report.type === "answered") this.answered(report.id, report.answer);
     else if (report.type === "passing") void this.pass(report.id, report.client, report.answer);
@@ -392,6 +394,15 @@ function loadKernelPath(maxFlows: number): KernelPrograms | string {
 function sayKernelPathIsOff(reason: string): string {
   log(`kernel path: off, because ${reason}`);
   return reason;
+}
+
+/** Loudly: nothing else tells why no IPv6 passes. */
+function sayDuplicate(address: Uint8Array, mac: Uint8Array): void {
+  const isLinkLocal = address[0] === 0xfe && (address[1] & 0xc0) === 0x80;
+  const what = isLinkLocal
+    ? "the firewall does without it (our interfaces' MAC addresses must be nobody else's)"
+    : "the firewall forwards no IPv6 by the uplink (give it another address6, or take it from the other machine and restart the firewall)";
+  log(`uplink: the IPv6 address ${formatAddress6(address)} is that of another machine, ${formatMac(mac)}: ${what}`);
 }
 
 /** The first sockets. @throws Error where an interface can't be opened; then nothing is left of the kernel path either */

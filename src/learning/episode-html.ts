@@ -14,7 +14,7 @@ import { ARP_WORDS, OWN_WORDS, verdictWords } from "./words.ts";
 const MOST_COPIES = 3;
 
 const WAITING: readonly Verdict[] = [VERDICT.QUEUED, VERDICT.HELD, VERDICT.ANSWER_HELD];
-const TAKEN: readonly Verdict[] = [VERDICT.ANSWERED, VERDICT.TAKEN, VERDICT.ARP_TAKEN];
+const TAKEN: readonly Verdict[] = [VERDICT.ANSWERED, VERDICT.TAKEN, VERDICT.ARP_TAKEN, VERDICT.ND_TAKEN];
 
 type Lane = "inside" | "outside";
 

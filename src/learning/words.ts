@@ -16,10 +16,14 @@ const VERDICT_WORDS = {
   ARP_TAKEN: "The firewall learnt from it which MAC address belongs to an IP address.",
   NOT_TO_US: "The frame is not addressed to the firewall's MAC address, so it is none of its business.",
   ETHERTYPE: "The frame carries neither IPv4 nor ARP, and the firewall passes on nothing that it doesn't understand.",
+  ND_TAKEN:
+    "The firewall learnt from it which MAC address belongs to an IPv6 address, or that somebody asks who listens to groups.",
   NO_IPV6: "The frame carries IPv6, and the configuration gives nobody on this interface an address of it.",
   VLAN: "The frame belongs to a virtual LAN, which this firewall has no part in.",
   ARP_NOT_FOR_US: "A question about another machine, or an answer that nobody had asked for.",
   ARP_SPOOFED: "Its sender claims an address that belongs to somebody else.",
+  ND_NOT_FOR_US: "A question about another machine, or an answer that nobody had asked for.",
+  ND_SPOOFED: "Its sender claims an IPv6 address that belongs to somebody else.",
   SPOOFED:
     "Its source address can't be true where it came in: whoever sent it pretends to be another machine. Letting it pass would help an attacker to hide.",
   MAC_SPOOFED: "It came from another network card than the one that this client has.",

@@ -41,6 +41,8 @@ const FAILS: Readonly<Record<Check, readonly (keyof typeof VERDICT)[]>> = {
     "VLAN",
     "ARP_NOT_FOR_US",
     "ARP_SPOOFED",
+    "ND_NOT_FOR_US",
+    "ND_SPOOFED",
     "IP_OPTIONS",
     "OFFLOAD",
     "SEGMENTS",

@@ -170,8 +170,8 @@ export class LiveTrace {
     const client = settings.clients[facts.client]?.name;
     const opens = (facts.what & WHAT.ASKED) !== 0 || flow === undefined;
     const { passed, failed } = checksOf(facts.verdict as Verdict, opens);
-    const isArp = facts.verdict === VERDICT.ARP_TAKEN;
-    const checks = isArp ? passed.filter((check) => check === "frame" || check === "format") : passed;
+    const isOfLink = facts.verdict === VERDICT.ARP_TAKEN || facts.verdict === VERDICT.ND_TAKEN;
+    const checks = isOfLink ? passed.filter((check) => check === "frame" || check === "format") : passed;
     const steps: TraceStep[] = [
       {
         step: "received",

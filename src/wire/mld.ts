@@ -25,7 +25,7 @@ export const MODE_IS_EXCLUDE = 2;
 export const CHANGE_TO_EXCLUDE = 4;
 
 /** ff02::16, all routers that know MLDv2: the last four bytes, behind ff02:: */
-const ALL_MLD2_ROUTERS = 0x16;
+export const ALL_MLD2_ROUTERS = 0x16;
 
 /** The query that was read last. */
 export class ListenerQuery {

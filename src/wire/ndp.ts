@@ -36,6 +36,9 @@ export const groupMacTail = (lastWord: number): number => lastWord & 0xffff;
 export const solicitedWord = (lastWord: number): number => 0xff000000 | (lastWord & 0xffffff);
 const GROUP_WORDS = [0xff020000 | 0, 0, 1] as const;
 
+/** The last four bytes of ff02::1, all nodes. */
+export const ALL_NODES_WORD = 1;
+
 /** The message that was read last. One object serves all, so that none is allocated. */
 export class NeighbourMessage {
   /** NEIGHBOUR_SOLICITATION or NEIGHBOUR_ADVERTISEMENT. */
@@ -98,7 +101,7 @@ export class NeighbourMessage {
 }
 
 /** @returns whether an address is a solicited-node group: ff02::1:ff00:0/104 */
-function isSolicitedGroup(view: DataView, at: number): boolean {
+export function isSolicitedGroup(view: DataView, at: number): boolean {
   if (view.getUint8(at + 12) !== 0xff) return false;
   return (
     view.getInt32(at) === GROUP_WORDS[0] &&
@@ -111,6 +114,14 @@ function isSolicitedGroup(view: DataView, at: number): boolean {
 export function writeSolicitedGroup(view: DataView, at: number, lastWord: number): void {
   for (let i = 0; i < GROUP_WORDS.length; i++) view.setInt32(at + i * 4, GROUP_WORDS[i]);
   view.setInt32(at + 12, solicitedWord(lastWord));
+}
+
+/** Writes ff02::1 at an offset. */
+export function writeAllNodes(view: DataView, at: number): void {
+  view.setInt32(at, GROUP_WORDS[0]);
+  view.setInt32(at + 4, 0);
+  view.setInt32(at + 8, 0);
+  view.setInt32(at + 12, ALL_NODES_WORD);
 }
 
 /**

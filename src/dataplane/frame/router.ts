@@ -9,6 +9,7 @@ import {
   ETHERNET,
   ETHERTYPE,
   isGroupMac,
+  MAC_LENGTH,
   macHead,
   macTail,
   VLAN_ID,
@@ -17,6 +18,7 @@ import {
 } from "../../wire/ethernet.ts";
 import { FAULT } from "../../wire/fault.ts";
 import { NO_PROBLEM } from "../../wire/header-chain.ts";
+import { isOfLink6 } from "../../wire/icmpv6.ts";
 import { type Address, DONT_FRAGMENT, IPV4, PROTOCOL, toAddress } from "../../wire/ipv4.ts";
 import { IPV6, LEAST_MTU6 } from "../../wire/ipv6.ts";
 import { DNS_PORT, type Ports, sourcePort } from "../../wire/ports.ts";
@@ -95,6 +97,12 @@ export interface ControlEvents {
    * @param at, length the message
    */
   seen?(client: Client, at: number, length: number): void;
+  /**
+   * Somebody else has an address of ours on the uplink: it is not used.
+   * @param address 16 bytes in wire order
+   * @param mac his MAC address
+   */
+  duplicated?(address: Uint8Array, mac: Uint8Array): void;
 }
 
 /** Answers to one client that control is told of: in a row, and a second. It may make nobody else wait, and people want to know names. */
@@ -170,6 +178,11 @@ export class Router {
     this.changes = new RuleChanges(this.state, this.answers);
     this.endpoint = new Endpoint(this.state, (id, at, length) => control?.answered(id, at, length));
     this.state.admits = (flow: Flow) => this.changes.admits(flow);
+    this.state.discovery.onDuplicate = (address, head, tail) => {
+      const mac = new DataView(new ArrayBuffer(MAC_LENGTH));
+      writeMac(mac, 0, head, tail);
+      control?.duplicated?.(this.state.book.bytes(address), new Uint8Array(mac.buffer));
+    };
     this.heldAnswers = control && new HeldAnswers(ring, this.state.flows, control.passing, this.state.admits);
     this.admission = new Admission(this.state, this.answers, this.endpoint);
     this.relay = new IcmpRelay(this.state);
@@ -252,6 +265,7 @@ export class Router {
     this.ticked = now;
     state.neighbours.tick(now);
     state.arp.tick();
+    state.discovery.tick(now);
     state.mappings.tick();
     this.fragments.expire(now);
     this.endpoint.expire();
@@ -477,18 +491,20 @@ export class Router {
     this.frameAt = at;
     this.frameLength = length;
     const { view } = this;
-    const { topology, arp } = this.state;
+    const { topology, arp, discovery } = this.state;
     const fault = checkEthernet(length);
     if (fault !== 0) return malformed(fault);
     const type = view.getUint16(at + ETHERNET.TYPE);
     if (type === ETHERTYPE.VLAN || type === ETHERTYPE.SERVICE_VLAN) return this.tagged(iface, at, length);
     if (type === ETHERTYPE.IPV6 && topology.hasIpv6[iface] === 0) return VERDICT.NO_IPV6;
-    if (isGroupMac(view, at)) {
+    const isToGroup = isGroupMac(view, at);
+    if (isToGroup) {
       // Of broadcasts only ARP's are for a router; IPv4 in a group frame is never forwarded (RFC 1812 section 5.3.4).
-      return type === ETHERTYPE.ARP ? arp.receive(iface, at, length) : VERDICT.NOT_TO_US;
+      if (type === ETHERTYPE.ARP) return arp.receive(iface, at, length);
+      if (type !== ETHERTYPE.IPV6) return VERDICT.NOT_TO_US;
     }
     const toUs = macHead(view, at) === topology.macHead[iface] && macTail(view, at) === topology.macTail[iface];
-    if (!toUs && !topology.settings.interfaces[iface].anyMac) return VERDICT.NOT_TO_US;
+    if (!toUs && !isToGroup && !topology.settings.interfaces[iface].anyMac) return VERDICT.NOT_TO_US;
     if (type === ETHERTYPE.ARP) return arp.receive(iface, at, length);
     if (type !== ETHERTYPE.IPV4 && type !== ETHERTYPE.IPV6) return VERDICT.ETHERTYPE;
     // A group is nobody's source address (IEEE 802.3 section 3.2.3): what we answered would go to all of it.
@@ -498,10 +514,19 @@ export class Router {
       this.tellOfProblem();
       return malformed(defect);
     }
+    // Of IPv6 in a group frame only what is of the link alone is for a router.
+    if (this.isOfLink()) return discovery.receive(this.packet);
+    if (isToGroup) return VERDICT.NOT_TO_US;
     if (!hasSoundOffload(view, this.packet)) return VERDICT.OFFLOAD;
     if (!isCutIntoFew(view, at, this.packet.total)) return VERDICT.SEGMENTS;
     const nobodys = this.packet.isIpv6 ? !this.packet.hasNumbers : this.isOfNumbers();
     return nobodys ? this.fromOrToNobody() : this.route(false);
+  }
+
+  /** Whether the packet in hand is a message that passes no router: of Neighbour Discovery, of listeners. */
+  private isOfLink(): boolean {
+    const { packet, view } = this;
+    return packet.isIpv6 && packet.kind === KIND.ICMP_OTHER && isOfLink6(view.getUint8(packet.transport));
   }
 
   /** Whether an IPv4 packet has addresses of 0.0.0.0/8, which are not to be taken for the numbers of IPv6 addresses. */

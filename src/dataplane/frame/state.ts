@@ -36,6 +36,7 @@ import {
   sideOf,
 } from "../types.ts";
 import { Arp } from "../waiting/arp.ts";
+import { NeighbourDiscovery } from "../waiting/discovery.ts";
 import { NeighbourTable, OURSELVES } from "../waiting/neighbours.ts";
 import { IcmpErrors } from "./icmp-errors.ts";
 import { Scrub } from "./scrub.ts";
@@ -61,6 +62,7 @@ export class State {
   readonly quotas: Quotas;
   readonly neighbours: NeighbourTable;
   readonly arp: Arp;
+  readonly discovery: NeighbourDiscovery;
   readonly errors: IcmpErrors;
   readonly book: AddressBook;
   readonly packet: Packet;
@@ -120,8 +122,10 @@ export class State {
     this.quotas = new Quotas(this.flows, this.mappings, this.tcp, this.timeouts, this.topology);
     this.neighbours = new NeighbourTable(ring, this.topology, this.flows, keyed, (flow) => this.admits(flow), book);
     this.arp = new Arp(ring, this.neighbours);
+    this.discovery = new NeighbourDiscovery(ring, this.neighbours, book);
     this.neighbours.solicit = (n) => {
-      if (!isIpv6(this.neighbours.addressOf(n))) this.arp.ask(n);
+      if (isIpv6(this.neighbours.addressOf(n))) this.discovery.ask(n);
+      else this.arp.ask(n);
     };
     this.errors = new IcmpErrors(ring, this.topology);
     this.splitter = new Splitter(ring);
@@ -157,6 +161,7 @@ export class State {
     this.topology = topology;
     this.neighbours.follow(topology, renumber);
     this.arp.follow(renumber);
+    this.discovery.follow(renumber);
     this.errors.follow(topology);
     this.scrub.apply(topology);
     this.timeouts.apply(settings.nat.timeouts);
@@ -234,6 +239,7 @@ export class State {
   followLinks(before?: Topology): void {
     this.neighbours.followInterfaces(before);
     this.arp.followInterfaces(before);
+    this.discovery.followInterfaces(before, this.now);
   }
 
   /** Puts settings in force that have the same layout as those before. */

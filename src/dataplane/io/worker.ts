@@ -241,6 +241,9 @@ function run(): void {
     seen(client: number, at: number, length: number) {
       if (outbox.put(MAIL.SEEN, 0, client, bytes, at, length)) tell(); // one that finds no room is not missed
     },
+    duplicated(address: Uint8Array, mac: Uint8Array) {
+      report({ type: "duplicated", address, mac });
+    },
   };
   let path: KernelPath | undefined;
   const makePath = (state: State, changes: RuleChanges): KernelPath | undefined => {

@@ -94,6 +94,8 @@ export class NeighbourTable {
   /** Frames that wait for a MAC address: each for a neighbour, for which so many may. */
   private readonly waiting: ParkedFrames;
   private now = 0;
+  /** Whether nobody on the uplink is to be reached by IPv6. */
+  private isBarred = false;
 
   constructor(
     private readonly ring: Ring,
@@ -248,6 +250,58 @@ export class NeighbourTable {
     }
   }
 
+  /** Asks a neighbour of whom something new has been heard whether it is so; once a second at most. */
+  confirm(n: Neighbour): void {
+    if (this.state[n] === REACHABLE && this.now - this.asked[n] >= RETRY_MS) this.ask(n, PROBING);
+  }
+
+  /** Asks by IPv6 for those on an interface who are looked for, from the beginning: until now there was no address to ask from. */
+  askAnew6(iface: Iface): void {
+    for (let n = FIRST; n < this.end; n++) {
+      const state = this.state[n];
+      if ((state !== INCOMPLETE && state !== FAILED) || this.holds[n] === 0) continue;
+      if (this.interfaceOf[n] !== iface || !isIpv6(this.address[n])) continue;
+      this.tries[n] = 0;
+      this.ask(n, INCOMPLETE);
+    }
+  }
+
+  /**
+   * Has nobody on the uplink be reached by IPv6, or lets them be again: while our address there is somebody else's. Whoever was USABLE is
+   * not any more, so that no flow goes on.
+   */
+  barUplink6(isBarred: boolean): void {
+    if (this.isBarred === isBarred) return;
+    this.isBarred = isBarred;
+    for (let n = FIRST; n < this.end; n++) {
+      if (this.state[n] === FREE || !this.isOfUplink6(n)) continue;
+      if (isBarred) this.shut(n);
+      else this.reopen(n);
+    }
+  }
+
+  private isOfUplink6(n: Neighbour): boolean {
+    return this.interfaceOf[n] === this.topology.uplink && isIpv6(this.address[n]);
+  }
+
+  private isShut(n: Neighbour): boolean {
+    return this.isBarred && this.isOfUplink6(n);
+  }
+
+  private reopen(n: Neighbour): void {
+    const pin = this.pinFor(this.interfaceOf[n], this.address[n]);
+    if (pin !== undefined) this.learn(n, pin.head, pin.tail, PINNED);
+    else if (this.holds[n] > 0) this.ask(n, INCOMPLETE);
+  }
+
+  private shut(n: Neighbour): void {
+    const wasUsable = this.state[n] >= USABLE;
+    this.state[n] = FAILED;
+    this.since[n] = this.now;
+    this.waiting.drop(n);
+    if (wasUsable) this.onChange(n);
+  }
+
   /** The clock, between ticks. */
   setTime(now: number): void {
     this.now = now;
@@ -314,6 +368,10 @@ export class NeighbourTable {
 
   /** Asks for a neighbour, and enters the state that waits for the answer. */
   private ask(n: Neighbour, state: number): void {
+    if (this.isShut(n)) {
+      this.shut(n);
+      return;
+    }
     if (this.state[n] !== state) {
       this.state[n] = state;
       this.since[n] = this.now;
@@ -331,8 +389,9 @@ export class NeighbourTable {
       this.ask(n, this.state[n]);
       return;
     }
-    const { gatewayFallbackMac, gateway, uplink } = this.topology;
-    if (gatewayFallbackMac !== undefined && this.address[n] === gateway && this.interfaceOf[n] === uplink) {
+    const { gatewayFallbackMac, gateway, ipv6, uplink } = this.topology;
+    const isGateway = this.address[n] === gateway || this.address[n] === ipv6.gateway;
+    if (gatewayFallbackMac !== undefined && isGateway && this.interfaceOf[n] === uplink) {
       this.learn(n, gatewayFallbackMac.head, gatewayFallbackMac.tail); // and is asked again, as all are
     } else if (probing) {
       this.ask(n, INCOMPLETE);
@@ -346,7 +405,7 @@ export class NeighbourTable {
 
   /** Notes a neighbour's MAC address, and sends what waited for it. */
   learn(n: Neighbour, head: number, tail: number, state = REACHABLE): void {
-    if (this.state[n] === PINNED && state !== PINNED) return;
+    if ((this.state[n] === PINNED && state !== PINNED) || this.isShut(n)) return;
     const isElsewhere = this.state[n] >= USABLE && (this.head[n] !== head || this.tail[n] !== tail);
     this.state[n] = state;
     this.since[n] = this.now;

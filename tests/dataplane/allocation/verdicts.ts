@@ -1,6 +1,17 @@
 // How each verdict on a frame is brought about, as often as wanted. The type of the table asks for every one of them.
 import { NO_SCRUB } from "../../../lab/defaults.ts";
+import { type Advertisement, advertisement, OVERRIDE, solicitation } from "../../../lab/discovery-frames.ts";
 import { ARP_TYPE, arp, ethernet, icmp, ip, ipv4, payload, tcp, udp } from "../../../lab/frames.ts";
+import {
+  GATEWAY6,
+  GATEWAY6_MAC,
+  LAN_HOST6,
+  LAN_HOST6_MAC,
+  OUTSIDE6,
+  REMOTE6,
+  SETTINGS6,
+  UPLINK6,
+} from "../../../lab/home6.ts";
 import { GSO, vnet } from "../../../lab/offload.ts";
 import {
   ANYTHING,
@@ -9,9 +20,11 @@ import {
   LAN_GATEWAY,
   LAN_HOST,
   LAN_HOST_2,
+  LAN as LAN_INTERFACE,
   OUR_MAC,
   OUTSIDE,
   REMOTE,
+  UPLINK,
   WORK_GATEWAY,
   WORK_HOST,
   WORK as WORK_INTERFACE,
@@ -267,6 +280,11 @@ const tiny = vnet({ gsoType: GSO.TCPV4, gsoSize: 1 });
 const NOBODYS_MAC = "02:00:00:00:09:09";
 const framed = (type: number) => ethernet(HOST_MAC[WORK_HOST], OUR_MAC[WORK_INTERFACE], type, SMALL);
 
+const PINNED6: Settings = { ...PINNED, uplink: { ...PINNED.uplink, ipv6: UPLINK6 }, clients: SETTINGS6.clients };
+const toUs = { mac: GATEWAY6_MAC, target: GATEWAY6, destination: OUTSIDE6, destinationMac: OUR_MAC[UPLINK] };
+const ofDiscovery = (iface: number, fields: Advertisement): Drive =>
+  same((mill) => mill.keep(iface, advertisement(fields)), PINNED6);
+
 export const VERDICT_DRIVES: Readonly<Record<Judged, Drive>> = {
   FORWARDED: openFlow,
   ANSWERED: arpFrom(WORK_HOST, HOST_MAC[WORK_HOST], WORK_GATEWAY),
@@ -276,12 +294,18 @@ export const VERDICT_DRIVES: Readonly<Record<Judged, Drive>> = {
   ANSWER_HELD: heldAnswer,
   TAKEN: takenAnswer,
   ARP_TAKEN: same((mill) => mill.keepReply(GATEWAY)),
+  ND_TAKEN: ofDiscovery(UPLINK, { ...toUs, flags: OVERRIDE }),
   NOT_TO_US: same((mill) => mill.keep(WORK_INTERFACE, ethernet(HOST_MAC[WORK_HOST], NOBODYS_MAC, 0x0800, datagram))),
   ETHERTYPE: same((mill) => mill.keep(WORK_INTERFACE, framed(0x88cc))),
   NO_IPV6: same((mill) => mill.keep(WORK_INTERFACE, framed(0x86dd))),
   VLAN: same((mill) => mill.keep(WORK_INTERFACE, framed(0x8100))),
   ARP_NOT_FOR_US: same((mill) => mill.keepRequest(LAN_HOST, LAN_HOST_2)),
   ARP_SPOOFED: arpFrom(WORK_HOST, NOBODYS_MAC, WORK_GATEWAY),
+  ND_NOT_FOR_US: same(
+    (mill) => mill.keep(LAN_INTERFACE, solicitation({ mac: LAN_HOST6_MAC, source: LAN_HOST6, target: REMOTE6 })),
+    PINNED6,
+  ),
+  ND_SPOOFED: ofDiscovery(UPLINK, { ...toUs, target: LAN_HOST6, flags: OVERRIDE }),
   SPOOFED: fromWork(udp({ ...OUT, ...PORTS, source: "10.137.0.11" }, SMALL)),
   MAC_SPOOFED: same((mill) =>
     mill.keep(WORK_INTERFACE, ethernet(NOBODYS_MAC, OUR_MAC[WORK_INTERFACE], 0x0800, datagram)),
