@@ -238,9 +238,11 @@ export class NeighbourTable {
       if (this.holds[n] === 0) this.remove(n);
       return;
     }
-    if (state === PINNED) return;
     const age = now - this.since[n];
-    if (state === REACHABLE) {
+    if (state === PINNED) {
+      // Nobody asks for him, so nothing says that he is there: of a network he may be one of very many.
+      if (this.holds[n] === 0 && age >= FORGET_AFTER_MS) this.remove(n);
+    } else if (state === REACHABLE) {
       if (this.holds[n] > 0 && age >= CONFIRM_AFTER_MS) this.ask(n, PROBING);
       else if (this.holds[n] === 0 && age >= FORGET_AFTER_MS) this.remove(n);
     } else if (state === FAILED) {

@@ -177,7 +177,7 @@ describe("NAT66", () => {
     expect(lab.router.addresses.size).toBeGreaterThan(settled + 39);
     lab.wait(400_000);
     expect(lab.router.flows.size).toBe(0);
-    expect(lab.router.addresses.size).toBe(settled + 1); // a neighbour is remembered a while longer
+    expect(lab.router.addresses.size).toBe(settled);
   });
 });
 
