@@ -51,7 +51,7 @@ firebreak-qube:
         - qubes-firewall
         - no-default-kernelopts
         - skip-update
-      - disable:
+      - default: # inherited from sys-net; a former version of this had it off
         - ipv6
     - require:
       - cmd: firebreak-unpacked
