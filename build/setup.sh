@@ -16,6 +16,7 @@ PACKAGES=(
   iputils-tracepath netbase nftables python3-cbor2 python3-pyftpdlib traceroute # test (netbase: the names of ports, which nft knows)
   python3-pyte # test: a terminal
   ndisc6 thc-ipv6 # test: Neighbour Discovery as others speak it, and attacks by it
+  chromium fonts-dejavu-core # test: a browser, which takes 300 MB and more
   kmod # test: depmod, for dom0's kernel
   libxen-dev # test: libxenvchan, the other end of a vchan
   libevent-core-2.1-7 libevent-extra-2.1-7 libevent-openssl-2.1-7 libevent-pthreads-2.1-7 # coturn, for the test

@@ -8,6 +8,7 @@ run_tests() {
   build_xen
   local passed=0 failed=0 newest
   count "test: types" node_modules/.bin/tsc -p .
+  count "test: types of the page" node_modules/.bin/tsc -p src/web/page
   count "test: lint and format" node_modules/.bin/biome check .
   count "test: shell scripts" check_scripts
   count_bun_tests "test: bun test" dist/tests.xml

@@ -132,6 +132,7 @@ const RUN_BY: readonly (readonly [command: RegExp, file: string, text: string])[
   [/^firebreak attach \/run\/firebreak\/vm1\.port --name vm1$/, "tests/channel/port.test.ts", 'firebreak("attach", '],
   [/^firebreak status --at vm1$/, "tests/vm/control.test.ts", 'ask("status")'],
   [/^firebreak status --json$/, "tests/net/control.test.ts", 'verb("status", "--json")'],
+  [/^dist\/firebreak web$/, "tests/net/web.test.ts", 'firebreak("web", '],
   [/^dist\/firebreak status$/, "tests/net/control.test.ts", 'verb("status")'],
   [/^firebreak configure FILE --confirm 60s$/, "tests/net/configure.test.ts", 'verb("configure", other, "--confirm", '],
   [/^firebreak configure --confirm$/, "tests/net/configure.test.ts", 'verb("configure", "--confirm")'],
@@ -149,7 +150,11 @@ const RUN_BY: readonly (readonly [command: RegExp, file: string, text: string])[
   [/^firebreak --version$/, "tests/build/manifest.test.ts", "dist/firebreak --version"],
   [/^FIREBREAK=dist\/firebreak docs\/namespace\.sh /, "tests/net/lifecycle.test.ts", "../../docs/namespace.sh"],
   [/^ip (?:link|address) /, "tests/net/lifecycle.test.ts", "../../docs/NAMESPACE.md"],
-  [/^node_modules\/\.bin\/tsc -p \.$/, "build/test.sh", "node_modules/.bin/tsc -p ."],
+  [
+    /^node_modules\/\.bin\/tsc -p \. && node_modules\/\.bin\/tsc -p src\/web\/page$/,
+    "build/test.sh",
+    "node_modules/.bin/tsc -p src/web/page",
+  ],
   [/^node_modules\/\.bin\/biome check \.$/, "build/test.sh", "node_modules/.bin/biome check ."],
   [
     /^node_modules\/\.bin\/bun test --timeout 60000 \.\/tests\/(?:dataplane|rfc)$/,

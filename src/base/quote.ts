@@ -6,6 +6,8 @@ const SHOWN = 40;
 
 /** Letters, marks, digits, signs and spaces: no control characters, none that are invisible or turn the direction of writing. */
 const PLAIN = /^[\p{L}\p{M}\p{N}\p{P}\p{S} ]+$/u;
+/** What nobody sees, or what moves what stands beside it: controls but for line ends and tabs, marks of direction, halves of characters. */
+const INVISIBLE = /(?![\n\t])[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 /** What a shell takes as it is, and no option. */
 const SHELL_WORD = /^[\w@%+:,./][\w@%+=:,./-]*$/;
 
@@ -31,6 +33,11 @@ export function plain(text: string): string {
 /** @returns the same, but short. For names. */
 export function plainName(text: string): string {
   return text.length <= SHOWN && PLAIN.test(text) ? text : quote(text);
+}
+
+/** @returns the text, with what can't be seen written out: \u{202e}. For pages, where each piece of text has an element of its own. */
+export function visible(text: string): string {
+  return text.replace(INVISIBLE, (unit) => `\\u{${(unit.codePointAt(0) ?? 0).toString(16)}}`);
 }
 
 /** @returns one word for a shell that means the text; undefined where it can't be shown as it is */

@@ -50,6 +50,11 @@ export class ChannelClient {
     for (const request of this.pending.values()) request.wake();
   }
 
+  /** Whether nothing can be asked any more. */
+  get hasEnded(): boolean {
+    return this.failure !== undefined;
+  }
+
   close(): void {
     this.fail(new Error("the connection was closed"));
   }

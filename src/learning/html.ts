@@ -1,4 +1,5 @@
 // HTML made of templates: whatever stands in one is text, and can't be anything else.
+import { visible } from "../base/quote.ts";
 
 /** HTML that is meant as such. */
 export class Html {
@@ -15,9 +16,6 @@ const ENTITIES: ReadonlyMap<string, string> = new Map([
   ["'", "&#39;"],
 ]);
 
-/** What a page would obey or not show: controls but for line ends and tabs, marks of direction, halves of characters. */
-const INVISIBLE = /(?![\n\t])[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
-
 /** A template: values are escaped, unless they are HTML; what is undefined or false is nothing. */
 export function html(strings: TemplateStringsArray, ...values: readonly Part[]): Html {
   return new Html(strings.reduce((text, string, i) => text + textOf(values[i - 1]) + string));
@@ -25,9 +23,7 @@ export function html(strings: TemplateStringsArray, ...values: readonly Part[]):
 
 /** @returns text for an element or a quoted attribute; what can't be seen is written out as in JSON */
 export function escapeHtml(text: string): string {
-  return text
-    .replace(INVISIBLE, (unit) => `\\u{${(unit.codePointAt(0) ?? 0).toString(16)}}`)
-    .replace(/[&<>"']/g, (sign) => ENTITIES.get(sign) ?? "");
+  return visible(text).replace(/[&<>"']/g, (sign) => ENTITIES.get(sign) ?? "");
 }
 
 function textOf(part: Part): string {

@@ -17,10 +17,12 @@ import { suggest } from "./suggest.ts";
 import { top } from "./top.ts";
 import { trace } from "./trace.ts";
 import type { Verb } from "./verb.ts";
+import { web } from "./web.ts";
 import { why } from "./why.ts";
 
 /** By name, in the order of the help. */
 export const USER_VERBS: Readonly<Record<string, Verb>> = {
-  ...{ status, flows, rules, drops, why, suggest, trace, log, top, metrics, capture, configure, bugreport, attach },
+  ...{ status, flows, rules, drops, why, suggest, trace, log },
+  ...{ top, web, metrics, capture, configure, bugreport, attach },
   ...{ check, explain, replay },
 };

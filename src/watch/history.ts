@@ -38,10 +38,10 @@ export class History {
     keepEach(this.clients, Object.fromEntries(status.clients.map(({ name, flows }) => [name, flows])));
     const time = last === undefined ? 0 : status.uptime - last.uptime;
     if (last === undefined || time <= 0) return; // it began anew
-    const rates = ratesOf(last.frames, status.frames, time);
-    keepEach(this.verdicts, rates);
-    keep(this.forwarded, rates.forwarded ?? 0);
-    keep(this.dropped, sumOf(rates, isDrop));
+    const { byVerdict, forwarded, dropped } = frameRates(last.frames, status.frames, time);
+    keepEach(this.verdicts, byVerdict);
+    keep(this.forwarded, forwarded);
+    keep(this.dropped, dropped);
     keep(this.cpu, Math.max(0, status.cpu - last.cpu) / time);
   }
 
@@ -67,11 +67,23 @@ export function verdictName(slug: string): string {
   return NAMES.get(slug) ?? slug;
 }
 
-function isDrop(slug: string): boolean {
+export function isDrop(slug: string): boolean {
   return verdictName(slug).startsWith("dropped: ");
 }
 
-/** A second. @param time seconds between */
+/** A second: of each verdict that there has been, and of those that count most. */
+export interface FrameRates {
+  readonly byVerdict: Readonly<Record<string, number>>;
+  readonly forwarded: number;
+  readonly dropped: number;
+}
+
+/** @param time seconds between */
+export function frameRates(before: Counts, now: Counts, time: number): FrameRates {
+  const byVerdict = ratesOf(before, now, time);
+  return { byVerdict, forwarded: byVerdict.forwarded ?? 0, dropped: sumOf(byVerdict, isDrop) };
+}
+
 function ratesOf(before: Counts, now: Counts, time: number): Record<string, number> {
   return Object.fromEntries(
     Object.entries(now).map(([slug, count]) => [slug, Math.max(0, count - (before[slug] ?? 0)) / time]),

@@ -1,16 +1,15 @@
-// What `firebreak top` asks a firewall, again and again over one connection: made anew when it is lost, given up when nothing comes.
-import { type ChannelClient, connectTo } from "../channel/client.ts";
+// What `firebreak top` asks a firewall, again and again over one connection.
+import type { ChannelClient } from "../channel/client.ts";
 import { ChannelError } from "../channel/messages.ts";
 import type { NamedStatus } from "../channel/services.ts";
 import type { DropEntry } from "../control/drops.ts";
 import type { FlowEntry } from "../control/flow-list.ts";
 import { type Reason, reasonLines } from "../why/why.ts";
 import { all, one } from "./asked.ts";
+import { Connection } from "./connection.ts";
 import { History } from "./history.ts";
 import { type Seen, type TopState, wordsOf } from "./top-state.ts";
 
-/** ms that the firewall has for one look. */
-const PATIENCE = 5000;
 /** Drops that are looked at: more than the ring has. */
 const MOST_DROPS = 1024;
 
@@ -18,12 +17,14 @@ const MOST_DROPS = 1024;
 export type Found = { readonly seen: Seen; readonly message?: string } | { readonly trouble: string };
 
 export class TopSource {
-  private client: ChannelClient | undefined;
+  private readonly connection: Connection;
   private history = new History();
   private uptime = 0;
 
   /** @param path of the firewall's socket */
-  constructor(private readonly path: string) {}
+  constructor(path: string) {
+    this.connection = new Connection(path);
+  }
 
   /**
    * @param rows of a list that are shown
@@ -31,7 +32,7 @@ export class TopSource {
    */
   async look(state: TopState, rows: number, isTick: boolean): Promise<Found> {
     try {
-      return await this.inTime(async (client) => {
+      return await this.connection.ask(async (client) => {
         const status = (await one(client, "status")) as unknown as NamedStatus;
         if (status.uptime < this.uptime) this.history = new History(); // it began anew
         this.uptime = status.uptime;
@@ -73,8 +74,7 @@ export class TopSource {
   }
 
   close(): void {
-    this.client?.close();
-    this.client = undefined;
+    this.connection.close();
   }
 
   /** Only what the list that is shown needs. */
@@ -106,24 +106,10 @@ export class TopSource {
 
   private async attempt(ask: (client: ChannelClient) => Promise<string>): Promise<string> {
     try {
-      return await this.inTime(ask);
+      return await this.connection.ask(ask);
     } catch (error) {
       if (!(error instanceof ChannelError)) this.close();
       return messageOf(error);
-    }
-  }
-
-  private async inTime<T>(ask: (client: ChannelClient) => Promise<T>): Promise<T> {
-    const abort = new AbortController();
-    const timer = setTimeout(() => {
-      abort.abort();
-      this.client?.fail(new Error("the firewall does not answer"));
-    }, PATIENCE);
-    try {
-      this.client ??= (await connectTo(this.path, abort.signal)).client;
-      return await ask(this.client);
-    } finally {
-      clearTimeout(timer);
     }
   }
 }

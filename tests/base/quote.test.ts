@@ -1,6 +1,6 @@
 // What strangers wrote is shown so that it does nothing to a terminal, and nothing to a shell that it is pasted into.
 import { describe, expect, test } from "bun:test";
-import { plain, plainName, quote, shellWord } from "../../src/base/quote.ts";
+import { plain, plainName, quote, shellWord, visible } from "../../src/base/quote.ts";
 import { HOSTILE } from "../support/hostile-text.ts";
 
 /** What a terminal obeys, or does not show: controls of both kinds, formats such as marks of direction, ends of lines. */
@@ -25,6 +25,18 @@ describe("text of strangers", () => {
     expect(plain("")).toBe('""');
     expect(plain("x".repeat(100))).toBe("x".repeat(100));
     expect(plainName("x".repeat(100))).toBe(`"${"x".repeat(40)}…"`);
+  });
+});
+
+describe("text for a page", () => {
+  test.each(HOSTILE)("%j has nothing in it that is not seen, but for line ends", (text) => {
+    expect(visible(text).replaceAll("\n", "")).not.toMatch(OBEYED);
+  });
+
+  test("stands as it is, in any script, where all of it is seen", () => {
+    for (const text of ["work", "\u05d0\u05d1", "a\n\tb", "\ud83d\ude00", "65\u202f536"])
+      expect(visible(text)).toBe(text);
+    expect(visible("\u202egnp.exe\x1b[2J\ud800")).toBe("\\u{202e}gnp.exe\\u{1b}[2J\\u{d800}");
   });
 });
 

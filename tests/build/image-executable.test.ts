@@ -25,8 +25,15 @@ function bundle(name: string, options: string): { readonly sources: readonly str
 }
 
 /** What is for people, by its folders, and by words that only it says. */
-const FOLDERS = /^src\/(?:watch|learning|replay)\//;
-const WORDS = ["Usage: firebreak status", "Usage: firebreak top", "Usage: firebreak replay", "<!doctype html>"];
+const FOLDERS = /^src\/(?:watch|web|learning|replay)\//;
+const WORDS = [
+  "Usage: firebreak status",
+  "Usage: firebreak top",
+  "Usage: firebreak replay",
+  "<!doctype html>",
+  "This page needs its key",
+  "u-hz",
+];
 
 const host = bundle("host", "");
 const image = bundle("image", `"$\{IN_IMAGE[@]}"`);

@@ -1,7 +1,8 @@
 // The server of one page, by bare connections: what it answers, to whom, and what a client can't do to it.
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { connect, type Server, type Socket } from "node:net";
-import { type Endpoint, pageUrl, readEndpoint, servePage } from "../../src/watch/page-server.ts";
+import type { Endpoint } from "../../src/watch/http.ts";
+import { pageUrl, readEndpoint, servePage } from "../../src/watch/page-server.ts";
 
 let made = 0;
 const page = {
