@@ -4,6 +4,7 @@ import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { Router } from "../src/dataplane/frame/router.ts";
 import { Commands } from "../src/dataplane/io/commands.ts";
 import { Mailbox } from "../src/dataplane/io/mailbox.ts";
+import { rehearse } from "../src/dataplane/io/rehearsal.ts";
 import { work } from "../src/dataplane/io/work.ts";
 import { RESERVED_LENGTH, type Ring, VNET_LENGTH } from "../src/dataplane/ring.ts";
 import type { Settings } from "../src/dataplane/settings.ts";
@@ -47,6 +48,7 @@ class SilentRing implements Ring {
 }
 
 function run({ settings, frames, port, mail, now, kinds }: Start): Pauses {
+  rehearse();
   const ring = new SilentRing();
   const router = new Router(ring, settings, (words) => crypto.getRandomValues(words));
   let clock = 1000;

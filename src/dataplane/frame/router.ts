@@ -62,7 +62,7 @@ import { Admission } from "./admission.ts";
 import { Answers } from "./answers.ts";
 import { DropNotes } from "./drop-notes.ts";
 import { Endpoint } from "./endpoint.ts";
-import { type FastPath, makeFastPath } from "./fast-path.ts";
+import { type FastPath, makeFastPath, NO_FAST_PATH } from "./fast-path.ts";
 import { ERROR } from "./icmp-errors.ts";
 import { IcmpRelay } from "./icmp-relay.ts";
 import { rewrite, rewriteHeader } from "./rewrite.ts";
@@ -163,6 +163,7 @@ export class Router {
    * @param fillRandom overwrites all words with random ones
    * @param control hears of DNS answers; without it, clients' answers are not held
    * @param kernel what it shares with the kernel, where there is to be a kernel path
+   * @param isFast whether it has a fast path: at most one router of a thread, else all are slower
    */
   constructor(
     private readonly ring: Ring,
@@ -170,6 +171,7 @@ export class Router {
     fillRandom: (words: Uint32Array) => void,
     private readonly control?: ControlEvents,
     kernel: KernelSide = {},
+    isFast = true,
   ) {
     this.state = new State(ring, settings, fillRandom, kernel.flowRecords);
     this.view = ring.view;
@@ -189,7 +191,7 @@ export class Router {
     this.fragments = new Fragments(ring, this.state.flows, this.state.book);
     this.notes = new DropNotes(this.state);
     this.numberParties();
-    this.fastPath = makeFastPath(this.state, this.changes);
+    this.fastPath = isFast ? makeFastPath(this.state, this.changes) : NO_FAST_PATH;
     const kernelPath = kernel.makePath?.(this.state, this.changes);
     if (kernelPath !== undefined) {
       this.state.onEnd = (flow) => kernelPath.leave(flow);

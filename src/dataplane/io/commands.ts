@@ -3,17 +3,12 @@
 // commands that it depends on, so it is taken when there are none.
 import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
 import type { Router } from "../frame/router.ts";
+import { Collector, LEFT_BY_CLIENT } from "./collector.ts";
 import type { Mailbox } from "./mailbox.ts";
 import { type Command, MAIL, type Report } from "./protocol.ts";
 
 /** Messages by mail that one step takes. */
 const MAIL_AT_ONCE = 16;
-/**
- * Commands after which their memory is collected, in 2 ms or some more: nobody else does it in a thread that never leaves its loop, before
- * there are dozens of megabytes, which a small machine does not have. These are new rules and settings only; what others decide the
- * number of comes by mail.
- */
-const COLLECT_AFTER = 64;
 
 type ApplyCommand = Extract<Command, { type: "apply" }>;
 
@@ -40,13 +35,13 @@ export class Commands {
   private job: Generator<void> | undefined;
   /** Why it can't be carried out. */
   private refusal: string | undefined;
-  private carriedOut = 0;
 
   constructor(
     private readonly port: MessagePort,
     private readonly inbox: Mailbox,
     private readonly router: Router,
     private readonly events: CommandEvents,
+    private readonly collector = new Collector(),
   ) {}
 
   /** There may be something new. */
@@ -56,10 +51,15 @@ export class Commands {
 
   /** Whether `step` has something to do. */
   get isBusy(): boolean {
+    if (this.collector.isBusy) return true;
     return this.hasMore && (this.command === undefined || this.job !== undefined || this.mayBegin(this.command));
   }
 
   step(): void {
+    if (this.collector.isBusy) {
+      this.collector.step();
+      return;
+    }
     if (this.job !== undefined && this.command !== undefined) {
       if (this.job.next().done === true) this.finish(this.command);
       return;
@@ -91,7 +91,7 @@ export class Commands {
       this.events.captures(command);
       this.command = undefined;
       this.events.report({ type: "applied" });
-      this.collect();
+      this.collector.note(leftBy(command));
     } else if (command.type === "client") {
       this.router.setClient(command.client, command);
       this.finish(command);
@@ -110,11 +110,7 @@ export class Commands {
     this.refusal = undefined;
     this.events.report(refusal === undefined ? { type: "applied" } : { type: "refused", reason: refusal });
     this.events.carriedOut(command, refusal !== undefined);
-    this.collect();
-  }
-
-  private collect(): void {
-    if (++this.carriedOut % COLLECT_AFTER === 0) Bun.gc(true);
+    this.collector.note(leftBy(command));
   }
 
   /** @param until what the mailbox's `count` was before there was no command */
@@ -133,4 +129,10 @@ export class Commands {
       else router.ask(id, number, bytes, at, length);
     }
   }
+}
+
+/** @returns pieces of memory that nobody needs when such a command has been carried out. What others decide the number of comes by mail. */
+function leftBy(command: Command): number {
+  if (command.type !== "apply") return LEFT_BY_CLIENT;
+  return command.settings.interfaces.length + command.settings.clients.length;
 }

@@ -20,7 +20,9 @@ import { tryKernelPath } from "../kernel/trial.ts";
 import type { Settings } from "../settings.ts";
 import { column, type Flow } from "../types.ts";
 import { VERDICT, type Verdict } from "../verdict.ts";
-import { Commands } from "./commands.ts";
+import { Collector } from "./collector.ts";
+import { type CommandEvents, Commands } from "./commands.ts";
+import { Leisure } from "./leisure.ts";
 import { CONTROL_SIGN, DATAPLANE_INTERVAL, DATAPLANE_SIGN, Liveness } from "./liveness.ts";
 import { Mailbox } from "./mailbox.ts";
 import { NO_ACCOUNT, NO_FRAME, NOT_SENT, PacketRing } from "./packet-ring.ts";
@@ -139,6 +141,7 @@ interface Dataplane {
   readonly router: Router;
   readonly vigil: Vigil;
   readonly commands: Commands;
+  readonly leisure: Leisure;
 }
 
 /** @returns the interface whose line is shared by marks, if one is */
@@ -147,7 +150,7 @@ function markedOf({ uplink }: Settings): number | undefined {
 }
 
 function forward(dataplane: Dataplane): void {
-  const { ring, router, vigil, commands } = dataplane;
+  const { ring, router, vigil, commands, leisure } = dataplane;
   const clock = new SteadyClock(() => performance.now());
   let lookedUp = 0;
   let watched = Number.NEGATIVE_INFINITY;
@@ -179,7 +182,9 @@ function forward(dataplane: Dataplane): void {
     }
     if (frames > 0) lastFrame = now;
     if (frames > 0 || now - lastFrame < spin) continue;
-    const isBusy = router.isBusy || commands.isBusy;
+    const isAtLeisure = leisure.isNow(now - lastFrame);
+    if (isAtLeisure) leisure.step();
+    const isBusy = isAtLeisure || router.isBusy || commands.isBusy;
     if (ring.wait(isBusy ? 0 : LONGEST_SLEEP)) commands.wake();
     lookedUp = performance.now();
     spin = !isBusy && lookedUp - now < SPIN ? SPIN : 0;
@@ -265,7 +270,7 @@ function run(): void {
       sockets,
       before,
     });
-    const commands = new Commands(port, inbox, router, {
+    const commandEvents: CommandEvents = {
       configure(command) {
         try {
           ring.configure(command.sockets, markedOf(command.settings));
@@ -287,8 +292,10 @@ function run(): void {
         ring.tap = tap.isOn ? tap : undefined;
       },
       report,
-    });
-    forward({ ring, router, vigil, commands });
+    };
+    const collector = new Collector();
+    const commands = new Commands(port, inbox, router, commandEvents, collector);
+    forward({ ring, router, vigil, commands, leisure: new Leisure(collector) });
   } finally {
     router.close();
   }

@@ -14,12 +14,12 @@ import { ETHERNET } from "../../wire/ethernet.ts";
 import { IPV4, PROTOCOL } from "../../wire/ipv4.ts";
 import { ACK, SYN } from "../../wire/tcp.ts";
 import { Router } from "../frame/router.ts";
+import type { RuleChanges } from "../frame/rule-changes.ts";
+import type { State } from "../frame/state.ts";
 import { readOffload } from "../frame/vnet.ts";
 import type { HashKeys } from "../keyed-hash.ts";
 import { MemoryRing, type SentFrame } from "../memory-ring.ts";
 import { VNET_LENGTH } from "../ring.ts";
-import { compileRuleset } from "../rules/ruleset.ts";
-import { NO_SCRUB, type Settings } from "../settings.ts";
 import type { Gate } from "./gates.ts";
 import {
   controlOf,
@@ -33,18 +33,9 @@ import {
 import { KernelPath } from "./path.ts";
 import { Pulse } from "./pulse.ts";
 import { type End, KINDS, type Kind, type Segment, type TrialFrame, trialFrame } from "./trial-frames.ts";
-
-const FLOWS = 16;
+import { CLIENT, CLIENT_END, FLOWS, OUR_MACS, OUTSIDE, SERVER_END, trialSettings, UPLINK } from "./trial-settings.ts";
 
 const LOOPBACK = "lo";
-const UPLINK = 0;
-const CLIENT = 1;
-
-/** Documentation's addresses (RFC 5737) and MAC addresses of nobody's. */
-const CLIENT_END: End = { mac: Uint8Array.of(2, 0, 0, 0, 1, 1), address: 0xc0000202, port: 40_000 };
-const SERVER_END: End = { mac: Uint8Array.of(2, 0, 0, 0, 1, 0), address: 0xcb007107, port: 5000 };
-const OUTSIDE = 0xc6336402;
-const OUR_MACS = [Uint8Array.of(2, 0, 0, 0, 0, 0), Uint8Array.of(2, 0, 0, 0, 0, 1)] as const;
 
 /** ms that a frame may take to come back: on a busy machine the kernel may put it off. */
 const PATIENCE = 2000;
@@ -110,10 +101,16 @@ class Trial {
     this.pulse = new Pulse(controlOf(programs));
     const flowRecords = flowRecordsAt(mapFlows(FLOWS, programs), FLOWS);
     const fillRandom = (words: Uint32Array) => words.fill(0x5eed);
-    this.router = new Router(this.ring, settingsOn(index), fillRandom, undefined, {
-      makePath: (state, changes) => new KernelPath(state, changes, programs, () => this.gate),
-      flowRecords,
-    });
+    const makePath = (state: State, changes: RuleChanges) => new KernelPath(state, changes, programs, () => this.gate);
+    const kernel = { makePath, flowRecords };
+    this.router = new Router(
+      this.ring,
+      trialSettings([LOOPBACK, LOOPBACK], index),
+      fillRandom,
+      undefined,
+      kernel,
+      false,
+    );
     this.router.advance(START);
     for (const protocol of [PROTOCOL.UDP, PROTOCOL.TCP]) this.open(protocol);
   }
@@ -205,57 +202,4 @@ function isOurs({ bytes }: TrialFrame): boolean {
 function isSame(one: TrialFrame, other: TrialFrame): boolean {
   const [oneOffload, otherOffload] = [one, other].map(({ vnet }) => readOffload(new DataView(vnet.buffer)));
   return Bun.deepEquals(one.bytes, other.bytes) && Bun.deepEquals(oneOffload, otherOffload);
-}
-
-/** Both interfaces are the one that there is. */
-function settingsOn(index: number): Settings {
-  const iface = { name: LOOPBACK, index, anyMac: false, mtu: 1500, clampMss: false };
-  const seconds = 300;
-  return {
-    interfaces: OUR_MACS.map((mac) => ({ ...iface, mac })),
-    uplink: {
-      iface: UPLINK,
-      address: OUTSIDE,
-      prefix: 24,
-      gateway: OUTSIDE - 1,
-      gatewayMac: SERVER_END.mac,
-      dns: [],
-    },
-    clients: [
-      {
-        name: "client",
-        iface: CLIENT,
-        network: CLIENT_END.address,
-        prefix: 32,
-        gateway: CLIENT_END.address - 1,
-        mac: CLIENT_END.mac,
-        ruleset: compileRuleset([], true),
-        reach: [],
-        openFilter: false,
-        limits: { flows: FLOWS, mappings: FLOWS, flowsPerSecond: FLOWS },
-        refuse: "drop",
-        log: false,
-        scrub: NO_SCRUB,
-        watchNames: false,
-      },
-    ],
-    forwards: [],
-    redirects: [],
-    nat: {
-      maxFlows: FLOWS,
-      resetUnknown: false,
-      minPathMtu: 552,
-      kernelPath: true,
-      timeouts: {
-        udpNew: seconds,
-        udp: seconds,
-        dns: seconds,
-        tcpEstablished: seconds,
-        tcpOpening: seconds,
-        tcpClosing: seconds,
-        icmp: seconds,
-        other: seconds,
-      },
-    },
-  };
 }

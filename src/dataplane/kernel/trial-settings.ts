@@ -1,0 +1,68 @@
+// The settings of a router that is made to be tried (kernel/trial.ts) or to be rehearsed with (io/rehearsal.ts): an uplink and a client, who
+// are nobody.
+import { compileRuleset } from "../rules/ruleset.ts";
+import { NO_SCRUB, type Settings } from "../settings.ts";
+import type { End } from "./trial-frames.ts";
+
+export const FLOWS = 16;
+export const UPLINK = 0;
+export const CLIENT = 1;
+
+/** Documentation's addresses (RFC 5737) and MAC addresses of nobody's. */
+export const CLIENT_END: End = { mac: Uint8Array.of(2, 0, 0, 0, 1, 1), address: 0xc0000202, port: 40_000 };
+export const SERVER_END: End = { mac: Uint8Array.of(2, 0, 0, 0, 1, 0), address: 0xcb007107, port: 5000 };
+export const OUTSIDE = 0xc6336402;
+export const OUR_MACS = [Uint8Array.of(2, 0, 0, 0, 0, 0), Uint8Array.of(2, 0, 0, 0, 0, 1)] as const;
+
+/** @param names of the interfaces: uplink and client @param index the kernel's number, of both */
+export function trialSettings(names: readonly [string, string], index: number): Settings {
+  const iface = { index, anyMac: false, mtu: 1500, clampMss: false };
+  const seconds = 300;
+  return {
+    interfaces: OUR_MACS.map((mac, i) => ({ ...iface, name: names[i], mac })),
+    uplink: {
+      iface: UPLINK,
+      address: OUTSIDE,
+      prefix: 24,
+      gateway: OUTSIDE - 1,
+      gatewayMac: SERVER_END.mac,
+      dns: [],
+    },
+    clients: [
+      {
+        name: "client",
+        iface: CLIENT,
+        network: CLIENT_END.address,
+        prefix: 32,
+        gateway: CLIENT_END.address - 1,
+        mac: CLIENT_END.mac,
+        ruleset: compileRuleset([], true),
+        reach: [],
+        openFilter: false,
+        limits: { flows: FLOWS, mappings: FLOWS, flowsPerSecond: FLOWS },
+        refuse: "drop",
+        log: false,
+        scrub: NO_SCRUB,
+        watchNames: false,
+      },
+    ],
+    forwards: [],
+    redirects: [],
+    nat: {
+      maxFlows: FLOWS,
+      resetUnknown: false,
+      minPathMtu: 552,
+      kernelPath: true,
+      timeouts: {
+        udpNew: seconds,
+        udp: seconds,
+        dns: seconds,
+        tcpEstablished: seconds,
+        tcpOpening: seconds,
+        tcpClosing: seconds,
+        icmp: seconds,
+        other: seconds,
+      },
+    },
+  };
+}
