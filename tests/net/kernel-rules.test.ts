@@ -17,7 +17,7 @@ import { MemoryRing } from "../../src/dataplane/memory-ring.ts";
 import type { Settings } from "../../src/dataplane/settings.ts";
 import { type Database, readClientRules } from "../../src/qubes/client-rules.ts";
 import { type Circumstances, compileRules } from "../../src/rules/compile.ts";
-import { agentChain, agentTables, REFUSE_ALL, RuleError } from "./linux-agent.ts";
+import { agentChain, agentTables, IPV4, RuleError, refuseAll } from "./linux-agent.ts";
 import { answerOf, BATCH, CLIENT_MAC, FIREWALL_MAC, type Outcome, type Probe, probeFrame } from "./probes.ts";
 import { DNS, NAMES, type RuleSet, randomProbe, randomRuleSet } from "./rule-sets.ts";
 
@@ -210,7 +210,7 @@ let ourOutcomes: Outcome[][] = [];
 
 beforeAll(async () => {
   const { kernel, world } = await buildKernel();
-  writeFileSync(join(folder, "rules"), agentTables(await chainsFor(kernel), DNS));
+  writeFileSync(join(folder, "rules"), agentTables(await chainsFor(kernel), DNS, IPV4));
   await kernel.run(["nft", "-f", join(folder, "rules")]);
   kernelOutcomes = await askKernel(world);
   const ours = new Ours();
@@ -254,23 +254,23 @@ async function chainsFor(kernel: Namespace): Promise<Map<string, readonly string
   for (const [i, each] of cases.entries()) {
     const chain = chainOf(each);
     const isFine = i >= handwritten || (await isTaken(kernel, chain));
-    chains.set(each.client, isFine ? chain : REFUSE_ALL);
+    chains.set(each.client, isFine ? chain : refuseAll(IPV4));
   }
   return chains;
 }
 
 function chainOf({ client, texts, policy }: Case): readonly string[] {
   try {
-    return agentChain({ address: client, texts, policy }, NAMES);
+    return agentChain({ address: client, texts, policy }, NAMES, IPV4);
   } catch (error) {
-    if (error instanceof RuleError) return REFUSE_ALL;
+    if (error instanceof RuleError) return refuseAll(IPV4);
     throw error;
   }
 }
 
 async function isTaken(kernel: Namespace, chain: readonly string[]): Promise<boolean> {
   const file = join(folder, "chain");
-  writeFileSync(file, agentTables(new Map([["10.137.1.1", chain]]), DNS));
+  writeFileSync(file, agentTables(new Map([["10.137.1.1", chain]]), DNS, IPV4));
   return (await kernel.attempt(["nft", "--check", "-f", file])).status === 0;
 }
 

@@ -2,6 +2,7 @@
 // because of them: a line "in HEX" or "out HEX" for each frame. FRAMES has frames in hex, one a line; the last of every
 // BATCH lines is known to come out of OUT, and until it has, no more are sent: so no queue overflows, and nothing is late.
 import { readFileSync, writeFileSync } from "node:fs";
+import { IPV6_TYPE } from "../../../lab/frames6.ts";
 import { NO_FRAME, PacketRing } from "../../../src/dataplane/io/packet-ring.ts";
 import { PacketSockets } from "../../../src/dataplane/io/packet-sockets.ts";
 import { openEvent } from "../../../src/linux/eventfd.ts";
@@ -9,8 +10,15 @@ import { interfacesNamed } from "../../support/interfaces.ts";
 import { BATCH } from "../probes.ts";
 
 const PATIENCE = 30_000; // ms
-const IDENTIFICATION = 14 + 4; // of IPv4, in a frame
-const SOURCE = 14 + 12;
+/** What tells probes apart, in a frame of either family: IPv4's identification or IPv6's flow label, and the source. Offset, and bytes. */
+const IPV4_FIELDS = [
+  [14 + 4, 2],
+  [14 + 12, 4],
+] as const;
+const IPV6_FIELDS = [
+  [14, 4],
+  [14 + 8, 16],
+] as const;
 
 const [inside = "", outside = "", framesFile = "", answersFile = ""] = process.argv.slice(2);
 const ring = new PacketRing(openEvent());
@@ -39,12 +47,13 @@ function transmit(frame: Uint8Array): void {
 
 /** Takes all frames there are. @returns whether the one that was sent last is among those that came out */
 function collect(last: Buffer): boolean {
+  const fields = last.readUInt16BE(12) === IPV6_TYPE ? IPV6_FIELDS : IPV4_FIELDS;
   let done = false;
   for (const [iface, name] of ["in", "out"].entries()) {
     for (let at = ring.next(iface); at !== NO_FRAME; at = ring.next(iface)) {
       const frame = Buffer.from(ring.bytes.slice(at, at + ring.length));
       answers.push(`${name} ${frame.toString("hex")}`);
-      done ||= name === "out" && sameField(frame, last, IDENTIFICATION, 2) && sameField(frame, last, SOURCE, 4);
+      done ||= name === "out" && fields.every(([at, length]) => sameField(frame, last, at, length));
     }
   }
   ring.flush();
