@@ -1,6 +1,6 @@
 // A firewall with IPv6 between a home network, a guest whose packets are translated, and an "internet": a router on the uplink's link,
 // with a server behind it. Each is a namespace with Linux' own IPv6.
-import { FirewallLab } from "./firewall-lab.ts";
+import { FirewallLab, firebreak } from "./firewall-lab.ts";
 import type { Namespace, Program } from "./namespaces.ts";
 
 export const OUTSIDE6 = "2001:db8:1::254";
@@ -85,9 +85,20 @@ export class Ipv6Lab {
 
   /** Starts the firewall, and waits until it has looked whether its addresses are anybody else's. */
   async start(): Promise<Program> {
-    const program = await this.lab.start();
+    const program = await this.lab.start(this.inFolder(firebreak()));
     while ((await this.internet.attempt(["ping", "-6", "-c", "1", "-W", "1", OUTSIDE6])).status !== 0);
     return program;
+  }
+
+  /** @returns how many frames had each verdict, by its slug */
+  async verdicts(): Promise<ReadonlyMap<string, number>> {
+    const json = await this.firewall.run(this.inFolder(firebreak("status", "--json")));
+    return new Map(Object.entries(JSON.parse(json).frames as Record<string, number>));
+  }
+
+  /** A command of the product's, where its socket is. */
+  private inFolder(command: readonly string[]): string[] {
+    return ["env", `RUNTIME_DIRECTORY=${this.lab.folder}`, ...command];
   }
 
   close(): Promise<void> {

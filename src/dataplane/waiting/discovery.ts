@@ -119,8 +119,9 @@ export class NeighbourDiscovery {
   }
 
   /**
-   * Takes what the message says of a neighbour's MAC address (RFC 4861 sections 7.2.3, 7.2.5). Only the answer to a question shows that
-   * the neighbour hears us: after anything else that is news he is asked.
+   * Takes what the message says of a neighbour's MAC address (RFC 4861 sections 7.2.3, 7.2.5). Only an answer shows that the neighbour
+   * hears us. Another MAC address than the one known is not believed at once, as section 7.2.5 would have it, but when he is silent where
+   * he was: else anybody on the link could take the gateway's place by a word.
    */
   private hear(n: Neighbour, flags: number): void {
     const { neighbours, message } = this;
@@ -135,9 +136,9 @@ export class NeighbourDiscovery {
     const head = macHead(view, message.mac);
     const tail = macTail(view, message.mac);
     const isNews = isKnown && (neighbours.head[n] !== head || neighbours.tail[n] !== tail);
-    if (isNews && (flags & OVERRIDE) === 0) neighbours.confirm(n);
-    else if (isNews || isAnswer || !isKnown) neighbours.learn(n, head, tail);
-    if (isNews && !isAnswer) neighbours.confirm(n);
+    if (isNews && (flags & OVERRIDE) !== 0) neighbours.doubt(n, head, tail);
+    else if (isNews) neighbours.confirm(n);
+    else if (isAnswer || !isKnown) neighbours.learn(n, head, tail);
   }
 
   /**

@@ -81,6 +81,10 @@ export class NeighbourTable {
   /** When the state was entered or confirmed, or last asked for: ms of the clock. */
   private readonly since = column<Neighbour>(new Float64Array(CAPACITY));
   private readonly asked = column<Neighbour>(new Float64Array(CAPACITY));
+  /** 1 where somebody says that the neighbour has another MAC address than the one known, and which. */
+  private readonly isDoubted = column<Neighbour>(new Uint8Array(CAPACITY));
+  private readonly rumourHead = column<Neighbour>(new Int32Array(CAPACITY));
+  private readonly rumourTail = column<Neighbour>(new Int32Array(CAPACITY));
   private readonly chain = column<Neighbour, Neighbour>(new Int32Array(CAPACITY));
   private readonly buckets = new Int32Array(BUCKETS).fill(NONE);
   /** By interface: who was found there last, most likely to be looked for again. A number that is FREE at first. */
@@ -243,7 +247,8 @@ export class NeighbourTable {
       // Nobody asks for him, so nothing says that he is there: of a network he may be one of very many.
       if (this.holds[n] === 0 && age >= FORGET_AFTER_MS) this.remove(n);
     } else if (state === REACHABLE) {
-      if (this.holds[n] > 0 && age >= CONFIRM_AFTER_MS) this.ask(n, PROBING);
+      if (this.isDoubted[n] === 1) this.confirm(n);
+      else if (this.holds[n] > 0 && age >= CONFIRM_AFTER_MS) this.ask(n, PROBING);
       else if (this.holds[n] === 0 && age >= FORGET_AFTER_MS) this.remove(n);
     } else if (state === FAILED) {
       if (this.holds[n] === 0 && age >= FORGET_FAILED_AFTER_MS) this.remove(n);
@@ -255,6 +260,17 @@ export class NeighbourTable {
   /** Asks a neighbour of whom something new has been heard whether it is so; once a second at most. */
   confirm(n: Neighbour): void {
     if (this.state[n] === REACHABLE && this.now - this.asked[n] >= RETRY_MS) this.ask(n, PROBING);
+  }
+
+  /**
+   * Somebody says that a neighbour has another MAC address than the one known. It is asked at that one, and only when it is silent there
+   * for a second the other one is believed: so nobody takes the place of one who is there.
+   */
+  doubt(n: Neighbour, head: number, tail: number): void {
+    this.isDoubted[n] = 1;
+    this.rumourHead[n] = head;
+    this.rumourTail[n] = tail;
+    this.confirm(n);
   }
 
   /** Asks by IPv6 for those on an interface who are looked for, from the beginning: until now there was no address to ask from. */
@@ -387,6 +403,11 @@ export class NeighbourTable {
 
   private retry(n: Neighbour): void {
     const probing = this.state[n] === PROBING;
+    if (probing && this.isDoubted[n] === 1) {
+      this.learn(n, this.rumourHead[n], this.rumourTail[n]);
+      this.ask(n, PROBING);
+      return;
+    }
     if (this.tries[n] < (probing ? PROBE_TRIES : INCOMPLETE_TRIES)) {
       this.ask(n, this.state[n]);
       return;
@@ -413,6 +434,7 @@ export class NeighbourTable {
     this.since[n] = this.now;
     this.head[n] = head;
     this.tail[n] = tail;
+    this.isDoubted[n] = 0;
     if (isElsewhere) this.onChange(n);
     this.sendWaiting(n);
   }

@@ -134,7 +134,12 @@ export function isShared(topology: Topology, iface: Iface): boolean {
   if (topology.hasIpv6[iface] === 0) return false;
   const { uplink, clients } = topology.settings;
   if (iface === topology.uplink) return uplink.gatewayFallbackMac === undefined;
-  return clients.some((client) => client.iface === iface && client.ipv6 !== undefined && client.ipv6.prefix < 128);
+  // Frames come here: nothing is allocated.
+  for (let i = 0; i < clients.length; i++) {
+    const { iface: theirs, ipv6 } = clients[i];
+    if (theirs === iface && ipv6 !== undefined && ipv6.prefix < 128) return true;
+  }
+  return false;
 }
 
 /** @returns our addresses of the settings on an interface */

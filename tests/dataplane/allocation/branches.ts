@@ -1,6 +1,8 @@
 // What else happens to a frame than its verdict says: it is answered with an error, waits and goes on, opens a flow in place of
 // another, is translated, cut, or comes in again.
+import { advertisement, listenerQuery, OVERRIDE, SOLICITED, solicitation } from "../../../lab/discovery-frames.ts";
 import { ARP_TYPE, arp, ethernet, icmp, ip, ipv4, payload, tcp, udp } from "../../../lab/frames.ts";
+import { GATEWAY6, GATEWAY6_MAC, LAN_GATEWAY6, LAN_HOST6, LAN_HOST6_MAC, OUTSIDE6 } from "../../../lab/home6.ts";
 import { vnet } from "../../../lab/offload.ts";
 import {
   ANYTHING,
@@ -10,9 +12,12 @@ import {
   LAN_GATEWAY,
   LAN_HOST,
   LAN_HOST_2,
+  LAN as LAN_INTERFACE,
+  OUR_MAC,
   OUTSIDE,
   REMOTE,
   SETTINGS,
+  UPLINK,
   WORK_GATEWAY,
   WORK_HOST,
   WORK as WORK_INTERFACE,
@@ -24,7 +29,7 @@ import type { Settings } from "../../../src/dataplane/settings.ts";
 import { VERDICT, type Verdict } from "../../../src/dataplane/verdict.ts";
 import { type Kept, LAN, PINNED, type Treadmill, WORK } from "../../support/treadmill.ts";
 import type { Judged } from "./drive.ts";
-import { connect, NEAR, ON_LINK, withMtu, withWork } from "./verdicts.ts";
+import { connect, NEAR, ON_LINK, PINNED6, withMtu, withWork } from "./verdicts.ts";
 
 const OUT = { source: WORK_HOST, destination: REMOTE };
 const BACK = { source: REMOTE, destination: OUTSIDE };
@@ -192,6 +197,16 @@ const MANY = Array.from({ length: 50 }, (_, i) => ({
   portHigh: 6000 + i,
 }));
 
+/** The gateway says that it has a MAC address, and has heard us. */
+const gatewayAt = (host: string): Uint8Array =>
+  advertisement({
+    mac: host,
+    target: GATEWAY6,
+    destination: OUTSIDE6,
+    destinationMac: OUR_MAC[UPLINK],
+    flags: SOLICITED | OVERRIDE,
+  });
+
 export const BRANCHES: Readonly<Record<string, Branch>> = {
   "an ICMP error": branch("TTL", 1, cycle(from(WORK_HOST, udp({ ...OUT, ...PORTS, ttl: 1 }, SMALL)), ERROR_INTERVAL)),
   "a refusal by ICMP, noted for the log": branch(
@@ -228,6 +243,34 @@ export const BRANCHES: Readonly<Record<string, Branch>> = {
     ...ON_LINK,
     clients: [{ ...WORK, limits: FEW }, LAN],
   }),
+  "an answer to a solicitation": branch(
+    "ANSWERED",
+    1,
+    cycle((mill) => [
+      mill.keep(LAN_INTERFACE, solicitation({ mac: LAN_HOST6_MAC, source: LAN_HOST6, target: LAN_GATEWAY6 })),
+    ]),
+    PINNED6,
+  ),
+  "an answer to all, when one probes for our address": branch(
+    "ANSWERED",
+    1,
+    cycle((mill) => [
+      mill.keep(LAN_INTERFACE, solicitation({ mac: LAN_HOST6_MAC, source: "::", target: LAN_GATEWAY6 })),
+    ]),
+    PINNED6,
+  ),
+  "a querier's question about groups": branch(
+    "ND_TAKEN",
+    0,
+    cycle((mill) => [mill.keep(LAN_INTERFACE, listenerQuery(LAN_HOST6_MAC, 2))]),
+    PINNED6,
+  ),
+  "a neighbour of IPv6 that is asked whether he has moved": branch(
+    "ND_TAKEN",
+    1,
+    cycle((mill) => [GATEWAY6_MAC, LAN_HOST6_MAC].map((host) => mill.keep(UPLINK, gatewayAt(host))), 2000),
+    PINNED6,
+  ),
   "what waits for its first fragment leaves": branch("FORWARDED", 2, outOfOrder(WORK_HOST, IN_TWO)),
   "fragments in order": branch("FORWARDED", 2, outOfOrder(WORK_HOST, [...IN_TWO].reverse())),
   "an echo in fragments": branch("ANSWERED", 2, outOfOrder(WORK_HOST, [...PING_IN_TWO].reverse())),

@@ -280,7 +280,8 @@ const tiny = vnet({ gsoType: GSO.TCPV4, gsoSize: 1 });
 const NOBODYS_MAC = "02:00:00:00:09:09";
 const framed = (type: number) => ethernet(HOST_MAC[WORK_HOST], OUR_MAC[WORK_INTERFACE], type, SMALL);
 
-const PINNED6: Settings = { ...PINNED, uplink: { ...PINNED.uplink, ipv6: UPLINK6 }, clients: SETTINGS6.clients };
+/** With IPv6, by which the gateway is to be asked for. */
+export const PINNED6: Settings = { ...PINNED, uplink: { ...PINNED.uplink, ipv6: UPLINK6 }, clients: SETTINGS6.clients };
 const toUs = { mac: GATEWAY6_MAC, target: GATEWAY6, destination: OUTSIDE6, destinationMac: OUR_MAC[UPLINK] };
 const ofDiscovery = (iface: number, fields: Advertisement): Drive =>
   same((mill) => mill.keep(iface, advertisement(fields)), PINNED6);

@@ -381,19 +381,44 @@ describe("a neighbour", () => {
     expect(lab.macOf(n)).toBe("unknown");
   });
 
-  test("that says another MAC address has it, if it says that it overrides, and is asked there", () => {
+  /** The LAN's host says that it has another MAC address. */
+  const news = (flags: number) => said(LAN_HOST, OTHER_MAC, { destination: LAN_GATEWAY, flags });
+
+  test("that is said to have another MAC address is asked at its own first, and keeps it as long as it answers there", () => {
     const { lab, n } = acquainted();
     const changed: number[] = [];
     lab.state.neighbours.onChange = (neighbour) => changed.push(neighbour);
-    const news = said(LAN_HOST, OTHER_MAC, { destination: "ff02::1", flags: OVERRIDE });
     lab.pass(1);
-    expect(lab.put(LAN, news)).toBe("ND taken");
-    expect([lab.macOf(n), changed]).toEqual([OTHER_MAC, [n]]);
-    expect(lab.sent()).toEqual([confirmation(OTHER_MAC)]);
-    // Not for each of a flood of such news.
-    for (let i = 0; i < 100; i++)
-      lab.put(LAN, said(LAN_HOST, i % 2 === 0 ? LAN_MAC : OTHER_MAC, { destination: "ff02::1", flags: OVERRIDE }));
+    for (const lie of [news(OVERRIDE), news(OVERRIDE | SOLICITED), askedBy(LAN_HOST, OTHER_MAC, LAN_GATEWAY)]) {
+      for (let i = 0; i < 100; i++) lab.put(LAN, lie); // no more is asked for a flood of it
+      expect(lab.sent().filter((frame) => frame === confirmation(LAN_MAC))).toEqual([confirmation(LAN_MAC)]);
+      lab.put(LAN, said(LAN_HOST, LAN_MAC, { destination: LAN_GATEWAY }));
+      lab.pass(2);
+      expect([lab.macOf(n), changed]).toEqual([LAN_MAC, []]);
+    }
+  });
+
+  test("that is silent where it was has the other MAC address then, and is asked there", () => {
+    for (const word of [news(OVERRIDE), askedBy(LAN_HOST, OTHER_MAC, LAN_GATEWAY)]) {
+      const { lab, n } = acquainted();
+      const changed: number[] = [];
+      lab.state.neighbours.onChange = (neighbour) => changed.push(neighbour);
+      lab.pass(1);
+      lab.put(LAN, word);
+      lab.sent();
+      expect(lab.macOf(n)).toBe(LAN_MAC);
+      expect(lab.pass(1)).toContain(confirmation(OTHER_MAC));
+      expect([lab.macOf(n), changed]).toEqual([OTHER_MAC, [n]]);
+      lab.put(LAN, news(SOLICITED));
+      expect(lab.pass(5)).not.toContain(confirmation(OTHER_MAC));
+    }
+  });
+
+  test("of whom it is said a moment after he was asked is asked again once a second has gone by", () => {
+    const { lab } = acquainted();
+    lab.put(LAN, news(OVERRIDE));
     expect(lab.sent()).toEqual([]);
+    expect(lab.pass(1)).toContain(confirmation(LAN_MAC));
   });
 
   test("that says another one without overriding keeps its own, and is asked there (RFC 4861 section 7.2.5)", () => {
@@ -417,6 +442,20 @@ describe("a neighbour", () => {
     const lab = bench(QUBE);
     lab.pass(4);
     expect(lab.macOf(lab.hold(UPLINK, GATEWAY))).toBe("fe:ff:ff:ff:ff:ff");
+  });
+
+  test("finds room after any number of hosts that only asked, and the book is no larger for them than the table", () => {
+    const lab = bench();
+    const before = lab.state.book.size;
+    for (let i = 0; i < 10_000; i++) {
+      const host = `2001:db8:2::1:${(i >>> 8).toString(16)}:${(i & 255).toString(16)}`;
+      expect(lab.put(LAN, askedBy(host, LAN_MAC, LAN_GATEWAY))).toBe("answered");
+      lab.ring.takeSent();
+    }
+    expect(lab.state.book.size - before).toBeLessThan(4096);
+    const n = lab.hold(LAN, LAN_HOST);
+    lab.put(LAN, said(LAN_HOST, LAN_MAC, { destination: LAN_GATEWAY }));
+    expect(lab.macOf(n)).toBe(LAN_MAC);
   });
 
   test("holds its address in the book for as long as it is known", () => {
