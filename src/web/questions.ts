@@ -10,6 +10,7 @@ import {
   type DropEntry,
   type FlowEntry,
   MOST_ROWS,
+  type NamedStatus,
   PATHS,
   type Rows,
   type RuleEntry,
@@ -36,15 +37,18 @@ async function askFlows(connection: Connection, query: URLSearchParams): Promise
   const sort = textOf(query, "sort");
   const [offset, limit] = [numberOf(query, "offset"), Math.min(numberOf(query, "limit"), MOST_ROWS)];
   return await attempt(connection, async (client) => {
-    const [rows, count] = await Promise.all([
+    const [rows, total] = await Promise.all([
       all(client, "flows", { match, ...(sort !== "" && { sort }), offset, limit }),
-      one(client, "flows", { match, count: true }),
+      countFlows(client, match),
     ]);
-    return {
-      rows: rows as unknown as FlowEntry[],
-      total: Number((count as { readonly flows: number }).flows),
-    };
+    return { rows: rows as unknown as FlowEntry[], total };
   });
+}
+
+/** All of them the status counts anyway, faster. */
+async function countFlows(client: ChannelClient, match: readonly string[]): Promise<number> {
+  if (match.length === 0) return ((await one(client, "status")) as unknown as NamedStatus).flows.used;
+  return Number(((await one(client, "flows", { match: [...match], count: true })) as { readonly flows: number }).flows);
 }
 
 async function askDrops(connection: Connection, query: URLSearchParams): Promise<Rows<DropEntry>> {

@@ -139,13 +139,16 @@ function showState(): void {
 
 function factsOf({ version, uptime, configuration, memory }: NamedStatus): string {
   const from = configuration.by === "file" ? "its file" : "firebreak configure";
+  const trial = configuration.trial_until;
   const parts = [
     `version ${version}`,
     `running for ${formatSpan(uptime)}`,
     `configuration from ${from}, in force for ${formatSpan(now() - configuration.time)}`,
+    configuration.differs && "⚠ which is not what its file has: a restart undoes it",
+    trial !== undefined && `⚠ on trial until ${formatTime(trial)}: unless it is confirmed, the one before comes back`,
     `${formatBytes(memory.resident)} of memory`,
   ];
-  return parts.join(" · ");
+  return parts.filter((part) => part !== false).join(" · ");
 }
 
 /** Keys of the page, but where somebody is typing. */
