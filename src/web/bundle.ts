@@ -12,13 +12,24 @@ export interface PageFiles {
   readonly icon: string;
 }
 
+/** As its licence asks, where it is copied. */
+const NOTICE = "/*! uPlot, copyright (c) Leon Sorokin, MIT licence: github.com/leeoniya/uPlot */";
+
 /** @throws Error where the script can't be bundled */
 export function bundlePage(): PageFiles {
   const folder = join(import.meta.dir, "page");
   const read = (name: string) => readFileSync(join(folder, name), "utf8");
   // A bundler can't be asked from inside itself, but another can.
   const { exitCode, stdout, stderr } = Bun.spawnSync(
-    [process.execPath, "build", join(folder, "main.ts"), "--minify", "--target=browser", "--format=iife"],
+    [
+      process.execPath,
+      "build",
+      join(folder, "main.ts"),
+      "--minify",
+      "--target=browser",
+      "--format=iife",
+      `--banner=${NOTICE}`,
+    ],
     { env: { ...process.env, BUN_BE_BUN: "1" } },
   );
   if (exitCode !== 0) throw new Error(`the page can't be bundled: ${stderr}`);

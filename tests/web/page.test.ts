@@ -107,6 +107,19 @@ test("the picture has live numbers, in words that need no colour, and the key is
   expect(await page.value<string>("location.search + document.cookie")).toBe("");
 });
 
+test("a configuration that is not what the file has, or is on trial, is told with what becomes of it", async () => {
+  const time = seconds();
+  firewall.change = {
+    ...firewall.change,
+    configuration: { by: "channel", time, differs: true, trial_until: time + 60 },
+  };
+  await page.until(`document.querySelector("#facts").innerText.includes("⚠ on trial until ")`);
+  expect(await text("#facts")).toMatch(
+    /configuration from firebreak configure, in force for \d s · ⚠ which is not what its file has: a restart undoes it · ⚠ on trial until \d\d:\d\d:\d\d: unless it is confirmed/,
+  );
+  ordinary();
+}, 60_000);
+
 test("the charts say what they show to who does not see them, and their lines differ by more than colours", async () => {
   const label = (id: string) => page.value<string>(`document.querySelector("#${id}").getAttribute("aria-label")`);
   await page.until(`document.querySelector("#packets-chart").getAttribute("aria-label").includes("passed on 5")`);

@@ -54,7 +54,7 @@ export class ListView<Row> {
   });
   private readonly body = make("tbody");
   private readonly about = make("p", { class: "soft" });
-  private readonly says = make("p", { class: "says", role: "status" });
+  private readonly says = make("p", { class: "says" });
   private readonly problem = make("p", { class: "problem", role: "alert" });
   private readonly place = make("input", { type: "number", min: "1", class: "page-number" });
   private readonly pages = make("span");
