@@ -46,7 +46,6 @@ import type { DataplaneState } from "./status.ts";
 const ANSWER_TIMEOUT = 5000;
 
 const STOPPED = new Error("the firewall is stopping");
-const NOT_ASKED = new Error("name servers are asked over IPv4 alone");
 
 /** What a question to a name server waits for: an answer, or over TCP one segment after the other. */
 interface Question {
@@ -199,15 +198,13 @@ export class Dataplane {
 
   /**
    * Sends a DNS message to a name server out of the uplink, from a random port.
-   * @param server of IPv4
    * @returns the answer that came from that server to that port
    * @throws Error when none came in time
    */
   ask(server: IpAddress, question: Uint8Array): Promise<Uint8Array> {
     if (this.isOver) return Promise.reject(STOPPED);
-    if (typeof server !== "number") return Promise.reject(NOT_ASKED);
     const id = this.nextQuestion++;
-    this.mail(MAIL.ASK, id, server, question);
+    this.mailTo(server, MAIL.ASK, MAIL.ASK6, id, question);
     const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>();
     const timer = setTimeout(() => {
       this.questions.delete(id);
@@ -228,10 +225,9 @@ export class Dataplane {
   /** As `ask`, over TCP. */
   askByTcp(server: IpAddress, question: Uint8Array): Promise<Uint8Array> {
     if (this.isOver) return Promise.reject(STOPPED);
-    if (typeof server !== "number") return Promise.reject(NOT_ASKED);
     const id = this.nextQuestion++;
     const way = {
-      send: (segment: Uint8Array) => this.mail(MAIL.SEGMENT, id, server, segment),
+      send: (segment: Uint8Array) => this.mailTo(server, MAIL.SEGMENT, MAIL.SEGMENT6, id, segment),
       hangUp: () => {
         this.questions.delete(id);
         this.mail(MAIL.HANG_UP, id, 0, NOTHING);
@@ -293,6 +289,12 @@ export class Dataplane {
     if (!this.outbox.put(kind, id, number, bytes, 0, bytes.length))
       setTimeout(() => this.mail(kind, id, number, bytes), 1);
     signalEvent(this.wake);
+  }
+
+  /** Mail about a name server: of one kind where that is of IPv4, of another where its address stands in front. */
+  private mailTo(server: IpAddress, kind: number, kind6: number, id: number, bytes: Uint8Array): void {
+    if (typeof server === "number") this.mail(kind, id, server, bytes);
+    else this.mail(kind6, id, 0, Uint8Array.from([...server, ...bytes]));
   }
 
   private takeMail(): void {

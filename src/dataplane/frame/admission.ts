@@ -116,7 +116,7 @@ export class Admission {
     if (!looped && !topology.isUplinkHost(source)) return VERDICT.SPOOFED;
     const isOurs = destination === topology.uplinkAddressLike(destination);
     if (!isOurs && !packet.isIpv6) return VERDICT.UNSOLICITED; // of IPv6 it may be a host's whose network is routed to us
-    if (!packet.isIpv6) {
+    if (isOurs) {
       const taken = this.endpoint.take(VERDICT.UNSOLICITED);
       if (taken !== VERDICT.UNSOLICITED) return taken;
     }

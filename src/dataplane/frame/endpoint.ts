@@ -1,14 +1,17 @@
-// The firewall's own UDP and TCP: questions that control has for name servers leave from the uplink address, with a random
+// The firewall's own UDP and TCP: questions that control has for name servers leave from the uplink address of their family, with a random
 // port that no client can have, and the answers are handed to control. Over TCP that is one segment after the other: what they mean,
 // control knows (src/names/tcp-exchange.ts). Nothing else is ever received here.
-import { pseudoHeaderSum, sum } from "../../wire/checksum.ts";
+import { pseudoHeaderSum, pseudoHeaderSum6, sum } from "../../wire/checksum.ts";
+import { ETHERNET } from "../../wire/ethernet.ts";
 import { FAULT } from "../../wire/fault.ts";
 import { type Address, PROTOCOL } from "../../wire/ipv4.ts";
+import { IPV6 } from "../../wire/ipv6.ts";
 import { DNS_PORT, destinationPort, joinPorts, type Port, sourcePort } from "../../wire/ports.ts";
 import { checkTcpSum, SYN, TCP } from "../../wire/tcp.ts";
-import { checkUdpSum, UDP, writeUdp } from "../../wire/udp.ts";
+import { checkUdpSum, checkUdpSum6, UDP, writeUdp } from "../../wire/udp.ts";
+import { isIpv6, NO_NUMBER } from "../address-book.ts";
 import { SHARE } from "../line-shares.ts";
-import { beginPacket, PAYLOAD_AT } from "../own-frames.ts";
+import { beginPacket, PAYLOAD6_AT, payloadAtFor } from "../own-frames.ts";
 import { RESERVED_LENGTH } from "../ring.ts";
 import { column, type Mapping, type Neighbour, NO_FLOW, NO_MAPPING, NO_NEIGHBOUR } from "../types.ts";
 import { malformed, VERDICT, type Verdict } from "../verdict.ts";
@@ -23,16 +26,15 @@ const CONNECTION_MS = 30_000;
 const MOST_SEGMENTS = 1024;
 /** Questions under way at a time. */
 const MOST = 256;
-const HEADERS = PAYLOAD_AT + UDP.HEADER_LENGTH;
 
-/** Largest question, and largest segment with its header, in bytes. */
-export const LONGEST_QUESTION = RESERVED_LENGTH - HEADERS;
-const LONGEST_SEGMENT = RESERVED_LENGTH - PAYLOAD_AT;
+/** Largest question, and largest segment with its header, in bytes; of either family. */
+export const LONGEST_QUESTION = RESERVED_LENGTH - PAYLOAD6_AT - UDP.HEADER_LENGTH;
+const LONGEST_SEGMENT = RESERVED_LENGTH - PAYLOAD6_AT;
 
 export class Endpoint {
   // Of the questions under way, in no order: control's number; UDP or TCP; of UDP the first two bytes, which an answer repeats (RFC
-  // 1035 section 4.1.1), of TCP how many segments may come yet; the server; our port, and its mapping; whom the server is reached
-  // by; and when it is given up.
+  // 1035 section 4.1.1), of TCP how many segments may come yet; the server, whose number is held if it is one of IPv6; our port, and its
+  // mapping; whom the server is reached by; and when it is given up.
   private readonly ids = new Float64Array(MOST);
   private readonly protocols = new Uint8Array(MOST);
   private readonly dnsIds = new Int32Array(MOST);
@@ -64,7 +66,7 @@ export class Endpoint {
     if (question < 0) return;
     this.dnsIds[question] = (bytes[at] << 8) | bytes[at + 1];
     const frame = this.begin(question, UDP.HEADER_LENGTH + length);
-    const udp = frame + PAYLOAD_AT;
+    const udp = frame + payloadAtFor(server);
     writeUdp(this.state.view, udp, joinPorts(this.ports[question], DNS_PORT), UDP.HEADER_LENGTH + length);
     this.fill(udp + UDP.HEADER_LENGTH, bytes, at, length);
     this.transmit(question, frame, UDP.HEADER_LENGTH + length, UDP.CHECKSUM);
@@ -86,7 +88,7 @@ export class Endpoint {
     }
     const { view } = this.state;
     const frame = this.begin(connection, length);
-    const tcp = frame + PAYLOAD_AT;
+    const tcp = frame + payloadAtFor(server);
     this.fill(tcp, bytes, at, length);
     view.setInt32(tcp, joinPorts(this.ports[connection], DNS_PORT));
     view.setUint16(tcp + TCP.CHECKSUM, 0);
@@ -114,8 +116,9 @@ export class Endpoint {
   private open(id: number, protocol: number, server: Address, patience: number): number {
     const { state } = this;
     const { topology, mappings, neighbours } = state;
-    if (this.count === MOST) return -1;
-    const mapping = mappings.allocateOwn(protocol, topology.uplinkAddress);
+    const own = topology.uplinkAddressLike(server);
+    if (this.count === MOST || (isIpv6(server) && (server === NO_NUMBER || own === NO_NUMBER))) return -1;
+    const mapping = mappings.allocateOwn(protocol, own);
     if (mapping === NO_MAPPING) return -1;
     const neighbour = neighbours.hold(topology.uplink, topology.uplinkNextHop(server), topology.parties.ourselves);
     if (neighbour === NO_NEIGHBOUR) {
@@ -123,6 +126,7 @@ export class Endpoint {
       return -1;
     }
     mappings.retain(mapping);
+    if (isIpv6(server)) state.book.retain(server);
     const question = this.count++;
     this.ids[question] = id;
     this.protocols[question] = protocol;
@@ -143,14 +147,14 @@ export class Endpoint {
     const { protocol } = packet;
     if (protocol !== PROTOCOL.UDP && protocol !== PROTOCOL.TCP) return otherwise;
     if (packet.fragment !== 0 || sourcePort(packet.ports) !== DNS_PORT) return otherwise;
-    const question = this.find(protocol, destinationPort(packet.ports));
-    if (question < 0 || this.servers[question] !== packet.source) return otherwise;
+    const question = this.find(protocol, destinationPort(packet.ports), packet.source);
+    if (question < 0) return otherwise;
     return protocol === PROTOCOL.TCP ? this.takeSegment(question) : this.takeAnswer(question, otherwise);
   }
 
   private takeSegment(connection: number): Verdict {
-    const { packet, view, topology } = this.state;
-    const pseudo = pseudoHeaderSum(packet.source, topology.uplinkAddress, PROTOCOL.TCP, packet.length);
+    const { packet, view } = this.state;
+    const pseudo = this.pseudoSum(PROTOCOL.TCP, packet.length);
     const fault = needsChecksum(view, packet.at)
       ? FAULT.NONE
       : checkTcpSum(view, packet.transport, packet.length, pseudo);
@@ -161,10 +165,11 @@ export class Endpoint {
   }
 
   private takeAnswer(question: number, otherwise: Verdict): Verdict {
-    const { packet, view, topology } = this.state;
+    const { packet, view } = this.state;
     const length = view.getUint16(packet.transport + UDP.LENGTH);
-    const pseudo = pseudoHeaderSum(packet.source, topology.uplinkAddress, PROTOCOL.UDP, length);
-    const fault = needsChecksum(view, packet.at) ? FAULT.NONE : checkUdpSum(view, packet.transport, length, pseudo);
+    const pseudo = this.pseudoSum(PROTOCOL.UDP, length);
+    const check = packet.isIpv6 ? checkUdpSum6 : checkUdpSum;
+    const fault = needsChecksum(view, packet.at) ? FAULT.NONE : check(view, packet.transport, length, pseudo);
     if (fault !== 0) return malformed(fault);
     const start = packet.transport + UDP.HEADER_LENGTH;
     // Who only guessed the port does not use the question up.
@@ -173,6 +178,13 @@ export class Endpoint {
     this.forget(question);
     this.deliver(id, start, length - UDP.HEADER_LENGTH);
     return VERDICT.TAKEN;
+  }
+
+  /** @returns the sum of the pseudo-header of the packet in hand */
+  private pseudoSum(protocol: number, length: number): number {
+    const { packet, view, topology } = this.state;
+    if (packet.isIpv6) return pseudoHeaderSum6(view, packet.ip + IPV6.SOURCE, protocol, length);
+    return pseudoHeaderSum(packet.source, topology.uplinkAddress, protocol, length);
   }
 
   /** Gives up questions that were not answered in time. */
@@ -196,10 +208,11 @@ export class Endpoint {
     for (const id of connections) this.deliver(id, 0, 0);
   }
 
-  /** @returns the question that has left from one of our ports, or -1 */
-  private find(protocol: number, port: Port): number {
+  /** @returns the question that has left from one of our ports for a server, or -1. Each family has ports of its own. */
+  private find(protocol: number, port: Port, server: Address): number {
     for (let question = 0; question < this.count; question++) {
-      if (this.ports[question] === port && this.protocols[question] === protocol) return question;
+      if (this.ports[question] !== port || this.protocols[question] !== protocol) continue;
+      if (this.servers[question] === server) return question;
     }
     return -1;
   }
@@ -208,6 +221,8 @@ export class Endpoint {
   private forget(question: number): void {
     this.state.mappings.release(this.mappings[question], false, this.state.second);
     this.state.neighbours.release(this.neighbours[question]);
+    const server = this.servers[question];
+    if (isIpv6(server)) this.state.book.release(server);
     const last = --this.count;
     this.ids[question] = this.ids[last];
     this.protocols[question] = this.protocols[last];
@@ -223,28 +238,35 @@ export class Endpoint {
   /** @param length bytes of the packet's payload @returns the offset of a frame to the server, complete up to that payload */
   private begin(question: number, length: number): number {
     const { ring, topology, neighbours } = this.state;
-    const { uplink, uplinkAddress } = topology;
+    const { uplink } = topology;
+    const server = this.servers[question];
+    const own = topology.uplinkAddressLike(server);
     const neighbour = this.neighbours[question];
     const head = neighbours.head[neighbour];
     const tail = neighbours.tail[neighbour];
     const protocol = this.protocols[question];
-    return beginPacket(ring, topology, uplink, head, tail, 0, protocol, uplinkAddress, this.servers[question], length);
+    return beginPacket(ring, topology, uplink, head, tail, 0, protocol, own, server, length);
   }
 
   /** Completes a frame that was begun with its checksum, which is 0 as yet, and sends it. @param checksum its offset in the payload */
   private transmit(question: number, at: number, length: number, checksum: number): void {
     const { ring, view, topology, neighbours } = this.state;
-    const { uplink, uplinkAddress } = topology;
-    const start = at + PAYLOAD_AT;
-    const pseudo = pseudoHeaderSum(uplinkAddress, this.servers[question], this.protocols[question], length);
+    const { uplink } = topology;
+    const server = this.servers[question];
+    const payloadAt = payloadAtFor(server);
+    const start = at + payloadAt;
+    const protocol = this.protocols[question];
+    const pseudo = isIpv6(server)
+      ? pseudoHeaderSum6(view, at + ETHERNET.HEADER_LENGTH + IPV6.SOURCE, protocol, length)
+      : pseudoHeaderSum(topology.uplinkAddress, server, protocol, length);
     view.setUint16(start + checksum, ~sum(view, start, length, pseudo) & 0xffff || 0xffff);
     // A neighbour that is not known yet has no MAC address: the frame gets it when it leaves the queue.
     const neighbour = this.neighbours[question];
     if (neighbours.state[neighbour] < USABLE)
-      neighbours.queue(neighbour, at, PAYLOAD_AT + length, NO_FLOW, topology.parties.ourselves);
+      neighbours.queue(neighbour, at, payloadAt + length, NO_FLOW, topology.parties.ourselves);
     else {
       ring.share = SHARE.OURSELVES;
-      ring.send(uplink, at, PAYLOAD_AT + length);
+      ring.send(uplink, at, payloadAt + length);
     }
   }
 }

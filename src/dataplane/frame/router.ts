@@ -20,11 +20,11 @@ import { FAULT } from "../../wire/fault.ts";
 import { NO_PROBLEM } from "../../wire/header-chain.ts";
 import { isOfLink6 } from "../../wire/icmpv6.ts";
 import { type Address, DONT_FRAGMENT, IPV4, PROTOCOL, toAddress } from "../../wire/ipv4.ts";
-import { IPV6, LEAST_MTU6 } from "../../wire/ipv6.ts";
+import { ADDRESS6_LENGTH, IPV6, LEAST_MTU6 } from "../../wire/ipv6.ts";
 import { DNS_PORT, type Ports, sourcePort } from "../../wire/ports.ts";
 import { ACK, clampMss, SYN, TCP, tcpHeaderLength } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
-import { type AddressBook, isIpv6 } from "../address-book.ts";
+import { type AddressBook, isIpv6, type Number6 } from "../address-book.ts";
 import { type Concerned, concernedByRules, EVERYBODY } from "../concerned.ts";
 import { SHARE } from "../line-shares.ts";
 import { isQuery, KIND, type Packet } from "../packet.ts";
@@ -451,6 +451,26 @@ export class Router {
   /** Sends a segment to a name server; those that come back come to ControlEvents.answered. As Endpoint.sendSegment. */
   sendSegment(id: number, server: number, bytes: Uint8Array, at = 0, length = bytes.length): void {
     this.endpoint.sendSegment(id, toAddress(server), bytes, at, length);
+  }
+
+  /** As `ask`, of a server of IPv6: its address, in wire order, is the first ADDRESS6_LENGTH of the bytes. */
+  ask6(id: number, bytes: Uint8Array, at = 0, length = bytes.length): void {
+    const server = this.takeAddress(bytes, at);
+    this.endpoint.ask(id, server, bytes, at + ADDRESS6_LENGTH, length - ADDRESS6_LENGTH);
+    this.state.book.release(server);
+  }
+
+  /** As `sendSegment`, to a server that is told as to `ask6`. */
+  sendSegment6(id: number, bytes: Uint8Array, at = 0, length = bytes.length): void {
+    const server = this.takeAddress(bytes, at);
+    this.endpoint.sendSegment(id, server, bytes, at + ADDRESS6_LENGTH, length - ADDRESS6_LENGTH);
+    this.state.book.release(server);
+  }
+
+  /** @returns the number of an address in wire order, held until it is released */
+  private takeAddress(bytes: Uint8Array, at: number): Number6 {
+    const { book } = this.state;
+    return book.take(wireWord(bytes, at), wireWord(bytes, at + 4), wireWord(bytes, at + 8), wireWord(bytes, at + 12));
   }
 
   /** Forgets a connection to a name server. */
@@ -914,3 +934,8 @@ export class Router {
 }
 
 const SPOOFED = -1 as Party;
+
+/** @returns int32 of four bytes in wire order */
+function wireWord(bytes: Uint8Array, at: number): number {
+  return (bytes[at] << 24) | (bytes[at + 1] << 16) | (bytes[at + 2] << 8) | bytes[at + 3];
+}

@@ -124,6 +124,8 @@ export class Commands {
       const { kind, id, number, bytes, at, length } = inbox;
       if (kind === MAIL.RELEASE) router.releaseAnswer(id);
       else if (kind === MAIL.SEGMENT) router.sendSegment(id, number, bytes, at, length);
+      else if (kind === MAIL.ASK6) router.ask6(id, bytes, at, length);
+      else if (kind === MAIL.SEGMENT6) router.sendSegment6(id, bytes, at, length);
       else if (kind === MAIL.HANG_UP) router.hangUp(id);
       else if (kind === MAIL.END_FLOW) router.endFlow(id, bytes, at);
       else router.ask(id, number, bytes, at, length);

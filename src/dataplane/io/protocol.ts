@@ -56,6 +56,9 @@ export const MAIL = {
    * ports and checksum are filled in. Those that come back have the same id, as answers have.
    */
   SEGMENT: 5,
+  /** As these two, for a server of IPv6: its address stands in front of the bytes, and `number` is 0. */
+  ASK6: 9,
+  SEGMENT6: 10,
   /** To the dataplane: ends that. */
   HANG_UP: 6,
   /** To the dataplane: lets go of an answer that PASSING has shown. */
