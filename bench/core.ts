@@ -16,6 +16,7 @@ const SIZES = [1000, 10_000, 100_000, MOST];
 const ESTABLISHED_NS = 150;
 const MILLION_NS = 300;
 const NEW_FLOW_NS = 1500;
+const FLOW_MEMORY_6 = 128;
 
 export const core: Benchmark = {
   async run(report, { rounds }: Options) {
@@ -40,6 +41,12 @@ export const flows: Benchmark = {
       addAll(report, `${size} flows`, "UDP packet", ns);
       if (size === MOST) report.add(`${size} flows`, "memory a flow", "bytes", FIREBREAK, flowMemory);
     }
+    for (const size of [CORE_FLOWS, MOST]) {
+      const { ns, flowMemory } = await measured({ kind: "UDP over IPv6", flows: size, what: "packets", rounds });
+      addAll(report, `${size} flows`, "UDP over IPv6 packet", ns);
+      if (size === MOST) report.add(`${size} flows`, "memory a flow of IPv6", "bytes", FIREBREAK, flowMemory);
+    }
+    report.limit(`${MOST} flows`, "memory a flow of IPv6", FIREBREAK, { atMost: FLOW_MEMORY_6 });
     report.limit("1000 flows", "UDP packet", FIREBREAK, { atMost: ESTABLISHED_NS });
     report.limit(`${MOST} flows`, "UDP packet", FIREBREAK, { atMost: MILLION_NS });
   },

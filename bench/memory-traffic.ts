@@ -7,17 +7,23 @@ import { RESERVED_LENGTH, type Ring, VNET_LENGTH } from "../src/dataplane/ring.t
 import { compileRuleset } from "../src/dataplane/rules/ruleset.ts";
 import { NO_SCRUB, type Settings } from "../src/dataplane/settings.ts";
 import { VERDICT, VERDICT_NAMES } from "../src/dataplane/verdict.ts";
-import { pseudoHeaderSum, sum } from "../src/wire/checksum.ts";
+import { pseudoHeaderSum, pseudoHeaderSum6, sum } from "../src/wire/checksum.ts";
 import { ETHERTYPE } from "../src/wire/ethernet.ts";
 import { IPV4, MORE_FRAGMENTS, PROTOCOL, writeIpv4 } from "../src/wire/ipv4.ts";
+import { writeIpv6 } from "../src/wire/ipv6.ts";
 import { ACK, SYN, writeTcp } from "../src/wire/tcp.ts";
 
 const SLOT = 128;
 const FRAME = 60;
+/** Of IPv6, with as much payload. */
+const FRAME_6 = 80;
 const CLIENT = 0x0a890000;
 const UPLINK = 0xc00002fe;
 const GATEWAY = 0xc0000201;
 const REMOTE = 0x08000000;
+const CLIENT_6 = [0x20010db8, 1, 0, 0x0a];
+const UPLINK_6 = [0x20010db8, 0xffff, 0, 2];
+const GATEWAY_6 = [0x20010db8, 0xffff, 0, 1];
 const CLIENT_MAC = Uint8Array.of(2, 0, 0, 0, 1, 0x0a);
 const GATEWAY_MAC = Uint8Array.of(2, 0, 0, 0, 0, 1);
 const OUR_MACS = [Uint8Array.of(2, 0, 0, 0, 0, 0xfe), Uint8Array.of(2, 0, 0, 0, 1, 0xfe)];
@@ -62,7 +68,21 @@ function settings(maxFlows: number): Settings {
       mtu: 1500,
       clampMss: false,
     })),
-    uplink: { iface: 0, address: UPLINK, prefix: 24, gateway: GATEWAY, gatewayMac: GATEWAY_MAC, dns: [] },
+    uplink: {
+      iface: 0,
+      address: UPLINK,
+      prefix: 24,
+      gateway: GATEWAY,
+      gatewayMac: GATEWAY_MAC,
+      dns: [],
+      ipv6: {
+        address: bytesOf(UPLINK_6),
+        prefix: 64,
+        gateway: bytesOf(GATEWAY_6),
+        gatewayMac: GATEWAY_MAC,
+        dns: [],
+      },
+    },
     clients: [
       {
         name: "work",
@@ -71,6 +91,7 @@ function settings(maxFlows: number): Settings {
         prefix: 24,
         gateway: CLIENT + 1,
         mac: CLIENT_MAC,
+        ipv6: { network: bytesOf(CLIENT_6), prefix: 64, gateway: bytesOf([0x20010db8, 1, 0, 1]), nat: "masquerade" },
         ruleset: compileRuleset([], true),
         reach: [],
         openFilter: false,
@@ -102,7 +123,7 @@ function settings(maxFlows: number): Settings {
   };
 }
 
-export const KINDS = ["UDP", "TCP", "ICMP", "fragments", "misses"] as const;
+export const KINDS = ["UDP", "TCP", "ICMP", "fragments", "misses", "UDP over IPv6", "TCP over IPv6"] as const;
 /** Packets of open flows; "fragments": of UDP, two for each packet; "misses": of no flow, from the uplink, dropped. */
 export type Kind = (typeof KINDS)[number];
 
@@ -112,7 +133,20 @@ const PROTOCOL_OF = {
   ICMP: PROTOCOL.ICMP,
   fragments: PROTOCOL.UDP,
   misses: PROTOCOL.UDP,
+  "UDP over IPv6": PROTOCOL.UDP,
+  "TCP over IPv6": PROTOCOL.TCP,
 } as const;
+
+/** @returns the i-th flow's remote address of IPv6, in words */
+function remote6(i: number): readonly number[] {
+  return [0x2a000000 | (i & 0xff), 0x12340000 | (i >>> 8), 0, Math.imul(i, 0x9e3779b1)];
+}
+
+function bytesOf(words: readonly number[]): Uint8Array {
+  const view = new DataView(new ArrayBuffer(16));
+  for (const [i, word] of words.entries()) view.setInt32(i * 4, word);
+  return new Uint8Array(view.buffer);
+}
 
 /** The part of a UDP packet that its first fragment carries, in bytes behind the IPv4 header. */
 const FIRST_FRAGMENT = 24;
@@ -127,14 +161,19 @@ export class Traffic {
   private readonly templates: Uint8Array;
   private readonly view: DataView;
   private readonly offsets = new Int32Array(BATCH);
-  private readonly lengths = new Int32Array(BATCH).fill(FRAME);
+  private readonly lengths: Int32Array;
+  private readonly isIpv6: boolean;
+  private readonly frame: number;
 
   constructor(
     readonly flows: number,
     readonly kind: Kind,
   ) {
     this.framesEach = kind === "fragments" ? 2 : 1;
-    const length = flows * this.framesEach * FRAME;
+    this.isIpv6 = kind === "UDP over IPv6" || kind === "TCP over IPv6";
+    this.frame = this.isIpv6 ? FRAME_6 : FRAME;
+    this.lengths = new Int32Array(BATCH).fill(this.frame);
+    const length = flows * this.framesEach * this.frame;
     this.ring = new BenchRing(length);
     this.templates = this.ring.bytes.subarray(TEMPLATES_AT);
     this.view = new DataView(this.templates.buffer, TEMPLATES_AT);
@@ -181,7 +220,7 @@ export class Traffic {
       const count = Math.min(BATCH, order.length - first);
       for (let i = 0; i < count; i++) offsets[i] = this.place(order[first + i], first + i);
       router.readAhead(offsets, lengths, count);
-      for (let i = 0; i < count; i++) router.receive(iface, offsets[i], FRAME);
+      for (let i = 0; i < count; i++) router.receive(iface, offsets[i], this.frame);
       router.advance(1000);
     }
     return router.counters[VERDICT.FORWARDED] - before;
@@ -190,10 +229,10 @@ export class Traffic {
   /** Opens all flows, so that `handle` finds them. */
   open(): void {
     this.handle(this.inOrder());
-    if (this.kind !== "TCP") return;
+    if (PROTOCOL_OF[this.kind] !== PROTOCOL.TCP) return;
     for (let i = 0; i < this.flows; i++) {
       this.ring.bytes.set(this.answer(i), 16);
-      const verdict = this.router.receive(0, 16, FRAME);
+      const verdict = this.router.receive(0, 16, this.frame);
       if (verdict !== VERDICT.FORWARDED) throw new Error(`the answer to SYN ${i} was ${VERDICT_NAMES[verdict]}`);
     }
     for (let i = 0; i < this.flows; i++) this.write(i, ACK);
@@ -208,17 +247,23 @@ export class Traffic {
   /** Copies a frame into the i-th slot. @returns its offset */
   private place(frame: number, i: number): number {
     const at = (i % SLOTS) * SLOT + 16;
-    const from = TEMPLATES_AT + frame * FRAME;
-    this.ring.bytes.copyWithin(at, from, from + FRAME);
+    const from = TEMPLATES_AT + frame * this.frame;
+    this.ring.bytes.copyWithin(at, from, from + this.frame);
     return at;
   }
 
   /** The answer to flow i's SYN, seen from the uplink. */
   private answer(i: number): Uint8Array {
-    const bytes = new Uint8Array(FRAME);
+    const bytes = new Uint8Array(this.frame);
     const view = new DataView(bytes.buffer);
     bytes.set(OUR_MACS[0], 0);
     bytes.set(GATEWAY_MAC, 6);
+    if (this.isIpv6) {
+      writeHeader6(view, 12, 20, PROTOCOL.TCP, remote6(i), UPLINK_6);
+      writeTcp(view, 54, (443 << 16) | portOf(i), 5000, 1001, SYN | ACK, 65535);
+      view.setUint16(70, ~sum(view, 54, 20, pseudoHeaderSum6(view, 22, PROTOCOL.TCP, 20)) & 0xffff);
+      return bytes;
+    }
     view.setUint16(12, ETHERTYPE.IPV4);
     writeIpv4(view, 14, 0, 40, 64, PROTOCOL.TCP, REMOTE + i, UPLINK);
     writeTcp(view, 34, (443 << 16) | portOf(i), 5000, 1001, SYN | ACK, 65535);
@@ -227,7 +272,11 @@ export class Traffic {
   }
 
   private write(i: number, flags: number): void {
-    const at = i * this.framesEach * FRAME;
+    const at = i * this.framesEach * this.frame;
+    if (this.isIpv6) {
+      this.write6(at, i, flags);
+      return;
+    }
     const isMiss = this.kind === "misses";
     this.writeHeaders(at, isMiss ? REMOTE + i : CLIENT + 10, isMiss ? UPLINK : REMOTE + i);
     this.writeTransport(at + 34, i, flags);
@@ -236,6 +285,20 @@ export class Traffic {
     this.templates.copyWithin(at + FRAME + 34, at + 34 + FIRST_FRAGMENT, at + FRAME);
     this.makeFragment(at, i, MORE_FRAGMENTS, FIRST_FRAGMENT);
     this.makeFragment(at + FRAME, i, FIRST_FRAGMENT / 8, PAYLOAD - FIRST_FRAGMENT);
+  }
+
+  private write6(at: number, i: number, flags: number): void {
+    const { view, templates } = this;
+    const protocol = PROTOCOL_OF[this.kind];
+    templates.set(OUR_MACS[1], at);
+    templates.set(CLIENT_MAC, at + 6);
+    writeHeader6(view, at + 12, PAYLOAD, protocol, CLIENT_6, remote6(i));
+    this.writeTransport(at + 54, i, flags);
+    if (protocol === PROTOCOL.TCP) {
+      view.setUint16(at + 70, 0);
+      const pseudo = pseudoHeaderSum6(view, at + 22, protocol, PAYLOAD);
+      view.setUint16(at + 70, ~sum(view, at + 54, PAYLOAD, pseudo) & 0xffff);
+    }
   }
 
   private writeHeaders(at: number, source: number, destination: number): void {
@@ -274,6 +337,20 @@ export class Traffic {
     view.setUint16(ip + IPV4.CHECKSUM, 0);
     view.setUint16(ip + IPV4.CHECKSUM, ~sum(view, ip, 20) & 0xffff);
   }
+}
+
+/** @param at offset of the EtherType @param length bytes of payload */
+function writeHeader6(
+  view: DataView,
+  at: number,
+  length: number,
+  protocol: number,
+  source: readonly number[],
+  destination: readonly number[],
+): void {
+  view.setUint16(at, ETHERTYPE.IPV6);
+  writeIpv6(view, at + 2, 0, length, protocol, 64);
+  for (const [word, value] of [...source, ...destination].entries()) view.setInt32(at + 10 + word * 4, value);
 }
 
 function portOf(i: number): number {

@@ -92,6 +92,15 @@ export class AddressBook extends Addresses {
     return new AddressBook(0, new Array(KEYS).fill(0));
   }
 
+  /**
+   * What `is` will read, read ahead: for many packets before the first is handled.
+   * @param address a number, or an IPv4 address
+   * @returns a number that depends on what was read: nobody needs it, but so the read can't be left out
+   */
+  read(address: number): number {
+    return this.words[(address & TAG_MASK) === 0 ? address * ADDRESS_WORDS : 0];
+  }
+
   /** Addresses in the book. */
   get size(): number {
     return this.count;
@@ -119,16 +128,11 @@ export class AddressBook extends Addresses {
     return this.sum(words[at], words[at + 1], words[at + 2], words[at + 3]);
   }
 
-  /** @returns whether a number is that of the address at an offset */
-  isAt(address: Number6, view: DataView, at: number): boolean {
+  /** @returns whether a number is that of an address */
+  is(address: Number6, a: number, b: number, c: number, d: number): boolean {
     const { words } = this;
-    const word = address * ADDRESS_WORDS;
-    return (
-      words[word + 3] === view.getInt32(at + 12) &&
-      words[word] === view.getInt32(at) &&
-      words[word + 1] === view.getInt32(at + 4) &&
-      words[word + 2] === view.getInt32(at + 8)
-    );
+    const at = address * ADDRESS_WORDS;
+    return words[at + 3] === d && words[at] === a && words[at + 1] === b && words[at + 2] === c;
   }
 
   /** @returns the number of an address, or NO_NUMBER when nobody holds it */

@@ -26,7 +26,7 @@ function expectKnown(book: AddressBook, number: Number6, words: Words): void {
   expect(isIpv6(number)).toBe(true);
   expect(book.find(...words)).toBe(number);
   expect(words.map((_, i) => book.word(number, i))).toEqual([...words]);
-  expect(book.isAt(number, wire(words), 4)).toBe(true);
+  expect(book.is(number, ...words)).toBe(true);
   expect(book.sumOf(number)).toBe(book.sum(...words));
 }
 

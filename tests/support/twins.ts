@@ -57,7 +57,7 @@ export const SCRUBBED: Settings = {
   ),
 };
 
-interface Frame {
+export interface Frame {
   readonly iface: number;
   readonly bytes: Uint8Array;
   readonly vnet?: Uint8Array;

@@ -1,4 +1,4 @@
-// The way of most packets, straight through: TCP and UDP without IP options, whole, of a flow that is open and goes on as it
+// The way of most packets, straight through: TCP and UDP without IP options (of IPv6: fast-path6.ts), whole, of a flow that is open and goes on as it
 // is, between neighbours that are known. All else is left as it came, for the slow path (router.ts), which does the same to
 // these.
 //
@@ -19,6 +19,7 @@ import { MAX_INTERFACES } from "../ring.ts";
 import { FLOW_STATE } from "../tables/flow-state.ts";
 import { column, flowOf, type Iface, NO_FLOW_SIDE, otherSide, sideOf } from "../types.ts";
 import { OURSELVES, USABLE } from "../waiting/neighbours.ts";
+import { type Interfaces, makeFastPath6 } from "./fast-path6.ts";
 import { makeReadAheadForNew } from "./read-ahead.ts";
 import { portsTowards, rewriteAddresses, rewritePorts } from "./rewrite.ts";
 import type { RuleChanges } from "./rule-changes.ts";
@@ -73,6 +74,8 @@ export function makeFastPath(state: State, changes: RuleChanges): FastPath {
   const ourHead = column<Iface>(new Int32Array(MAX_INTERFACES));
   const ourTail = column<Iface>(new Int32Array(MAX_INTERFACES));
   const mtu = column<Iface>(new Int32Array(MAX_INTERFACES));
+  const interfaces: Interfaces = { ourHead, ourTail, mtu, uplink: 0 as Iface };
+  const ipv6 = makeFastPath6(state, changes, interfaces, READ_AHEAD);
   let uplink = 0 as Iface;
 
   /** Of packets that are read ahead: offsets of their IPv4 headers, and a hash, then an index entry. */
@@ -90,6 +93,7 @@ export function makeFastPath(state: State, changes: RuleChanges): FastPath {
       mtu[iface] = topology.isDown[iface] === 1 ? 0 : topology.mtu[iface]; // nothing passes: the slow path says why
     }
     uplink = topology.uplink;
+    interfaces.uplink = uplink;
   }
 
   function forward(iface: Iface, at: number, length: number): boolean {
@@ -105,7 +109,8 @@ export function makeFastPath(state: State, changes: RuleChanges): FastPath {
     const ttlToChecksum = view.getInt32(ip + IPV4.TTL);
     const source = readAddress(view, ip + IPV4.SOURCE);
     const destination = readAddress(view, ip + IPV4.DESTINATION);
-    if (typeToTos >>> 8 !== PLAIN_IPV4 || (idToOffset & (MORE_FRAGMENTS | FRAGMENT_OFFSET)) !== 0) return false;
+    if (typeToTos >>> 8 !== PLAIN_IPV4) return ipv6.forward(iface, at, length);
+    if ((idToOffset & (MORE_FRAGMENTS | FRAGMENT_OFFSET)) !== 0) return false;
     if (total > length - ETHERNET.HEADER_LENGTH) return false;
     const sum =
       (typeToTos & 0xffff) +
@@ -195,12 +200,18 @@ export function makeFastPath(state: State, changes: RuleChanges): FastPath {
 
   function readAhead(offsets: Int32Array, lengths: Int32Array, count: number): void {
     let packets = 0;
+    let hasIpv6 = false;
     for (let i = 0; i < count; i++) {
       if (lengths[i] < SHORTEST) continue;
       const ip = offsets[i] + ETHERNET.HEADER_LENGTH;
+      if (view.getUint8(ip) >>> 4 === 6) {
+        hasIpv6 = true;
+        continue;
+      }
       headers[packets] = ip;
       words[packets++] = hashAt(ip);
     }
+    if (hasIpv6) ipv6.readAhead(offsets, lengths, count);
     for (let i = 0; i < packets; i++) words[i] = flows.readIndex(words[i]);
     let unknowns = 0;
     for (let i = 0; i < packets; i++) {

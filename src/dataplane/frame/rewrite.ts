@@ -5,7 +5,7 @@ import { crc32c } from "../../wire/crc32c.ts";
 import { ICMP } from "../../wire/icmp.ts";
 import { type Address, IPV4, PROTOCOL, TTL_DELTA } from "../../wire/ipv4.ts";
 import { IPV6 } from "../../wire/ipv6.ts";
-import { destinationPort, type Ports, sourcePort, swapPorts } from "../../wire/ports.ts";
+import { destinationPort, type Port, type Ports, sourcePort, swapPorts } from "../../wire/ports.ts";
 import { TCP } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
 import { ADDRESS_WORDS, type AddressBook, type Number6 } from "../address-book.ts";
@@ -29,13 +29,8 @@ export function rewrite(
   if (protocol === PROTOCOL.TCP || protocol === PROTOCOL.UDP) {
     rewritePorts(view, at, transport, protocol, packet.ports, ports, addresses);
   } else if (packet.isIcmp) {
-    const before = view.getUint16(transport + ICMP.IDENTIFIER);
     const after = isQuery(view.getUint8(transport + ICMP.TYPE)) ? sourcePort(ports) : destinationPort(ports);
-    view.setUint16(transport + ICMP.IDENTIFIER, after);
-    // It covers no addresses in IPv4; of ICMPv6 it stands at the same place (RFC 4443 section 2.1).
-    const field = transport + ICMP.CHECKSUM;
-    const delta = delta16(before, after) + (packet.isIpv6 ? addresses : 0);
-    updateTransportChecksum(view, at, field, addresses, delta);
+    rewriteEcho(view, at, transport, after, packet.isIpv6 ? addresses : 0);
   } else {
     rewriteOther(view, packet, addresses);
   }
@@ -143,6 +138,16 @@ export const rewritePorts = (
   if (isUdp && view.getUint16(field) === 0 && !needsChecksum(view, at)) return; // RFC 768: there is none
   updateTransportChecksum(view, at, field, addresses, addresses + delta32(before, after));
   if (isUdp && view.getUint16(field) === 0 && !needsChecksum(view, at)) view.setUint16(field, 0xffff);
+};
+
+/**
+ * Identifier and checksum of a query of ICMP or its reply; those of ICMPv6 stand at the same places (RFC 4443 section 2.1).
+ * @param addresses the delta of what of the addresses its checksum covers: of ICMP none
+ */
+export const rewriteEcho = (view: DataView, at: number, transport: number, after: Port, addresses: number): void => {
+  const delta = addresses + delta16(view.getUint16(transport + ICMP.IDENTIFIER), after);
+  view.setUint16(transport + ICMP.IDENTIFIER, after);
+  updateTransportChecksum(view, at, transport + ICMP.CHECKSUM, addresses, delta);
 };
 
 /** @param addresses, delta what the rewriting adds to the sum: of the addresses, and of everything that it covers */

@@ -2,6 +2,7 @@
 // (linux/virtio_net.h, little-endian), which stands VNET_LENGTH bytes in front of each frame.
 import { ETHERNET } from "../../wire/ethernet.ts";
 import { IPV4, PROTOCOL } from "../../wire/ipv4.ts";
+import { IPV6 } from "../../wire/ipv6.ts";
 import { TCP } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
 import { KIND, type Packet } from "../packet.ts";
@@ -100,16 +101,32 @@ export const workOf = (view: DataView, at: number, length: number): number => {
  * @param at offset of its frame @param total bytes of the packet
  */
 export const isPlainOffload = (view: DataView, at: number, isTcp: boolean, total: number): boolean => {
+  return isPlain(view, at, isTcp, total, GSO_TCPV4, ETHERNET.HEADER_LENGTH + IPV4.HEADER_LENGTH);
+};
+
+/** The same of a packet of IPv6 without extension headers. */
+export const isPlainOffload6 = (view: DataView, at: number, isTcp: boolean, total: number): boolean => {
+  return isPlain(view, at, isTcp, total, GSO_TCPV6, ETHERNET.HEADER_LENGTH + IPV6.HEADER_LENGTH);
+};
+
+/** @param gsoTcp what says that TCP is to be cut @param start where the transport header is, from the frame's first byte */
+const isPlain = (view: DataView, at: number, isTcp: boolean, total: number, gsoTcp: number, start: number): boolean => {
   const header = at - VNET_LENGTH;
   const gso = view.getUint8(header + GSO_TYPE);
   if (gso !== GSO_NONE) {
-    if (!isTcp || (gso & ~GSO_ECN) !== GSO_TCPV4) return false;
+    if (!isTcp || (gso & ~GSO_ECN) !== gsoTcp) return false;
     const segment = view.getUint16(header + GSO_SIZE, true);
     if (segment < LEAST_SEGMENT || total > segment * MOST_SEGMENTS) return false;
   }
   if ((view.getUint8(header + FLAGS) & NEEDS_CSUM) === 0) return true;
-  if (view.getUint16(header + CSUM_START, true) !== ETHERNET.HEADER_LENGTH + IPV4.HEADER_LENGTH) return false;
+  if (view.getUint16(header + CSUM_START, true) !== start) return false;
   return checksumOffset(view, header) === (isTcp ? TCP.CHECKSUM : UDP.CHECKSUM);
+};
+
+/** @returns whether nothing of a frame is left to its interface */
+export const isUntouched = (view: DataView, at: number): boolean => {
+  const header = at - VNET_LENGTH;
+  return view.getUint8(header + GSO_TYPE) === GSO_NONE && (view.getUint8(header + FLAGS) & NEEDS_CSUM) === 0;
 };
 
 /** @returns whether the transport checksum field holds only the folded pseudo-header sum, not inverted */

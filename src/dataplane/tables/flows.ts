@@ -3,7 +3,7 @@
 // NAT, in both directions. What stands in a record, flow-records.ts says; here is how records are given out, freed and found.
 import type { Address } from "../../wire/ipv4.ts";
 import type { Ports } from "../../wire/ports.ts";
-import { AddressBook, isIpv6 } from "../address-book.ts";
+import { AddressBook, isIpv6, type Number6 } from "../address-book.ts";
 import type { KeyedHash } from "../keyed-hash.ts";
 import {
   type Column,
@@ -114,6 +114,39 @@ export class FlowTable extends FlowRecords {
   }
 
   /**
+   * `find` of an IPv6 packet, by its addresses where they stand in it.
+   * @param hash as `hash6` makes it
+   * @param s0, s1, s2, s3, d0, d1, d2, d3 the words of source and destination
+   */
+  find6(
+    hash: number,
+    s0: number,
+    s1: number,
+    s2: number,
+    s3: number,
+    d0: number,
+    d1: number,
+    d2: number,
+    d3: number,
+    ports: Ports,
+    protocol: number,
+  ): FlowSide {
+    const { index, indexMask } = this;
+    for (let slot = hash & indexMask; ; slot = (slot + 1) & indexMask) {
+      const entry = index[slot];
+      if (entry === 0) return NO_FLOW_SIDE;
+      if (((entry ^ hash) & TAG_MASK) !== 0) continue;
+      const found = ((entry & ~TAG_MASK) - 2) as FlowSide;
+      const flow = flowOf(found);
+      const side = sideOf(found);
+      const source = this.source(flow, side);
+      if (this.ports(flow, side) !== ports || this.protocol(flow) !== protocol || !isIpv6(source)) continue;
+      if (!this.book.is(source, s0, s1, s2, s3)) continue;
+      if (this.book.is(this.destination(flow, side) as Number6, d0, d1, d2, d3)) return found;
+    }
+  }
+
+  /**
    * The first thing that `find` will read for a packet, the index, read ahead: for many packets before the first is handled, so
    * that their cache misses overlap.
    * @param hash of what it carries
@@ -130,6 +163,14 @@ export class FlowTable extends FlowRecords {
    */
   readRecord(entry: number): number {
     return this.words[Math.max(((entry & ~TAG_MASK) >>> 1) - 1, 0) * FLOW_WORDS];
+  }
+
+  /**
+   * `readRecord` of IPv6 packets.
+   * @returns the number of the flow's remote address, to be read ahead in the address book
+   */
+  readRemote(entry: number): number {
+    return this.words[Math.max(((entry & ~TAG_MASK) >>> 1) - 1, 0) * FLOW_WORDS + FLOW.BACK_SOURCE];
   }
 
   /**

@@ -1,12 +1,17 @@
 // The fast path does what the slow path does: two routers get the same frames, and must do the same with them, in the same
 // state. One reads every frame ahead, which changes nothing.
 import { expect, test } from "bun:test";
+import { Random } from "../../../lab/random.ts";
 import { LAN, Lab, UPLINK, WORK } from "../../../lab/router-lab.ts";
 import type { Settings } from "../../../src/dataplane/settings.ts";
 import { converse, PINNED, SCRUBBED, Twins } from "../../support/twins.ts";
+import { converse6, ROUTED_TWIN_6, TWIN_6 } from "../../support/twins6.ts";
 
-/** @returns how many frames were forwarded by the fast path, by the interface that they came in on, and in all */
-function converseQuickly(settings: Settings) {
+/**
+ * @param talk has both routers forward frames
+ * @returns how many frames were forwarded by the fast path, by the interface that they came in on, and in all
+ */
+function converseQuickly(settings: Settings, talk = (twins: Twins) => converse(twins, 25_000, settings)) {
   const fast = new Lab({ settings });
   const quickly = [0, 0, 0];
   const receive = fast.router.receive.bind(fast.router);
@@ -21,7 +26,7 @@ function converseQuickly(settings: Settings) {
     return receiveSlowly(iface, ...frame);
   };
   const twins = new Twins(fast, new Lab({ settings, slow: true }));
-  const forwarded = converse(twins, 25_000, settings);
+  const forwarded = talk(twins);
   return { frames: twins.frames, forwarded, quickly };
 }
 
@@ -30,6 +35,17 @@ test("does with every frame what the slow path does", () => {
   const sum = quickly.reduce((all, each) => all + each, 0);
   expect(sum).toBeGreaterThan(frames / 8);
   expect(forwarded - sum).toBeGreaterThan(frames / 50);
+});
+
+test("does so with those of IPv6, translated or routed", () => {
+  for (const settings of [TWIN_6, ROUTED_TWIN_6]) {
+    const { frames, forwarded, quickly } = converseQuickly(settings, (twins) =>
+      converse6(twins, 25_000, settings, new Random(2026)),
+    );
+    const sum = quickly.reduce((all, each) => all + each, 0);
+    expect(sum).toBeGreaterThan(frames / 8);
+    expect(forwarded - sum).toBeGreaterThan(frames / 50);
+  }
 });
 
 test("does so where a client's packets are changed, and takes none of them", () => {

@@ -1,0 +1,311 @@
+// Frames of IPv6 for two routers that must do the same (twins.ts): talks by UDP, TCP and echo with much that is wrong or unusual, and
+// settings, rules and a clock that change meanwhile.
+import { mac, payload } from "../../lab/frames.ts";
+import {
+  ah,
+  DESTINATION,
+  fragment,
+  HOP_BY_HOP,
+  type Icmpv6Fields,
+  icmpv6,
+  ip6,
+  options,
+  routing,
+  type Tcp6Fields,
+  tcp6,
+  udp6,
+} from "../../lab/frames6.ts";
+import { GSO, vnet } from "../../lab/offload.ts";
+import { TCP, UDP } from "../../lab/protocols.ts";
+import type { Random } from "../../lab/random.ts";
+import { OUR_MAC } from "../../lab/router-lab.ts";
+import {
+  ANYTHING_6,
+  frameFrom6,
+  interfaceOf6,
+  LAN_HOST_6,
+  LAN_SETTINGS_6,
+  OUTSIDE_6,
+  REMOTE_6,
+  REMOTE_62,
+  ROUTED_6,
+  ROUTED_HOST,
+  SETTINGS_6,
+  WORK_HOST_6,
+  WORK_SETTINGS_6,
+} from "../../lab/router-lab6.ts";
+import { compileRuleset } from "../../src/dataplane/rules/ruleset.ts";
+import type { Settings } from "../../src/dataplane/settings.ts";
+import type { Frame, Twins } from "./twins.ts";
+
+const CLIENTS = [WORK_HOST_6, LAN_HOST_6];
+const REMOTES = [REMOTE_6, REMOTE_62, OUTSIDE_6];
+const TALKS = 24;
+
+/** "work" reaches "lan", which is open to anyone at ports that it uses, and takes smaller packets. The uplink has a rate. */
+export const TWIN_6: Settings = {
+  ...SETTINGS_6,
+  uplink: { ...SETTINGS_6.uplink, rate: 100_000_000 },
+  interfaces: SETTINGS_6.interfaces.map((iface, i) => ({
+    ...iface,
+    mtu: i === 2 ? 1300 : iface.mtu,
+    clampMss: i === 1,
+  })),
+  clients: [
+    { ...WORK_SETTINGS_6, reach: [1] },
+    { ...LAN_SETTINGS_6, openFilter: true },
+  ],
+};
+
+/** The same where the network of "lan" is routed to us. */
+export const ROUTED_TWIN_6: Settings = {
+  ...TWIN_6,
+  clients: [TWIN_6.clients[0], { ...TWIN_6.clients[1], ipv6: ROUTED_6 }],
+};
+
+type Kind = "tcp" | "udp" | "echo";
+
+/** Two ends that talk, and what the remote one knows the client as. */
+interface Talk {
+  readonly kind: Kind;
+  readonly client: string;
+  readonly clientPort: number;
+  readonly remote: string;
+  readonly remotePort: number;
+  /** Where the remote's packets go to. */
+  readonly outside: string;
+  outsidePort: number;
+  sequence: number;
+  remoteSequence: number;
+}
+
+function open(twins: Twins, talks: readonly Talk[], settings: Settings, random: Random): Talk {
+  const isRouted = settings === ROUTED_TWIN_6;
+  const clients = isRouted ? [WORK_HOST_6, ROUTED_HOST] : CLIENTS;
+  const client = random.pick(clients);
+  const remote = random.pick(random.chance(0.15) ? clients : REMOTES);
+  const known = talks.map(({ outsidePort }) => outsidePort);
+  const talk: Talk = {
+    kind: random.pick(["tcp", "udp", "echo"]),
+    client,
+    clientPort: random.chance(0.4) ? 40_000 : 1024 + random.below(60000),
+    remote,
+    remotePort: random.pick(remote === OUTSIDE_6 && known.length > 0 ? known : [53, 80, 443, 5000]),
+    outside: clients.includes(remote) || client === ROUTED_HOST ? client : OUTSIDE_6,
+    outsidePort: 0,
+    sequence: random.next(),
+    remoteSequence: random.next(),
+  };
+  if (!twins.receive(clientFrame(talk, { flags: "S" }, 0))) return talk;
+  talk.outsidePort = talk.outside === client ? talk.clientPort : sentPort(twins, talk.kind);
+  talk.sequence += 1;
+  twins.receive(remoteFrame(talk, { flags: "S." }, 0));
+  talk.remoteSequence += 1;
+  twins.receive(clientFrame(talk, { flags: "." }, 0));
+  return talk;
+}
+
+/** @returns the source port, or echo's identifier, of the frame that was sent last */
+function sentPort(twins: Twins, kind: Kind): number {
+  const frame = twins.tried.last.at(-1);
+  if (frame === undefined) throw new Error("nothing was sent");
+  return new DataView(frame.bytes.buffer).getUint16(kind === "echo" ? 58 : 54);
+}
+
+type Fields = Partial<Tcp6Fields & Icmpv6Fields>;
+
+function clientFrame(talk: Talk, fields: Fields, length: number): Frame {
+  const { client, clientPort, remote, remotePort, sequence, remoteSequence } = talk;
+  const ends = { source: client, sourcePort: clientPort, destination: remote, destinationPort: remotePort };
+  return packetFrom(
+    talk,
+    client,
+    { sequence, acknowledgment: remoteSequence, type: 128, rest: clientPort * 65536 + 7, ...ends, ...fields },
+    length,
+  );
+}
+
+function remoteFrame(talk: Talk, fields: Fields, length: number): Frame {
+  const { outside, outsidePort, remote, remotePort, sequence, remoteSequence } = talk;
+  const ends = { source: remote, sourcePort: remotePort, destination: outside, destinationPort: outsidePort };
+  return packetFrom(
+    talk,
+    remote,
+    {
+      sequence: remoteSequence,
+      acknowledgment: sequence,
+      type: 129,
+      rest: outsidePort * 65536 + 7,
+      ...ends,
+      ...fields,
+    },
+    length,
+  );
+}
+
+function packetFrom(
+  talk: Talk,
+  from: string,
+  given: Fields & Pick<Tcp6Fields, "source" | "destination" | "sourcePort" | "destinationPort">,
+  length: number,
+): Frame {
+  const fields = { flags: ".", type: 128, ...given };
+  const sequence = (fields.sequence ?? 0) >>> 0;
+  const acknowledgment = fields.flags === "S" ? 0 : (fields.acknowledgment ?? 0) >>> 0;
+  const content = payload(length);
+  const make = {
+    tcp: () => tcp6({ ...fields, sequence, acknowledgment }, content),
+    udp: () => udp6(fields, content),
+    echo: () => icmpv6(fields, content),
+  };
+  return { iface: interfaceOf6(from), bytes: frameFrom6(from, make[talk.kind]()) };
+}
+
+/** A packet that goes the talk on, or nearly. */
+function nextFrame(talk: Talk, random: Random): Frame {
+  const length = random.pick([0, 1, 100, 300, 1220, 1240, 1252, 1260, 1400, 1440, 1460]);
+  const isLast = random.chance(0.02);
+  const isOdd = !isLast && random.chance(0.2);
+  const fields = isLast ? { flags: random.pick(["F.", "F.", "R."]) } : isOdd ? oddFields(talk, random) : {};
+  const fromClient = random.chance(0.5);
+  const frame = fromClient ? clientFrame(talk, fields, length) : remoteFrame(talk, fields, length);
+  const advance = isOdd ? 0 : length + (isLast ? 1 : 0);
+  if (fromClient) talk.sequence += advance;
+  else talk.remoteSequence += advance;
+  return frame;
+}
+
+function oddFields(talk: Talk, random: Random): Fields {
+  const off = random.pick([-70_000, -1, 1, 65_535, 70_000, 200_000]);
+  const extension = random.pick([
+    ah(),
+    options(HOP_BY_HOP, payload(0)),
+    options(DESTINATION, payload(0)),
+    routing(0, 0),
+    routing(4, 0),
+  ]);
+  return random.pick<Fields>([
+    { hopLimit: random.below(3) },
+    { extensions: [extension] },
+    { extensions: [fragment(random.pick([0, 8, 1232]), random.chance(0.5), random.below(3))] },
+    { trafficClass: random.below(256), flowLabel: random.below(1 << 20) },
+    { flags: random.pick(["S", "F.", "R", "R.", "P.", "S.", "FS", "", "F", "PUE.", "W."]) },
+    { sequence: talk.sequence + off },
+    { acknowledgment: talk.sequence + off },
+    { window: random.pick([0, 1, 1000]), tcpOptions: Uint8Array.of(1, 1, 1, 1) },
+    { type: random.pick([128, 129, 1, 2, 3, 4, 135, 130, 0]), code: random.below(3) },
+    { rest: random.next() },
+  ]);
+}
+
+/** The frame with something wrong or unusual about it. */
+function changed({ iface, bytes }: Frame, random: Random): Frame {
+  const copy = bytes.slice();
+  const flip = (at: number) => {
+    if (at < copy.length) copy[at] ^= 1 << random.below(8);
+  };
+  switch (random.below(12)) {
+    case 0: // bits of all headers
+      for (let bits = 1 + random.below(3); bits > 0; bits--) flip(random.below(80));
+      return { iface, bytes: copy };
+    case 1:
+      return { iface, bytes: copy.subarray(0, random.below(copy.length)) };
+    case 2: {
+      const padded = new Uint8Array(copy.length + random.below(30));
+      padded.set(copy);
+      return { iface, bytes: padded };
+    }
+    case 3: {
+      const other = random.below(3);
+      if (random.chance(0.5)) copy.set(mac(OUR_MAC[other]), 0);
+      return { iface: other, bytes: copy };
+    }
+    case 4:
+    case 5: // left to the interface, and perhaps to be cut
+      return { iface, ...left(copy, random) };
+    case 6: // from a group, or from or to somebody else
+      if (random.chance(0.3)) copy[6] |= 1;
+      else flip(random.below(12));
+      return { iface, bytes: copy };
+    case 7: // payload length
+      copy.set([0, random.below(80)], 18);
+      return { iface, bytes: copy };
+    case 8:
+    case 9: // a bit of what says what it is: EtherType, version, next header, hop limit, TCP's header length and flags, ICMPv6's type
+      flip(random.pick([12, 13, 14, 20, 20, 21, 54, 66, 66, 67]));
+      return { iface, bytes: copy };
+    case 10: // an address that differs by a bit
+      flip(22 + random.below(32));
+      return { iface, bytes: copy };
+    default: // no UDP checksum, or its length; for TCP a wrong checksum
+      if (copy.length < 72) return { iface, bytes: copy };
+      if (copy[20] === UDP && random.chance(0.5)) copy.set([0, random.below(20)], 58);
+      else copy.set([0, 0], copy[20] === UDP ? 60 : 70);
+      return { iface, bytes: copy };
+  }
+}
+
+/** What a sender leaves to its interface, as it should be or not. */
+function left(bytes: Uint8Array, random: Random): Pick<Frame, "bytes" | "vnet"> {
+  const isTcp = bytes[20] === TCP;
+  const isCut = random.chance(0.5);
+  const fields = {
+    flags: random.pick([0, 1, 1, 1, 3]),
+    gsoType: isCut ? random.pick([GSO_TCPV6, GSO_TCPV6, GSO_TCPV6 | 0x80, GSO.TCPV4, GSO.UDP_L4]) : GSO.NONE,
+    gsoSize: isCut ? random.pick([0, 7, 8, 100, 1220, 1228, 1240, 1241, 1400]) : 0,
+    checksumStart: random.pick([54, 54, 54, 34, 0, random.below(65536)]),
+    checksumOffset: random.chance(0.8) ? (isTcp ? 16 : bytes[20] === UDP ? 6 : 2) : random.below(65536),
+  };
+  return { bytes, vnet: vnet(fields) };
+}
+
+/** VIRTIO_NET_HDR_GSO_TCPV6 (linux/virtio_net.h) */
+const GSO_TCPV6 = 4;
+
+/** What is not a frame. */
+function somethingElse(twins: Twins, settings: Settings, random: Random): void {
+  const step = random.below(4);
+  if (step < 2) {
+    const ms = random.pick([1, 300, 4000, 31_000]);
+    twins.do(`${ms} ms`, (lab) => lab.leap(ms));
+  } else if (step === 2) {
+    const port = random.pick([53, 80, 443]);
+    const ruleset = compileRuleset([], true, [
+      { ...ANYTHING_6, accept: false, protocol: TCP, portLow: port, portHigh: port },
+    ]);
+    twins.do(`rules without ${port}`, (lab) =>
+      lab.command((router) => router.setClient(0, { ...settings.clients[0], ruleset })),
+    );
+  } else {
+    const dns = random.chance(0.5) ? [] : [ip6(REMOTE_6)];
+    const uplink = { ...settings.uplink, ipv6: settings.uplink.ipv6 && { ...settings.uplink.ipv6, dns } };
+    const interfaces = settings.interfaces.map((iface) => ({
+      ...iface,
+      mtu: random.pick([1280, 1500]),
+      isDown: random.chance(0.1),
+    }));
+    twins.do("other settings", (lab) => lab.apply({ ...settings, uplink: uplink as Settings["uplink"], interfaces }));
+  }
+}
+
+/**
+ * Has both routers forward what random talks say.
+ * @param steps frames, less those that open a talk
+ * @param settings that both have: TWIN_6 or ROUTED_TWIN_6
+ * @returns how many frames were forwarded
+ */
+export function converse6(twins: Twins, steps: number, settings: Settings, random: Random): number {
+  let talks: Talk[] = [];
+  let forwarded = 0;
+  for (let step = 0; step < steps; step++) {
+    if (talks.length < TALKS || random.chance(0.02)) {
+      talks = [open(twins, talks, settings, random), ...talks.slice(0, TALKS - 1)];
+    }
+    const frame = nextFrame(random.pick(talks), random);
+    if (twins.receive(random.chance(0.75) ? frame : changed(frame, random))) forwarded++;
+    if (random.chance(0.005)) somethingElse(twins, settings, random);
+    if (step % 10 === 0) twins.compareTables();
+  }
+  twins.compareTables();
+  return forwarded;
+}
