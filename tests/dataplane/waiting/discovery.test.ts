@@ -39,6 +39,7 @@ import { Random } from "../../../lab/random.ts";
 import { INTERFACES, LAN, OUR_MAC, UPLINK, WORK } from "../../../lab/router-lab.ts";
 import { State } from "../../../src/dataplane/frame/state.ts";
 import { MemoryRing } from "../../../src/dataplane/memory-ring.ts";
+import type { Settings } from "../../../src/dataplane/settings.ts";
 import { Topology } from "../../../src/dataplane/topology.ts";
 import { type Iface, type Neighbour, NO_FLOW, NO_NEIGHBOUR } from "../../../src/dataplane/types.ts";
 import { VERDICT_NAMES } from "../../../src/dataplane/verdict.ts";
@@ -570,6 +571,36 @@ describe("our own addresses", () => {
     lab.state.followInterfaces(state(true, 1400));
     lab.state.followInterfaces(state(false, 1400));
     expect(ofDiscovery(lab.sent())).toEqual(expect.arrayContaining(probes));
+  });
+
+  test("are ours as before where interfaces are numbered anew, and go with an interface that goes", () => {
+    const lab = bench();
+    lab.state.followLinks();
+    lab.pass(5);
+    const before = lab.state.topology;
+    // The uplink becomes the last; "work" goes.
+    const [uplink, , home] = INTERFACES;
+    const [, homes] = HOME.clients;
+    const settings: Settings = {
+      ...HOME,
+      interfaces: [home, uplink],
+      uplink: { ...HOME.uplink, iface: 1 },
+      clients: [{ ...homes, iface: 0 }],
+    };
+    const held = lab.state.book.size;
+    lab.state.follow(new Topology(settings, before));
+    lab.state.followLinks(before);
+    expect(ofDiscovery(lab.sent())).toEqual([]);
+    expect(ofDiscovery(lab.pass(2))).toEqual([]);
+    expect(lab.put(1, askedBy(NEIGHBOUR, NEIGHBOUR_MAC, OUTSIDE))).toBe("answered");
+    expect(lab.put(0, askedBy(LAN_HOST, LAN_MAC, LAN_GATEWAY))).toBe("answered");
+    lab.put(0, listenerQuery(LAN_MAC, 2));
+    lab.sent();
+    const groups = [linkLocalOf(OUR_MAC[LAN]), LAN_GATEWAY].map(groupOf);
+    const report = listenerReport(OUR_MAC[LAN], linkLocalOf(OUR_MAC[LAN]), 2, groups);
+    expect(lab.pass(1)).toContain(shown(0, report));
+    // Our two addresses on the side of "work" are no more; LAN_HOST has been noted meanwhile.
+    expect(lab.state.book.size).toBe(held - 2 + 1);
   });
 
   test("hold their numbers in the book for as long as they are ours", () => {
