@@ -11,7 +11,7 @@ import type { Operation, Part } from "./session.ts";
 import { usedFlows } from "./used-flows.ts";
 
 /** What is asked of the firewall (control/firewall.ts). */
-export interface FlowsAnswering extends Pick<Meaning, "addressesOf"> {
+export interface FlowsAnswering extends Pick<Meaning, "addressesOf" | "addresses6Of"> {
   readonly flowTable: FlowTableView;
   endFlow(records: FlowRecords, flow: Flow): boolean;
 }
@@ -54,10 +54,10 @@ export function flowsOperation(firewall: FlowsAnswering): Operation {
 type ReadOrder = ReturnType<typeof readOrder>;
 
 /** @throws ChannelError */
-function readWords(args: Partial<Fields>, { settings }: FlowTableView, { addressesOf }: FlowsAnswering) {
+function readWords(args: Partial<Fields>, { settings }: FlowTableView, { addressesOf, addresses6Of }: FlowsAnswering) {
   try {
     const sort = textOf(args, "sort");
-    const meaning = { settings, addressesOf };
+    const meaning = { settings, addressesOf, ...(addresses6Of && { addresses6Of }) };
     const match: Question = readFilter(textsOf(args, "match"), meaning);
     const order: ReadOrder | undefined = sort === undefined ? undefined : readOrder(sort);
     return { match, order };

@@ -1,5 +1,6 @@
 // Which frames somebody wants to capture, in the words of `flows` and `drops`: read into the numbers that the dataplane's thread compares.
 import type { Prefix } from "../base/address.ts";
+import type { IpPrefix } from "../base/ip.ts";
 import { quote } from "../base/quote.ts";
 import type { CaptureMatch, Network } from "../dataplane/io/capture-match.ts";
 import { VERDICT_SLUGS } from "../dataplane/verdict.ts";
@@ -25,7 +26,7 @@ const WORDS: ReadonlyMap<string, Reader> = new Map<string, Reader>([
   ["src", (text) => ({ source: networksOf([readValue("dst4", "src", text)]) })],
   ["dst", (text) => ({ destination: networksOf([readValue("dst4", "dst", text)]) })],
   ["dst4", (text) => ({ destination: networksOf([readValue("dst4", "dst4", text)]) })],
-  ["dsthost", (text, meaning) => ({ destination: networksOf(readHost(text, meaning)) })],
+  ["dsthost", (text, meaning) => ({ destination: networksOf(readHost(text, meaning).filter(isIpv4)) })],
   ["srcports", (text) => ({ sourcePorts: readValue("dstports", "srcports", text) })],
   ["dstports", (text) => ({ destinationPorts: readValue("dstports", "dstports", text) })],
   ["icmptype", (text) => ({ icmpType: readValue("icmptype", "icmptype", text) })],
@@ -57,6 +58,11 @@ function numberOf(kind: string, all: readonly { readonly name: string }[], text:
   const number = all.findIndex(({ name }) => name === text);
   if (number >= 0) return number;
   throw new FilterError(`${kind} ${quote(text)} is not there (there are ${all.map(({ name }) => name).join(", ")})`);
+}
+
+/** Captures are filtered by addresses of IPv4 alone. */
+function isIpv4(prefix: IpPrefix): prefix is Prefix {
+  return typeof prefix.address === "number";
 }
 
 function networksOf(prefixes: readonly Prefix[]): Network[] {

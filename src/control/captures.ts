@@ -5,7 +5,9 @@ import { totalmem } from "node:os";
 import { CaptureConsumer, captureLength } from "../dataplane/io/capture-ring.ts";
 import type { CaptureOrder } from "../dataplane/io/tap.ts";
 import type { Settings } from "../dataplane/settings.ts";
+import { FlowRecords } from "../dataplane/tables/flow-records.ts";
 import { mapMemory, pointer, releaseAddresses, reserveAddresses } from "../linux/libc.ts";
+import type { Address } from "../wire/ipv4.ts";
 import { readCaptureFilter, rereadCaptureFilter } from "./capture-filter.ts";
 import type { Meaning } from "./flow-filter.ts";
 import { LiveCapture } from "./live-capture.ts";
@@ -30,6 +32,8 @@ const SETTINGS_KEPT = 16;
 /** What a capture is read by. */
 export interface OpenRing {
   readonly consumer: CaptureConsumer;
+  /** The flow's record that the consumer has read last. */
+  readonly flow: FlowRecords;
   /** In force when it began. */
   readonly settings: Settings;
   /** @param number that records have; settings that were in force before any others have none */
@@ -84,8 +88,8 @@ export class Captures {
    * @throws FilterError, TooManyCaptures, Error
    */
   async open(words: readonly string[], snap: number): Promise<LiveCapture> {
-    const { consumer, settings, settingsOf, client, end } = await this.openRing(words, snap, recordBytes(this.memory));
-    return new LiveCapture(consumer, settings, settingsOf, client, end);
+    const ring = await this.openRing(words, snap, recordBytes(this.memory));
+    return new LiveCapture(ring.consumer, ring.flow, ring.settings, ring.settingsOf, ring.client, ring.end);
   }
 
   /** Begins one for somebody else to read. @param records bytes of them: a power of two. As `open` */
@@ -102,11 +106,12 @@ export class Captures {
     this.running = [...this.running, { words, order }];
     const consumer = new CaptureConsumer(toArrayBuffer(pointer(address), 0, length));
     const client = match.client === undefined ? undefined : meaning.settings.clients[match.client].name;
+    const flow = new FlowRecords(consumer.flowRecord, 0 as Address, undefined, meaning.addresses);
     const settingsOf = (number: number) => this.settings.get(number);
     const end = () => this.close(order.id);
     try {
       await this.tell(this.orders);
-      return { consumer, settings: meaning.settings, settingsOf, client, end };
+      return { consumer, flow, settings: meaning.settings, settingsOf, client, end };
     } catch (error) {
       await end();
       throw error;

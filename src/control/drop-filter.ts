@@ -1,15 +1,16 @@
 // Which drops somebody asks about, in the words of the rules and of `flows`.
+import { hostPrefix, type IpAddress, type IpPrefix, isInside } from "../base/ip.ts";
 import { quote } from "../base/quote.ts";
 import { VERDICT_SLUGS } from "../dataplane/verdict.ts";
 import type { PortRange } from "../rules/parse.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";
 import { type DropFacts, isDrop } from "./drops.ts";
 import {
-  addressesIn,
   FilterError,
   type Meaning,
+  protocolIs,
   readHost,
-  readProtocol,
+  readPrefix,
   readRuleNumber,
   readValue,
   readWords,
@@ -22,10 +23,11 @@ const WORDS: ReadonlyMap<string, (text: string, meaning: Meaning) => DropQuestio
   ["client", (text: string) => (facts: DropFacts) => facts.entry.client === text],
   ["interface", (text: string) => (facts: DropFacts) => facts.entry.interface === text],
   ["proto", ofProtocol],
-  ["src", (text: string) => from(addressesIn([readValue("dst4", "src", text)]))],
-  ["dst", (text: string) => to(addressesIn([readValue("dst4", "dst", text)]))],
-  ["dst4", (text: string) => to(addressesIn([readValue("dst4", "dst4", text)]))],
-  ["dsthost", (text: string, meaning: Meaning) => to(addressesIn(readHost(text, meaning)))],
+  ["src", (text: string) => from([readPrefix("src", text)])],
+  ["dst", (text: string) => to([readPrefix("dst", text)])],
+  ["dst4", (text: string) => to([readValue("dst4", "dst4", text)])],
+  ["dst6", (text: string) => to([readValue("dst6", "dst6", text)])],
+  ["dsthost", (text: string, meaning: Meaning) => to(readHost(text, meaning))],
   ["srcports", (text: string) => byPorts(readValue("dstports", "srcports", text), (ports) => ports >>> 16)],
   ["dstports", (text: string) => byPorts(readValue("dstports", "dstports", text), (ports) => ports & 0xffff)],
   ["icmptype", ofType],
@@ -46,16 +48,20 @@ export function readDropFilter(words: readonly string[], meaning: Meaning): Drop
 }
 
 function ofProtocol(text: string): DropQuestion {
-  const number = readProtocol(text);
-  return ({ entry }) => entry.protocol === number;
+  const isIt = protocolIs(text);
+  return ({ entry }) => isIt(entry.protocol);
 }
 
-function from(isIn: (address: number) => boolean): DropQuestion {
-  return ({ source }) => source !== undefined && isIn(source);
+function from(prefixes: readonly IpPrefix[]): DropQuestion {
+  return ({ source }) => source !== undefined && isInOne(source, prefixes);
 }
 
-function to(isIn: (address: number) => boolean): DropQuestion {
-  return ({ destination }) => destination !== undefined && isIn(destination);
+function to(prefixes: readonly IpPrefix[]): DropQuestion {
+  return ({ destination }) => destination !== undefined && isInOne(destination, prefixes);
+}
+
+function isInOne(address: IpAddress, prefixes: readonly IpPrefix[]): boolean {
+  return prefixes.some((prefix) => isInside(hostPrefix(address), prefix));
 }
 
 function byPorts({ low, high }: PortRange, portOf: (ports: number) => number): DropQuestion {

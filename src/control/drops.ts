@@ -1,6 +1,7 @@
 // What became of frames that were not forwarded, as the dataplane's drop ring has it (tables/drop-records.ts), with the names of the
 // settings that they were judged by: a record's numbers are those of its own settings, which may be in force no more.
 import type { Clock } from "../base/clock.ts";
+import type { IpAddress } from "../base/ip.ts";
 import { printable } from "../base/quote.ts";
 import type { Config } from "../config/config.ts";
 import type { Settings } from "../dataplane/settings.ts";
@@ -42,9 +43,9 @@ export interface DropEntry {
 export interface DropFacts {
   readonly entry: DropEntry;
   readonly verdict: number;
-  /** Unsigned, in host order; undefined where the frame had none. */
-  readonly source: number | undefined;
-  readonly destination: number | undefined;
+  /** Undefined where the frame had none. */
+  readonly source: IpAddress | undefined;
+  readonly destination: IpAddress | undefined;
   /** source << 16 | destination, or those of an ICMP query. */
   readonly ports: number | undefined;
 }

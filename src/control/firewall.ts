@@ -6,6 +6,7 @@ import { MACHINE_CLOCK } from "../base/clock.ts";
 import { log } from "../base/log.ts";
 import { Pace } from "../base/pace.ts";
 import type { Config } from "../config/config.ts";
+import { Addresses } from "../dataplane/address-book.ts";
 import { queueBytes } from "../dataplane/io/packet-sockets.ts";
 import { sharesOf } from "../dataplane/line-shares.ts";
 import type { InterfaceSettings, NatSettings, Settings } from "../dataplane/settings.ts";
@@ -235,8 +236,8 @@ export class Firewall {
 
   /** What it has not forwarded, and what is to be known to say why. */
   get asking() {
-    const { config, settings, drops, addressesOf, seenNames } = this;
-    return { config, settings, drops, addressesOf, seenNames };
+    const { config, settings, drops, addressesOf, addresses6Of, seenNames } = this;
+    return { config, settings, drops, addressesOf, addresses6Of, seenNames };
   }
 
   /** What somebody else has to know to find a fault. */
@@ -247,12 +248,15 @@ export class Firewall {
 
   /** What filters are understood by. */
   private get meaning() {
-    const { settings, addressesOf } = this;
-    return { settings, addressesOf };
+    const { settings, addressesOf, addresses6Of } = this;
+    return { settings, addressesOf, addresses6Of, addresses: new Addresses(this.state.addresses) };
   }
 
   /** The addresses that a host name of the rules has now. */
   readonly addressesOf = (name: string): readonly number[] | undefined => this.rules.addressesOf(name);
+
+  /** Its IPv6 addresses. */
+  readonly addresses6Of = (name: string): readonly Uint8Array[] | undefined => this.rules.addresses6Of(name);
 
   /** Ends a flow, if its record is still that flow's. @returns whether there was room to ask for it: if not, there is soon */
   endFlow(records: FlowRecords, flow: Flow): boolean {

@@ -1,7 +1,9 @@
 // Which flows somebody asks about, in the words of the rules, and in which order: read from what he wrote, and then a question to a
 // flow's record that makes no object, for it is put to a million of them.
-import type { Prefix } from "../base/address.ts";
+import { isIpv6Text, type Prefix6 } from "../base/address.ts";
+import { hostPrefix, type IpPrefix } from "../base/ip.ts";
 import { quote } from "../base/quote.ts";
+import { type Addresses, isIpv6 } from "../dataplane/address-book.ts";
 import type { Settings } from "../dataplane/settings.ts";
 import type { FlowRecords } from "../dataplane/tables/flow-records.ts";
 import { FLOW_STATE } from "../dataplane/tables/flow-state.ts";
@@ -9,7 +11,8 @@ import { TCP_STATE_NAMES, tcpStateName } from "../dataplane/tables/tcp.ts";
 import type { Flow } from "../dataplane/types.ts";
 import { IANA } from "../rules/compile.ts";
 import { type PortRange, parseValue, type Rule } from "../rules/parse.ts";
-import { maskOf, PROTOCOL } from "../wire/ipv4.ts";
+import { type Address, maskOf, PROTOCOL } from "../wire/ipv4.ts";
+import { NEXT_HEADER } from "../wire/ipv6.ts";
 import { destinationPort, type Port, type Ports, sourcePort } from "../wire/ports.ts";
 
 /** What can't be understood, with the remedy. */
@@ -20,17 +23,22 @@ export type Question = (records: FlowRecords, flow: Flow) => boolean;
 /** What words are understood by. */
 export interface Meaning {
   readonly settings: Settings;
+  /** What the numbers of IPv6 addresses mean, where flows are looked at that somebody else has copied. */
+  readonly addresses?: Addresses;
   /** The addresses that a host name has, undefined where nobody knows. */
   addressesOf(name: string): readonly number[] | undefined;
+  /** The same of IPv6. */
+  addresses6Of?(name: string): readonly Uint8Array[] | undefined;
 }
 
 /** By key: what a value means. */
 const WORDS: ReadonlyMap<string, (text: string, meaning: Meaning) => Question> = new Map([
   ["client", ofClient],
   ["proto", ofProtocol],
-  ["src", (text: string) => from([readValue("dst4", "src", text)])],
-  ["dst", (text: string) => to([readValue("dst4", "dst", text)])],
+  ["src", (text: string) => from([readPrefix("src", text)])],
+  ["dst", (text: string) => to([readPrefix("dst", text)])],
   ["dst4", (text: string) => to([readValue("dst4", "dst4", text)])],
+  ["dst6", (text: string) => to([readValue("dst6", "dst6", text)])],
   ["dsthost", ofHost],
   ["srcports", (text: string) => byPorts(readValue("dstports", "srcports", text), sourcePort)],
   ["dstports", (text: string) => byPorts(readValue("dstports", "dstports", text), destinationPort)],
@@ -108,31 +116,65 @@ function ofClient(text: string, { settings: { clients } }: Meaning): Question {
 }
 
 function ofProtocol(text: string): Question {
-  const number = readProtocol(text);
-  return (records, flow) => records.protocol(flow) === number;
+  const isIt = protocolIs(text);
+  return (records, flow) => isIt(records.protocol(flow));
 }
 
-/** @param text a name that rules have, or a number @throws FilterError */
+/** @param text a name that rules have, or a number @throws FilterError @returns whether a protocol is meant: by "icmp" that of either family */
+export function protocolIs(text: string): (protocol: number | undefined) => boolean {
+  const number = readProtocol(text);
+  const other = text === "icmp" ? NEXT_HEADER.ICMPV6 : number;
+  return (protocol) => protocol === number || protocol === other;
+}
+
+/** @param text a name that rules have, or a number @throws FilterError @returns of "icmp" IPv4's */
 export function readProtocol(text: string): number {
   return /^\d{1,3}$/.test(text) ? Number(text) : IANA[readValue("proto", "proto", text)];
 }
 
-function from(prefixes: readonly Prefix[]): Question {
+/** @param text of either family @param name what it is called here @throws FilterError */
+export function readPrefix(name: string, text: string): IpPrefix {
+  return isIpv6Text(text) ? readValue("dst6", name, text) : readValue("dst4", name, text);
+}
+
+function from(prefixes: readonly IpPrefix[]): Question {
   const isIn = addressesIn(prefixes);
-  return (records, flow) => isIn(records.source(flow, 0));
+  return (records, flow) => isIn(records, records.source(flow, 0));
 }
 
 /** To where the originator sent, or to where that was sent on to. */
-function to(prefixes: readonly Prefix[]): Question {
+function to(prefixes: readonly IpPrefix[]): Question {
   const isIn = addressesIn(prefixes);
-  return (records, flow) => isIn(records.destination(flow, 0)) || isIn(records.source(flow, 1));
+  return (records, flow) => isIn(records, records.destination(flow, 0)) || isIn(records, records.source(flow, 1));
 }
 
-/** @returns whether an address, signed or not, is in one of them */
-export function addressesIn(prefixes: readonly Prefix[]): (address: number) => boolean {
-  const masks = prefixes.map(({ prefix }) => maskOf(prefix));
-  const networks = prefixes.map(({ address }, i) => address & masks[i]);
-  return (address) => networks.some((network, i) => (address & masks[i]) === network);
+/** @returns whether an address of a flow is in one of them */
+function addressesIn(prefixes: readonly IpPrefix[]): (records: FlowRecords, address: Address) => boolean {
+  const [four, six] = [prefixes.filter(isOf4), prefixes.filter(isOf6)];
+  const masks = four.map(({ prefix }) => maskOf(prefix));
+  const networks = four.map(({ address }, i) => address & masks[i]);
+  const networks6 = six.map(networkOf6Words);
+  return (records, address) => {
+    if (!isIpv6(address)) return networks.some((network, i) => (address & masks[i]) === network);
+    return networks6.some(({ words, masks: bits }) => {
+      return words.every((word, i) => (records.addresses.word(address, i) & bits[i]) === word);
+    });
+  };
+}
+
+function isOf4(prefix: IpPrefix): prefix is IpPrefix<number> {
+  return typeof prefix.address === "number";
+}
+
+function isOf6(prefix: IpPrefix): prefix is IpPrefix<Uint8Array> {
+  return typeof prefix.address !== "number";
+}
+
+/** As the address book has words. */
+function networkOf6Words({ address, prefix }: Prefix6) {
+  const view = new DataView(address.buffer, address.byteOffset);
+  const masks = [0, 1, 2, 3].map((i) => maskOf(Math.min(32, Math.max(0, prefix - 32 * i))));
+  return { masks, words: masks.map((mask, i) => view.getInt32(4 * i) & mask) };
 }
 
 function ofHost(text: string, meaning: Meaning): Question {
@@ -140,12 +182,12 @@ function ofHost(text: string, meaning: Meaning): Question {
 }
 
 /** @returns the addresses of a host name that is in the rules @throws FilterError */
-export function readHost(text: string, { addressesOf }: Meaning): Prefix[] {
+export function readHost(text: string, { addressesOf, addresses6Of = () => undefined }: Meaning): IpPrefix[] {
   const name = readValue("dsthost", "dsthost", text);
-  const addresses = addressesOf(name);
-  if (addresses === undefined)
+  const [four, six] = [addressesOf(name), addresses6Of(name)];
+  if (four === undefined && six === undefined)
     throw new FilterError(`dsthost ${quote(name)} is in no rule, so that its addresses are not known (write dst)`);
-  return addresses.map((address) => ({ address, prefix: 32 }));
+  return [...(four ?? []), ...(six ?? [])].map((address) => hostPrefix(address));
 }
 
 function byPorts({ low, high }: PortRange, portOf: (ports: Ports) => Port): Question {
@@ -160,8 +202,8 @@ function byPorts({ low, high }: PortRange, portOf: (ports: Ports) => Port): Ques
 /** The type stands where others have the responder's port. */
 function ofType(text: string): Question {
   const type = readValue("icmptype", "icmptype", text);
-  return (records, flow) =>
-    records.protocol(flow) === PROTOCOL.ICMP && destinationPort(records.ports(flow, 0)) === type;
+  const isIcmp = protocolIs("icmp");
+  return (records, flow) => isIcmp(records.protocol(flow)) && destinationPort(records.ports(flow, 0)) === type;
 }
 
 function ofRule(text: string): Question {

@@ -1,8 +1,9 @@
 // The flows of the running firewall, one by one, as values and as lines. They are read from memory that the dataplane writes to
 // meanwhile: a flow can be wrong, reading can't fail, and nobody waits for it.
 
+import { hostPrefix, isInside, sameIp } from "../base/ip.ts";
 import { printable } from "../base/quote.ts";
-import type { Settings } from "../dataplane/settings.ts";
+import type { ForwardSettings, Settings } from "../dataplane/settings.ts";
 import { FLOW_WORDS, type FlowRecords } from "../dataplane/tables/flow-records.ts";
 import { FLOW_STATE } from "../dataplane/tables/flow-state.ts";
 import { tcpStateName } from "../dataplane/tables/tcp.ts";
@@ -11,7 +12,7 @@ import type { Flow } from "../dataplane/types.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";
 import { destinationPort } from "../wire/ports.ts";
 import { type FlowEnds, flowEnds, ruleText, textOf } from "./flow-text.ts";
-import { clientName, type DataplaneState, recordsOf } from "./status.ts";
+import { clientName, type FlowMemory, recordsOf } from "./status.ts";
 
 /** The keys are those of `firebreak flows --json`: docs/CONTROL.md has them. */
 export interface FlowEntry extends FlowEnds {
@@ -34,7 +35,7 @@ export interface FlowTableView {
   readonly settings: Settings;
 }
 
-export function viewFlows(state: Pick<DataplaneState, "flows">, settings: Settings): FlowTableView {
+export function viewFlows(state: FlowMemory, settings: Settings): FlowTableView {
   return { records: recordsOf(state, settings), capacity: state.flows.length / FLOW_WORDS, settings };
 }
 
@@ -72,12 +73,24 @@ export function flowLine(entry: FlowEntry): string {
 type Admission = Pick<FlowEntry, "rule" | "forward" | "open_mapping">;
 
 /** What let the flow in: of the uplink's no rule does. */
-function admission(records: FlowRecords, flow: Flow, { forwards }: Settings): Admission {
+function admission(records: FlowRecords, flow: Flow, { forwards, clients }: Settings): Admission {
   if (!records.hasState(flow, FLOW_STATE.INBOUND)) return { rule: records.rule(flow) };
   if (records.hasState(flow, FLOW_STATE.MAPPED)) return { open_mapping: true };
+  return { forward: 1 + forwards.findIndex((forward) => isBy(forward, records, flow, clients)) };
+}
+
+/** Whether a flow from the uplink is one that a forward lets in. */
+function isBy(forward: ForwardSettings, records: FlowRecords, flow: Flow, clients: Settings["clients"]): boolean {
   const [protocol, source] = [records.protocol(flow), records.source(flow, 0)];
   const port = destinationPort(records.ports(flow, 0));
-  return { forward: 1 + forwards.findIndex((forward) => matchesForward(forward, protocol, port, source)) };
+  if (!records.isIpv6(flow)) return matchesForward(forward, protocol, port, source);
+  const { to6, from6 = [], portLow, portHigh, toPort } = forward;
+  if (forward.protocol !== protocol || to6 === undefined) return false;
+  const host = hostPrefix(records.ip(source));
+  if (from6.length > 0 && !from6.some((prefix) => isInside(host, prefix))) return false;
+  // Of a client whose network is routed to us it is the host's own port (ForwardSettings).
+  const low = clients[forward.client]?.ipv6?.nat === "route" ? toPort : portLow;
+  return low <= port && port <= low + portHigh - portLow && sameIp(records.ip(records.source(flow, 1)), to6);
 }
 
 function admissionText({ rule, forward, open_mapping }: Admission): string {

@@ -1,9 +1,10 @@
 // How a flow of the dataplane's table is shown to people and programs.
 
-import { formatAddress } from "../base/address.ts";
+import { formatIp, type IpAddress } from "../base/ip.ts";
 import type { FlowRecords } from "../dataplane/tables/flow-records.ts";
 import type { Flow } from "../dataplane/types.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";
+import { NEXT_HEADER } from "../wire/ipv6.ts";
 import { destinationPort, sourcePort } from "../wire/ports.ts";
 
 /** An end of a flow as somebody sees it. */
@@ -44,15 +45,15 @@ export function flowEnds(records: FlowRecords, flow: Flow): FlowEnds {
   const ports = records.ports(flow, 0);
   const backPorts = records.ports(flow, 1);
   const { name = String(protocol), originator, responder } = KINDS.get(protocol) ?? WITHOUT_PORTS;
-  const destination = responder(records.destination(flow, 0), destinationPort(ports));
-  const reached = responder(records.source(flow, 1), sourcePort(backPorts));
+  const destination = responder(records.ip(records.destination(flow, 0)), destinationPort(ports));
+  const reached = responder(records.ip(records.source(flow, 1)), sourcePort(backPorts));
   const isReached = reached.address !== destination.address || reached.port !== destination.port;
   return {
     protocol,
     proto: name,
-    source: originator(records.source(flow, 0), sourcePort(ports)),
+    source: originator(records.ip(records.source(flow, 0)), sourcePort(ports)),
     destination,
-    mapped: originator(records.destination(flow, 1), destinationPort(backPorts)),
+    mapped: originator(records.ip(records.destination(flow, 1)), destinationPort(backPorts)),
     ...(isReached && { reached }),
   };
 }
@@ -72,7 +73,7 @@ export function textOf({ proto, source, destination, mapped, reached }: FlowEnds
 }
 
 /** `tcp 10.137.0.10:40000 to 198.51.100.7:25`. @param ports as `packetEnds` takes them */
-export function packetText(protocol: number, source: number, destination: number, ports: number): string {
+export function packetText(protocol: number, source: IpAddress, destination: IpAddress, ports: number): string {
   const ends = packetEnds(protocol, source, destination, ports);
   return `${ends.proto} ${endText(ends.source)} to ${endText(ends.destination)}`;
 }
@@ -80,8 +81,8 @@ export function packetText(protocol: number, source: number, destination: number
 /** @param ports source << 16 | destination, or those of an ICMP query; undefined where there are none */
 export function packetEnds(
   protocol: number,
-  source: number,
-  destination: number,
+  source: IpAddress,
+  destination: IpAddress,
   ports: number | undefined,
 ): Pick<FlowEnds, "protocol" | "proto" | "source" | "destination"> {
   const kind = KINDS.get(protocol) ?? WITHOUT_PORTS;
@@ -97,15 +98,15 @@ export function ruleText(rule: number): string {
 }
 
 export function endText({ address, port, id }: FlowEnd): string {
-  if (port !== undefined) return `${address}:${port}`;
+  if (port !== undefined) return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
   return id === undefined ? address : `${address} id ${id}`;
 }
 
 /** What the two halves of a flow's ports are. */
 interface Kind {
   readonly name?: string;
-  originator(address: number, port: number): FlowEnd;
-  responder(address: number, port: number): FlowEnd;
+  originator(address: IpAddress, port: number): FlowEnd;
+  responder(address: IpAddress, port: number): FlowEnd;
 }
 
 const WITHOUT_PORTS: Kind = { originator: host, responder: host };
@@ -115,16 +116,17 @@ const KINDS = new Map<number, Kind>([
   [PROTOCOL.UDP, { name: "udp", originator: endpoint, responder: endpoint }],
   // Of an ICMP query, the identifier stands in the originator's port, and the type in the responder's.
   [PROTOCOL.ICMP, { name: "icmp", originator: query, responder: host }],
+  [NEXT_HEADER.ICMPV6, { name: "icmp", originator: query, responder: host }],
 ]);
 
-function host(address: number): FlowEnd {
-  return { address: formatAddress(address) };
+function host(address: IpAddress): FlowEnd {
+  return { address: formatIp(address) };
 }
 
-function endpoint(address: number, port: number): FlowEnd {
-  return { address: formatAddress(address), port };
+function endpoint(address: IpAddress, port: number): FlowEnd {
+  return { address: formatIp(address), port };
 }
 
-function query(address: number, id: number): FlowEnd {
-  return { address: formatAddress(address), id };
+function query(address: IpAddress, id: number): FlowEnd {
+  return { address: formatIp(address), id };
 }

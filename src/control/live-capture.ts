@@ -4,11 +4,10 @@ import { DIRECTION } from "../captures/frame.ts";
 import { LONGEST_COMMENT, type PacketNote, PcapngWriter } from "../captures/pcapng-writer.ts";
 import { type CaptureConsumer, type CaptureFacts, WHAT } from "../dataplane/io/capture-ring.ts";
 import type { Settings } from "../dataplane/settings.ts";
-import { FLOW, FlowRecords } from "../dataplane/tables/flow-records.ts";
+import { FLOW, type FlowRecords } from "../dataplane/tables/flow-records.ts";
 import type { Flow } from "../dataplane/types.ts";
 import { VERDICT, type Verdict } from "../dataplane/verdict.ts";
 import { monotonicTime } from "../linux/clock.ts";
-import { toAddress } from "../wire/ipv4.ts";
 import { flowText } from "./flow-text.ts";
 import { flowWords, ownText, PASSED, ruleOfText, verdictAction, verdictText } from "./packet-notes.ts";
 
@@ -39,13 +38,13 @@ export class LiveCapture {
   private readonly writer: PcapngWriter;
   private pieces: Buffer[] = [];
   private readonly comments = new Map<number, Comment>();
-  private readonly flow: FlowRecords;
   private isFirst = true;
   private unsaid = 0;
   /** ms of Unix time at zero of the frames' clock: as it is now, for the clock may be set. */
   private epoch = 0;
 
   /**
+   * @param flow the record that the consumer has read last
    * @param settings in force
    * @param settingsOf a number that records have; those that were in force before any others have none
    * @param client whose frames are meant, if it is one's: numbers of clients may have changed since
@@ -53,6 +52,7 @@ export class LiveCapture {
    */
   constructor(
     private readonly consumer: CaptureConsumer,
+    private readonly flow: FlowRecords,
     private readonly settings: Settings,
     private readonly settingsOf: (number: number) => Settings | undefined,
     private readonly client: string | undefined,
@@ -60,7 +60,6 @@ export class LiveCapture {
   ) {
     this.names = settings.interfaces.map(({ name }) => name);
     this.writer = new PcapngWriter(this.names, "ns", (bytes) => void this.pieces.push(Buffer.from(bytes)));
-    this.flow = new FlowRecords(consumer.flowRecord, toAddress(settings.uplink.address));
   }
 
   /** @param most frames @returns what has come since; undefined if that is nothing. The first piece is the file's head */
@@ -164,7 +163,7 @@ export class LiveCapture {
     if (facts.rule >= 0 && client !== undefined) parts.push(ruleOfText(facts.rule, client));
     else if (client !== undefined) parts.push(`client ${client}`);
     if (facts.flow >= 0) {
-      this.flow.external = toAddress(uplink.address);
+      this.flow.setExternal(uplink);
       parts.push(flowWords(flowText(this.flow, 0 as Flow)));
     }
     if ((facts.what & WHAT.UNCUT) !== 0) parts.push("to be cut into segments by the interface");

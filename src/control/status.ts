@@ -2,8 +2,10 @@
 // one: signals and the console, qrexec, the control channel; and its lines are made here, for all of them.
 
 import { formatAddress, formatMac, formatPrefix } from "../base/address.ts";
+import { formatIp, formatIpPrefix } from "../base/ip.ts";
 import { printable } from "../base/quote.ts";
 import { formatRate } from "../base/rate.ts";
+import { Addresses } from "../dataplane/address-book.ts";
 import { RING_COUNTERS } from "../dataplane/io/packet-ring.ts";
 import type { SharedState } from "../dataplane/io/protocol.ts";
 import type { KernelCounters } from "../dataplane/kernel/loader.ts";
@@ -23,6 +25,9 @@ export interface DataplaneState extends SharedState {
   readonly kernel: Pick<KernelCounters, "forwarded" | "failed">;
 }
 
+/** What flows are read from. */
+export type FlowMemory = Pick<DataplaneState, "flows" | "addresses">;
+
 /** Counts by slug, without those that are 0. */
 export type Counts = Readonly<Record<string, number>>;
 
@@ -33,13 +38,22 @@ export interface InterfaceStatus {
   readonly mac?: string;
   /** Largest IPv4 packet, in bytes. */
   readonly mtu?: number;
-  /** Of the uplink's: our address with its prefix, the router, and the line's rate, if it has one. */
-  readonly uplink?: { readonly address: string; readonly gateway: string; readonly rate?: string };
+  /** Of the uplink's. */
+  readonly uplink?: UplinkStatus;
   /** What came in there and went out, by the kernel's count; in `status`, of one that is there. */
   readonly received?: Traffic;
   readonly transmitted?: Traffic;
   /** Names of the clients behind it. */
   readonly clients: readonly string[];
+}
+
+/** Our address with its prefix and the router, of each family that it has, and the line's rate, if it has one. */
+export interface UplinkStatus {
+  readonly address: string;
+  readonly gateway: string;
+  readonly address6?: string;
+  readonly gateway6?: string;
+  readonly rate?: string;
 }
 
 export interface ClientStatus {
@@ -101,7 +115,9 @@ export function interfaceLines(interfaces: readonly InterfaceStatus[]): string[]
     const uses = clients.map((client) => `client ${printable(client)}`);
     if (uplink !== undefined) {
       const rate = uplink.rate === undefined ? "" : ` rate ${uplink.rate}`;
-      uses.unshift(`uplink ${uplink.address} gateway ${uplink.gateway}${rate}`);
+      const { address6, gateway6 } = uplink;
+      const ipv6 = address6 === undefined ? "" : ` and ${address6} gateway ${gateway6}`;
+      uses.unshift(`uplink ${uplink.address} gateway ${uplink.gateway}${ipv6}${rate}`);
     }
     return `${printable(name)} ${interfaceText(device)}: ${uses.join(", ")}`;
   });
@@ -121,8 +137,9 @@ export function counterLines({ ring, frames, kernel_path, flows }: Status): stri
 }
 
 /** The flow table, as it is read while the dataplane writes to it. */
-export function recordsOf(state: Pick<DataplaneState, "flows">, settings: Settings): FlowRecords {
-  return new FlowRecords(state.flows, toAddress(settings.uplink.address));
+export function recordsOf({ flows, addresses }: FlowMemory, { uplink }: Settings): FlowRecords {
+  const external = toAddress(uplink.address);
+  return new FlowRecords(flows, external, undefined, new Addresses(addresses), uplink.ipv6?.address);
 }
 
 /** What a client has as its name; it may have gone since the flow was looked at. */
@@ -144,7 +161,9 @@ export function interfaceState({ index, isDown, mac, mtu }: InterfaceSettings) {
 function interfaceStatus(device: InterfaceSettings, iface: number, { uplink, clients }: Settings): InterfaceStatus {
   const names = clients.filter((client) => client.iface === iface).map(({ name }) => name);
   const rate = uplink.rate === undefined ? {} : { rate: formatRate(uplink.rate) };
-  const use = { address: formatPrefix(uplink), gateway: formatAddress(uplink.gateway), ...rate };
+  const { ipv6 } = uplink;
+  const six = ipv6 && { address6: formatIpPrefix(ipv6), gateway6: formatIp(ipv6.gateway) };
+  const use = { address: formatPrefix(uplink), gateway: formatAddress(uplink.gateway), ...six, ...rate };
   return {
     name: device.name,
     ...interfaceState(device),

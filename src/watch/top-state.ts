@@ -3,7 +3,7 @@
 import type { NamedStatus } from "../channel/services.ts";
 import type { DropEntry } from "../control/drops.ts";
 import type { FlowEntry } from "../control/flow-list.ts";
-import { type FlowEnd, textOf } from "../control/flow-text.ts";
+import { endText, type FlowEnd, textOf } from "../control/flow-text.ts";
 import type { History } from "./history.ts";
 import type { Key } from "./keys.ts";
 
@@ -241,7 +241,7 @@ function textFor(flow: FlowEntry): string {
 }
 
 function endOf({ address, port }: FlowEnd): string {
-  return port === undefined ? address : `${address}:${port}`;
+  return endText({ address, ...(port !== undefined && { port }) });
 }
 
 /** Rows of a list. */

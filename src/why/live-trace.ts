@@ -8,12 +8,11 @@ import { flowText } from "../control/flow-text.ts";
 import { flowWords, ruleOfText, verdictText } from "../control/packet-notes.ts";
 import { type CaptureFacts, WHAT } from "../dataplane/io/capture-ring.ts";
 import type { Settings } from "../dataplane/settings.ts";
-import { FlowRecords } from "../dataplane/tables/flow-records.ts";
+import type { FlowRecords } from "../dataplane/tables/flow-records.ts";
 import type { Flow } from "../dataplane/types.ts";
 import { VERDICT, VERDICT_SLUGS, type Verdict } from "../dataplane/verdict.ts";
 import { monotonicTime } from "../linux/clock.ts";
 import { formatRule } from "../rules/parse.ts";
-import { toAddress } from "../wire/ipv4.ts";
 import { CHECKS, type Check, checksOf } from "./checks.ts";
 import { type Rewriting, rewritings } from "./rewriting.ts";
 
@@ -79,7 +78,7 @@ export class LiveTrace {
     private readonly ring: OpenRing,
     private readonly names: () => TraceNames,
   ) {
-    this.flow = new FlowRecords(ring.consumer.flowRecord, toAddress(ring.settings.uplink.address));
+    this.flow = ring.flow;
   }
 
   /** @returns what has come since, and how much was lost of it. The dataplane's thread gives whole batches, so nothing is cut in two */
@@ -113,7 +112,7 @@ export class LiveTrace {
     const { facts, bytes, at, captured, original } = consumer;
     const settings = this.settingsOf(facts);
     if (client !== undefined && settings.clients[facts.client]?.name !== client) return undefined;
-    this.flow.external = toAddress(settings.uplink.address);
+    this.flow.setExternal(settings.uplink);
     return {
       facts: { ...facts },
       bytes: Buffer.from(bytes.subarray(at, at + captured)),

@@ -84,7 +84,7 @@ export function suggestFor(
 }
 
 function refusedOf({ entry, destination, ports }: DropFacts): RefusedEntry[] {
-  if (destination === undefined || entry.protocol === undefined || entry.rule === undefined) return [];
+  if (typeof destination !== "number" || entry.protocol === undefined || entry.rule === undefined) return [];
   const { protocol } = entry;
   const selector = protocol === PROTOCOL.ICMP ? entry.icmptype : ports === undefined ? undefined : ports & 0xffff;
   return [{ entry, protocol, destination, selector }];

@@ -1,7 +1,9 @@
 // Why something does not get through: what the running firewall has dropped of it, alike frames together; and where that is nothing,
 // what would become of it now.
-import { overlap, parseAddress } from "../base/address.ts";
+import { isIpv6Text } from "../base/address.ts";
+import { familyOf, hostPrefix, type IpAddress, isInside, parseIp } from "../base/ip.ts";
 import { plain, printable, quote } from "../base/quote.ts";
+import { type ClientConfig, hostsOf } from "../config/clients.ts";
 import type { Config } from "../config/config.ts";
 import { readDropFilter } from "../control/drop-filter.ts";
 import { type DropBook, type DropEntry, formatAge, frameText, verdictWords } from "../control/drops.ts";
@@ -10,7 +12,9 @@ import type { FlowEnd } from "../control/flow-text.ts";
 import type { Asked } from "../rules/mismatch.ts";
 import { parseValue } from "../rules/parse.ts";
 import { ICMP_TYPE } from "../wire/icmp.ts";
+import { ICMPV6_TYPE } from "../wire/icmpv6.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";
+import { NEXT_HEADER } from "../wire/ipv6.ts";
 import { type Explanation, explainPacket, formatExplanation, type Names, type Step } from "./explanation.ts";
 import { type Sender, SOME_PORT } from "./trial.ts";
 
@@ -45,14 +49,14 @@ export function findReasons(
 ): Reason[] {
   const { config, drops } = asking;
   const isClient = config.clients.some(({ name }) => name === source);
-  if (!isClient && parseAddress(source) === undefined) {
+  if (!isClient && parseIp(source) === undefined) {
     const names = config.clients.map(({ name }) => name).join(", ");
     throw new FilterError(`${quote(source)} is neither an address nor a client (there are ${names})`);
   }
   const { host, port } = splitPort(destination);
   const asked = [
     isClient ? `client=${source}` : `src=${source}`,
-    parseAddress(host) === undefined ? `dsthost=${host}` : `dst=${host}`,
+    parseIp(host) === undefined ? `dsthost=${host}` : `dst=${host}`,
     ...(port === undefined ? [] : [`dstports=${port}`]),
     ...words,
   ];
@@ -101,15 +105,19 @@ function withoutPort({ address }: FlowEnd): FlowEnd {
   return { address };
 }
 
+/** An IPv6 address has a port behind brackets, or none. */
 function splitPort(text: string): { readonly host: string; readonly port: string | undefined } {
-  const colon = text.lastIndexOf(":");
+  const [, bracketed, behind] = /^\[(.*)\](?::(.*))?$/.exec(text) ?? [];
+  if (bracketed !== undefined) return { host: bracketed, port: behind };
+  const colon = isIpv6Text(text) ? -1 : text.lastIndexOf(":");
   return colon < 0 ? { host: text, port: undefined } : { host: text.slice(0, colon), port: text.slice(colon + 1) };
 }
 
 /** @throws FilterError */
-function addressOf(host: string, { addressesOf }: Meaning): number {
-  const address = parseAddress(host) ?? addressesOf(host.toLowerCase())?.[0];
-  if (address === undefined) throw new FilterError(`${quote(host)} has no address here (write an IPv4 address)`);
+function addressOf(host: string, { addressesOf, addresses6Of = () => undefined }: Meaning): IpAddress {
+  const name = host.toLowerCase();
+  const address = parseIp(host) ?? addressesOf(name)?.[0] ?? addresses6Of(name)?.[0];
+  if (address === undefined) throw new FilterError(`${quote(host)} has no address here (write an address)`);
   return address;
 }
 
@@ -117,20 +125,23 @@ function addressOf(host: string, { addressesOf }: Meaning): number {
 function whatNow(
   asking: Asking,
   source: string,
-  destination: number,
+  destination: IpAddress,
   port: string | undefined,
   words: readonly string[],
   now: number,
 ): Explanation {
-  const { config, addressesOf } = asking;
+  const { config, addressesOf, addresses6Of = () => undefined } = asking;
+  const [icmp, echo] =
+    familyOf(destination) === 4 ? [PROTOCOL.ICMP, ICMP_TYPE.ECHO] : [NEXT_HEADER.ICMPV6, ICMPV6_TYPE.ECHO];
   const proto = words.find((word) => word.startsWith("proto="))?.slice("proto=".length);
-  const usual = port === undefined ? PROTOCOL.ICMP : PROTOCOL.TCP;
-  const protocol = proto === undefined ? usual : readProtocol(proto);
-  const selector = protocol === PROTOCOL.ICMP ? ICMP_TYPE.ECHO : portNumber(port);
+  const usual = port === undefined ? icmp : PROTOCOL.TCP;
+  const protocol = proto === undefined ? usual : proto === "icmp" ? icmp : readProtocol(proto);
+  const selector = protocol === icmp ? echo : portNumber(port);
   const asked: Asked = { protocol, destination, selector };
   const hosts = config.clients.flatMap(({ rules }) => rules.flatMap(({ dsthost }) => dsthost ?? []));
+  const addressesIn = (host: string) => [...(addressesOf(host) ?? []), ...(addresses6Of(host) ?? [])];
   const names: Names = new Map(
-    hosts.flatMap((host) => (addressesOf(host)?.length ? [[host, addressesOf(host) ?? []]] : [])),
+    hosts.map((host) => [host, addressesIn(host)] as const).filter(([, { length }]) => length > 0),
   );
   const explanation = explainPacket(config, senderOf(config, source), asked, now, names);
   if ("errors" in explanation) throw new FilterError(explanation.errors.join("\n"));
@@ -149,10 +160,9 @@ function portNumber(text: string | undefined): number {
 
 /** A client by its name or an address of its, else a host behind the uplink. */
 function senderOf({ clients }: Config, source: string): Sender {
-  const address = parseAddress(source) ?? -1;
-  const client = clients.findIndex(
-    ({ name, network, prefix }) =>
-      name === source || (address >= 0 && overlap({ address, prefix: 32 }, { address: network, prefix })),
-  );
-  return client >= 0 ? { client } : { address, port: SOME_PORT };
+  const address = parseIp(source);
+  const isTheirs = (client: ClientConfig) =>
+    address !== undefined && hostsOf(client).some((hosts) => isInside(hostPrefix(address), hosts));
+  const client = clients.findIndex((one) => one.name === source || isTheirs(one));
+  return client >= 0 || address === undefined ? { client } : { address, port: SOME_PORT };
 }

@@ -53,7 +53,7 @@ function entries(...flows: readonly (readonly [client: number, rule: number])[])
   const addressesOf = (name: string) => (name === "www.example" ? [0xc0000207, 0xc0000208] : undefined);
   return listRules({
     config: parsed.config,
-    flows: viewFlows({ flows: words }, made.settings),
+    flows: viewFlows({ flows: words, addresses: new Int32Array(0) }, made.settings),
     hits: HITS,
     addressesOf,
     addresses6Of: () => undefined,

@@ -48,6 +48,7 @@ function fullState(): DataplaneState {
   return {
     verdicts: new Float64Array(VERDICT_NAMES.length),
     ring: new Float64Array(RING_COUNTERS.length),
+    addresses: new Int32Array(0),
     drops: new Int32Array(0),
     ruleHits: new SharedArrayBuffer(0),
     kernel: { forwarded: 5, failed: 0 },

@@ -97,6 +97,8 @@ export interface SharedState {
   readonly verdicts: Float64Array;
   /** Frames by RING_COUNTERS. */
   readonly ring: Float64Array;
+  /** What the numbers of IPv6 addresses mean: words of address-book.ts. */
+  readonly addresses: Int32Array;
   /** What became of frames that were not forwarded: tables/drop-records.ts. */
   readonly drops: Int32Array;
   /** How often each rule has decided something: tables/rule-hits.ts. */

@@ -260,10 +260,11 @@ function run(): void {
     flowRecords: flowRecordsAt(flows, settings.nat.maxFlows),
     makePath,
   });
-  const { counters: verdicts, drops, ruleHits } = router;
+  const { counters: verdicts, addresses, drops, ruleHits } = router;
   const tap = new Tap(ring, router, memoryAt, captureClock());
   router.announce();
-  report({ type: "ready", state: { verdicts, ring: ring.counters, drops: drops.words, ruleHits } });
+  const state = { verdicts, ring: ring.counters, addresses: addresses.words, drops: drops.words, ruleHits };
+  report({ type: "ready", state });
   try {
     const pulse = programs && new Pulse(controlOf(programs));
     const vigil = new Vigil(new Liveness(signs, DATAPLANE_SIGN, CONTROL_SIGN), pulse, () => path?.revoke(), {

@@ -2,9 +2,10 @@
 // reads too, to list flows while the dataplane runs, and that the kernel path's programs read and write. Where in a record what
 // stands is told here, and of the words that belong to TCP and to the timer wheel in tcp.ts and timer-wheel.ts. All others use
 // the accessors of FlowRecords, and the kernel path's programs the offsets.
-import type { Address } from "../../wire/ipv4.ts";
+import { type Address, toAddress } from "../../wire/ipv4.ts";
 import type { Ports } from "../../wire/ports.ts";
-import { isIpv6, NO_NUMBER, type Number6 } from "../address-book.ts";
+import { Addresses, isIpv6, NO_NUMBER, type Number6 } from "../address-book.ts";
+import type { UplinkSettings } from "../settings.ts";
 import type { Client, Flow, Neighbour, Side } from "../types.ts";
 import { FLOW_STATE, generationOf, timeoutOf, windowScaleOf, withGeneration, withTimeout } from "./flow-state.ts";
 
@@ -39,6 +40,8 @@ const NEIGHBOUR_SHIFT = 8;
 /** From the bits of side 0's neighbour to those of side 1's. */
 const NEIGHBOUR_BITS = 12;
 
+const NOBODYS = new Addresses(new Int32Array(0));
+
 /** What a new flow is made of. */
 export interface FlowFields {
   readonly client: Client;
@@ -65,12 +68,28 @@ export class FlowRecords {
   /**
    * @param words the records' memory, FLOW_WORDS each
    * @param external, external6 the addresses that OUTBOUND flows have in place of the client's, by family
+   * @param addresses what the numbers of IPv6 addresses mean, for `ip`
+   * @param ownIp6 external6, for who does not know its number
    */
   constructor(
     readonly words: Int32Array,
     public external: Address,
     public external6: Number6 = NO_NUMBER,
+    readonly addresses: Addresses = NOBODYS,
+    public ownIp6: Uint8Array = new Uint8Array(16),
   ) {}
+
+  /** Takes our addresses for who shows flows. */
+  setExternal({ address, ipv6 }: Pick<UplinkSettings, "address" | "ipv6">): void {
+    this.external = toAddress(address);
+    if (ipv6 !== undefined) this.ownIp6 = ipv6.address;
+  }
+
+  /** @returns an address of a flow for who shows it: uint32 in host order, or 16 bytes; of a flow that is gone, that of another maybe */
+  ip(address: Address): number | Uint8Array {
+    if (!isIpv6(address)) return address >>> 0;
+    return address === NO_NUMBER ? this.ownIp6 : this.addresses.bytes(address);
+  }
 
   /** @returns whether this record holds a flow */
   isUsed(flow: Flow): boolean {

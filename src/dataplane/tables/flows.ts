@@ -54,7 +54,7 @@ export class FlowTable extends FlowRecords {
     words: Int32Array = new Int32Array(capacity * FLOW_WORDS),
     private readonly book: AddressBook = AddressBook.empty(),
   ) {
-    super(words, 0 as Address);
+    super(words, 0 as Address, undefined, book);
     const slots = 2 ** Math.ceil(Math.log2(capacity * 4));
     this.index = new Int32Array(slots);
     this.indexMask = slots - 1;
