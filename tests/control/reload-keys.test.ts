@@ -3,7 +3,9 @@
 // same, and something else than one that has the old configuration still.
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
-import { ARP_TYPE, arp, ethernet, IPV4_TYPE, icmp, ip, ipv4, payload, tcp, toHex, udp } from "../../lab/frames.ts";
+import { ARP_TYPE, arp, ethernet, IPV4_TYPE, icmp, ip, ipv4, mac, payload, tcp, toHex, udp } from "../../lab/frames.ts";
+import { IPV6_TYPE, icmpv6, ip6, tcp6, text6, udp6 } from "../../lab/frames6.ts";
+import { ICMPV6 } from "../../lab/protocols.ts";
 import { formatAddress } from "../../src/base/address.ts";
 import { type Config, parseConfig } from "../../src/config/config.ts";
 import { flowText } from "../../src/control/flow-text.ts";
@@ -28,7 +30,7 @@ function keysOf(text: string): { readonly line: number; readonly key: string }[]
       counts.set(name, (counts.get(name) ?? 0) + 1);
       section = double === undefined ? name : `${name} ${counts.get(name)}`;
     }
-    const [, key] = /^([a-z_]+) = /.exec(line) ?? [];
+    const [, key] = /^([a-z0-9_]+) = /.exec(line) ?? [];
     return key === undefined ? [] : [{ line: i, key: `${section}: ${key}` }];
   });
 }
@@ -44,12 +46,15 @@ type Change = readonly [key: string, line: string, given?: Readonly<Record<strin
 
 /** Without these the probes below would not come to where the key shows. */
 const OPEN_RULES = { "client 1: rules": 'rules = ["action=drop dst4=10.1.1.1"]' };
+const OPEN_LAN = { "client 3: refuse": 'policy = "accept"' };
 
 const APPLIED: readonly Change[] = [
   ["uplink: interface", 'interface = "02:00:00:00:00:0B"'],
   ["uplink: own_mac", 'own_mac = "FE:FF:FF:FF:FF:FE"'],
   ["uplink: address", 'address = "192.0.2.253/24"'],
   ["uplink: gateway", 'gateway = "192.0.2.3"', { "uplink: gateway_mac": "" }],
+  ["uplink: address6", 'address6 = "2001:db8::3/64"', { "client 1: gateway6": 'gateway6 = "fd09::1"' }],
+  ["uplink: gateway6", 'gateway6 = "fe80::2"'],
   ["uplink: gateway_mac", 'gateway_mac = "02:00:00:00:00:99"'],
   ["uplink: dns", 'dns = ["10.200.0.53"]'],
   ["uplink: clamp_mss", "clamp_mss = false", { "client 3: refuse": 'policy = "accept"' }],
@@ -58,6 +63,9 @@ const APPLIED: readonly Change[] = [
   ["client 1: mac", 'mac = "02:00:00:00:00:44"'],
   ["client 1: address", 'address = "10.137.0.12"'],
   ["client 1: gateway", 'gateway = "10.137.0.2"'],
+  ["client 1: address6", 'address6 = "fd09:24ef:4179::a89:8"'],
+  ["client 1: gateway6", 'gateway6 = "fd09::1"'],
+  ["client 1: nat6", 'nat6 = "route"'],
   ["client 1: policy", 'policy = "drop"'],
   ["client 1: rules", 'rules = ["action=accept"]'],
   ["client 1: reach", 'reach = ["lan"]', OPEN_RULES],
@@ -84,6 +92,9 @@ const APPLIED: readonly Change[] = [
   ["client 3: interface", 'interface = "eth7"'],
   ["client 3: network", 'network = "192.168.1.0/25"'],
   ["client 3: gateway", 'gateway = "192.168.1.2"'],
+  ["client 3: network6", 'network6 = "2001:db8:1::/65"', OPEN_LAN],
+  ["client 3: gateway6", 'gateway6 = "2001:db8:1::2"'],
+  ["client 3: nat6", 'nat6 = "masquerade"', OPEN_LAN],
   ["client 3: refuse", 'refuse = "reset"'],
   ["client 3: clamp_mss", "clamp_mss = true", { "uplink: clamp_mss": "", "client 3: refuse": 'policy = "accept"' }],
   ["forward 1: proto", 'proto = "udp"'],
@@ -98,6 +109,9 @@ const APPLIED: readonly Change[] = [
   ["forward 3: port", 'port = "65002-65535"'],
   ["forward 3: to", 'to = "work"'],
   ["forward 3: to_port", "to_port = 2"],
+  ["forward 4: proto", 'proto = "tcp"'],
+  ["forward 4: port", 'port = "8000-8004"'],
+  ["forward 4: to", 'to = "2001:db8:1::11"'],
   ["dns: redirect", 'redirect = { "10.139.1.1" = "192.0.2.54" }', OPEN_RULES],
   ["nat: reset", "reset = true"],
   ["nat: min_path_mtu", "min_path_mtu = 700"],
@@ -137,8 +151,14 @@ function settingsOf(text: string): Settings {
 
 const [WORK, GAME, LAN, REMOTE, FRIEND] = ["10.137.0.10", "10.137.0.11", "192.168.1.10", "198.51.100.9", "203.0.113.9"];
 const LAN_HIGH = "192.168.1.200";
+const [WORK_6, LAN_6, LAN_HIGH_6] = ["fd09:24ef:4179::a89:7", "2001:db8:1::10", "2001:db8:1::8000:0:0:10"];
+const REMOTE_6 = "2001:db8:7::9";
 const US = "192.0.2.254";
-const MACS: Readonly<Record<string, string>> = { [WORK]: "02:00:00:00:00:04", [GAME]: "02:00:00:00:00:11" };
+const MACS: Readonly<Record<string, string>> = {
+  [WORK]: "02:00:00:00:00:04",
+  [WORK_6]: "02:00:00:00:00:04",
+  [GAME]: "02:00:00:00:00:11",
+};
 /** Interfaces by number, and what a host there takes for our MAC address. */
 const OURS = ["fe:ff:ff:ff:ff:ff", "02:00:00:00:00:03", "02:00:00:00:00:00"];
 const MSS = Uint8Array.of(2, 4, 0x23, 0x28);
@@ -171,6 +191,7 @@ class Probe {
   run(): readonly string[] {
     this.fromClients();
     this.fromUplink();
+    this.ofIpv6();
     for (const [i, seconds] of LOOKS.entries()) {
       this.now += (seconds - (LOOKS[i - 1] ?? 0)) * 1000;
       for (let turn = 0; turn < 20; turn++) this.router.advance(this.now);
@@ -234,17 +255,35 @@ class Probe {
     this.send("8.8.4.4", udp(ends("8.8.4.4", 7002, US, this.portOf(GAME)), payload(4)));
   }
 
+  private ofIpv6(): void {
+    for (const [host, gateway] of [
+      [WORK_6, "fd09::1"],
+      [LAN_6, "2001:db8:1::1"],
+      [LAN_HIGH_6, "2001:db8:1::1"],
+    ] as const) {
+      this.send(host, icmpv6({ source: host, destination: gateway, type: 128, rest: 1 }, payload(8)));
+      this.send(host, tcp6({ ...ends(host, 4000, REMOTE_6, 80), flags: "S" }));
+      this.send(host, udp6(ends(host, 5000, REMOTE_6, 5000), payload(4)));
+    }
+    for (const port of [8003, 8005]) {
+      for (const host of [LAN_6, "2001:db8:1::11"]) {
+        this.send(REMOTE_6, tcp6({ ...ends(REMOTE_6, 7000, host, port), flags: "S" }));
+        this.send(REMOTE_6, udp6(ends(REMOTE_6, 7000, host, port), payload(4)));
+      }
+    }
+  }
+
   /** The external port of a client's stream. */
   private portOf(client: string): number {
     const flow = this.flows().find((text) => text.startsWith(`udp ${client}:5000 `));
     return Number(/ as [\d.]+:(\d+)/.exec(flow ?? "")?.[1] ?? 1);
   }
 
-  /** Notes what becomes of a packet, and all that is sent; ARP requests are answered. */
+  /** Notes what becomes of a packet, and all that is sent; who is asked for says where he is. */
   private send(host: string, packet: Uint8Array): void {
-    const iface = host.startsWith("10.") ? 1 : host.startsWith("192.168.") ? 2 : 0;
+    const iface = /^(10|fd09:)/.test(host) ? 1 : /^(192\.168\.|2001:db8:1:)/.test(host) ? 2 : 0;
     const from = iface === 0 ? "02:00:00:00:00:02" : macOf(host);
-    const frame = ethernet(from, OURS[iface], IPV4_TYPE, packet);
+    const frame = ethernet(from, OURS[iface], host.includes(":") ? IPV6_TYPE : IPV4_TYPE, packet);
     const verdict = VERDICT_NAMES[this.router.receive(iface, this.ring.put(frame), frame.length)];
     this.lines.push(`${this.settings.interfaces[iface]?.name} ${host}: ${verdict}, rule ${this.router.lastRule}`);
     this.takeSent();
@@ -253,19 +292,9 @@ class Probe {
   private takeSent(): void {
     for (const { iface, bytes } of this.ring.takeSent()) {
       this.lines.push(`sent on ${this.settings.interfaces[iface].name}\n${toHex(bytes)}`);
-      if (bytes[12] * 256 + bytes[13] !== ARP_TYPE || bytes[21] !== 1) continue;
-      const view = new DataView(bytes.buffer, bytes.byteOffset);
-      const [us, host] = [formatAddress(view.getUint32(28)), formatAddress(view.getUint32(38))];
-      const ours = Array.from(bytes.subarray(6, 12), (byte) => byte.toString(16).padStart(2, "0")).join(":");
-      const reply = {
-        operation: "reply",
-        senderMac: macOf(host),
-        senderIp: host,
-        targetMac: ours,
-        targetIp: us,
-      } as const;
-      const frame = ethernet(macOf(host), ours, ARP_TYPE, arp(reply));
-      this.router.receive(iface, this.ring.put(frame), frame.length);
+      const answer = arpAnswer(bytes) ?? advertisement(bytes);
+      if (answer === undefined) continue;
+      this.router.receive(iface, this.ring.put(answer), answer.length);
       this.takeSent();
     }
   }
@@ -282,11 +311,37 @@ class Probe {
   }
 }
 
+/** @returns what a host answers that is asked for by ARP, undefined for any other frame */
+function arpAnswer(bytes: Uint8Array): Uint8Array | undefined {
+  if (bytes[12] * 256 + bytes[13] !== ARP_TYPE || bytes[21] !== 1) return undefined;
+  const view = new DataView(bytes.buffer, bytes.byteOffset);
+  const [us, host] = [formatAddress(view.getUint32(28)), formatAddress(view.getUint32(38))];
+  const ours = macText(bytes.subarray(6, 12));
+  const ends = { senderMac: macOf(host), senderIp: host, targetMac: ours, targetIp: us };
+  return ethernet(macOf(host), ours, ARP_TYPE, arp({ operation: "reply", ...ends }));
+}
+
+/** The same of Neighbour Discovery: but for who asks whether an address of his is somebody else's. */
+function advertisement(bytes: Uint8Array): Uint8Array | undefined {
+  const [nextHeader, type] = [bytes[20], bytes[54]];
+  if (bytes[12] * 256 + bytes[13] !== IPV6_TYPE || nextHeader !== ICMPV6 || type !== 135) return undefined;
+  const [us, host] = [text6(bytes.slice(22, 38)), text6(bytes.slice(62, 78))];
+  if (us === "::") return undefined;
+  const content = Uint8Array.of(...bytes.subarray(62, 78), 2, 1, ...mac(macOf(host)));
+  const packet = icmpv6({ source: host, destination: us, hopLimit: 255, type: 136, rest: 0x60000000 }, content);
+  return ethernet(macOf(host), macText(bytes.subarray(6, 12)), IPV6_TYPE, packet);
+}
+
+function macText(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(":");
+}
+
 function ends(source: string, sourcePort: number, destination: string, destinationPort: number) {
   return { source, sourcePort, destination, destinationPort };
 }
 
 function macOf(host: string): string {
+  if (host.includes(":")) return MACS[host] ?? `02:66:${macText(ip6(host).slice(12))}`;
   const bytes = [24, 16, 8, 0].map((shift) => ((ip(host) >>> shift) & 255).toString(16).padStart(2, "0"));
   return MACS[host] ?? `02:aa:${bytes.join(":")}`;
 }
