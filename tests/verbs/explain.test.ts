@@ -464,9 +464,13 @@ describe("explain, of IPv6,", () => {
       "rule 5: action=accept specialtarget=dns: no: destination is no name server: these are: 2001:db8:53::53",
       "rule 6: action=accept dst6=2001:db8:a::/48: match, but rule 4 comes first",
     ]);
-    expect(lines.at(-1)).toStartWith("accepted by rule 4");
-    expect(linesOf(configOf(both), WORK, packet6(UDP, "2001:db8:53::53", 53)).at(-1)).toStartWith("accepted by rule 5");
-    expect(linesOf(configOf(both), WORK, packet6(GRE, "2001:db8:a::1")).at(-1)).toStartWith("accepted by rule 6");
+    expect(lines.at(-1)).toBe("accepted by rule 4, leaves on eth1 as [2001:db8:1::2]:49152");
+    expect(linesOf(configOf(both), WORK, packet6(UDP, "2001:db8:53::53", 53)).at(-1)).toBe(
+      "accepted by rule 5, leaves on eth1 as [2001:db8:1::2]:49152",
+    );
+    expect(linesOf(configOf(both), WORK, packet6(GRE, "2001:db8:a::1")).at(-1)).toBe(
+      "accepted by rule 6, leaves on eth1 as 2001:db8:1::2",
+    );
     expect(linesOf(configOf(both), WORK, packet6(TCP, "2001:db8:b::1", 80)).at(-1)).toBe(
       'refused by policy, answered with ICMPv6 "administratively prohibited"',
     );
@@ -492,6 +496,7 @@ describe("explain, of IPv6,", () => {
     expect(last(LAN, TCP, "2001:db8:7::9")).toBe(
       "never comes here: hosts of 2001:db8:7::/64 reach each other without the firewall",
     );
+    expect(last(LAN, ICMPV6, "2001:db8::1", 128)).toBe("refused by policy, not answered");
     expect(last(WORK, TCP, "ff02::1")).toBe("dropped: destination not routable, not answered; no rule is asked");
     expect(last(GAME, TCP, "2001:db8::1")).toBe("dropped: IPv6 is not configured, not answered; no rule is asked");
   });
