@@ -147,6 +147,11 @@ const RUN_BY: readonly (readonly [command: RegExp, file: string, text: string])[
     'verb("suggest", "--client", "work", "--since", ',
   ],
   [/^firebreak trace client=work proto=tcp$/, "tests/net/trace.test.ts", '"client=work", "proto=tcp", "--count"'],
+  [
+    /^(?:dist\/)?firebreak status --at qrexec:firebreak$/,
+    "tests/net/qube-channel.test.ts",
+    "FIREBREAK_AT=qrexec:firebreak",
+  ],
   [/^firebreak --version$/, "tests/build/manifest.test.ts", "dist/firebreak --version"],
   [/^FIREBREAK=dist\/firebreak docs\/namespace\.sh /, "tests/net/lifecycle.test.ts", "../../docs/namespace.sh"],
   [/^ip (?:link|address) /, "tests/net/lifecycle.test.ts", "../../docs/NAMESPACE.md"],

@@ -2,7 +2,10 @@
 import { connect, type Socket } from "node:net";
 import { printable } from "../base/quote.ts";
 import { CborError, encodeItem, type Fields, ItemReader, type Value } from "./cbor.ts";
+import type { Line } from "./line.ts";
 import { CANCEL, ChannelError, CREDIT, FIRST_CREDIT, HELLO, type Reply, readReply, VERSION } from "./messages.ts";
+import type { Privilege } from "./privileges.ts";
+import { openQrexecLine, qubeIn } from "./qrexec-line.ts";
 
 /** Records that have come, and nobody has asked for yet; and how many are asked for in advance. */
 const IN_ADVANCE = FIRST_CREDIT;
@@ -17,12 +20,6 @@ export interface Answer {
 interface Pending {
   readonly replies: Reply[];
   wake(): void;
-}
-
-/** Bytes to and from a firewall. */
-export interface Line {
-  write(bytes: Uint8Array): void;
-  close(): void;
 }
 
 export class ChannelClient {
@@ -118,14 +115,35 @@ export class ChannelClient {
 }
 
 /**
- * @param path of a firewall's socket
+ * @param path of a firewall's socket, or `qrexec:QUBE`
+ * @param privilege what it is to be asked under, where that matters
  * @param signal when it is aborted, whatever waits for the firewall fails, and so does what is asked of it later
  * @throws Error with the remedy, where nobody answers there
  */
 export async function connectTo(
   path: string,
   signal?: AbortSignal,
+  privilege: Privilege = "Status",
 ): Promise<{ client: ChannelClient; greeting: Fields }> {
+  const qube = qubeIn(path);
+  const client = qube === undefined ? await overSocket(path) : overQrexec(qube, privilege);
+  const giveUp = () => client.fail(new Error(`${printable(path)}: the firewall does not answer`));
+  if (signal?.aborted) giveUp();
+  else signal?.addEventListener("abort", giveUp);
+  return { client, greeting: await client.greet() };
+}
+
+function overQrexec(qube: string, privilege: Privilege): ChannelClient {
+  const client: ChannelClient = new ChannelClient(
+    openQrexecLine(qube, privilege, {
+      receive: (bytes) => client.receive(bytes),
+      fail: (error) => client.fail(error),
+    }),
+  );
+  return client;
+}
+
+async function overSocket(path: string): Promise<ChannelClient> {
   const socket = await open(path);
   const client = new ChannelClient({
     write: (bytes) => void socket.write(bytes),
@@ -134,10 +152,7 @@ export async function connectTo(
   socket.on("data", (bytes: Buffer) => client.receive(bytes));
   socket.on("error", (error) => client.fail(error));
   socket.on("close", () => client.fail(new Error(`${path}: the firewall has closed the connection`)));
-  const giveUp = () => client.fail(new Error(`${printable(path)}: the firewall does not answer`));
-  if (signal?.aborted) giveUp();
-  else signal?.addEventListener("abort", giveUp);
-  return { client, greeting: await client.greet() };
+  return client;
 }
 
 function open(path: string): Promise<Socket> {

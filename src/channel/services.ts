@@ -19,6 +19,7 @@ import {
 import { type DropsAnswering, dropsOperation, suggestOperation, whyOperation } from "./drop-operations.ts";
 import { type FlowsAnswering, flowsOperation } from "./flows-operation.ts";
 import { logOperation } from "./log-operation.ts";
+import { ChannelError } from "./messages.ts";
 import type { Operation, Services } from "./session.ts";
 import { type TraceAnswering, traceOperation } from "./trace-operation.ts";
 
@@ -42,11 +43,16 @@ export interface NamedStatus extends Status {
   readonly cpu: number;
 }
 
-/**
- * @param name of this firewall
- * @param read the file that it reads by itself, as that is now; undefined where there is none
- */
-export function makeServices(name: string, firewall: Answering, read?: () => Promise<Config>): Services {
+/** What is particular about a firewall. */
+export interface ServiceOptions {
+  /** The file that it reads by itself, as that is now; undefined where there is none. */
+  readonly read?: () => Promise<Config>;
+  /** Why nobody may give it another configuration, if so: it has it from somebody else. */
+  readonly isToldBy?: string;
+}
+
+/** @param name of this firewall */
+export function makeServices(name: string, firewall: Answering, { read, isToldBy }: ServiceOptions = {}): Services {
   const status = (): NamedStatus => ({
     ...{ name, version, uptime: process.uptime(), time: Date.now() / 1000 },
     configuration: firewall.provenance.configured,
@@ -63,7 +69,7 @@ export function makeServices(name: string, firewall: Answering, read?: () => Pro
       ["drops", dropsOperation(firewall)],
       ["why", whyOperation(firewall)],
       ["suggest", suggestOperation(firewall)],
-      ["configure", configureOperation(firewall)],
+      ["configure", isToldBy === undefined ? configureOperation(firewall) : failing(isToldBy)],
       ["confirm", confirmOperation(firewall)],
       ["configuration", configurationOperation(firewall)],
       ["saved", savedOperation(firewall, read)],
@@ -72,4 +78,10 @@ export function makeServices(name: string, firewall: Answering, read?: () => Pro
       ["bugreport", bugreportOperation(firewall, name, version)],
     ]),
   };
+}
+
+function failing(reason: string): Operation {
+  return single(["text", "name", "dry_run", "confirm"], () => {
+    throw new ChannelError("failed", reason);
+  });
 }

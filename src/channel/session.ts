@@ -74,6 +74,7 @@ export class Session {
   private readonly streams = new Map<number, Stream>();
   private isGreeted = false;
   private isOver = false;
+  private isFinishing = false;
 
   constructor(
     private readonly services: Services,
@@ -91,6 +92,12 @@ export class Session {
       else throw error;
     }
     if (this.outlet.waiting > MOST_WAITING) void this.holdBack();
+  }
+
+  /** Nothing more comes from the client: it ends once all that was asked for is answered. */
+  finish(): void {
+    this.isFinishing = true;
+    this.endIfDone();
   }
 
   /** The client is gone. */
@@ -173,7 +180,14 @@ export class Session {
       this.send({ id, error: { code, text: message } });
     } finally {
       this.streams.delete(id);
+      this.endIfDone();
     }
+  }
+
+  private endIfDone(): void {
+    if (!this.isFinishing || this.isOver || this.streams.size > 0) return;
+    this.isOver = true;
+    this.outlet.end();
   }
 
   private async pump(stream: Stream, records: AsyncIterator<Part>): Promise<void> {

@@ -15,6 +15,8 @@ export class RunningCall {
   private callOff = () => {};
   /** Whether its partner has come. */
   met = false;
+  /** Whether there is nothing that the partner should take: then its limit does not end it. */
+  isIdle: () => boolean = () => false;
 
   /** @param domain the partner's */
   constructor(
@@ -31,7 +33,10 @@ export class RunningCall {
   /** Its limit begins anew. */
   prolong(): void {
     this.callOff();
-    this.callOff = this.clock.after(CALL_LIMIT, () => this.abort(`no answer within ${CALL_LIMIT / 1000} s`));
+    this.callOff = this.clock.after(CALL_LIMIT, () => {
+      if (this.isIdle()) this.prolong();
+      else this.abort(`no answer within ${CALL_LIMIT / 1000} s`);
+    });
   }
 
   abort(reason: string): void {

@@ -1,5 +1,6 @@
 // One call of qrexec's, on a channel of its own: a service of ours that another domain calls, or one of dom0's that we call. An
 // answer of any length goes out in pieces, each made once the peer has room for it.
+import type { Outlet } from "../channel/session.ts";
 import { type ByteStream, Framer, type PacedStream, ProtocolError, type StreamHandler } from "../xen/byte-stream.ts";
 import type { RunningCall } from "./call-places.ts";
 import {
@@ -23,6 +24,20 @@ export interface Call {
   readonly caller: string;
   /** All that the caller writes to the service, once it has ended that. */
   readonly input: Promise<string>;
+  /**
+   * Goes on with the caller as long as it likes, instead of an input and an answer.
+   * @param open is given the way to the caller, at once @returns once that is over
+   */
+  converse(open: (outlet: Outlet) => Conversation): Promise<void>;
+}
+
+/** What hears a caller who goes on. */
+export interface Conversation {
+  receive(bytes: Uint8Array): void;
+  /** The caller writes nothing more, but may read on. */
+  finish(): void;
+  /** The caller is gone. */
+  close(): void;
 }
 
 /** What a service of dom0's has answered. */
@@ -150,9 +165,18 @@ export async function serveCall(
   input.promise.catch(() => {}); // a service need not look at it
   const chunks: Uint8Array[] = [];
   let length = 0;
+  let listener: Conversation | undefined;
+  const tell = (hearer: Conversation, body: Uint8Array) => {
+    if (body.length === 0) hearer.finish();
+    else hearer.receive(body);
+  };
   const { handler, begin } = conversation(
     ({ type, body }) => {
       if (type !== QREXEC.DATA_STDIN) throw new ProtocolError(`qrexec: a message of type ${type} to a service`);
+      if (listener !== undefined) {
+        tell(listener, body);
+        return;
+      }
       chunks.push(body);
       length += body.length;
       if (length > MOST_INPUT) throw new ProtocolError("qrexec: too much input");
@@ -161,6 +185,7 @@ export async function serveCall(
     (reason) => {
       const error = new Error(`qrexec: ${reason}`);
       for (const { reject } of [input, greeted, gone]) reject(error);
+      listener?.close();
     },
     (version) => greeted.resolve(version),
   );
@@ -176,10 +201,23 @@ export async function serveCall(
   }
   try {
     running.met = true;
+    const way: Way = { stream, version, ended: gone.promise, taken: () => running.prolong() };
+    const converse = async (open: (outlet: Outlet) => Conversation) => {
+      const outlet = new CallOutlet(way);
+      listener = open(outlet);
+      running.isIdle = () => outlet.waiting === 0;
+      for (const chunk of chunks.splice(0)) tell(listener, chunk);
+      try {
+        await Promise.race([outlet.over, gone.promise]);
+      } finally {
+        running.isIdle = () => false;
+        listener.close();
+      }
+    };
     const reply = alone
       ? replyAlone(text, services, input.promise)
-      : await Promise.race([replyTo(text, services, input.promise), gone.promise]);
-    await sendReply({ stream, version, ended: gone.promise, taken: () => running.prolong() }, reply, alone);
+      : await Promise.race([replyTo(text, services, input.promise, converse), gone.promise]);
+    await sendReply(way, reply, alone);
   } finally {
     stream.close();
   }
@@ -187,11 +225,16 @@ export async function serveCall(
 
 /** A call whose caller doesn't wait for what becomes of it. */
 function replyAlone(text: string, services: ReadonlyMap<string, Service>, input: Promise<string>): Reply {
-  void replyTo(text, services, input);
+  void replyTo(text, services, input, () => Promise.reject(new Error("nobody listens")));
   return { status: 0 };
 }
 
-async function replyTo(text: string, services: ReadonlyMap<string, Service>, input: Promise<string>): Promise<Reply> {
+async function replyTo(
+  text: string,
+  services: ReadonlyMap<string, Service>,
+  input: Promise<string>,
+  converse: Call["converse"],
+): Promise<Reply> {
   const [, command = ""] = COMMAND.exec(text) ?? [];
   const [, name = "", argument = "", caller = ""] = RPC.exec(command) ?? [];
   const service = services.get(name);
@@ -201,14 +244,14 @@ async function replyTo(text: string, services: ReadonlyMap<string, Service>, inp
     return { status: NOT_FOUND, error: `firebreak does not have ${what} (services: ${known})\n` };
   }
   try {
-    return await service({ argument, caller, input });
+    return await service({ argument, caller, input, converse });
   } catch (error) {
     return { status: FAILED, error: `${name}: ${error instanceof Error ? error.message : String(error)}\n` };
   }
 }
 
 /** A channel to a peer who reads at its own pace. */
-interface Outlet {
+interface Way {
   readonly stream: PacedStream;
   readonly version: number;
   /** Settles when the call is over: rejects where the channel ended. */
@@ -218,7 +261,7 @@ interface Outlet {
 }
 
 /** @returns once the peer has all of it, but for what its ring holds */
-async function sendReply(outlet: Outlet, { status, output = "", error = "" }: Reply, alone: boolean): Promise<void> {
+async function sendReply(outlet: Way, { status, output = "", error = "" }: Reply, alone: boolean): Promise<void> {
   if (!alone) {
     await sendText(outlet, QREXEC.DATA_STDOUT, output);
     await sendText(outlet, QREXEC.DATA_STDERR, error);
@@ -227,7 +270,7 @@ async function sendReply(outlet: Outlet, { status, output = "", error = "" }: Re
 }
 
 /** A text in chunks, and its end. @param text if in pieces, then several go into a chunk */
-async function sendText(outlet: Outlet, type: number, text: string | Iterable<string>): Promise<void> {
+async function sendText(outlet: Way, type: number, text: string | Iterable<string>): Promise<void> {
   const most = chunkLength(outlet.version);
   let gathered = "";
   const send = async () => {
@@ -246,10 +289,74 @@ async function sendText(outlet: Outlet, type: number, text: string | Iterable<st
 }
 
 /** Sends a message, and waits until the peer has room for it. In between others of this thread have their turn. */
-async function sendPaced({ stream, ended, taken }: Outlet, message: Uint8Array): Promise<void> {
+async function sendPaced({ stream, ended, taken }: Way, message: Uint8Array): Promise<void> {
   stream.send(message);
   await Promise.race([ended, stream.flushed().then(() => new Promise(setImmediate))]);
   taken();
+}
+
+/** Bytes that may wait for a caller who does not read, whatever it asks for meanwhile: one that has more is cut off. */
+const MOST_WAITING = 1024 * 1024;
+
+/** The way to a caller who goes on: what is written is sent as it reads. */
+class CallOutlet implements Outlet {
+  waiting = 0;
+  /** Settles at the end, once the caller has taken all; rejects where it does not. */
+  readonly over: Promise<void>;
+  private readonly ending = Promise.withResolvers<void>();
+  private readonly queue: Uint8Array[] = [];
+  private emptied = Promise.withResolvers<void>();
+  private isSending = false;
+  private isCutOff = false;
+  private isEnding = false;
+
+  constructor(private readonly way: Way) {
+    this.over = this.ending.promise;
+    this.over.catch(() => {}); // where the channel has ended first
+  }
+
+  write(bytes: Uint8Array): void {
+    if (this.isCutOff) return;
+    this.queue.push(bytes);
+    this.waiting += bytes.length;
+    if (this.waiting > MOST_WAITING) {
+      this.isCutOff = true;
+      this.queue.length = 0;
+      this.ending.reject(new Error("the caller does not read what it asks for"));
+    }
+    if (!this.isSending) void this.send();
+  }
+
+  drained(): Promise<void> {
+    return this.waiting === 0 ? Promise.resolve() : this.emptied.promise;
+  }
+
+  /** What comes meanwhile is taken all the same: a vchan can't be told to wait without its end. */
+  pause(): void {}
+
+  end(): void {
+    this.isEnding = true;
+    if (this.waiting === 0) this.ending.resolve();
+  }
+
+  private async send(): Promise<void> {
+    this.isSending = true;
+    const most = chunkLength(this.way.version);
+    try {
+      for (let bytes = this.queue.shift(); bytes !== undefined; bytes = this.queue.shift()) {
+        for (let at = 0; at < bytes.length; at += most) {
+          await sendPaced(this.way, encodeQrexec(QREXEC.DATA_STDOUT, bytes.subarray(at, at + most)));
+        }
+        this.waiting -= bytes.length;
+      }
+    } catch {
+      this.waiting = 0; // the caller is gone: the call says so
+    }
+    this.isSending = false;
+    this.emptied.resolve();
+    this.emptied = Promise.withResolvers();
+    if (this.isEnding) this.ending.resolve();
+  }
 }
 
 /** Our side of a call of ours: we serve the channel, send the input, and wait for the status. */

@@ -6,6 +6,8 @@ import { MACHINE_CLOCK } from "../base/clock.ts";
 import { type Family, formatIp } from "../base/ip.ts";
 import { log, logAll } from "../base/log.ts";
 import { Pace } from "../base/pace.ts";
+import { makeServices as makeChannelServices } from "../channel/services.ts";
+import type { Services } from "../channel/session.ts";
 import type { Config } from "../config/config.ts";
 import type { QubeOptions } from "../config/qubes.ts";
 import { Firewall } from "../control/firewall.ts";
@@ -252,7 +254,10 @@ export class Qube {
     while (!this.isStopping) {
       const ended = Promise.withResolvers<string>();
       const agent = new QrexecAgent(
-        makeServices(() => this.describe()),
+        makeServices(
+          () => this.describe(),
+          () => this.channel(),
+        ),
         this.xen,
         () => {
           this.agent = agent;
@@ -270,6 +275,12 @@ export class Qube {
         await new Promise<void>((resolve) => this.later(PAUSE, resolve));
       }
     }
+  }
+
+  /** What the control channel can be asked, by qrexec. */
+  private channel(): Services | undefined {
+    const isToldBy = "what a qube lets pass is said in dom0 (qvm-firewall, and docs/QUBES.md for the rest)";
+    return this.firewall && makeChannelServices(this.database.get("/name") ?? "qube", this.firewall, { isToldBy });
   }
 
   private describe(): Iterable<string> {

@@ -5,6 +5,8 @@ import { formatJson, printable, quote } from "../base/quote.ts";
 import type { Fields } from "../channel/cbor.ts";
 import { type Answer, type ChannelClient, connectTo } from "../channel/client.ts";
 import { ChannelError } from "../channel/messages.ts";
+import { type Privilege, privilegeFor } from "../channel/privileges.ts";
+import { isQubeName, qubeIn } from "../channel/qrexec-line.ts";
 import { isName, nameOfSocket, socketFolder, socketPath } from "../channel/socket-file.ts";
 import { UsageError } from "./verb.ts";
 
@@ -14,13 +16,15 @@ export const ASKING_OPTIONS = {
 } satisfies ParseArgsOptionsConfig;
 
 /** For the help of each. */
-export const ASKING_HELP = `  --at WHERE   the firewall: its name, or its socket's path; FIREBREAK_AT is meant if it isn't
-               given, and without either the only one that runs here
+export const ASKING_HELP = `  --at WHERE   the firewall: its name, its socket's path, or in a qube qrexec:NAME, another qube's;
+               FIREBREAK_AT is meant if it isn't given, and without either the only one that runs here
   --json       print JSON, an object a line: docs/CONTROL.md has its keys`;
 
 /** @param at what --at says @throws UsageError */
 export function whereIs(at = process.env.FIREBREAK_AT): string {
-  if (at?.includes("/")) return at;
+  const qube = qubeIn(at ?? "");
+  if (qube !== undefined && !isQubeName(qube)) throw new UsageError(`--at ${quote(at ?? "")} names no qube`);
+  if (qube !== undefined || at?.includes("/")) return at ?? "";
   if (at !== undefined && !isName(at)) throw new UsageError(`--at ${quote(at)} is neither a name nor a path`);
   if (at !== undefined) return socketPath(at);
   const names = runningNames();
@@ -53,16 +57,20 @@ export function askAndShow(
   args: Fields,
   show: (answer: Answer) => void | Promise<void>,
 ): Promise<number> {
-  return askWith(path, async (client) => {
+  return askWith(path, privilegeFor(op, args), async (client) => {
     for await (const answer of client.ask(op, args)) await show(answer);
   });
 }
 
-/** Asks one thing after the other, and ends. @returns the exit status */
-export async function askWith(path: string, ask: (client: ChannelClient) => Promise<void>): Promise<number> {
+/** Asks one thing after the other, and ends. @param privilege that all of them take @returns the exit status */
+export async function askWith(
+  path: string,
+  privilege: Privilege,
+  ask: (client: ChannelClient) => Promise<void>,
+): Promise<number> {
   let client: ChannelClient | undefined;
   try {
-    ({ client } = await connectTo(path));
+    ({ client } = await connectTo(path, undefined, privilege));
     await ask(client);
     return 0;
   } catch (error) {

@@ -135,7 +135,7 @@ async function run(path: string, asked: Fields, sink: Sink): Promise<number> {
   sink.onClose = stop;
   let [frames, lost] = [0, 0];
   try {
-    const { client } = await connectTo(path, stopping.signal);
+    const { client } = await connectTo(path, stopping.signal, "Capture");
     try {
       for await (const { data } of client.ask("capture", asked)) {
         const piece = data as unknown as CapturePiece;

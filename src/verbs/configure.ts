@@ -52,7 +52,7 @@ Exit status: 0 done, 1 it can't be asked, or could not do it, 2 bad usage or con
     if (isDryRun && (save || confirm !== undefined)) throw new UsageError("--dry-run changes nothing (write it alone)");
     if (file === undefined) {
       if (!save && confirm !== "") throw new UsageError("takes one FILE, or --confirm or --save alone");
-      return await askWith(whereIs(values.at), (client) => keep(client, confirm === "", save, json));
+      return await askWith(whereIs(values.at), "Configure", (client) => keep(client, confirm === "", save, json));
     }
     if (confirm !== undefined && save) {
       throw new UsageError(
@@ -76,7 +76,7 @@ Exit status: 0 done, 1 it can't be asked, or could not do it, 2 bad usage or con
     const show = (outcome: Outcome) => (json ? printJson({ data: outcome }) : printLines(linesOf(outcome)));
     const at = whereIs(values.at);
     if (!save) return await askAndShow(at, "configure", asked, ({ data }) => show(data as unknown as Outcome));
-    return await askWith(at, async (client) => {
+    return await askWith(at, "Configure", async (client) => {
       const { configured } = await textInForce(client);
       const target = targetOf(configured);
       for await (const { data } of client.ask("configure", asked)) await show(data as unknown as Outcome);

@@ -62,11 +62,7 @@ Exit status: 0 stopped by a signal, 1 failed, 2 the configuration is not good.
       for (const line of firewall.describeInterfaces()) log(line);
       const stopped = untilStopped(firewall, () => read(file), signals);
       firewall.provenance.path = resolve(file);
-      if (socket !== undefined)
-        serveSocket(
-          socket,
-          makeServices(name, firewall, () => read(file)),
-        );
+      if (socket !== undefined) serveSocket(socket, makeServices(name, firewall, { read: () => read(file) }));
       log(`ready in ${Math.round(performance.now() - started)} ms`);
       await stopped;
       return await end(0, socket); // a configuration that is being read, and never ends, would keep it running

@@ -16,7 +16,7 @@ export class Connection {
    */
   async ask<T>(asked: (client: ChannelClient) => Promise<T>): Promise<T> {
     const abort = new AbortController();
-    const opened = this.opened ?? connectTo(this.path, abort.signal).then(({ client }) => client);
+    const opened = this.opened ?? connectTo(this.path, abort.signal, "Watch").then(({ client }) => client);
     this.opened = opened;
     const timer = setTimeout(() => {
       abort.abort();

@@ -45,7 +45,7 @@ async function begin(path: string, args: Fields) {
   const timer = setTimeout(() => abort.abort(), PATIENCE);
   let client: ChannelClient | undefined;
   try {
-    ({ client } = await connectTo(path, abort.signal));
+    ({ client } = await connectTo(path, abort.signal, "Capture"));
     const pieces = client.ask("capture", args);
     const first = await pieces.next();
     if (first.done === true) throw new Error("the firewall's answer can't be understood: an empty capture");

@@ -1,13 +1,18 @@
 // Xen and dom0 as a whole program of a qube sees them, for programs that tests start in a namespace: doubles of their
 // daemons, and what those do when clients' interfaces come and go.
 import type { QubeOptions } from "../../src/config/qubes.ts";
+import { QREXEC_PORT } from "../../src/qubes/qrexec-wire.ts";
 import { Qube } from "../../src/qubes/qube.ts";
 import { QUBESDB_PORT } from "../../src/qubes/qubesdb-wire.ts";
 import type { StreamHandler } from "../../src/xen/byte-stream.ts";
 import { XenStore } from "../../src/xen/xenstore.ts";
+import { QrexecDouble } from "../support/qrexec-double.ts";
 import { QubesDbDouble } from "../support/qubesdb-double.ts";
 import { Switchboard } from "../support/vchans.ts";
 import { XenStoreDouble } from "../support/xenstore-double.ts";
+
+/** The program's own. */
+const DOMAIN = 5;
 
 export class QubeDouble {
   readonly store = new XenStoreDouble();
@@ -32,6 +37,17 @@ export class QubeDouble {
     void board.serve(QUBESDB_PORT, database.handler()).then((stream) => database.attach(stream));
     await qube.start();
     return qube;
+  }
+
+  /** Dom0's qrexec daemon, as soon as the program serves it. */
+  serveQrexec(): QrexecDouble {
+    const { board } = this;
+    const dom0 = new QrexecDouble(DOMAIN, {
+      connect: (_domain, port, handler, signal) => board.connect(port, handler, signal),
+      serve: (_domain, port, handler, signal) => board.serve(port, handler, signal),
+    });
+    void board.connect(QREXEC_PORT, dom0.handler).then((stream) => dom0.attach(stream));
+    return dom0;
   }
 
   /** What libxl and netback write when a client's interface has come. @returns its directory */

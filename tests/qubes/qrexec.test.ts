@@ -1,11 +1,12 @@
 // Qrexec's agent over vchans in plain memory, against a double of dom0's daemon.
 
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { toHex } from "../../lab/frames.ts";
 import { Random } from "../../lab/random.ts";
+import type { Outlet } from "../../src/channel/session.ts";
 import { CALL_LIMIT } from "../../src/qubes/call-places.ts";
 import { QrexecAgent } from "../../src/qubes/qrexec.ts";
-import type { AgentChannels, Service } from "../../src/qubes/qrexec-calls.ts";
+import type { AgentChannels, Conversation, Service } from "../../src/qubes/qrexec-calls.ts";
 import {
   decodeExec,
   encodeNumber,
@@ -29,7 +30,27 @@ const SERVICES = new Map<string, Service>([
   ["test.Fail", async () => Promise.reject(new Error("out of order"))],
   ["test.Long", async () => ({ status: 0, output: "x".repeat(150_000) })],
   ["test.Flows", async () => ({ status: 0, output: flowLines() })],
+  [
+    "test.Talk",
+    async ({ converse, argument }) => {
+      await converse((outlet) => talk(outlet, Number(argument || "1")));
+      return { status: 7 };
+    },
+  ],
 ]);
+
+/** Says each piece that it hears so many times; at the end of what it hears it ends. */
+function talk(outlet: Outlet, times: number): Conversation {
+  return {
+    receive: (bytes) => {
+      for (let i = 0; i < times; i++) outlet.write(bytes);
+    },
+    finish: () => outlet.end(),
+    close: () => closed.push(times),
+  };
+}
+
+const closed: number[] = [];
 
 const FLOWS = 65_536;
 /** Lines that have been made. */
@@ -103,7 +124,7 @@ test("long output comes in pieces of the size that the version allows", async ()
 
 test("what is not there exits 127 and says what is", async () => {
   const { dom0 } = await meet();
-  const known = "(services: test.Echo, test.Wait, test.Fail, test.Long, test.Flows)\n";
+  const known = "(services: test.Echo, test.Wait, test.Fail, test.Long, test.Flows, test.Talk)\n";
   expect(plain(await dom0.call("root:QUBESRPC qubes.VMShell dom0"))).toEqual([
     127,
     "",
@@ -378,4 +399,53 @@ test("a dom0 that greets before the agent has its channel is greeted back, and w
   agent.start({ send: (bytes) => sent.push(toHex(bytes)), close: () => {} });
   const trigger = encodeTrigger(3, "dom0", "qubes.FeaturesRequest", "firebreak-1");
   expect(sent).toEqual([toHex(encodeNumber(QREXEC.HELLO, 3)), toHex(trigger)]);
+});
+
+describe("a service that goes on", () => {
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+
+  test.each([2, 3])(
+    "with version %d answers while it is written to, and ends with its caller's end",
+    async (version) => {
+      const { dom0 } = await meet(version);
+      const heard: string[] = [];
+      const call = await dom0.open("root:QUBESRPC test.Talk dom0", (bytes) => heard.push(text(bytes)));
+      for (const word of ["one", "two"]) {
+        call.write(Buffer.from(word));
+        while (heard.at(-1) !== word) await new Promise(setImmediate);
+      }
+      call.write(new Uint8Array(0));
+      expect(await call.done).toEqual({ status: 7, error: "" });
+      expect(heard).toEqual(["one", "two"]);
+    },
+  );
+
+  test("says nothing for hours, and goes on", async () => {
+    const { dom0, clock } = await meet();
+    const heard: string[] = [];
+    const call = await dom0.open("root:QUBESRPC test.Talk dom0", (bytes) => heard.push(text(bytes)));
+    await clock.advance(100 * CALL_LIMIT);
+    call.write(Buffer.from("still there"));
+    while (heard.length === 0) await new Promise(setImmediate);
+    expect(heard).toEqual(["still there"]);
+    expect(dom0.terminated).toEqual([]);
+  });
+
+  test("is cut off where more waits for its caller than may, and hears of it", async () => {
+    const { dom0 } = await meet();
+    closed.length = 0;
+    const call = await dom0.open("root:QUBESRPC test.Talk+4000 dom0", () => {});
+    call.write(new Uint8Array(1000));
+    expect(await call.done).toEqual({ status: 1, error: "test.Talk: the caller does not read what it asks for\n" });
+    expect(closed).toEqual([4000]);
+  });
+
+  test("whose caller goes away hears of it", async () => {
+    const { dom0 } = await meet();
+    closed.length = 0;
+    const call = await dom0.open("root:QUBESRPC test.Talk dom0", () => {});
+    call.close();
+    while (closed.length === 0 || dom0.terminated.length === 0) await new Promise(setImmediate);
+    expect(dom0.terminated).toHaveLength(1);
+  });
 });

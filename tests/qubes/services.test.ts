@@ -5,7 +5,7 @@ import { makeServices } from "../../src/qubes/services.ts";
 const SERVICES = makeServices(() => ["uplink eth0"]);
 
 function call(name: string, input: Promise<string> = new Promise(() => {})) {
-  return SERVICES.get(name)?.({ argument: "", caller: "dom0", input });
+  return SERVICES.get(name)?.({ argument: "", caller: "dom0", input, converse: () => Promise.reject(new Error("no")) });
 }
 
 test.each([

@@ -149,6 +149,47 @@ export class QrexecDouble {
     }
   }
 
+  /**
+   * A call whose input goes on, as qrexec-client-vm makes it.
+   * @param received hears of output
+   * @returns how to write to it, nothing at its end; and its status and what it complains of
+   */
+  async open(
+    command: string,
+    received: (bytes: Uint8Array) => void,
+    domain = 0,
+  ): Promise<{ write(bytes: Uint8Array): void; close(): void; done: Promise<{ status: number; error: string }> }> {
+    const port = this.takePort();
+    const greeted = Promise.withResolvers<number>();
+    const done = Promise.withResolvers<{ status: number; error: string }>();
+    let error = "";
+    const handler = messages(
+      ({ type, body }) => {
+        if (type === QREXEC.HELLO) greeted.resolve(this.agreedOn(body));
+        else if (type === QREXEC.DATA_STDOUT && body.length > 0) received(Uint8Array.from(body));
+        else if (type === QREXEC.DATA_STDERR) error += textOf(body);
+        else if (type === QREXEC.DATA_EXIT_CODE) done.resolve({ status: decodeNumber(body), error });
+      },
+      (reason) => {
+        for (const { reject } of [greeted, done]) reject(new Error(reason));
+      },
+    );
+    for (const { promise } of [greeted, done]) promise.catch(() => {});
+    const serving = this.channels.serve(this.domain, port, handler);
+    this.control?.send(encodeExec(QREXEC.EXEC_CMDLINE, { domain, port, text: command }));
+    const stream = await serving;
+    stream.send(encodeNumber(QREXEC.HELLO, this.version));
+    const most = chunkLength(await greeted.promise);
+    return {
+      write: (bytes) => {
+        for (let at = 0; at === 0 || at < bytes.length; at += most)
+          stream.send(encodeQrexec(QREXEC.DATA_STDIN, bytes.subarray(at, at + most)));
+      },
+      close: () => stream.close(),
+      done: done.promise,
+    };
+  }
+
   private agreedOn(greeting: Uint8Array): number {
     return Math.min(decodeNumber(greeting), this.version);
   }
