@@ -53,7 +53,18 @@ export class Answers {
     const checksum = view.getUint16(transport + ICMP.CHECKSUM);
     view.setUint8(transport + ICMP.TYPE, reply);
     view.setUint16(transport + ICMP.CHECKSUM, updateChecksum(checksum, delta16(request << 8, reply << 8)));
+    if (packet.isIpv6 && packet.fragment === 0 && packet.chain.has !== 0) this.dropExtensions();
     return this.sendBack();
+  }
+
+  /** Takes the extension headers off the packet in hand, which is whole: they were its sender's, and say nothing of the answer. */
+  private dropExtensions(): void {
+    const { view, packet, ring } = this.state;
+    const { ip, transport, length } = packet;
+    packet.transport = ip + IPV6.HEADER_LENGTH;
+    ring.bytes.copyWithin(packet.transport, transport, transport + length);
+    view.setUint16(ip + IPV6.PAYLOAD_LENGTH, length);
+    view.setUint8(ip + IPV6.NEXT_HEADER, packet.protocol);
   }
 
   /** Sends the packet in hand, or another fragment of one that is being answered, back to its sender, in place. */

@@ -4,6 +4,7 @@ import { fromHex, payload, udp } from "../../../lab/frames.ts";
 import {
   ah,
   DESTINATION,
+  fragment,
   HOP_BY_HOP,
   icmpv6,
   ip6,
@@ -229,6 +230,22 @@ describe("sources and destinations", () => {
     expect(from6(lab, LAN_HOST_6, udp6(answer, payload(1)))).toEqual(
       forwarded6(WORK_HOST_6, udp6({ ...answer, hopLimit: 63 }, payload(1))),
     );
+  });
+
+  test("an echo is answered without the extension headers that it came with", () => {
+    const echo = { destination: WORK_GATEWAY_6, source: WORK_HOST_6, type: 128, rest: 0x12340001 };
+    const answer = icmpv6({ ...echo, source: WORK_GATEWAY_6, destination: WORK_HOST_6, type: 129 }, payload(9));
+    const chains = [
+      [options(0, fromHex("1e 00"))],
+      [options(60, fromHex("1e 00")), ah(), options(60, Uint8Array.of(0x1e, 98, ...payload(98)))],
+      [fragment(0, false)],
+    ];
+    for (const extensions of [[], ...chains]) {
+      const lab = new Lab({ settings: SETTINGS_6 });
+      expect(from6(lab, WORK_HOST_6, icmpv6({ ...echo, extensions }, payload(9)))).toEqual(
+        answered6(WORK_HOST_6, answer),
+      );
+    }
   });
 
   test("our own addresses answer echo and refuse all else", () => {
