@@ -59,6 +59,6 @@ function changes(places: Places, change: (statement: string) => string): BunPlug
 }
 
 function changed(source: string, statement: string, change: (statement: string) => string): string {
-  if (source.split(statement).length !== 2) throw new Error(`there is not one ${statement} to change`);
-  return source.replace(statement, () => change(statement));
+  if (!source.includes(statement)) throw new Error(`there is no ${statement} to change`);
+  return source.replaceAll(statement, () => change(statement)); // frames are received with a tap and without
 }
