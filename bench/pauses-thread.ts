@@ -58,7 +58,7 @@ function run({ settings, frames, port, mail, now, kinds }: Start): Pauses {
     configure: () => undefined,
     carriedOut() {},
     records() {},
-    captures() {},
+    watch() {},
     report: (report) => port.postMessage(report),
   });
   const counts = Array.from({ length: kinds }, () => new Int32Array(BUCKETS));

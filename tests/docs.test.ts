@@ -152,6 +152,7 @@ const RUN_BY: readonly (readonly [command: RegExp, file: string, text: string])[
     "tests/net/qube-channel.test.ts",
     "FIREBREAK_AT=qrexec:firebreak",
   ],
+  [/^firebreak flows --bytes (?:SECONDS|5)$/, "tests/net/flow-counts.test.ts", 'verb("flows", "--bytes", '],
   [/^firebreak --version$/, "tests/build/manifest.test.ts", "dist/firebreak --version"],
   [/^FIREBREAK=dist\/firebreak docs\/namespace\.sh /, "tests/net/lifecycle.test.ts", "../../docs/namespace.sh"],
   [/^ip (?:link|address) /, "tests/net/lifecycle.test.ts", "../../docs/NAMESPACE.md"],

@@ -1,6 +1,14 @@
 // The operation `flows`: those that match, in an order, a page of them; and to end them. The table may have a million records: it is looked
 // at a piece at a time, so that others of the thread have their turn, control's sign of life among them.
-import { FilterError, type Meaning, type Order, type Question, readFilter, readOrder } from "../control/flow-filter.ts";
+import {
+  FilterError,
+  type Meaning,
+  needsCounts,
+  type Order,
+  type Question,
+  readFilter,
+  readOrder,
+} from "../control/flow-filter.ts";
 import { type FlowTableView, flowEntry } from "../control/flow-list.ts";
 import type { FlowRecords } from "../dataplane/tables/flow-records.ts";
 import type { Flow } from "../dataplane/types.ts";
@@ -14,6 +22,7 @@ import { usedFlows } from "./used-flows.ts";
 export interface FlowsAnswering extends Pick<Meaning, "addressesOf" | "addresses6Of"> {
   readonly flowTable: FlowTableView;
   endFlow(records: FlowRecords, flow: Flow): boolean;
+  countFlows(): Promise<void>;
 }
 
 /** Flows that the dataplane's thread is asked to end in one go: it does so between two batches. */
@@ -23,12 +32,14 @@ const PAUSE = 1;
 /** More than a table's numbers: a sort's key is what flows are ordered by, times this, and the number. */
 const NUMBERS = 2 ** 20;
 
-const KNOWN = ["match", "sort", "offset", "limit", "count", "end"];
+const KNOWN = ["match", "sort", "offset", "limit", "count", "end", "bytes"];
 
 export function flowsOperation(firewall: FlowsAnswering): Operation {
   return async function* (args, signal): AsyncGenerator<Part> {
     requireKnown(args, KNOWN);
-    const table = firewall.flowTable;
+    const isCounted = flagOf(args, "bytes") || needsCounts(textOf(args, "sort") ?? "");
+    if (isCounted) await firewall.countFlows();
+    const table = isCounted ? firewall.flowTable : { ...firewall.flowTable, counts: undefined };
     const { match, order } = readWords(args, table, firewall);
     const [offset, limit] = [countOf(args, "offset") ?? 0, countOf(args, "limit") ?? Number.POSITIVE_INFINITY];
     const [isCount, isEnd] = [flagOf(args, "count"), flagOf(args, "end")];
@@ -79,13 +90,13 @@ async function count(flows: AsyncIterable<Flow>): Promise<number> {
 
 /** Flows that are equal stay in the table's order. */
 async function* sorted(
-  { records }: FlowTableView,
+  { records, counts }: FlowTableView,
   flows: AsyncIterable<Flow>,
   { order, isDescending }: ReadOrder,
 ): AsyncGenerator<Flow> {
-  const key: Order = isDescending ? (records, flow) => 2 ** 32 - 1 - order(records, flow) : order;
+  const key: Order = isDescending ? (...of) => 2 ** 32 - 1 - order(...of) : order;
   const keys: number[] = [];
-  for await (const flow of flows) keys.push(key(records, flow) * NUMBERS + flow);
+  for await (const flow of flows) keys.push(key(records, flow, counts) * NUMBERS + flow);
   for (const one of Float64Array.from(keys).sort()) yield (one % NUMBERS) as Flow;
 }
 

@@ -40,6 +40,7 @@ import { libc } from "../linux/libc.ts";
 import type { InterfaceBefore } from "../linux/net/take.ts";
 import { threadFile } from "../linux/thread-file.ts";
 import { TcpExchange } from "../names/tcp-exchange.ts";
+import { CountMemory } from "./count-memory.ts";
 import type { DataplaneState } from "./status.ts";
 
 /** How long a name server may take, in ms: as long as glibc gives it. */
@@ -85,6 +86,9 @@ export class Dataplane {
   private readonly announcements: Announcements | undefined;
   /** Descriptors of the maps of the flow table's records, but for the first. */
   private readonly recordMaps: number[] = [];
+  /** Memory of the flows' counts, once it was asked for, and whether they are counted. */
+  private counts: CountMemory | undefined;
+  private isCounting = false;
   private readonly watch: ReturnType<typeof setInterval>;
   /** ms of silence. */
   private hungAfter = START_PATIENCE;
@@ -193,6 +197,26 @@ export class Dataplane {
   /** @param captures all that there are from now on; when it settles, the memory of others is not touched any more */
   async setCaptures(captures: readonly CaptureOrder[]): Promise<void> {
     const report = await this.command({ type: "captures", captures });
+    if (report.type !== "applied") throw unexpected(report);
+  }
+
+  /** Has flows counted from now on, all from zero. @returns memory of the counts, as long as the program runs */
+  async beginCounting(): Promise<Int32Array> {
+    this.counts ??= new CountMemory(this.posted.nat.maxFlows, this.kernelPrograms?.maps.counts);
+    this.counts.begin(1 + this.recordMaps.length);
+    this.isCounting = true;
+    await this.setCounts(this.counts.address);
+    return this.counts.words;
+  }
+
+  async endCounting(): Promise<void> {
+    this.isCounting = false;
+    await this.setCounts(0);
+    this.counts?.end();
+  }
+
+  private async setCounts(address: number): Promise<void> {
+    const report = await this.command({ type: "counts", address });
     if (report.type !== "applied") throw unexpected(report);
   }
 
@@ -332,7 +356,9 @@ export class Dataplane {
     try {
       const map = addRecordMap(this.kernelPrograms.maps.records, at);
       this.recordMaps.push(map);
-      await this.command({ type: "records", at, map });
+      const counts = this.isCounting ? this.counts?.make(at) : undefined;
+      await this.command({ type: "records", at, map, counts });
+      if (counts !== undefined) this.counts?.put(at);
     } catch {} // a thread that died is reported by itself
   }
 

@@ -20,6 +20,7 @@ import type { Diagnosis } from "./bug-report.ts";
 import { Captures } from "./captures.ts";
 import { Dataplane } from "./dataplane-thread.ts";
 import { DropBook } from "./drops.ts";
+import { FlowCounting } from "./flow-counting.ts";
 import { type FlowTableView, flowLine, listFlows, viewFlows } from "./flow-list.ts";
 import { foresee } from "./forecast.ts";
 import { HeldInterfaces, type Queue } from "./held-interfaces.ts";
@@ -69,6 +70,7 @@ export class Firewall {
   private readonly drops: DropBook;
   private readonly hits: HitBook;
   readonly captures: Captures;
+  private readonly counting: FlowCounting;
   private readonly seenNames = new SeenNames();
   private readonly started: NatSettings;
   private readonly looks = new Pace(MACHINE_CLOCK, LOOKS, () => this.inTurn(() => this.look()));
@@ -104,6 +106,7 @@ export class Firewall {
       () => this.meaning,
     );
     this.captures.follow(0, settings);
+    this.counting = new FlowCounting(dataplane, MACHINE_CLOCK);
     dataplane.onSeen = (client, answer) => this.noteNames(client, answer);
     this.refusals = new RefusalLog(state.drops, MACHINE_CLOCK, log);
     this.refusals.watch(settings.clients);
@@ -225,7 +228,12 @@ export class Firewall {
 
   /** Its flows, as they are while they are looked at. */
   get flowTable(): FlowTableView {
-    return viewFlows(this.state, this.settings);
+    return viewFlows(this.state, this.settings, this.counting.words);
+  }
+
+  /** Has bytes and packets of flows counted, from now on if they are not, and for a while: `flowTable` has them. */
+  async countFlows(): Promise<void> {
+    await this.counting.ask();
   }
 
   /** The rules in force, each with what it does now. */

@@ -5,10 +5,11 @@ import { hostPrefix, type IpPrefix } from "../base/ip.ts";
 import { quote } from "../base/quote.ts";
 import { type Addresses, isIpv6 } from "../dataplane/address-book.ts";
 import type { Settings } from "../dataplane/settings.ts";
+import { bytesOf, packetsOf } from "../dataplane/tables/flow-counts.ts";
 import type { FlowRecords } from "../dataplane/tables/flow-records.ts";
 import { FLOW_STATE } from "../dataplane/tables/flow-state.ts";
 import { TCP_STATE_NAMES, tcpStateName } from "../dataplane/tables/tcp.ts";
-import type { Flow } from "../dataplane/types.ts";
+import type { Flow, Side } from "../dataplane/types.ts";
 import { IANA } from "../rules/compile.ts";
 import { type PortRange, parseValue, type Rule } from "../rules/parse.ts";
 import { type Address, maskOf, PROTOCOL } from "../wire/ipv4.ts";
@@ -76,6 +77,19 @@ export function readWords<T>(
   return [...questions.values()];
 }
 
+const floats = new Float32Array(1);
+const bits = new Uint32Array(floats.buffer);
+
+/** @returns a number below 2^32 that orders numbers from 0 on as they are, but for those that differ by a ten-millionth */
+function orderOf(value: number): number {
+  floats[0] = value;
+  return bits[0];
+}
+
+type Amount = (counts: Int32Array, flow: Flow, side: Side) => number;
+const both = (amount: Amount) => (_: FlowRecords, flow: Flow, counts?: Int32Array) =>
+  counts === undefined ? 0 : orderOf(amount(counts, flow, 0) + amount(counts, flow, 1));
+
 /** Below 2^32, by what an order is named. */
 const ORDERS = {
   client: (records: FlowRecords, flow: Flow) => records.client(flow),
@@ -84,9 +98,17 @@ const ORDERS = {
   dst: (records: FlowRecords, flow: Flow) => records.destination(flow, 0) >>> 0,
   dstports: (records: FlowRecords, flow: Flow) => destinationPort(records.ports(flow, 0)),
   rule: (records: FlowRecords, flow: Flow) => records.rule(flow),
+  bytes: both(bytesOf),
+  packets: both(packetsOf),
 } as const;
 
-export type Order = (records: FlowRecords, flow: Flow) => number;
+/** @param counts where flows are counted */
+export type Order = (records: FlowRecords, flow: Flow, counts?: Int32Array) => number;
+
+/** Whether an order is by what has to be counted. */
+export function needsCounts(text: string): boolean {
+  return /^-?(?:bytes|packets)$/.test(text);
+}
 
 /** @param text a key of ORDERS, with "-" in front for the largest first @throws FilterError */
 export function readOrder(text: string): { readonly order: Order; readonly isDescending: boolean } {

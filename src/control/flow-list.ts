@@ -4,11 +4,12 @@
 import { hostPrefix, isInside, sameIp } from "../base/ip.ts";
 import { printable } from "../base/quote.ts";
 import type { ForwardSettings, Settings } from "../dataplane/settings.ts";
+import { bytesOf, packetsOf } from "../dataplane/tables/flow-counts.ts";
 import { FLOW_WORDS, type FlowRecords } from "../dataplane/tables/flow-records.ts";
 import { FLOW_STATE } from "../dataplane/tables/flow-state.ts";
 import { tcpStateName } from "../dataplane/tables/tcp.ts";
 import { matchesForward } from "../dataplane/topology.ts";
-import type { Flow } from "../dataplane/types.ts";
+import type { Flow, Side } from "../dataplane/types.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";
 import { destinationPort } from "../wire/ports.ts";
 import { type FlowEnds, flowEnds, ruleText, textOf } from "./flow-text.ts";
@@ -25,6 +26,15 @@ export interface FlowEntry extends FlowEnds {
   readonly open_mapping?: true;
   /** Of TCP, as RFC 9293 names it; RESET too. */
   readonly state?: string;
+  /** Where flows are counted: what came from the source and was sent on, and what came from the destination, since then. */
+  readonly sent?: Counts;
+  readonly received?: Counts;
+}
+
+/** Bytes of IP packets, and how many, modulo 2^32. What is to be cut into segments, counts as one, as it does for an interface. */
+export interface Counts {
+  readonly bytes: number;
+  readonly packets: number;
 }
 
 /** The flow table, and the settings that say whose the flows are. */
@@ -33,10 +43,12 @@ export interface FlowTableView {
   /** Records. */
   readonly capacity: number;
   readonly settings: Settings;
+  /** As tables/flow-counts.ts has them, while flows are counted. */
+  readonly counts?: Int32Array | undefined;
 }
 
-export function viewFlows(state: FlowMemory, settings: Settings): FlowTableView {
-  return { records: recordsOf(state, settings), capacity: state.flows.length / FLOW_WORDS, settings };
+export function viewFlows(state: FlowMemory, settings: Settings, counts?: Int32Array): FlowTableView {
+  return { records: recordsOf(state, settings), capacity: state.flows.length / FLOW_WORDS, settings, counts };
 }
 
 /** @returns each flow, made when it is asked for: a million flows need no memory here */
@@ -47,7 +59,7 @@ export function* listFlows(view: FlowTableView): Generator<FlowEntry> {
 }
 
 /** @param flow number of a record in use */
-export function flowEntry({ records, settings }: FlowTableView, flow: Flow): FlowEntry {
+export function flowEntry({ records, settings, counts }: FlowTableView, flow: Flow): FlowEntry {
   const ends = flowEnds(records, flow);
   const isTcp = ends.protocol === PROTOCOL.TCP;
   return {
@@ -55,7 +67,12 @@ export function flowEntry({ records, settings }: FlowTableView, flow: Flow): Flo
     client: clientName(settings, records.client(flow)),
     ...admission(records, flow, settings),
     ...(isTcp && { state: tcpStateName(records.state(flow)) }),
+    ...(counts !== undefined && { sent: countsOf(counts, flow, 0), received: countsOf(counts, flow, 1) }),
   };
+}
+
+function countsOf(counts: Int32Array, flow: Flow, side: Side): Counts {
+  return { bytes: bytesOf(counts, flow, side), packets: packetsOf(counts, flow, side) };
 }
 
 /** `flow: tcp 10.137.0.10:40000 to 192.0.2.1:80 as 192.0.2.254:40000, ESTABLISHED, client work, rule 1` */
@@ -66,8 +83,14 @@ export function flowLine(entry: FlowEntry): string {
     ...(entry.state === undefined ? [] : [entry.state]),
     `client ${printable(entry.client)}`,
     admissionText(entry),
+    ...(entry.sent === undefined ? [] : [`sent ${countsText(entry.sent)}`]),
+    ...(entry.received === undefined ? [] : [`received ${countsText(entry.received)}`]),
   ];
   return parts.join(", ");
+}
+
+function countsText({ bytes, packets }: Counts): string {
+  return `${bytes} bytes in ${packets} packets`;
 }
 
 type Admission = Pick<FlowEntry, "rule" | "forward" | "open_mapping">;

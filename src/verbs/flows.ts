@@ -24,7 +24,11 @@ that let it through. A FILTER is KEY=VALUE, in the words of rules where they hav
   rule=NUMBER            or policy
   state=STATE            of TCP: ESTABLISHED and so on
 
-  --sort ORDER   client, proto, src, dst, dstports or rule; with - in front, the largest first
+  --bytes SECONDS  count bytes and packets of each for so long, and print them: of IP packets that were
+                 sent on, from who opened it and back. They are counted from the first who asks until
+                 a minute after the last
+  --sort ORDER   client, proto, src, dst, dstports, rule, bytes or packets; with - in front, the
+                 largest first
   --offset N     leave out the first N
   --limit N      print N at most
   --count        print only how many there are
@@ -41,6 +45,7 @@ Exit status: 0 printed, 1 it can't be asked, 2 bad usage.
       options: {
         ...ASKING_OPTIONS,
         sort: { type: "string" },
+        bytes: { type: "string" },
         offset: { type: "string" },
         limit: { type: "string" },
         count: { type: "boolean", default: false },
@@ -51,15 +56,24 @@ Exit status: 0 printed, 1 it can't be asked, 2 bad usage.
     if (values.end && isBare)
       throw new UsageError(`--end ends what it is told (write a filter: ${FILTER_KEYS.join(", ")})`);
     if (values.end && values.count) throw new UsageError("--end and --count exclude each other (write one of them)");
+    const path = whereIs(values.at);
+    const seconds = values.bytes ?? (/^-?(?:bytes|packets)$/.test(values.sort ?? "") ? "1" : undefined);
+    if (seconds !== undefined) {
+      const time = readCount(seconds, "--bytes") * 1000;
+      const status = await askAndShow(path, "flows", { bytes: true, limit: 0 }, () => {});
+      if (status !== 0) return status;
+      await Bun.sleep(time);
+    }
     const asked: Fields = {
       match: positionals,
+      ...(seconds !== undefined && { bytes: true }),
       ...(values.sort !== undefined && { sort: values.sort }),
       ...(values.offset !== undefined && { offset: readCount(values.offset, "--offset") }),
       ...(values.limit !== undefined && { limit: readCount(values.limit, "--limit") }),
       ...(values.count && { count: true }),
       ...(values.end && { end: true }),
     };
-    return await askAndShow(whereIs(values.at), "flows", asked, (answer) => {
+    return await askAndShow(path, "flows", asked, (answer) => {
       if (values.json) return printJson(answer);
       if (values.count) return print(`flows: ${(answer.data as { readonly flows: number }).flows}\n`);
       return print(`${flowLine(answer.data as unknown as FlowEntry)}\n`);

@@ -4,6 +4,7 @@ import { printable } from "../base/quote.ts";
 import { type DropEntry, formatAge, frameText, verdictWords } from "../control/drops.ts";
 import type { FlowEntry } from "../control/flow-list.ts";
 import { textOf } from "../control/flow-text.ts";
+import type { RatedFlow } from "./flow-rates.ts";
 import { newest, verdictName } from "./history.ts";
 import { sparkline } from "./sparkline.ts";
 import { clientsShown, type ListView, lengthOf, type TopState, VIEWS } from "./top-state.ts";
@@ -42,8 +43,8 @@ const HELP = [
   "w              why: what was dropped between the two, or what would be",
   "^L, ^Z, q ^C   draw anew, stop for a while, quit",
   "",
-  "Rates are a second. Bytes are not counted yet. Bars have the newest at the",
-  "right, and are as high as the highest of their row.",
+  "Rates are a second; of flows bytes, both ways, counted while somebody looks.",
+  "Bars have the newest at the right, as high as the highest of their row.",
 ];
 
 /** How many rows of a list fit. */
@@ -133,7 +134,7 @@ function summary({ name, seen, trouble }: TopState, { columns, isUnicode }: Size
 
 const HEADINGS: Readonly<Record<ListView, string>> = {
   clients: " CLIENT                             FLOWS      OF   USED",
-  flows: " PROTO SOURCE                DESTINATION           STATE        RULE   CLIENT",
+  flows: " PROTO SOURCE                DESTINATION           BYTE/s STATE  RULE   CLIENT",
   verdicts: " FRAMES                                                 /s         TOTAL",
   drops: "  COUNT  LAST  VERDICT AND FRAME",
 };
@@ -162,10 +163,11 @@ function rowsOf(state: TopState, list: ListView, size: Size, offset: number, row
   }
 }
 
-function flowRow(flow: FlowEntry): string {
+function flowRow(flow: RatedFlow): string {
   const { protocol, source, destination } = textOf(flow);
+  const rate = flow.rate === undefined ? "" : shortNumber(flow.rate);
   return printable(
-    ` ${column(protocol, 5)} ${column(source, 21)} ${column(destination, 21)} ${column(flow.state ?? "", 12)} ${column(admissionText(flow), 6)} ${flow.client}`,
+    ` ${column(protocol, 5)} ${column(source, 21)} ${column(destination, 21)} ${right(rate, 6)} ${column(flow.state ?? "", 6)} ${column(admissionText(flow), 6)} ${flow.client}`,
   );
 }
 

@@ -7,6 +7,7 @@ import type { FlowEntry } from "../control/flow-list.ts";
 import { type Reason, reasonLines } from "../why/why.ts";
 import { all, one } from "./asked.ts";
 import { Connection } from "./connection.ts";
+import { FlowRates } from "./flow-rates.ts";
 import { History } from "./history.ts";
 import { type Seen, type TopState, wordsOf } from "./top-state.ts";
 
@@ -19,6 +20,7 @@ export type Found = { readonly seen: Seen; readonly message?: string } | { reado
 export class TopSource {
   private readonly connection: Connection;
   private history = new History();
+  private readonly rates = new FlowRates();
   private uptime = 0;
 
   /** @param path of the firewall's socket */
@@ -82,7 +84,7 @@ export class TopSource {
     client: ChannelClient,
     { list, looks }: TopState,
     rows: number,
-    { flows }: NamedStatus,
+    { flows, uptime }: NamedStatus,
   ): Promise<Partial<Seen>> {
     if (list === "drops") {
       const args = { match: wordsOf(looks.drops.filter), limit: MOST_DROPS };
@@ -94,11 +96,11 @@ export class TopSource {
     const match = wordsOf(filter);
     const sort = order === "" ? {} : { sort: `${isDescending ? "-" : ""}${order}` };
     const [page, count] = await Promise.all([
-      all(client, "flows", { match, ...sort, offset, limit: rows }),
+      all(client, "flows", { match, ...sort, offset, limit: rows, bytes: true }),
       match.length === 0 ? { flows: flows.used } : one(client, "flows", { match, count: true }),
     ]);
     return {
-      flows: page as unknown as FlowEntry[],
+      flows: this.rates.rate(page as unknown as FlowEntry[], uptime),
       flowsFrom: offset,
       matching: Number((count as { readonly flows: number }).flows),
     };

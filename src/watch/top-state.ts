@@ -4,6 +4,7 @@ import type { NamedStatus } from "../channel/services.ts";
 import type { DropEntry } from "../control/drops.ts";
 import type { FlowEntry } from "../control/flow-list.ts";
 import { endText, type FlowEnd, textOf } from "../control/flow-text.ts";
+import type { RatedFlow } from "./flow-rates.ts";
 import type { History } from "./history.ts";
 import type { Key } from "./keys.ts";
 
@@ -12,7 +13,7 @@ export type ListView = (typeof VIEWS)[number];
 export type View = ListView | "help" | "why";
 
 /** Orders that the firewall has for flows; "" as they lie in its table. */
-const FLOW_ORDERS = ["", "client", "proto", "src", "dst", "dstports", "rule"] as const;
+const FLOW_ORDERS = ["", "bytes", "client", "proto", "src", "dst", "dstports", "rule"] as const;
 const CLIENT_ORDERS = ["", "name", "flows"] as const;
 const ORDERS: Readonly<Record<ListView, readonly string[]>> = {
   clients: CLIENT_ORDERS,
@@ -37,7 +38,7 @@ export interface Seen {
   readonly status: NamedStatus;
   readonly history: History;
   /** Those from `flowsFrom` on, of as many as match. */
-  readonly flows: readonly FlowEntry[];
+  readonly flows: readonly RatedFlow[];
   readonly flowsFrom: number;
   readonly matching: number;
   readonly drops: readonly DropEntry[];

@@ -6,12 +6,16 @@ import { LAN_HOST, LAN_HOST_2, Lab, REMOTE, REMOTE_2, SETTINGS, WORK_HOST } from
 import { type FlowsAnswering, flowsOperation } from "../../src/channel/flows-operation.ts";
 import { ChannelError } from "../../src/channel/messages.ts";
 import { type FlowEntry, flowLine } from "../../src/control/flow-list.ts";
+import { COUNT_WORDS, countPacket } from "../../src/dataplane/tables/flow-counts.ts";
+import type { Flow, Side } from "../../src/dataplane/types.ts";
 import { datagram } from "../support/nat.ts";
 
 interface Built {
   readonly lab: Lab;
   readonly firewall: FlowsAnswering;
   readonly sent: string[];
+  /** As tables/flow-counts.ts has them. */
+  readonly counts: Int32Array;
 }
 
 /** A router with six flows, of two clients. */
@@ -28,11 +32,19 @@ function built(): Built {
   lab.from(LAN_HOST, icmp({ source: LAN_HOST, destination: REMOTE, type: 8, code: 0, rest: 7 << 16 }, payload(8)));
   const { flows } = lab.router;
   const sent: string[] = [];
+  const counts = new Int32Array(flows.capacity * COUNT_WORDS);
+  let isCounted = false;
   return {
     lab,
     sent,
+    counts,
     firewall: {
-      flowTable: { records: flows, capacity: flows.capacity, settings: SETTINGS },
+      get flowTable() {
+        return { records: flows, capacity: flows.capacity, settings: SETTINGS, counts: isCounted ? counts : undefined };
+      },
+      async countFlows() {
+        isCounted = true;
+      },
       addressesOf: (name) => (name === "www.example" ? [ip(REMOTE_2)] : undefined),
       endFlow(records, flow) {
         const words = Int32Array.of(records.source(flow, 0), records.destination(flow, 0), records.ports(flow, 0));
@@ -74,6 +86,41 @@ test("without a filter, all flows there are, and each with what JSON has of it",
     source: { address: WORK_HOST, port: 4000 },
     destination: { address: REMOTE, port: 53 },
     mapped: { address: "192.0.2.254", port: 4000 },
+  });
+});
+
+describe("bytes and packets", () => {
+  /** Counts bytes for a flow, of as many packets. */
+  function count({ counts }: Built, number: number, side: Side, bytes: number, packets = 1): void {
+    for (let i = 0; i < packets; i++) countPacket(counts, number as Flow, 0, side, bytes);
+  }
+
+  test("are there only for who asks for them, of both ways", async () => {
+    const lab = built();
+    count(lab, 1, 0, 40, 3);
+    count(lab, 1, 1, 1500);
+    expect((await ask(lab.firewall, {})).every(({ sent, received }) => sent === undefined && received === undefined));
+    const entries = await ask(lab.firewall, { bytes: true });
+    expect(entries.map(({ sent, received }) => [sent, received])[1]).toEqual([
+      { bytes: 120, packets: 3 },
+      { bytes: 1500, packets: 1 },
+    ]);
+    expect(flowLine(entries[1])).toEndWith(", sent 120 bytes in 3 packets, received 1500 bytes in 1 packets");
+    expect((await ask(lab.firewall, {}))[1].sent).toBeUndefined();
+  });
+
+  test("flows are sorted by them, also beyond 32 bits", async () => {
+    const lab = built();
+    for (let i = 0; i < 300; i++) count(lab, 2, 1, 0x1fff_ffff);
+    count(lab, 3, 0, 100, 5);
+    count(lab, 4, 0, 501);
+    const numbers = async (sort: string) =>
+      (await ask(lab.firewall, { sort, limit: 3 })).map(
+        ({ sent, received }) => (sent?.bytes ?? 0) + (received?.bytes ?? 0),
+      );
+    expect(await numbers("-bytes")).toEqual([300 * 0x1fff_ffff, 501, 500]);
+    expect(await numbers("-packets")).toEqual([300 * 0x1fff_ffff, 500, 501]);
+    expect(await numbers("bytes")).toEqual([0, 0, 0]);
   });
 });
 
@@ -141,7 +188,7 @@ test.each<[Record<string, string | number | boolean | string[]>, string]>([
   [{ match: "client=work" }, "match is not a list of texts"],
   [{ limit: -1 }, "limit is not a whole number"],
   [{ limit: 1.5 }, "limit is not a whole number"],
-  [{ sort: "bytes" }, '"bytes" is no order'],
+  [{ sort: "size" }, '"size" is no order'],
   [{ count: "yes" }, "count is not true or false"],
   [{ filter: [] }, 'there is no argument "filter"'],
 ])("arguments that are not what they should be are errors: %j", async (args, text) => {

@@ -33,6 +33,7 @@ async function ask({ router }: Lab, settings: Settings, ...match: string[]): Pro
     addressesOf: (name: string) => REMOTES[name]?.[0],
     addresses6Of: (name: string) => REMOTES[name]?.[1],
     endFlow: () => true,
+    countFlows: async () => {},
   };
   const answers: FlowEntry[] = [];
   const records = flowsOperation(firewall)({ match }, new AbortController().signal);

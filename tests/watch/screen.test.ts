@@ -88,10 +88,10 @@ test("clients: a whole screen", () => {
 test("flows, verdicts and drops: their rows", () => {
   expect(shown(keyed(START, "2")).slice(5, 11)).toEqual([
     " clients  [flows]  verdicts   drops   3 in all",
-    " PROTO SOURCE                DESTINATION           STATE        RULE   CLIENT",
-    ">tcp   10.137.0.10:40000     198.51.100.7:443      ESTABLISHED  1      work",
-    " tcp   10.137.0.10:40001     198.51.100.7:443      ESTABLISHED  1      work",
-    " icmp  10.137.0.11 id 7      198.51.100.7                       policy personal",
+    " PROTO SOURCE                DESTINATION           BYTE/s STATE  RULE   CLIENT",
+    ">tcp   10.137.0.10:40000     198.51.100.7:443             ESTAB~ 1      work",
+    " tcp   10.137.0.10:40001     198.51.100.7:443             ESTAB~ 1      work",
+    " icmp  10.137.0.11 id 7      198.51.100.7                        policy personal",
     "",
   ]);
   expect(shown(keyed(START, "3")).slice(6, 11)).toEqual([
@@ -214,7 +214,7 @@ describe("keys", () => {
     expect(names(keyed(START, "s"))).toEqual(["personal", "work"]);
     expect(names(keyed(START, "s", "r"))).toEqual(["work", "personal"]);
     expect(names(keyed(START, "s", "s"))).toEqual(["personal", "work"]);
-    const { state, wish } = press(keyed(START, "2", "s", "s"), "r", ROWS);
+    const { state, wish } = press(keyed(START, "2", "s", "s", "s"), "r", ROWS);
     expect(state.looks.flows).toMatchObject({ order: "proto", isDescending: true });
     expect(wish).toEqual({ type: "look" });
     expect(shown(state)[5]).toContain("3 in all, by -proto");

@@ -10,6 +10,7 @@ import { type Command, MAIL, type Report } from "./protocol.ts";
 /** Messages by mail that one step takes. */
 const MAIL_AT_ONCE = 16;
 
+export type WatchCommand = Extract<Command, { type: "captures" | "counts" }>;
 type ApplyCommand = Extract<Command, { type: "apply" }>;
 
 /** What the thread does at that. */
@@ -20,8 +21,8 @@ export interface CommandEvents {
   carriedOut(command: Command, isRefused: boolean): void;
   /** Another map of the flow table's records is to be known. */
   records(command: Extract<Command, { type: "records" }>): void;
-  /** Others capture than before. */
-  captures(command: Extract<Command, { type: "captures" }>): void;
+  /** Others capture than before, or ask for counts of flows. */
+  watch(command: WatchCommand): void;
   report(report: Report): void;
 }
 
@@ -87,8 +88,8 @@ export class Commands {
       this.events.records(command);
       this.command = undefined;
       this.events.report({ type: "applied" });
-    } else if (command.type === "captures") {
-      this.events.captures(command);
+    } else if (command.type === "captures" || command.type === "counts") {
+      this.events.watch(command);
       this.command = undefined;
       this.events.report({ type: "applied" });
       this.collector.note(leftBy(command));

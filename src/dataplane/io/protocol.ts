@@ -32,14 +32,19 @@ export interface Start {
 
 /**
  * They are answered by one report each: `apply` by applied or refused (then nothing changed), `client`,
- * `records` and `captures` by applied, `stop` by stopped.
+ * `records`, `captures` and `counts` by applied, `stop` by stopped.
  */
 export type Command =
   | ({ readonly type: "apply" } & Pick<Start, "settings" | "sockets" | "before">)
   /** New rules for one client, at its number in the settings in force; all else about it is as it was. */
   | { readonly type: "client"; readonly client: number; readonly ruleset: Ruleset }
-  /** Another map of the flow table's records, and its place among them: recordsWanted has asked for it. */
-  | { readonly type: "records"; readonly at: number; readonly map: number }
+  /**
+   * Another map of the flow table's records, and its place among them: recordsWanted has asked for it. While flows are counted, also
+   * a map of their counts.
+   */
+  | { readonly type: "records"; readonly at: number; readonly map: number; readonly counts?: number | undefined }
+  /** Flows are counted from now on, in memory at this address; 0: they are not any more. */
+  | { readonly type: "counts"; readonly address: number }
   /** All captures there are from now on: those that stay keep their ids. Memory of others is not touched any more. */
   | { readonly type: "captures"; readonly captures: readonly CaptureOrder[] }
   | { readonly type: "stop" };

@@ -34,7 +34,7 @@ export function* rehearsing(): Generator<void> {
     configure: () => undefined,
     carriedOut() {},
     records() {},
-    captures() {},
+    watch() {},
     report() {},
   });
   for (let round = 1; round <= ROUNDS; round++) {

@@ -12,16 +12,18 @@ import { Router } from "../frame/router.ts";
 import type { RuleChanges } from "../frame/rule-changes.ts";
 import type { State } from "../frame/state.ts";
 import { workOf } from "../frame/vnet.ts";
+import { COUNT_MAP_LENGTH, countsLength } from "../kernel/counts.ts";
 import { controlOf, flowRecordsAt, gateOf, type KernelPrograms } from "../kernel/loader.ts";
 import { KernelPath } from "../kernel/path.ts";
 import { Pulse } from "../kernel/pulse.ts";
-import { putInPlace } from "../kernel/records.ts";
+import { moveToMap, putInPlace } from "../kernel/records.ts";
 import { tryKernelPath } from "../kernel/trial.ts";
 import type { Settings } from "../settings.ts";
 import { column, type Flow } from "../types.ts";
 import { VERDICT, type Verdict } from "../verdict.ts";
 import { Collector } from "./collector.ts";
 import { type CommandEvents, Commands } from "./commands.ts";
+import { FlowCounter } from "./flow-counter.ts";
 import { Leisure } from "./leisure.ts";
 import { CONTROL_SIGN, DATAPLANE_INTERVAL, DATAPLANE_SIGN, Liveness } from "./liveness.ts";
 import { Mailbox } from "./mailbox.ts";
@@ -86,26 +88,28 @@ function countLost(ring: PacketRing, router: Router, iface: number, frames: numb
   ring.hasLost = false;
 }
 
-/** The same as without a tap, which sees all of it. */
-function receiveTapped(ring: PacketRing, router: Router, tap: Tap, iface: number, frames: number): void {
+/** The same while somebody captures, or asks for counts of flows. */
+function receiveWatched(ring: PacketRing, router: Router, counter: FlowCounter, iface: number, frames: number): void {
+  const { tap } = ring;
   for (let i = 0; i < frames; i++) {
     ring.account = i;
-    tap.begin(iface, offsets[i], lengths[i], i);
+    tap?.begin(iface, offsets[i], lengths[i], i);
     verdicts[i] = router.receive(iface, offsets[i], lengths[i]);
-    tap.end(verdicts[i]);
+    tap?.end(verdicts[i]);
+    if (counter.isOn) counter.note(i, offsets[i], lengths[i], verdicts[i]);
     flowNumbers[i] = router.flowToEnter;
-    held[i] = Number(tap.isHeld);
+    held[i] = Number(tap?.isHeld === true);
   }
 }
 
 /** Flows that are captured stay off the kernel path. */
-function enterTapped(router: Router, tap: Tap, frames: number): void {
-  tap.publish();
+function enterWatched(router: Router, tap: Tap | undefined, frames: number): void {
+  tap?.publish();
   for (let i = 0; i < frames; i++) if (held[i] === 0) router.enterKernelPath(flowNumbers[i]);
 }
 
 /** Takes frames that have arrived on one interface, all of them before the first is handled. @returns how many */
-function handleBatch(ring: PacketRing, router: Router, iface: number): number {
+function handleBatch(ring: PacketRing, router: Router, counter: FlowCounter, iface: number): number {
   let frames = 0;
   let work = 0;
   for (let at = ring.next(iface); at !== NO_FRAME; at = ring.next(iface)) {
@@ -115,18 +119,21 @@ function handleBatch(ring: PacketRing, router: Router, iface: number): number {
     if (++frames === BATCH || work >= BATCH_WORK) break;
   }
   router.readAhead(offsets, lengths, frames);
-  if (ring.tap === undefined) {
+  const isWatched = ring.tap !== undefined || counter.isOn;
+  if (isWatched) receiveWatched(ring, router, counter, iface, frames);
+  else {
     for (let i = 0; i < frames; i++) {
       ring.account = i;
       verdicts[i] = router.receive(iface, offsets[i], lengths[i]);
       flowNumbers[i] = router.flowToEnter;
     }
-  } else receiveTapped(ring, router, ring.tap, iface, frames);
+  }
   ring.account = NO_ACCOUNT;
   ring.flush();
+  if (counter.isOn) counter.add(frames, ring.lost);
   if (ring.hasLost) countLost(ring, router, iface, frames);
-  if (ring.tap === undefined) for (let i = 0; i < frames; i++) router.enterKernelPath(flowNumbers[i]);
-  else enterTapped(router, ring.tap, frames);
+  if (isWatched) enterWatched(router, ring.tap, frames);
+  else for (let i = 0; i < frames; i++) router.enterKernelPath(flowNumbers[i]);
   ring.settle(iface);
   return frames;
 }
@@ -139,6 +146,7 @@ function tell(): void {
 interface Dataplane {
   readonly ring: PacketRing;
   readonly router: Router;
+  readonly counter: FlowCounter;
   readonly vigil: Vigil;
   readonly commands: Commands;
   readonly leisure: Leisure;
@@ -150,7 +158,7 @@ function markedOf({ uplink }: Settings): number | undefined {
 }
 
 function forward(dataplane: Dataplane): void {
-  const { ring, router, vigil, commands, leisure } = dataplane;
+  const { ring, router, counter, vigil, commands, leisure } = dataplane;
   const clock = new SteadyClock(() => performance.now());
   let lookedUp = 0;
   let watched = Number.NEGATIVE_INFINITY;
@@ -166,7 +174,7 @@ function forward(dataplane: Dataplane): void {
     router.setTime(clock.now());
     let frames = 0;
     for (let iface = 0; iface < ring.interfaces; iface++) {
-      const taken = handleBatch(ring, router, iface);
+      const taken = handleBatch(ring, router, counter, iface);
       frames += taken;
       if (taken === 0 || performance.now() - lookedUp < LOOK_UP) continue;
       if (ring.wait(0)) commands.wake();
@@ -262,6 +270,8 @@ function run(): void {
   });
   const { counters: verdicts, addresses, drops, ruleHits } = router;
   const tap = new Tap(ring, router, memoryAt, captureClock());
+  const counter = new FlowCounter(ring, router, BATCH);
+  let countsAt = 0;
   router.announce();
   const state = { verdicts, ring: ring.counters, addresses: addresses.words, drops: drops.words, ruleHits };
   report({ type: "ready", state });
@@ -284,19 +294,29 @@ function run(): void {
         if (command.type === "apply" && !isRefused) vigil.undoing = command;
         path?.carryOut();
       },
-      records({ at, map }) {
+      records({ at, map, counts }) {
         putInPlace(flows, at, map);
+        if (counts !== undefined && countsAt !== 0) {
+          moveToMap(countsAt + at * COUNT_MAP_LENGTH, COUNT_MAP_LENGTH, counts);
+        }
         path?.grow();
       },
-      captures({ captures }) {
-        if (tap.configure(captures)) path?.revoke();
-        ring.tap = tap.isOn ? tap : undefined;
+      watch(command) {
+        if (command.type === "counts") {
+          const { address } = command;
+          const length = countsLength(settings.nat.maxFlows);
+          counter.configure(address === 0 ? undefined : new Int32Array(memoryAt(address, length)));
+          countsAt = address;
+        } else {
+          if (tap.configure(command.captures)) path?.revoke();
+          ring.tap = tap.isOn ? tap : undefined;
+        }
       },
       report,
     };
     const collector = new Collector();
     const commands = new Commands(port, inbox, router, commandEvents, collector);
-    forward({ ring, router, vigil, commands, leisure: new Leisure(collector) });
+    forward({ ring, router, counter, vigil, commands, leisure: new Leisure(collector) });
   } finally {
     router.close();
   }

@@ -3,10 +3,12 @@
 // note, and nothing is forwarded.
 import { Assembler, R0, R1, R2, R3, R4, R5, R6, R7, R8, R10 } from "../../linux/bpf/assembler.ts";
 import { FIRST_MARK } from "../../linux/net/shaping.ts";
+import { ETHERNET } from "../../wire/ethernet.ts";
 import { IPV4, PROTOCOL } from "../../wire/ipv4.ts";
 import { TCP } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
 import { SHARE } from "../line-shares.ts";
+import { BYTES_STRIDE, COUNT, PACKETS_STRIDE } from "../tables/flow-counts.ts";
 import { fold, HELPER, IP, KEY_FIELDS, NOT_FOUND, SKB, TCP_LENGTH, TRANSPORT, UDP_LENGTH } from "./bpf-frame.ts";
 import {
   CONTROL,
@@ -20,6 +22,7 @@ import {
   REWRITE,
   TOO_MANY,
 } from "./layout.ts";
+import { RECORDS_AT_ONCE, RECORDS_SHIFT } from "./records.ts";
 
 const BPF_F_PSEUDO_HDR = 0x10;
 const BPF_F_MARK_MANGLED_0 = 0x20;
@@ -77,6 +80,7 @@ export function forwarder(maps: Maps): Uint8Array<ArrayBuffer> {
     .jumpIf32(R1, "&", MARKED, "mark")
     .label("marked");
   count(a, maps, COUNTERS.FORWARDED);
+  countFlow(a, maps);
   a.load(4, R1, R7, NOTE.REWRITE + REWRITE.EGRESS)
     .do("move", R2, 0)
     .call(HELPER.REDIRECT)
@@ -130,6 +134,37 @@ function count(a: Assembler, maps: Maps, counter: number): void {
     .do("add", R1, R0)
     .do("move", R2, 1);
   a.addInMemory(R1, 0, R2);
+}
+
+/** Counts it for its flow, where somebody asks for that: then there is a map (kernel/counts.ts). */
+function countFlow(a: Assembler, maps: Maps): void {
+  const side = Math.log2(NUMBER_FACTOR);
+  a.load(4, R1, R7, NOTE.ENTRY + ENTRY.FLOW)
+    .do("shiftRight", R1, RECORDS_SHIFT)
+    .store(4, R10, NOTE_INDEX, R1);
+  a.do("move", R2, R10).do("add", R2, NOTE_INDEX).loadMap(R1, maps.counts).call(HELPER.MAP_LOOKUP);
+  a.jumpIf(R0, "==", NOT_FOUND, "counted").do("move", R1, R0);
+  a.load(4, R2, R7, NOTE.ENTRY + ENTRY.FLOW)
+    .do("and", R2, RECORDS_AT_ONCE - 1)
+    .store(4, R10, NOTE_INDEX, R2);
+  a.do("move", R2, R10).do("add", R2, NOTE_INDEX).call(HELPER.MAP_LOOKUP).jumpIf(R0, "==", NOT_FOUND, "counted");
+  a.load(4, R3, R7, NOTE.ENTRY + ENTRY.NUMBER)
+    .do("shiftRight", R3, side)
+    .do("and", R3, 1);
+  a.load(4, R2, R7, NOTE.FRAME_LENGTH).do("sub", R2, ETHERNET.HEADER_LENGTH);
+  addOfSide(a, 8, COUNT.BYTES, BYTES_STRIDE);
+  a.do("move", R2, 1);
+  addOfSide(a, 4, COUNT.PACKETS, PACKETS_STRIDE);
+  a.label("counted");
+}
+
+/** Adds R2 to a count of the flow's whose counts are at R0, of the side in R3. R1 is lost. @param stride a power of two, in words */
+function addOfSide(a: Assembler, size: 4 | 8, field: number, stride: number): void {
+  a.do("move", R1, R3)
+    .do("shiftLeft", R1, Math.log2(4 * stride))
+    .do("add", R1, R0);
+  if (size === 8) a.addInMemory(R1, 4 * field, R2);
+  else a.fetchAdd32(R1, 4 * field, R2);
 }
 
 /** The frame's first bytes in R8: after each helper anew. */

@@ -17,6 +17,8 @@ export interface Maps {
   readonly hashKeys: HashKeys;
   /** The maps of the flow table's records: kernel/records.ts. */
   readonly records: number;
+  /** The maps of the flows' counts, of which there are none while nobody asks for them: kernel/counts.ts. */
+  readonly counts: number;
   /** For each CPU one element, NOTE. */
   readonly note: number;
 }

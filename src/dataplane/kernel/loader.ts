@@ -8,6 +8,7 @@ import { requireKernelReads } from "../../linux/capabilities.ts";
 import { libc, mapFile, mapMemory, pointer, reserveAddresses } from "../../linux/libc.ts";
 import { type HashKeys, KeyedHash } from "../keyed-hash.ts";
 import { FLOW_WORDS } from "../tables/flow-records.ts";
+import { createCountMaps } from "./counts.ts";
 import { ENTRY_STRIDE, KernelEntries } from "./entries.ts";
 import { socketFilter } from "./filter.ts";
 import { forwarder } from "./forwarder.ts";
@@ -78,6 +79,7 @@ export function loadKernelPrograms(
       buckets,
       hashKeys,
       records: opening(createRecordMaps(maxFlows, records)),
+      counts: opening(createCountMaps(maxFlows)),
       note: opening(createMap("note", { type: PERCPU_ARRAY, key: 4, value: NOTE.LENGTH, entries: 1 })),
     };
     return {
@@ -150,8 +152,8 @@ export class KernelCounters {
 
 /** Closes all descriptors. */
 export function unloadKernelPrograms({ maps, filter, forwarder, records }: KernelPrograms): void {
-  const { control, entries, index, note } = maps;
-  for (const fd of [filter, forwarder, control, entries, index, records, maps.records, note]) libc.close(fd);
+  const { control, entries, index, note, counts } = maps;
+  for (const fd of [filter, forwarder, control, entries, index, records, maps.records, counts, note]) libc.close(fd);
 }
 
 /** @param address as `mapFlows` returned it @returns that memory */

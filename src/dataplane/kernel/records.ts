@@ -59,13 +59,17 @@ export function addRecordMap(maps: number, at: number): number {
  * @param records address of the table's records @param at place of the map among the others
  */
 export function putInPlace(records: number, at: number, map: number): void {
-  const address = records + at * MAP_LENGTH;
-  const copy = mapDevice(map, 0, MAP_LENGTH);
-  bytesAt(copy).set(bytesAt(address));
-  releaseAddresses(copy, MAP_LENGTH);
-  mapFile(address, MAP_LENGTH, map);
+  moveToMap(records + at * MAP_LENGTH, MAP_LENGTH, map);
 }
 
-function bytesAt(address: number): Uint8Array {
-  return new Uint8Array(toArrayBuffer(pointer(address), 0, MAP_LENGTH));
+/** The same of any memory, page-aligned, and a map that has as many bytes. */
+export function moveToMap(address: number, length: number, map: number): void {
+  const copy = mapDevice(map, 0, length);
+  bytesAt(copy, length).set(bytesAt(address, length));
+  releaseAddresses(copy, length);
+  mapFile(address, length, map);
+}
+
+function bytesAt(address: number, length: number): Uint8Array {
+  return new Uint8Array(toArrayBuffer(pointer(address), 0, length));
 }

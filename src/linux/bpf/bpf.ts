@@ -4,7 +4,7 @@ import { cString, errno, must, SystemError, systemCall } from "../libc.ts";
 
 const SYS_BPF = process.arch === "arm64" ? 280 : 321; // asm/unistd.h
 
-const COMMAND = { MAP_CREATE: 0, MAP_UPDATE_ELEM: 2, PROG_LOAD: 5 } as const;
+const COMMAND = { MAP_CREATE: 0, MAP_UPDATE_ELEM: 2, MAP_DELETE_ELEM: 3, PROG_LOAD: 5 } as const;
 
 export const MAP_TYPE = { ARRAY: 2, PERCPU_ARRAY: 6, ARRAY_OF_MAPS: 12 } as const;
 /** An array map can be mapped into this program's memory. */
@@ -72,6 +72,12 @@ export function createMap(what: string, { type, key, value, entries, flags = 0, 
 export function putMap(what: string, array: number, at: number, map: number): void {
   const attributes = new Attributes().u32(0, array).pointer(8, Uint32Array.of(at)).pointer(16, Uint32Array.of(map));
   must(attributes.call(COMMAND.MAP_UPDATE_ELEM), `bpf map ${what}`);
+}
+
+/** Takes a map out of an array of maps; likewise. @throws SystemError */
+export function removeMap(what: string, array: number, at: number): void {
+  const attributes = new Attributes().u32(0, array).pointer(8, Uint32Array.of(at));
+  must(attributes.call(COMMAND.MAP_DELETE_ELEM), `bpf map ${what}`);
 }
 
 /**
