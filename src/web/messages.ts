@@ -32,8 +32,20 @@ export const MOST_ROWS = 1000;
 /** What went on between two looks, a second. In an array, for there are thousands of them: see RATES. */
 export type Rates = readonly number[];
 
-/** Places in it: Unix time in seconds at the end; bits to the internet, and from it; frames forwarded, and dropped; flows, as many as there are. */
-export const RATES = { TIME: 0, UP: 1, DOWN: 2, FORWARDED: 3, DROPPED: 4, FLOWS: 5 } as const;
+/**
+ * Places in it: Unix time in seconds at the end; bits to the internet, and from it, at the uplink; frames forwarded, and dropped; flows, as
+ * many as there are; bits from the clients, and to them.
+ */
+export const RATES = {
+  TIME: 0,
+  UP: 1,
+  DOWN: 2,
+  FORWARDED: 3,
+  DROPPED: 4,
+  FLOWS: 5,
+  INSIDE_UP: 6,
+  INSIDE_DOWN: 7,
+} as const;
 
 /** What comes by itself, each a text of JSON. */
 export type News =

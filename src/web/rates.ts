@@ -1,6 +1,5 @@
 // What went on, second by second: rates between one look at the firewall and the next, as many as the page shows.
 import type { NamedStatus } from "../channel/services.ts";
-import type { InterfaceStatus } from "../control/status.ts";
 import { frameRates } from "../watch/history.ts";
 import { KEPT_RATES, type Rates } from "./messages.ts";
 
@@ -19,12 +18,12 @@ export class RateBook {
     const time = last === undefined ? 0 : status.uptime - last.uptime;
     if (last === undefined || time <= 0 || time > LONGEST) return undefined;
     const frames = frameRates(last.frames, status.frames, time);
+    const bits = (isUplink: boolean, direction: Direction) => (8 * bytes(last, status, isUplink, direction)) / time;
     const rates = [
       status.time,
-      ...bits(last.interfaces, status.interfaces, time),
-      frames.forwarded,
-      frames.dropped,
-      status.flows.used,
+      ...[bits(true, "transmitted"), bits(true, "received")],
+      ...[frames.forwarded, frames.dropped, status.flows.used],
+      ...[bits(false, "received"), bits(false, "transmitted")],
     ].map((rate) => Math.round(rate * 10) / 10);
     this.kept.push(rates);
     if (this.kept.length > KEPT_RATES) this.kept.shift();
@@ -32,12 +31,15 @@ export class RateBook {
   }
 }
 
-/** To the internet and from it, a second. An interface that was made anew counts from 0. */
-function bits(before: readonly InterfaceStatus[], now: readonly InterfaceStatus[], time: number): [number, number] {
-  const uplink = now.find((device) => device.uplink !== undefined);
-  const last = before.find(({ name }) => name === uplink?.name);
-  const rate = (direction: "transmitted" | "received") =>
-    (8 * Math.max(0, (uplink?.[direction]?.bytes ?? 0) - (last?.[direction]?.bytes ?? Number.POSITIVE_INFINITY))) /
-    time;
-  return [rate("transmitted"), rate("received")];
+type Direction = "received" | "transmitted";
+
+/** What came in, or went out, at the uplink or at all other interfaces. One that was made anew counts from 0. */
+function bytes(before: NamedStatus, now: NamedStatus, isUplink: boolean, direction: Direction): number {
+  let sum = 0;
+  for (const device of now.interfaces) {
+    if ((device.uplink !== undefined) !== isUplink) continue;
+    const known = before.interfaces.find(({ name }) => name === device.name)?.[direction]?.bytes;
+    if (known !== undefined) sum += Math.max(0, (device[direction]?.bytes ?? 0) - known);
+  }
+  return sum;
 }

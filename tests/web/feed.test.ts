@@ -59,6 +59,7 @@ test("a page gets what there has been, then each look with what went on since th
   expect(Math.abs((up ?? 0) / firewall.up - 1)).toBeLessThan(0.1);
   expect(Math.abs((down ?? 0) / firewall.down - 1)).toBeLessThan(0.1);
   expect(forwarded).toBeGreaterThan(0);
+  expect(looks[2].rates?.slice(6)).toEqual([up ?? 0, down ?? 0]); // what the clients have, and the internet
   const other = new Reader();
   feed.join(other);
   const [first, second] = other.news;
@@ -103,7 +104,23 @@ test("a firewall that is not there is told, with the reason, to who comes later 
   expect(late.news).toEqual([{ type: "begin", firewall: "home", past: [] }, trouble]);
 });
 
-test("a firewall that began anew, or whose uplink was made anew, has no rates from before", async () => {
+test("an uplink that was made anew counts from nothing, and is not told as less than that", async () => {
+  const reader = new Reader();
+  begin().join(reader);
+  await reader.until(() => reader.news.length > 3);
+  const interfaces = firewall.status.interfaces.map((device) =>
+    device.uplink === undefined ? device : { ...device, received: { frames: 0, bytes: 0 } },
+  );
+  const known = reader.news.length;
+  firewall.change = { interfaces };
+  await reader.until(() => reader.news.length > known + 2);
+  firewall.change = {};
+  const downs = reader.news.flatMap((news) => (news.type === "look" ? (news.rates?.[2] ?? []) : []));
+  expect(downs).toContain(0);
+  expect(Math.min(...downs)).toBe(0);
+});
+
+test("a firewall that began anew has no rates from before", async () => {
   const reader = new Reader();
   begin().join(reader);
   await reader.until(() => reader.news.length > 3);

@@ -77,16 +77,19 @@ export function flowsList(): ListSpec<FlowEntry> {
 
 /** @param latest what the last look has found */
 export function dropsList(latest: () => NamedStatus | undefined, now: () => number): ListSpec<DropEntry> {
-  const totals = () =>
-    Object.entries(latest()?.frames ?? {})
+  const totals = () => {
+    const status = latest();
+    if (status === undefined) return "";
+    const dropped = Object.entries(status.frames)
       .filter(([slug]) => isDrop(slug))
       .sort(([, one], [, other]) => other - one)
       .map(([slug, count]) => `${formatCount(count)} ${dropName(slug)}`);
+    return ` Since the start: ${dropped.join(", ") || "nothing"}.`;
+  };
   return {
     id: "drops",
     title: "What was dropped",
-    about: () =>
-      `What came and was not passed on; what is alike is one row, the last seen first. Since the start: ${totals().join(", ") || "nothing"}.`,
+    about: () => `What came and was not passed on; what is alike is one row, the last seen first.${totals()}`,
     filterHelp: `Words of rules, and verdict=refused or interface=eth0: ${WORDS}`,
     empty: "Nothing was dropped, as far as is remembered.",
     key: (drop) =>

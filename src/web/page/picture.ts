@@ -7,9 +7,6 @@ import { formatBits, formatCount, formatRate } from "./format.ts";
 /** Clients that it has names of. */
 const MOST_NAMES = 5;
 
-/** What the last look had, to tell rates from. */
-let before: NamedStatus | undefined;
-
 export function showPicture(status: NamedStatus, rates: Rates | undefined): void {
   const uplink = status.interfaces.find((device) => device.uplink !== undefined);
   setText(byId("flows"), formatCount(status.flows.used));
@@ -21,13 +18,9 @@ export function showPicture(status: NamedStatus, rates: Rates | undefined): void
     setText(byId("outside-down"), formatBits(rates[RATES.DOWN]));
     setText(byId("forwarded"), formatRate(rates[RATES.FORWARDED]));
     setText(byId("dropped"), formatRate(rates[RATES.DROPPED]));
-    const time = before === undefined ? 0 : status.uptime - before.uptime;
-    if (before !== undefined && time > 0) {
-      setText(byId("inside-up"), formatBits(bits(before, status, "received", time)));
-      setText(byId("inside-down"), formatBits(bits(before, status, "transmitted", time)));
-    }
+    setText(byId("inside-up"), formatBits(rates[RATES.INSIDE_UP]));
+    setText(byId("inside-down"), formatBits(rates[RATES.INSIDE_DOWN]));
   }
-  before = status;
 }
 
 function uplinkText({ name, state, uplink }: InterfaceStatus): string {
@@ -44,15 +37,4 @@ function showMachines(clients: readonly ClientStatus[]): void {
   if (rest > 0) items.push(make("li", { class: "soft" }, `and ${formatCount(rest)} more`));
   if (clients.length === 0) items.push(make("li", { class: "soft" }, "none yet"));
   byId("machines").replaceChildren(...items);
-}
-
-/** Of all interfaces but the uplink's. One that was made anew counts from 0. */
-function bits(last: NamedStatus, now: NamedStatus, direction: "received" | "transmitted", time: number): number {
-  let sum = 0;
-  for (const device of now.interfaces) {
-    if (device.uplink !== undefined) continue;
-    const known = last.interfaces.find(({ name }) => name === device.name)?.[direction]?.bytes;
-    if (known !== undefined) sum += Math.max(0, (device[direction]?.bytes ?? 0) - known);
-  }
-  return (8 * sum) / time;
 }
