@@ -231,8 +231,22 @@ test("what changes ends it for those alone who depend on that", async () => {
     "other timeouts": [[], all],
     // Also before this it was not asked for: those timeouts are not these.
     "another client's packets are changed": [[], ["to work", "lan", "to lan"]],
-    "they are not": [[], all],
+    "they are not": [["lan", "to lan"], all],
+    "a client comes": [all, all],
+    "it goes": [all, all],
+    "lan has no link": [
+      ["work", "to work"],
+      ["work", "to work"],
+    ],
+    "it has it again": [["work", "to work"], all],
+    "clients have other numbers": [[], all],
+    "an address may be a client's": [[], all],
     "other settings": [[], all],
+    "the settings from before": [[], all],
+    "lan goes": [
+      ["work", "to work"],
+      ["work", "to work"],
+    ],
   });
 });
 

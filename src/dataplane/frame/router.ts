@@ -25,7 +25,7 @@ import { DNS_PORT, type Ports, sourcePort } from "../../wire/ports.ts";
 import { ACK, clampMss, SYN, TCP, tcpHeaderLength } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
 import { type AddressBook, isIpv6, type Number6 } from "../address-book.ts";
-import { type Concerned, concernedByRules, EVERYBODY } from "../concerned.ts";
+import { concernedBy, EVERYBODY } from "../concerned.ts";
 import { SHARE } from "../line-shares.ts";
 import { isQuery, KIND, type Packet } from "../packet.ts";
 import type { Parties } from "../parties.ts";
@@ -118,7 +118,7 @@ export interface KernelPath {
   revoke(): void;
   revokeClient(client: Client): void;
   revokeNeighbour(neighbour: Neighbour): void;
-  /** There are other parties: no flow is forwarded there until it is entered anew. */
+  /** There are other parties. */
   follow(parties: Parties): void;
   /** @param second whole seconds of the clock, as State has it */
   setSecond(second: number): void;
@@ -400,6 +400,7 @@ export class Router {
     }
     this.drops.countSettings();
     const cut = this.endpoint.clear();
+    this.revoke(before, settings);
     this.state.follow(topology);
     this.changes.follow();
     this.numberParties();
@@ -416,9 +417,8 @@ export class Router {
   private applyRules(settings: Settings): void {
     const before = this.state.topology.settings;
     this.drops.countSettings();
-    this.revoke(concernedByRules(before, settings));
+    this.revoke(before, settings);
     if (!hasSameInterfaces(settings, before)) {
-      this.kernelPath?.revoke();
       this.heldAnswers?.reset(this.state.topology.parties); // they are made for the interface as it was
       this.state.followInterfaces(settings.interfaces);
     }
@@ -426,9 +426,11 @@ export class Router {
     this.fastPath.readTopology();
   }
 
-  private revoke(concerned: Concerned): void {
-    if (concerned === EVERYBODY) this.kernelPath?.revoke();
-    else for (const client of concerned) this.kernelPath?.revokeClient(client);
+  private revoke(before: Settings, after: Settings): void {
+    if (this.kernelPath === undefined) return;
+    const concerned = concernedBy(before, after);
+    if (concerned === EVERYBODY) this.kernelPath.revoke();
+    else for (const client of concerned) this.kernelPath.revokeClient(client);
   }
 
   /** Gives one client new rules, as `apply` would, but without a look at the other clients. */

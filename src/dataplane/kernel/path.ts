@@ -72,11 +72,11 @@ export class KernelPath implements RouterKernelPath {
     this.ingress = new Int32Array(2 * places);
     this.entered = new Int32Array(2 * places);
     this.enteredState = new Int32Array(2 * places);
+    this.revoke();
     this.follow(state.topology.parties);
   }
 
   follow(parties: Parties): void {
-    this.revoke();
     this.places.follow(parties);
   }
 

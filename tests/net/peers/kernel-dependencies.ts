@@ -22,7 +22,9 @@ import type { Client } from "../../../src/dataplane/types.ts";
 import { KernelLab, withInterfaces } from "../../support/kernel-lab.ts";
 import { sentPort } from "../../support/nat.ts";
 
-const settings = withInterfaces(SETTINGS, process.argv.slice(2));
+const GUEST = 0x0a890063;
+const there = withInterfaces(SETTINGS, process.argv.slice(2));
+const settings: Settings = { ...there, uplink: { ...there.uplink, inside: [GUEST] } };
 const lab = new KernelLab(settings);
 const REMOTE_END = { address: REMOTE, port: 9 };
 
@@ -61,6 +63,24 @@ function withTtl(name: string): Settings {
   return { ...settings, clients: settings.clients.map((one) => (one.name === name ? { ...one, scrub } : one)) };
 }
 
+/** The settings with a client more, whose address was nobody's, on an interface that is not there. */
+function withGuest(): Settings {
+  const iface = settings.interfaces.length;
+  const { mac: _, ...guest } = { ...settings.clients[0], name: "guest", iface, network: GUEST };
+  const interfaces = [...settings.interfaces, { ...settings.interfaces[WORK], name: "guest", index: 0, isDown: true }];
+  return { ...settings, interfaces, clients: [...settings.clients, guest] };
+}
+
+/** The settings, but that lan's interface has no link. */
+function withoutLink(): Settings {
+  return { ...settings, interfaces: settings.interfaces.map((one, i) => (i === LAN ? { ...one, isDown: true } : one)) };
+}
+
+/** The settings with the clients' numbers the other way round. */
+function renumbered(): Settings {
+  return { ...settings, clients: settings.clients.toReversed() };
+}
+
 /** Has a host say that its MAC address is another. */
 function moves(host: string, iface: number, target: string, senderMac: string): void {
   const request = arp({ operation: "request", senderMac, senderIp: host, targetIp: target });
@@ -80,7 +100,16 @@ const events: Record<string, () => void> = {
   "other timeouts": () => lab.apply({ ...settings, nat: { ...settings.nat, timeouts: TIMEOUTS } }),
   "another client's packets are changed": () => lab.apply(withTtl("work")),
   "they are not": () => lab.apply(settings),
+  "a client comes": () => lab.apply(withGuest()),
+  "it goes": () => lab.apply(settings),
+  "lan has no link": () => lab.apply(withoutLink()),
+  "it has it again": () => lab.apply(settings),
+  "clients have other numbers": () => lab.apply(renumbered()),
+  "an address may be a client's": () =>
+    lab.apply({ ...settings, uplink: { ...settings.uplink, inside: [GUEST, GUEST + 1] } }),
   "other settings": () => lab.apply({ ...settings, uplink: { ...settings.uplink, dns: [] } }),
+  "the settings from before": () => lab.apply(settings),
+  "lan goes": () => lab.apply({ ...settings, clients: settings.clients.filter(({ name }) => name !== "lan") }),
 };
 
 const outcomes: Record<string, [string[], string[]]> = {};
