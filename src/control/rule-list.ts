@@ -1,6 +1,6 @@
 // The rules in force, each with what it does: where it stands, how often it decided something, which addresses its host name has, how many flows live by it, and why it
 // decides nothing, if so.
-import { formatIp } from "../base/ip.ts";
+import { type Family, formatIp } from "../base/ip.ts";
 import { printable } from "../base/quote.ts";
 import type { ClientConfig } from "../config/clients.ts";
 import type { Config } from "../config/config.ts";
@@ -20,6 +20,8 @@ export interface RuleEntry {
   readonly rule: number;
   /** As Qubes OS writes it; of the policy, its action alone. */
   readonly text: string;
+  /** It is about packets of IPv4 or of IPv6 alone: it stands in one of two lists of its client's. */
+  readonly family?: Family;
   /** `firewall.toml:14`, where there is a file. */
   readonly place?: string;
   /** Packets that would open a flow, about which it decided, since it came into force; and when the last of them came: Unix time. */
@@ -63,7 +65,7 @@ function rulesOf(
     const problem = problems.get(i);
     const text = formatRule(rule);
     return {
-      ...{ client: name, rule: i + 1, text },
+      ...{ client: name, rule: i + 1, text, ...(rule.family !== undefined && { family: rule.family }) },
       ...hits.use(name, i + 1, text),
       ...(place !== undefined && { place }),
       flows: flowsOf(i + 1),
@@ -102,9 +104,10 @@ function countFlows({ records, capacity }: FlowTableView): Map<number, number> {
  * @param now Unix time in seconds
  */
 export function ruleLines(entry: RuleEntry, now: number): string[] {
-  const { client, rule, text, place, hits, last, flows, addresses, problem } = entry;
+  const { client, rule, text, family, place, hits, last, flows, addresses, problem } = entry;
   const which = rule === 0 ? "policy" : `rule ${rule}`;
-  const where = place === undefined ? "" : ` (${place})`;
+  const ofList = family === undefined ? "" : `, IPv${family} alone`;
+  const where = place === undefined ? ofList : ` (${place})${ofList}`;
   const use = [
     hits === 0 || last === undefined ? "never hit" : `${hits} hits, last ${formatAge(now - last)} ago`,
     ...(flows === 0 ? [] : [`${flows} flows`]),

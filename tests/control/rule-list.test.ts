@@ -1,5 +1,6 @@
 // The rules in force as somebody who asks gets them: where each stands, what lives by it, and why it decides nothing.
 import { expect, test } from "bun:test";
+import { ip6 } from "../../lab/frames6.ts";
 import { parseConfig } from "../../src/config/config.ts";
 import { viewFlows } from "../../src/control/flow-list.ts";
 import { listRules, ruleLines } from "../../src/control/rule-list.ts";
@@ -83,6 +84,36 @@ test("a rule that decides nothing says why, now: one that has expired since too"
     [2, expect.stringContaining("rule 1")],
     [5, "has expired, and matches nothing (leave it out)"],
   ]);
+});
+
+test("of a client that has IPv6, names have addresses of both families, unknown while those of one are, and rules say which list they stand in", () => {
+  const text = TEXT.replace("[uplink]", '[uplink]\naddress6 = "2001:db8::2/64"\ngateway6 = "fe80::1"').replace(
+    'name = "work"',
+    'name = "work"\naddress6 = "fd00::10"\ngateway6 = "fd00::1"',
+  );
+  const parsed = parseConfig(text, "firewall.toml");
+  if ("errors" in parsed) throw new Error(parsed.errors.join("\n"));
+  const made = makeSettings(parsed.config, []);
+  if ("errors" in made) throw new Error(made.errors.join("\n"));
+  const [work, ...others] = parsed.config.clients;
+  const rules = [...work.rules, { ...work.rules[2], family: 4 as const }, { ...work.rules[2], family: 6 as const }];
+  const list = (addresses6: Uint8Array[] | undefined) =>
+    listRules({
+      config: { ...parsed.config, clients: [{ ...work, rules }, ...others] },
+      flows: viewFlows({ flows: new Int32Array(8 * FLOW_WORDS), addresses: new Int32Array(0) }, made.settings),
+      hits: HITS,
+      addressesOf: () => [0xc0000207],
+      addresses6Of: () => addresses6,
+      now: 2000,
+    }).filter(({ addresses, rule }) => addresses !== undefined && rule !== 4);
+  const both = list([ip6("2001:db8::7")]);
+  expect(both.map(({ family, addresses }) => [family, addresses])).toEqual([
+    [undefined, ["192.0.2.7", "2001:db8::7"]],
+    [4, ["192.0.2.7"]],
+    [6, ["2001:db8::7"]],
+  ]);
+  expect(ruleLines(both[2], 2000)[0]).toStartWith(`work, rule ${rules.length}, IPv6 alone: action=accept dsthost=`);
+  expect(list(undefined).map(({ addresses }) => addresses)).toEqual([null, ["192.0.2.7"], null]);
 });
 
 test("in lines, as a person reads them", () => {
