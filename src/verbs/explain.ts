@@ -30,7 +30,7 @@ dataplane's: the packet goes through it. No root, and none of the interfaces, is
 PACKET is one of
   tcp DESTINATION:PORT
   udp DESTINATION:PORT
-  icmp DESTINATION [TYPE]      ICMP, or ICMPv6; TYPE is an echo request's, 8 or 128, if it isn't given
+  icmp DESTINATION [TYPE]      of IPv6, ICMPv6; TYPE is an echo request's if it isn't given
   proto NUMBER DESTINATION     any other IP protocol
 
 DESTINATION is an address (of IPv6 in brackets where a port follows: [2001:db8::1]:443), or a host
