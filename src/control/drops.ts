@@ -9,6 +9,7 @@ import { DROP, DROP_RECORDS, DROPS, DropCopy, dropClock, HAS } from "../dataplan
 import { VERDICT_NAMES, VERDICT_SLUGS } from "../dataplane/verdict.ts";
 import { ETHERTYPE } from "../wire/ethernet.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";
+import { NEXT_HEADER } from "../wire/ipv6.ts";
 import { flagNames } from "../wire/tcp.ts";
 import { endText, type FlowEnd, packetEnds, ruleText } from "./flow-text.ts";
 
@@ -24,10 +25,10 @@ export interface DropEntry {
   /** The client that sent it, or whose flow it is of. */
   readonly client?: string;
   readonly ethertype: number;
-  /** Of IPv4: IANA's number, and its name where rules have one, else the number as text. */
+  /** Of IP: IANA's number, and its name where rules have one, else the number as text. */
   readonly protocol?: number;
   readonly proto?: string;
-  /** Of IPv4 and ARP, as far as the frame had them. */
+  /** Of IP and ARP, as far as the frame had them. */
   readonly source?: FlowEnd;
   readonly destination?: FlowEnd;
   /** Of TCP: SYN, ACK and so on. */
@@ -167,6 +168,7 @@ export function formatAge(seconds: number): string {
 
 function etherText(ethertype: number): string {
   if (ethertype === ETHERTYPE.ARP) return "arp";
+  if (ethertype === ETHERTYPE.IPV6) return "ipv6";
   return ethertype === ETHERTYPE.IPV4 ? "ipv4" : `EtherType 0x${ethertype.toString(16).padStart(4, "0")}`;
 }
 
@@ -187,10 +189,11 @@ function factsOf(copy: DropCopy, names: Names, clock: { readonly now: number; re
   const protocol = (what >>> 8) & 0xff;
   const rule = copy.word(DROP.RULE);
   const ethertype = copy.word(DROP.WHERE) & 0xffff;
-  const isIp = ethertype === ETHERTYPE.IPV4 && (has & HAS.ADDRESSES) !== 0;
+  const isIp = (ethertype === ETHERTYPE.IPV4 && (has & HAS.ADDRESSES) !== 0) || copy.isIpv6;
+  const isIcmp = protocol === (copy.isIpv6 ? NEXT_HEADER.ICMPV6 : PROTOCOL.ICMP);
   const hasFlags = (has & HAS.FLAGS) !== 0;
   const at = (field: number) => clock.unix - (clock.now - copy.time(field)) / 1000;
-  const [source, destination] = [copy.word(DROP.SOURCE) >>> 0, copy.word(DROP.DESTINATION) >>> 0];
+  const [source, destination] = [copy.address(DROP.SOURCE), copy.address(DROP.DESTINATION)];
   const ports = (has & HAS.PORTS) === 0 ? undefined : copy.word(DROP.PORTS);
   const ends = packetEnds(protocol, source, destination, ports);
   const entry: DropEntry = {
@@ -204,7 +207,7 @@ function factsOf(copy: DropCopy, names: Names, clock: { readonly now: number; re
     ...(isIp && { protocol, proto: ends.proto }),
     ...((has & HAS.ADDRESSES) !== 0 && { source: ends.source, destination: ends.destination }),
     ...(hasFlags && protocol === PROTOCOL.TCP && { flags: flagNames(flags) }),
-    ...(hasFlags && protocol === PROTOCOL.ICMP && { icmptype: flags }),
+    ...(hasFlags && isIcmp && { icmptype: flags }),
     ...((has & HAS.FRAGMENT) !== 0 && { fragment: true }),
     ...(rule >= 0 && { rule }),
     ...(names.place !== undefined && { place: names.place }),

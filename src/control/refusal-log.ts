@@ -143,7 +143,12 @@ export class RefusalLog {
   private describe(copy: DropCopy): string {
     const client = this.clients[copy.word(DROP.CLIENT)]?.name ?? "?";
     const protocol = (copy.word(DROP.WHAT) >>> 8) & 0xff;
-    const packet = packetText(protocol, copy.word(DROP.SOURCE), copy.word(DROP.DESTINATION), copy.word(DROP.PORTS));
+    const packet = packetText(
+      protocol,
+      copy.address(DROP.SOURCE),
+      copy.address(DROP.DESTINATION),
+      copy.word(DROP.PORTS),
+    );
     return `refused: client ${client}, ${ruleText(copy.word(DROP.RULE))}: ${packet}`;
   }
 }

@@ -8,7 +8,7 @@ import type { Verb } from "./verb.ts";
 export const DROP_FILTERS = `  client=NAME            that client sent it, or it is of a flow of its
   interface=NAME         where it came in
   proto=tcp              or udp, icmp, or a number
-  src=ADDRESS[/LENGTH]   who sent it; dst likewise, and dst4 is the same
+  src=ADDRESS[/LENGTH]   who sent it; dst likewise; dst4 and dst6 are the same
   dsthost=NAME           of a rule: to one of its addresses
   srcports=LOW[-HIGH]    of TCP and UDP; dstports likewise
   icmptype=TYPE

@@ -125,7 +125,7 @@ describe("drops are told", () => {
     expect(lines().toSorted()).toEqual([
       "1 ARP spoofed: arp 10.9.9.9 to 10.137.0.1 on in; last 0 s ago",
       "1 EtherType not handled: EtherType 0x88cc on in; last 0 s ago",
-      "1 IPv6 is not configured: EtherType 0x86dd on in; last 0 s ago",
+      "1 IPv6 is not configured: ipv6 on in; last 0 s ago",
       "1 malformed ethernet: truncated: EtherType 0x0000 on in; last 0 s ago",
     ]);
   });

@@ -3,12 +3,15 @@
 import { ARP } from "../../wire/arp.ts";
 import { ETHERNET, ETHERTYPE } from "../../wire/ethernet.ts";
 import { ICMP, ICMP_TYPE } from "../../wire/icmp.ts";
+import { ICMPV6_TYPE } from "../../wire/icmpv6.ts";
 import { type Address, FRAGMENT_OFFSET, IPV4, MORE_FRAGMENTS, PROTOCOL, readAddress } from "../../wire/ipv4.ts";
+import { FRAGMENT6, IPV6, NEXT_HEADER } from "../../wire/ipv6.ts";
 import type { Ports } from "../../wire/ports.ts";
 import { TCP } from "../../wire/tcp.ts";
+import { ADDRESS_WORDS, isIpv6, NO_NUMBER } from "../address-book.ts";
 import { KIND, NO_PORTS } from "../packet.ts";
 import type { Settings } from "../settings.ts";
-import { HAS } from "../tables/drop-records.ts";
+import { DROP_ADDRESSES, HAS } from "../tables/drop-records.ts";
 import { Drop, Drops } from "../tables/drops.ts";
 import type { Topology } from "../topology.ts";
 import { type Client, type Flow, type Iface, NO_FLOW, NOBODY, otherSide, type Side } from "../types.ts";
@@ -82,24 +85,39 @@ export class DropNotes {
   /** Whose it is, by what it says. */
   private finish(flow: Flow): void {
     const { drop, state } = this;
-    const { topology, flows, packet } = state;
+    const { topology, flows } = state;
     const iface = drop.iface as Iface;
-    const source = packet.isIpv6 ? packet.source : (drop.source as Address);
+    const source = drop.source as Address;
     const client = iface === topology.uplink ? NOBODY : topology.clientOn(iface, source);
     drop.party = this.partyOf(topology, iface, client, source);
     drop.client = flow === NO_FLOW ? client : flows.client(flow);
     drop.isLogged = drop.verdict === VERDICT.REFUSED && client !== NOBODY && topology.client(client).log;
+    if (drop.isIpv6) this.tellAddresses();
   }
 
-  /** A packet whose header is sound, whatever became of the frame since. Of IPv6 addresses there is no room to tell. */
+  /** Until here addresses of IPv6 were numbers, as flows have them. Those that nobody holds any more stand there as the frame had them. */
+  private tellAddresses(): void {
+    const { drop } = this;
+    const { book } = this.state;
+    const { addresses: words } = drop;
+    this.spell(drop.source as Address, 0);
+    this.spell(drop.destination as Address, 4);
+    drop.source = book.sum(words[0], words[1], words[2], words[3]);
+    drop.destination = book.sum(words[4], words[5], words[6], words[7]);
+  }
+
+  private spell(address: Address, at: number): void {
+    if (!isIpv6(address) || address === NO_NUMBER) return;
+    for (let i = 0; i < ADDRESS_WORDS; i++) this.drop.addresses[at + i] = this.state.book.word(address, i);
+  }
+
+  /** A packet whose header is sound, whatever became of the frame since. */
   private readPacket(iface: Iface): void {
     const { drop } = this;
     const { packet, lastFlow } = this.state;
-    if (packet.isIpv6) {
-      this.readPacket6();
-      return;
-    }
-    drop.etherType = ETHERTYPE.IPV4;
+    drop.isIpv6 = packet.isIpv6;
+    if (packet.isIpv6) this.readAddresses6(packet.ip);
+    drop.etherType = packet.isIpv6 ? ETHERTYPE.IPV6 : ETHERTYPE.IPV4;
     drop.protocol = packet.protocol;
     drop.source = packet.source;
     drop.destination = packet.destination;
@@ -111,16 +129,11 @@ export class DropNotes {
     if (packet.iface !== iface) this.undoTranslation(lastFlow);
   }
 
-  private readPacket6(): void {
-    const { drop } = this;
-    const { packet } = this.state;
-    drop.etherType = ETHERTYPE.IPV6;
-    drop.protocol = packet.protocol;
-    drop.source = 0;
-    drop.destination = 0;
-    drop.ports = 0;
-    drop.flags = 0;
-    drop.has = packet.fragment === 0 ? 0 : HAS.FRAGMENT;
+  /** @param at of an IPv6 header */
+  private readAddresses6(at: number): void {
+    const { view } = this.state;
+    const { addresses } = this.drop;
+    for (let i = 0; i < DROP_ADDRESSES; i++) addresses[i] = view.getInt32(at + IPV6.SOURCE + 4 * i);
   }
 
   private readFrame(at: number, length: number): void {
@@ -135,6 +148,8 @@ export class DropNotes {
     drop.ports = 0;
     drop.flags = 0;
     drop.has = 0;
+    drop.isIpv6 = false;
+    if (etherType === ETHERTYPE.IPV6 && length >= IP + IPV6.HEADER_LENGTH) this.readFrame6(content, length - IP);
     if (etherType === ETHERTYPE.ARP && length >= IP + ARP.LENGTH) {
       drop.has = HAS.ADDRESSES;
       const wasAnswered = drop.verdict === VERDICT.ANSWERED; // in place: the answer lies there
@@ -153,6 +168,23 @@ export class DropNotes {
     }
   }
 
+  /** @param at of what seems to be an IPv6 header. Of extension headers the fragment's alone is looked behind */
+  private readFrame6(at: number, length: number): void {
+    const { drop } = this;
+    const { view, book } = this.state;
+    if (view.getUint8(at) >>> 4 !== 6) return;
+    this.readAddresses6(at);
+    const { addresses: words } = drop;
+    drop.isIpv6 = true;
+    drop.source = book.find(words[0], words[1], words[2], words[3]);
+    drop.destination = book.find(words[4], words[5], words[6], words[7]);
+    const first = view.getUint8(at + IPV6.NEXT_HEADER);
+    const isFragment = first === NEXT_HEADER.FRAGMENT && length >= IPV6.HEADER_LENGTH + FRAGMENT6.LENGTH;
+    drop.has = isFragment ? HAS.ADDRESSES | HAS.FRAGMENT : HAS.ADDRESSES;
+    drop.protocol = isFragment ? view.getUint8(at + IPV6.HEADER_LENGTH) : first;
+    if (!isFragment) this.readTransport(at + IPV6.HEADER_LENGTH, length - IPV6.HEADER_LENGTH);
+  }
+
   /** Ports and flags, as far as they are there. Where a format's check has failed they are what they seem to be. */
   private readTransport(at: number, length: number): void {
     const { drop } = this;
@@ -165,10 +197,10 @@ export class DropNotes {
       if (protocol === PROTOCOL.UDP || length < FLAGS_END) return;
       drop.has |= HAS.FLAGS;
       drop.flags = view.getUint8(at + TCP.FLAGS);
-    } else if (protocol === PROTOCOL.ICMP && length >= ICMP.HEADER_LENGTH) {
+    } else if (protocol === (drop.isIpv6 ? NEXT_HEADER.ICMPV6 : PROTOCOL.ICMP) && length >= ICMP.HEADER_LENGTH) {
       drop.has |= HAS.FLAGS;
-      // A request that was answered has become the answer.
-      drop.flags = drop.verdict === VERDICT.ANSWERED ? ICMP_TYPE.ECHO : view.getUint8(at + ICMP.TYPE);
+      const type = view.getUint8(at + ICMP.TYPE);
+      drop.flags = drop.verdict === VERDICT.ANSWERED ? requestOf(type, drop.isIpv6) : type;
       if (packet.at !== NOWHERE && packet.ports !== NO_PORTS) drop.has |= HAS.PORTS;
     }
   }
@@ -207,10 +239,22 @@ export class DropNotes {
     const all = new Int32Array(groupOf.length + interfaces);
     all.set(groupOf);
     for (let iface = 0; iface < interfaces; iface++) all[groupOf.length + iface] = groups + iface;
-    this.drops.reset(groups + interfaces, all, renumber, (iface, source) => {
+    const { words } = this.drops;
+    const { book } = this.state;
+    this.drops.reset(groups + interfaces, all, renumber, (iface, hash, six) => {
       if (iface < 0) return parties.ourselves;
-      const client = topology.clientOn(iface as Iface, source as Address);
-      return this.partyOf(topology, iface as Iface, client, source as Address);
+      // For as long as it takes to say whose it is, somebody holds the address.
+      const held = six < 0 ? NO_NUMBER : book.take(words[six], words[six + 1], words[six + 2], words[six + 3]);
+      const source = six < 0 ? (hash as Address) : held;
+      const party = this.partyOf(topology, iface as Iface, topology.clientOn(iface as Iface, source), source);
+      book.release(held);
+      return party;
     });
   }
+}
+
+/** A request that was answered has become the answer. @param type that it has now */
+function requestOf(type: number, isOfIpv6: boolean): number {
+  if (!isOfIpv6) return ICMP_TYPE.ECHO;
+  return type === ICMPV6_TYPE.ECHO_REPLY ? ICMPV6_TYPE.ECHO : type;
 }

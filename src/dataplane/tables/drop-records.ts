@@ -1,6 +1,7 @@
 // The drop ring's records in shared memory, as the dataplane's thread writes them (drops.ts) and control reads them: what became of
 // frames that were not forwarded, one record for all alike. One thread writes; whoever reads copies a record out, and knows by its
 // version whether it was being written meanwhile.
+import { ETHERTYPE } from "../../wire/ethernet.ts";
 
 /** Records, and words of one: a cache line. */
 export const DROP_RECORDS = 1024;
@@ -22,7 +23,10 @@ export const DROP = {
   CLIENT: 6,
   RULE: 7,
   SETTINGS: 8,
-  /** Addresses int32 in host order, of ARP those that it speaks of; ports source << 16 | destination, or those of an ICMP query. */
+  /**
+   * Addresses int32 in host order, of ARP those that it speaks of; of IPv6 what tells them from others, for they stand in DROPS.ADDRESSES.
+   * Ports source << 16 | destination, or those of an ICMP query.
+   */
   SOURCE: 9,
   DESTINATION: 10,
   PORTS: 11,
@@ -42,8 +46,12 @@ export const DROPS = {
   LOGGED: DROP_RECORDS * DROP_WORDS + 1,
   /** Two words: float64, the router's clock in ms. */
   NOW: DROP_RECORDS * DROP_WORDS + 2,
+  /** By record, of IPv6: the source's four words, as the address book has them, and the destination's. */
+  ADDRESSES: DROP_RECORDS * DROP_WORDS + 4,
 } as const;
-export const DROPS_LENGTH = (DROP_RECORDS * DROP_WORDS + 4) * 4;
+/** Words of both addresses. */
+export const DROP_ADDRESSES = 8;
+export const DROPS_LENGTH = (DROPS.ADDRESSES + DROP_RECORDS * DROP_ADDRESSES) * 4;
 
 /** How often a record that is being written is tried again: its writer is done within a microsecond, unless it lost its processor. */
 const TRIES = 100;
@@ -52,16 +60,19 @@ const TRIES = 100;
 export class DropCopy {
   readonly words = new Int32Array(DROP_WORDS);
   private readonly times = new Float64Array(this.words.buffer);
+  private readonly addresses = new Int32Array(DROP_ADDRESSES);
 
   /** @returns whether there is one, and it could be had whole: else it is to be found at the next look */
   read(shared: Int32Array, record: number): boolean {
-    const { words } = this;
+    const { words, addresses } = this;
     const at = record * DROP_WORDS;
+    const six = DROPS.ADDRESSES + record * DROP_ADDRESSES;
     for (let i = 0; i < TRIES; i++) {
       const version = Atomics.load(shared, at + DROP.VERSION);
       if (version === 0) return false;
       if ((version & 1) !== 0) continue;
       for (let word = 0; word < DROP_WORDS; word++) words[word] = Atomics.load(shared, at + word);
+      for (let word = 0; word < DROP_ADDRESSES; word++) addresses[word] = Atomics.load(shared, six + word);
       if (words[DROP.VERSION] === version && Atomics.load(shared, at + DROP.VERSION) === version) return true;
     }
     return false;
@@ -69,6 +80,22 @@ export class DropCopy {
 
   word(field: number): number {
     return this.words[field];
+  }
+
+  /** Whether it is about IPv6 addresses. */
+  get isIpv6(): boolean {
+    return (
+      (this.words[DROP.WHERE] & 0xffff) === ETHERTYPE.IPV6 && ((this.words[DROP.WHAT] >>> 24) & HAS.ADDRESSES) !== 0
+    );
+  }
+
+  /** @param field SOURCE or DESTINATION @returns uint32 in host order, of IPv6 16 bytes in wire order */
+  address(field: typeof DROP.SOURCE | typeof DROP.DESTINATION): number | Uint8Array {
+    if (!this.isIpv6) return this.words[field] >>> 0;
+    const view = new DataView(new ArrayBuffer(16));
+    const first = field === DROP.SOURCE ? 0 : 4;
+    for (let word = 0; word < 4; word++) view.setInt32(4 * word, this.addresses[first + word]);
+    return new Uint8Array(view.buffer);
   }
 
   /** @param field FIRST or LAST @returns ms of the router's clock */

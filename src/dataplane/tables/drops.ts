@@ -2,7 +2,7 @@
 // them, addresses, ports, protocol, verdict) count in one record; whose record goes for another is the business of drop-shares.ts.
 // Nothing is allocated for a frame, and nobody is waited for.
 import type { KeyedHash } from "../keyed-hash.ts";
-import { DROP, DROP_RECORDS, DROP_WORDS, DROPS, DROPS_LENGTH } from "./drop-records.ts";
+import { DROP, DROP_ADDRESSES, DROP_RECORDS, DROP_WORDS, DROPS, DROPS_LENGTH } from "./drop-records.ts";
 import { DropShares } from "./drop-shares.ts";
 
 /** What is to be noted of a frame: filled in by who notes it, and the same object for all. The fields are those of DROP. */
@@ -16,8 +16,11 @@ export class Drop {
   etherType = 0;
   client = 0;
   rule = 0;
+  /** Of IPv6 a keyed hash of the address, which stands in `addresses`: the source's four words, and the destination's. */
   source = 0;
   destination = 0;
+  isIpv6 = false;
+  readonly addresses = new Int32Array(DROP_ADDRESSES);
   ports = 0;
   /** As numbered for `reset`. */
   party = 0;
@@ -29,8 +32,12 @@ const NONE = -1;
 /** Chains of records whose hashes end alike. */
 const CHAINS = 2 * DROP_RECORDS;
 
-/** Whose a record is. @param iface number of its interface, or -1 if that is gone @param source address that it seems to be from */
-export type PartyOf = (iface: number, source: number) => number;
+/**
+ * Whose a record is.
+ * @param iface number of its interface, or -1 if that is gone
+ * @param source address that it seems to be from; of IPv6 its four words stand at `six`, which is -1 of IPv4
+ */
+export type PartyOf = (iface: number, source: number, six: number) => number;
 
 export class Drops {
   readonly words = new Int32Array(new SharedArrayBuffer(DROPS_LENGTH));
@@ -42,6 +49,8 @@ export class Drops {
   private readonly chainOf = new Int32Array(DROP_RECORDS).fill(NONE);
   /** By record: its interface's number in the settings in force. */
   private readonly ifaces = new Int32Array(DROP_RECORDS);
+  /** By record: 1 if it is about IPv6 addresses. */
+  private readonly isIpv6 = new Uint8Array(DROP_RECORDS);
   private serial = 0;
 
   /** @param keyed whose keys strangers don't know: else they could have all in one chain */
@@ -66,7 +75,8 @@ export class Drops {
     for (const record of used.sort((one, other) => last(one) - last(other))) {
       const at = record * DROP_WORDS;
       ifaces[record] = renumber[ifaces[record]] ?? NONE;
-      shares.refile(record, partyOf(ifaces[record], words[at + DROP.SOURCE]), words[at + DROP.WHAT] & 0xff);
+      const six = this.isIpv6[record] === 1 ? DROPS.ADDRESSES + record * DROP_ADDRESSES : -1;
+      shares.refile(record, partyOf(ifaces[record], words[at + DROP.SOURCE], six), words[at + DROP.WHAT] & 0xff);
     }
   }
 
@@ -101,6 +111,8 @@ export class Drops {
       words[at + DROP.SOURCE] = source;
       words[at + DROP.DESTINATION] = destination;
       words[at + DROP.PORTS] = ports;
+      this.isIpv6[record] = drop.isIpv6 ? 1 : 0;
+      if (drop.isIpv6) this.keepAddresses(record, drop.addresses);
       times[(at + DROP.FIRST) / 2] = now;
     }
     words[at + DROP.COUNT]++;
@@ -122,7 +134,11 @@ export class Drops {
   }
 
   /** @param owner what shares.find returned @returns the record of such frames, or NONE */
-  private find(chain: number, owner: number, { source, destination, ports, protocol }: Drop): number {
+  private find(
+    chain: number,
+    owner: number,
+    { source, destination, ports, protocol, isIpv6, addresses }: Drop,
+  ): number {
     if (owner === NONE) return NONE;
     const { words, next, shares } = this;
     for (let record = this.chains[chain]; record !== NONE; record = next[record]) {
@@ -132,12 +148,25 @@ export class Drops {
         words[at + DROP.DESTINATION] === destination &&
         words[at + DROP.PORTS] === ports &&
         ((words[at + DROP.WHAT] >>> 8) & 0xff) === protocol &&
-        shares.classOf(record) === owner
+        shares.classOf(record) === owner &&
+        (isIpv6 ? this.hasAddresses(record, addresses) : this.isIpv6[record] === 0)
       ) {
         return record;
       }
     }
     return NONE;
+  }
+
+  private keepAddresses(record: number, addresses: Int32Array): void {
+    const at = DROPS.ADDRESSES + record * DROP_ADDRESSES;
+    for (let word = 0; word < DROP_ADDRESSES; word++) this.words[at + word] = addresses[word];
+  }
+
+  private hasAddresses(record: number, addresses: Int32Array): boolean {
+    if (this.isIpv6[record] === 0) return false;
+    const at = DROPS.ADDRESSES + record * DROP_ADDRESSES;
+    for (let word = 0; word < DROP_ADDRESSES; word++) if (this.words[at + word] !== addresses[word]) return false;
+    return true;
   }
 
   /** Puts a record into a chain, out of the one that it was in. */
