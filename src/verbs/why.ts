@@ -15,7 +15,8 @@ there is nothing, it prints what would become of such a packet now, as "firebrea
 SYN to PORT, or without a port of an echo request, unless proto= says something else.
 
 SOURCE is a client's name or an address, as the packets come in; DESTINATION an address, or a host name
-that is in the rules; [2001:db8::1]:443 is one of IPv6 with a port. Of frames from outside to a client that is the uplink's address. A FILTER narrows it:
+that is in the rules; of IPv6 with a port [2001:db8::1]:443. Of frames from outside to a client that is
+the uplink's address. A FILTER narrows it:
 
 ${DROP_FILTERS}
 
