@@ -38,7 +38,7 @@ async function askFlows(connection: Connection, query: URLSearchParams): Promise
   const [offset, limit] = [numberOf(query, "offset"), Math.min(numberOf(query, "limit"), MOST_ROWS)];
   return await attempt(connection, async (client) => {
     const [rows, total] = await Promise.all([
-      all(client, "flows", { match, ...(sort !== "" && { sort }), offset, limit }),
+      all(client, "flows", { match, ...(sort !== "" && { sort }), offset, limit, bytes: true }),
       countFlows(client, match),
     ]);
     return { rows: rows as unknown as FlowEntry[], total };

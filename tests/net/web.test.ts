@@ -64,6 +64,8 @@ test("flows, drops with why, and rules are those of the firewall", async () => {
   await lab.client.run(["/usr/bin/python3", "-c", udp]);
   const [flow] = await ask<FlowEntry>("/ask/flows?match=proto%3Dicmp+client%3Dwork&sort=-dst&offset=0&limit=5");
   expect(flow).toMatchObject({ proto: "icmp", client: "work", destination: { address: SERVER }, rule: 1 });
+  const counted = { bytes: expect.any(Number), packets: expect.any(Number) };
+  expect(flow).toMatchObject({ sent: counted, received: counted });
   const [drop] = await ask<DropEntry>("/ask/drops?match=proto%3Dudp");
   expect(drop).toMatchObject({ verdict: "refused", client: "work", rule: 2 });
   const { lines } = JSON.parse(await get(`/ask/why?source=work&destination=${SERVER}:9&match=proto%3Dudp`));

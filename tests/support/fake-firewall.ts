@@ -105,6 +105,7 @@ export class FakeFirewall {
       throw new ChannelError("arguments", `"${unknown.join("=")}" is no filter (write KEY=VALUE)`);
     const found = this.flows.filter((flow) => words.every(([key, value]) => flow[key as "client" | "proto"] === value));
     if (count === true) return [{ flows: found.length }];
+    if (sort === "-bytes") found.sort((one, other) => (other.sent?.bytes ?? 0) - (one.sent?.bytes ?? 0));
     if (sort === "-src") found.sort((one, other) => (other.source.port ?? 0) - (one.source.port ?? 0));
     if (sort === "src") found.sort((one, other) => (one.source.port ?? 0) - (other.source.port ?? 0));
     return found.slice(Number(offset), Number(offset) + Number(limit ?? found.length));
@@ -121,6 +122,8 @@ export function manyFlows(count: number, client = "work"): FlowEntry[] {
       source: { address: `10.137.0.${10 + (i % 3)}`, port: i % 65_536 },
       destination: { address: `203.0.113.${i % 200}`, port: isTcp ? 443 : 53 },
       mapped: { address: "192.0.2.254", port: i % 65_536 },
+      sent: { bytes: 1000 * i, packets: i },
+      received: { bytes: 3000 * i, packets: 2 * i },
     };
   });
 }

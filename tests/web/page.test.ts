@@ -176,6 +176,34 @@ test("keys alone lead through the lists, to the filter and through the pages of 
   expect(await focused()).toBe("tab-drops");
 }, 120_000);
 
+test("flows tell their bytes, and how fast they come; by the first press those with most come first", async () => {
+  firewall.flows = manyFlows(3);
+  await page.press("2");
+  await shows("flows", "1–3 of 3");
+  await page.value(
+    `[...document.querySelectorAll("table.flows th button")].find((one) => one.innerText === "Bytes").click()`,
+  );
+  await page.until(`document.querySelector("table.flows th[aria-sort=descending]")?.innerText.startsWith("Bytes")`);
+  const bytes = `[...${rows("flows")}].map((row) => row.querySelector("td.count").innerText.replace(/\\n.*/, ""))`;
+  await page.until(`JSON.stringify(${bytes}) === '["8 kB","4 kB","0 B"]'`);
+  firewall.flows = firewall.flows.map((flow) => ({
+    ...flow,
+    received: { bytes: (flow.received?.bytes ?? 0) + 1e6, packets: 9 },
+  }));
+  await page.until(`/1\\.01 MB\\n[\\d.]+ Mbit\\/s/.test(${rows("flows")}[0].querySelector("td.count").innerText)`);
+  await page.value(
+    `[...document.querySelectorAll("table.flows th button")].find((one) => one.innerText.startsWith("Bytes")).click()`,
+  );
+  await page.until(`document.querySelector("table.flows th[aria-sort=ascending]")?.innerText.startsWith("Bytes")`);
+  await page.value(
+    `[...document.querySelectorAll("table.flows th button")].find((one) => one.innerText.startsWith("Bytes")).click()`,
+  );
+  await page.until(
+    `document.querySelector("table.flows th:is([aria-sort=ascending], [aria-sort=descending])") === null`,
+  );
+  ordinary();
+}, 60_000);
+
 test("a list that is held still does not change, and goes on after that", async () => {
   await page.press("1");
   await shows("clients", "1–2 of 2");

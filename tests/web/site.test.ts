@@ -216,7 +216,7 @@ test("flows come a page at a time, as many as match, with filter and order as th
   const { rows, total } = JSON.parse(bodyOf(await ask(`${PATHS.flows}?match=proto%3Dtcp&sort=-src&offset=10&limit=5`)));
   expect([rows.length, total]).toEqual([5, firewall.flows.filter(({ proto }) => proto === "tcp").length]);
   expect(firewall.asked.find(({ op, args }) => op === "flows" && args.count !== true)?.args).toEqual({
-    ...{ match: ["proto=tcp"], sort: "-src", offset: 10, limit: 5 },
+    ...{ match: ["proto=tcp"], sort: "-src", offset: 10, limit: 5, bytes: true },
   });
   await ask(`${PATHS.flows}?offset=0&limit=999999999`);
   expect(firewall.asked.find(({ op, args }) => op === "flows" && args.count !== true)?.args.limit).toBe(1000);

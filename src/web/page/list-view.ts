@@ -233,8 +233,10 @@ export class ListView<Row> {
     cell?.replaceChildren(...lines.map((line) => make("p", { class: "why" }, line)));
   }
 
-  private order(by: string): void {
-    this.sort = this.sort === by ? `-${by}` : this.sort === `-${by}` ? "" : by;
+  /** @param isNumber the largest are wanted first */
+  private order(by: string, isNumber: boolean): void {
+    const turns = isNumber ? [`-${by}`, by, ""] : [by, `-${by}`, ""];
+    this.sort = turns[turns.indexOf(this.sort) + 1] ?? turns[0] ?? "";
     for (const [order, head] of this.heads) {
       const direction = this.sort === order ? "ascending" : this.sort === `-${order}` ? "descending" : "none";
       head.setAttribute("aria-sort", direction);
@@ -265,7 +267,7 @@ export class ListView<Row> {
       const head = make("th", { scope: "col", ...(isNumber && { class: "count" }) });
       if (order === undefined) head.append(title);
       else {
-        head.append(button(title, () => this.order(order), { class: "order" }));
+        head.append(button(title, () => this.order(order, isNumber === true), { class: "order" }));
         head.setAttribute("aria-sort", "none");
         this.heads.set(order, head);
       }

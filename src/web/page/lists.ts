@@ -1,10 +1,11 @@
 // The lists: clients, flows, what was dropped, rules. What each column says, and where its rows come from.
 import { endText, ruleText } from "../../control/flow-text.ts";
+import { FlowRates, type RatedFlow } from "../../watch/flow-rates.ts";
 import { isDrop, verdictName } from "../../watch/history.ts";
 import type { ClientStatus, DropEntry, FlowEntry, NamedStatus, Rows, RuleEntry } from "../messages.ts";
 import { askDrops, askFlows, askRules, askWhy, type Wanted } from "./ask.ts";
 import { type Child, make, named } from "./dom.ts";
-import { formatCount, formatSpan, formatTime } from "./format.ts";
+import { formatBits, formatBytes, formatCount, formatSpan, formatTime } from "./format.ts";
 import type { ListSpec } from "./list-view.ts";
 
 /** Leads to the flows that match. */
@@ -48,12 +49,13 @@ export function clientsList(latest: () => NamedStatus | undefined, toFlows: ToFl
   };
 }
 
-export function flowsList(): ListSpec<FlowEntry> {
+export function flowsList(): ListSpec<RatedFlow> {
+  const rates = new FlowRates();
   return {
     id: "flows",
     title: "Flows",
     about: () =>
-      "A flow is one conversation: all packets between two ends, both ways. “Seen there as” is what the firewall writes in place of the sender.",
+      "A flow is one conversation: all packets between two ends, both ways. “Seen there as” is what the firewall writes in place of the sender. Bytes are counted while somebody looks here.",
     filterHelp: `Words of rules, all of which must hold: ${WORDS} state=established`,
     empty: "There are no flows: nobody is talking through the firewall.",
     key: ({ proto, source, destination, mapped }) =>
@@ -68,10 +70,15 @@ export function flowsList(): ListSpec<FlowEntry> {
         cell: ({ destination, reached }) => address(endText(destination), reached && `is ${endText(reached)}`),
       },
       { title: "Seen there as", cell: ({ mapped }) => address(endText(mapped)) },
+      { title: "Bytes", order: "bytes", isNumber: true, cell: bytesCell },
       { title: "State", cell: ({ state }) => state ?? "" },
       { title: "Allowed by", order: "rule", cell: (flow) => allowedBy(flow) },
     ],
-    ask: askFlows,
+    ask: async (wanted) => {
+      const found = await askFlows(wanted);
+      if ("problem" in found) return found;
+      return { rows: rates.rate(found.rows, performance.now() / 1000), total: found.total };
+    },
   };
 }
 
@@ -246,9 +253,21 @@ function ends({ source, destination }: DropEntry): string {
 
 /** A line ends between an address and its port rather than in them. @param more what else is to be known of it */
 function address(text: string, more?: string): Node {
-  const [, host = text, port = ""] = /^(.*)(:\d+|\sid \d+)$/.exec(text) ?? [];
+  const [, host = text, port = ""] = /^(\[.*\]|[\d.]+)(:\d+|\sid \d+)$/.exec(text) ?? [];
   const parts = [host, port].filter((part) => part !== "").map((part) => make("span", {}, part));
   return make("div", {}, make("span", { class: "address" }, ...parts), more !== undefined && make("small", {}, more));
+}
+
+/** Both ways; and how fast, where that is known. */
+function bytesCell({ sent, received, rate }: RatedFlow): Child {
+  if (sent === undefined || received === undefined) return "";
+  const both = `▲ ${formatBytes(sent.bytes)} ▼ ${formatBytes(received.bytes)}`;
+  return make(
+    "div",
+    { title: both },
+    formatBytes(sent.bytes + received.bytes),
+    rate !== undefined && make("small", {}, formatBits(8 * rate)),
+  );
 }
 
 function ago(seconds: number): Node {

@@ -24,7 +24,8 @@ export function showPicture(status: NamedStatus, rates: Rates | undefined): void
 }
 
 function uplinkText({ name, state, uplink }: InterfaceStatus): string {
-  const way = `by ${name}, router ${uplink?.gateway ?? "?"}${uplink?.rate === undefined ? "" : `, at ${uplink.rate}/s`}`;
+  const ipv6 = uplink?.address6 === undefined ? "" : `, IPv6 ${uplink.address6} router ${uplink.gateway6 ?? "?"}`;
+  const way = `by ${name}, router ${uplink?.gateway ?? "?"}${uplink?.rate === undefined ? "" : `, at ${uplink.rate}/s`}${ipv6}`;
   return state === "up" ? way : `${way}: ${state === "absent" ? "is not there" : "has no link"}`;
 }
 
