@@ -1,15 +1,16 @@
 // Which frames somebody wants to capture, in the words of `flows` and `drops`: read into the numbers that the dataplane's thread compares.
-import type { Prefix } from "../base/address.ts";
-import type { IpPrefix } from "../base/ip.ts";
+import type { IpAddress, IpPrefix } from "../base/ip.ts";
 import { quote } from "../base/quote.ts";
 import type { CaptureMatch, Network } from "../dataplane/io/capture-match.ts";
 import { VERDICT_SLUGS } from "../dataplane/verdict.ts";
-import { maskOf } from "../wire/ipv4.ts";
+import { maskOf, PROTOCOL } from "../wire/ipv4.ts";
+import { NEXT_HEADER } from "../wire/ipv6.ts";
 import { readVerdicts } from "./drop-filter.ts";
 import {
   FilterError,
   type Meaning,
   readHost,
+  readPrefix,
   readProtocol,
   readRuleNumber,
   readValue,
@@ -22,11 +23,12 @@ type Reader = (text: string, meaning: Meaning) => CaptureMatch;
 const WORDS: ReadonlyMap<string, Reader> = new Map<string, Reader>([
   ["client", (text, { settings }) => ({ client: numberOf("client", settings.clients, text) })],
   ["interface", (text, { settings }) => ({ iface: numberOf("interface", settings.interfaces, text) })],
-  ["proto", (text) => ({ protocol: readProtocol(text) })],
-  ["src", (text) => ({ source: networksOf([readValue("dst4", "src", text)]) })],
-  ["dst", (text) => ({ destination: networksOf([readValue("dst4", "dst", text)]) })],
+  ["proto", (text) => ({ protocols: text === "icmp" ? [PROTOCOL.ICMP, NEXT_HEADER.ICMPV6] : [readProtocol(text)] })],
+  ["src", (text) => ({ source: networksOf([readPrefix("src", text)]) })],
+  ["dst", (text) => ({ destination: networksOf([readPrefix("dst", text)]) })],
   ["dst4", (text) => ({ destination: networksOf([readValue("dst4", "dst4", text)]) })],
-  ["dsthost", (text, meaning) => ({ destination: networksOf(readHost(text, meaning).filter(isIpv4)) })],
+  ["dst6", (text) => ({ destination: networksOf([readValue("dst6", "dst6", text)]) })],
+  ["dsthost", (text, meaning) => ({ destination: networksOf(readHost(text, meaning)) })],
   ["srcports", (text) => ({ sourcePorts: readValue("dstports", "srcports", text) })],
   ["dstports", (text) => ({ destinationPorts: readValue("dstports", "dstports", text) })],
   ["icmptype", (text) => ({ icmpType: readValue("icmptype", "icmptype", text) })],
@@ -60,13 +62,19 @@ function numberOf(kind: string, all: readonly { readonly name: string }[], text:
   throw new FilterError(`${kind} ${quote(text)} is not there (there are ${all.map(({ name }) => name).join(", ")})`);
 }
 
-/** Captures are filtered by addresses of IPv4 alone. */
-function isIpv4(prefix: IpPrefix): prefix is Prefix {
-  return typeof prefix.address === "number";
+function networksOf(prefixes: readonly IpPrefix[]): Network[] {
+  return prefixes.map(({ address, prefix }) => {
+    const words = wordsOf(address);
+    const masks = words.map((_, i) => maskOf(Math.min(Math.max(prefix - 32 * i, 0), 32)));
+    return { words: words.map((word, i) => word & masks[i]), masks };
+  });
 }
 
-function networksOf(prefixes: readonly Prefix[]): Network[] {
-  return prefixes.map(({ address, prefix }) => ({ network: address & maskOf(prefix), mask: maskOf(prefix) }));
+/** @returns int32 in host order */
+function wordsOf(address: IpAddress): number[] {
+  if (typeof address === "number") return [address | 0];
+  const view = new DataView(address.buffer, address.byteOffset, address.byteLength);
+  return [0, 4, 8, 12].map((at) => view.getInt32(at));
 }
 
 function verdictsOf(slugs: readonly string[]): boolean[] {

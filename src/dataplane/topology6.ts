@@ -101,12 +101,15 @@ export class Topology6 {
   }
 
   clientOf(address: Number6): Client {
-    const { networks, clientCount } = this;
     const { words } = this.book;
     const at = address * ADDRESS_WORDS;
-    for (let client = 0; client < clientCount; client++) {
-      if (networks.has(client, words[at], words[at + 1], words[at + 2], words[at + 3])) return client as Client;
-    }
+    return this.clientOfWords(words[at], words[at + 1], words[at + 2], words[at + 3]);
+  }
+
+  /** Of an address that need not be in use. */
+  clientOfWords(a: number, b: number, c: number, d: number): Client {
+    const { networks, clientCount } = this;
+    for (let client = 0; client < clientCount; client++) if (networks.has(client, a, b, c, d)) return client as Client;
     return NOBODY;
   }
 

@@ -240,6 +240,18 @@ export class Router {
     return this.state.topology.clientOn(iface, address);
   }
 
+  /** The same of IPv6. @param a, b, c, d words of the address, which need not be in use */
+  clientAt6(iface: Iface, a: number, b: number, c: number, d: number): Client {
+    const { clientInterface, ipv6 } = this.state.topology;
+    const client = ipv6.clientOfWords(a, b, c, d);
+    return client !== NOBODY && clientInterface[client] === iface ? client : NOBODY;
+  }
+
+  /** @returns the side of a flow that is on an interface; side 0 where both are */
+  sideOn(flow: Flow, iface: Iface): Side {
+    return this.state.interfaceOf(flow, 0) === iface ? 0 : 1;
+  }
+
   /**
    * Has a flow take the kernel path from now on, if there is one and the flow is fit for it.
    * @param flow what `flowToEnter` was for a frame; it may have ended

@@ -1,6 +1,7 @@
 // Which frames a capture is about: what somebody wrote (control/capture-filter.ts), as numbers that the dataplane's thread compares. What
 // belongs to a flow is told by the flow, as its originator sees it, so that both ways of it match, on both sides of the translation.
 import { PROTOCOL } from "../../wire/ipv4.ts";
+import { NEXT_HEADER } from "../../wire/ipv6.ts";
 import { VERDICT } from "../verdict.ts";
 
 /** All of it must hold that is there. */
@@ -9,7 +10,8 @@ export interface CaptureMatch {
   readonly client?: number;
   /** Number of the interface where the frame itself came in or went out; -1 likewise. */
   readonly iface?: number;
-  readonly protocol?: number;
+  /** Any of these: "icmp" means that of either family. */
+  readonly protocols?: readonly number[];
   readonly source?: readonly Network[];
   readonly destination?: readonly Network[];
   readonly sourcePorts?: Range;
@@ -21,10 +23,14 @@ export interface CaptureMatch {
   readonly verdicts?: readonly boolean[];
 }
 
+/** As many words as an address of its family has, int32 in host order. */
 export interface Network {
-  readonly network: number;
-  readonly mask: number;
+  readonly words: readonly number[];
+  readonly masks: readonly number[];
 }
+
+/** Words of an address, by family; none where there is no address. */
+export const WORDS_OF = { NONE: 0, IPV4: 1, IPV6: 4 } as const;
 
 export interface Range {
   readonly low: number;
@@ -38,29 +44,31 @@ export const NONE = -1;
 export class Subject {
   client = NONE;
   protocol = NONE;
-  source = 0;
-  destination = 0;
+  /** Words that its addresses have: one of WORDS_OF. */
+  words: number = WORDS_OF.NONE;
+  readonly source = new Int32Array(WORDS_OF.IPV6);
+  readonly destination = new Int32Array(WORDS_OF.IPV6);
   /** Where that was sent on to. */
-  reached = 0;
+  readonly reached = new Int32Array(WORDS_OF.IPV6);
   /** Of TCP and UDP; of ICMP the type stands where others have the destination's. */
   sourcePort = NONE;
   destinationPort = NONE;
   rule = NONE;
-  hasAddresses = false;
 }
 
 /** Whether it is about such frames, whatever became of them and wherever they are. */
 export function isAbout(match: CaptureMatch, subject: Subject): boolean {
   if (match.client !== undefined && match.client !== subject.client) return false;
-  if (match.protocol !== undefined && match.protocol !== subject.protocol) return false;
+  if (match.protocols !== undefined && !has(match.protocols, subject.protocol)) return false;
   if (match.rule !== undefined && match.rule !== subject.rule) return false;
-  if (match.source !== undefined && !(subject.hasAddresses && isIn(match.source, subject.source))) return false;
+  if (match.source !== undefined && !isIn(match.source, subject.source, subject.words)) return false;
   if (match.destination !== undefined) {
-    if (!subject.hasAddresses) return false;
-    if (!isIn(match.destination, subject.destination) && !isIn(match.destination, subject.reached)) return false;
+    const { words, destination, reached } = subject;
+    if (!isIn(match.destination, destination, words) && !isIn(match.destination, reached, words)) return false;
   }
   if (match.icmpType !== undefined) {
-    if (subject.protocol !== PROTOCOL.ICMP || subject.destinationPort !== match.icmpType) return false;
+    const isIcmp = subject.protocol === PROTOCOL.ICMP || subject.protocol === NEXT_HEADER.ICMPV6;
+    if (!isIcmp || subject.destinationPort !== match.icmpType) return false;
   }
   const hasPorts = subject.protocol === PROTOCOL.TCP || subject.protocol === PROTOCOL.UDP;
   if (match.sourcePorts !== undefined && !(hasPorts && isBetween(match.sourcePorts, subject.sourcePort))) return false;
@@ -79,10 +87,18 @@ export function seesFlows(match: CaptureMatch): boolean {
   return isAboutVerdict(match, VERDICT.FORWARDED);
 }
 
-function isIn(networks: readonly Network[], address: number): boolean {
+function has(protocols: readonly number[], protocol: number): boolean {
+  for (let i = 0; i < protocols.length; i++) if (protocols[i] === protocol) return true;
+  return false;
+}
+
+/** @param count words of the address */
+function isIn(networks: readonly Network[], address: Int32Array, count: number): boolean {
   for (let i = 0; i < networks.length; i++) {
-    const { network, mask } = networks[i];
-    if ((address & mask) === network) return true;
+    const { words, masks } = networks[i];
+    let word = 0;
+    while (word < count && (address[word] & masks[word]) === words[word]) word++;
+    if (word === count && words.length === count) return true;
   }
   return false;
 }

@@ -2,10 +2,11 @@
 // knows nothing of it. What goes the kernel path is counted there (kernel/forwarder.ts). A frame counts once it has been sent, or waits.
 import { ETHERNET, ETHERTYPE } from "../../wire/ethernet.ts";
 import { type Address, IPV4 } from "../../wire/ipv4.ts";
+import { IPV6 } from "../../wire/ipv6.ts";
 import type { Router } from "../frame/router.ts";
 import type { Ring } from "../ring.ts";
 import { countPacket } from "../tables/flow-counts.ts";
-import { type Flow, NO_FLOW, type Side } from "../types.ts";
+import { type Flow, type Iface, NO_FLOW, type Side } from "../types.ts";
 import { VERDICT, type Verdict } from "../verdict.ts";
 
 export class FlowCounter {
@@ -18,7 +19,7 @@ export class FlowCounter {
   /** @param batch frames of one at most */
   constructor(
     private readonly ring: Pick<Ring, "view">,
-    private readonly router: Pick<Router, "flows" | "lastFlow">,
+    private readonly router: Pick<Router, "flows" | "lastFlow" | "sideOn">,
     batch: number,
   ) {
     this.flows = new Int32Array(batch);
@@ -35,18 +36,22 @@ export class FlowCounter {
     this.words = words;
   }
 
-  /** The router has received a frame of a batch. @param i its number there */
-  note(i: number, at: number, length: number, verdict: Verdict): void {
+  /** The router has received a frame of a batch. @param i its number there; the others are as Router.receive has them */
+  note(i: number, iface: number, at: number, length: number, verdict: Verdict): void {
     const { view } = this.ring;
     const { lastFlow, flows } = this.router;
     this.flows[i] = NO_FLOW;
     if (lastFlow === NO_FLOW || !flows.isUsed(lastFlow)) return;
     if (verdict !== VERDICT.FORWARDED && verdict !== VERDICT.QUEUED && verdict !== VERDICT.ANSWER_HELD) return;
     const ip = at + ETHERNET.HEADER_LENGTH;
-    const isIpv4 = view.getUint16(at + ETHERNET.TYPE) === ETHERTYPE.IPV4;
+    const type = view.getUint16(at + ETHERNET.TYPE);
     this.flows[i] = lastFlow;
-    this.sides[i] = isIpv4 ? this.sideOf(lastFlow, view.getInt32(ip + IPV4.DESTINATION) as Address) : 0;
-    this.bytes[i] = isIpv4 ? view.getUint16(ip + IPV4.TOTAL_LENGTH) : length - ETHERNET.HEADER_LENGTH;
+    // Of IPv6, whose addresses the flow has only numbers of: there is no hairpin from and to one interface but on a network's own.
+    this.sides[i] =
+      type === ETHERTYPE.IPV4
+        ? this.sideOf(lastFlow, view.getInt32(ip + IPV4.DESTINATION) as Address)
+        : this.router.sideOn(lastFlow, iface as Iface);
+    this.bytes[i] = packetLength(view, type, ip, length - ETHERNET.HEADER_LENGTH);
   }
 
   /** The batch has been sent. @param lost by number in it: not 0 where it was lost */
@@ -66,4 +71,10 @@ export class FlowCounter {
   private sideOf(flow: Flow, destination: Address): Side {
     return destination === this.router.flows.source(flow, 0) ? 1 : 0;
   }
+}
+
+/** @param left bytes behind the Ethernet header, padding among them */
+function packetLength(view: DataView, type: number, ip: number, left: number): number {
+  if (type === ETHERTYPE.IPV4) return view.getUint16(ip + IPV4.TOTAL_LENGTH);
+  return type === ETHERTYPE.IPV6 ? IPV6.HEADER_LENGTH + view.getUint16(ip + IPV6.PAYLOAD_LENGTH) : left;
 }

@@ -6,16 +6,20 @@
 // uses: the router copies them with the frame, and the ring clears them when it sends.
 import { ARP } from "../../wire/arp.ts";
 import { ETHERNET, ETHERTYPE, VLAN_TAG_LENGTH } from "../../wire/ethernet.ts";
+import { FAULT } from "../../wire/fault.ts";
+import { HeaderChain } from "../../wire/header-chain.ts";
 import { ICMP } from "../../wire/icmp.ts";
 import { type Address, FRAGMENT_OFFSET, headerLength, IPV4, PROTOCOL } from "../../wire/ipv4.ts";
+import { FRAGMENT6_OFFSET, IPV6, NEXT_HEADER } from "../../wire/ipv6.ts";
 import { destinationPort, sourcePort } from "../../wire/ports.ts";
+import { isIpv6 } from "../address-book.ts";
 import type { Router } from "../frame/router.ts";
 import { type Ring, VNET_LENGTH } from "../ring.ts";
 import { DROPS } from "../tables/drop-records.ts";
 import { FLOW_STATE } from "../tables/flow-state.ts";
 import { type Flow, type Iface, NO_FLOW } from "../types.ts";
 import { VERDICT, type Verdict } from "../verdict.ts";
-import { type CaptureMatch, isAbout, isAboutVerdict, NONE, Subject, seesFlows } from "./capture-match.ts";
+import { type CaptureMatch, isAbout, isAboutVerdict, NONE, Subject, seesFlows, WORDS_OF } from "./capture-match.ts";
 import { CaptureFacts, CaptureProducer, offsetIn, WHAT } from "./capture-ring.ts";
 
 /** A capture as the thread is told of it. */
@@ -35,7 +39,7 @@ interface Capture {
 }
 
 /** What is asked of the router. */
-export type Tapped = Pick<Router, "lastFlow" | "lastRule" | "flows" | "drops" | "clientAt">;
+export type Tapped = Pick<Router, "lastFlow" | "lastRule" | "flows" | "addresses" | "drops" | "clientAt" | "clientAt6">;
 
 /** Bytes of a frame that the router may change: all headers, and those of a packet that an ICMP error quotes. */
 const HEAD = 256;
@@ -71,6 +75,7 @@ export class Tap {
   private readonly headView = new DataView(this.head.buffer);
   private readonly facts = new CaptureFacts();
   private readonly subject = new Subject();
+  private readonly chain = new HeaderChain();
   private packets = 0;
   // The frame in hand: where it came in, its virtio_net_hdr's flags and GSO type.
   private isReceiving = false;
@@ -215,7 +220,7 @@ export class Tap {
     this.isWritten = true;
     this.verdict = verdict;
     this.goesOn = verdict === VERDICT.FORWARDED || isWaiting(verdict);
-    event.packet = event.mask !== 0 && isIpv4(headView, this.headAt, inHead) ? this.nextPacket() : 0;
+    event.packet = event.mask !== 0 && isIp(headView, this.headAt, inHead) ? this.nextPacket() : 0;
     if (event.mask === 0) return;
     const asked = router.lastRule === NONE ? 0 : WHAT.ASKED;
     this.fill(event, verdict, this.offload | asked | (this.goesOn ? WHAT.PACKET : 0), this.iface);
@@ -243,7 +248,7 @@ export class Tap {
     const offload = offloadOf(bytes[at - VNET_LENGTH], bytes[at - VNET_LENGTH + 1]);
     let mask = event.mask;
     if (isOurs || tag !== 0) {
-      const isPacket = (!isOurs || this.goesOn) && isIpv4(view, at, length);
+      const isPacket = (!isOurs || this.goesOn) && isIp(view, at, length);
       const verdict = isOurs ? this.verdict : VERDICT.FORWARDED;
       const what = WHAT.SENT | offload | (isPacket ? WHAT.PACKET : 0) | (isOurs ? 0 : WHAT.WAITED);
       this.fill(event, verdict, what, iface);
@@ -299,21 +304,27 @@ export class Tap {
     const { subject } = this;
     const { flows } = this.router;
     const ports = flows.ports(flow, 0);
-    subject.hasAddresses = true;
+    const source = flows.source(flow, 0);
+    subject.words = isIpv6(source) ? WORDS_OF.IPV6 : WORDS_OF.IPV4;
+    this.setAddress(subject.source, source);
+    this.setAddress(subject.destination, flows.destination(flow, 0));
+    this.setAddress(subject.reached, flows.source(flow, 1));
     subject.protocol = flows.protocol(flow);
-    subject.source = flows.source(flow, 0);
-    subject.destination = flows.destination(flow, 0);
-    subject.reached = flows.source(flow, 1);
     subject.sourcePort = sourcePort(ports);
     subject.destinationPort = destinationPort(ports);
     subject.client = flows.client(flow);
     subject.rule = flows.hasState(flow, FLOW_STATE.INBOUND) ? NONE : flows.rule(flow);
   }
 
+  private setAddress(words: Int32Array, address: Address): void {
+    if (isIpv6(address)) for (let i = 0; i < WORDS_OF.IPV6; i++) words[i] = this.router.addresses.word(address, i);
+    else words[0] = address;
+  }
+
   /** @param isReceived whether the client is the sender's, or else the receiver's */
   private readPacket(view: DataView, at: number, length: number, iface: number, isReceived: boolean): void {
     const { subject, router } = this;
-    subject.hasAddresses = false;
+    subject.words = WORDS_OF.NONE;
     subject.protocol = subject.client = subject.sourcePort = subject.destinationPort = NONE;
     subject.rule = router.lastRule;
     const type = typeAt(view, at, length);
@@ -321,31 +332,49 @@ export class Tap {
     const left = length - type - 2;
     const etherType = left < 0 ? 0 : view.getUint16(at + type);
     if (etherType === ETHERTYPE.ARP && left >= ARP.LENGTH) {
-      subject.hasAddresses = true;
-      subject.source = view.getInt32(content + ARP.SENDER_IP);
-      subject.destination = view.getInt32(content + ARP.TARGET_IP);
+      this.readAddresses(view, content + ARP.SENDER_IP, content + ARP.TARGET_IP, WORDS_OF.IPV4);
     } else if (etherType === ETHERTYPE.IPV4 && left >= IPV4.HEADER_LENGTH) {
-      subject.hasAddresses = true;
-      subject.source = view.getInt32(content + IPV4.SOURCE);
-      subject.destination = view.getInt32(content + IPV4.DESTINATION);
-      this.readTransport(view, content, left);
+      this.readAddresses(view, content + IPV4.SOURCE, content + IPV4.DESTINATION, WORDS_OF.IPV4);
+      subject.protocol = view.getUint8(content + IPV4.PROTOCOL);
+      const header = headerLength(view, content);
+      const isLater = (view.getUint16(content + IPV4.FRAGMENT) & FRAGMENT_OFFSET) !== 0;
+      if (!isLater) this.readTransport(view, content + header, left - header);
+    } else if (etherType === ETHERTYPE.IPV6 && left >= IPV6.HEADER_LENGTH) {
+      this.readAddresses(view, content + IPV6.SOURCE, content + IPV6.DESTINATION, WORDS_OF.IPV6);
+      this.readChain(view, content, left);
     }
-    subject.reached = subject.destination;
-    if (!subject.hasAddresses) return;
+    if (subject.words === WORDS_OF.NONE) return;
     const address = isReceived ? subject.source : subject.destination;
-    subject.client = router.clientAt(iface as Iface, address as Address);
+    subject.client =
+      subject.words === WORDS_OF.IPV6
+        ? router.clientAt6(iface as Iface, address[0], address[1], address[2], address[3])
+        : router.clientAt(iface as Iface, address[0] as Address);
   }
 
-  private readTransport(view: DataView, ip: number, left: number): void {
+  private readAddresses(view: DataView, source: number, destination: number, words: number): void {
     const { subject } = this;
-    const header = headerLength(view, ip);
-    subject.protocol = view.getUint8(ip + IPV4.PROTOCOL);
-    if ((view.getUint16(ip + IPV4.FRAGMENT) & FRAGMENT_OFFSET) !== 0 || left < header + 4) return;
-    if (subject.protocol === PROTOCOL.ICMP) {
-      subject.destinationPort = view.getUint8(ip + header + ICMP.TYPE);
+    subject.words = words;
+    for (let i = 0; i < words; i++) {
+      subject.source[i] = view.getInt32(source + 4 * i);
+      subject.destination[i] = subject.reached[i] = view.getInt32(destination + 4 * i);
+    }
+  }
+
+  private readChain(view: DataView, ip: number, left: number): void {
+    const { chain } = this;
+    if (chain.walk(view, ip, left) !== FAULT.NONE) return;
+    this.subject.protocol = chain.protocol;
+    if ((chain.fragment & FRAGMENT6_OFFSET) === 0) this.readTransport(view, chain.transport, chain.length);
+  }
+
+  private readTransport(view: DataView, at: number, left: number): void {
+    const { subject } = this;
+    if (left < 4) return;
+    if (subject.protocol === PROTOCOL.ICMP || subject.protocol === NEXT_HEADER.ICMPV6) {
+      subject.destinationPort = view.getUint8(at + ICMP.TYPE);
     } else {
-      subject.sourcePort = view.getUint16(ip + header);
-      subject.destinationPort = view.getUint16(ip + header + 2);
+      subject.sourcePort = view.getUint16(at);
+      subject.destinationPort = view.getUint16(at + 2);
     }
   }
 }
@@ -365,7 +394,9 @@ function typeAt(view: DataView, at: number, length: number): number {
   return type === ETHERTYPE.VLAN || type === ETHERTYPE.SERVICE_VLAN ? ETHERNET.TYPE + VLAN_TAG_LENGTH : ETHERNET.TYPE;
 }
 
-function isIpv4(view: DataView, at: number, length: number): boolean {
+function isIp(view: DataView, at: number, length: number): boolean {
   const type = typeAt(view, at, length);
-  return length >= type + 2 && view.getUint16(at + type) === ETHERTYPE.IPV4;
+  if (length < type + 2) return false;
+  const etherType = view.getUint16(at + type);
+  return etherType === ETHERTYPE.IPV4 || etherType === ETHERTYPE.IPV6;
 }

@@ -96,7 +96,7 @@ function receiveWatched(ring: PacketRing, router: Router, counter: FlowCounter, 
     tap?.begin(iface, offsets[i], lengths[i], i);
     verdicts[i] = router.receive(iface, offsets[i], lengths[i]);
     tap?.end(verdicts[i]);
-    if (counter.isOn) counter.note(i, offsets[i], lengths[i], verdicts[i]);
+    if (counter.isOn) counter.note(i, iface, offsets[i], lengths[i], verdicts[i]);
     flowNumbers[i] = router.flowToEnter;
     held[i] = Number(tap?.isHeld === true);
   }

@@ -109,7 +109,7 @@ const captured = (make: Branch["make"]) => (mill: Treadmill) => {
     (address) => memories[address],
     () => performance.now(),
   );
-  const match = { client: 0, destination: [{ network: 0, mask: 0 }], destinationPorts: { low: 1, high: 65_535 } };
+  const match = { client: 0, destination: [{ words: [0], masks: [0] }], destinationPorts: { low: 1, high: 65_535 } };
   tap.configure(memories.map((_, i) => ({ id: i, address: i, length: 0, snap: 2048, match })));
   const step = make(mill);
   mill.tap = tap;

@@ -1,7 +1,9 @@
 // The counter around the router: what is sent on counts for its flow, by the side that it came from, in bytes of IP; what is not sent does not.
 import { expect, test } from "bun:test";
 import { payload, udp } from "../../../lab/frames.ts";
+import { udp6 } from "../../../lab/frames6.ts";
 import { frameFrom, Lab, OUTSIDE, REMOTE, UPLINK, WORK, WORK_HOST, withRules } from "../../../lab/router-lab.ts";
+import { frameFrom6, from6, OUTSIDE_6, REMOTE_6, SETTINGS_6, WORK_HOST_6 } from "../../../lab/router-lab6.ts";
 import { FlowCounter } from "../../../src/dataplane/io/flow-counter.ts";
 import { bytesOf, COUNT_WORDS, packetsOf } from "../../../src/dataplane/tables/flow-counts.ts";
 import type { Flow, Side } from "../../../src/dataplane/types.ts";
@@ -22,7 +24,7 @@ function counted(settings = withRules([], true)) {
     for (const [i, frame] of frames.entries()) {
       const at = lab.ring.put(frame);
       const verdict = lab.router.receive(iface, at, frame.length);
-      counter.note(i, at, frame.length, verdict);
+      counter.note(i, iface, at, frame.length, verdict);
     }
     counter.add(
       frames.length,
@@ -89,7 +91,27 @@ test("what waits for ARP counts: it goes as soon as that answers", () => {
   const at = lab.ring.put(frame);
   const verdict: Verdict = lab.router.receive(WORK, at, frame.length);
   expect(VERDICT_NAMES[verdict]).toBe("queued for ARP");
-  counter.note(0, at, frame.length, verdict);
+  counter.note(0, WORK, at, frame.length, verdict);
   counter.add(1, new Uint8Array(1));
   expect(bytesOf(words, lab.router.lastFlow, 0)).toBe(29);
+});
+
+test("IPv6 likewise, with all of its header", () => {
+  const lab = new Lab({ settings: SETTINGS_6 });
+  const ends = { source: WORK_HOST_6, destination: REMOTE_6, sourcePort: 4000, destinationPort: 5000 };
+  from6(lab, WORK_HOST_6, udp6({ ...ends, sourcePort: 1 }, payload(1)));
+  const counter = new FlowCounter(lab.ring, lab.router, 1);
+  const words = new Int32Array(1024 * COUNT_WORDS);
+  counter.configure(words);
+  const put = (iface: number, frame: Uint8Array) => {
+    const at = lab.ring.put(frame);
+    counter.note(0, iface, at, frame.length, lab.router.receive(iface, at, frame.length));
+    counter.add(1, new Uint8Array(1));
+  };
+  const back = { source: REMOTE_6, destination: OUTSIDE_6, sourcePort: 5000, destinationPort: 4000 };
+  put(WORK, frameFrom6(WORK_HOST_6, udp6(ends, payload(100))));
+  put(UPLINK, frameFrom6(REMOTE_6, udp6(back, payload(10))));
+  put(UPLINK, frameFrom6(REMOTE_6, udp6(back, payload(10))));
+  const flow = lab.router.lastFlow;
+  expect([bytesOf(words, flow, 0), bytesOf(words, flow, 1)]).toEqual([148, 116]);
 });

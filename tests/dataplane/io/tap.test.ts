@@ -2,6 +2,7 @@
 // filter means.
 import { describe, expect, test } from "bun:test";
 import { arp, ethernet, fragmented, icmp, ip, payload, tcp, toHex, udp } from "../../../lab/frames.ts";
+import { udp6 } from "../../../lab/frames6.ts";
 import {
   frameFrom,
   GATEWAY,
@@ -20,6 +21,8 @@ import {
   WORK_HOST,
   withRules,
 } from "../../../lab/router-lab.ts";
+import { from6, OUTSIDE_6, REMOTE_6, REMOTE_62, SETTINGS_6, WORK_HOST_6 } from "../../../lab/router-lab6.ts";
+import { readCaptureFilter } from "../../../src/control/capture-filter.ts";
 import type { CaptureMatch } from "../../../src/dataplane/io/capture-match.ts";
 import { CaptureConsumer, captureLength, WHAT } from "../../../src/dataplane/io/capture-ring.ts";
 import { Tap } from "../../../src/dataplane/io/tap.ts";
@@ -182,6 +185,44 @@ test("a packet that is cut into many fragments is there once, and each of them",
   expect(seen.slice(1).map(({ bytes }) => bytes.length)).toEqual(tapped.lab.last.map(({ bytes }) => bytes.length));
 });
 
+describe("of IPv6", () => {
+  const network = (address: string, bits: number) => {
+    const match = readCaptureFilter([`dst=${address}/${bits}`], { settings: SETTINGS_6, addressesOf: () => undefined });
+    return match.destination ?? [];
+  };
+  const ends = { source: WORK_HOST_6, destination: REMOTE_6, sourcePort: 4000, destinationPort: 5000 };
+  const back = { source: REMOTE_6, destination: OUTSIDE_6, sourcePort: 5000, destinationPort: 4000 };
+
+  /** How many frames a filter means: of a talk by UDP, and of a stray datagram from outside. */
+  function counts(match: CaptureMatch): number[] {
+    const tapped = new TappedLab([match], { settings: SETTINGS_6 });
+    const { lab } = tapped;
+    from6(lab, WORK_HOST_6, udp6({ ...ends, sourcePort: 1 }, payload(1)));
+    tapped.seen();
+    from6(lab, WORK_HOST_6, udp6(ends, payload(9)));
+    from6(lab, REMOTE_6, udp6(back, payload(9)));
+    const talk = tapped.seen();
+    if (talk.length === 4) expect(talk.map(({ packet }) => packet - talk[0].packet)).toEqual([0, 0, 1, 1]);
+    from6(lab, REMOTE_62, udp6({ ...back, source: REMOTE_62, destination: WORK_HOST_6 }, payload(9)));
+    from6(lab, WORK_HOST_6, udp6({ ...ends, destination: "ff05::1" }, payload(9)));
+    return [talk.length, tapped.seen().length];
+  }
+
+  test.each<[string, CaptureMatch, number[]]>([
+    ["without a word", {}, [4, 2]],
+    ["client, of what has no flow too", { client: 0 }, [4, 1]],
+    ["dst6, both ways", { destination: network("2001:db8:7::", 48) }, [4, 0]],
+    ["dst6 by a prefix inside of a word", { destination: network("2001:db8::", 29) }, [4, 0]],
+    ["all of an address", { destination: network(REMOTE_6, 128) }, [4, 0]],
+    ["another's", { destination: network("2001:db8:7::8", 128) }, [0, 0]],
+    ["an IPv4 network is none of it", { destination: [{ words: [0], masks: [0] }] }, [0, 0]],
+    ["proto and dstports", { protocols: [17], destinationPorts: { low: 5000, high: 5000 } }, [4, 1]],
+    ["proto icmp", { protocols: [1, 58] }, [0, 0]],
+  ])("by %s", (_, match, expected) => {
+    expect(counts(match)).toEqual(expected);
+  });
+});
+
 test("what is refused, and the error about it, which is not the packet", () => {
   const tapped = new TappedLab([{}], { settings: withRules([]) });
   tapped.lab.receive(WORK, frameFrom(WORK_HOST, datagram(9)));
@@ -202,7 +243,7 @@ test("what the firewall says of its own accord", () => {
 
 describe("a filter", () => {
   const only = (slug: string) => VERDICT_SLUGS.map((each) => each === slug);
-  const network = (address: string, mask = -1) => [{ network: ip(address) & mask, mask }];
+  const network = (address: string, mask = -1) => [{ words: [ip(address) & mask], masks: [mask] }];
   const ports = (low: number, high = low) => ({ low, high });
 
   /** How many frames of a talk by UDP, of a ping, of a foreign one's frame and of a refused SYN it means, in that order. */
@@ -237,7 +278,7 @@ describe("a filter", () => {
     ["client", { client: 0 }, [4, 2, 0, 0]],
     ["a client that is gone", { client: -2 }, [0, 0, 0, 0]],
     ["interface", { iface: UPLINK }, [2, 1, 1, 1]],
-    ["proto", { protocol: 17 }, [4, 0, 0, 2]],
+    ["proto", { protocols: [17] }, [4, 0, 0, 2]],
     ["src, as the originator has it, both ways", { source: network(WORK_HOST) }, [4, 2, 0, 0]],
     ["src of what has no flow", { source: network(REMOTE_2) }, [0, 0, 1, 0]],
     ["src by prefix", { source: network("10.0.0.0", -0x1000000) }, [4, 2, 0, 0]],
@@ -249,14 +290,14 @@ describe("a filter", () => {
     ["rule", { rule: 0 }, [4, 2, 0, 2]],
     ["verdict", { verdicts: only("unsolicited") }, [0, 0, 1, 0]],
     ["verdict, of those that passed", { verdicts: only("forwarded") }, [4, 2, 0, 2]],
-    ["all of it must hold", { protocol: 17, client: 0, iface: WORK }, [2, 0, 0, 0]],
+    ["all of it must hold", { protocols: [17], client: 0, iface: WORK }, [2, 0, 0, 0]],
     ["addresses of nothing", { source: [] }, [0, 0, 0, 0]],
   ])("by %s", (_, match, expected) => {
     expect(counts(match)).toEqual(expected);
   });
 
   test("several captures at once see each what they mean, and one packet has the same number in all", () => {
-    const tapped = new TappedLab([{ protocol: 17 }, { protocol: 1 }, {}]);
+    const tapped = new TappedLab([{ protocols: [17] }, { protocols: [1] }, {}]);
     tapped.lab.receive(WORK, frameFrom(WORK_HOST, datagram(53)));
     tapped.lab.receive(WORK, frameFrom(WORK_HOST, question()));
     expect([0, 1, 2].map((i) => tapped.seen(i).map(({ packet }) => packet))).toEqual([
@@ -273,10 +314,10 @@ describe("a filter", () => {
       return tapped.tap.isHeld;
     };
     const frame = frameFrom(WORK_HOST, datagram(53));
-    expect(held({ protocol: 17 }, frame)).toBeTrue();
-    expect(held({ protocol: 17, iface: LAN }, frame)).toBeTrue();
-    expect(held({ protocol: 6 }, frame)).toBeFalse();
-    expect(held({ protocol: 17, verdicts: only("refused") }, frame)).toBeFalse();
+    expect(held({ protocols: [17] }, frame)).toBeTrue();
+    expect(held({ protocols: [17], iface: LAN }, frame)).toBeTrue();
+    expect(held({ protocols: [6] }, frame)).toBeFalse();
+    expect(held({ protocols: [17], verdicts: only("refused") }, frame)).toBeFalse();
     expect(new TappedLab([{}]).tap.configure([])).toBeFalse();
   });
 });
