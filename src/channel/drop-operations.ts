@@ -42,8 +42,8 @@ export function suggestOperation(firewall: DropsAnswering): Operation {
     requireKnown(args, ["client", "since", "match"]);
     const client = required(args, "client");
     const [words, since] = [textsOf(args, "match"), countOf(args, "since") ?? DEFAULT_SINCE];
-    const entries = understood(() => suggestFor(firewall.asking, client, words, since, Date.now() / 1000));
-    for (const entry of entries) yield { data: entry as unknown as Value };
+    const entries = suggestFor(firewall.asking, client, words, since, Date.now() / 1000).catch(rethrow);
+    for (const entry of await entries) yield { data: entry as unknown as Value };
   };
 }
 
@@ -58,7 +58,12 @@ function understood<T>(read: () => T): T {
   try {
     return read();
   } catch (error) {
-    if (error instanceof FilterError) throw new ChannelError("arguments", error.message);
-    throw error;
+    return rethrow(error);
   }
+}
+
+/** @throws what the channel has for words that can't be understood; any other error as it is */
+function rethrow(error: unknown): never {
+  if (error instanceof FilterError) throw new ChannelError("arguments", error.message);
+  throw error;
 }

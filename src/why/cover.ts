@@ -2,7 +2,7 @@
 // have is decided first, and what costs more than the best so far is left. Else it is what the greedy way finds, less what is in it twice.
 
 /** Looks at one thing or set that a search may take in all: some ten milliseconds. */
-const MOST_WORK = 300_000;
+const MOST_WORK = 200_000;
 
 export interface Cover {
   /** Numbers of sets, ascending. */
@@ -15,14 +15,23 @@ export interface Cover {
  * @param things how many, numbered from 0
  * @param sets each the things that it has, every one once
  * @param costs of each set, above 0
+ * @param rest is waited for now and then, so that others of the thread have their turn
  */
-export function cover(things: number, sets: readonly (readonly number[])[], costs: readonly number[]): Cover {
+export async function cover(
+  things: number,
+  sets: readonly (readonly number[])[],
+  costs: readonly number[],
+  rest: () => Promise<void> = async () => {},
+): Promise<Cover> {
   const havers: number[][] = Array.from({ length: things }, () => []);
   for (const [set, members] of sets.entries()) for (const thing of members) havers[thing].push(set);
   const coverable = havers.flatMap((list, thing) => (list.length > 0 ? [thing] : []));
   const uncovered = havers.flatMap((list, thing) => (list.length === 0 ? [thing] : []));
   const search = new Search(sets, costs, havers);
-  for (const part of partsOf(coverable, sets, havers)) search.solve(part);
+  for (const part of partsOf(coverable, sets, havers)) {
+    search.solve(part);
+    await rest();
+  }
   return { chosen: search.chosen.sort((one, other) => one - other), uncovered };
 }
 

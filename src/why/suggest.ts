@@ -1,6 +1,7 @@
 // What `suggest` answers: from the drops that are remembered to rules as a configuration, or dom0's command line, has them. Host names in
 // them are strangers': the rule language has no room for more than letters, digits, `.`, `-` and `_`. A client's name stands in a command
 // only where it is one that a qube can have.
+import type { IpAddress } from "../base/ip.ts";
 import { printable, quote } from "../base/quote.ts";
 import { nameServers } from "../config/name-servers.ts";
 import { readDropFilter } from "../control/drop-filter.ts";
@@ -8,7 +9,6 @@ import { type DropEntry, type DropFacts, formatAge, frameText } from "../control
 import { FilterError } from "../control/flow-filter.ts";
 import type { SeenNames } from "../names/seen-names.ts";
 import { formatRule, type Rule } from "../rules/parse.ts";
-import { PROTOCOL } from "../wire/ipv4.ts";
 import { type Refused, suggest } from "./suggestion.ts";
 import type { Asking } from "./why.ts";
 
@@ -48,13 +48,13 @@ interface RefusedEntry extends Refused {
  * @param now Unix time in seconds
  * @throws FilterError
  */
-export function suggestFor(
+export async function suggestFor(
   asking: SuggestAsking,
   client: string,
   words: readonly string[],
   since: number,
   now: number,
-): SuggestEntry[] {
+): Promise<SuggestEntry[]> {
   const { config, drops, seenNames } = asking;
   if (!config.clients.some(({ name }) => name === client)) {
     const names = config.clients.map(({ name }) => printable(name)).join(", ");
@@ -69,8 +69,12 @@ export function suggestFor(
     if (isMeant) facts.push(one);
     return isMeant;
   });
-  const known = { dns: nameServers(config), nameOf: (address: number) => seenNames.nameOf(client, address) };
-  const { proposals, leftOut } = suggest(facts.flatMap(refusedOf), known);
+  const known = {
+    dns: [...nameServers(config), ...(config.uplink.ipv6?.dns ?? [])],
+    nameOf: (address: IpAddress) => seenNames.nameOf(client, address),
+  };
+  const { proposals, leftOut } = await suggest(facts.flatMap(refusedOf), known);
+  const nowhere = facts.flatMap((one) => (refusedOf(one).length === 0 ? [one] : []));
   return [
     ...proposals.map(({ rule, passes }) =>
       entryOf(
@@ -79,19 +83,20 @@ export function suggestFor(
         passes.map(({ entry }) => entry),
       ),
     ),
-    ...leftOut.map(({ entry }) => ({ client, left_out: entry, reason: reasonFor(entry) })),
+    ...[...leftOut, ...nowhere].map(({ entry }) => ({ client, left_out: entry, reason: reasonFor(entry) })),
   ];
 }
 
+/** @returns nothing where it is not noted what it was */
 function refusedOf({ entry, destination, ports }: DropFacts): RefusedEntry[] {
-  if (typeof destination !== "number" || entry.protocol === undefined || entry.rule === undefined) return [];
-  const { protocol } = entry;
-  const selector = protocol === PROTOCOL.ICMP ? entry.icmptype : ports === undefined ? undefined : ports & 0xffff;
+  const { protocol, icmptype } = entry;
+  if (destination === undefined || protocol === undefined || entry.rule === undefined) return [];
+  const selector = icmptype ?? (ports === undefined ? undefined : ports & 0xffff);
   return [{ entry, protocol, destination, selector }];
 }
 
 function entryOf(client: string, rule: Rule, passes: readonly DropEntry[]): SuggestEntry {
-  const text = formatRule(rule).replace(/(dst4=[\d.]+)\/32\b/, "$1");
+  const text = formatRule(rule).replace(/(dst4=[\d.]+)\/32\b|(dst6=[\da-f:.]+)\/128\b/, "$1$2");
   const qube = QUBE_NAME.test(client) ? client : "QUBE";
   const [action, ...words] = text.split(" ");
   const against = passes.flatMap(({ rule: number = 0, place }) =>
@@ -108,9 +113,10 @@ function entryOf(client: string, rule: Rule, passes: readonly DropEntry[]): Sugg
   };
 }
 
-function reasonFor({ proto, fragment }: DropEntry): string {
+function reasonFor({ proto, fragment, destination }: DropEntry): string {
+  if (destination === undefined || proto === undefined) return "it is not noted where it was to go";
   if (fragment) return "a fragment does not say its port";
-  if (proto === "tcp" || proto === "udp" || proto === "icmp") return "no rule is found that accepts this alone";
+  if (proto === "tcp" || proto === "udp" || proto.startsWith("icmp")) return "no rule is found that accepts this alone";
   return "rules have no word for this protocol: one would have to accept all that goes there";
 }
 

@@ -1,27 +1,26 @@
 // The fewest rules that would have let pass what was refused: found as a cover of it by rules that accept nothing else, but for what a word
 // of the rule language means. A host name means all of its addresses, and specialtarget=dns all name servers.
-import type { Prefix } from "../base/address.ts";
+import { bitsOf, familyOf, formatIp, type IpAddress } from "../base/ip.ts";
 import { IANA } from "../rules/compile.ts";
 import { formatRule, type PortRange, parseRule, parseValue, type Rule } from "../rules/parse.ts";
-import { PROTOCOL } from "../wire/ipv4.ts";
+import { NEXT_HEADER } from "../wire/ipv6.ts";
 import { DNS_PORT } from "../wire/ports.ts";
 import { cover } from "./cover.ts";
 
 /** Packets that were refused, as far as rules look at them. */
 export interface Refused {
   readonly protocol: number;
-  /** uint32, host order. */
-  readonly destination: number;
-  /** Destination port, or ICMP type; undefined where the packet did not say. */
+  readonly destination: IpAddress;
+  /** Destination port, or type of ICMP or ICMPv6; undefined where the packet did not say. */
   readonly selector: number | undefined;
 }
 
 /** What is to be known beside. */
 export interface Known {
-  /** What specialtarget=dns means: uint32, host order. */
-  readonly dns: readonly number[];
+  /** What specialtarget=dns means. */
+  readonly dns: readonly IpAddress[];
   /** The host name that the client was told this address for. */
-  nameOf(address: number): string | undefined;
+  nameOf(address: IpAddress): string | undefined;
 }
 
 export interface Proposal<R extends Refused> {
@@ -40,13 +39,15 @@ export interface Suggestion<R extends Refused> {
 /** Destinations that a rule can name together. */
 interface Target {
   readonly words: Partial<Rule>;
-  readonly members: readonly number[];
+  /** As formatIp has them. */
+  readonly members: readonly string[];
   /** Whether the rule may have all that any of the members has; else only what all of them have. */
   readonly isNamed: boolean;
 }
 
 /** What a destination was refused: ports, and types. */
 interface Wanted {
+  readonly address: IpAddress;
   readonly tcp: Set<number>;
   readonly udp: Set<number>;
   readonly icmp: Set<number>;
@@ -62,69 +63,110 @@ const NUMBER_COST = 1;
 /** Rules that are looked at, so that who was refused a thousand things in no order keeps nobody waiting. */
 const MOST_CANDIDATES = 4096;
 
-export function suggest<R extends Refused>(refused: readonly R[], known: Known): Suggestion<R> {
+/** ms that it works in one go: control's thread has more to do. */
+const SLICE = 2;
+
+export async function suggest<R extends Refused>(refused: readonly R[], known: Known): Promise<Suggestion<R>> {
+  let since = performance.now();
+  const rest = async () => {
+    if (performance.now() - since < SLICE) return;
+    await new Promise(setImmediate);
+    since = performance.now();
+  };
   const wanted = gather(refused);
-  const rules = targetsOf(wanted, known).flatMap((target) => rulesFor(target, wanted));
-  const candidates = rules.filter(({ rule }) => isWritable(rule)).slice(0, MOST_CANDIDATES);
-  const byDestination = Map.groupBy(refused.keys(), (i) => refused[i].destination);
-  const indices = candidates.map(({ rule, members }) =>
-    members.flatMap((address) => (byDestination.get(address) ?? []).filter((i) => covers(rule, refused[i]))),
-  );
-  const costs = candidates.map(({ rule }) => RULE_COST + (rule.dst4 === undefined ? 0 : NUMBER_COST));
-  const { chosen, uncovered } = cover(refused.length, indices, costs);
-  const proposals = chosen.map((i) => ({ rule: candidates[i].rule, passes: indices[i].map((at) => refused[at]) }));
+  const byDestination = Map.groupBy(refused.keys(), (i) => formatIp(refused[i].destination));
+  const rules: Rule[] = [];
+  const indices: number[][] = [];
+  for (const target of targetsOf(wanted, known)) {
+    for (const { rule, members } of rulesFor(target, wanted)) {
+      if (rules.length === MOST_CANDIDATES || !isWritable(rule)) continue;
+      rules.push(rule);
+      indices.push(
+        members.flatMap((address) => (byDestination.get(address) ?? []).filter((i) => covers(rule, refused[i]))),
+      );
+    }
+    await rest();
+  }
+  const costs = rules.map(({ dst4, dst6 }) => RULE_COST + (dst4 === undefined && dst6 === undefined ? 0 : NUMBER_COST));
+  const { chosen, uncovered } = await cover(refused.length, indices, costs, rest);
+  const proposals = chosen.map((i) => ({ rule: rules[i], passes: indices[i].map((at) => refused[at]) }));
   proposals.sort((one, other) => other.passes.length - one.passes.length);
   return { proposals, leftOut: uncovered.map((i) => refused[i]) };
 }
 
-function gather(refused: readonly Refused[]): Map<number, Wanted> {
-  const wanted = new Map<number, Wanted>();
-  for (const { protocol, destination, selector } of refused) {
-    const kind = KINDS.find((name) => IANA[name] === protocol);
+/** @returns what rules call the protocol */
+function kindOf({ protocol, destination }: Refused): Kind | undefined {
+  if (protocol === NEXT_HEADER.ICMPV6 && familyOf(destination) === 6) return "icmp";
+  if (protocol === IANA.icmp && familyOf(destination) === 6) return undefined;
+  return KINDS.find((name) => IANA[name] === protocol);
+}
+
+function gather(refused: readonly Refused[]): Map<string, Wanted> {
+  const wanted = new Map<string, Wanted>();
+  for (const packet of refused) {
+    const { destination, selector } = packet;
+    const kind = kindOf(packet);
     if (kind === undefined || selector === undefined) continue;
-    const of = wanted.get(destination) ?? { tcp: new Set(), udp: new Set(), icmp: new Set() };
+    const key = formatIp(destination);
+    const of = wanted.get(key) ?? { address: destination, tcp: new Set(), udp: new Set(), icmp: new Set() };
     of[kind].add(selector);
-    wanted.set(destination, of);
+    wanted.set(key, of);
   }
   return wanted;
 }
 
-function targetsOf(wanted: ReadonlyMap<number, Wanted>, { dns, nameOf }: Known): Target[] {
-  const destinations = [...wanted.keys()];
-  const servers = destinations.filter((address) => dns.includes(address));
-  const byName = Map.groupBy(destinations, (address) => nameOf(address));
+function targetsOf(wanted: ReadonlyMap<string, Wanted>, { dns, nameOf }: Known): Target[] {
+  const all = [...wanted.entries()];
+  const known = dns.map((address) => formatIp(address));
+  const servers = all.flatMap(([key]) => (known.includes(key) ? [key] : []));
+  const byName = Map.groupBy(all, ([, { address }]) => nameOf(address));
   const named = Array.from(byName, ([dsthost, members]): Target[] =>
-    dsthost === undefined ? [] : [{ words: { dsthost }, members, isNamed: true }],
+    dsthost === undefined ? [] : [{ words: { dsthost }, members: members.map(([key]) => key), isNamed: true }],
   );
+  const addresses = all.map(([, { address }]) => address);
   return [
     ...(servers.length === 0 ? [] : [{ words: { specialtarget: "dns" } as const, members: servers, isNamed: true }]),
     ...named.flat(),
-    ...prefixesOf(destinations).map(({ members, ...dst4 }) => ({ words: { dst4 }, members, isNamed: false })),
+    ...([4, 6] as const).flatMap((family) => prefixesOf(addresses.filter((address) => familyOf(address) === family))),
   ];
 }
 
-/** @returns each address, and each prefix of which all addresses are there */
-function prefixesOf(addresses: readonly number[]): (Prefix & { readonly members: readonly number[] })[] {
-  const all = addresses.map((address) => ({ address, prefix: 32, members: [address] }));
+/** @param addresses of one family @returns each, and each prefix of which all addresses are there */
+function prefixesOf(addresses: readonly IpAddress[]): Target[] {
+  const bits = addresses.length === 0 ? 0 : bitsOf(addresses[0]);
+  const all = addresses.map((address) => ({ start: toNumber(address), prefix: bits, members: [address] }));
   for (let level = all; level.length > 1; ) {
-    const here = new Map(level.map((one) => [one.address, one]));
-    const { prefix } = level[0];
-    const half = 2 ** (32 - prefix);
-    level = level.flatMap(({ address, members }) => {
-      const sibling = (address / half) % 2 === 0 ? here.get(address + half) : undefined;
-      return sibling === undefined ? [] : [{ address, prefix: prefix - 1, members: [...members, ...sibling.members] }];
+    const here = new Map(level.map((one) => [one.start, one]));
+    const half = 1n << BigInt(bits - level[0].prefix);
+    level = level.flatMap(({ start, prefix, members }) => {
+      const sibling = (start / half) % 2n === 0n ? here.get(start + half) : undefined;
+      return sibling === undefined ? [] : [{ start, prefix: prefix - 1, members: [...members, ...sibling.members] }];
     });
     all.push(...level);
   }
-  return all;
+  return all.map(({ prefix, members }) => ({
+    words: wordsFor(members[0], prefix),
+    members: members.map((address) => formatIp(address)),
+    isNamed: false,
+  }));
+}
+
+function toNumber(address: IpAddress): bigint {
+  if (typeof address === "number") return BigInt(address);
+  return address.reduce((sum, byte) => sum * 256n + BigInt(byte), 0n);
+}
+
+/** @param address the prefix's first */
+function wordsFor(address: IpAddress, prefix: number): Partial<Rule> {
+  return typeof address === "number" ? { dst4: { address, prefix } } : { dst6: { address, prefix } };
 }
 
 interface Candidate {
   readonly rule: Rule;
-  readonly members: readonly number[];
+  readonly members: readonly string[];
 }
 
-function rulesFor({ words, members, isNamed }: Target, wanted: ReadonlyMap<number, Wanted>): Candidate[] {
+function rulesFor({ words, members, isNamed }: Target, wanted: ReadonlyMap<string, Wanted>): Candidate[] {
   const together = (kind: Kind): Set<number> => {
     const sets = members.map((address) => wanted.get(address)?.[kind] ?? new Set<number>());
     return sets.reduce((one, other) => (isNamed ? one.union(other) : one.intersection(other)));
@@ -158,11 +200,12 @@ function runsOf(numbers: ReadonlySet<number>): PortRange[] {
 }
 
 /** @returns whether a rule about a packet's destination is about the packet too */
-function covers(rule: Rule, { protocol, selector }: Refused): boolean {
-  if (selector === undefined) return false;
-  if (rule.proto !== undefined && IANA[rule.proto] !== protocol) return false;
-  if (protocol === PROTOCOL.ICMP) return rule.icmptype === selector;
-  if (protocol !== PROTOCOL.TCP && protocol !== PROTOCOL.UDP) return false;
+function covers(rule: Rule, packet: Refused): boolean {
+  const { selector } = packet;
+  const kind = kindOf(packet);
+  if (selector === undefined || kind === undefined) return false;
+  if (rule.proto !== undefined && rule.proto !== kind) return false;
+  if (kind === "icmp") return rule.icmptype === selector;
   const { low, high } = rule.dstports ?? { low: DNS_PORT, high: DNS_PORT };
   return low <= selector && selector <= high;
 }
