@@ -62,7 +62,7 @@ export function flowsList(): ListSpec<RatedFlow> {
       [proto, endText(source), endText(destination), endText(mapped)].join(" "),
     columns: [
       { title: "Client", order: "client", cell: ({ client }) => named(client) },
-      { title: "Protocol", order: "proto", cell: ({ proto }) => proto },
+      { title: "Proto", order: "proto", cell: ({ proto }) => proto },
       { title: "From", order: "src", cell: ({ source }) => address(endText(source)) },
       {
         title: "To",
@@ -71,7 +71,7 @@ export function flowsList(): ListSpec<RatedFlow> {
       },
       { title: "Seen there as", cell: ({ mapped }) => address(endText(mapped)) },
       { title: "Bytes", order: "bytes", isNumber: true, cell: bytesCell },
-      { title: "State", cell: ({ state }) => state ?? "" },
+      { title: "State", cell: ({ state = "" }) => make("span", { class: "state" }, state.toLowerCase()) },
       { title: "Allowed by", order: "rule", cell: (flow) => allowedBy(flow) },
     ],
     ask: async (wanted) => {
