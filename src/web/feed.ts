@@ -8,7 +8,7 @@ import type { Sink } from "../watch/http.ts";
 import { INTERVAL, type News } from "./messages.ts";
 import { RateBook } from "./rates.ts";
 
-type NewsSink = Pick<Sink, "offer" | "onEnd">;
+type NewsSink = Pick<Sink, "offer" | "end" | "onEnd">;
 
 /** Of a page: where news go, and how many were lost since the last that went there. */
 interface Reader {
@@ -47,6 +47,7 @@ export class Feed {
   stop(): void {
     this.isOver = true;
     clearTimeout(this.timer);
+    for (const { sink } of this.readers) sink.end();
   }
 
   get readerCount(): number {

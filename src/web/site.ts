@@ -31,7 +31,7 @@ export interface Site {
   /** What a browser is to be opened with. */
   readonly url: string;
   readonly endpoint: Endpoint;
-  /** Ends it: no more looks and no new connections. */
+  /** Ends it: no more looks, no news, and no new connections. */
   stop(): void;
 }
 

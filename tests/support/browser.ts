@@ -192,6 +192,16 @@ export class Page {
     for (const key of text) await this.press(key);
   }
 
+  /** Moves the mouse to the middle of an element. */
+  async pointAt(selector: string): Promise<void> {
+    const found = `document.querySelector(${JSON.stringify(selector)})`;
+    await this.value(`${found}.scrollIntoView()`);
+    const [x, y] = await this.value<[number, number]>(
+      `(({ x, y, width, height }) => [x + width / 2, y + height / 2])(${found}.getBoundingClientRect())`,
+    );
+    await this.ask("Input.dispatchMouseEvent", { type: "mouseMoved", x, y });
+  }
+
   /** @param width of the window, in CSS pixels @param height likewise */
   async resize(width: number, height: number): Promise<void> {
     await this.ask("Emulation.setDeviceMetricsOverride", { width, height, deviceScaleFactor: 1, mobile: false });

@@ -13,11 +13,16 @@ let feed: Feed;
 afterEach(() => feed.stop());
 
 /** A page that takes news, or does not. */
-class Reader implements Pick<Sink, "offer" | "onEnd"> {
+class Reader implements Pick<Sink, "offer" | "end" | "onEnd"> {
   readonly news: News[] = [];
   isStalled = false;
   refused = 0;
+  hasEnded = false;
   leave = () => {};
+
+  end(): void {
+    this.hasEnded = true;
+  }
 
   offer(text: string): boolean {
     if (this.isStalled) {
@@ -85,12 +90,15 @@ test("a page that takes nothing for a while loses looks, is told how many, and k
   expect(after).toMatchObject({ type: "look", lost: 0 });
 });
 
-test("who goes is forgotten", () => {
-  const reader = new Reader();
+test("who goes is forgotten, and who is there at the end is told", () => {
+  const [reader, other] = [new Reader(), new Reader()];
   begin().join(reader);
-  expect(feed.readerCount).toBe(1);
+  feed.join(other);
+  expect(feed.readerCount).toBe(2);
   reader.leave();
-  expect(feed.readerCount).toBe(0);
+  expect(feed.readerCount).toBe(1);
+  feed.stop();
+  expect([reader.hasEnded, other.hasEnded]).toEqual([false, true]);
 });
 
 test("a firewall that is not there is told, with the reason, to who comes later too", async () => {

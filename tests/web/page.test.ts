@@ -138,6 +138,14 @@ test("the charts say what they show to who does not see them, and their lines di
   ).toEqual([...["false", "false", "true"]]);
 });
 
+test("who points at a chart is told the numbers of that moment, and those of now when he leaves", async () => {
+  await page.until(`document.querySelector("#bits-numbers thead").innerText.includes("now")`);
+  await page.pointAt("#bits-chart .u-over");
+  await page.until(`/\\d\\d:\\d\\d:\\d\\d/.test(document.querySelector("#bits-numbers thead").innerText)`);
+  await page.pointAt("h1");
+  await page.until(`document.querySelector("#bits-numbers thead").innerText.includes("now")`);
+});
+
 test("keys alone lead through the lists, to the filter and through the pages of 65 536 flows", async () => {
   await page.press("2");
   await shows("flows", "1–50 of 65");
@@ -360,6 +368,22 @@ test("a firewall that does not answer is told, with when that was which is shown
   );
   firewall.isSilent = false;
   await page.until(`document.querySelector("#state").innerText === "● live, each second."`);
+}, 60_000);
+
+test("firebreak web that ends is told, and that one which was started anew wants its own key", async () => {
+  const first = await serveSite("home", connection, 0);
+  const orphan = await opened(first.url);
+  const says = (text: string) =>
+    orphan.until(`document.querySelector("#state").innerText.startsWith(${JSON.stringify(text)})`);
+  await says("● live");
+  first.stop();
+  await says("✕ firebreak web does not answer, trying again. What is shown is of ");
+  await orphan.until(`document.querySelector("#panel-clients .says").innerText.includes("of 2")`); // what was known stays
+  const second = await serveSite("home", connection, first.endpoint.port);
+  await says("✕ firebreak web was started anew: open the address that it printed. What is shown is of ");
+  await orphan.goTo(second.url);
+  await says("● live");
+  second.stop();
 }, 60_000);
 
 test("a page that is loaded again is where it was, with all of the past", async () => {
