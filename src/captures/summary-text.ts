@@ -1,12 +1,13 @@
 // The words for a frame's summary: one line for people.
 import { ETHERTYPE } from "../wire/ethernet.ts";
 import { ICMP_TYPE, UNREACHABLE_CODE } from "../wire/icmp.ts";
+import { ICMPV6_TYPE } from "../wire/icmpv6.ts";
 import {
   type ArpSummary,
   type EthernetSummary,
   type FrameSummary,
   type IcmpSummary,
-  type Ipv4Summary,
+  type IpSummary,
   isArp,
 } from "./summary.ts";
 
@@ -20,6 +21,27 @@ export const ICMP_NAMES = new Map<number, string>([
   [ICMP_TYPE.PARAMETER_PROBLEM, "parameter problem"],
   [ICMP_TYPE.TIMESTAMP, "timestamp request"],
   [ICMP_TYPE.TIMESTAMP_REPLY, "timestamp reply"],
+]);
+/** IANA "ICMPv6 Parameters". */
+const ICMP6_NAMES = new Map<number, string>([
+  [ICMPV6_TYPE.UNREACHABLE, "unreachable"],
+  [ICMPV6_TYPE.PACKET_TOO_BIG, "packet too big"],
+  [ICMPV6_TYPE.TIME_EXCEEDED, "time exceeded"],
+  [ICMPV6_TYPE.PARAMETER_PROBLEM, "parameter problem"],
+  [ICMPV6_TYPE.ECHO, "echo request"],
+  [ICMPV6_TYPE.ECHO_REPLY, "echo reply"],
+  [ICMPV6_TYPE.ROUTER_SOLICITATION, "router solicitation"],
+  [ICMPV6_TYPE.ROUTER_ADVERTISEMENT, "router advertisement"],
+  [ICMPV6_TYPE.NEIGHBOUR_SOLICITATION, "neighbour solicitation"],
+  [ICMPV6_TYPE.NEIGHBOUR_ADVERTISEMENT, "neighbour advertisement"],
+  [ICMPV6_TYPE.REDIRECT, "redirect"],
+]);
+/** Codes of type 1 there. */
+const UNREACHABLE6_NAMES = new Map<number, string>([
+  [0, "no route"],
+  [1, "prohibited"],
+  [3, "address"],
+  [4, "port"],
 ]);
 /** IANA "ICMP Type Numbers", codes of type 3. */
 const UNREACHABLE_NAMES = new Map<number, string>([
@@ -39,7 +61,7 @@ export function summaryText({ ethernet, packet }: FrameSummary): string {
   if (ethernet === undefined) return "";
   const tag = ethernet.vlan === undefined ? "" : `vlan ${ethernet.vlan} `;
   if (packet === undefined) return tag + ethernetText(ethernet);
-  return tag + (isArp(packet) ? arpText(packet) : ipv4Text(packet));
+  return tag + (isArp(packet) ? arpText(packet) : ipText(packet));
 }
 
 /** `02:00:00:00:00:0a > 02:00:00:00:01:00 type 0x86dd (IPv6)` */
@@ -53,30 +75,36 @@ function arpText({ operation, source, destination, senderMac }: ArpSummary): str
   return operation === "reply" ? `arp ${source} is at ${senderMac}` : `arp operation ${operation}`;
 }
 
-function ipv4Text(packet: Ipv4Summary): string {
+function ipText(packet: IpSummary): string {
   const { protocol, source, destination, sourcePort, destinationPort, flags, icmp, fragment } = packet;
-  const ends =
-    sourcePort === undefined
-      ? `${source} > ${destination}`
-      : `${source}:${sourcePort} > ${destination}:${destinationPort}`;
+  const ends = `${portText(source, sourcePort)} > ${portText(destination, destinationPort)}`;
   const parts = [
     PROTOCOL_NUMBER.test(protocol) ? `protocol ${protocol}` : protocol,
     ends,
     ...(flags ?? []),
-    icmp && icmpText(icmp),
+    icmp && icmpText(icmp, protocol),
     fragment && (fragment.offset > 0 ? `fragment at ${fragment.offset}` : "first fragment"),
   ];
   return parts.filter((part) => typeof part === "string" && part !== "").join(" ");
 }
 
+/** An end of a packet: `198.51.100.80:80`, `[2001:db8::80]:80`; without a port its address. */
+export function portText(address: string, port: number | undefined): string {
+  if (port === undefined) return address;
+  return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
+}
+
 const PROTOCOL_NUMBER = /^\d+$/;
 
 /** `echo request id 1 seq 2`, `unreachable (port) about udp …`. */
-export function icmpText({ type, code, identifier, sequence, mtu, about }: IcmpSummary): string {
-  const name = ICMP_NAMES.get(type) ?? `type ${type}`;
+export function icmpText({ type, code, identifier, sequence, mtu, about }: IcmpSummary, protocol: string): string {
+  const is6 = protocol === "icmp6";
+  const name = (is6 ? ICMP6_NAMES : ICMP_NAMES).get(type) ?? `type ${type}`;
   if (identifier !== undefined) return `${name} id ${identifier} seq ${sequence}`;
-  const detail = type === ICMP_TYPE.UNREACHABLE ? UNREACHABLE_NAMES.get(code) : undefined;
+  const codes = is6 ? UNREACHABLE6_NAMES : UNREACHABLE_NAMES;
+  const isUnreachable = type === (is6 ? ICMPV6_TYPE.UNREACHABLE : ICMP_TYPE.UNREACHABLE);
+  const detail = isUnreachable ? codes.get(code) : is6 && mtu !== undefined ? `MTU ${mtu}` : undefined;
   const reason = detail ?? (code === 0 ? "" : `code ${code}`);
-  const told = [name, reason && `(${reason}${mtu === undefined ? "" : `, MTU ${mtu}`})`];
-  return [...told, about && `about ${ipv4Text(about)}`].filter((part) => part).join(" ");
+  const told = [name, reason && `(${reason}${mtu === undefined || is6 ? "" : `, MTU ${mtu}`})`];
+  return [...told, about && `about ${ipText(about)}`].filter((part) => part).join(" ");
 }

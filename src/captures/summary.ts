@@ -1,10 +1,12 @@
 // What a frame is, for people and for programs: its addresses, ports and flags, read from any bytes. It judges nothing: the router
 // does. Whatever is not there, because the frame is cut or lies, is left out.
-import { formatAddress, formatMac } from "../base/address.ts";
+import { formatAddress, formatAddress6, formatMac } from "../base/address.ts";
 import { ARP, ARP_REPLY, ARP_REQUEST } from "../wire/arp.ts";
 import { ETHERNET, ETHERTYPE, MAC_LENGTH, VLAN_ID, VLAN_TAG_LENGTH } from "../wire/ethernet.ts";
 import { ICMP, ICMP_TYPE, UNREACHABLE_CODE } from "../wire/icmp.ts";
+import { ICMPV6_TYPE, isError6 } from "../wire/icmpv6.ts";
 import { DONT_FRAGMENT, FRAGMENT_OFFSET, IPV4, MORE_FRAGMENTS, PROTOCOL } from "../wire/ipv4.ts";
+import { FRAGMENT6, FRAGMENT6_MORE, FRAGMENT6_OFFSET, IPV6, NEXT_HEADER } from "../wire/ipv6.ts";
 import { flagNames, TCP } from "../wire/tcp.ts";
 import { UDP } from "../wire/udp.ts";
 
@@ -26,8 +28,9 @@ export interface ArpSummary {
   readonly senderMac: string;
 }
 
-export interface Ipv4Summary {
-  /** `tcp`, `udp`, `icmp`, or a number. */
+/** Of a packet of either family: addresses tell which. */
+export interface IpSummary {
+  /** `tcp`, `udp`, `icmp` or, of IPv6, `icmp6`, or a number. */
   readonly protocol: string;
   readonly source: string;
   readonly destination: string;
@@ -36,6 +39,7 @@ export interface Ipv4Summary {
   /** Of TCP, the lowest bit first. */
   readonly flags?: readonly string[];
   readonly icmp?: IcmpSummary;
+  /** Of IPv6 the hop limit. */
   readonly ttl: number;
   /** Bytes of the packet, as its header says. */
   readonly length: number;
@@ -50,15 +54,15 @@ export interface IcmpSummary {
   /** Of echo and timestamp. */
   readonly identifier?: number;
   readonly sequence?: number;
-  /** Of "fragmentation needed". */
+  /** Of "fragmentation needed", and of IPv6's "packet too big". */
   readonly mtu?: number;
   /** The packet that an error is about. */
-  readonly about?: Ipv4Summary;
+  readonly about?: IpSummary;
 }
 
 export interface FrameSummary {
   readonly ethernet?: EthernetSummary;
-  readonly packet?: ArpSummary | Ipv4Summary;
+  readonly packet?: ArpSummary | IpSummary;
 }
 
 export const PROTOCOL_NAMES = new Map<number, string>([
@@ -66,6 +70,12 @@ export const PROTOCOL_NAMES = new Map<number, string>([
   [PROTOCOL.TCP, "tcp"],
   [PROTOCOL.UDP, "udp"],
 ]);
+const PROTOCOL_NAMES_6 = new Map<number, string>([
+  [NEXT_HEADER.ICMPV6, "icmp6"],
+  [PROTOCOL.TCP, "tcp"],
+  [PROTOCOL.UDP, "udp"],
+]);
+const QUERIES_6: readonly number[] = [ICMPV6_TYPE.ECHO, ICMPV6_TYPE.ECHO_REPLY];
 /** Types of ICMP with an identifier and a sequence number; and of those that quote a packet. */
 export const QUERIES: readonly number[] = [
   ICMP_TYPE.ECHO_REPLY,
@@ -102,13 +112,18 @@ export function summarise(bytes: Buffer, at: number, captured: number): FrameSum
   return packet === undefined ? { ethernet } : { ethernet, packet };
 }
 
-export function isArp(packet: ArpSummary | Ipv4Summary): packet is ArpSummary {
+export function isArp(packet: ArpSummary | IpSummary): packet is ArpSummary {
   return packet.protocol === "arp";
 }
 
-function packetOf(bytes: Buffer, at: number, end: number, type: number): ArpSummary | Ipv4Summary | undefined {
+function packetOf(bytes: Buffer, at: number, end: number, type: number): ArpSummary | IpSummary | undefined {
   if (type === ETHERTYPE.ARP) return end - at < ARP.LENGTH ? undefined : arpOf(bytes, at);
-  return type === ETHERTYPE.IPV4 ? ipv4Of(bytes, at, end, true) : undefined;
+  return ipOf(bytes, at, end, type, true);
+}
+
+function ipOf(bytes: Buffer, at: number, end: number, type: number, hasQuote: boolean): IpSummary | undefined {
+  if (type === ETHERTYPE.IPV6) return ipv6Of(bytes, at, end, hasQuote);
+  return type === ETHERTYPE.IPV4 ? ipv4Of(bytes, at, end, hasQuote) : undefined;
 }
 
 function arpOf(bytes: Buffer, at: number): ArpSummary {
@@ -124,7 +139,7 @@ function arpOf(bytes: Buffer, at: number): ArpSummary {
 }
 
 /** @param hasQuote whether an ICMP error's packet is looked at: not that of one that is quoted itself */
-function ipv4Of(bytes: Buffer, at: number, end: number, hasQuote: boolean): Ipv4Summary | undefined {
+function ipv4Of(bytes: Buffer, at: number, end: number, hasQuote: boolean): IpSummary | undefined {
   if (end - at < IPV4.HEADER_LENGTH) return undefined;
   const number = bytes[at + IPV4.PROTOCOL];
   const word = bytes.readUInt16BE(at + IPV4.FRAGMENT);
@@ -145,13 +160,60 @@ function ipv4Of(bytes: Buffer, at: number, end: number, hasQuote: boolean): Ipv4
   };
 }
 
+/** As `ipv4Of`. Extension headers are walked as the router walks them; what stands behind those that it refuses is left out. */
+function ipv6Of(bytes: Buffer, at: number, end: number, hasQuote: boolean): IpSummary | undefined {
+  if (end - at < IPV6.HEADER_LENGTH || bytes[at] >>> 4 !== 6) return undefined;
+  const length = IPV6.HEADER_LENGTH + bytes.readUInt16BE(at + IPV6.PAYLOAD_LENGTH);
+  const stop = Math.min(end, at + length);
+  const { protocol, transport, fragment } = layersOf(bytes, at, stop);
+  const isFirst = fragment === undefined || fragment.offset === 0;
+  return {
+    protocol: PROTOCOL_NAMES_6.get(protocol) ?? String(protocol),
+    source: address6At(bytes, at + IPV6.SOURCE),
+    destination: address6At(bytes, at + IPV6.DESTINATION),
+    ...(isFirst && transportOf(bytes, transport, stop, protocol, hasQuote, true)),
+    ttl: bytes[at + IPV6.HOP_LIMIT],
+    length,
+    ...(fragment !== undefined && { fragment }),
+  };
+}
+
+/** Headers that give their length in units of eight bytes, but for the first. */
+const EXTENSIONS: readonly number[] = [NEXT_HEADER.HOP_BY_HOP, NEXT_HEADER.ROUTING, NEXT_HEADER.DESTINATION];
+/** More than these nobody has in a row. */
+const MOST_EXTENSIONS = 8;
+
+/** @returns the upper layer's protocol and offset, as far as the headers in front of it are there */
+function layersOf(bytes: Buffer, at: number, end: number) {
+  let protocol = bytes[at + IPV6.NEXT_HEADER];
+  let transport = at + IPV6.HEADER_LENGTH;
+  let fragment: IpSummary["fragment"];
+  for (let i = 0; i < MOST_EXTENSIONS && transport + 8 <= end; i++) {
+    if (protocol === NEXT_HEADER.FRAGMENT) {
+      const word = bytes.readUInt16BE(transport + FRAGMENT6.OFFSET);
+      fragment = { offset: word & FRAGMENT6_OFFSET, more: (word & FRAGMENT6_MORE) !== 0 };
+    } else if (!EXTENSIONS.includes(protocol)) {
+      break;
+    }
+    const length = protocol === NEXT_HEADER.FRAGMENT ? FRAGMENT6.LENGTH : 8 * (bytes[transport + 1] + 1);
+    protocol = bytes[transport];
+    transport += length;
+    if (fragment !== undefined && fragment.offset > 0) break;
+  }
+  return { protocol, transport, fragment };
+}
+
 function transportOf(
   bytes: Buffer,
   at: number,
   end: number,
   protocol: number,
   hasQuote: boolean,
-): Partial<Ipv4Summary> | undefined {
+  isOfIpv6 = false,
+): Partial<IpSummary> | undefined {
+  if (isOfIpv6 && protocol === NEXT_HEADER.ICMPV6) {
+    return end - at < ICMP.HEADER_LENGTH ? undefined : icmp6Of(bytes, at, end, hasQuote);
+  }
   if (protocol === PROTOCOL.ICMP) return end - at < ICMP.HEADER_LENGTH ? undefined : icmpOf(bytes, at, end, hasQuote);
   if (protocol !== PROTOCOL.TCP && protocol !== PROTOCOL.UDP) return undefined;
   if (end - at < UDP.SOURCE_PORT + 4) return undefined;
@@ -163,7 +225,7 @@ function transportOf(
   return { ...ports, flags: flagNames(bytes[at + TCP.FLAGS]) };
 }
 
-function icmpOf(bytes: Buffer, at: number, end: number, hasQuote: boolean): Partial<Ipv4Summary> {
+function icmpOf(bytes: Buffer, at: number, end: number, hasQuote: boolean): Partial<IpSummary> {
   const type = bytes[at + ICMP.TYPE];
   const code = bytes[at + ICMP.CODE];
   if (QUERIES.includes(type)) {
@@ -182,12 +244,27 @@ function icmpOf(bytes: Buffer, at: number, end: number, hasQuote: boolean): Part
   };
 }
 
+function icmp6Of(bytes: Buffer, at: number, end: number, hasQuote: boolean): Partial<IpSummary> {
+  const [type, code] = [bytes[at + ICMP.TYPE], bytes[at + ICMP.CODE]];
+  if (QUERIES_6.includes(type)) {
+    const [identifier, sequence] = [bytes.readUInt16BE(at + ICMP.IDENTIFIER), bytes.readUInt16BE(at + 6)];
+    return { icmp: { type, code, identifier, sequence } };
+  }
+  const isTooBig = type === ICMPV6_TYPE.PACKET_TOO_BIG;
+  const about = hasQuote && isError6(type) ? ipv6Of(bytes, at + ICMP.HEADER_LENGTH, end, false) : undefined;
+  return { icmp: { type, code, ...(isTooBig && { mtu: bytes.readUInt32BE(at + 4) }), ...(about && { about }) } };
+}
+
 function isTag(type: number): boolean {
   return type === ETHERTYPE.VLAN || type === ETHERTYPE.SERVICE_VLAN;
 }
 
 function addressAt(bytes: Buffer, at: number): string {
   return formatAddress(bytes.readUInt32BE(at));
+}
+
+function address6At(bytes: Buffer, at: number): string {
+  return formatAddress6(bytes.subarray(at, at + 16));
 }
 
 function macAt(bytes: Buffer, at: number): string {

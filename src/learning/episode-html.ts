@@ -1,6 +1,6 @@
 // One frame's part of the page: a line of three lanes, and behind it why, what was rewritten, and the bytes before and after.
 import { formatAddress } from "../base/address.ts";
-import { type FrameSummary, type Ipv4Summary, isArp, summarise } from "../captures/summary.ts";
+import { type FrameSummary, type IpSummary, isArp, summarise } from "../captures/summary.ts";
 import type { Settings } from "../dataplane/settings.ts";
 import { VERDICT, type Verdict } from "../dataplane/verdict.ts";
 import { dissect } from "./dissect.ts";
@@ -123,7 +123,7 @@ function summaryOf({ bytes }: Leg): FrameSummary {
   return summarise(bytes, 0, bytes.length);
 }
 
-function ipv4Of(leg: Leg): Ipv4Summary | undefined {
+function ipv4Of(leg: Leg): IpSummary | undefined {
   const { packet } = summaryOf(leg);
   return packet === undefined || isArp(packet) ? undefined : packet;
 }

@@ -1,12 +1,14 @@
 // A frame in a few plain words, for somebody who sees its like for the first time.
-import { type ArpSummary, type FrameSummary, type Ipv4Summary, isArp } from "../captures/summary.ts";
+import { type ArpSummary, type FrameSummary, type IpSummary, isArp } from "../captures/summary.ts";
 import { icmpText } from "../captures/summary-text.ts";
+import { ICMP_TYPE } from "../wire/icmp.ts";
+import { ICMPV6_TYPE, isError6 } from "../wire/icmpv6.ts";
 import { DNS_PORT } from "../wire/ports.ts";
 
 /** @param data bytes that the packet carries behind its headers @returns `TCP: asks to open a connection` */
 export function tell({ ethernet, packet }: FrameSummary, data: number): string {
   if (ethernet === undefined) return "Not even a whole Ethernet header";
-  if (packet === undefined) return `A frame with something else than IPv4 (${ethernet.type})`;
+  if (packet === undefined) return `A frame with something else than IP (${ethernet.type})`;
   if (isArp(packet)) return tellArp(packet);
   if (packet.fragment !== undefined && packet.fragment.offset > 0) return "A later piece of a packet";
   const piece = packet.fragment === undefined ? "" : " (the first piece)";
@@ -19,7 +21,7 @@ function tellArp({ operation, source, destination, senderMac }: ArpSummary): str
   return operation === "reply" ? `ARP: ${source} is at ${senderMac}` : "ARP";
 }
 
-function tellIpv4(packet: Ipv4Summary, data: number): string {
+function tellIpv4(packet: IpSummary, data: number): string {
   const { protocol, icmp, flags } = packet;
   if (icmp !== undefined) return tellIcmp(packet);
   if (flags !== undefined) return `TCP: ${tellFlags(flags, data)}`;
@@ -28,12 +30,15 @@ function tellIpv4(packet: Ipv4Summary, data: number): string {
   return packet.sourcePort === DNS_PORT ? "UDP: an answer of a name server" : `UDP: ${bytes(data)} of data`;
 }
 
-function tellIcmp({ icmp }: Ipv4Summary): string {
+function tellIcmp({ icmp, protocol }: IpSummary): string {
   if (icmp === undefined) return "ICMP";
   const { about, ...rest } = icmp;
-  if (icmp.type === 8) return `Ping number ${icmp.sequence}: are you there?`;
-  if (icmp.type === 0) return `Ping number ${icmp.sequence}: yes, I am here`;
-  return `ICMP, an error: ${icmpText(rest)}`;
+  const [ask, answer] =
+    protocol === "icmp6" ? [ICMPV6_TYPE.ECHO, ICMPV6_TYPE.ECHO_REPLY] : [ICMP_TYPE.ECHO, ICMP_TYPE.ECHO_REPLY];
+  if (icmp.type === ask) return `Ping number ${icmp.sequence}: are you there?`;
+  if (icmp.type === answer) return `Ping number ${icmp.sequence}: yes, I am here`;
+  if (protocol === "icmp6" && !isError6(icmp.type)) return `ICMPv6: ${icmpText(rest, protocol)}`;
+  return `ICMP, an error: ${icmpText(rest, protocol)}`;
 }
 
 function tellFlags(flags: readonly string[], data: number): string {

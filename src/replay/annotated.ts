@@ -2,7 +2,8 @@
 // Wireshark shows both sides of the firewall and why.
 import { DIRECTION } from "../captures/frame.ts";
 import type { PcapngWriter } from "../captures/pcapng-writer.ts";
-import { type ArpSummary, type FrameSummary, type Ipv4Summary, isArp, summarise } from "../captures/summary.ts";
+import { type ArpSummary, type FrameSummary, type IpSummary, isArp, summarise } from "../captures/summary.ts";
+import { portText } from "../captures/summary-text.ts";
 import { ownText, PASSED, verdictAction } from "../control/packet-notes.ts";
 import type { Settings } from "../dataplane/settings.ts";
 import type { Passage, SentFrame, Witness } from "./passages.ts";
@@ -60,21 +61,17 @@ function summaryOf({ bytes }: SentFrame): FrameSummary {
 
 /** @returns what the firewall has rewritten, but MAC addresses and checksums: `source 10.137.0.10:5000 -> 192.0.2.254:5000` */
 function changesOf(before: FrameSummary, after: FrameSummary): string[] {
-  const [one, other] = [ipv4Of(before.packet), ipv4Of(after.packet)];
+  const [one, other] = [ipOf(before.packet), ipOf(after.packet)];
   if (one === undefined || other === undefined) return [];
   const pairs: readonly (readonly [name: string, before: string, after: string])[] = [
-    ["source", endText(one.source, one.sourcePort), endText(other.source, other.sourcePort)],
-    ["destination", endText(one.destination, one.destinationPort), endText(other.destination, other.destinationPort)],
+    ["source", portText(one.source, one.sourcePort), portText(other.source, other.sourcePort)],
+    ["destination", portText(one.destination, one.destinationPort), portText(other.destination, other.destinationPort)],
     ["ICMP identifier", String(one.icmp?.identifier), String(other.icmp?.identifier)],
     ["TTL", String(one.ttl), String(other.ttl)],
   ];
   return pairs.filter(([, was, is]) => was !== is).map(([name, was, is]) => `${name} ${was} -> ${is}`);
 }
 
-function ipv4Of(packet: ArpSummary | Ipv4Summary | undefined): Ipv4Summary | undefined {
+function ipOf(packet: ArpSummary | IpSummary | undefined): IpSummary | undefined {
   return packet === undefined || isArp(packet) ? undefined : packet;
-}
-
-function endText(address: string, port: number | undefined): string {
-  return port === undefined ? address : `${address}:${port}`;
 }

@@ -1,11 +1,13 @@
 // Which frames of a capture the router itself sent: a capture holds both directions, and what a router sent must not come in
 // again. Told by our MAC address; where no own_mac is configured, by who can have sent a packet from and to these addresses; and
 // where these don't tell, by what the capture says of a frame's direction.
+import { hostPrefix, type IpPrefix, isInside, sameIp } from "../base/ip.ts";
 import { DIRECTION } from "../captures/frame.ts";
-import type { Settings } from "../dataplane/settings.ts";
+import type { ClientSettings, Settings } from "../dataplane/settings.ts";
 import { ARP } from "../wire/arp.ts";
 import { ETHERNET, ETHERTYPE, isGroupMac, macHead, macTail } from "../wire/ethernet.ts";
 import { IPV4, maskOf } from "../wire/ipv4.ts";
+import { IPV6 } from "../wire/ipv6.ts";
 
 const CONTENT = ETHERNET.HEADER_LENGTH;
 
@@ -17,6 +19,9 @@ interface Side {
   readonly own: readonly number[];
   /** The clients' networks there; none on the uplink. */
   readonly networks: readonly { readonly network: number; readonly mask: number }[];
+  /** The same of IPv6. */
+  readonly own6: readonly Uint8Array[];
+  readonly networks6: readonly IpPrefix[];
 }
 
 export class OwnFrames {
@@ -32,6 +37,10 @@ export class OwnFrames {
         macTail: macTail(view, 0),
         own: [...(uplink.iface === number ? [uplink.address | 0] : []), ...here.map(({ gateway }) => gateway | 0)],
         networks: here.map(({ network, prefix }) => ({ network: network & maskOf(prefix), mask: maskOf(prefix) })),
+        own6: [...(uplink.iface === number ? [uplink.ipv6] : []), ...here.map(ownOf)].flatMap(
+          (six) => six?.address ?? [],
+        ),
+        networks6: here.flatMap(({ ipv6 }) => (ipv6 ? { address: ipv6.network, prefix: ipv6.prefix } : [])),
       };
     });
   }
@@ -64,12 +73,29 @@ function toldByAddresses(side: Side, view: DataView, at: number, length: number)
   if (type === ETHERTYPE.ARP && length >= CONTENT + ARP.LENGTH) {
     return side.own.includes(view.getInt32(at + CONTENT + ARP.SENDER_IP));
   }
+  if (type === ETHERTYPE.IPV6) return toldByAddresses6(side, view, at, length);
   if (type !== ETHERTYPE.IPV4 || length < CONTENT + IPV4.HEADER_LENGTH) return undefined;
   const source = view.getInt32(at + CONTENT + IPV4.SOURCE);
   const destination = view.getInt32(at + CONTENT + IPV4.DESTINATION);
   if (side.own.includes(source)) return true;
   if (isIn(side, source) || side.own.includes(destination)) return false;
   return isIn(side, destination) ? true : undefined;
+}
+
+function toldByAddresses6(side: Side, view: DataView, at: number, length: number): boolean | undefined {
+  if (length < CONTENT + IPV6.HEADER_LENGTH) return undefined;
+  const [source, destination] = [IPV6.SOURCE, IPV6.DESTINATION].map((field) => {
+    return new Uint8Array(view.buffer, view.byteOffset + at + CONTENT + field, 16);
+  });
+  const isOwn = (address: Uint8Array) => side.own6.some((own) => sameIp(own, address));
+  const isTheirs = (address: Uint8Array) => side.networks6.some((network) => isInside(hostPrefix(address), network));
+  if (isOwn(source)) return true;
+  if (isTheirs(source) || isOwn(destination)) return false;
+  return isTheirs(destination) ? true : undefined;
+}
+
+function ownOf({ ipv6 }: ClientSettings): { readonly address: Uint8Array } | undefined {
+  return ipv6 && { address: ipv6.gateway };
 }
 
 function isIn({ networks }: Side, address: number): boolean {

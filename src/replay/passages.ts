@@ -71,7 +71,7 @@ export class Passages {
   sent(...[iface, seconds, nanoseconds, bytes, at, captured, length, origin]: Parameters<Egress["sent"]>): void {
     const copy = Buffer.from(bytes.subarray(at, at + captured));
     const passage = this.waiting.get(origin);
-    const isPacket = passage !== undefined && isIpv4(copy);
+    const isPacket = passage !== undefined && isIp(copy);
     const sent = { iface, seconds, nanoseconds, bytes: copy, length, isPacket };
     if (this.isReceiving) {
       this.sentNow.push(sent);
@@ -88,7 +88,7 @@ export class Passages {
     const isWaiting = goesOn && code !== VERDICT.FORWARDED;
     const bytes = frame.bytes.subarray(frame.at, frame.at + frame.captured);
     const now = this.sentNow.filter((_, i) => this.origins[i] === player.received);
-    for (const sent of now) sent.isPacket = goesOn && isIpv4(sent.bytes);
+    for (const sent of now) sent.isPacket = goesOn && isIp(sent.bytes);
     const passage: Passage = {
       iface,
       number,
@@ -100,7 +100,7 @@ export class Passages {
       verdict,
       reasons: reasons(frame, player),
       flow: player.flow(),
-      packetId: isIpv4(bytes) ? ++this.packets : undefined,
+      packetId: isIp(bytes) ? ++this.packets : undefined,
       sent: now,
     };
     if (isWaiting) this.wait(player.received, passage);
@@ -125,10 +125,14 @@ export class Passages {
 }
 
 /** Behind a tag of VLAN 0, too: such frames are taken as if they had none. */
-function isIpv4(bytes: Buffer): boolean {
+function isIp(bytes: Buffer): boolean {
   const tagged = ETHERNET.HEADER_LENGTH + VLAN_TAG_LENGTH;
   if (bytes.length < ETHERNET.HEADER_LENGTH) return false;
   const type = bytes.readUInt16BE(ETHERNET.TYPE);
-  if (type !== ETHERTYPE.VLAN && type !== ETHERTYPE.SERVICE_VLAN) return type === ETHERTYPE.IPV4;
-  return bytes.length >= tagged && bytes.readUInt16BE(tagged - 2) === ETHERTYPE.IPV4;
+  if (type !== ETHERTYPE.VLAN && type !== ETHERTYPE.SERVICE_VLAN) return isIpType(type);
+  return bytes.length >= tagged && isIpType(bytes.readUInt16BE(tagged - 2));
+}
+
+function isIpType(type: number): boolean {
+  return type === ETHERTYPE.IPV4 || type === ETHERTYPE.IPV6;
 }

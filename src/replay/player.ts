@@ -2,16 +2,20 @@
 // same captures, settings and seed give the same frames and verdicts, byte for byte. One frame after the other, and nothing
 // is kept of it; words for people are made only where they are asked for.
 
+import { hostPrefix, type IpAddress, isInside } from "../base/ip.ts";
+import { hostsOf } from "../config/clients.ts";
 import { type FlowText, flowText } from "../control/flow-text.ts";
 import { Router } from "../dataplane/frame/router.ts";
-import type { Settings } from "../dataplane/settings.ts";
+import type { ClientSettings, Settings } from "../dataplane/settings.ts";
 import { type Flow, NO_FLOW } from "../dataplane/types.ts";
 import { VERDICT, type Verdict } from "../dataplane/verdict.ts";
 import { ARP, ARP_REQUEST } from "../wire/arp.ts";
 import { ETHERNET, ETHERTYPE } from "../wire/ethernet.ts";
-import { IPV4, maskOf } from "../wire/ipv4.ts";
+import { ICMPV6_TYPE } from "../wire/icmpv6.ts";
+import { IPV4 } from "../wire/ipv4.ts";
+import { IPV6 } from "../wire/ipv6.ts";
 import { makeAsSent } from "./as-sent.ts";
-import { ARP_FRAME_LENGTH, type NextHops, someMac } from "./next-hops.ts";
+import { ARP_FRAME_LENGTH, ND_FRAME_LENGTH, type NextHops, neighbourType, someMac } from "./next-hops.ts";
 import { RECEIVED_AT, ReplayRing } from "./ring.ts";
 
 /** Whoever takes what the router sends. */
@@ -70,7 +74,7 @@ export class Player {
   private passed = 0;
   private seen = 0;
   private clock = -1;
-  /** The router's ARP requests that have still to be answered. */
+  /** The router's ARP requests and solicitations that have still to be answered. */
   private questions: { readonly iface: number; readonly frame: Buffer }[] = [];
   /** Of the last frame. */
   private lastFlow = NO_FLOW;
@@ -159,17 +163,13 @@ export class Player {
       const { flows } = this.router;
       return { number: flows.rule(flow), client: this.settings.clients[flows.client(flow)].name };
     }
-    if (this.lastRule < 0 || captured < ETHERNET.HEADER_LENGTH + IPV4.HEADER_LENGTH) return undefined;
-    const source = bytes.readUInt32BE(at + ETHERNET.HEADER_LENGTH + IPV4.SOURCE);
-    return { number: this.lastRule, client: this.clientOf(iface, source) };
+    const source = this.lastRule < 0 ? undefined : sourceOf(bytes, at, captured);
+    return source === undefined ? undefined : { number: this.lastRule, client: this.clientOf(iface, source) };
   }
 
   /** @returns the MAC address of a host on an interface: the one that it is pinned to, or any */
-  peer(iface: number, address: number): Uint8Array {
-    const client = this.settings.clients.find(
-      ({ iface: own, network, prefix }) => own === iface && ((address ^ network) & maskOf(prefix)) === 0,
-    );
-    return client?.mac ?? someMac(address);
+  peer(iface: number, address: IpAddress): Uint8Array {
+    return this.clientWith(iface, address)?.mac ?? someMac(address);
   }
 
   private flowNumber(): Flow | undefined {
@@ -178,11 +178,14 @@ export class Player {
   }
 
   /** @returns the name of the client that sent a packet, of which the router has found out that a client did */
-  private clientOf(iface: number, source: number): string {
-    const client = this.settings.clients.find(
-      ({ iface: own, network, prefix }) => own === iface && ((source ^ network) & maskOf(prefix)) === 0,
-    );
-    return client?.name ?? "?";
+  private clientOf(iface: number, source: IpAddress): string {
+    return this.clientWith(iface, source)?.name ?? "?";
+  }
+
+  private clientWith(iface: number, address: IpAddress): ClientSettings | undefined {
+    const host = hostPrefix(address);
+    const isThere = (client: ClientSettings) => hostsOf(client).some((hosts) => isInside(host, hosts));
+    return this.settings.clients.find((client) => client.iface === iface && isThere(client));
   }
 
   /** Lets time pass second by second, so that timers run when they are due. @param elapsed whole seconds of the clock */
@@ -209,6 +212,10 @@ export class Player {
     this.sentLengths.push(length);
     const origin = this.origins[this.ring.tagOf(at)];
     this.egress.sent(iface, this.sendSeconds, this.sendNanoseconds, bytes, at, captured, length, origin);
+    if (neighbourType(view, at, length) === ICMPV6_TYPE.NEIGHBOUR_SOLICITATION) {
+      this.questions.push({ iface, frame: Buffer.from(bytes.subarray(at, at + Math.min(length, ND_FRAME_LENGTH))) });
+      return;
+    }
     if (view.getUint16(at + ETHERNET.TYPE) !== ETHERTYPE.ARP) return;
     if (view.getUint16(at + ETHERNET.HEADER_LENGTH + ARP.OPERATION) !== ARP_REQUEST) return;
     this.questions.push({ iface, frame: Buffer.from(bytes.subarray(at, at + ARP_FRAME_LENGTH)) });
@@ -230,6 +237,15 @@ export class Player {
       }
     }
   }
+}
+
+/** @returns the source of a packet that is there with its header */
+function sourceOf(bytes: Buffer, at: number, captured: number): IpAddress | undefined {
+  const ip = at + ETHERNET.HEADER_LENGTH;
+  if (captured < ETHERNET.HEADER_LENGTH + IPV4.HEADER_LENGTH) return undefined;
+  if (bytes.readUInt16BE(at + ETHERNET.TYPE) !== ETHERTYPE.IPV6) return bytes.readUInt32BE(ip + IPV4.SOURCE);
+  if (captured < ETHERNET.HEADER_LENGTH + IPV6.HEADER_LENGTH) return undefined;
+  return Uint8Array.from(bytes.subarray(ip + IPV6.SOURCE, ip + IPV6.DESTINATION));
 }
 
 /** @returns SplitMix32: numbers that look random, and are the same for the same seed */

@@ -1,5 +1,6 @@
 // What the firewall has changed of a packet: two frames compared, by the fields that it changes. Checksums follow from those.
-import { type FrameSummary, type Ipv4Summary, isArp, summarise } from "../captures/summary.ts";
+import { type FrameSummary, type IpSummary, isArp, summarise } from "../captures/summary.ts";
+import { portText } from "../captures/summary-text.ts";
 import { ETHERNET, ETHERTYPE } from "../wire/ethernet.ts";
 import { headerLength, IPV4, PROTOCOL } from "../wire/ipv4.ts";
 import { maximumSegmentSize, SYN, TCP, tcpHeaderLength } from "../wire/tcp.ts";
@@ -14,12 +15,12 @@ export interface Rewriting {
 /** @param before, after the same packet's frames, or their first bytes, with all headers */
 export function rewritings(before: Buffer, after: Buffer): Rewriting[] {
   const [from, to] = [summarise(before, 0, before.length), summarise(after, 0, after.length)];
-  const [one, other] = [ipv4Of(from), ipv4Of(to)];
+  const [one, other] = [ipOf(from), ipOf(to)];
   if (one === undefined || other === undefined) return [];
   const [rest, newRest] = [moreOf(before), moreOf(after)];
   const pairs: (readonly [string, unknown, unknown])[] = [
-    ["source", endOf(one.source, one.sourcePort), endOf(other.source, other.sourcePort)],
-    ["destination", endOf(one.destination, one.destinationPort), endOf(other.destination, other.destinationPort)],
+    ["source", portText(one.source, one.sourcePort), portText(other.source, other.sourcePort)],
+    ["destination", portText(one.destination, one.destinationPort), portText(other.destination, other.destinationPort)],
     ["icmp identifier", one.icmp?.identifier, other.icmp?.identifier],
     ["quoted source", quotedOf(one, "source"), quotedOf(other, "source")],
     ["quoted destination", quotedOf(one, "destination"), quotedOf(other, "destination")],
@@ -51,15 +52,11 @@ function moreOf(frame: Buffer): { readonly mss?: number; readonly identification
   return { identification, tos, ...(mss >= 0 && { mss }) };
 }
 
-function ipv4Of({ packet }: FrameSummary): Ipv4Summary | undefined {
+function ipOf({ packet }: FrameSummary): IpSummary | undefined {
   return packet === undefined || isArp(packet) ? undefined : packet;
 }
 
-function quotedOf({ icmp }: Ipv4Summary, side: "source" | "destination"): string | undefined {
+function quotedOf({ icmp }: IpSummary, side: "source" | "destination"): string | undefined {
   const { about } = icmp ?? {};
-  return about && endOf(about[side], side === "source" ? about.sourcePort : about.destinationPort);
-}
-
-function endOf(address: string, port: number | undefined): string {
-  return port === undefined ? address : `${address}:${port}`;
+  return about && portText(about[side], side === "source" ? about.sourcePort : about.destinationPort);
 }
