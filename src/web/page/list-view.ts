@@ -1,21 +1,14 @@
 // A list as a table: filter, order, a page at a time, anew every few seconds unless it is held still. What the rows are, the lists say.
 import type { Rows } from "../messages.ts";
 import type { Wanted } from "./ask.ts";
-import { button, type Child, make, setText } from "./dom.ts";
+import { button, make, setText } from "./dom.ts";
 import { formatCount } from "./format.ts";
+import { type RowSpec, TableRows } from "./table-rows.ts";
 
+/** Rows of a page. */
 const ROWS = 50;
 
-export interface Column<Row> {
-  readonly title: string;
-  /** By which the list can be ordered. */
-  readonly order?: string;
-  readonly isNumber?: boolean;
-  /** Text of ours, or an element. */
-  cell(row: Row): Child;
-}
-
-export interface ListSpec<Row> {
+export interface ListSpec<Row> extends RowSpec<Row> {
   /** For #id in the address. */
   readonly id: string;
   readonly title: string;
@@ -23,25 +16,9 @@ export interface ListSpec<Row> {
   about(): string;
   /** What the filter takes, for people. */
   readonly filterHelp: string;
-  readonly columns: readonly Column<Row>[];
   /** What is said where nothing is there. */
   readonly empty: string;
-  /** What tells one row from all others. */
-  key(row: Row): string;
   ask(wanted: Wanted): Promise<Rows<Row>>;
-  /** A button at the end of each row, and what it opens below. */
-  readonly more?: { readonly title: string; readonly label: string; show(row: Row): Promise<readonly string[]> };
-  /** What stands below a row all the time, if anything. */
-  note?(row: Row): Child;
-}
-
-/** A row that is shown. */
-interface Shown<Row> {
-  row: Row;
-  readonly line: HTMLTableRowElement;
-  readonly below: HTMLTableRowElement;
-  readonly cells: readonly HTMLElement[];
-  isOpen: boolean;
 }
 
 export class ListView<Row> {
@@ -52,7 +29,6 @@ export class ListView<Row> {
     autocomplete: "off",
     maxlength: "200",
   });
-  private readonly body = make("tbody");
   private readonly about = make("p", { class: "soft" });
   private readonly says = make("p", { class: "says" });
   private readonly problem = make("p", { class: "problem", role: "alert" });
@@ -60,8 +36,8 @@ export class ListView<Row> {
   private readonly pages = make("span");
   private readonly holding: HTMLButtonElement;
   private readonly turners: readonly HTMLButtonElement[];
+  private readonly rows: TableRows<Row>;
   private readonly heads = new Map<string, HTMLTableCellElement>();
-  private readonly shown = new Map<string, Shown<Row>>();
   private sort = "";
   private page = 0;
   private total = 0;
@@ -74,6 +50,7 @@ export class ListView<Row> {
     readonly spec: ListSpec<Row>,
     private readonly changed: () => void,
   ) {
+    this.rows = new TableRows(spec);
     this.holding = button("Hold still", () => this.hold(), { "aria-pressed": "false" });
     this.turners = [
       button("First", () => this.turn(0)),
@@ -139,7 +116,7 @@ export class ListView<Row> {
     }
     setText(this.problem, "");
     setText(this.about, this.spec.about());
-    this.draw(rows);
+    this.rows.draw(rows);
     const first = this.page * ROWS;
     const which =
       rows.length === 0 ? "" : `${formatCount(first + 1)}–${formatCount(first + rows.length)} of ${formatCount(total)}`;
@@ -164,73 +141,6 @@ export class ListView<Row> {
     this.place.max = String(lastPage + 1);
     if (document.activeElement !== this.place) this.place.value = String(page + 1);
     for (const [i, turner] of this.turners.entries()) turner.disabled = i < 2 ? page === 0 : page >= lastPage;
-  }
-
-  /** Rows that were there stay the same elements: what is selected, focused or open stays so. */
-  private draw(rows: readonly Row[]): void {
-    const keys = new Map(rows.map((row) => [this.spec.key(row), row]));
-    for (const [key, { line, below }] of this.shown) {
-      if (keys.has(key)) continue;
-      line.remove();
-      below.remove();
-      this.shown.delete(key);
-    }
-    let next = this.body.firstElementChild;
-    for (const [key, row] of keys) {
-      const shown = this.shown.get(key) ?? this.make(key, row);
-      this.fill(shown, row);
-      for (const part of [shown.line, shown.below]) {
-        if (part === next) next = next.nextElementSibling;
-        else this.body.insertBefore(part, next);
-      }
-    }
-  }
-
-  private fill(shown: Shown<Row>, row: Row): void {
-    shown.row = row;
-    for (const [i, column] of this.spec.columns.entries()) {
-      const made = column.cell(row);
-      const cell = shown.cells[i];
-      if (made instanceof Node) {
-        if (cell.childNodes.length !== 1 || !cell.firstChild?.isEqualNode(made)) cell.replaceChildren(made);
-      } else setText(cell, made || "");
-    }
-    if (this.spec.note === undefined || shown.isOpen) return;
-    const note = this.spec.note(row) || "";
-    shown.below.hidden = note === "";
-    shown.below.firstElementChild?.replaceChildren(typeof note === "string" ? make("p", {}, note) : note);
-  }
-
-  private make(key: string, row: Row): Shown<Row> {
-    const { columns, more } = this.spec;
-    const cells = columns.map(({ isNumber }) => make("td", isNumber ? { class: "count" } : {}));
-    const width = String(columns.length + (more === undefined ? 0 : 1));
-    const below = make("tr", { class: "below" }, make("td", { colspan: width }));
-    below.hidden = true;
-    const line = make("tr", {}, ...cells);
-    const shown: Shown<Row> = { row, line, below, cells, isOpen: false };
-    if (more !== undefined) {
-      const opener = button(more.label, () => void this.open(shown, opener), { "aria-expanded": "false" });
-      line.append(make("td", {}, opener));
-    }
-    this.shown.set(key, shown);
-    return shown;
-  }
-
-  private async open(shown: Shown<Row>, opener: HTMLButtonElement): Promise<void> {
-    shown.isOpen = !shown.isOpen;
-    opener.setAttribute("aria-expanded", String(shown.isOpen));
-    shown.below.hidden = !shown.isOpen;
-    if (!shown.isOpen || this.spec.more === undefined) return;
-    const cell = shown.below.firstElementChild;
-    cell?.replaceChildren("…");
-    let lines: readonly string[];
-    try {
-      lines = await this.spec.more.show(shown.row);
-    } catch (error) {
-      lines = [error instanceof Error ? error.message : String(error)];
-    }
-    cell?.replaceChildren(...lines.map((line) => make("p", { class: "why" }, line)));
   }
 
   /** @param isNumber the largest are wanted first */
@@ -262,7 +172,7 @@ export class ListView<Row> {
       waiting = setTimeout(search, 400);
     });
     this.place.setAttribute("aria-label", "Page");
-    this.place.addEventListener("change", () => this.turn(Number(this.place.value) - 1));
+    this.place.addEventListener("change", () => this.turn((Number(this.place.value) || 1) - 1));
     const heads = spec.columns.map(({ title, order, isNumber }) => {
       const head = make("th", { scope: "col", ...(isNumber && { class: "count" }) });
       if (order === undefined) head.append(title);
@@ -274,7 +184,7 @@ export class ListView<Row> {
       return head;
     });
     if (spec.more !== undefined) heads.push(make("th", { scope: "col" }, spec.more.title));
-    const table = make("table", { class: spec.id }, make("thead", {}, make("tr", {}, ...heads)), this.body);
+    const table = make("table", { class: spec.id }, make("thead", {}, make("tr", {}, ...heads)), this.rows.body);
     table.setAttribute("aria-label", spec.title);
     const [first, previous, next, last] = this.turners;
     this.panel.append(

@@ -4,11 +4,14 @@ import { visible } from "../../base/quote.ts";
 import { INTERVAL, KEPT_RATES, type NamedStatus, type News, RATES, type Rates } from "../messages.ts";
 import { CaptureForm } from "./capture-form.ts";
 import { Chart } from "./charts.ts";
+import { clientsList } from "./clients-list.ts";
 import { button, byId, setText } from "./dom.ts";
+import { dropsList } from "./drops-list.ts";
+import { flowsList } from "./flows-list.ts";
 import { formatBits, formatBytes, formatCount, formatRate, formatSpan, formatTime } from "./format.ts";
 import { ListView } from "./list-view.ts";
-import { clientsList, dropsList, flowsList, rulesList } from "./lists.ts";
 import { showPicture } from "./picture.ts";
+import { rulesList } from "./rules-list.ts";
 import { follow, type Way } from "./stream.ts";
 import { Tabs } from "./tabs.ts";
 
