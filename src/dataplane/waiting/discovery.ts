@@ -136,7 +136,8 @@ export class NeighbourDiscovery {
     const head = macHead(view, message.mac);
     const tail = macTail(view, message.mac);
     const isNews = isKnown && (neighbours.head[n] !== head || neighbours.tail[n] !== tail);
-    if (isNews && (flags & OVERRIDE) !== 0) neighbours.doubt(n, head, tail);
+    if (isNews && isAnswer && neighbours.isAskedAnew(n)) neighbours.learn(n, head, tail);
+    else if (isNews && (flags & OVERRIDE) !== 0) neighbours.doubt(n, head, tail);
     else if (isNews) neighbours.confirm(n);
     else if (isAnswer || !isKnown) neighbours.learn(n, head, tail);
   }
@@ -240,7 +241,7 @@ export class NeighbourDiscovery {
     const source = this.sourceFor(iface, target);
     const own = this.own.find(iface, source);
     if (source === NO_NUMBER || own?.isTentative || own?.isDuplicate) return;
-    const isKnown = neighbours.state[n] >= USABLE;
+    const isKnown = neighbours.state[n] >= USABLE && !neighbours.isAskedAnew(n);
     const group = solicitedWord(this.book.word(target, 3));
     const head = isKnown ? neighbours.head[n] : groupMacHead(group);
     const tail = isKnown ? neighbours.tail[n] : groupMacTail(group);

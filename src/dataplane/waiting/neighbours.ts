@@ -38,6 +38,11 @@ const REACHABLE = 3;
 const PROBING = 4;
 export const PINNED = 5;
 
+/** What is thought of the MAC address that is known. */
+const SURE = 0;
+const RUMOURED = 1;
+const ANEW = 2;
+
 const RETRY_MS = 1000; // RFC 1122 2.3.2.1: at most one request a second and destination
 const INCOMPLETE_TRIES = 3;
 const PROBE_TRIES = 5;
@@ -81,8 +86,8 @@ export class NeighbourTable {
   /** When the state was entered or confirmed, or last asked for: ms of the clock. */
   private readonly since = column<Neighbour>(new Float64Array(CAPACITY));
   private readonly asked = column<Neighbour>(new Float64Array(CAPACITY));
-  /** 1 where somebody says that the neighbour has another MAC address than the one known, and which. */
-  private readonly isDoubted = column<Neighbour>(new Uint8Array(CAPACITY));
+  /** Of the MAC address that is known: SURE, RUMOURED where somebody says another one and which, ANEW where the link is another. */
+  private readonly doubts = column<Neighbour>(new Uint8Array(CAPACITY));
   private readonly rumourHead = column<Neighbour>(new Int32Array(CAPACITY));
   private readonly rumourTail = column<Neighbour>(new Int32Array(CAPACITY));
   private readonly chain = column<Neighbour, Neighbour>(new Int32Array(CAPACITY));
@@ -247,7 +252,7 @@ export class NeighbourTable {
       // Nobody asks for him, so nothing says that he is there: of a network he may be one of very many.
       if (this.holds[n] === 0 && age >= FORGET_AFTER_MS) this.remove(n);
     } else if (state === REACHABLE) {
-      if (this.isDoubted[n] === 1) this.confirm(n);
+      if (this.doubts[n] === RUMOURED) this.confirm(n);
       else if (this.holds[n] > 0 && age >= CONFIRM_AFTER_MS) this.ask(n, PROBING);
       else if (this.holds[n] === 0 && age >= FORGET_AFTER_MS) this.remove(n);
     } else if (state === FAILED) {
@@ -267,10 +272,16 @@ export class NeighbourTable {
    * for a second the other one is believed: so nobody takes the place of one who is there.
    */
   doubt(n: Neighbour, head: number, tail: number): void {
-    this.isDoubted[n] = 1;
+    if (this.doubts[n] === ANEW) return; // all are being asked
+    this.doubts[n] = RUMOURED;
     this.rumourHead[n] = head;
     this.rumourTail[n] = tail;
     this.confirm(n);
+  }
+
+  /** Whether a neighbour is asked for because the link is another: he may be somebody else, and whoever answers is he. */
+  isAskedAnew(n: Neighbour): boolean {
+    return this.doubts[n] === ANEW;
   }
 
   /** Asks by IPv6 for those on an interface who are looked for, from the beginning: until now there was no address to ask from. */
@@ -366,8 +377,12 @@ export class NeighbourTable {
     }
     this.settle(n);
     if (this.isAnew[iface] === 0 || this.state[n] === PINNED) return;
-    if (this.holds[n] === 0) this.remove(n);
-    else this.ask(n, this.state[n] >= USABLE ? PROBING : INCOMPLETE);
+    if (this.holds[n] === 0) {
+      this.remove(n);
+      return;
+    }
+    this.doubts[n] = ANEW;
+    this.ask(n, this.state[n] >= USABLE ? PROBING : INCOMPLETE);
   }
 
   /**
@@ -403,7 +418,7 @@ export class NeighbourTable {
 
   private retry(n: Neighbour): void {
     const probing = this.state[n] === PROBING;
-    if (probing && this.isDoubted[n] === 1) {
+    if (probing && this.doubts[n] === RUMOURED) {
       this.learn(n, this.rumourHead[n], this.rumourTail[n]);
       this.ask(n, PROBING);
       return;
@@ -434,7 +449,7 @@ export class NeighbourTable {
     this.since[n] = this.now;
     this.head[n] = head;
     this.tail[n] = tail;
-    this.isDoubted[n] = 0;
+    this.doubts[n] = SURE;
     if (isElsewhere) this.onChange(n);
     this.sendWaiting(n);
   }
@@ -472,6 +487,7 @@ export class NeighbourTable {
     this.interfaceOf[n] = iface;
     this.address[n] = address;
     this.holds[n] = 0;
+    this.doubts[n] = SURE;
     this.turns[n] = this.turn;
     this.enchain(n);
     const pin = this.pinFor(iface, address);

@@ -430,6 +430,22 @@ describe("a neighbour", () => {
     expect(lab.sent()).toEqual([confirmation(LAN_MAC)]);
   });
 
+  test("is asked for in its group where the link is another, and whoever answers first is it", () => {
+    const { lab, n } = acquainted();
+    const changed: number[] = [];
+    lab.state.neighbours.onChange = (neighbour) => changed.push(neighbour);
+    for (const isDown of [true, false]) lab.state.followInterfaces(INTERFACES.map((iface) => ({ ...iface, isDown })));
+    while (lab.state.neighbours.isBusy) lab.state.neighbours.step(16);
+    expect(lab.sent()).toContain(ourSolicitation(LAN, LAN_GATEWAY, LAN_HOST));
+    expect(lab.macOf(n)).toBe(LAN_MAC); // served meanwhile
+    lab.put(LAN, news(SOLICITED | OVERRIDE));
+    expect([lab.macOf(n), changed]).toEqual([OTHER_MAC, [n]]);
+    lab.pass(1);
+    lab.put(LAN, said(LAN_HOST, LAN_MAC, { destination: LAN_GATEWAY }));
+    expect(lab.macOf(n)).toBe(OTHER_MAC);
+    expect(lab.sent()).toEqual([confirmation(OTHER_MAC)]);
+  });
+
   test("is not confirmed by what shows only that it speaks", () => {
     const { lab } = acquainted();
     lab.pass(50);
