@@ -70,10 +70,13 @@ export class QueueLab {
     return rtts.sort((a, b) => a - b);
   }
 
-  /** @returns bytes and frames that have left by each class of the uplink's queue, by the class's number; none without a queue */
-  async classes(): Promise<Map<number, { readonly bytes: number; readonly packets: number }>> {
+  /**
+   * @param major of the queue: the uplink's, or the one of a network's hosts in it
+   * @returns bytes and frames that have left by each of its classes, by the class's number; none without a queue
+   */
+  async classes(major = "fb00"): Promise<Map<number, { readonly bytes: number; readonly packets: number }>> {
     const { stdout } = await this.lab.firewall.attempt(["tc", "-s", "class", "show", "dev", "eth1"]);
-    const found = stdout.matchAll(/class htb fb00:([0-9a-f]+) .*\n Sent (\d+) bytes (\d+) pkt/g);
+    const found = stdout.matchAll(new RegExp(`class htb ${major}:([0-9a-f]+) .*\\n Sent (\\d+) bytes (\\d+) pkt`, "g"));
     return new Map(
       Array.from(found, ([, minor = "", bytes, packets]) => [
         Number.parseInt(minor, 16),

@@ -8,7 +8,7 @@ import { Pace } from "../base/pace.ts";
 import type { Config } from "../config/config.ts";
 import { Addresses } from "../dataplane/address-book.ts";
 import { queueBytes } from "../dataplane/io/packet-sockets.ts";
-import { sharesOf } from "../dataplane/line-shares.ts";
+import { HOST_SHIFT, LINE_HOSTS, networksOf, sharesOf } from "../dataplane/line-shares.ts";
 import type { InterfaceSettings, NatSettings, Settings } from "../dataplane/settings.ts";
 import { DROPS } from "../dataplane/tables/drop-records.ts";
 import type { FlowRecords } from "../dataplane/tables/flow-records.ts";
@@ -417,6 +417,7 @@ function queueFor(settings: Settings): Queue | undefined {
     rate: Math.floor(uplink.rate / BITS),
     mtu: place.mtu,
     shares: sharesOf(settings),
+    networks: { shares: networksOf(settings), hosts: LINE_HOSTS, shift: HOST_SHIFT },
     memory: queueBytes(),
   };
   return { place, shape };

@@ -8,6 +8,17 @@ import { FAR, QueueLab, RATE } from "../../lab/queue-lab.ts";
 const lab = new QueueLab("queueing");
 const { client, firewall, internet } = lab.lab;
 const { guest, far } = lab;
+const lan = lab.lab.namespace("lan");
+const LAN_HOSTS = ["192.168.7.2", "192.168.7.3"] as const;
+const LAN = `
+[[client]]
+name = "lan"
+interface = "eth3"
+network = "192.168.7.0/24"
+gateway = "192.168.7.1"
+policy = "accept"
+
+`;
 
 /** Classes of the queue, by number. */
 const [LINE, UNMARKED, OUTSIDE, OWN, WORK, GUEST] = [1, 2, 16, 17, 18, 19];
@@ -20,6 +31,9 @@ const LONG = 200;
 
 beforeAll(async () => {
   await lab.build();
+  lab.lab.cable(firewall, "eth3", lan, "eth0");
+  for (const host of LAN_HOSTS) lan.ip("address", "add", `${host}/24`, "dev", "eth0");
+  lan.ip("route", "add", "default", "via", "192.168.7.1");
   lab.configure(RATE);
   await lab.lab.start();
 });
@@ -116,6 +130,40 @@ test.each(["true", "false"])(
     expect(theirs / (work + theirs)).toBeGreaterThan(0.4);
     expect(theirs / (work + theirs)).toBeLessThan(0.6);
     expect(after).toBe(before);
+  },
+  300_000,
+);
+
+test.each(["true", "false"])(
+  "hosts of a network have half each of what it has, however many connections one opens, and a flood beside; kernel_path = %s",
+  async (kernelPath) => {
+    lab.configure(RATE, `${LAN}[nat]\nkernel_path = ${kernelPath}\n`);
+    await lab.lab.reload();
+    const uploads = [
+      await lab.upload(lan, ENDLESS, "--bind", LAN_HOSTS[0], "--parallel", "16"),
+      await lab.upload(lan, ENDLESS, "--bind", LAN_HOSTS[0], "--udp", "--bitrate", "40M", "--length", "1400"),
+      await lab.upload(lan, ENDLESS, "--bind", LAN_HOSTS[1]),
+    ];
+    const hosts = LAN_HOSTS.map((host) => 16 + (Number(host.split(".")[3]) & 15));
+    const of = async () => {
+      const classes = await lab.classes("2014");
+      return hosts.map((host) => classes.get(host)?.bytes ?? 0);
+    };
+    const shared = async () => {
+      const before = await of();
+      for (;;) {
+        await Bun.sleep(100);
+        const bytes = (await of()).map((now, i) => now - before[i]);
+        if (bytes[0] + bytes[1] >= ENOUGH) return bytes[1] / (bytes[0] + bytes[1]);
+      }
+    };
+    await shared(); // until all have begun
+    const part = await shared();
+    for (const upload of uploads) upload.signal("SIGKILL");
+    for (const upload of uploads) await upload.end();
+    console.log(`kernel_path = ${kernelPath}: ${(100 * part).toFixed(1)} % for one connection of another host`);
+    expect(part).toBeGreaterThan(0.4);
+    expect(part).toBeLessThan(0.6);
   },
   300_000,
 );

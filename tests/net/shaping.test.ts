@@ -19,8 +19,8 @@ beforeAll(async () => {
 
 afterAll(() => lab.close());
 
-const shape = (rate: number, shares: number, mtu = 1500, memory = MEMORY) =>
-  here.attempt(peer("shape", "p0", rate, mtu, shares, memory));
+const shape = (rate: number, shares: number, mtu = 1500, memory = MEMORY, ...networks: readonly number[]) =>
+  here.attempt(peer("shape", "p0", rate, mtu, shares, memory, ...networks));
 const unshape = () => here.run(peer("shape", "p0"));
 
 interface Qdisc {
@@ -46,7 +46,7 @@ async function classes(): Promise<Map<string, string>> {
   return new Map(Array.from(found, ([, id = "", parent = "root", rate, ceil]) => [id, `${parent} ${rate} of ${ceil}`]));
 }
 
-test("a class for each share and one for frames without a mark, all with an equal part and no more than the line; the mark is the class", async () => {
+test("a class for each share and one for frames without a mark, all with an equal part and no more than the line; the mark is the class, but for the host in it", async () => {
   expect(await shape(100 * MBIT, 3)).toMatchObject({ status: 0 });
   const each = "fb00:1 25Mbit of 100Mbit";
   expect(await classes()).toEqual(
@@ -62,8 +62,8 @@ test("a class for each share and one for frames without a mark, all with an equa
   const cutters = ["fb00:10 tbf", "fb00:11 tbf", "fb00:12 tbf", "fb00:2 tbf"];
   expect(await kinds()).toEqual([...inner, ...cutters, "root htb"].toSorted());
   const [, filter] = JSON.parse(await here.run(["tc", "-j", "filter", "show", "dev", "p0"]));
-  const [load, giveBack] = filter.options.bytecode.insns;
-  expect([load.code, load.k | 0, giveBack.code]).toEqual([0x20, -0x1000 + 20, 0x16]);
+  const [load, and, giveBack] = filter.options.bytecode.insns;
+  expect([load.code, load.k | 0, and.code, and.k, giveBack.code]).toEqual([0x20, -0x1000 + 20, 0x54, 0xff00ffff, 0x16]);
 });
 
 test("the same again with more shares, with fewer, at another rate: nothing is left of what was before", async () => {
@@ -89,6 +89,23 @@ test("the same again with more shares, with fewer, at another rate: nothing is l
 function rateText(mbit: number): string {
   return Number.isInteger(mbit) ? `${mbit}Mbit` : `${Math.floor(mbit * 1000)}Kbit`;
 }
+
+test("a network's class has one for each of its hosts, and loses them when it is one host's", async () => {
+  for (let i = 0; i < 2; i++) {
+    expect(await shape(100 * MBIT, 4, 1500, MEMORY, 2)).toMatchObject({ status: 0 });
+    const text = await here.run(["tc", "class", "show", "dev", "p0"]);
+    const hosts = [...text.matchAll(/class htb 2012:([0-9a-f]+) parent 2012:1 /g)].map(([, minor]) => minor);
+    expect(hosts.toSorted()).toEqual(Array.from({ length: 16 }, (_, host) => (16 + host).toString(16)).toSorted());
+    const under = (await kinds()).filter((text) => text.includes(" tbf"));
+    expect(under).toHaveLength(1 + 3 + 16);
+    expect((await kinds()).filter((text) => text.startsWith("fb00:12 "))).toEqual(["fb00:12 htb"]);
+  }
+  expect(await shape(100 * MBIT, 4, 1500, MEMORY, 3)).toMatchObject({ status: 0 });
+  const after = await kinds();
+  expect(after).toContain("fb00:12 tbf");
+  expect(after).toContain("fb00:13 htb");
+  expect(after.filter((text) => text.startsWith("2012:"))).toEqual([]);
+});
 
 test("from 1 Gbit/s on frames stay whole, and queues are long enough for them", async () => {
   const queue = hasFqCodel ? "fq_codel" : "bfifo";

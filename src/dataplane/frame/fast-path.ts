@@ -14,7 +14,7 @@ import { DNS_PORT, type Ports, sourcePort } from "../../wire/ports.ts";
 import { TCP, tcpHeaderLength } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
 import { isIpv6 } from "../address-book.ts";
-import { SHARE } from "../line-shares.ts";
+import { shareOf } from "../line-shares.ts";
 import { MAX_INTERFACES } from "../ring.ts";
 import { FLOW_STATE } from "../tables/flow-state.ts";
 import { column, flowOf, type Iface, NO_FLOW_SIDE, otherSide, sideOf } from "../types.ts";
@@ -181,7 +181,7 @@ export function makeFastPath(state: State, changes: RuleChanges): FastPath {
     writeMac(view, at, neighbours.head[next], neighbours.tail[next]);
     writeMac(view, at + ETHERNET.SOURCE, ourHead[egress], ourTail[egress]);
     state.lastFlow = flow;
-    ring.share = SHARE.CLIENTS + flows.client(flow);
+    ring.share = shareOf(flows.client(flow), source);
     ring.send(egress, at, ETHERNET.HEADER_LENGTH + total);
     return true;
   }

@@ -10,7 +10,7 @@ import { DNS_PORT, destinationPort, joinPorts, type Port, type Ports, sourcePort
 import { TCP, tcpHeaderLength } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
 import { ADDRESS_WORDS, type Number6 } from "../address-book.ts";
-import { SHARE } from "../line-shares.ts";
+import { shareOf } from "../line-shares.ts";
 import { FLOW_STATE } from "../tables/flow-state.ts";
 import { type Column, flowOf, type Iface, NO_FLOW_SIDE, otherSide, sideOf } from "../types.ts";
 import { OURSELVES, USABLE } from "../waiting/neighbours.ts";
@@ -175,7 +175,7 @@ export function makeFastPath6(state: State, changes: RuleChanges, interfaces: In
     writeMac(view, at, neighbours.head[next], neighbours.tail[next]);
     writeMac(view, at + ETHERNET.SOURCE, ourHead[egress], ourTail[egress]);
     state.lastFlow = flow;
-    ring.share = SHARE.CLIENTS + flows.client(flow);
+    ring.share = shareOf(flows.client(flow), flows.source(flow, side));
     ring.send(egress, at, ETHERNET.HEADER_LENGTH + total);
     return true;
   }

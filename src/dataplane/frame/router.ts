@@ -26,7 +26,7 @@ import { ACK, clampMss, SYN, TCP, tcpHeaderLength } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
 import { type AddressBook, isIpv6, type Number6 } from "../address-book.ts";
 import { concernedBy, EVERYBODY } from "../concerned.ts";
-import { SHARE } from "../line-shares.ts";
+import { SHARE, shareOf } from "../line-shares.ts";
 import { isQuery, KIND, type Packet } from "../packet.ts";
 import type { Parties } from "../parties.ts";
 import { type Ring, VNET_LENGTH } from "../ring.ts";
@@ -713,7 +713,7 @@ export class Router {
     const next = flows.neighbour(flow, otherSide(side));
     this.state.scrub.change(packet);
     if (next === OURSELVES) return this.hairpin(flow);
-    ring.share = SHARE.CLIENTS + flows.client(flow);
+    ring.share = shareOf(flows.client(flow), flows.source(flow, side));
     const egress = neighbours.interfaceOf[next];
     writeMac(view, at + ETHERNET.SOURCE, topology.macHead[egress], topology.macTail[egress]);
     const isKnown = neighbours.state[next] >= USABLE;

@@ -7,7 +7,7 @@ import { ETHERNET } from "../../wire/ethernet.ts";
 import { IPV4, PROTOCOL } from "../../wire/ipv4.ts";
 import { TCP } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
-import { SHARE } from "../line-shares.ts";
+import { HOST_SHIFT, LINE_HOSTS, SHARE } from "../line-shares.ts";
 import { BYTES_STRIDE, COUNT, PACKETS_STRIDE } from "../tables/flow-counts.ts";
 import { fold, HELPER, IP, KEY_FIELDS, NOT_FOUND, SKB, TCP_LENGTH, TRANSPORT, UDP_LENGTH } from "./bpf-frame.ts";
 import {
@@ -108,7 +108,11 @@ function checkNote(a: Assembler): void {
 /** Says whose part of the line it is on, to the queue there (linux/net/shaping.ts). */
 function mark(a: Assembler): void {
   a.label("mark")
-    .load(2, R1, R7, NOTE.ENTRY + ENTRY.CLIENT)
+    .load(1, R1, R7, NOTE.KEY + ENTRY_KEY.SOURCE + 3)
+    .do32("and", R1, LINE_HOSTS - 1)
+    .do32("shiftLeft", R1, HOST_SHIFT);
+  a.load(2, R2, R7, NOTE.ENTRY + ENTRY.CLIENT)
+    .do32("add", R1, R2)
     .do32("add", R1, FIRST_MARK + SHARE.CLIENTS)
     .store(4, R6, SKB.MARK, R1);
   a.jump("marked");

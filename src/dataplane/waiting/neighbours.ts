@@ -5,9 +5,10 @@ import { ETHERNET, macHead, macTail, writeMac } from "../../wire/ethernet.ts";
 import type { Address } from "../../wire/ipv4.ts";
 import { type AddressBook, isIpv6 } from "../address-book.ts";
 import type { KeyedHash } from "../keyed-hash.ts";
-import { SHARE } from "../line-shares.ts";
+import { SHARE, shareOf } from "../line-shares.ts";
 import { MAX_INTERFACES, type Ring } from "../ring.ts";
 import { MAX_NEIGHBOURS } from "../tables/flow-records.ts";
+import { FLOW_STATE } from "../tables/flow-state.ts";
 import type { FlowTable } from "../tables/flows.ts";
 import { ASSURED, Shares } from "../tables/shares.ts";
 import type { PinnedMac, Topology } from "../topology.ts";
@@ -464,10 +465,16 @@ export class NeighbourTable {
       }
       const length = this.waiting.length(slot);
       const at = this.waiting.take(slot);
-      this.ring.share = flow === NO_FLOW ? SHARE.OURSELVES : SHARE.CLIENTS + this.flows.client(flow);
+      this.ring.share = flow === NO_FLOW ? SHARE.OURSELVES : this.shareOf(flow);
       writeMac(this.ring.view, at + ETHERNET.DESTINATION, this.head[n], this.tail[n]);
       this.ring.send(this.interfaceOf[n], at, length);
     }
+  }
+
+  /** Of a client's packet that waits to get to the uplink; what waits to get to a client shares nothing. */
+  private shareOf(flow: Flow): number {
+    const { flows } = this;
+    return shareOf(flows.client(flow), flows.source(flow, flows.hasState(flow, FLOW_STATE.INBOUND) ? 1 : 0));
   }
 
   private create(iface: Iface, address: Address): Neighbour {

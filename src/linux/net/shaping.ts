@@ -2,6 +2,7 @@
 // and not in a modem. Whoever sends at the same time gets an equal part of the rate, or what others leave of theirs, and has a queue
 // of his own, which is kept short. By traffic control: an HTB with a class for each share, chosen by the frame's
 // mark; in each class TBF, which cuts long frames into segments, and fq_codel (tc-htb(8), tc-tbf(8), tc-fq_codel(8), linux/pkt_sched.h).
+// A network's class has another HTB in it, with such a class for each of its hosts, likewise, or for some of them together.
 import { SystemError } from "../libc.ts";
 import { attribute, concat, NLM_F_CREATE, NLM_F_REPLACE } from "./netlink.ts";
 import {
@@ -10,6 +11,7 @@ import {
   findQdisc,
   ignoreMissing,
   numbers,
+  type Place,
   RTM_DELQDISC,
   RTM_DELTCLASS,
   RTM_NEWQDISC,
@@ -27,14 +29,25 @@ export interface Shape {
   readonly shares: number;
   /** Bytes that frames may take which wait, of all shares together. */
   readonly memory: number;
+  /** Shares that a network's hosts have together; a mark says which host, from the bit `shift` on: one of `hosts`, a power of two. */
+  readonly networks?: { readonly shares: readonly number[]; readonly hosts: number; readonly shift: number };
 }
 
 const TC_H_ROOT = 0xffffffff;
+const MAJOR = 0x10000;
 /** Our HTB's handle, and its classes: one of the line, a leaf for frames without a mark, then a leaf for each share. */
 const ROOT = 0xfb000000;
 const LINE = ROOT + 1;
 const UNMARKED = 2;
 const FIRST_SHARE = 16; // the low four bits are what other qdiscs would read a priority of
+
+/**
+ * Majors of the HTBs in networks' classes, and of their hosts' own qdiscs: the first one's. Below those that the kernel gives to qdiscs
+ * without one, from 8000 on; so there are only so many shares with hosts in them.
+ */
+const NETWORK_MAJOR = 0x2000;
+const HOST_MAJOR = 0x4000;
+const MOST_MAJORS = 0x4000;
 
 /** @returns the mark of the first share's frames: that of the n-th is n more */
 export const FIRST_MARK = ROOT + FIRST_SHARE;
@@ -75,8 +88,14 @@ const TCA_BPF = { OPS_LENGTH: 4, OPS: 5, NAME: 7 } as const;
 const AT_ONCE = 1e12;
 
 // A program of the old BPF machine (linux/filter.h), u16 code, u8, u8, u32 constant: the class of a frame is its mark.
-const LOAD_MARK = [0x20, 0xfffff014]; // SKF_AD_OFF + SKF_AD_MARK
-const RETURN_IT = [0x16, 0];
+const LOAD_MARK = [0x20, 0xfffff014] as const; // SKF_AD_OFF + SKF_AD_MARK
+const RETURN_IT = [0x16, 0] as const;
+const AND = 0x54;
+const ADD = 0x04;
+const SHIFT_RIGHT = 0x74;
+/** Of a mark: the bits that are a class's number. */
+const CLASS_BITS = 0xff00ffff;
+type Instructions = readonly (readonly [code: number, constant: number])[];
 
 /** What the kernel has of what is wanted. */
 interface Kinds {
@@ -117,7 +136,8 @@ function putClasses(index: number, shape: Shape, wanted: Kinds): void {
   putClass(index, LINE, ROOT, lineOptions(shape));
   for (const minor of leaves(shape)) {
     putClass(index, ROOT + minor, LINE, leafOptions(shape, kinds));
-    kinds = putQueue(index, minor, shape, kinds);
+    if (hasHosts(shape, minor)) kinds = putHosts(index, minor, shape, kinds);
+    else kinds = putQueue(index, { index, handle: minor * MAJOR, parent: ROOT + minor }, shape, kinds);
   }
   for (let share = shape.shares; removeClass(index, FIRST_SHARE + share); share++);
 }
@@ -131,6 +151,38 @@ export function unshapeInterface(index: number): void {
   }
 }
 
+function hasHosts({ networks }: Shape, minor: number): boolean {
+  return networks?.shares.includes(minor - FIRST_SHARE) === true && (minor + 1) * networks.hosts <= MOST_MAJORS;
+}
+
+/**
+ * Gives hosts of a network each a class in their client's. These never hold up frames: each may borrow all, and takes turns with the others.
+ * @returns which kinds the kernel has
+ */
+function putHosts(index: number, minor: number, shape: Shape, wanted: Kinds): Kinds {
+  const { hosts = 1, shift = 0 } = shape.networks ?? {};
+  const handle = (NETWORK_MAJOR + minor) * MAJOR;
+  const all = handle + 1;
+  if (findQdisc(index, ROOT + minor)?.kind !== "htb") {
+    const place = { index, handle, parent: ROOT + minor };
+    change(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE, place, "htb", attribute(TCA_HTB.INIT, globals(FIRST_SHARE)));
+    const host = [[SHIFT_RIGHT, shift], [AND, hosts - 1], [ADD, handle + FIRST_SHARE]] as const; // biome-ignore format: a table
+    putFilter(index, handle, [LOAD_MARK, ...host, RETURN_IT]);
+  }
+  const one = { ...shape, shares: shape.shares * hosts };
+  const quantum = wanted.cuts ? shape.mtu + FRAME_HEADER : LONGEST_FRAME;
+  const burst = AT_ONCE * BURST;
+  putClass(index, all, handle, classOptions(AT_ONCE, AT_ONCE, burst, burst, quantum));
+  let kinds = wanted;
+  for (let host = 0; host < hosts; host++) {
+    const own = handle + FIRST_SHARE + host;
+    putClass(index, own, all, classOptions(1, AT_ONCE, 1, burst, quantum));
+    const place = { index, handle: (HOST_MAJOR + minor * hosts + host) * MAJOR, parent: own };
+    kinds = putQueue(index, place, one, kinds);
+  }
+  return kinds;
+}
+
 function* leaves({ shares }: Shape): Generator<number> {
   yield UNMARKED;
   for (let share = 0; share < shares; share++) yield FIRST_SHARE + share;
@@ -138,10 +190,9 @@ function* leaves({ shares }: Shape): Generator<number> {
 
 /** The root, and what finds a frame's class. */
 function addRoot(name: string, index: number): void {
-  const global = numbers(HTB_VERSION, 10, UNMARKED, 0, 0); // struct tc_htb_glob: of the rate, each class has its own quantum
   try {
     const place = { index, handle: ROOT, parent: TC_H_ROOT };
-    change(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE, place, "htb", attribute(TCA_HTB.INIT, global));
+    change(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE, place, "htb", attribute(TCA_HTB.INIT, globals(UNMARKED)));
   } catch (error) {
     if (!(error instanceof SystemError && error.code === "ENOENT")) throw error;
     throw new Error(
@@ -149,16 +200,26 @@ function addRoot(name: string, index: number): void {
         "or leave out [uplink] rate)",
     );
   }
-  const program = new DataView(new ArrayBuffer(16));
-  for (const [i, [code, constant]] of [LOAD_MARK, RETURN_IT].entries()) {
+  putFilter(index, ROOT, [LOAD_MARK, [AND, CLASS_BITS], RETURN_IT]);
+}
+
+/** struct tc_htb_glob: of the rate, each class has its own quantum. @param otherwise the class of frames that have no other */
+function globals(otherwise: number): Uint8Array {
+  return numbers(HTB_VERSION, 10, otherwise, 0, 0);
+}
+
+/** Has a program say which class of a qdisc a frame is for. */
+function putFilter(index: number, parent: number, instructions: Instructions): void {
+  const program = new DataView(new ArrayBuffer(8 * instructions.length));
+  for (const [i, [code, constant]] of instructions.entries()) {
     program.setUint16(8 * i, code, true);
     program.setUint32(8 * i + 4, constant, true);
   }
   const options = concat(
-    attribute(TCA_BPF.OPS_LENGTH, Uint8Array.of(2, 0)),
+    attribute(TCA_BPF.OPS_LENGTH, Uint8Array.of(instructions.length, 0)),
     attribute(TCA_BPF.OPS, new Uint8Array(program.buffer)),
   );
-  const filter = { index, handle: 1, parent: ROOT, info: 0x10000 + ALL_PROTOCOLS };
+  const filter = { index, handle: 1, parent, info: 0x10000 + ALL_PROTOCOLS };
   change(RTM_NEWTFILTER, NLM_F_CREATE, filter, "bpf", options);
 }
 
@@ -179,8 +240,7 @@ function removeClass(index: number, minor: number): boolean {
 }
 
 /** Puts a leaf's queue there, as well as the kernel can. @returns which kinds it has */
-function putQueue(index: number, minor: number, shape: Shape, wanted: Kinds): Kinds {
-  const own = { index, handle: minor * 0x10000, parent: ROOT + minor };
+function putQueue(index: number, own: Place, shape: Shape, wanted: Kinds): Kinds {
   const cuts = wanted.cuts && put(own, "tbf", cutterOptions(shape));
   const place = cuts ? { index, handle: 0, parent: own.handle + 1 } : own;
   const fqCodel = wanted.fqCodel && put(place, "fq_codel", fqCodelOptions(shape, cuts));
@@ -189,7 +249,7 @@ function putQueue(index: number, minor: number, shape: Shape, wanted: Kinds): Ki
 }
 
 /** @returns whether the kernel has this kind of qdisc */
-function put(place: { index: number; handle: number; parent: number }, kind: string, options: Uint8Array): boolean {
+function put(place: Place, kind: string, options: Uint8Array): boolean {
   try {
     change(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE, place, kind, options);
     return true;
