@@ -98,8 +98,8 @@ function measure(way: keyof typeof WAYS, ruleset: Ruleset, packets: Packets): nu
 
 function bytesOf({ matches, index }: FamilyRules): number {
   if (index === null) return matches.byteLength;
-  const { buckets, starts, heads, maps } = index;
-  return [matches, buckets, starts, heads, maps].reduce((sum, { byteLength }) => sum + byteLength, 0);
+  const { buckets, starts, heads, maps, decisions } = index;
+  return [matches, buckets, starts, heads, maps, decisions].reduce((sum, { byteLength }) => sum + byteLength, 0);
 }
 
 interface Judging {

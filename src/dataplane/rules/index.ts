@@ -17,6 +17,8 @@ export interface RuleIndex {
   readonly heads: Int32Array;
   /** Maps, each of `count` pairs: the header, then the keys' lower ends, then the match of each. */
   readonly maps: Int32Array;
+  /** By position of a match: what it decides. The list itself is ten times as large, and would push other things out of the cache. */
+  readonly decisions: Int32Array;
 }
 
 const NO_MAP = -1;
@@ -132,17 +134,22 @@ interface Piece {
   readonly maps: Maps;
 }
 
-export function buildIndex<M extends Match | Match6>(matches: readonly M[], family: MatchFamily<M>): RuleIndex {
+/** @param decisionOf says what a match decides, as the walk does */
+export function buildIndex<M extends Match | Match6>(
+  matches: readonly M[],
+  family: MatchFamily<M>,
+  decisionOf: (match: M) => number,
+): RuleIndex {
   const destinations = destinationsOf(matches, family);
   let index = indexOf(cut(destinations, matches, family, REPEATED[0]), family);
   for (const repeated of REPEATED.slice(1)) {
     if (index.maps.length <= MODEST * matches.length) break;
     index = indexOf(cut(destinations, matches, family, repeated), family);
   }
-  return index;
+  return { ...index, decisions: Int32Array.from(matches, decisionOf) };
 }
 
-function indexOf(pieces: readonly Piece[], { words }: { readonly words: number }): RuleIndex {
+function indexOf(pieces: readonly Piece[], { words }: { readonly words: number }): Omit<RuleIndex, "decisions"> {
   const bits = Math.min(MAX_BUCKET_BITS, 1 + Math.ceil(Math.log2(pieces.length)));
   const shift = 32 - bits;
   const starts = pieces.flatMap(({ start }) => wordsOf(start, words));

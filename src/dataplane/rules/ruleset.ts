@@ -4,6 +4,7 @@
 import { maskOf } from "../../wire/ipv4.ts";
 import { buildIndex, findFirst, findFirst6, type RuleIndex } from "./index.ts";
 import {
+  type Conditions,
   IPV4_MATCHES,
   IPV6_MATCHES,
   type KeyRange,
@@ -83,7 +84,7 @@ function compileFamily<M extends Match | Match6>(
   const words = new Int32Array(matches.length * stride);
   for (const [i, match] of matches.entries()) {
     const at = i * stride;
-    words[at + RULE] = (match.rule << 1) | Number(match.accept);
+    words[at + RULE] = decisionOf(match);
     for (let kind = 0; kind < KINDS; kind++) {
       const { low, high } = keysOf(match, kind, family.kinds) ?? NO_KEYS;
       words[at + KEYS + kind] = (low << 16) | high;
@@ -94,12 +95,19 @@ function compileFamily<M extends Match | Match6>(
       words[at + MASK + word * NEXT_WORD] = mask;
     }
   }
-  const index = matches.length > WALKED ? shareIndex(buildIndex(matches, family)) : null;
+  const index = matches.length > WALKED ? shareIndex(buildIndex(matches, family, decisionOf)) : null;
   return { accept, matches: shared(words), index };
 }
 
-function shareIndex({ shift, buckets, starts, heads, maps }: RuleIndex): RuleIndex {
-  return { shift, buckets: shared(buckets), starts: shared(starts), heads: shared(heads), maps: shared(maps) };
+function decisionOf({ rule, accept }: Conditions): number {
+  return (rule << 1) | Number(accept);
+}
+
+function shareIndex({ shift, buckets, starts, heads, maps, decisions }: RuleIndex): RuleIndex {
+  return {
+    ...{ shift, buckets: shared(buckets), starts: shared(starts) },
+    ...{ heads: shared(heads), maps: shared(maps), decisions: shared(decisions) },
+  };
 }
 
 /** @returns a copy in memory that the dataplane's thread need not copy again, which takes long for many rules */
@@ -119,7 +127,7 @@ export function judge(ruleset: Ruleset, protocol: number, destination: number, s
   if (ruleset.index === null) return walk(ruleset, protocol, destination, selector);
   const kind = kindOf(protocol);
   const first = findFirst(ruleset.index, destination, kind, keyOf(kind, protocol, selector));
-  return first === NO_MATCH ? Number(ruleset.accept) : ruleset.matches[first * STRIDE + RULE];
+  return first === NO_MATCH ? Number(ruleset.accept) : ruleset.index.decisions[first];
 }
 
 /** As `judge`, whether there is an index or not. */
@@ -157,7 +165,7 @@ export function judge6(
   if (ipv6.index === null) return walk6(ipv6, protocol, d0, d1, d2, d3, selector);
   const kind = kindOf6(protocol);
   const first = findFirst6(ipv6.index, d0, d1, d2, d3, kind, keyOf(kind, protocol, selector));
-  return first === NO_MATCH ? Number(ipv6.accept) : ipv6.matches[first * STRIDE6 + RULE];
+  return first === NO_MATCH ? Number(ipv6.accept) : ipv6.index.decisions[first];
 }
 
 /** As `judge6`, whether there is an index or not. */
