@@ -77,6 +77,8 @@ export function makeFastPath(state: State, changes: RuleChanges): FastPath {
   const interfaces: Interfaces = { ourHead, ourTail, mtu, uplink: 0 as Iface };
   const ipv6 = makeFastPath6(state, changes, interfaces, READ_AHEAD);
   let uplink = 0 as Iface;
+  /** Whether there was anything but plain IPv4 in the batch before: else nobody looks for IPv6, for the sake of IPv4. */
+  let sawIpv6 = false;
 
   /** Of packets that are read ahead: offsets of their IPv4 headers, and a hash, then an index entry. */
   const headers = new Int32Array(READ_AHEAD);
@@ -109,7 +111,10 @@ export function makeFastPath(state: State, changes: RuleChanges): FastPath {
     const ttlToChecksum = view.getInt32(ip + IPV4.TTL);
     const source = readAddress(view, ip + IPV4.SOURCE);
     const destination = readAddress(view, ip + IPV4.DESTINATION);
-    if (typeToTos >>> 8 !== PLAIN_IPV4) return ipv6.forward(iface, at, length);
+    if (typeToTos >>> 8 !== PLAIN_IPV4) {
+      sawIpv6 = true;
+      return ipv6.forward(iface, at, length);
+    }
     if ((idToOffset & (MORE_FRAGMENTS | FRAGMENT_OFFSET)) !== 0) return false;
     if (total > length - ETHERNET.HEADER_LENGTH) return false;
     const sum =
@@ -136,7 +141,7 @@ export function makeFastPath(state: State, changes: RuleChanges): FastPath {
     // An open flow, its packet where and as it must be.
     const ports = view.getInt32(transport) as Ports;
     const hash = flows.hash4(source, destination, ports, protocol);
-    const found = flows.findHashed(hash, source, destination, ports, protocol);
+    const found = flows.findHashed4(hash, source, destination, ports, protocol);
     if (found === NO_FLOW_SIDE) {
       state.unknownHash = hash;
       state.unknownAt = at;
@@ -174,7 +179,7 @@ export function makeFastPath(state: State, changes: RuleChanges): FastPath {
       ip,
       source,
       destination,
-      flows.destination(flow, back),
+      flows.destination4(flow, back),
       flows.source(flow, back),
     );
     rewritePorts(view, at, transport, protocol, ports, portsTowards(flows, flow, back), addresses);
@@ -200,14 +205,12 @@ export function makeFastPath(state: State, changes: RuleChanges): FastPath {
 
   function readAhead(offsets: Int32Array, lengths: Int32Array, count: number): void {
     let packets = 0;
-    let hasIpv6 = false;
+    const hasIpv6 = sawIpv6;
+    sawIpv6 = false;
     for (let i = 0; i < count; i++) {
       if (lengths[i] < SHORTEST) continue;
       const ip = offsets[i] + ETHERNET.HEADER_LENGTH;
-      if (view.getUint8(ip) >>> 4 === 6) {
-        hasIpv6 = true;
-        continue;
-      }
+      if (hasIpv6 && view.getUint8(ip) >>> 4 === 6) continue;
       headers[packets] = ip;
       words[packets++] = hashAt(ip);
     }

@@ -9,7 +9,7 @@ import { IPV6, NEXT_HEADER } from "../../wire/ipv6.ts";
 import { DNS_PORT, destinationPort, joinPorts, type Port, type Ports, sourcePort } from "../../wire/ports.ts";
 import { TCP, tcpHeaderLength } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
-import { ADDRESS_WORDS, type Number6 } from "../address-book.ts";
+import { ADDRESS_WORDS, isIpv6, type Number6 } from "../address-book.ts";
 import { shareOf } from "../line-shares.ts";
 import { FLOW_STATE } from "../tables/flow-state.ts";
 import { type Column, flowOf, type Iface, NO_FLOW_SIDE, otherSide, sideOf } from "../types.ts";
@@ -80,9 +80,8 @@ export function makeFastPath6(state: State, changes: RuleChanges, interfaces: In
     return delta32(a, toA) + delta32(b, toB) + delta32(c, toC) + delta32(d, toD);
   };
 
-  /** The ports of a message of ICMPv6, as Packet has them, if it is echo. */
-  const portsOf = (transport: number, protocol: number): Ports => {
-    if (protocol !== NEXT_HEADER.ICMPV6) return view.getInt32(transport) as Ports;
+  /** The ports of echo or its reply, as Packet has them. */
+  const echoPorts = (transport: number): Ports => {
     const identifier = view.getUint16(transport + ICMPV6.IDENTIFIER) as Port;
     const type = ICMPV6_TYPE.ECHO as number as Port;
     return view.getUint8(transport) === ICMPV6_TYPE.ECHO ? joinPorts(identifier, type) : joinPorts(type, identifier);
@@ -111,7 +110,8 @@ export function makeFastPath6(state: State, changes: RuleChanges, interfaces: In
     if (!isPlainOffload6(view, at, isTcp, total)) return false;
 
     // An open flow, its packet where and as it must be.
-    const ports = portsOf(transport, protocol);
+    const hasPorts = isTcp || isUdp;
+    const ports = hasPorts ? (view.getInt32(transport) as Ports) : echoPorts(transport);
     const s0 = view.getInt32(ip + 8);
     const s1 = view.getInt32(ip + 12);
     const s2 = view.getInt32(ip + 16);
@@ -122,10 +122,10 @@ export function makeFastPath6(state: State, changes: RuleChanges, interfaces: In
     const d3 = view.getInt32(ip + 36);
     let found = NO_FLOW_SIDE;
     while (turn < ahead && hashed[turn] !== at) turn++; // those that went another way
-    if (turn < ahead) found = flows.find6(hashes[turn++], s0, s1, s2, s3, d0, d1, d2, d3, ports, protocol);
+    if (turn < ahead) found = flows.likely6(hashes[turn++], ports, protocol);
     if (found === NO_FLOW_SIDE) {
       const hash = flows.hash6(book.sum(s0, s1, s2, s3), book.sum(d0, d1, d2, d3), ports, protocol);
-      found = flows.find6(hash, s0, s1, s2, s3, d0, d1, d2, d3, ports, protocol);
+      found = flows.likely6(hash, ports, protocol);
       if (found === NO_FLOW_SIDE) {
         state.unknownHash = hash;
         state.unknownAt = at;
@@ -135,6 +135,10 @@ export function makeFastPath6(state: State, changes: RuleChanges, interfaces: In
     const flow = flowOf(found);
     const side = sideOf(found);
     const back = otherSide(side);
+    // Else it is another's, or an IPv4 flow: the slow path finds its own.
+    const source = flows.source(flow, side);
+    const destination = flows.destination6(flow, side);
+    if (!isIpv6(source) || !book.is(source, s0, s1, s2, s3) || !book.is(destination, d0, d1, d2, d3)) return false;
     const from = flows.neighbour(flow, side);
     const next = flows.neighbour(flow, back);
     if (interfaceOf[from] !== iface || (iface !== interfaces.uplink && neighbours.isImpostor(from, at))) return false;
@@ -161,16 +165,16 @@ export function makeFastPath6(state: State, changes: RuleChanges, interfaces: In
     if (!isUdp || iface !== interfaces.uplink) state.refresh(flow, timeouts.of(flow));
 
     // From here on it is sent.
-    const toSource = flows.destination(flow, back) as Number6;
+    const toSource = flows.destination6(flow, back);
     const toDestination = flows.source(flow, back) as Number6;
     let addresses = 0;
-    if (toSource !== flows.source(flow, side)) addresses += replace(ip + IPV6.SOURCE, s0, s1, s2, s3, toSource);
-    if (toDestination !== flows.destination(flow, side)) {
+    if (toSource !== source) addresses += replace(ip + IPV6.SOURCE, s0, s1, s2, s3, toSource);
+    if (toDestination !== destination) {
       addresses += replace(ip + IPV6.DESTINATION, d0, d1, d2, d3, toDestination);
     }
     view.setUint8(ip + IPV6.HOP_LIMIT, (nextHops & 0xff) - 1);
     const after = portsTowards(flows, flow, back);
-    if (isTcp || isUdp) rewritePorts(view, at, transport, protocol, ports, after, addresses);
+    if (hasPorts) rewritePorts(view, at, transport, protocol, ports, after, addresses);
     else rewriteEcho(view, at, transport, side === 0 ? sourcePort(after) : destinationPort(after), addresses);
     writeMac(view, at, neighbours.head[next], neighbours.tail[next]);
     writeMac(view, at + ETHERNET.SOURCE, ourHead[egress], ourTail[egress]);
@@ -187,7 +191,9 @@ export function makeFastPath6(state: State, changes: RuleChanges, interfaces: In
       if (lengths[i] < SHORTEST || view.getUint16(at + ETHERNET.TYPE) !== ETHERTYPE.IPV6) continue;
       const ip = at + ETHERNET.HEADER_LENGTH;
       const protocol = view.getUint8(ip + IPV6.NEXT_HEADER);
-      const hash = hashAt(ip, portsOf(ip + IPV6.HEADER_LENGTH, protocol), protocol);
+      const transport = ip + IPV6.HEADER_LENGTH;
+      const isEcho = protocol === NEXT_HEADER.ICMPV6;
+      const hash = hashAt(ip, isEcho ? echoPorts(transport) : (view.getInt32(transport) as Ports), protocol);
       hashed[packets] = at;
       hashes[packets] = hash;
       words[packets++] = hash;

@@ -117,12 +117,25 @@ export class FlowRecords {
 
   /** @returns the destination address of packets from a side, as they arrive */
   destination(flow: Flow, side: Side): Address {
+    return this.isIpv6(flow) ? this.destination6(flow, side) : this.destination4(flow, side);
+  }
+
+  /** `destination` of a flow of IPv4. */
+  destination4(flow: Flow, side: Side): Address {
     const { words } = this;
     const at = flow * FLOW_WORDS;
     if (side === 0) return words[at + FLOW.DESTINATION] as Address;
-    const source = words[at + FLOW.SOURCE] as Address;
-    if ((words[at + FLOW.STATE] & FLOW_STATE.OUTBOUND) === 0) return source;
-    return isIpv6(source) ? this.external6 : this.external;
+    if ((words[at + FLOW.STATE] & FLOW_STATE.OUTBOUND) !== 0) return this.external;
+    return words[at + FLOW.SOURCE] as Address;
+  }
+
+  /** `destination` of a flow whose addresses are numbers of the address book. */
+  destination6(flow: Flow, side: Side): Number6 {
+    const { words } = this;
+    const at = flow * FLOW_WORDS;
+    if (side === 0) return words[at + FLOW.DESTINATION] as Number6;
+    if ((words[at + FLOW.STATE] & FLOW_STATE.OUTBOUND) !== 0) return this.external6;
+    return words[at + FLOW.SOURCE] as Number6;
   }
 
   /** @returns whether a flow's addresses are numbers of the address book */

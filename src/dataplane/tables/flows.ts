@@ -3,7 +3,7 @@
 // NAT, in both directions. What stands in a record, flow-records.ts says; here is how records are given out, freed and found.
 import type { Address } from "../../wire/ipv4.ts";
 import type { Ports } from "../../wire/ports.ts";
-import { AddressBook, isIpv6, type Number6 } from "../address-book.ts";
+import { AddressBook, isIpv6 } from "../address-book.ts";
 import type { KeyedHash } from "../keyed-hash.ts";
 import {
   type Column,
@@ -93,44 +93,7 @@ export class FlowTable extends FlowRecords {
 
   /** As `find` does. @param hash of the other arguments */
   findHashed(hash: number, source: Address, destination: Address, ports: Ports, protocol: number): FlowSide {
-    const { index, indexMask } = this;
-    for (let slot = hash & indexMask; ; slot = (slot + 1) & indexMask) {
-      const entry = index[slot];
-      if (entry === 0) return NO_FLOW_SIDE;
-      if (((entry ^ hash) & TAG_MASK) !== 0) continue;
-      const found = ((entry & ~TAG_MASK) - 2) as FlowSide;
-      if (this.fits(flowOf(found), sideOf(found), source, destination, ports, protocol)) return found;
-    }
-  }
-
-  /** @returns whether packets from a side of a flow carry this */
-  private fits(flow: Flow, side: Side, source: Address, destination: Address, ports: Ports, protocol: number): boolean {
-    return (
-      this.ports(flow, side) === ports &&
-      this.source(flow, side) === source &&
-      this.destination(flow, side) === destination &&
-      this.protocol(flow) === protocol
-    );
-  }
-
-  /**
-   * `find` of an IPv6 packet, by its addresses where they stand in it.
-   * @param hash as `hash6` makes it
-   * @param s0, s1, s2, s3, d0, d1, d2, d3 the words of source and destination
-   */
-  find6(
-    hash: number,
-    s0: number,
-    s1: number,
-    s2: number,
-    s3: number,
-    d0: number,
-    d1: number,
-    d2: number,
-    d3: number,
-    ports: Ports,
-    protocol: number,
-  ): FlowSide {
+    if (!isIpv6(source)) return this.findHashed4(hash, source, destination, ports, protocol);
     const { index, indexMask } = this;
     for (let slot = hash & indexMask; ; slot = (slot + 1) & indexMask) {
       const entry = index[slot];
@@ -139,10 +102,53 @@ export class FlowTable extends FlowRecords {
       const found = ((entry & ~TAG_MASK) - 2) as FlowSide;
       const flow = flowOf(found);
       const side = sideOf(found);
-      const source = this.source(flow, side);
-      if (this.ports(flow, side) !== ports || this.protocol(flow) !== protocol || !isIpv6(source)) continue;
-      if (!this.book.is(source, s0, s1, s2, s3)) continue;
-      if (this.book.is(this.destination(flow, side) as Number6, d0, d1, d2, d3)) return found;
+      if (this.ports(flow, side) !== ports || this.protocol(flow) !== protocol) continue;
+      if (this.source(flow, side) === source && this.destination6(flow, side) === destination) return found;
+    }
+  }
+
+  /** `findHashed` of IPv4 packets: with a look at the family a packet of the fast path took 61 ns for 55. */
+  findHashed4(hash: number, source: Address, destination: Address, ports: Ports, protocol: number): FlowSide {
+    const { index, indexMask } = this;
+    for (let slot = hash & indexMask; ; slot = (slot + 1) & indexMask) {
+      const entry = index[slot];
+      if (entry === 0) return NO_FLOW_SIDE;
+      if (((entry ^ hash) & TAG_MASK) !== 0) continue;
+      const found = ((entry & ~TAG_MASK) - 2) as FlowSide;
+      if (this.fits4(flowOf(found), sideOf(found), source, destination, ports, protocol)) return found;
+    }
+  }
+
+  /** @returns whether packets of IPv4 from a side of a flow carry this */
+  private fits4(
+    flow: Flow,
+    side: Side,
+    source: Address,
+    destination: Address,
+    ports: Ports,
+    protocol: number,
+  ): boolean {
+    return (
+      this.ports(flow, side) === ports &&
+      this.source(flow, side) === source &&
+      this.destination4(flow, side) === destination &&
+      this.protocol(flow) === protocol
+    );
+  }
+
+  /**
+   * The flow of IPv6 that a packet fits by its hash, ports and protocol: in all likelihood the one that it fits by its addresses too, which
+   * remains to be seen. Not more is done here, so that the compiler takes it into the fast path.
+   * @param hash as `hash6` makes it
+   */
+  likely6(hash: number, ports: Ports, protocol: number): FlowSide {
+    const { index, indexMask } = this;
+    for (let slot = hash & indexMask; ; slot = (slot + 1) & indexMask) {
+      const entry = index[slot];
+      if (entry === 0) return NO_FLOW_SIDE;
+      if (((entry ^ hash) & TAG_MASK) !== 0) continue;
+      const found = ((entry & ~TAG_MASK) - 2) as FlowSide;
+      if (this.ports(flowOf(found), sideOf(found)) === ports && this.protocol(flowOf(found)) === protocol) return found;
     }
   }
 
