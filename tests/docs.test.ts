@@ -153,6 +153,12 @@ const RUN_BY: readonly (readonly [command: RegExp, file: string, text: string])[
     "FIREBREAK_AT=qrexec:firebreak",
   ],
   [/^firebreak flows --bytes (?:SECONDS|5)$/, "tests/net/flow-counts.test.ts", 'verb("flows", "--bytes", '],
+  [/^firebreak capture --record$/, "tests/net/capture.test.ts", 'verb("capture", "--record", '],
+  [
+    /^firebreak capture --last 60s -w FILE$/,
+    "tests/net/capture.test.ts",
+    'verb("capture", "--last", "60s", "-w", file)',
+  ],
   [/^firebreak --version$/, "tests/build/manifest.test.ts", "dist/firebreak --version"],
   [/^FIREBREAK=dist\/firebreak docs\/namespace\.sh /, "tests/net/lifecycle.test.ts", "../../docs/namespace.sh"],
   [/^ip (?:link|address) /, "tests/net/lifecycle.test.ts", "../../docs/NAMESPACE.md"],

@@ -15,7 +15,7 @@ const LOOKS = ["status", "flows", "rules", "drops", "why", "suggest", "configura
 export const OPERATIONS_OF: Readonly<Record<Privilege, readonly string[]>> = {
   Status: LOOKS,
   Watch: [...LOOKS, "log"],
-  Capture: ["capture", "trace"],
+  Capture: ["capture", "record", "trace"],
   Configure: [...LOOKS, "configure", "confirm", "saved"],
 };
 

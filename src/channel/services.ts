@@ -8,7 +8,7 @@ import type { Status } from "../control/status.ts";
 import { type MemoryUse, memoryUse, processorTime } from "../linux/usage.ts";
 import { list, single } from "./arguments.ts";
 import { bugreportOperation, type DiagnosisAnswering } from "./bugreport-operation.ts";
-import { type CaptureAnswering, captureOperation } from "./capture-operation.ts";
+import { type CaptureAnswering, captureOperation, recordOperation } from "./capture-operation.ts";
 import {
   type Configurable,
   configurationOperation,
@@ -74,6 +74,7 @@ export function makeServices(name: string, firewall: Answering, { read, isToldBy
       ["configuration", configurationOperation(firewall)],
       ["saved", savedOperation(firewall, read)],
       ["capture", captureOperation(firewall)],
+      ["record", recordOperation(firewall)],
       ["trace", traceOperation(firewall)],
       ["bugreport", bugreportOperation(firewall, name, version)],
     ]),

@@ -2,10 +2,12 @@
 // captures, so that whoever is slow loses his own frames and keeps nobody else's.
 import { toArrayBuffer } from "bun:ffi";
 import { totalmem } from "node:os";
-import { CaptureConsumer, captureLength } from "../dataplane/io/capture-ring.ts";
+import type { CaptureMatch } from "../dataplane/io/capture-match.ts";
+import { CaptureConsumer, captureLength, snapshotOf } from "../dataplane/io/capture-ring.ts";
 import type { CaptureOrder } from "../dataplane/io/tap.ts";
 import type { Settings } from "../dataplane/settings.ts";
 import { FlowRecords } from "../dataplane/tables/flow-records.ts";
+import { monotonicTime } from "../linux/clock.ts";
 import { mapMemory, pointer, releaseAddresses, reserveAddresses } from "../linux/libc.ts";
 import type { Address } from "../wire/ipv4.ts";
 import { readCaptureFilter, rereadCaptureFilter } from "./capture-filter.ts";
@@ -19,6 +21,8 @@ export const MOST_CAPTURES = 4;
 const MOST_RECORDS = 32 * 1024 * 1024;
 const LEAST_RECORDS = 512 * 1024;
 const MEMORY_PART = 128;
+/** Of what is kept of the past: all of it is copied for who asks for it. */
+const MOST_RECORDED = 8 * 1024 * 1024;
 
 /** @param memory of the machine, in bytes */
 export function recordBytes(memory: number): number {
@@ -58,6 +62,8 @@ export type TellCaptures = (captures: readonly CaptureOrder[]) => Promise<void>;
 export class Captures {
   private running: readonly Running[] = [];
   private nextId = 1;
+  /** The order of what is recorded. */
+  private recorder: CaptureOrder | undefined;
   private readonly settings = new Map<number, Settings>();
 
   constructor(
@@ -73,10 +79,12 @@ export class Captures {
     if (this.settings.size > SETTINGS_KEPT && oldest !== undefined) this.settings.delete(oldest);
     if (this.running.length === 0) return;
     const meaning = this.meaning();
+    const { recorder } = this;
     this.running = this.running.map(({ words, order }) => ({
       words,
       order: { ...order, match: rereadCaptureFilter(words, meaning) },
     }));
+    this.recorder = this.running.find(({ order }) => order.id === recorder?.id)?.order;
     this.tell(this.orders).catch(() => {}); // a thread that died is reported by itself
   }
 
@@ -92,19 +100,52 @@ export class Captures {
     return new LiveCapture(ring.consumer, ring.flow, ring.settings, ring.settingsOf, ring.client, ring.end);
   }
 
+  /**
+   * Has heads of frames kept from now on, the newest, in place of what was kept before.
+   * @param words, snap as `open` has them @throws FilterError, Error
+   */
+  async record(words: readonly string[], snap: number): Promise<void> {
+    const match = readCaptureFilter(words, this.meaning());
+    await this.stopRecording();
+    const order = this.makeOrder(match, snap, Math.min(recordBytes(this.memory), MOST_RECORDED));
+    this.recorder = { ...order, isRecorder: true };
+    this.running = [...this.running, { words, order: this.recorder }];
+    await this.tell(this.orders);
+  }
+
+  async stopRecording(): Promise<void> {
+    const { recorder } = this;
+    this.recorder = undefined;
+    if (recorder !== undefined) await this.close(recorder.id);
+  }
+
+  /**
+   * What was recorded last, to be taken until there is no more.
+   * @param seconds of it
+   * @returns undefined where nothing is recorded
+   */
+  last(seconds: number): LiveCapture | undefined {
+    const { recorder } = this;
+    if (recorder === undefined) return undefined;
+    const memory = toArrayBuffer(pointer(recorder.address), 0, recorder.length);
+    const consumer = new CaptureConsumer(snapshotOf(memory));
+    consumer.seek(monotonicTime() / 1e6 - 1000 * seconds);
+    const { settings, addresses } = this.meaning();
+    const flow = new FlowRecords(consumer.flowRecord, 0 as Address, undefined, addresses);
+    const settingsOf = (number: number) => this.settings.get(number);
+    return new LiveCapture(consumer, flow, settings, settingsOf, undefined, async () => {});
+  }
+
   /** Begins one for somebody else to read. @param records bytes of them: a power of two. As `open` */
   async openRing(words: readonly string[], snap: number, records = LEAST_RECORDS): Promise<OpenRing> {
     const meaning = this.meaning();
     const match = readCaptureFilter(words, meaning);
-    if (this.running.length === MOST_CAPTURES) {
+    if (this.running.filter(({ order }) => order !== this.recorder).length >= MOST_CAPTURES) {
       throw new TooManyCaptures(`${MOST_CAPTURES} captures run already (end one of them)`);
     }
-    const length = captureLength(records);
-    const address = reserveAddresses(length);
-    mapMemory(address, length);
-    const order: CaptureOrder = { id: this.nextId++, address, length, snap, match };
+    const order = this.makeOrder(match, snap, records);
     this.running = [...this.running, { words, order }];
-    const consumer = new CaptureConsumer(toArrayBuffer(pointer(address), 0, length));
+    const consumer = new CaptureConsumer(toArrayBuffer(pointer(order.address), 0, order.length));
     const client = match.client === undefined ? undefined : meaning.settings.clients[match.client].name;
     const flow = new FlowRecords(consumer.flowRecord, 0 as Address, undefined, meaning.addresses);
     const settingsOf = (number: number) => this.settings.get(number);
@@ -116,6 +157,13 @@ export class Captures {
       await end();
       throw error;
     }
+  }
+
+  private makeOrder(match: CaptureMatch, snap: number, records: number): CaptureOrder {
+    const length = captureLength(records);
+    const address = reserveAddresses(length);
+    mapMemory(address, length);
+    return { id: this.nextId++, address, length, snap, match };
   }
 
   private get orders(): readonly CaptureOrder[] {

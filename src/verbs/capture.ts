@@ -1,13 +1,14 @@
 // `firebreak capture`: frames of a running firewall as they come and go, with verdicts, to a file or to Wireshark.
 import { isatty } from "node:tty";
 import { parseArgs } from "node:util";
+import { parseDuration } from "../base/duration.ts";
 import { printable, quote } from "../base/quote.ts";
 import { CaptureFiles, type Rotation } from "../captures/rotation.ts";
 import type { Fields } from "../channel/cbor.ts";
 import { connectTo } from "../channel/client.ts";
 import { ChannelError } from "../channel/messages.ts";
 import type { CapturePiece } from "../control/live-capture.ts";
-import { readCount, whereIs } from "./asking.ts";
+import { askAndShow, readCount, whereIs } from "./asking.ts";
 import { UsageError, type Verb } from "./verb.ts";
 
 const STANDARD_OUTPUT = 1;
@@ -16,6 +17,7 @@ const MEGABYTE = 1_000_000;
 export const capture: Verb = {
   summary: "capture from a running firewall, with verdicts: to a file, or to Wireshark",
   help: `Usage: firebreak capture [FILTER…] [OPTIONS]
+       firebreak capture --record [FILTER…] [--snap N] | --record-off | --last DURATION [OPTIONS]
        firebreak capture client=work proto=tcp dstports=443 | wireshark -k -i -
 
 Captures what a running firewall receives and sends, on all its interfaces, from now on and until it
@@ -41,6 +43,10 @@ do not take the kernel path, and so cost what it saves.
   --files N    keep the last N of these
   --snap N     keep N bytes of each frame
   --count N    end after N frames
+  --record     have the firewall keep the first 128 bytes of frames from now on, or as many as --snap says,
+               the newest, in memory, until --record-off or its end. It keeps what comes to the program:
+               of flows on the kernel path, beginnings and ends
+  --last 60s   capture what was recorded in so long, and end
   --at WHERE   the firewall: its name, or its socket's path; FIREBREAK_AT is meant if it isn't
                given, and without either the only one that runs here
 
@@ -60,11 +66,23 @@ Exit status: 0 captured, 1 it can't be asked, or has ended, or the file can't be
         files: { type: "string" },
         snap: { type: "string" },
         count: { type: "string" },
+        record: { type: "boolean", default: false },
+        "record-off": { type: "boolean", default: false },
+        last: { type: "string" },
       },
     });
-    const { write, snap, count } = values;
+    const { write, snap, count, last } = values;
+    if (values.record || values["record-off"]) {
+      const kept: Fields = values["record-off"]
+        ? { off: true }
+        : { match, ...(snap !== undefined && { snap: readCount(snap, "--snap") }) };
+      return await askAndShow(whereIs(values.at), "record", kept, () => {});
+    }
+    if (last !== undefined && (match.length > 0 || snap !== undefined)) {
+      throw new UsageError("--last has what --record was told: a FILTER and --snap go there");
+    }
     const asked: Fields = {
-      match,
+      ...(last === undefined ? { match } : { last: readSeconds(last) }),
       ...(snap !== undefined && { snap: readCount(snap, "--snap") }),
       ...(count !== undefined && { count: readCount(count, "--count") }),
     };
@@ -75,6 +93,12 @@ Exit status: 0 captured, 1 it can't be asked, or has ended, or the file can't be
     return await run(whereIs(values.at), asked, isFile ? new FileSink(write, rotation) : new OutputSink());
   },
 };
+
+function readSeconds(text: string): number {
+  const duration = parseDuration(text);
+  if (duration === undefined) throw new UsageError(`--last ${quote(text)} is not a duration (write 60s)`);
+  return duration;
+}
 
 function readRotation({ size, files }: { readonly size?: string; readonly files?: string }): Rotation | undefined {
   if (files !== undefined && size === undefined) throw new UsageError("--files needs --size");

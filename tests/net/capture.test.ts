@@ -233,6 +233,34 @@ test("who does not read loses frames, which are counted and told with the next o
   socket.destroy();
 }, 300_000);
 
+test("what was recorded is there for who comes later: heads of the last frames, while flows stay on the kernel path", async () => {
+  const file = join(lab.folder, "last.pcapng");
+  const before = await verb("capture", "--last", "60s", "-w", file);
+  expect([before.status, before.stderr]).toEqual([
+    1,
+    "firebreak: nothing is recorded (firebreak capture --record begins)\n",
+  ]);
+  expect(await verb("capture", "--record", "client=work", "--snap", "60")).toEqual({
+    status: 0,
+    stdout: "",
+    stderr: "",
+  });
+  expect((await ping(3, "-s", "1000")).status).toBe(0);
+  const last = async () => {
+    const { status, stderr } = await verb("capture", "--last", "60s", "-w", file);
+    expect([status, stderr]).toEqual([0, expect.stringMatching(/^firebreak: \d+ frames captured, 0 lost\n$/)]);
+    return fields(file, "icmp", "frame.packet_id", "frame.cap_len", "frame.len", "frame.interface_name");
+  };
+  const frames = await last();
+  expect(frames.length).toBe(12);
+  expect(new Set(frames.map(([, captured, length]) => `${captured} of ${length}`))).toEqual(new Set(["60 of 1042"]));
+  expect(await last()).toEqual(frames);
+  const wrong = await verb("capture", "proto=udp", "--last", "60s", "-w", file);
+  expect([wrong.status, wrong.stderr]).toEqual([2, expect.stringContaining("--last has what --record was told")]);
+  expect((await verb("capture", "--record-off")).status).toBe(0);
+  expect((await verb("capture", "--last", "60s", "-w", file)).status).toBe(1);
+}, 60_000);
+
 test("four at a time, and no more until one ends; what is not understood is told", async () => {
   const all = await Promise.all([1, 2, 3, 4].map((i) => capture(`several-${i}.pcapng`, "proto=udp")));
   const fifth = await verb("capture", "-w", join(lab.folder, "fifth.pcapng"));

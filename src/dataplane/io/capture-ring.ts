@@ -96,6 +96,14 @@ export class CaptureProducer extends Memory {
   /** How far it has written: what is between PUT and this, nobody reads yet. */
   private head = this.words[PUT];
 
+  /** @param isRecorder the oldest records give way to new ones: nobody else takes any, who reads makes a snapshot */
+  constructor(
+    memory: ArrayBufferLike,
+    private readonly isRecorder = false,
+  ) {
+    super(memory);
+  }
+
   /**
    * Writes a record.
    * @param frame, at memory that its bytes are in, and their offset there
@@ -161,12 +169,23 @@ export class CaptureProducer extends Memory {
     if (this.words[PUT] !== this.head) Atomics.store(this.words, PUT, this.head);
   }
 
+  /** Gives up the oldest records until there is room for so many bytes, but for those of the batch in hand. */
+  private giveWay(length: number): void {
+    const { words } = this;
+    let taken = words[TAKEN];
+    while (((this.head - taken) | 0) + length > this.mask + 1 && taken !== words[PUT]) {
+      taken = (taken + words[this.wordOf(taken) + RECORD.LENGTH]) | 0;
+    }
+    Atomics.store(words, TAKEN, taken);
+  }
+
   /** @returns word of so many bytes side by side, or SKIP */
   private room(length: number): number {
     const { words, mask } = this;
     const size = mask + 1;
     const untilEnd = size - (this.head & mask);
     const skipped = untilEnd < length ? untilEnd : 0;
+    if (this.isRecorder) this.giveWay(skipped + length);
     const used = (this.head - Atomics.load(words, TAKEN)) | 0;
     if (used + skipped + length > size) return SKIP;
     if (skipped > 0) {
@@ -177,6 +196,24 @@ export class CaptureProducer extends Memory {
     }
     return this.wordOf(this.head);
   }
+}
+
+/**
+ * What a recorder's ring has now, copied, for a CaptureConsumer. Meanwhile the dataplane's thread goes on: what it overwrites it has given
+ * up before, and that is looked at last.
+ */
+export function snapshotOf(memory: ArrayBufferLike): ArrayBuffer {
+  const words = new Int32Array(memory);
+  const copy = new ArrayBuffer(memory.byteLength);
+  const copied = new Int32Array(copy);
+  const put = Atomics.load(words, PUT);
+  copied.set(words);
+  const taken = Atomics.load(words, TAKEN);
+  copied[LOST] = 0;
+  // All of it may have been overwritten.
+  copied[TAKEN] = copied[PUT] = put;
+  if (((put - taken) | 0) > 0) copied[TAKEN] = taken;
+  return copy;
 }
 
 /** @returns bytes of a record */
@@ -213,6 +250,16 @@ export class CaptureConsumer extends Memory {
       return true;
     }
     return false;
+  }
+
+  /** Passes over frames of before a moment. @param time ms of the monotonic clock */
+  seek(time: number): void {
+    const { words, times } = this;
+    for (const put = Atomics.load(words, PUT); this.tail !== put; ) {
+      const word = this.wordOf(this.tail);
+      if (words[word + RECORD.WHAT] !== SKIP && times[(word + RECORD.TIME) >> 1] >= time) return;
+      this.tail = (this.tail + words[word + RECORD.LENGTH]) | 0;
+    }
   }
 
   /** @returns how many were lost since it was asked last */

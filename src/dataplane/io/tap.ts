@@ -31,6 +31,13 @@ export interface CaptureOrder {
   /** Bytes of a frame that are kept. */
   readonly snap: number;
   readonly match: CaptureMatch;
+  /** It keeps what came last, of what comes to the program anyway: no flow is kept off the kernel path for it. */
+  readonly isRecorder?: boolean;
+}
+
+/** Whether flows that it is about must not take the kernel path. */
+function holdsFlows({ match, isRecorder = false }: CaptureOrder): boolean {
+  return !isRecorder && seesFlows(match);
 }
 
 interface Capture {
@@ -127,11 +134,12 @@ export class Tap {
     const before = this.captures;
     this.captures = orders.map((order) => {
       const known = before.find((capture) => capture.order.id === order.id);
-      const producer = known?.producer ?? new CaptureProducer(this.memoryAt(order.address, order.length));
+      const producer =
+        known?.producer ?? new CaptureProducer(this.memoryAt(order.address, order.length), order.isRecorder);
       return { order, producer };
     });
     for (const event of [this.event, ...this.waiting]) event.mask = 0; // numbers of captures are others now
-    return orders.some(({ match }) => seesFlows(match));
+    return orders.some(holdsFlows);
   }
 
   /** Before the router receives a frame. @param account number of the frame in its batch; as `receive` has the others */
@@ -212,9 +220,10 @@ export class Tap {
     event.mask = 0;
     this.isHeld = false;
     for (let i = 0; i < this.captures.length; i++) {
-      const { match } = this.captures[i].order;
+      const { order } = this.captures[i];
+      const { match } = order;
       if (!isAbout(match, subject)) continue;
-      if (isFlow && seesFlows(match)) this.isHeld = true;
+      if (isFlow && holdsFlows(order)) this.isHeld = true;
       if (isAboutVerdict(match, verdict)) event.mask |= 1 << i;
     }
     this.isWritten = true;

@@ -7,6 +7,7 @@ import {
   CaptureFacts,
   CaptureProducer,
   captureLength,
+  snapshotOf,
 } from "../../../src/dataplane/io/capture-ring.ts";
 import { FLOW_WORDS } from "../../../src/dataplane/tables/flow-records.ts";
 
@@ -102,5 +103,34 @@ test("nobody sees what is not published, and until then its head and its verdict
       expect([consumer.facts.verdict, bytesOf(consumer)]).toEqual([9, bytes.fill(0x55, 0, length)]);
       expect(consumer.next()).toBeFalse();
     }
+  }
+});
+
+test("a recorder keeps the newest, loses none, and a snapshot has them whole, from a moment on", () => {
+  const memory = new SharedArrayBuffer(captureLength(SIZE));
+  const producer = new CaptureProducer(memory, true);
+  const random = new Random(3);
+  const put: Uint8Array<ArrayBuffer>[] = [];
+  const taken = (time?: number) => {
+    const consumer = new CaptureConsumer(snapshotOf(memory));
+    if (time !== undefined) consumer.seek(time);
+    const frames: [number, Uint8Array][] = [];
+    while (consumer.next()) frames.push([consumer.facts.packet, bytesOf(consumer)]);
+    expect(consumer.lost()).toBe(0);
+    return frames;
+  };
+  expect(taken()).toEqual([]);
+  for (let i = 0; i < 500; i++) {
+    const { words, bytes } = frameAt(i & 7, random.next() % 700, random);
+    expect(producer.add(facts({ packet: i, time: i }), words, i & 7, bytes.length, bytes.length, FLOWS)).toBeTrue();
+    put.push(bytes);
+    if (i % 3 !== 0) continue;
+    producer.publish();
+    const frames = taken();
+    expect(frames.at(-1)?.[0]).toBe(i);
+    expect(frames).toEqual(frames.map((_, k) => [i - frames.length + 1 + k, put[i - frames.length + 1 + k]]));
+    expect(frames.reduce((sum, [, { length }]) => sum + length + 130, 0)).toBeGreaterThan(i < 30 ? 0 : SIZE - 2400);
+    expect(taken(i - 1).length).toBe(Math.min(2, i + 1));
+    expect(taken(i + 1)).toEqual([]);
   }
 });

@@ -319,6 +319,12 @@ describe("a filter", () => {
     expect(held({ protocols: [6] }, frame)).toBeFalse();
     expect(held({ protocols: [17], verdicts: only("refused") }, frame)).toBeFalse();
     expect(new TappedLab([{}]).tap.configure([])).toBeFalse();
+    const recording = new TappedLab([{}]);
+    const order = { id: 9, address: 0, length: 0, snap: 64, match: {}, isRecorder: true };
+    expect(recording.tap.configure([order])).toBeFalse();
+    recording.lab.receive(WORK, frame);
+    expect(recording.tap.isHeld).toBeFalse();
+    expect(recording.seen().length).toBe(2);
   });
 });
 
