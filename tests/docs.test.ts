@@ -135,6 +135,7 @@ const RUN_BY: readonly (readonly [command: RegExp, file: string, text: string])[
   [/^dist\/firebreak web$/, "tests/net/web.test.ts", 'firebreak("web", '],
   [/^dist\/firebreak status$/, "tests/net/control.test.ts", 'verb("status")'],
   [/^firebreak configure FILE --confirm 60s$/, "tests/net/configure.test.ts", 'verb("configure", other, "--confirm", '],
+  [/^firebreak configure --save$/, "tests/net/configure.test.ts", 'verb("configure", "--save")'],
   [/^firebreak configure --confirm$/, "tests/net/configure.test.ts", 'verb("configure", "--confirm")'],
   [
     /^firebreak capture client=work proto=tcp dstports=443 \| wireshark -k -i -$/,
