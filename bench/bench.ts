@@ -11,6 +11,7 @@ import { core, flows } from "./core.ts";
 import { cps } from "./cps.ts";
 import { busyAtRest } from "./cpu.ts";
 
+import { gather } from "./gathered.ts";
 import { type Header, makeHeader, printHeader } from "./machine-header.ts";
 import { pauses } from "./pauses.ts";
 import { pps } from "./pps.ts";
@@ -48,9 +49,14 @@ async function main(args: readonly string[]): Promise<void> {
       rounds: { type: "string", default: String(LEAST_ROUNDS) },
       build: { type: "string", multiple: true, default: [] },
       chart: { type: "boolean", default: false },
+      gather: { type: "boolean", default: false },
     },
   });
   if (values.chart) return void process.stdout.write(drawChart(positionals));
+  if (values.gather) {
+    for (const { name, seconds, report } of gather(positionals)) console.log(printReport(name, seconds, report));
+    return;
+  }
   const rounds = Number(values.rounds);
   if (!Number.isInteger(rounds) || rounds < 1) throw new UsageError("--rounds wants a number of rounds");
   const builds = [{ name: FIREBREAK, executable: "dist/firebreak" }, ...values.build.map(parseBuild)];

@@ -41,6 +41,7 @@ export interface Judged extends Claim {
 
 /** CPUs that other programs may take, on average, while something is measured. */
 const TOLERATED = 0.1;
+const DISTURBED = "other programs took";
 
 export class Report {
   readonly series: Series[] = [];
@@ -77,7 +78,22 @@ export class Report {
   disturbed(cpus: number): void {
     if (cpus <= TOLERATED) return;
     this.isDisturbed = true;
-    this.note(`other programs took ${cpus.toFixed(1)} CPUs: nothing is claimed`);
+    this.note(`${DISTURBED} ${cpus.toFixed(1)} CPUs: nothing is claimed`);
+  }
+
+  /** @param notes of a report that was kept @returns whether `disturbed` has said something */
+  static isDisturbedBy(notes: readonly string[]): boolean {
+    return notes.some((note) => note.startsWith(DISTURBED));
+  }
+
+  /** Adds the rounds of another report, and its claims where there are none yet. */
+  join(series: readonly Series[], claims: readonly Claim[]): void {
+    for (const { what, metric, unit, subject, values } of series)
+      for (const value of values) this.add(what, metric, unit, subject, value);
+    if (this.claims.length === 0) {
+      for (const { what, metric, subject, against, bar, exact } of claims)
+        this.claims.push({ what, metric, subject, against, bar, exact });
+    }
   }
 
   /** Something to know when reading the figures. */

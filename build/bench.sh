@@ -9,6 +9,7 @@ BENCH_PACKAGES=(
 bench_usage() {
   cat <<'END'
 Usage: build/appliance.sh bench [--json] [--rounds N] [--build NAME=EXECUTABLE]… [NAME…]
+       build/appliance.sh bench --gather FILE.json…
        build/appliance.sh bench --chart FILE.json… > docs/performance.svg
 
 Measures Firebreak beside its peers, in one run, and says how sure that is. Without a NAME: all.
@@ -29,6 +30,7 @@ Measures Firebreak beside its peers, in one run, and says how sure that is. With
   --json     print JSON instead of tables
   --rounds   rounds of each benchmark; the default is the least for a claim
   --build    measure another build of dist/firebreak beside it
+  --gather   measure nothing: take the rounds of these kept runs together, as when attack --rounds 1 is run now and then
   --chart    measure nothing: draw the ratios to nftables in these kept runs
 
 Every run is kept in dist/bench/.
@@ -39,7 +41,7 @@ END
 bench() {
   case " $* " in
     *" --help "* | *" -h "*) bench_usage; return ;;
-    *" --chart "*) install_node_modules >&2; exec node_modules/.bin/bun bench/bench.ts "$@" ;;
+    *" --chart "* | *" --gather "*) install_node_modules >&2; exec node_modules/.bin/bun bench/bench.ts "$@" ;;
   esac
   need_root bench
   PACKAGES+=("${BENCH_PACKAGES[@]}")
