@@ -4,6 +4,7 @@ import { expect, test } from "bun:test";
 import { fragmented, icmp, ip, payload, udp } from "../../../lab/frames.ts";
 import { UDP } from "../../../lab/protocols.ts";
 import { GATEWAY, LAN_HOST, Lab, OUTSIDE, REMOTE, SETTINGS, UPLINK, WORK_HOST } from "../../../lab/router-lab.ts";
+import { HOST_SHIFT, LINE_HOSTS } from "../../../src/dataplane/line-shares.ts";
 import type { Settings } from "../../../src/dataplane/settings.ts";
 import { sentPort } from "../../support/nat.ts";
 
@@ -15,8 +16,18 @@ const FORWARDING: Settings = {
   forwards: [{ protocol: UDP, portLow: PORT, portHigh: PORT, client: 1, to: ip(LAN_HOST), toPort: PORT, from: [] }],
 };
 
-/** Whose the frames were that were sent to the uplink last. */
-const lastOf = (lab: Lab) => lab.last.filter(({ iface }) => iface === UPLINK).map(({ share }) => PARTS[share]);
+/** Whose the frames were that were sent to the uplink last, and of which host. */
+const lastOf = (lab: Lab) => lab.last.filter(({ iface }) => iface === UPLINK).map(({ share }) => partOf(share));
+
+function partOf(share: number): string {
+  const part = PARTS[share & 0xffff];
+  return part === "work" || part === "lan" ? hostOf(part, share >>> HOST_SHIFT) : part;
+}
+
+/** @param host an address, or what is left of it by 16 */
+const hostOf = (part: string, host: number): string => `${part}'s host ${host & (LINE_HOSTS - 1)}`;
+const WORKS = hostOf("work", ip(WORK_HOST));
+const LANS = hostOf("lan", ip(LAN_HOST));
 
 const out = (source: string, sourcePort = 4000) => ({ source, sourcePort, destination: REMOTE, destinationPort: 9 });
 
@@ -24,8 +35,8 @@ test("a client's: TCP, UDP and echo requests, fragments, answers to what was for
   const lab = new Lab({ settings: FORWARDING });
   for (let turn = 0; turn < 3; turn++) {
     for (const [source, name] of [
-      [WORK_HOST, "work"],
-      [LAN_HOST, "lan"],
+      [WORK_HOST, WORKS],
+      [LAN_HOST, LANS],
     ]) {
       lab.from(source, udp(out(source), payload(9)));
       expect(lastOf(lab)).toEqual([name]);
@@ -40,7 +51,7 @@ test("a client's: TCP, UDP and echo requests, fragments, answers to what was for
     lab.from(REMOTE, udp(inward, payload(9)));
     const answer = { source: LAN_HOST, sourcePort: PORT, destination: REMOTE, destinationPort: 4000 + turn };
     lab.from(LAN_HOST, udp(answer, payload(9)));
-    expect(lastOf(lab)).toEqual(["lan"]);
+    expect(lastOf(lab)).toEqual([LANS]);
   }
 });
 
@@ -50,7 +61,7 @@ test("a client's too: frames that have waited for the gateway's MAC address, eac
     expect(lab.from(source, udp(out(source), payload(9))).verdict).toBe("queued for ARP");
   lab.answering.add(GATEWAY);
   for (let tries = 0; tries < 50 && lastOf(lab).length === 0; tries++) lab.leap(100);
-  expect(lastOf(lab).toSorted()).toEqual(["lan", "work"]);
+  expect(lastOf(lab).toSorted()).toEqual([LANS, WORKS]);
 });
 
 test("the uplink's: answers to echo requests, and errors, whoever had his turn before", () => {
