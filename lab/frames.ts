@@ -1,6 +1,6 @@
 // Builds frames for tests and shows them as text. It shares no code with src/wire, so that a mistake there can't hide
 // itself: checksums are added up here in another way.
-import { formatAddress, formatMac, parseAddress, parseAddress6, parseMac } from "../src/base/address.ts";
+import { formatAddress, formatMac, parseAddress, parseMac } from "../src/base/address.ts";
 import { ICMP, TCP, UDP } from "./protocols.ts";
 
 export const ARP_TYPE = 0x0806;
@@ -38,11 +38,6 @@ export function mac(text: string): Uint8Array {
 /** @returns the address as unsigned 32-bit number in host order */
 export function ip(text: string): number {
   return known(parseAddress(text), text);
-}
-
-/** @returns the address as 16 bytes in wire order */
-export function ip6(text: string): Uint8Array {
-  return known(parseAddress6(text), text);
 }
 
 function known<T>(value: T | undefined, text: string): T {

@@ -5,7 +5,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DEFAULT_LIMITS, DEFAULT_NAT, NO_SCRUB } from "../../lab/defaults.ts";
-import { ip6 } from "../../lab/frames.ts";
+import { ip6 } from "../../lab/frames6.ts";
 import { Random } from "../../lab/random.ts";
 import { formatIp } from "../../src/base/ip.ts";
 import { parseConfig, readConfig } from "../../src/config/config.ts";

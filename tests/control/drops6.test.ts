@@ -1,7 +1,7 @@
 // Drops of IPv6: with whole addresses, alike frames together and no others, found by filters of that family, and kept through new settings.
 import { beforeEach, expect, test } from "bun:test";
-import { ip6 as bytes6, payload } from "../../lab/frames.ts";
-import { fragment, icmpv6, ipv6, tcp6, udp6 } from "../../lab/frames6.ts";
+import { payload } from "../../lab/frames.ts";
+import { fragment, icmpv6, ip6, ipv6, tcp6, udp6 } from "../../lab/frames6.ts";
 import { TCP } from "../../lab/protocols.ts";
 import { ACCEPT_ALL, Lab, SETTINGS, WORK } from "../../lab/router-lab.ts";
 import {
@@ -57,7 +57,7 @@ function lines(...words: readonly string[]): string[] {
   const meaning = {
     settings: CLOSED,
     addressesOf: () => undefined,
-    addresses6Of: (name: string) => (name === "six.example" ? [bytes6(REMOTE_62)] : undefined),
+    addresses6Of: (name: string) => (name === "six.example" ? [ip6(REMOTE_62)] : undefined),
   };
   return book
     .list(readDropFilter(words, meaning))

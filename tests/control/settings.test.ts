@@ -3,7 +3,8 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { DEFAULT_LIMITS, DEFAULT_NAT, NO_SCRUB } from "../../lab/defaults.ts";
-import { ip, ip6 } from "../../lab/frames.ts";
+import { ip } from "../../lab/frames.ts";
+import { ip6 } from "../../lab/frames6.ts";
 import { ICMP, TCP, UDP } from "../../lab/protocols.ts";
 import { type Config, parseConfig } from "../../src/config/config.ts";
 import { configuredDevices, type Device, makeSettings, type SettingsOptions } from "../../src/control/settings.ts";

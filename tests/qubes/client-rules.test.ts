@@ -1,6 +1,6 @@
 // A client's rules from QubesDB: what is in force when, and that everything that is not understood drops everything.
 import { expect, test } from "bun:test";
-import { ip6 } from "../../lab/frames.ts";
+import { ip6 } from "../../lab/frames6.ts";
 import { CommittedRules, DROP_EVERYTHING, readClientRules } from "../../src/qubes/client-rules.ts";
 import { databaseOf } from "../support/database.ts";
 

@@ -1,6 +1,7 @@
 // What dom0's user says by qvm-features: read strictly, whole or not at all, and what the configuration is made of it.
 import { describe, expect, test } from "bun:test";
-import { ip, ip6 } from "../../lab/frames.ts";
+import { ip } from "../../lab/frames.ts";
+import { ip6 } from "../../lab/frames6.ts";
 import { readFeatures } from "../../src/qubes/features.ts";
 import { makeQubeConfig } from "../../src/qubes/qube-config.ts";
 import { databaseOf } from "../support/database.ts";

@@ -1,6 +1,7 @@
 // Two lists of rules made one: nothing is decided otherwise than by the list of a packet's family.
 import { expect, test } from "bun:test";
-import { ip, ip6 } from "../../lab/frames.ts";
+import { ip } from "../../lab/frames.ts";
+import { ip6 } from "../../lab/frames6.ts";
 import { Random } from "../../lab/random.ts";
 import type { ClientRules } from "../../src/qubes/client-rules.ts";
 import { mergeRules } from "../../src/qubes/merged-rules.ts";

@@ -1,6 +1,7 @@
 // The keys that tell what host names in rules mean, in a QubesDB against the double of dom0's daemon.
 import { afterEach, expect, test } from "bun:test";
-import { ip, ip6 } from "../../lab/frames.ts";
+import { ip } from "../../lab/frames.ts";
+import { ip6 } from "../../lab/frames6.ts";
 import type { ResolvedNames } from "../../src/control/live-rules.ts";
 import { NameKeys } from "../../src/qubes/name-keys.ts";
 import { QubesDb } from "../../src/qubes/qubesdb.ts";

@@ -1,6 +1,7 @@
 // IPv6 of qubes: what QubesDB and the clients' interfaces come to; and that what is no good of it leaves IPv4 as it is.
 import { expect, test } from "bun:test";
-import { ip, ip6, mac } from "../../lab/frames.ts";
+import { ip, mac } from "../../lab/frames.ts";
+import { ip6 } from "../../lab/frames6.ts";
 import { makeSettings } from "../../src/control/settings.ts";
 import type { ClientRules } from "../../src/qubes/client-rules.ts";
 import { makeQubeConfig } from "../../src/qubes/qube-config.ts";

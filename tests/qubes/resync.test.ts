@@ -1,7 +1,8 @@
 // Dom0's daemon is restarted and filled key by key, as qubesd does it, at random moments, with random pauses, and dies again in
 // mid-sentence: what is in force is at each moment what was, or what will be, and soon what is.
 import { expect, test } from "bun:test";
-import { ip, ip6 } from "../../lab/frames.ts";
+import { ip } from "../../lab/frames.ts";
+import { ip6 } from "../../lab/frames6.ts";
 import { Random } from "../../lab/random.ts";
 import type { Config } from "../../src/config/config.ts";
 import { type ClientRules, CommittedRules, type Database, readClientRules } from "../../src/qubes/client-rules.ts";

@@ -1,6 +1,7 @@
 // Clients' interfaces, against a double of XenStore in which the test plays dom0 and netback.
 import { expect, test } from "bun:test";
-import { ip, ip6 } from "../../lab/frames.ts";
+import { ip } from "../../lab/frames.ts";
+import { ip6 } from "../../lab/frames6.ts";
 import { formatAddress } from "../../src/base/address.ts";
 import { ClientVifs, readUplinkMac } from "../../src/qubes/vif.ts";
 import { XenStore } from "../../src/xen/xenstore.ts";

@@ -1,6 +1,7 @@
 // What qubesd's own code writes for a firewall and a client with both families, and one with IPv4 alone, comes to what was meant by it.
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { ip, ip6 } from "../../lab/frames.ts";
+import { ip } from "../../lab/frames.ts";
+import { ip6 } from "../../lab/frames6.ts";
 import { CommittedRules } from "../../src/qubes/client-rules.ts";
 import { makeQubeConfig } from "../../src/qubes/qube-config.ts";
 import type { ClientVif } from "../../src/qubes/qube-state.ts";
