@@ -35,8 +35,11 @@ const SYSCTLS = {
   "net/ipv4/ip_forward": 1,
   // Packets whose fragments never all come wait for 30 s; by default four megabytes of them, and then no other fragment gets through.
   "net/ipv4/ipfrag_high_thresh": 256 * 1024 * 1024,
-  // What a RST has ended is forgotten after 10 s by default: on a busy machine a conversation may stand still for longer.
+  // On a busy machine a conversation may stand still for longer than these are by default: what a RST has ended is forgotten after 10 s.
   "net/netfilter/nf_conntrack_tcp_timeout_close": 240,
+  "net/netfilter/nf_conntrack_udp_timeout": 240,
+  "net/netfilter/nf_conntrack_udp_timeout_stream": 240,
+  "net/netfilter/nf_conntrack_icmp_timeout": 240,
   "net/netfilter/nf_conntrack_tcp_loose": 0,
   "net/netfilter/nf_conntrack_tcp_be_liberal": 0,
 };
