@@ -144,6 +144,8 @@ for (const [who, { host, gateway, seenAs }] of Object.entries(CLIENTS)) {
         console.log(`iperf3 -6 -Z ${direction}, ${who}: ${speed.toFixed(2)} Gbit/s`);
         expect(speed).toBeGreaterThan(LEAST_SPEED);
       }
+      // The kernel path knows no IPv6: all of it came to the program.
+      expect((await lab.lab.state()).kernelPath.get("forwarded") ?? 0).toBe(0);
     }, 120_000);
 
     test("asks for AAAA by UDP and TCP", async () => {

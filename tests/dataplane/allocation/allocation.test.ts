@@ -4,6 +4,7 @@ import { describe, expect, test } from "bun:test";
 import { VERDICT, VERDICT_NAMES, type Verdict } from "../../../src/dataplane/verdict.ts";
 import { Treadmill } from "../../support/treadmill.ts";
 import { BRANCHES } from "./branches.ts";
+import { BRANCHES_6 } from "./branches6.ts";
 import { type Drive, type Faulty, type Judged, verdictOf, verdictOn } from "./drive.ts";
 import { FAULT_DRIVES } from "./faults.ts";
 import { VERDICT_DRIVES } from "./verdicts.ts";
@@ -70,7 +71,7 @@ describe("no object is allocated for a frame that is", () => {
 });
 
 describe("no object is allocated for", () => {
-  for (const [name, { verdict, sends, settings, make }] of Object.entries(BRANCHES)) {
+  for (const [name, { verdict, sends, settings, make }] of Object.entries({ ...BRANCHES, ...BRANCHES_6 })) {
     test(name, () => {
       const mill = new Treadmill(settings, { answered: () => {}, passing: () => {}, seen: () => {} });
       const step = make(mill);

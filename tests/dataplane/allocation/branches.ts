@@ -59,7 +59,7 @@ export interface Branch {
   readonly make: (mill: Treadmill) => () => Verdict;
 }
 
-const branch = (verdict: Judged, sends: number, make: Branch["make"], settings = PINNED): Branch => ({
+export const branch = (verdict: Judged, sends: number, make: Branch["make"], settings = PINNED): Branch => ({
   verdict,
   sends,
   settings,
@@ -67,7 +67,7 @@ const branch = (verdict: Judged, sends: number, make: Branch["make"], settings =
 });
 
 /** Frames that come one after the other each time; the verdict is the last one's. */
-const cycle =
+export const cycle =
   (keep: (mill: Treadmill) => readonly Kept[], wait = 0) =>
   (mill: Treadmill) => {
     const kept = keep(mill);
@@ -80,7 +80,7 @@ const cycle =
   };
 
 /** Frames with another number each time: a port, an identifier. */
-const counting = (at: number, keep: (mill: Treadmill) => readonly Kept[]) => (mill: Treadmill) => {
+export const counting = (at: number, keep: (mill: Treadmill) => readonly Kept[]) => (mill: Treadmill) => {
   const kept = keep(mill);
   let number = 0;
   return () => {
@@ -121,7 +121,7 @@ const captured = (make: Branch["make"]) => (mill: Treadmill) => {
 };
 
 /** So much time that there may be another error. */
-const ERROR_INTERVAL = 20;
+export const ERROR_INTERVAL = 20;
 
 const refusing = (work: Partial<typeof WORK>): Settings =>
   withWork({ ruleset: compileRuleset([{ ...ANYTHING, accept: false }], true), ...work });
