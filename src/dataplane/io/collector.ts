@@ -3,12 +3,13 @@
 // such a collection, though nobody needs it any more, a whole one finds. That takes milliseconds: it is for when there are no frames
 // (io/leisure.ts).
 
-/** Pieces of memory that may gather: some megabytes at most. */
+/** Pieces of memory that may gather, some kilobytes each. */
 const MOST_LEFT = 512;
-/** Pieces that a command about one client leaves; one about all leaves a piece for each client and each interface. */
+/** Pieces that a command about one client leaves; and one about all, beside one for each client and each interface. */
 export const LEFT_BY_CLIENT = 4;
+export const LEFT_BY_ALL = 8;
 /** Collections after which a whole one is due. */
-const WHOLE_AFTER = 4;
+const WHOLE_AFTER = 2;
 /** Steps in which a collection has come to its end: it took 16 at most, with 64 interfaces. */
 const STEPS = 64;
 /**

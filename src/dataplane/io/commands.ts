@@ -3,7 +3,7 @@
 // commands that it depends on, so it is taken when there are none.
 import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
 import type { Router } from "../frame/router.ts";
-import { Collector, LEFT_BY_CLIENT } from "./collector.ts";
+import { Collector, LEFT_BY_ALL, LEFT_BY_CLIENT } from "./collector.ts";
 import type { Mailbox } from "./mailbox.ts";
 import { type Command, MAIL, type Report } from "./protocol.ts";
 
@@ -137,5 +137,5 @@ export class Commands {
 /** @returns pieces of memory that nobody needs when such a command has been carried out. What others decide the number of comes by mail. */
 function leftBy(command: Command): number {
   if (command.type !== "apply") return LEFT_BY_CLIENT;
-  return command.settings.interfaces.length + command.settings.clients.length;
+  return LEFT_BY_ALL + command.settings.interfaces.length + command.settings.clients.length;
 }
