@@ -71,9 +71,11 @@ const WAYS = {
     let accepted = 0;
     for (let i = 0; i < JUDGEMENTS_A_ROUND; i++) {
       const packet = i % PACKETS;
-      const [d0, d1, d2, d3] = [packet * 4, packet * 4 + 1, packet * 4 + 2, packet * 4 + 3];
-      const [w0, w1, w2, w3] = [destinations[d0], destinations[d1], destinations[d2], destinations[d3]];
-      accepted += judge6(ruleset, protocols[packet], w0, w1, w2, w3, selectors[packet]) & 1;
+      const at = packet * 4;
+      const first = destinations[at];
+      const second = destinations[at + 1];
+      const third = destinations[at + 2];
+      accepted += judge6(ruleset, protocols[packet], first, second, third, destinations[at + 3], selectors[packet]) & 1;
     }
     return accepted;
   },
@@ -81,9 +83,11 @@ const WAYS = {
     let accepted = 0;
     for (let i = 0; i < JUDGEMENTS_A_ROUND; i++) {
       const packet = i % PACKETS;
-      const [d0, d1, d2, d3] = [packet * 4, packet * 4 + 1, packet * 4 + 2, packet * 4 + 3];
-      const [w0, w1, w2, w3] = [destinations[d0], destinations[d1], destinations[d2], destinations[d3]];
-      accepted += walk6(ipv6, protocols[packet], w0, w1, w2, w3, selectors[packet]) & 1;
+      const at = packet * 4;
+      const first = destinations[at];
+      const second = destinations[at + 1];
+      const third = destinations[at + 2];
+      accepted += walk6(ipv6, protocols[packet], first, second, third, destinations[at + 3], selectors[packet]) & 1;
     }
     return accepted;
   },
