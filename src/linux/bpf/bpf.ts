@@ -4,7 +4,8 @@ import { cString, errno, must, SystemError, systemCall } from "../libc.ts";
 
 const SYS_BPF = process.arch === "arm64" ? 280 : 321; // asm/unistd.h
 
-const COMMAND = { MAP_CREATE: 0, MAP_UPDATE_ELEM: 2, MAP_DELETE_ELEM: 3, PROG_LOAD: 5 } as const;
+/** All that the program asks of bpf(2). The filter of its system calls has to let them through (limits/calls.ts). */
+export const BPF_COMMAND = { MAP_CREATE: 0, MAP_UPDATE_ELEM: 2, MAP_DELETE_ELEM: 3, PROG_LOAD: 5 } as const;
 
 export const MAP_TYPE = { ARRAY: 2, PERCPU_ARRAY: 6, ARRAY_OF_MAPS: 12 } as const;
 /** An array map can be mapped into this program's memory. */
@@ -61,7 +62,7 @@ export interface MapShape {
 export function createMap(what: string, { type, key, value, entries, flags = 0, inner = 0 }: MapShape): number {
   const attributes = new Attributes().u32(0, type).u32(4, key).u32(8, value).u32(12, entries).u32(16, flags);
   attributes.u32(20, inner);
-  return must(attributes.call(COMMAND.MAP_CREATE), `bpf map ${what}`);
+  return must(attributes.call(BPF_COMMAND.MAP_CREATE), `bpf map ${what}`);
 }
 
 /**
@@ -71,13 +72,13 @@ export function createMap(what: string, { type, key, value, entries, flags = 0, 
  */
 export function putMap(what: string, array: number, at: number, map: number): void {
   const attributes = new Attributes().u32(0, array).pointer(8, Uint32Array.of(at)).pointer(16, Uint32Array.of(map));
-  must(attributes.call(COMMAND.MAP_UPDATE_ELEM), `bpf map ${what}`);
+  must(attributes.call(BPF_COMMAND.MAP_UPDATE_ELEM), `bpf map ${what}`);
 }
 
 /** Takes a map out of an array of maps; likewise. @throws SystemError */
 export function removeMap(what: string, array: number, at: number): void {
   const attributes = new Attributes().u32(0, array).pointer(8, Uint32Array.of(at));
-  must(attributes.call(COMMAND.MAP_DELETE_ELEM), `bpf map ${what}`);
+  must(attributes.call(BPF_COMMAND.MAP_DELETE_ELEM), `bpf map ${what}`);
 }
 
 /**
@@ -92,11 +93,11 @@ export function loadProgram(what: string, type: number, instructions: Uint8Array
     .u32(4, instructions.length / 8)
     .pointer(8, instructions)
     .pointer(16, license);
-  const fd = attributes.call(COMMAND.PROG_LOAD);
+  const fd = attributes.call(BPF_COMMAND.PROG_LOAD);
   if (fd >= 0) return fd;
   const reason = errno();
   const log = new Uint8Array(LOG_LENGTH);
-  attributes.u32(24, 1).u32(28, LOG_LENGTH).pointer(32, log).call(COMMAND.PROG_LOAD);
+  attributes.u32(24, 1).u32(28, LOG_LENGTH).pointer(32, log).call(BPF_COMMAND.PROG_LOAD);
   const lines = new TextDecoder().decode(log.subarray(0, log.indexOf(0))).split("\n");
   const said = lines.findLast((line) => line !== "" && !line.startsWith("processed"));
   throw new SystemError(`bpf program ${what}${said === undefined ? "" : `: ${said}`}`, reason);

@@ -45,8 +45,8 @@ const OF_XEN = { mask: 0xc000ff00, values: ["E", "G"].map((type) => type.charCod
 
 /** AF_UNIX, AF_INET (for ioctl), AF_NETLINK, AF_PACKET. */
 const FAMILIES = [1, 2, 16, 17];
-/** BPF_MAP_CREATE, BPF_MAP_UPDATE_ELEM, BPF_PROG_LOAD. */
-const BPF_COMMANDS = [0, 2, 5];
+/** BPF_MAP_CREATE, BPF_MAP_UPDATE_ELEM, BPF_MAP_DELETE_ELEM (when flows are counted no more), BPF_PROG_LOAD. */
+const BPF_COMMANDS = [0, 2, 3, 5];
 /** PR_SET_NAME, PR_GET_NAME, PR_SET_VMA; PR_SET_NO_NEW_PRIVS, which changes nothing any more. */
 const PRCTL_OPTIONS = [15, 16, 0x53564d41, 38];
 
