@@ -137,9 +137,15 @@ const PROTOCOL_OF = {
   "TCP over IPv6": PROTOCOL.TCP,
 } as const;
 
-/** @returns the i-th flow's remote address of IPv6, in words */
+/** The words of `remote6`'s address: one array serves all, since what is made for each flow would count as its memory. */
+const REMOTE_6 = [0, 0, 0, 0];
+
+/** @returns the i-th flow's remote address of IPv6, in words, until the next call */
 function remote6(i: number): readonly number[] {
-  return [0x2a000000 | (i & 0xff), 0x12340000 | (i >>> 8), 0, Math.imul(i, 0x9e3779b1)];
+  REMOTE_6[0] = 0x2a000000 | (i & 0xff);
+  REMOTE_6[1] = 0x12340000 | (i >>> 8);
+  REMOTE_6[3] = Math.imul(i, 0x9e3779b1);
+  return REMOTE_6;
 }
 
 function bytesOf(words: readonly number[]): Uint8Array {
@@ -350,7 +356,10 @@ function writeHeader6(
 ): void {
   view.setUint16(at, ETHERTYPE.IPV6);
   writeIpv6(view, at + 2, 0, length, protocol, 64);
-  for (const [word, value] of [...source, ...destination].entries()) view.setInt32(at + 10 + word * 4, value);
+  for (let word = 0; word < 4; word++) {
+    view.setInt32(at + 10 + word * 4, source[word]);
+    view.setInt32(at + 26 + word * 4, destination[word]);
+  }
 }
 
 function portOf(i: number): number {
