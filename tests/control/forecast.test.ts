@@ -1,9 +1,27 @@
 // What would end under other settings is what ends when they are put in force: no flow more, none less; and to ask changes nothing.
 import { expect, test } from "bun:test";
 import { payload, udp } from "../../lab/frames.ts";
+import { ip6, udp6 } from "../../lab/frames6.ts";
+import { UDP } from "../../lab/protocols.ts";
 import { Random } from "../../lab/random.ts";
 import { LAN_HOST, LAN_SETTINGS, Lab, REMOTE, SETTINGS, WORK_HOST, WORK_SETTINGS } from "../../lab/router-lab.ts";
-import { randomMatches } from "../../lab/rulesets.ts";
+import {
+  from6,
+  GATEWAY_6,
+  LAN_6,
+  LAN_HOST_6,
+  LAN_SETTINGS_6,
+  OUTSIDE_6,
+  REMOTE_6,
+  REMOTE_62,
+  ROUTED_6,
+  ROUTED_HOST,
+  SETTINGS_6,
+  UPLINK_6,
+  WORK_HOST_6,
+  WORK_SETTINGS_6,
+} from "../../lab/router-lab6.ts";
+import { randomMatches, randomMatches6 } from "../../lab/rulesets.ts";
 import { foresee } from "../../src/control/forecast.ts";
 import { compileRuleset } from "../../src/dataplane/rules/ruleset.ts";
 import type { Settings } from "../../src/dataplane/settings.ts";
@@ -73,4 +91,52 @@ test("a thousand random pairs of rule sets", () => {
     settings = next;
   }
   expect(mixed).toBeGreaterThan(100);
+});
+
+test("the same of IPv6: rules, networks that are routed or translated, forwards, our address, the gateway, another client's network", () => {
+  const random = new Random(21);
+  const sources = [WORK_HOST_6, LAN_HOST_6, ROUTED_HOST, REMOTE_6];
+  const { ipv6: _, ...lan } = LAN_SETTINGS_6;
+  const pick = (): Settings => {
+    const ruleset = () => compileRuleset([], true, randomMatches6(random, random.below(4), 0.5), random.chance(0.7));
+    const ofLan = random.pick([LAN_6, LAN_6, ROUTED_6, ROUTED_6, undefined]);
+    const address = ip6(random.pick([OUTSIDE_6, OUTSIDE_6, OUTSIDE_6, "2001:db8:ffff::3"]));
+    const gateway = ip6(random.pick([GATEWAY_6, GATEWAY_6, GATEWAY_6, "fe80::2"]));
+    const forward = {
+      protocol: UDP,
+      portLow: 8080,
+      portHigh: 8081,
+      client: 0,
+      to: undefined,
+      toPort: 8080,
+      from: [],
+      from6: [],
+    };
+    return {
+      ...SETTINGS_6,
+      nat: NAT,
+      uplink: { ...SETTINGS_6.uplink, ipv6: { ...UPLINK_6, address, gateway } },
+      clients: [
+        { ...WORK_SETTINGS_6, ruleset: ruleset() },
+        { ...lan, ruleset: ruleset(), ...(ofLan && { ipv6: ofLan }) },
+      ],
+      forwards: random.chance(0.5) ? [{ ...forward, to6: ip6(WORK_HOST_6) }] : [],
+    };
+  };
+  let settings = pick();
+  const lab = new Lab({ settings });
+  let mixed = 0;
+  for (let round = 0; round < 500; round++) {
+    for (let i = 0; i < 20; i++) {
+      const source = random.pick(sources);
+      const destination = source === REMOTE_6 ? OUTSIDE_6 : random.pick([REMOTE_6, REMOTE_62, WORK_HOST_6]);
+      const ports = { sourcePort: 1024 + random.below(60_000), destinationPort: random.pick([80, 8080, 8081]) };
+      from6(lab, source, udp6({ source, destination, ...ports }, payload(4)));
+    }
+    const next = pick();
+    const { ended, lived } = compare(lab, settings, next);
+    if (ended > 0 && lived > 0) mixed++;
+    settings = next;
+  }
+  expect(mixed).toBeGreaterThan(50);
 });
