@@ -553,11 +553,19 @@ test("memory and descriptors don't grow with frames and reloads", async () => {
   async function descriptors(): Promise<string> {
     return await lab.firewall.run(["sh", "-c", `ls /proc/${program.pid}/fd | wc -l`]);
   }
+  /** @returns kB that memory has grown by, of 150 reloads */
+  async function growth(): Promise<number> {
+    const before = privateMemory(program.pid);
+    for (let i = 0; i < 3; i++) await work();
+    return privateMemory(program.pid) - before;
+  }
   await work();
-  const before = { memory: privateMemory(program.pid), descriptors: await descriptors() };
-  for (let i = 0; i < 3; i++) await work();
-  expect(privateMemory(program.pid) - before.memory).toBeLessThan(8 * 1024);
-  expect(await descriptors()).toBe(before.descriptors);
+  const before = await descriptors();
+  // What leaks does so each time; what the engine compiles, or collects a little later, grows once.
+  const growths = [await growth()];
+  while (Math.min(...growths) >= 6 * 1024 && growths.length < 4) growths.push(await growth());
+  expect(Math.min(...growths), growths.join(", ")).toBeLessThan(6 * 1024);
+  expect(await descriptors()).toBe(before);
   program.signal("SIGTERM");
   expect(await program.end()).toBe(0);
-}, 120_000);
+}, 300_000);
