@@ -1,5 +1,6 @@
 // What of a firewall is asked under which privilege, where who may ask is not who may all: in Qubes OS each is a service of its own, and
 // dom0's policy says who may call it.
+
 import { flagOf } from "./arguments.ts";
 import type { Fields } from "./cbor.ts";
 import { ChannelError } from "./messages.ts";

@@ -7,13 +7,13 @@ import { formatJson, printable } from "../base/quote.ts";
 import type { Config } from "../config/config.ts";
 import type { Settings } from "../dataplane/settings.ts";
 import type { Flow } from "../dataplane/types.ts";
-import { type DropBook, dropLine } from "./drops.ts";
-import type { FlowTableView } from "./flow-list.ts";
-import { flowEntry } from "./flow-list.ts";
-import { Masking } from "./masking.ts";
 import type { Provenance } from "./provenance.ts";
 import { type RuleEntry, ruleLines } from "./rule-list.ts";
-import { counterLines, interfaceLines, type Status } from "./status.ts";
+import { type DropBook, dropLine } from "./views/drops.ts";
+import type { FlowTableView } from "./views/flow-list.ts";
+import { flowEntry } from "./views/flow-list.ts";
+import { Masking } from "./views/masking.ts";
+import { counterLines, interfaceLines, type Status } from "./views/status.ts";
 
 /** What is known of the running firewall. */
 export interface Diagnosis {

@@ -40,8 +40,8 @@ import { libc } from "../linux/libc.ts";
 import type { InterfaceBefore } from "../linux/net/take.ts";
 import { threadFile } from "../linux/thread-file.ts";
 import { TcpExchange } from "../names/tcp-exchange.ts";
-import { CountMemory } from "./count-memory.ts";
-import type { DataplaneState } from "./status.ts";
+import { CountMemory } from "./views/count-memory.ts";
+import type { DataplaneState } from "./views/status.ts";
 
 /** How long a name server may take, in ms: as long as glibc gives it. */
 const ANSWER_TIMEOUT = 5000;

@@ -17,14 +17,9 @@ import { requireNetworkCapabilities } from "../linux/capabilities.ts";
 import { type Device, listDevices, listTraffic, watchLinks } from "../linux/net/links.ts";
 import { SeenNames } from "../names/seen-names.ts";
 import type { Diagnosis } from "./bug-report.ts";
-import { Captures } from "./captures.ts";
+import { Captures } from "./captures/captures.ts";
 import { Dataplane } from "./dataplane-thread.ts";
-import { DropBook } from "./drops.ts";
-import { FlowCounting } from "./flow-counting.ts";
-import { type FlowTableView, flowLine, listFlows, viewFlows } from "./flow-list.ts";
-import { foresee } from "./forecast.ts";
 import { HeldInterfaces, type Queue } from "./held-interfaces.ts";
-import { HitBook } from "./hit-book.ts";
 import { interfaceNews } from "./interface-news.ts";
 import { LiveRules, type ResolvedNames } from "./live-rules.ts";
 import { type Origin, Provenance } from "./provenance.ts";
@@ -32,6 +27,11 @@ import { RefusalLog } from "./refusal-log.ts";
 import { needsRestart } from "./restart.ts";
 import { listRules, type RuleEntry } from "./rule-list.ts";
 import { makeSettings, type SettingsOptions } from "./settings.ts";
+import { DropBook } from "./views/drops.ts";
+import { FlowCounting } from "./views/flow-counting.ts";
+import { type FlowTableView, flowLine, listFlows, viewFlows } from "./views/flow-list.ts";
+import { foresee } from "./views/forecast.ts";
+import { HitBook } from "./views/hit-book.ts";
 import {
   counterLines,
   type DataplaneState,
@@ -39,7 +39,7 @@ import {
   type Status,
   takeInterfaces,
   takeStatus,
-} from "./status.ts";
+} from "./views/status.ts";
 
 /** The configuration does not fit this machine. */
 export class ConfigurationError extends Error {

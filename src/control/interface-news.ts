@@ -1,7 +1,7 @@
 // What has changed about the interfaces, in words for the log: each change once, when it is taken over.
 import { formatMac } from "../base/address.ts";
 import type { InterfaceSettings } from "../dataplane/settings.ts";
-import { interfaceState, interfaceText } from "./status.ts";
+import { interfaceState, interfaceText } from "./views/status.ts";
 
 /**
  * @param before what was in force; an interface that was not in it is news only if it is not there

@@ -4,7 +4,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { ClientSettings } from "../dataplane/settings.ts";
 import { DROP, DROP_RECORDS, DROP_WORDS, DROPS, DropCopy } from "../dataplane/tables/drop-records.ts";
-import { packetText, ruleText } from "./flow-text.ts";
+import { packetText, ruleText } from "./views/flow-text.ts";
 
 /** ms between two looks at the records. */
 const LOOK_MS = 250;

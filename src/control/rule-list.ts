@@ -8,10 +8,10 @@ import { doubtfulRules } from "../config/warnings.ts";
 import type { Flow } from "../dataplane/types.ts";
 import { type Circumstances, isAbout, surroundingsOf } from "../rules/compile.ts";
 import { formatRule, type ListedRule } from "../rules/parse.ts";
-import { formatAge } from "./drops.ts";
-import type { FlowTableView } from "./flow-list.ts";
-import type { HitBook } from "./hit-book.ts";
 import { circumstancesOf, type KnownNames } from "./settings.ts";
+import { formatAge } from "./views/drops.ts";
+import type { FlowTableView } from "./views/flow-list.ts";
+import type { HitBook } from "./views/hit-book.ts";
 
 /** The keys are those of `firebreak rules --json`: docs/CONTROL.md has them. */
 export interface RuleEntry {

@@ -2,7 +2,7 @@
 // however long the capture is.
 
 import { isArp, summarise } from "../captures/summary.ts";
-import type { FlowText } from "../control/flow-text.ts";
+import type { FlowText } from "../control/views/flow-text.ts";
 import { VERDICT, type Verdict } from "../dataplane/verdict.ts";
 import type { Passage, SentFrame, Witness } from "../replay/passages.ts";
 

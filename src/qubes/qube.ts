@@ -6,7 +6,7 @@ import { MACHINE_CLOCK } from "../base/clock.ts";
 import { type Family, formatIp } from "../base/ip.ts";
 import { log, logAll } from "../base/log.ts";
 import { Pace } from "../base/pace.ts";
-import { makeServices as makeChannelServices } from "../channel/services.ts";
+import { makeServices as makeChannelServices } from "../channel/operations/services.ts";
 import type { Services } from "../channel/session.ts";
 import type { Config } from "../config/config.ts";
 import type { QubeOptions } from "../config/qubes.ts";

@@ -4,7 +4,7 @@ import { DIRECTION } from "../captures/frame.ts";
 import type { PcapngWriter } from "../captures/pcapng-writer.ts";
 import { type ArpSummary, type FrameSummary, type IpSummary, isArp, summarise } from "../captures/summary.ts";
 import { portText } from "../captures/summary-text.ts";
-import { ownText, PASSED, verdictAction } from "../control/packet-notes.ts";
+import { ownText, PASSED, verdictAction } from "../control/captures/packet-notes.ts";
 import type { Settings } from "../dataplane/settings.ts";
 import type { Passage, SentFrame, Witness } from "./passages.ts";
 

@@ -1,7 +1,7 @@
 // Each frame that the router received, together with what it sent because of it: what capture files with notes, and pages, are made of.
 // Which of those are the packet itself, as it went on, and which are the firewall's own words (ARP, errors, echo replies) is told
 // here. Bounded: only of frames that wait is a copy kept.
-import type { FlowText } from "../control/flow-text.ts";
+import type { FlowText } from "../control/views/flow-text.ts";
 import { VERDICT, type Verdict } from "../dataplane/verdict.ts";
 import { ETHERNET, ETHERTYPE, VLAN_TAG_LENGTH } from "../wire/ethernet.ts";
 import type { Egress, Player } from "./player.ts";

@@ -4,7 +4,7 @@
 
 import { hostPrefix, type IpAddress, isInside } from "../base/ip.ts";
 import { hostsOf } from "../config/clients.ts";
-import { type FlowText, flowText } from "../control/flow-text.ts";
+import { type FlowText, flowText } from "../control/views/flow-text.ts";
 import { Router } from "../dataplane/frame/router.ts";
 import type { ClientSettings, Settings } from "../dataplane/settings.ts";
 import { type Flow, NO_FLOW } from "../dataplane/types.ts";

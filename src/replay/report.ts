@@ -2,7 +2,7 @@
 import type { Resolution } from "../captures/frame.ts";
 import { type FrameSummary, summarise } from "../captures/summary.ts";
 import { summaryText } from "../captures/summary-text.ts";
-import { flowWords, ruleOfText } from "../control/packet-notes.ts";
+import { flowWords, ruleOfText } from "../control/captures/packet-notes.ts";
 import type { Settings } from "../dataplane/settings.ts";
 import { VERDICT_NAMES, VERDICT_SLUGS, type Verdict } from "../dataplane/verdict.ts";
 import type { Comparison } from "./comparison.ts";

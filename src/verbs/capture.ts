@@ -7,7 +7,7 @@ import { CaptureFiles, type Rotation } from "../captures/rotation.ts";
 import type { Fields } from "../channel/cbor.ts";
 import { connectTo } from "../channel/client.ts";
 import { ChannelError } from "../channel/messages.ts";
-import type { CapturePiece } from "../control/live-capture.ts";
+import type { CapturePiece } from "../control/captures/live-capture.ts";
 import { askAndShow, readCount, whereIs } from "./asking.ts";
 import { UsageError, type Verb } from "./verb.ts";
 

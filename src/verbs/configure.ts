@@ -5,7 +5,7 @@ import { parseDuration } from "../base/duration.ts";
 import { printable, quote } from "../base/quote.ts";
 import { MOST_ITEM } from "../channel/cbor.ts";
 import type { ChannelClient } from "../channel/client.ts";
-import { type FlowEntry, flowLine } from "../control/flow-list.ts";
+import { type FlowEntry, flowLine } from "../control/views/flow-list.ts";
 import { ASKING_HELP, ASKING_OPTIONS, askAndShow, askWith, print, printJson, whereIs } from "./asking.ts";
 import { requireConfirmed, type Target, targetOf, tellSaved, textInForce, writeTarget } from "./save.ts";
 import { UsageError, type Verb } from "./verb.ts";

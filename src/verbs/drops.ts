@@ -1,6 +1,6 @@
 // `firebreak drops`: what a running firewall has not forwarded, and why.
 import { parseArgs } from "node:util";
-import { type DropEntry, dropLine } from "../control/drops.ts";
+import { type DropEntry, dropLine } from "../control/views/drops.ts";
 import { ASKING_HELP, ASKING_OPTIONS, askAndShow, print, printJson, readCount, whereIs } from "./asking.ts";
 import type { Verb } from "./verb.ts";
 

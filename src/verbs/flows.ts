@@ -1,8 +1,8 @@
 // `firebreak flows`: the flows of a running firewall, those that match; and to end them.
 import { parseArgs } from "node:util";
 import type { Fields } from "../channel/cbor.ts";
-import { FILTER_KEYS } from "../control/flow-filter.ts";
-import { type FlowEntry, flowLine } from "../control/flow-list.ts";
+import { FILTER_KEYS } from "../control/views/flow-filter.ts";
+import { type FlowEntry, flowLine } from "../control/views/flow-list.ts";
 import { ASKING_HELP, ASKING_OPTIONS, askAndShow, print, printJson, readCount, whereIs } from "./asking.ts";
 import { UsageError, type Verb } from "./verb.ts";
 

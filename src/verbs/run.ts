@@ -5,7 +5,7 @@ import { parseArgs } from "node:util";
 import { version } from "../../package.json" with { type: "json" };
 import { log } from "../base/log.ts";
 import { serveSocket } from "../channel/listener.ts";
-import { makeServices } from "../channel/services.ts";
+import { makeServices } from "../channel/operations/services.ts";
 import {
   firewallName,
   NameTaken,

@@ -1,9 +1,9 @@
 // `firebreak status`: what a running firewall is doing, in numbers.
 import { parseArgs } from "node:util";
 import { printable } from "../base/quote.ts";
-import type { NamedStatus } from "../channel/services.ts";
+import type { NamedStatus } from "../channel/operations/services.ts";
 import type { Configured } from "../control/provenance.ts";
-import { counterLines, interfaceLines } from "../control/status.ts";
+import { counterLines, interfaceLines } from "../control/views/status.ts";
 import { ASKING_HELP, ASKING_OPTIONS, askAndShow, print, printJson, whereIs } from "./asking.ts";
 import type { Verb } from "./verb.ts";
 

@@ -1,7 +1,7 @@
 // What those who watch a firewall ask it, again and again: each time all of it, or an error, in bounded time, whatever state it is in.
 import type { Fields, Value } from "../channel/cbor.ts";
 import { type ChannelClient, connectTo } from "../channel/client.ts";
-import type { NamedStatus } from "../channel/services.ts";
+import type { NamedStatus } from "../channel/operations/services.ts";
 import { nameOfSocket } from "../channel/socket-file.ts";
 import type { RuleEntry } from "../control/rule-list.ts";
 import type { Answers } from "./metrics.ts";

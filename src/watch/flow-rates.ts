@@ -1,6 +1,6 @@
 // How many bytes a second flows have: from what a firewall has counted of them at two looks. Only flows that were among those of the last look
 // have a rate: of a list with pages, those that are shown.
-import type { FlowEntry } from "../control/flow-list.ts";
+import type { FlowEntry } from "../control/views/flow-list.ts";
 
 export interface RatedFlow extends FlowEntry {
   /** Bytes of IP a second, both ways together. */

@@ -1,7 +1,7 @@
 // How a running firewall's numbers have changed: rates between two answers, and the last of them. A firewall that began anew, or was not
 // asked for a while, has no rates at first.
-import type { NamedStatus } from "../channel/services.ts";
-import type { Counts } from "../control/status.ts";
+import type { NamedStatus } from "../channel/operations/services.ts";
+import type { Counts } from "../control/views/status.ts";
 import { VERDICT_NAMES, VERDICT_SLUGS } from "../dataplane/verdict.ts";
 
 /** Numbers that are kept of each series: more than the widest terminal shows. */

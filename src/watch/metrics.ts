@@ -1,8 +1,8 @@
 // What monitoring gets to know of a running firewall: metrics, made of what the control channel answers. docs/METRICS.md has all of them.
-import type { NamedStatus } from "../channel/services.ts";
+import type { NamedStatus } from "../channel/operations/services.ts";
 import type { RuleEntry } from "../control/rule-list.ts";
-import type { Counts } from "../control/status.ts";
-import { RING_SLUGS } from "../control/status.ts";
+import type { Counts } from "../control/views/status.ts";
+import { RING_SLUGS } from "../control/views/status.ts";
 import { VERDICT, VERDICT_SLUGS } from "../dataplane/verdict.ts";
 import type { Traffic } from "../linux/net/links.ts";
 import { type Family, formatExposition, type Sample } from "./exposition.ts";

@@ -1,9 +1,9 @@
 // What `firebreak top` shows, as lines of text: a function of the state and the size of the terminal, and of nothing else. Names that
 // strangers chose are escaped here, so that what comes out is safe for any terminal.
 import { printable } from "../base/quote.ts";
-import { type DropEntry, formatAge, frameText, verdictWords } from "../control/drops.ts";
-import type { FlowEntry } from "../control/flow-list.ts";
-import { textOf } from "../control/flow-text.ts";
+import { type DropEntry, formatAge, frameText, verdictWords } from "../control/views/drops.ts";
+import type { FlowEntry } from "../control/views/flow-list.ts";
+import { textOf } from "../control/views/flow-text.ts";
 import type { RatedFlow } from "./flow-rates.ts";
 import { newest, verdictName } from "./history.ts";
 import { sparkline } from "./sparkline.ts";

@@ -1,9 +1,9 @@
 // What `firebreak top` asks a firewall, again and again over one connection.
 import type { ChannelClient } from "../channel/client.ts";
 import { ChannelError } from "../channel/messages.ts";
-import type { NamedStatus } from "../channel/services.ts";
-import type { DropEntry } from "../control/drops.ts";
-import type { FlowEntry } from "../control/flow-list.ts";
+import type { NamedStatus } from "../channel/operations/services.ts";
+import type { DropEntry } from "../control/views/drops.ts";
+import type { FlowEntry } from "../control/views/flow-list.ts";
 import { type Reason, reasonLines } from "../why/why.ts";
 import { all, one } from "./asked.ts";
 import { Connection } from "./connection.ts";

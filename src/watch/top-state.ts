@@ -1,9 +1,9 @@
 // What `firebreak top` shows, and how keys change it: no terminal and no firewall in here. A key may also ask for something that takes the
 // firewall: that is returned, and whoever runs the loop does it (top.ts).
-import type { NamedStatus } from "../channel/services.ts";
-import type { DropEntry } from "../control/drops.ts";
-import type { FlowEntry } from "../control/flow-list.ts";
-import { endText, type FlowEnd, textOf } from "../control/flow-text.ts";
+import type { NamedStatus } from "../channel/operations/services.ts";
+import type { DropEntry } from "../control/views/drops.ts";
+import type { FlowEntry } from "../control/views/flow-list.ts";
+import { endText, type FlowEnd, textOf } from "../control/views/flow-text.ts";
 import type { RatedFlow } from "./flow-rates.ts";
 import type { History } from "./history.ts";
 import type { Key } from "./keys.ts";

@@ -3,7 +3,7 @@
 import type { Fields } from "../channel/cbor.ts";
 import { type Answer, type ChannelClient, connectTo } from "../channel/client.ts";
 import { ChannelError } from "../channel/messages.ts";
-import type { CapturePiece } from "../control/live-capture.ts";
+import type { CapturePiece } from "../control/captures/live-capture.ts";
 import type { Connection } from "../watch/connection.ts";
 import { plainReply, type Reply, type Sink } from "../watch/http.ts";
 import { wordsOf } from "../watch/top-state.ts";

@@ -1,7 +1,7 @@
 // What comes to every open page by itself: a look at the firewall each second, whoever watches. The rates are kept, so that a page that is
 // opened, or was not shown for a while, has them all. A page that takes them too slowly loses looks and is told how many.
 import { formatJson } from "../base/quote.ts";
-import type { NamedStatus } from "../channel/services.ts";
+import type { NamedStatus } from "../channel/operations/services.ts";
 import { one } from "../watch/asked.ts";
 import type { Connection } from "../watch/connection.ts";
 import type { Sink } from "../watch/http.ts";

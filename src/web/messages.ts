@@ -1,10 +1,10 @@
 // What `firebreak web` sends to its page: both ends are written against these types, and the page's end knows nothing else of the program.
-import type { NamedStatus } from "../channel/services.ts";
-import type { DropEntry } from "../control/drops.ts";
-import type { FlowEntry } from "../control/flow-list.ts";
+import type { NamedStatus } from "../channel/operations/services.ts";
 import type { RuleEntry } from "../control/rule-list.ts";
+import type { DropEntry } from "../control/views/drops.ts";
+import type { FlowEntry } from "../control/views/flow-list.ts";
 
-export type { ClientStatus, InterfaceStatus } from "../control/status.ts";
+export type { ClientStatus, InterfaceStatus } from "../control/views/status.ts";
 export type { DropEntry, FlowEntry, NamedStatus, RuleEntry };
 
 /** Paths that the page asks. */

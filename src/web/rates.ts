@@ -1,5 +1,5 @@
 // What went on, second by second: rates between one look at the firewall and the next, as many as the page shows.
-import type { NamedStatus } from "../channel/services.ts";
+import type { NamedStatus } from "../channel/operations/services.ts";
 import { frameRates } from "../watch/history.ts";
 import { KEPT_RATES, type Rates } from "./messages.ts";
 

@@ -14,8 +14,8 @@ import {
 } from "../base/ip.ts";
 import type { Config } from "../config/config.ts";
 import type { ForwardConfig } from "../config/forwards.ts";
-import { ruleText } from "../control/flow-text.ts";
 import { circumstancesOf, configuredDevices, makeSettings } from "../control/settings.ts";
+import { ruleText } from "../control/views/flow-text.ts";
 import { VERDICT, VERDICT_NAMES } from "../dataplane/verdict.ts";
 import { IANA } from "../rules/compile.ts";
 import { type Asked, mismatch, remark } from "../rules/mismatch.ts";

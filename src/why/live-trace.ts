@@ -3,9 +3,9 @@
 import { summarise } from "../captures/summary.ts";
 import { summaryText } from "../captures/summary-text.ts";
 import type { Config } from "../config/config.ts";
-import type { OpenRing } from "../control/captures.ts";
-import { flowText } from "../control/flow-text.ts";
-import { flowWords, ruleOfText, verdictText } from "../control/packet-notes.ts";
+import type { OpenRing } from "../control/captures/captures.ts";
+import { flowWords, ruleOfText, verdictText } from "../control/captures/packet-notes.ts";
+import { flowText } from "../control/views/flow-text.ts";
 import { type CaptureFacts, WHAT } from "../dataplane/io/capture-ring.ts";
 import type { Settings } from "../dataplane/settings.ts";
 import type { FlowRecords } from "../dataplane/tables/flow-records.ts";

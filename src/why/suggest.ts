@@ -4,9 +4,9 @@
 import type { IpAddress } from "../base/ip.ts";
 import { printable, quote } from "../base/quote.ts";
 import { nameServers } from "../config/name-servers.ts";
-import { readDropFilter } from "../control/drop-filter.ts";
-import { type DropEntry, type DropFacts, formatAge, frameText } from "../control/drops.ts";
-import { FilterError } from "../control/flow-filter.ts";
+import { readDropFilter } from "../control/views/drop-filter.ts";
+import { type DropEntry, type DropFacts, formatAge, frameText } from "../control/views/drops.ts";
+import { FilterError } from "../control/views/flow-filter.ts";
 import type { SeenNames } from "../names/seen-names.ts";
 import { formatRule, type Rule } from "../rules/parse.ts";
 import { type Refused, suggest } from "./suggestion.ts";

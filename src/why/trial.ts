@@ -2,7 +2,7 @@
 // over plain memory, so that what is said of it is what the appliance does.
 
 import { type Family, familyOf, type IpAddress } from "../base/ip.ts";
-import { flowText } from "../control/flow-text.ts";
+import { flowText } from "../control/views/flow-text.ts";
 import { Router } from "../dataplane/frame/router.ts";
 import { MemoryRing, type SentFrame } from "../dataplane/memory-ring.ts";
 import type { Client6Settings, ClientSettings, Settings } from "../dataplane/settings.ts";

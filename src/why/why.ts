@@ -5,10 +5,10 @@ import { familyOf, hostPrefix, type IpAddress, isInside, parseIp } from "../base
 import { plain, printable, quote } from "../base/quote.ts";
 import { type ClientConfig, hostsOf } from "../config/clients.ts";
 import type { Config } from "../config/config.ts";
-import { readDropFilter } from "../control/drop-filter.ts";
-import { type DropBook, type DropEntry, formatAge, frameText, verdictWords } from "../control/drops.ts";
-import { FilterError, type Meaning, readProtocol } from "../control/flow-filter.ts";
-import type { FlowEnd } from "../control/flow-text.ts";
+import { readDropFilter } from "../control/views/drop-filter.ts";
+import { type DropBook, type DropEntry, formatAge, frameText, verdictWords } from "../control/views/drops.ts";
+import { FilterError, type Meaning, readProtocol } from "../control/views/flow-filter.ts";
+import type { FlowEnd } from "../control/views/flow-text.ts";
 import type { Asked } from "../rules/mismatch.ts";
 import { parseValue } from "../rules/parse.ts";
 import { ICMP_TYPE } from "../wire/icmp.ts";

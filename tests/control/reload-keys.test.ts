@@ -8,9 +8,9 @@ import { IPV6_TYPE, icmpv6, ip6, tcp6, text6, udp6 } from "../../lab/frames6.ts"
 import { ICMPV6 } from "../../lab/protocols.ts";
 import { formatAddress } from "../../src/base/address.ts";
 import { type Config, parseConfig } from "../../src/config/config.ts";
-import { flowText } from "../../src/control/flow-text.ts";
 import { needsRestart } from "../../src/control/restart.ts";
 import { configuredDevices, makeSettings } from "../../src/control/settings.ts";
+import { flowText } from "../../src/control/views/flow-text.ts";
 import { Router } from "../../src/dataplane/frame/router.ts";
 import { MemoryRing } from "../../src/dataplane/memory-ring.ts";
 import type { Settings } from "../../src/dataplane/settings.ts";

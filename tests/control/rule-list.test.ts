@@ -2,9 +2,9 @@
 import { expect, test } from "bun:test";
 import { ip6 } from "../../lab/frames6.ts";
 import { parseConfig } from "../../src/config/config.ts";
-import { viewFlows } from "../../src/control/flow-list.ts";
 import { listRules, ruleLines } from "../../src/control/rule-list.ts";
 import { makeSettings } from "../../src/control/settings.ts";
+import { viewFlows } from "../../src/control/views/flow-list.ts";
 import { FLOW, FLOW_WORDS } from "../../src/dataplane/tables/flow-records.ts";
 import { FLOW_STATE } from "../../src/dataplane/tables/flow-state.ts";
 

@@ -6,12 +6,12 @@ import { join } from "node:path";
 import type { Fields, Value } from "../../src/channel/cbor.ts";
 import { serveSocket } from "../../src/channel/listener.ts";
 import { ChannelError } from "../../src/channel/messages.ts";
-import type { NamedStatus } from "../../src/channel/services.ts";
+import type { NamedStatus } from "../../src/channel/operations/services.ts";
 import type { Operation } from "../../src/channel/session.ts";
 import { openSocketFile } from "../../src/channel/socket-file.ts";
-import type { DropEntry } from "../../src/control/drops.ts";
-import type { FlowEntry } from "../../src/control/flow-list.ts";
 import type { RuleEntry } from "../../src/control/rule-list.ts";
+import type { DropEntry } from "../../src/control/views/drops.ts";
+import type { FlowEntry } from "../../src/control/views/flow-list.ts";
 import type { Cause } from "../../src/why/why.ts";
 
 const BEGAN = Date.now() / 1000 - 4000;

@@ -1,6 +1,6 @@
 // Rates of flows in `top`: what has been counted between two looks, by the time between them.
 import { expect, test } from "bun:test";
-import type { FlowEntry } from "../../src/control/flow-list.ts";
+import type { FlowEntry } from "../../src/control/views/flow-list.ts";
 import { FlowRates } from "../../src/watch/flow-rates.ts";
 
 const flow = (port: number, sent?: number, received = 0): FlowEntry => ({

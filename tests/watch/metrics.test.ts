@@ -2,8 +2,8 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { NamedStatus } from "../../src/channel/services.ts";
-import { RING_SLUGS } from "../../src/control/status.ts";
+import type { NamedStatus } from "../../src/channel/operations/services.ts";
+import { RING_SLUGS } from "../../src/control/views/status.ts";
 import { VERDICT_SLUGS } from "../../src/dataplane/verdict.ts";
 import { METRIC_LABELS, metricsText } from "../../src/watch/metrics.ts";
 import { dashboardQueries } from "../support/dashboard.ts";

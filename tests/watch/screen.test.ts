@@ -1,9 +1,9 @@
 // The screens of `firebreak top`, whole, from states that are made up: what is on them, that they fit any terminal, and that nothing of a
 // stranger's reaches it as a command. And keys: what they change, and ask for.
 import { describe, expect, test } from "bun:test";
-import type { NamedStatus } from "../../src/channel/services.ts";
-import type { DropEntry } from "../../src/control/drops.ts";
-import type { FlowEntry } from "../../src/control/flow-list.ts";
+import type { NamedStatus } from "../../src/channel/operations/services.ts";
+import type { DropEntry } from "../../src/control/views/drops.ts";
+import type { FlowEntry } from "../../src/control/views/flow-list.ts";
 import { History } from "../../src/watch/history.ts";
 import { listRows, renderOnce, renderTop, type Size } from "../../src/watch/screen.ts";
 import { firstState, lengthOf, press, type Seen, settle, type TopState } from "../../src/watch/top-state.ts";

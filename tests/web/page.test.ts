@@ -6,7 +6,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ChannelError } from "../../src/channel/messages.ts";
-import type { DropEntry } from "../../src/control/drops.ts";
+import type { DropEntry } from "../../src/control/views/drops.ts";
 import { Connection } from "../../src/watch/connection.ts";
 import { type Site, serveSite } from "../../src/web/site.ts";
 import { Browser, type Page } from "../support/browser.ts";

@@ -1,5 +1,5 @@
 // The list of what was dropped, each with why: at first in a few words, and when somebody asks as the firewall explains it.
-import { endText, ruleText } from "../../control/flow-text.ts";
+import { endText, ruleText } from "../../control/views/flow-text.ts";
 import { isDrop, verdictName } from "../../watch/history.ts";
 import type { DropEntry, NamedStatus } from "../messages.ts";
 import { askDrops, askWhy } from "./ask.ts";

@@ -1,5 +1,5 @@
 // The list of flows: asked of the firewall a page at a time, for there may be very many.
-import { endText, ruleText } from "../../control/flow-text.ts";
+import { endText, ruleText } from "../../control/views/flow-text.ts";
 import { FlowRates, type RatedFlow } from "../../watch/flow-rates.ts";
 import type { FlowEntry } from "../messages.ts";
 import { askFlows } from "./ask.ts";

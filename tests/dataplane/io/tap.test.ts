@@ -22,7 +22,7 @@ import {
   withRules,
 } from "../../../lab/router-lab.ts";
 import { from6, OUTSIDE_6, REMOTE_6, REMOTE_62, SETTINGS_6, WORK_HOST_6 } from "../../../lab/router-lab6.ts";
-import { readCaptureFilter } from "../../../src/control/capture-filter.ts";
+import { readCaptureFilter } from "../../../src/control/captures/capture-filter.ts";
 import type { CaptureMatch } from "../../../src/dataplane/io/capture-match.ts";
 import { CaptureConsumer, captureLength, WHAT } from "../../../src/dataplane/io/capture-ring.ts";
 import { Tap } from "../../../src/dataplane/io/tap.ts";

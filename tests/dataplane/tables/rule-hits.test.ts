@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { payload, udp } from "../../../lab/frames.ts";
 import { ANYTHING, Lab, REMOTE, WORK_HOST, withRules } from "../../../lab/router-lab.ts";
 import type { Config } from "../../../src/config/config.ts";
-import { HitBook } from "../../../src/control/hit-book.ts";
+import { HitBook } from "../../../src/control/views/hit-book.ts";
 import { RuleHits } from "../../../src/dataplane/tables/rule-hits.ts";
 import type { Client } from "../../../src/dataplane/types.ts";
 import { parseRule, type Rule } from "../../../src/rules/parse.ts";
