@@ -47,7 +47,7 @@ function runningNames(): string[] {
 }
 
 /**
- * Asks, shows each record as it comes, and ends.
+ * Asks, shows each record as it comes, and ends: also where nobody reads any more.
  * @param show prints a record
  * @returns the exit status
  */
@@ -58,7 +58,10 @@ export function askAndShow(
   show: (answer: Answer) => void | Promise<void>,
 ): Promise<number> {
   return askWith(path, privilegeFor(op, args), async (client) => {
-    for await (const answer of client.ask(op, args)) await show(answer);
+    for await (const answer of client.ask(op, args)) {
+      await show(answer);
+      if (isOutputGone) return;
+    }
   });
 }
 
@@ -95,10 +98,24 @@ export function readCount(text: string, what: string): number {
   return Number(text);
 }
 
-/** Prints, and waits until the reader has taken it: what comes after that stays with the firewall. */
+/** Settles once nobody takes what is printed: its reader has seen enough, or the disk is full. Then it is never drained. */
+const outputGone = new Promise<void>((resolve) => {
+  const isGone = () => {
+    isOutputGone = true;
+    resolve();
+  };
+  process.stdout.once("error", isGone);
+  process.stdout.once("close", isGone);
+});
+let isOutputGone = false;
+
+/** Prints, and waits until the reader has taken it, or is gone: what comes after that stays with the firewall. */
 export async function print(text: string): Promise<void> {
-  if (process.stdout.write(text)) return;
-  await new Promise((resolve) => process.stdout.once("drain", resolve));
+  if (isOutputGone || process.stdout.write(text)) return;
+  const drained = Promise.withResolvers<void>();
+  process.stdout.once("drain", drained.resolve);
+  await Promise.race([drained.promise, outputGone]);
+  process.stdout.off("drain", drained.resolve);
 }
 
 export function printJson({ data }: { readonly data: unknown }): Promise<void> {
