@@ -22,9 +22,14 @@ async function shell(script: string, ...args: readonly string[]) {
 
 const LINES = 'set -o pipefail; "$@" | head -n 2';
 
-test.each([["flows"], ["flows", "--json"], ["flows", "proto=tcp", "--sort=-bytes", "--bytes", "0"]])(
-  "a reader that stops ends %s %s",
-  async (...args) => {
+const PRINTING: readonly (readonly string[])[] = [
+  ["flows"],
+  ["flows", "--json"],
+  ["flows", "proto=tcp", "--sort=-bytes", "--bytes", "0"],
+];
+test.each(PRINTING.map((args) => ({ args })))(
+  "a reader that stops ends $args",
+  async ({ args }) => {
     for (let i = 0; i < 5; i++) expect(await shell(LINES, ...args)).toEqual({ status: 0, lines: 2, stderr: "" });
   },
   120_000,
