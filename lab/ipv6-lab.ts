@@ -97,7 +97,7 @@ export class Ipv6Lab {
   }
 
   /** A command of the product's, where its socket is. */
-  private inFolder(command: readonly string[]): string[] {
+  inFolder(command: readonly string[]): string[] {
     return ["env", `RUNTIME_DIRECTORY=${this.lab.folder}`, ...command];
   }
 
