@@ -109,8 +109,10 @@ export function ruleLines(entry: RuleEntry, now: number): string[] {
   const ofList = family === undefined ? "" : `, IPv${family} alone`;
   const where = place === undefined ? ofList : ` (${place})${ofList}`;
   const use = [
-    hits === 0 || last === undefined ? "never hit" : `${hits} hits, last ${formatAge(now - last)} ago`,
-    ...(flows === 0 ? [] : [`${flows} flows`]),
+    hits === 0 || last === undefined
+      ? "never hit"
+      : `${hits} ${hits === 1 ? "hit" : "hits"}, last ${formatAge(now - last)} ago`,
+    ...(flows === 0 ? [] : [`${flows} ${flows === 1 ? "flow" : "flows"}`]),
     ...(addresses === undefined ? [] : [addresses === null ? "addresses unknown" : addressText(addresses)]),
   ];
   const line = `${client}, ${which}${where}: ${text}: ${use.join(", ")}`;

@@ -77,7 +77,7 @@ const KEYS: { readonly [K in keyof Required<Rule>]: Key<Required<Rule>[K]> } = {
   action: choice("an action", ["accept", "drop"]),
   dst4: { parse: parseDestination, is: "an IPv4 prefix", write: "10.1.2.3 or 10.1.2.0/24" },
   dst6: { parse: parseDestination6, is: "an IPv6 prefix", write: "2001:db8::1 or 2001:db8::/32" },
-  dsthost: { parse: parseHostName, is: "a host name", write: "www.example.org, and dst4 for an address" },
+  dsthost: { parse: parseHostName, is: "a host name", write: "www.example.org, and dst4 or dst6 for an address" },
   proto: choice("a protocol", ["tcp", "udp", "icmp"]),
   specialtarget: choice("a special target", ["dns"]),
   dstports: { parse: parsePorts, is: "a port range", write: "80 or 80-443" },

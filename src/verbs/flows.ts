@@ -27,8 +27,8 @@ that let it through. A FILTER is KEY=VALUE, in the words of rules where they hav
   --bytes SECONDS  count bytes and packets of each for so long, and print them: of IP packets that were
                  sent on, from who opened it and back. They are counted from the first who asks until
                  a minute after the last
-  --sort ORDER   client, proto, src, dst, dstports, rule, bytes or packets; with - in front, the
-                 largest first
+  --sort=ORDER   client, proto, src, dst, dstports, rule, bytes or packets; with - in front, the
+                 largest first: --sort=-bytes
   --offset N     leave out the first N
   --limit N      print N at most
   --count        print only how many there are

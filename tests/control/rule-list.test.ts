@@ -118,7 +118,7 @@ test("of a client that has IPv6, names have addresses of both families, unknown 
 
 test("in lines, as a person reads them", () => {
   expect(entries([0, 1]).flatMap((entry) => ruleLines(entry, 2000))).toEqual([
-    "work, rule 1 (firewall.toml:13): action=accept proto=tcp dstports=443: 7 hits, last 10 s ago, 1 flows",
+    "work, rule 1 (firewall.toml:13): action=accept proto=tcp dstports=443: 7 hits, last 10 s ago, 1 flow",
     "work, rule 2 (firewall.toml:14): action=accept proto=tcp dstports=443: never hit",
     expect.stringMatching(/^ {2}rule 2 .*rule 1/),
     "work, rule 3 (firewall.toml:15): action=accept dsthost=www.example: never hit, 192.0.2.7 192.0.2.8",

@@ -52,7 +52,7 @@ const ACTIONS = "(write accept or drop)";
 const KNOWN = "action, dst4, dst6, dsthost, proto, specialtarget, dstports, icmptype, expire, comment";
 const PREFIX = "is not an IPv4 prefix (write 10.1.2.3 or 10.1.2.0/24)";
 const PREFIX6 = "is not an IPv6 prefix (write 2001:db8::1 or 2001:db8::/32)";
-const NAME = "is not a host name (write www.example.org, and dst4 for an address)";
+const NAME = "is not a host name (write www.example.org, and dst4 or dst6 for an address)";
 const TIME = "is not a Unix time in seconds (write the output of date +%s --date tomorrow)";
 const COMMENT = "is not a comment (write letters, digits, spaces and :;,./-_[] at the rule's end)";
 const PORTS = "is not a port range (write 80 or 80-443)";
@@ -96,7 +96,7 @@ const INVALID: [string, string][] = [
   ["action=accept dst6=fe80::1%eth0", `dst6 "fe80::1%eth0" ${PREFIX6}`],
   ["action=accept dst4=10.0.0.1 dsthost=a.example", "dst4 and dsthost exclude each other (write one of them)"],
   ["action=accept dst6=::1 dst4=10.0.0.1", "dst4 and dst6 exclude each other (write one of them)"],
-  ["action=accept dsthost=", "dsthost has no value (write www.example.org, and dst4 for an address)"],
+  ["action=accept dsthost=", "dsthost has no value (write www.example.org, and dst4 or dst6 for an address)"],
   ["action=accept dsthost=.", `dsthost "." ${NAME}`],
   ["action=accept dsthost=.example.org", `dsthost ".example.org" ${NAME}`],
   ["action=accept dsthost=example..org", `dsthost "example..org" ${NAME}`],

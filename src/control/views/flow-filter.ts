@@ -151,12 +151,14 @@ export function protocolIs(text: string): (protocol: number | undefined) => bool
 
 /** @param text a name that rules have, or a number @throws FilterError @returns of "icmp" IPv4's */
 export function readProtocol(text: string): number {
-  return /^\d{1,3}$/.test(text) ? Number(text) : IANA[readValue("proto", "proto", text)];
+  if (!/^\d+$/.test(text)) return IANA[readValue("proto", "proto", text)];
+  if (Number(text) <= 255) return Number(text);
+  throw new FilterError(`proto=${text} is no protocol: a number is from 0 to 255`);
 }
 
-/** @param text of either family @param name what it is called here @throws FilterError */
+/** @param text of either family, of IPv6 in brackets too, as it is shown beside a port @param name what it is called here @throws FilterError */
 export function readPrefix(name: string, text: string): IpPrefix {
-  return isIpv6Text(text) ? readValue("dst6", name, text) : readValue("dst4", name, text);
+  return isIpv6Text(text) ? readValue("dst6", name, text.replace(/^\[(.*)\]$/, "$1")) : readValue("dst4", name, text);
 }
 
 function from(prefixes: readonly IpPrefix[]): Question {

@@ -198,6 +198,7 @@ describe("a filter", () => {
     ["colour=red", '"colour=red" is no filter (write KEY=VALUE, where KEY is one of client, interface, proto'],
     ["verdict=bad", 'verdict "bad" is none (write one of forwarded, answered'],
     ["dst=nowhere", 'dst "nowhere" is not an IPv4 prefix'],
+    ["proto=256", "proto=256 is no protocol: a number is from 0 to 255"],
     ["dsthost=unknown.example", "is in no rule"],
   ])("%p is refused, with what can be written", (word, error) => {
     expect(() => lines(word)).toThrow(error);

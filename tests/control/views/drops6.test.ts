@@ -127,6 +127,7 @@ test("filters are of either family", () => {
   expect(lines(`dst6=${REMOTE_62}`)).toEqual([quic]);
   expect(lines("dsthost=six.example")).toEqual([quic]);
   expect(lines("src=fd00::/8", "proto=tcp")).toEqual([web]);
+  expect(lines(`src=[${WORK_HOST_6}]`).toSorted()).toEqual([web, quic]);
   expect([lines("dst=0.0.0.0/0"), lines("dst4=0.0.0.0/0"), lines("src=2001:db8::/32")]).toEqual([[], [], []]);
 });
 
