@@ -315,7 +315,8 @@ test("qrexec: status, clock, session, and what is not there", async () => {
   expect(await outcome("qubes.VMShell")).toEqual([
     127,
     "firebreak does not have the service qubes.VMShell (services: qubes.SetDateTime, qubes.WaitForSession, " +
-      "qubes.SuspendPreAll, qubes.SuspendPre, qubes.SuspendPost, qubes.SuspendPostAll, firebreak.Status)\n",
+      "qubes.SuspendPreAll, qubes.SuspendPre, qubes.SuspendPost, qubes.SuspendPostAll, " +
+      "firebreak.Status, firebreak.Watch, firebreak.Capture, firebreak.Configure)\n",
   ]);
 });
 
