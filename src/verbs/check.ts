@@ -183,7 +183,7 @@ function formatTimeouts(timeouts: Timeouts): string {
   );
 }
 
-/** Whether a name has addresses isn't known before the firewall runs: any will do, where somebody can be asked. */
+/** `check` asks no name server. So a name counts as one with an address wherever a name server is configured: its rule can match then. */
 function formatNumberedRule(rule: Rule, number: number, dns: readonly number[], dns6?: readonly Uint8Array[]): string {
   const now = Date.now() / 1000;
   if (isExpired(rule, now)) return `${formatRule(rule)}  (expired)`;
