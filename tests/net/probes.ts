@@ -20,8 +20,8 @@ export interface Probe {
   readonly flags?: string;
 }
 
-/** "reset": TCP's RST comes back. */
-export type Outcome = "accept" | "refuse" | "reset" | "silence";
+/** "reset": TCP's RST comes back; "problem": ICMPv6's parameter problem. */
+export type Outcome = "accept" | "refuse" | "reset" | "silence" | "problem";
 
 /** Destination unreachable, communication administratively prohibited (RFC 1812 section 5.2.7.1). */
 const UNREACHABLE = 3;

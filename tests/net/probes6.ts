@@ -19,7 +19,7 @@ import {
   udp6,
 } from "../../lab/frames6.ts";
 import { ICMPV6, TCP, UDP } from "../../lab/protocols.ts";
-import { CLIENT_MAC, FIREWALL_MAC, type Outcome } from "./probes.ts";
+import { type Answer, CLIENT_MAC, FIREWALL_MAC, type Outcome, type Probe } from "./probes.ts";
 
 /** Extension headers that a router forwards whatever is in front of or behind them. */
 export const EXTENSIONS = {
@@ -30,12 +30,7 @@ export const EXTENSIONS = {
   atomic: fragment(0, false, 7),
 } satisfies Record<string, Extension>;
 
-export interface Probe6 {
-  readonly protocol: number;
-  readonly destination: string;
-  /** Port of TCP and UDP, type of ICMPv6. */
-  readonly selector: number;
-  readonly flags?: string;
+export interface Probe6 extends Probe {
   /** In front of the upper layer. */
   readonly extensions?: readonly (keyof typeof EXTENSIONS)[];
   /** Others, that stand in front of these. */
@@ -91,19 +86,12 @@ function quoted(client: string, destination: string): Uint8Array {
   return udp6({ source: destination, destination: client, sourcePort: 9, destinationPort: 9 }, new Uint8Array(8));
 }
 
-/** Who a frame is about, and what it says. */
-export interface Answer6 {
-  readonly client: string;
-  readonly number: number;
-  readonly outcome: Outcome | "problem";
-}
-
 /**
  * @param frame that came out of a firewall
  * @param side where it came out: where clients are, or on the uplink
  * @returns what it answers; undefined for what is no answer, such as solicitations
  */
-export function answerOf6(frame: Uint8Array, side: "in" | "out"): Answer6 | undefined {
+export function answerOf6(frame: Uint8Array, side: "in" | "out"): Answer | undefined {
   const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
   if (view.getUint16(12) !== IPV6_TYPE) return undefined;
   const packet = 14;
@@ -123,7 +111,7 @@ export function answerOf6(frame: Uint8Array, side: "in" | "out"): Answer6 | unde
 }
 
 /** @param at offset of a client's packet, or of a quoted one */
-function ofClient(frame: Uint8Array, at: number, outcome: Answer6["outcome"]): Answer6 | undefined {
+function ofClient(frame: Uint8Array, at: number, outcome: Outcome): Answer | undefined {
   const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
   const client = text6(frame.subarray(at + 8, at + 24));
   return client.startsWith(CLIENTS) ? { client, number: view.getUint32(at) & 0xfffff, outcome } : undefined;

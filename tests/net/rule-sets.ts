@@ -1,8 +1,7 @@
-// Rule sets as users of Qubes OS have them, made at random, and probes in and around what their rules are about.
-
-import { ICMP, TCP, UDP } from "../../lab/protocols.ts";
+// Rule sets as users of Qubes OS have them, made at random, and probes in and around what their rules are about, of either family: what
+// these have that the other has not is in their terms (rule-sets4.ts, rule-sets6.ts).
+import { TCP, UDP } from "../../lab/protocols.ts";
 import type { Random } from "../../lab/random.ts";
-import { formatAddress, parseAddress } from "../../src/base/address.ts";
 import type { Probe } from "./probes.ts";
 
 export interface RuleSet {
@@ -10,42 +9,54 @@ export interface RuleSet {
   readonly policy: "accept" | "drop";
 }
 
-/** The firewall's name servers. */
-export const DNS = ["10.139.1.1", "10.139.1.2"];
-/** What names in rules resolve to. */
-export const NAMES: ReadonlyMap<string, readonly string[]> = new Map([
-  ["one.example", ["93.184.216.34"]],
-  ["many.example", ["8.8.8.8", "198.51.100.7", "10.20.30.40", "172.16.5.9"]],
-  ["dns.example", ["10.139.1.2", "8.8.8.8"]],
-]);
+/** What rules and probes of one family are about. Addresses are numbers. */
+export interface Terms {
+  readonly addressBits: 32 | 128;
+  readonly key: "dst4" | "dst6";
+  /** The firewall's name servers. */
+  readonly dns: readonly string[];
+  /** What names in rules resolve to. */
+  readonly names: ReadonlyMap<string, readonly string[]>;
+  /** Other hosts. */
+  readonly hosts: readonly string[];
+  /** Protocol number. */
+  readonly icmp: number;
+  /** Requests, errors, and what nobody knows. Of replies and the rest, docs/RULES.md says how they are handled. */
+  readonly icmpTypes: readonly number[];
+  /** Protocols beside TCP, UDP and ICMP. */
+  readonly others: readonly number[];
+  /** @returns whether a probe may be of an ICMP type that a rule names */
+  isCompared(type: number): boolean;
+  randomPrefixLength(random: Random): number;
+  /** @returns any address: it need not be an ordinary one */
+  randomAddress(random: Random): bigint;
+  /** @returns whether every router forwards to it; what else there is, is compared for itself */
+  isOrdinary(address: bigint): boolean;
+  parse(text: string): bigint | undefined;
+  format(address: bigint): string;
+}
 
-/** IGMP, IPv6, GRE, ESP, AH, OSPF, EtherIP, and one for experiments. */
-const OTHERS = [2, 41, 47, 50, 51, 89, 97, 253];
-
-const HOSTS = [...new Set([...NAMES.values()].flat()), "192.168.7.1", "203.0.113.200"];
 const PORTS = [0, 1, 22, 53, 80, 443, 8080, 65534, 65535];
-/** Queries, errors, and what nobody knows. Of replies and the rest, docs/RULES.md says how they are handled. */
-const ICMP_TYPES = [8, 8, 8, 13, 3, 4, 5, 11, 12, 30, 255];
 
-export function randomRuleSet(random: Random): RuleSet {
-  const texts = Array.from({ length: random.below(random.pick([4, 9, 9, 40])) }, () => randomRule(random));
+export function randomRuleSet(random: Random, terms: Terms): RuleSet {
+  const texts = Array.from({ length: random.below(random.pick([4, 9, 9, 40])) }, () => randomRule(random, terms));
   return { texts, policy: random.chance(0.8) ? "drop" : "accept" };
 }
 
-function randomRule(random: Random): string {
-  const proto = random.pick(["", "tcp", "tcp", "udp", "icmp"]);
+function randomRule(random: Random, terms: Terms): string {
+  const { names, icmpTypes } = terms;
+  const proto = random.pick(["", "", "tcp", "tcp", "udp", "icmp"]);
   const words = [`action=${random.pick(["accept", "accept", "drop"])}`];
   if (proto !== "") words.push(`proto=${proto}`);
-  words.push(
-    ...random.pick([[], [`dst4=${randomPrefix(random)}`], [`dst4=${randomPrefix(random)}`], [randomName(random)]]),
-  );
+  const prefix = () => `${terms.key}=${randomPrefix(random, terms)}`;
+  words.push(...random.pick([[], [prefix()], [prefix()], [`dsthost=${random.pick([...names.keys()])}`]]));
   if (proto === "icmp") {
-    if (random.chance(0.6)) words.push(`icmptype=${random.chance(0.7) ? random.pick(ICMP_TYPES) : random.below(256)}`);
+    if (random.chance(0.6)) words.push(`icmptype=${random.chance(0.7) ? random.pick(icmpTypes) : random.below(256)}`);
     return shuffled(words, random);
   }
   const isDns = random.chance(0.12);
   if (isDns) words.push("specialtarget=dns");
-  const likely = isDns ? 0.3 : proto === "" ? 0.3 : 0.7;
+  const likely = isDns || proto === "" ? 0.3 : 0.7;
   if (random.chance(likely))
     words.push(`dstports=${isDns ? random.pick(["53", "53-53", "50-60", "80"]) : randomPorts(random)}`);
   return shuffled(words, random);
@@ -59,14 +70,14 @@ function shuffled(words: readonly string[], random: Random): string {
     .join(" ");
 }
 
-function randomName(random: Random): string {
-  return `dsthost=${random.pick([...NAMES.keys()])}`;
+/** With bits set behind the prefix, as users write them. */
+function randomPrefix(random: Random, terms: Terms): string {
+  const address = random.pick(hostsOf(terms));
+  return random.chance(0.3) ? address : `${address}/${terms.randomPrefixLength(random)}`;
 }
 
-/** With bits set behind the prefix, as users write them. */
-function randomPrefix(random: Random): string {
-  const address = random.pick(HOSTS);
-  return random.chance(0.3) ? address : `${address}/${random.chance(0.2) ? random.below(33) : 8 + random.below(25)}`;
+function hostsOf({ names, hosts }: Terms): string[] {
+  return [...new Set([...names.values()].flat()), ...hosts];
 }
 
 function randomPort(random: Random): number {
@@ -81,22 +92,26 @@ function randomPorts(random: Random): string {
 /** What a rule is about, as far as its text says. */
 interface Subject {
   readonly protocol: number | undefined;
-  readonly addresses: readonly { readonly address: number; readonly prefix: number }[];
+  readonly networks: readonly { readonly address: bigint; readonly prefix: number }[];
   readonly ports: readonly [number, number];
   readonly type: number | undefined;
 }
 
-function subjectOf(text: string): Subject {
+function subjectOf(text: string, { key, dns, names, icmp, addressBits, parse }: Terms): Subject {
   const textOf = (key: string) => new RegExp(`(?:^| )${key}=([^ ]*)`).exec(text)?.[1];
-  const [host = "", length = "32"] = textOf("dst4")?.split("/") ?? [];
-  const known = [host, ...(NAMES.get(textOf("dsthost") ?? "") ?? []), ...(textOf("specialtarget") ? DNS : [])];
+  const [host = "", length = String(addressBits)] = textOf(key)?.split("/") ?? [];
+  const known = [...(names.get(textOf("dsthost") ?? "") ?? []), ...(textOf("specialtarget") ? dns : [])];
   const [low, high = low] = textOf("dstports")?.split("-").map(Number) ?? [];
   const type = textOf("icmptype");
+  const prefixes: [string, number][] = [
+    [host, Number(length)],
+    ...known.map((each): [string, number] => [each, addressBits]),
+  ];
   return {
-    protocol: { tcp: TCP, udp: UDP, icmp: ICMP }[textOf("proto") ?? ""],
-    addresses: known.flatMap((each) => {
-      const address = parseAddress(each);
-      return address === undefined ? [] : [{ address, prefix: each === host ? Number(length) : 32 }];
+    protocol: { tcp: TCP, udp: UDP, icmp }[textOf("proto") ?? ""],
+    networks: prefixes.flatMap(([each, prefix]) => {
+      const address = parse(each);
+      return address === undefined || prefix > addressBits ? [] : [{ address, prefix }];
     }),
     ports: [low || 0, high || 65535],
     type: type === undefined ? undefined : Number(type),
@@ -104,37 +119,40 @@ function subjectOf(text: string): Subject {
 }
 
 /** @returns a probe that lies in or next to what one of the rules is about, or anywhere a router forwards to */
-export function randomProbe(random: Random, texts: readonly string[]): Probe {
-  const subject = subjectOf(texts.length > 0 && random.chance(0.85) ? random.pick(texts) : "");
-  const usual = random.pick([TCP, TCP, UDP, UDP, ICMP, random.pick(OTHERS)]);
+export function randomProbe(random: Random, texts: readonly string[], terms: Terms): Probe {
+  const subject = subjectOf(texts.length > 0 && random.chance(0.85) ? random.pick(texts) : "", terms);
+  const usual = random.pick([TCP, TCP, UDP, UDP, terms.icmp, random.pick(terms.others)]);
   const protocol = random.chance(0.8) ? (subject.protocol ?? usual) : usual;
-  let destination = anAddress(random, subject);
-  while (!isOrdinary(destination)) destination = random.chance(0.5) ? anAddress(random, subject) : random.next();
-  return { protocol, destination: formatAddress(destination), selector: aSelector(random, protocol, subject) };
+  let destination = addressNear(random, subject, terms);
+  while (!terms.isOrdinary(destination)) {
+    destination = random.chance(0.5) ? addressNear(random, subject, terms) : terms.randomAddress(random);
+  }
+  return { protocol, destination: terms.format(destination), selector: selectorNear(random, protocol, subject, terms) };
 }
 
-function anAddress(random: Random, { addresses }: Subject): number {
-  if (addresses.length === 0 || random.chance(0.1)) return parseAddress(random.pick([...HOSTS, ...DNS])) ?? 0;
-  const { address, prefix } = random.pick(addresses);
-  const size = 2 ** (32 - prefix);
-  const first = address - (address % size);
-  return random.pick([first, first - 1, first + size - 1, first + size, address, first + random.below(size)]) >>> 0;
+function addressNear(random: Random, { networks }: Subject, terms: Terms): bigint {
+  if (networks.length === 0 || random.chance(0.1)) {
+    return terms.parse(random.pick([...hostsOf(terms), ...terms.dns])) ?? 0n;
+  }
+  const { address, prefix } = random.pick(networks);
+  const rest = terms.addressBits - prefix;
+  const size = 1n << BigInt(rest);
+  const first = address & -size;
+  const inside = first + randomBits(random, rest);
+  const near = random.pick([first, first - 1n, first + size - 1n, first + size, address, inside]);
+  return BigInt.asUintN(terms.addressBits, near);
 }
 
-function aSelector(random: Random, protocol: number, { ports: [low, high], type }: Subject): number {
-  if (protocol === ICMP) return type !== undefined && isCompared(type) ? type : random.pick(ICMP_TYPES);
+/** @param bits at most 128 */
+export function randomBits(random: Random, bits: number): bigint {
+  const word = [0, 1, 2, 3].reduce((number) => (number << 32n) | BigInt(random.next()), 0n);
+  return BigInt.asUintN(bits, word);
+}
+
+function selectorNear(random: Random, protocol: number, { ports: [low, high], type }: Subject, terms: Terms): number {
+  if (protocol === terms.icmp) {
+    return type !== undefined && terms.isCompared(type) ? type : random.pick(terms.icmpTypes);
+  }
   const inside = low + random.below(high - low + 1);
   return random.pick([low, low - 1, high, high + 1, inside, inside, random.pick(PORTS)]) & 0xffff;
-}
-
-function isCompared(type: number): boolean {
-  return (type > 18 && type < 256) || ICMP_TYPES.includes(type);
-}
-
-/** Whether every router forwards to this address; what else there is, is compared for itself. */
-function isOrdinary(address: number): boolean {
-  const top = address >>> 24;
-  if (top === 0 || top === 127 || top >= 224 || address >>> 16 === 0xa9fe) return false;
-  const ofTheLab = [0x0a890000, 0x0a800000, 0xc0000000].some((network) => address >>> 16 === network >>> 16);
-  return !ofTheLab;
 }
