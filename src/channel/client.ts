@@ -1,4 +1,5 @@
 // The end of the channel that asks: connects to a running firewall, and gives the records of an operation as they come.
+import { statSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { printable } from "../base/quote.ts";
 import { CborError, encodeItem, type Fields, ItemReader, type Value } from "./cbor.ts";
@@ -168,7 +169,13 @@ function open(path: string): Promise<Socket> {
 
 function problemOf(path: string, { code, message }: { readonly code?: string; readonly message: string }): string {
   if (code === "ENOENT") return `${printable(path)}: no firewall listens there`;
+  if (code === "ECONNREFUSED" && !isSocket(path))
+    return `${printable(path)}: is no socket (write a firewall's name, or its socket's path)`;
   if (code === "ECONNREFUSED") return `${printable(path)}: the firewall that listened there has ended`;
   if (code === "EACCES" || code === "EPERM") return `${printable(path)}: is not open to this user (be root)`;
   return `${printable(path)}: ${message}`;
+}
+
+function isSocket(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isSocket() === true;
 }

@@ -1,5 +1,6 @@
 // What is proposed where a client's name is wanted and another text stands: a name that was mistyped, and no other, for that would give
 // access to somebody who was not meant.
+import { distance } from "../base/distance.ts";
 import { bad, type Reading, show, type TomlValue } from "./toml-table.ts";
 
 /** Letters that a slip of the hand changes. */
@@ -20,17 +21,4 @@ export function noClient(
 
 function isSlipOf(text: string, name: string): boolean {
   return distance(text, name) <= Math.min(SLIP, Math.floor(name.length / 2));
-}
-
-/** Levenshtein's, of texts that are short. */
-function distance(one: string, other: string): number {
-  let row = Array.from({ length: other.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= one.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= other.length; j++) {
-      next.push(Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + Number(one[i - 1] !== other[j - 1])));
-    }
-    row = next;
-  }
-  return row[other.length];
 }

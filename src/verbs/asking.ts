@@ -21,7 +21,7 @@ export const ASKING_HELP = `  --at WHERE   the firewall: its name, its socket's 
   --json       print JSON, an object a line: docs/CONTROL.md has its keys`;
 
 /** @param at what --at says @throws UsageError */
-export function whereIs(at = process.env.FIREBREAK_AT): string {
+export function whereIs(at = process.env.FIREBREAK_AT || undefined): string {
   const qube = qubeIn(at ?? "");
   if (qube !== undefined && !isQubeName(qube)) throw new UsageError(`--at ${quote(at ?? "")} names no qube`);
   if (qube !== undefined || at?.includes("/")) return at ?? "";

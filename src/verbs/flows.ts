@@ -52,10 +52,10 @@ Exit status: 0 printed, 1 it can't be asked, 2 bad usage.
         end: { type: "boolean", default: false },
       },
     });
+    if (values.end && values.count) throw new UsageError("--end and --count exclude each other (write one of them)");
     const isBare = positionals.length === 0 && values.offset === undefined && values.limit === undefined;
     if (values.end && isBare)
       throw new UsageError(`--end ends what it is told (write a filter: ${FILTER_KEYS.join(", ")})`);
-    if (values.end && values.count) throw new UsageError("--end and --count exclude each other (write one of them)");
     const path = whereIs(values.at);
     const seconds = values.bytes ?? (/^-?(?:bytes|packets)$/.test(values.sort ?? "") ? "1" : undefined);
     if (seconds !== undefined) {

@@ -2,11 +2,11 @@
 // them are strangers': the rule language has no room for more than letters, digits, `.`, `-` and `_`. A client's name stands in a command
 // only where it is one that a qube can have.
 import type { IpAddress } from "../base/ip.ts";
-import { printable, quote } from "../base/quote.ts";
+import { printable } from "../base/quote.ts";
 import { nameServers } from "../config/name-servers.ts";
-import { readDropFilter } from "../control/views/drop-filter.ts";
+import { readDropFilter, requireNames } from "../control/views/drop-filter.ts";
 import { type DropEntry, type DropFacts, formatAge, frameText } from "../control/views/drops.ts";
-import { FilterError } from "../control/views/flow-filter.ts";
+import { FilterError, numberOf } from "../control/views/flow-filter.ts";
 import type { SeenNames } from "../names/seen-names.ts";
 import { formatRule, type Rule } from "../rules/parse.ts";
 import { type Refused, suggest } from "./suggestion.ts";
@@ -56,10 +56,7 @@ export async function suggestFor(
   now: number,
 ): Promise<SuggestEntry[]> {
   const { config, drops, seenNames } = asking;
-  if (!config.clients.some(({ name }) => name === client)) {
-    const names = config.clients.map(({ name }) => printable(name)).join(", ");
-    throw new FilterError(`client ${quote(client)} is not there (there are ${names})`);
-  }
+  numberOf("client", config.clients, client);
   const given = (key: string) => words.some((word) => word.startsWith(`${key}=`));
   if (given("client") || given("verdict")) throw new FilterError("client and verdict are given (leave them out)");
   const matches = readDropFilter([`client=${client}`, "verdict=refused", ...words], asking);
@@ -69,6 +66,7 @@ export async function suggestFor(
     if (isMeant) facts.push(one);
     return isMeant;
   });
+  if (facts.length === 0) requireNames(words, asking);
   const known = {
     dns: [...nameServers(config), ...(config.uplink.ipv6?.dns ?? [])],
     nameOf: (address: IpAddress) => seenNames.nameOf(client, address),
@@ -130,5 +128,7 @@ export function tomlLine(entry: SuggestEntry, now: number): string {
   const { rule, packets, last, against = [] } = entry;
   const places = against.map((one) => `rule ${one.rule}${one.place === undefined ? "" : ` (${one.place})`}`);
   const meant = places.length === 0 ? "" : `; against ${places.join(", ")}`;
-  return printable(`  "${rule}",  # ${packets} packets, last ${formatAge(now - last)} ago${meant}`);
+  return printable(
+    `  "${rule}",  # ${packets} packet${packets === 1 ? "" : "s"}, last ${formatAge(now - last)} ago${meant}`,
+  );
 }

@@ -1,20 +1,19 @@
 // Why something does not get through: what the running firewall has dropped of it, alike frames together; and where that is nothing,
 // what would become of it now.
-import { isIpv6Text } from "../base/address.ts";
 import { familyOf, hostPrefix, type IpAddress, isInside, parseIp } from "../base/ip.ts";
 import { plain, printable, quote } from "../base/quote.ts";
 import { type ClientConfig, hostsOf } from "../config/clients.ts";
 import type { Config } from "../config/config.ts";
-import { readDropFilter } from "../control/views/drop-filter.ts";
+import { findDrops } from "../control/views/drop-filter.ts";
 import { type DropBook, type DropEntry, formatAge, frameText, verdictWords } from "../control/views/drops.ts";
-import { FilterError, type Meaning, readProtocol } from "../control/views/flow-filter.ts";
+import { FilterError, type Meaning } from "../control/views/flow-filter.ts";
 import type { FlowEnd } from "../control/views/flow-text.ts";
 import type { Asked } from "../rules/mismatch.ts";
-import { parseValue } from "../rules/parse.ts";
 import { ICMP_TYPE } from "../wire/icmp.ts";
 import { ICMPV6_TYPE } from "../wire/icmpv6.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";
 import { NEXT_HEADER } from "../wire/ipv6.ts";
+import { type Destination, packetMeant, readDestination, requireOne } from "./destination.ts";
 import { type Explanation, explainPacket, formatExplanation, type Names, type Step } from "./explanation.ts";
 import { type Sender, SOME_PORT } from "./trial.ts";
 
@@ -50,19 +49,21 @@ export function findReasons(
   const { config, drops } = asking;
   const isClient = config.clients.some(({ name }) => name === source);
   if (!isClient && parseIp(source) === undefined) {
+    requireOne(source);
     const names = config.clients.map(({ name }) => name).join(", ");
     throw new FilterError(`${quote(source)} is neither an address nor a client (there are ${names})`);
   }
-  const { host, port } = splitPort(destination);
+  const to = readDestination(destination, words, asking);
+  const { host, port } = to;
   const asked = [
     isClient ? `client=${source}` : `src=${source}`,
     parseIp(host) === undefined ? `dsthost=${host}` : `dst=${host}`,
     ...(port === undefined ? [] : [`dstports=${port}`]),
     ...words,
   ];
-  const causes = together(drops.list(readDropFilter(asked, asking)));
+  const causes = together(findDrops(drops, asked, asking));
   if (causes.length > 0) return causes.slice(0, MOST_CAUSES).map((cause) => ({ cause }));
-  return [{ now: whatNow(asking, source, addressOf(host, asking), port, words, now) }];
+  return [{ now: whatNow(asking, source, to, words, now) }];
 }
 
 /** @param now Unix time in seconds @returns lines that a terminal shows as they are */
@@ -105,14 +106,6 @@ function withoutPort({ address }: FlowEnd): FlowEnd {
   return { address };
 }
 
-/** An IPv6 address has a port behind brackets, or none. */
-function splitPort(text: string): { readonly host: string; readonly port: string | undefined } {
-  const [, bracketed, behind] = /^\[(.*)\](?::(.*))?$/.exec(text) ?? [];
-  if (bracketed !== undefined) return { host: bracketed, port: behind };
-  const colon = isIpv6Text(text) ? -1 : text.lastIndexOf(":");
-  return colon < 0 ? { host: text, port: undefined } : { host: text.slice(0, colon), port: text.slice(colon + 1) };
-}
-
 /** @throws FilterError */
 function addressOf(host: string, { addressesOf, addresses6Of = () => undefined }: Meaning): IpAddress {
   const name = host.toLowerCase();
@@ -121,22 +114,13 @@ function addressOf(host: string, { addressesOf, addresses6Of = () => undefined }
   return address;
 }
 
-/** What `explain` says of the first packet of a flow. Without another word it is a SYN where there is a port, else an echo request. */
-function whatNow(
-  asking: Asking,
-  source: string,
-  destination: IpAddress,
-  port: string | undefined,
-  words: readonly string[],
-  now: number,
-): Explanation {
+/** What `explain` says of the first packet of a flow. */
+function whatNow(asking: Asking, source: string, to: Destination, words: readonly string[], now: number): Explanation {
   const { config, addressesOf, addresses6Of = () => undefined } = asking;
+  const destination = addressOf(to.host, asking);
   const [icmp, echo] =
     familyOf(destination) === 4 ? [PROTOCOL.ICMP, ICMP_TYPE.ECHO] : [NEXT_HEADER.ICMPV6, ICMPV6_TYPE.ECHO];
-  const proto = words.find((word) => word.startsWith("proto="))?.slice("proto=".length);
-  const usual = port === undefined ? icmp : PROTOCOL.TCP;
-  const protocol = proto === undefined ? usual : proto === "icmp" ? icmp : readProtocol(proto);
-  const selector = protocol === icmp ? echo : portNumber(port);
+  const { protocol, selector = echo } = packetMeant(to, words, icmp);
   const asked: Asked = { protocol, destination, selector };
   const hosts = config.clients.flatMap(({ rules }) => rules.flatMap(({ dsthost }) => dsthost ?? []));
   const addressesIn = (host: string) => [...(addressesOf(host) ?? []), ...(addresses6Of(host) ?? [])];
@@ -151,11 +135,6 @@ function whatNow(
 /** The channel has no word for what is undefined: it is left out, as JSON does. */
 function withoutUndefined({ reason, ...step }: Step): Step {
   return reason === undefined ? step : { ...step, reason };
-}
-
-function portNumber(text: string | undefined): number {
-  const range = text === undefined ? undefined : parseValue("dstports", text);
-  return range?.ok ? range.value.low : 0;
 }
 
 /** A client by its name or an address of its, else a host behind the uplink. */

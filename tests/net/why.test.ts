@@ -188,6 +188,14 @@ test("what can't be understood is said, with what can be written", async () => {
     status: 2,
     stderr: 'firebreak: "nobody" is neither an address nor a client (there are work)\n',
   });
+  expect(await verb("why", "work", `${SERVER}:443`, "proto=icmp")).toMatchObject({
+    status: 2,
+    stderr: 'firebreak: ICMP and protocols by number have no ports (leave out ":443")\n',
+  });
+  expect(await verb("why", "work", SERVER, "interface=eth7")).toMatchObject({
+    status: 2,
+    stderr: 'firebreak: interface "eth7" is not there (there are eth1, eth0)\n',
+  });
   expect(await verb("why", "work", SERVER, "verdict=bad")).toMatchObject({ status: 2 });
   expect(await verb("why", "work")).toMatchObject({ status: 2 });
 });

@@ -1,5 +1,5 @@
 // The operations `drops`, `why` and `suggest`: what was not forwarded, why something does not get through, and what rules would let it.
-import { type DropQuestion, readDropFilter } from "../../control/views/drop-filter.ts";
+import { findDrops } from "../../control/views/drop-filter.ts";
 import { FilterError } from "../../control/views/flow-filter.ts";
 import { type SuggestAsking, suggestFor } from "../../why/suggest.ts";
 import { findReasons } from "../../why/why.ts";
@@ -17,9 +17,9 @@ export function dropsOperation(firewall: DropsAnswering): Operation {
   return async function* (args): AsyncGenerator<Part> {
     requireKnown(args, ["match", "limit"]);
     const { asking } = firewall;
-    const match: DropQuestion = understood(() => readDropFilter(textsOf(args, "match"), asking));
     const limit = countOf(args, "limit") ?? Number.POSITIVE_INFINITY;
-    for (const entry of asking.drops.list(match).slice(0, limit)) yield { data: entry as unknown as Value };
+    const found = understood(() => findDrops(asking.drops, textsOf(args, "match"), asking));
+    for (const entry of found.slice(0, limit)) yield { data: entry as unknown as Value };
   };
 }
 

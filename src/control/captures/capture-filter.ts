@@ -1,6 +1,5 @@
 // Which frames somebody wants to capture, in the words of `flows` and `drops`: read into the numbers that the dataplane's thread compares.
 import type { IpAddress, IpPrefix } from "../../base/ip.ts";
-import { quote } from "../../base/quote.ts";
 import type { CaptureMatch, Network } from "../../dataplane/io/capture-match.ts";
 import { VERDICT_SLUGS } from "../../dataplane/verdict.ts";
 import { maskOf, PROTOCOL } from "../../wire/ipv4.ts";
@@ -9,6 +8,7 @@ import { readVerdicts } from "../views/drop-filter.ts";
 import {
   FilterError,
   type Meaning,
+  numberOf,
   readHost,
   readPrefix,
   readProtocol,
@@ -54,12 +54,6 @@ export function rereadCaptureFilter(words: readonly string[], meaning: Meaning):
     if (error instanceof FilterError) return { client: GONE };
     throw error;
   }
-}
-
-function numberOf(kind: string, all: readonly { readonly name: string }[], text: string): number {
-  const number = all.findIndex(({ name }) => name === text);
-  if (number >= 0) return number;
-  throw new FilterError(`${kind} ${quote(text)} is not there (there are ${all.map(({ name }) => name).join(", ")})`);
 }
 
 function networksOf(prefixes: readonly IpPrefix[]): Network[] {

@@ -1,13 +1,15 @@
 // Which drops somebody asks about, in the words of the rules and of `flows`.
+import { distance } from "../../base/distance.ts";
 import { hostPrefix, type IpAddress, type IpPrefix, isInside } from "../../base/ip.ts";
 import { quote } from "../../base/quote.ts";
 import { VERDICT_SLUGS } from "../../dataplane/verdict.ts";
 import type { PortRange } from "../../rules/parse.ts";
 import { PROTOCOL } from "../../wire/ipv4.ts";
-import { type DropFacts, isDrop } from "./drops.ts";
+import { type DropBook, type DropEntry, type DropFacts, isDrop } from "./drops.ts";
 import {
   FilterError,
   type Meaning,
+  numberOf,
   protocolIs,
   readHost,
   readPrefix,
@@ -45,6 +47,28 @@ export function readDropFilter(words: readonly string[], meaning: Meaning): Drop
   const all = readWords(words, WORDS, meaning);
   if (!words.some((word) => word.startsWith("verdict="))) all.push(({ verdict }) => isDrop(verdict));
   return (facts) => all.every((question) => question(facts));
+}
+
+/**
+ * @param words as readDropFilter has them
+ * @returns those that match, the last seen first
+ * @throws FilterError, also where none matches and a client or an interface is named that is not there: one of before may have been meant
+ */
+export function findDrops(drops: Pick<DropBook, "list">, words: readonly string[], meaning: Meaning): DropEntry[] {
+  const found = drops.list(readDropFilter(words, meaning));
+  if (found.length === 0) requireNames(words, meaning);
+  return found;
+}
+
+/** @throws FilterError where words name a client or an interface that is not there */
+export function requireNames(words: readonly string[], { settings: { clients, interfaces } }: Meaning): void {
+  for (const [kind, all] of [
+    ["client", clients],
+    ["interface", interfaces],
+  ] as const) {
+    const word = words.find((one) => one.startsWith(`${kind}=`));
+    if (word !== undefined) numberOf(kind, all, word.slice(kind.length + 1));
+  }
 }
 
 function ofProtocol(text: string): DropQuestion {
@@ -87,9 +111,29 @@ function ofVerdict(text: string): DropQuestion {
   return ({ entry: { verdict } }) => slugs.includes(verdict);
 }
 
+/** All that are malformed. */
+const MALFORMED = "malformed";
+/** Slugs that are proposed at most, and letters of one that is longer than any: what is, is near to none. */
+const MOST_NEAR = 3;
+const LONGEST = 64;
+
 /** @returns the slugs that are meant @throws FilterError */
 export function readVerdicts(text: string): readonly string[] {
-  const found = VERDICT_SLUGS.filter((slug) => slug === text || (text === "malformed" && slug.startsWith(`${text}-`)));
+  const found = VERDICT_SLUGS.filter((slug) => slug === text || (text === MALFORMED && slug.startsWith(`${text}-`)));
   if (found.length > 0) return found;
-  throw new FilterError(`verdict ${quote(text)} is none (write one of ${VERDICT_SLUGS.join(", ")}, or malformed)`);
+  const near = nearVerdicts(text.slice(0, LONGEST).toLowerCase());
+  const remedy = near.length === 0 ? "" : `write ${near.join(" or ")}; `;
+  throw new FilterError(`verdict ${quote(text)} is none (${remedy}docs/VERDICTS.md has all)`);
+}
+
+/** @returns slugs of which the text is a part, or that differ from it by a third of its letters at most, the nearest first */
+function nearVerdicts(text: string): string[] {
+  const far = Math.ceil(text.length / 3);
+  const away = (slug: string) => (text.length > 2 && slug.includes(text) ? 0 : distance(text, slug));
+  return [...VERDICT_SLUGS, MALFORMED]
+    .map((slug) => ({ slug, distance: away(slug) }))
+    .filter((one) => one.distance <= far && text !== "")
+    .sort((one, other) => one.distance - other.distance)
+    .slice(0, MOST_NEAR)
+    .map(({ slug }) => slug);
 }

@@ -14,7 +14,7 @@ export interface CountingThread {
 export class FlowCounting {
   /** Memory of the counts, while they are. */
   words: Int32Array | undefined;
-  /** One change at a time. */
+  /** One change at a time: settles when the last is over, however it went. */
   private turn: Promise<unknown> = Promise.resolve();
   private asked = 0;
   private cancel = () => {};
@@ -27,8 +27,9 @@ export class FlowCounting {
   /** Somebody asks: settles when flows are counted, which they are for a while from now on. */
   async ask(): Promise<void> {
     this.asked = this.clock.now();
-    this.turn = this.turn.catch(() => {}).then(() => this.begin());
-    await this.turn;
+    const begun = this.turn.then(() => this.begin());
+    this.turn = begun.catch(() => {}); // whoever asks is told
+    await begun;
   }
 
   stop(): void {
@@ -45,7 +46,7 @@ export class FlowCounting {
     this.cancel = this.clock.after(delay, () => {
       const left = this.asked + GOES_ON - this.clock.now();
       if (left > 0) this.watch(left);
-      else this.turn = this.turn.catch(() => {}).then(() => this.end());
+      else this.turn = this.turn.then(() => this.end()).catch(() => {}); // a thread that died is reported by itself
     });
   }
 

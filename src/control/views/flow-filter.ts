@@ -131,10 +131,15 @@ export function readValue<K extends keyof Rule>(key: K, name: string, text: stri
 }
 
 function ofClient(text: string, { settings: { clients } }: Meaning): Question {
-  const number = clients.findIndex(({ name }) => name === text);
-  if (number >= 0) return (records, flow) => records.client(flow) === number;
-  const names = clients.map(({ name }) => name).join(", ");
-  throw new FilterError(`client ${quote(text)} is not there (there are ${names})`);
+  const number = numberOf("client", clients, text);
+  return (records, flow) => records.client(flow) === number;
+}
+
+/** @param kind what `all` are @returns which of them has that name @throws FilterError */
+export function numberOf(kind: string, all: readonly { readonly name: string }[], text: string): number {
+  const number = all.findIndex(({ name }) => name === text);
+  if (number >= 0) return number;
+  throw new FilterError(`${kind} ${quote(text)} is not there (there are ${all.map(({ name }) => name).join(", ")})`);
 }
 
 function ofProtocol(text: string): Question {
