@@ -245,11 +245,17 @@ export class Admission {
     const backPorts = joinPorts(destinationPort(ports), externalPort);
     const newFlow = this.describe(client, rule, FLOW_STATE.OUTBOUND, remote, ours, backPorts);
     const { flows } = this.state;
-    const before = flows.findHashed(newFlow.backHash, remote, ours, backPorts, protocol);
-    if (before !== NO_FLOW_SIDE && this.state.admits(flowOf(before))) {
+    if (!flows.isVacant(newFlow.backHash) && this.isTaken(newFlow.backHash, remote, ours, backPorts)) {
       return VERDICT.NO_PORT; // without ports, two clients can't talk to one remote
     }
     return this.open(newFlow, party, iface, topology.uplink, mapping);
+  }
+
+  /** Whether there is a flow whose remote sends what the answers to the packet in hand would be. */
+  private isTaken(hash: number, remote: Address, ours: Address, ports: Ports): boolean {
+    const { flows, packet } = this.state;
+    const before = flows.findHashed(hash, remote, ours, ports, packet.protocol);
+    return before !== NO_FLOW_SIDE && this.state.admits(flowOf(before));
   }
 
   /** Where the packet in hand is sent on to: its destination, or for DNS what that is redirected to. */

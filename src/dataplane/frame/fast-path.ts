@@ -80,9 +80,11 @@ export function makeFastPath(state: State, changes: RuleChanges): FastPath {
   /** Whether there was anything but plain IPv4 in the batch before: else nobody looks for IPv6, for the sake of IPv4. */
   let sawIpv6 = false;
 
-  /** Of packets that are read ahead: offsets of their IPv4 headers, and a hash, then an index entry. */
+  /** Of packets that are read ahead: offsets of their IPv4 headers; and a hash, then an index entry, then the ports in that record. */
   const headers = new Int32Array(READ_AHEAD);
   const words = new Int32Array(READ_AHEAD);
+  /** Offsets of the headers of those that seem to be of no flow. */
+  const unknown = new Int32Array(READ_AHEAD);
   const readAheadForNew = makeReadAheadForNew(state, READ_AHEAD);
 
   function readTopology(): void {
@@ -220,9 +222,22 @@ export function makeFastPath(state: State, changes: RuleChanges): FastPath {
     for (let i = 0; i < packets; i++) {
       const entry = words[i];
       if (entry !== 0) words[i] = flows.readRecord(entry);
-      else headers[unknowns++] = headers[i];
+      else unknown[unknowns++] = headers[i];
     }
-    if (unknowns > 0) readAheadForNew(headers, unknowns);
+    if (unknowns > 0) readAheadForNew(unknown, addTaken(packets, unknowns));
+  }
+
+  /**
+   * Among new flows, many packets whose place in the index is another flow's are of none either.
+   * @param unknowns how many are known to be of none
+   * @returns how many now seem to be
+   */
+  function addTaken(packets: number, unknowns: number): number {
+    let count = unknowns;
+    for (let i = 0; i < packets; i++) {
+      if (words[i] !== 0 && words[i] !== view.getInt32(headers[i] + IPV4.HEADER_LENGTH)) unknown[count++] = headers[i];
+    }
+    return count;
   }
 
   readTopology();

@@ -23,12 +23,13 @@ export function makeReadAheadForNew(state: State, most: number): (packets: Int32
       words[count++] = mappings.hash(view.getUint8(ip + IPV4.PROTOCOL), readAddress(view, ip + IPV4.SOURCE), port);
     }
     for (let i = 0; i < count; i++) words[i] = mappings.first(words[i]);
-    for (let i = 0; i < count; i++) if (words[i] >= 0) words[i] = mappings.externalPort(words[i] as Mapping);
+    for (let i = 0; i < count; i++) words[i] = words[i] < 0 ? 0 : mappings.portPair(words[i] as Mapping);
     for (let i = 0; i < count; i++) {
       const ip = packets[i];
       const ports = view.getInt32(ip + IPV4.HEADER_LENGTH) as Ports;
-      // Without a mapping, a flow most likely gets the port that is its own.
-      const external = words[i] < 0 ? sourcePort(ports) : (words[i] as Port);
+      // Without a mapping, or where another's is the first in the chain, a flow most likely gets the port that is its own.
+      const own = sourcePort(ports);
+      const external = words[i] >>> 16 === own ? ((words[i] & 0xffff) as Port) : own;
       const back = joinPorts(destinationPort(ports), external);
       const remote = readAddress(view, ip + IPV4.DESTINATION);
       words[i] = flows.hash4(remote, flows.external, back, view.getUint8(ip + IPV4.PROTOCOL));

@@ -615,6 +615,7 @@ export class Router {
    */
   private flowPacket(looped: boolean, fragmented: Fragmented): Verdict {
     const { packet, state } = this;
+    const isPlain = packet.at === state.unknownAt && packet.protocol === PROTOCOL.UDP;
     const found = state.findPacket();
     const { admission } = this;
     let verdict: Verdict;
@@ -627,6 +628,8 @@ export class Router {
     if (verdict !== VERDICT.FORWARDED) return verdict;
     const flow = admission.opened;
     this.changes.stamp(flow);
+    // The fast path left it only because it had no flow.
+    if (isPlain && this.fastPath.forward(packet.iface, packet.at, this.frameLength)) return VERDICT.FORWARDED;
     return this.forward(flow, 0, fragmented);
   }
 

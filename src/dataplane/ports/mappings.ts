@@ -417,6 +417,11 @@ export class MappingTable {
     }
   }
 
+  /** @returns internal port << 16 | external port */
+  portPair(mapping: Mapping): number {
+    return this.words[mapping * MAPPING_WORDS + PORT_PAIR];
+  }
+
   externalPort(mapping: Mapping): Port {
     return (this.words[mapping * MAPPING_WORDS + PORT_PAIR] & 0xffff) as Port;
   }

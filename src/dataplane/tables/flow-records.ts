@@ -145,7 +145,7 @@ export class FlowRecords {
 
   /** @returns the ports of packets from a side, as they arrive */
   ports(flow: Flow, side: Side): Ports {
-    return this.words[flow * FLOW_WORDS + (side === 0 ? FLOW.PORTS : FLOW.BACK_PORTS)] as Ports;
+    return this.words[flow * FLOW_WORDS + FLOW.PORTS + side * (FLOW.BACK_PORTS - FLOW.PORTS)] as Ports; // which side can't be foretold
   }
 
   protocol(flow: Flow): number {

@@ -107,6 +107,11 @@ export class FlowTable extends FlowRecords {
     }
   }
 
+  /** @returns whether, at a glance, no flow is found by a hash: most likely so where there is none */
+  isVacant(hash: number): boolean {
+    return this.index[hash & this.indexMask] === 0;
+  }
+
   /** `findHashed` of IPv4 packets: with a look at the family a packet of the fast path took 61 ns for 55. */
   findHashed4(hash: number, source: Address, destination: Address, ports: Ports, protocol: number): FlowSide {
     const { index, indexMask } = this;
@@ -165,10 +170,11 @@ export class FlowTable extends FlowRecords {
   /**
    * The second thing, the record, read ahead.
    * @param entry as `readIndex` returned it
-   * @returns a number that depends on what was read: nobody needs it, but so the read can't be left out
+   * @returns the ports of packets from the entry's side
    */
   readRecord(entry: number): number {
-    return this.words[Math.max(((entry & ~TAG_MASK) >>> 1) - 1, 0) * FLOW_WORDS];
+    const found = ((entry & ~TAG_MASK) - 2) as FlowSide;
+    return this.ports(flowOf(found), sideOf(found));
   }
 
   /**
