@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import { basename } from "node:path";
 import { formatAddress, formatPrefix } from "../base/address.ts";
+import sharedStyle from "../base/pages.css" with { type: "text" };
 import type { Settings } from "../dataplane/settings.ts";
 import { VERDICT_NAMES } from "../dataplane/verdict.ts";
 import { sinceStart } from "../replay/moment.ts";
@@ -10,7 +11,9 @@ import { episodeHtml, gapHtml, type Scene } from "./episode-html.ts";
 import { Html, html } from "./html.ts";
 import script from "./script.js" with { type: "text" };
 import { type Leg, MOST_OF_FLOW, MOST_SHOWN, type Story } from "./story.ts";
-import style from "./style.css" with { type: "text" };
+import ownStyle from "./style.css" with { type: "text" };
+
+const style = `${sharedStyle}\n${ownStyle}`;
 
 /** Conversations in the table of the firewall's notes. */
 const MOST_FLOWS = 50;

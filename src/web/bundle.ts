@@ -37,7 +37,9 @@ export function bundlePage(): PageFiles {
   return {
     html: read("page.html"),
     script: stdout.toString(),
-    style: `${readFileSync(charts, "utf8")}\n${read("page.css")}`,
+    style: [charts, join(folder, "../../base/pages.css"), join(folder, "page.css")]
+      .map((path) => readFileSync(path, "utf8"))
+      .join("\n"),
     icon: read("icon.svg"),
   };
 }

@@ -11,7 +11,7 @@ export interface Line {
   readonly sign: string;
   /** Which of the rates. */
   readonly field: number;
-  /** What page.css calls its colour. */
+  /** What the style calls its colour. */
   readonly colour: string;
   readonly dash: readonly number[];
 }

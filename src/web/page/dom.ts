@@ -45,7 +45,7 @@ export function button(
   return made;
 }
 
-/** @returns a value of page.css, such as a colour */
+/** @returns a value of the style, such as a colour */
 export function styleValue(name: string): string {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
