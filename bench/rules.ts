@@ -27,12 +27,6 @@ const PACKETS = 8192;
 const SIZES = [1, 4, 10, 16, 24, 32, 100, 1000, 10_000];
 /** Walking 10 000 rules takes its time. */
 const WALKED_UP_TO = 1000;
-/** No rule about a prefix shorter than this is about all ports: else one of the first decides almost everything. */
-const NARROW = 16;
-const NARROW6 = 32;
-
-const WHAT = "a judgement";
-const WHAT6 = "a judgement of IPv6";
 const JUDGED = "as the dataplane does";
 const WALKED = "walked";
 
@@ -106,35 +100,62 @@ function bytesOf({ matches, index }: FamilyRules): number {
   return [matches, buckets, starts, heads, maps, decisions].reduce((sum, { byteLength }) => sum + byteLength, 0);
 }
 
+/** What is measured of a family. */
+interface Family {
+  /** As reports call them. */
+  readonly judgement: string;
+  readonly ruleset: string;
+  readonly judged: keyof typeof WAYS;
+  readonly walked: keyof typeof WAYS;
+  /** @returns rules, made at random, and packets in and around what they are about */
+  make(size: number): { readonly compile: () => Ruleset; readonly packets: Packets };
+  rulesOf(ruleset: Ruleset): FamilyRules;
+}
+
+// No rule about a prefix shorter than 16 bits, of IPv6 32, is about all ports: else one of the first decides almost everything.
+const FAMILIES: readonly Family[] = [
+  {
+    judgement: "a judgement",
+    ruleset: "a ruleset",
+    judged: "judged",
+    walked: "walked",
+    make(size) {
+      const random = new Random(size);
+      const matches = randomMatches(random, size, 16);
+      const packets = new Packets(Array.from({ length: PACKETS }, () => randomPacket(random, matches)));
+      return { compile: () => compileRuleset(matches, false), packets };
+    },
+    rulesOf: (ruleset) => ruleset,
+  },
+  {
+    judgement: "a judgement of IPv6",
+    ruleset: "a ruleset of IPv6",
+    judged: "judged6",
+    walked: "walked6",
+    make(size) {
+      const random = new Random(size);
+      const matches = randomMatches6(random, size, 32);
+      const packets = new Packets(Array.from({ length: PACKETS }, () => randomPacket6(random, matches)));
+      return { compile: () => compileRuleset([], false, matches), packets };
+    },
+    rulesOf: ({ ipv6 }) => ipv6,
+  },
+];
+
 interface Judging {
+  readonly family: Family;
   readonly size: number;
-  readonly name: string;
   readonly ruleset: Ruleset;
   readonly packets: Packets;
 }
 
-function compile(report: Report, size: number): Judging {
-  const random = new Random(size);
-  const matches = randomMatches(random, size, NARROW);
-  const packets = new Packets(Array.from({ length: PACKETS }, () => randomPacket(random, matches)));
-  const name = nameOf(size);
+function prepare(report: Report, family: Family, size: number): Judging {
+  const { compile, packets } = family.make(size);
   const start = Bun.nanoseconds();
-  const ruleset = compileRuleset(matches, false);
-  report.add("a ruleset", "compiled in", "ms", name, (Bun.nanoseconds() - start) / 1e6);
-  report.add("a ruleset", "memory", "KiB", name, bytesOf(ruleset) / 1024);
-  return { size, name, ruleset, packets };
-}
-
-function compile6(report: Report, size: number): Judging {
-  const random = new Random(size);
-  const matches = randomMatches6(random, size, NARROW6);
-  const packets = new Packets(Array.from({ length: PACKETS }, () => randomPacket6(random, matches)));
-  const name = nameOf(size);
-  const start = Bun.nanoseconds();
-  const ruleset = compileRuleset([], false, matches);
-  report.add("a ruleset of IPv6", "compiled in", "ms", name, (Bun.nanoseconds() - start) / 1e6);
-  report.add("a ruleset of IPv6", "memory", "KiB", name, bytesOf(ruleset.ipv6) / 1024);
-  return { size, name, ruleset, packets };
+  const ruleset = compile();
+  report.add(family.ruleset, "compiled in", "ms", nameOf(size), (Bun.nanoseconds() - start) / 1e6);
+  report.add(family.ruleset, "memory", "KiB", nameOf(size), bytesOf(family.rulesOf(ruleset)) / 1024);
+  return { family, size, ruleset, packets };
 }
 
 function nameOf(size: number): string {
@@ -143,22 +164,17 @@ function nameOf(size: number): string {
 
 export const rules: Benchmark = {
   async run(report, { rounds }: Options) {
-    const all = SIZES.map((size) => compile(report, size));
-    const all6 = SIZES.map((size) => compile6(report, size));
+    const all = FAMILIES.flatMap((family) => SIZES.map((size) => prepare(report, family, size)));
     // So that all is compiled when it counts.
-    for (const { ruleset, packets } of all) measure("judged", ruleset, packets);
-    for (const { ruleset, packets } of all6) measure("judged6", ruleset, packets);
+    for (const { family, ruleset, packets } of all) measure(family.judged, ruleset, packets);
     for (let round = 0; round < rounds; round++) {
-      for (const { size, name, ruleset, packets } of all) {
-        report.add(WHAT, JUDGED, "ns", name, measure("judged", ruleset, packets));
-        if (size <= WALKED_UP_TO) report.add(WHAT, WALKED, "ns", name, measure("walked", ruleset, packets));
-      }
-      for (const { size, name, ruleset, packets } of all6) {
-        report.add(WHAT6, JUDGED, "ns", name, measure("judged6", ruleset, packets));
-        if (size <= WALKED_UP_TO) report.add(WHAT6, WALKED, "ns", name, measure("walked6", ruleset, packets));
+      for (const { family, size, ruleset, packets } of all) {
+        const { judgement, judged, walked } = family;
+        report.add(judgement, JUDGED, "ns", nameOf(size), measure(judged, ruleset, packets));
+        if (size > WALKED_UP_TO) continue;
+        report.add(judgement, WALKED, "ns", nameOf(size), measure(walked, ruleset, packets));
       }
     }
-    report.claim(WHAT, JUDGED, nameOf(10_000), nameOf(10), { atMost: 4 });
-    report.claim(WHAT6, JUDGED, nameOf(10_000), nameOf(10), { atMost: 4 });
+    for (const { judgement } of FAMILIES) report.claim(judgement, JUDGED, nameOf(10_000), nameOf(10), { atMost: 4 });
   },
 };
