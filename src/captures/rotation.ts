@@ -1,8 +1,9 @@
 // The files that a live capture goes to: one, or a ring of them, each of which can be read without the others.
-import { closeSync, openSync, rmSync, writeSync } from "node:fs";
+import { closeSync, openSync, rmSync } from "node:fs";
 import { extname } from "node:path";
 import { plain } from "../base/quote.ts";
 import { reasonOf } from "../base/reason.ts";
+import { appendBlocks, NotWritten } from "./whole-blocks.ts";
 
 export interface Rotation {
   /** Bytes after which another file begins. */
@@ -29,7 +30,7 @@ export class CaptureFiles {
   /**
    * Writes whole blocks.
    * @param head what a file begins with, where that is new
-   * @throws Error, which names the file
+   * @throws Error, which names the file; NotWritten where some of it is there. No file is left that does not have all of its head
    */
   write(bytes: Uint8Array, head?: Uint8Array): void {
     if (head !== undefined) this.head = head;
@@ -63,9 +64,13 @@ export class CaptureFiles {
   private put(bytes: Uint8Array): void {
     const { file } = this;
     if (file === undefined) return;
-    attempt(this.pathOf(this.number), () => {
-      for (let written = 0; written < bytes.length; ) written += writeSync(file, bytes, written);
-    });
+    const path = this.pathOf(this.number);
+    try {
+      appendBlocks(file, bytes, `${plain(path)}:`);
+    } catch (error) {
+      if (error instanceof NotWritten && this.length + error.length < this.head.length) rmSync(path, { force: true });
+      throw error;
+    }
     this.length += bytes.length;
   }
 

@@ -4,7 +4,7 @@
 import { closeSync, lstatSync, mkdirSync, openSync, unlinkSync } from "node:fs";
 import { basename, dirname, extname, join } from "node:path";
 import { quote } from "../base/quote.ts";
-import { EAGAIN, errno, libc, must } from "../linux/libc.ts";
+import { EAGAIN, ECONNREFUSED, ENOENT, errno, libc, must } from "../linux/libc.ts";
 import { duplicate, fileAddress, openUnixSocket } from "../linux/net/socket.ts";
 
 const FOLDER = "/run/firebreak";
@@ -110,19 +110,30 @@ function openFolder(folder: string): number {
 
 /** Who can be connected to, or has no room for one more, is alive. */
 function removeStale(path: string, name: string): void {
+  const problem = connectOnce(path);
+  if (problem === 0 || problem === EAGAIN) {
+    throw new NameTaken(
+      `a firewall named ${quote(name)} is running: ${path} answers (stop it, or give this one another name with --name)`,
+    );
+  }
+  removeSocketFile(path);
+}
+
+/** @returns whether nobody listens there: a firewall that was killed leaves its socket */
+export function isAbandoned(path: string): boolean {
+  const problem = connectOnce(path);
+  return problem === ECONNREFUSED || problem === ENOENT;
+}
+
+/** @returns why nobody answers, an errno; 0 where somebody does */
+function connectOnce(path: string): number {
   const fd = openUnixSocket();
   try {
     const address = fileAddress(path);
-    const isAnswered = libc.connect(fd, address, address.length) === 0 || errno() === EAGAIN;
-    if (isAnswered) {
-      throw new NameTaken(
-        `a firewall named ${quote(name)} is running: ${path} answers (stop it, or give this one another name with --name)`,
-      );
-    }
+    return libc.connect(fd, address, address.length) === 0 ? 0 : errno();
   } finally {
     libc.close(fd);
   }
-  removeSocketFile(path);
 }
 
 /** Nobody but its owner can ever connect. */

@@ -49,7 +49,8 @@ export function systemCall(number: number, ...args: readonly number[]): number {
 }
 
 /** Error numbers that the program treats differently (asm-generic/errno.h). */
-export const { EADDRINUSE, EAGAIN, EBADF, EINTR, EACCES, ENETDOWN, ENODEV, ENXIO, ENOBUFS } = constants.errno;
+export const { EADDRINUSE, EAGAIN, EBADF, EINTR, EACCES, ECONNREFUSED, ENOENT, ENETDOWN, ENODEV, ENXIO, ENOBUFS } =
+  constants.errno;
 
 const ERROR_NAMES = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
 

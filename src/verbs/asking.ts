@@ -7,7 +7,8 @@ import { type Answer, type ChannelClient, connectTo } from "../channel/client.ts
 import { ChannelError } from "../channel/messages.ts";
 import { type Privilege, privilegeFor } from "../channel/privileges.ts";
 import { isQubeName, qubeIn } from "../channel/qrexec-line.ts";
-import { isName, nameOfSocket, socketFolder, socketPath } from "../channel/socket-file.ts";
+import { isAbandoned, isName, nameOfSocket, socketFolder, socketPath } from "../channel/socket-file.ts";
+import { onReaderGone } from "./stopping.ts";
 import { UsageError } from "./verb.ts";
 
 export const ASKING_OPTIONS = {
@@ -27,17 +28,19 @@ export function whereIs(at = process.env.FIREBREAK_AT || undefined): string {
   if (qube !== undefined || at?.includes("/")) return at ?? "";
   if (at !== undefined && !isName(at)) throw new UsageError(`--at ${quote(at)} is neither a name nor a path`);
   if (at !== undefined) return socketPath(at);
-  const names = runningNames();
+  const all = namesHere();
+  const names = all.length === 1 ? all : all.filter((name) => !isAbandoned(socketPath(name)));
   if (names.length === 1) return socketPath(names[0]);
   const which = names.map((name) => `--at ${name}`).join(", ");
   throw new UsageError(
     names.length === 0
-      ? `no firewall runs here: nothing is in ${socketFolder()} (write --at WHERE)`
+      ? `no firewall runs here: ${all.length === 0 ? "nothing is" : "nothing listens"} in ${socketFolder()} (write --at WHERE)`
       : `${names.length} firewalls run here (write one of ${which})`,
   );
 }
 
-function runningNames(): string[] {
+/** @returns also those of firewalls that died and left their socket */
+function namesHere(): string[] {
   try {
     const names = readdirSync(socketFolder()).map(nameOfSocket);
     return names.flatMap((name) => (name !== undefined && isName(name) ? [name] : [])).sort();
@@ -61,6 +64,31 @@ export function askAndShow(
     for await (const answer of client.ask(op, args)) {
       await show(answer);
       if (isOutputGone) return;
+    }
+  });
+}
+
+/** As askAndShow, of what goes on: it ends too when nobody is left who reads, though nothing comes. */
+export async function followAndShow(
+  path: string,
+  op: string,
+  args: Fields,
+  show: (answer: Answer) => void | Promise<void>,
+): Promise<number> {
+  return await askWith(path, privilegeFor(op, args), async (client) => {
+    const endWatch = onReaderGone(() => {
+      isOutputGone = true;
+      client.close();
+    });
+    try {
+      for await (const answer of client.ask(op, args)) {
+        await show(answer);
+        if (isOutputGone) return;
+      }
+    } catch (error) {
+      if (!isOutputGone) throw error;
+    } finally {
+      endWatch();
     }
   });
 }
@@ -116,6 +144,13 @@ export async function print(text: string): Promise<void> {
   process.stdout.once("drain", drained.resolve);
   await Promise.race([drained.promise, outputGone]);
   process.stdout.off("drain", drained.resolve);
+}
+
+/** Prints what nobody can do without. @returns whether it was taken; else standard output's own error is told first */
+export async function isPrinted(text: string): Promise<boolean> {
+  const isTaken = await new Promise((resolve) => process.stdout.write(text, (error) => resolve(!error)));
+  if (isTaken !== true) await outputGone;
+  return isTaken === true;
 }
 
 export function printJson({ data }: { readonly data: unknown }): Promise<void> {

@@ -4,8 +4,8 @@ import { parseArgs } from "node:util";
 import { printable, quote } from "../base/quote.ts";
 import { Attachment } from "../channel/attachment.ts";
 import { isName, openSocketFile, removeSocketFile } from "../channel/socket-file.ts";
-import { stopAsked } from "../control/signals.ts";
 import { endProgram } from "./end.ts";
+import { stopSignal } from "./stopping.ts";
 import { UsageError, type Verb } from "./verb.ts";
 
 export const attach: Verb = {
@@ -44,7 +44,7 @@ Exit status: 0 stopped by a signal, 1 failed, or the machine is gone, 2 bad usag
 
 /** @returns the exit status */
 async function serve(path: string, name: string): Promise<number> {
-  const stopped = stopAsked();
+  const stopped = stopSignal();
   const port = await open(path);
   const gone = new Promise<void>((resolve) => port.on("close", () => resolve()));
   const attachment = new Attachment((bytes) => void port.write(bytes));
@@ -75,6 +75,12 @@ function open(path: string): Promise<Socket> {
       socket.removeAllListeners("error");
       resolve(socket);
     });
-    socket.once("error", (error) => reject(new Error(`${printable(path)}: ${error.message}`)));
+    socket.once("error", (error) => reject(new Error(`${printable(path)}: ${problemOf(error)}`)));
   });
+}
+
+function problemOf({ code, message }: Error & { readonly code?: string }): string {
+  if (code === "ENOENT") return "is not there (the machine's QEMU makes it)";
+  if (code === "ECONNREFUSED") return "nobody listens there: the machine is gone, or that is no socket";
+  return message;
 }

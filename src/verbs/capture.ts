@@ -1,14 +1,17 @@
 // `firebreak capture`: frames of a running firewall as they come and go, with verdicts, to a file or to Wireshark.
+import { fstatSync } from "node:fs";
 import { isatty } from "node:tty";
 import { parseArgs } from "node:util";
 import { parseDuration } from "../base/duration.ts";
 import { printable, quote } from "../base/quote.ts";
 import { CaptureFiles, type Rotation } from "../captures/rotation.ts";
+import { appendBlocks, NotWritten } from "../captures/whole-blocks.ts";
 import type { Fields } from "../channel/cbor.ts";
 import { connectTo } from "../channel/client.ts";
 import { ChannelError } from "../channel/messages.ts";
 import type { CapturePiece } from "../control/captures/live-capture.ts";
 import { askAndShow, readCount, whereIs } from "./asking.ts";
+import { onReaderGone, onStopSignal } from "./stopping.ts";
 import { UsageError, type Verb } from "./verb.ts";
 
 const STANDARD_OUTPUT = 1;
@@ -72,7 +75,11 @@ Exit status: 0 captured, 1 it can't be asked, or has ended, or the file can't be
       },
     });
     const { write, snap, count, last } = values;
+    if (count !== undefined && readCount(count, "--count") === 0) {
+      throw new UsageError(`--count ${quote(count)} is nothing to capture (write 1 or more)`);
+    }
     if (values.record || values["record-off"]) {
+      requireRecordOptions(values, match);
       const kept: Fields = values["record-off"]
         ? { off: true }
         : { match, ...(snap !== undefined && { snap: readCount(snap, "--snap") }) };
@@ -90,9 +97,23 @@ Exit status: 0 captured, 1 it can't be asked, or has ended, or the file can't be
     if (write === undefined && rotation !== undefined) throw new UsageError("--size and --files need -w FILE");
     const isFile = write !== undefined && write !== "-";
     if (!isFile && isatty(STANDARD_OUTPUT)) throw new UsageError("a capture is not for a terminal (write -w FILE)");
-    return await run(whereIs(values.at), asked, isFile ? new FileSink(write, rotation) : new OutputSink());
+    return await run(whereIs(values.at), asked, isFile ? new FileSink(write, rotation) : outputSink());
   },
 };
+
+/** @throws UsageError where there is what --record or --record-off do nothing about */
+function requireRecordOptions(
+  values: Readonly<Record<string, string | boolean | undefined>>,
+  match: readonly string[],
+) {
+  const isOff = values["record-off"] === true;
+  const foreign = ["write", "size", "files", "count", "last", ...(isOff ? ["record", "snap"] : [])].find(
+    (name) => values[name] !== undefined && values[name] !== false,
+  );
+  const what = isOff ? "--record-off" : "--record";
+  if (foreign !== undefined) throw new UsageError(`${what} and --${foreign} exclude each other (write one of them)`);
+  if (isOff && match.length > 0) throw new UsageError("--record-off takes no FILTER");
+}
 
 function readSeconds(text: string): number {
   const duration = parseDuration(text);
@@ -110,9 +131,10 @@ function readRotation({ size, files }: { readonly size?: string; readonly files?
 
 /** Where a capture goes. */
 interface Sink {
-  /** Hears when nobody reads any more. */
-  onClose?: () => void;
+  /** @throws NotWritten, Error */
   write(piece: CapturePiece): void | Promise<void>;
+  /** @param gone hears when nobody reads any more */
+  onGone?(gone: () => void): void;
   close(): void;
 }
 
@@ -132,13 +154,23 @@ class FileSink implements Sink {
   }
 }
 
-class OutputSink implements Sink {
-  onClose = () => {};
-  private readonly closed = () => this.onClose();
+/** Standard output that is a file. */
+class RedirectedSink implements Sink {
+  write({ bytes }: CapturePiece): void {
+    appendBlocks(STANDARD_OUTPUT, bytes, "standard output");
+  }
 
-  constructor() {
-    process.stdout.on("error", this.closed);
-    process.stdout.on("close", this.closed);
+  close(): void {}
+}
+
+/** Standard output that somebody reads. */
+class OutputSink implements Sink {
+  private endWatch = () => {};
+
+  onGone(gone: () => void): void {
+    process.stdout.on("error", gone);
+    process.stdout.on("close", gone);
+    this.endWatch = onReaderGone(gone);
   }
 
   async write({ bytes }: CapturePiece): Promise<void> {
@@ -149,23 +181,29 @@ class OutputSink implements Sink {
     });
   }
 
-  close(): void {}
+  close(): void {
+    this.endWatch();
+  }
+}
+
+function outputSink(): Sink {
+  return fstatSync(STANDARD_OUTPUT).isFile() ? new RedirectedSink() : new OutputSink();
 }
 
 async function run(path: string, asked: Fields, sink: Sink): Promise<number> {
   const stopping = new AbortController();
   const stop = () => stopping.abort();
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, stop);
-  sink.onClose = stop;
-  let [frames, lost] = [0, 0];
+  onStopSignal(stop);
+  sink.onGone?.(stop);
+  let [frames, lost, status] = [0, 0, 0];
   try {
     const { client } = await connectTo(path, stopping.signal, "Capture");
     try {
       for await (const { data } of client.ask("capture", asked)) {
         const piece = data as unknown as CapturePiece;
+        lost += piece.lost;
         await sink.write(piece);
         frames += piece.frames;
-        lost += piece.lost;
         if (stopping.signal.aborted) break;
       }
     } finally {
@@ -174,11 +212,13 @@ async function run(path: string, asked: Fields, sink: Sink): Promise<number> {
   } catch (error) {
     if (!stopping.signal.aborted) {
       process.stderr.write(`firebreak: ${printable(error instanceof Error ? error.message : String(error))}\n`);
-      return error instanceof ChannelError && error.code === "arguments" ? 2 : 1;
+      status = error instanceof ChannelError && error.code === "arguments" ? 2 : 1;
     }
+    if (error instanceof NotWritten) frames += error.frames;
   } finally {
     sink.close();
   }
-  process.stderr.write(`firebreak: ${frames} frames captured, ${lost} lost\n`);
-  return 0;
+  // Of a capture that has not begun there is nothing to tell.
+  if (status === 0 || frames > 0) process.stderr.write(`firebreak: ${frames} frames captured, ${lost} lost\n`);
+  return status;
 }

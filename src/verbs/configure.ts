@@ -2,7 +2,8 @@
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { parseDuration } from "../base/duration.ts";
-import { printable, quote } from "../base/quote.ts";
+import { plain, printable, quote } from "../base/quote.ts";
+import { reasonOf } from "../base/reason.ts";
 import { MOST_ITEM } from "../channel/cbor.ts";
 import type { ChannelClient } from "../channel/client.ts";
 import { type FlowEntry, flowLine } from "../control/views/flow-list.ts";
@@ -64,7 +65,7 @@ Exit status: 0 done, 1 it can't be asked, or could not do it, 2 bad usage or con
     try {
       text = readFileSync(file);
     } catch (error) {
-      process.stderr.write(`${file}: can't be read: ${error instanceof Error ? error.message : String(error)}\n`);
+      process.stderr.write(`${plain(file)}: can't be read: ${reasonOf(error)}\n`);
       return 2;
     }
     if (text.length > MOST_TEXT) {

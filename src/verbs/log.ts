@@ -2,7 +2,7 @@
 import { parseArgs } from "node:util";
 import type { LogEntry } from "../base/log.ts";
 import { printable, quote } from "../base/quote.ts";
-import { ASKING_HELP, ASKING_OPTIONS, askAndShow, print, printJson, whereIs } from "./asking.ts";
+import { ASKING_HELP, ASKING_OPTIONS, followAndShow, print, printJson, whereIs } from "./asking.ts";
 import { UsageError, type Verb } from "./verb.ts";
 
 export const log: Verb = {
@@ -28,7 +28,7 @@ Exit status: 0 printed, 1 it can't be asked, or it has ended, 2 bad usage.
     const { follow, last } = values;
     if (last !== undefined && !/^\d{1,6}$/.test(last)) throw new UsageError(`--last ${quote(last)} is not a number`);
     const asked = { follow, ...(last !== undefined && { last: Number(last) }) };
-    return await askAndShow(whereIs(values.at), "log", asked, async (answer) => {
+    return await followAndShow(whereIs(values.at), "log", asked, async (answer) => {
       if (answer.lost > 0) process.stderr.write(`firebreak: ${answer.lost} lines are missing here: too slow\n`);
       await (values.json ? printJson(answer) : print(line(answer.data as unknown as LogEntry)));
     });

@@ -1,5 +1,4 @@
 // `firebreak metrics`: a running firewall's numbers for Prometheus, once, over HTTP, or in a file of node_exporter's.
-import { once } from "node:events";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -14,6 +13,7 @@ import { pageUrl, readEndpoint, servePage } from "../watch/page-server.ts";
 import { replaceFile } from "../watch/text-file.ts";
 import { print, whereIs } from "./asking.ts";
 import { endProgram } from "./end.ts";
+import { stopSignal } from "./stopping.ts";
 import { UsageError, type Verb } from "./verb.ts";
 
 /** Prometheus asks each 15 s, if nobody says otherwise. */
@@ -32,7 +32,7 @@ firebreak_up is 0, and nothing else is there, while the firewall does not answer
                             who names that address, not a name, in the Host header. ADDRESS is
                             127.0.0.1, which this machine alone reaches, if it isn't given
   --textfile DIR            keep them in DIR/firebreak-NAME.prom, for node_exporter's textfile
-                            collector, until SIGTERM or SIGINT, which removes the file
+                            collector, until SIGTERM, SIGINT or SIGHUP, which removes the file
   --every TIME              how often that file is written anew: ${INTERVAL} if it isn't given
   --at WHERE                the firewall: its name, or its socket's path; FIREBREAK_AT is meant if it
                             isn't given, and without either the only one that runs here
@@ -84,7 +84,7 @@ async function take(path: string): Promise<Taken> {
 }
 
 async function serve(path: string, wanted: Endpoint): Promise<number> {
-  const stopped = untilAsked();
+  const stopped = stopSignal();
   let last: { readonly taken: Promise<Taken>; readonly since: number } | undefined;
   const page = {
     path: "/metrics",
@@ -109,7 +109,7 @@ async function serve(path: string, wanted: Endpoint): Promise<number> {
 
 /** @param interval seconds */
 async function keep(path: string, folder: string, interval: number): Promise<number> {
-  const stopped = untilAsked();
+  const stopped = stopSignal();
   const name = nameAt(path).replace(/[^A-Za-z0-9_.-]/g, "_"); // where the socket is not called as ours are
   const file = join(folder, `firebreak-${name}.prom`);
   let trouble: string | undefined;
@@ -133,10 +133,6 @@ function write(file: string, text: string): string | undefined {
   } catch (error) {
     return `${plain(file)}: can't be written: ${reasonOf(error)}`;
   }
-}
-
-async function untilAsked(): Promise<void> {
-  await Promise.race([once(process, "SIGTERM"), once(process, "SIGINT")]);
 }
 
 /** @returns whether there was something to say */

@@ -3,7 +3,7 @@ import { parseArgs } from "node:util";
 import { parseDuration } from "../base/duration.ts";
 import { printable, quote } from "../base/quote.ts";
 import { type TraceEntry, traceLines } from "../why/live-trace.ts";
-import { ASKING_HELP, ASKING_OPTIONS, askAndShow, print, printJson, readCount, whereIs } from "./asking.ts";
+import { ASKING_HELP, ASKING_OPTIONS, followAndShow, print, printJson, readCount, whereIs } from "./asking.ts";
 import { UsageError, type Verb } from "./verb.ts";
 
 export const trace: Verb = {
@@ -37,7 +37,7 @@ Exit status: 0 printed, 1 it can't be asked, 2 bad usage.
       ...(values.count !== undefined && { count: readCount(values.count, "--count") }),
       ...(seconds !== undefined && { seconds }),
     };
-    return await askAndShow(whereIs(values.at), "trace", asked, async (answer) => {
+    return await followAndShow(whereIs(values.at), "trace", asked, async (answer) => {
       if (answer.lost > 0) process.stderr.write(`firebreak: ${answer.lost} frames are missing here\n`);
       if (values.json) return await printJson(answer);
       const lines = traceLines(answer.data as unknown as TraceEntry);

@@ -1,11 +1,11 @@
 // `firebreak web`: a running firewall, watched in a browser on this machine.
-import { once } from "node:events";
 import { parseArgs } from "node:util";
 import { quote } from "../base/quote.ts";
 import { nameAt } from "../watch/asked.ts";
 import { Connection } from "../watch/connection.ts";
-import { print, whereIs } from "./asking.ts";
+import { isPrinted, whereIs } from "./asking.ts";
 import { endProgram } from "./end.ts";
+import { stopSignal } from "./stopping.ts";
 import { UsageError, type Verb } from "./verb.ts";
 
 export const web: Verb = {
@@ -32,16 +32,16 @@ Exit status: 0 ended by a signal, 1 it can't be served, 2 bad usage.
     }
     const path = whereIs(values.at);
     const connection = new Connection(path);
-    const stopped = Promise.race([once(process, "SIGTERM"), once(process, "SIGINT")]);
+    const stopped = stopSignal();
     // Only here: run from its sources, the program makes the page as that file is loaded.
     const { serveSite } = await import("../web/site.ts");
     try {
       const { url, stop } = await serveSite(nameAt(path), connection, Number(port));
-      await print(`open ${url}\n`);
-      await stopped;
+      const isKnown = await isPrinted(`open ${url}\n`); // else nobody has the key
+      if (isKnown) await stopped;
       stop();
       connection.close();
-      return await endProgram(0);
+      return await endProgram(isKnown ? 0 : 1);
     } catch (error) {
       process.stderr.write(`firebreak: --port: ${error instanceof Error ? error.message : String(error)}\n`);
       return 1;

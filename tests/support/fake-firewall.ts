@@ -9,6 +9,7 @@ import { ChannelError } from "../../src/channel/messages.ts";
 import type { NamedStatus } from "../../src/channel/operations/services.ts";
 import type { Operation } from "../../src/channel/session.ts";
 import { openSocketFile } from "../../src/channel/socket-file.ts";
+import type { CapturePiece } from "../../src/control/captures/live-capture.ts";
 import type { RuleEntry } from "../../src/control/rule-list.ts";
 import type { DropEntry } from "../../src/control/views/drops.ts";
 import type { FlowEntry } from "../../src/control/views/flow-list.ts";
@@ -22,6 +23,9 @@ export class FakeFirewall {
   drops: DropEntry[] = [];
   rules: RuleEntry[] = [];
   causes: Cause[] = [];
+  /** What a capture has; then it ends, or goes on with nothing. */
+  pieces: CapturePiece[] = [{ bytes: Buffer.from("a capture"), frames: 1, lost: 0 }];
+  goesOn = false;
   change: Partial<NamedStatus> = {};
   /** Bits a second from now on. */
   up = 2_500_000;
@@ -48,6 +52,7 @@ export class FakeFirewall {
         if (this.isSilent) await new Promise((resolve) => signal.addEventListener("abort", resolve));
         if (this.refusal !== undefined && op !== "status") throw this.refusal;
         for (const data of make(args)) yield { data: data as Value };
+        if (this.goesOn) await new Promise((resolve) => signal.addEventListener("abort", resolve));
       }.bind(this),
     ];
     const operations = new Map([
@@ -55,7 +60,9 @@ export class FakeFirewall {
       all("flows", (args) => this.flowRows(args)),
       all("drops", () => this.drops),
       all("rules", () => this.rules),
-      all("capture", () => [{ bytes: Buffer.from("a capture"), frames: 1, lost: 0 }]),
+      all("capture", () => this.pieces),
+      all("log", () => [{ time: BEGAN, uptime: 0, text: "began" }]),
+      all("trace", () => []),
       all("why", () => this.causes.map((cause) => ({ cause }))),
     ]);
     serveSocket(socket, { greeting: { name, program: "firebreak" }, operations });

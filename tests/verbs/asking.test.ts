@@ -1,6 +1,6 @@
 // What the verbs that ask say where they can't: each by one line that says what to write, and exit status 2 where the command line is wrong.
 import { afterAll, expect, test } from "bun:test";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { FakeFirewall } from "../support/fake-firewall.ts";
@@ -36,9 +36,30 @@ test("FIREBREAK_AT that is empty says nothing", async () => {
   expect(await verb(["status"], { FIREBREAK_AT: "" })).toEqual({ status: 2, stdout: "", stderr });
 });
 
+test("a firewall that was killed and left its socket is no other that runs here; where it is the only one, that is said", async () => {
+  const both = join(folder, "both");
+  mkdirSync(both);
+  symlinkSync(firewall.path, join(both, "alive.sock"));
+  const bind = "import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])";
+  Bun.spawnSync(["/usr/bin/python3", "-c", bind, join(both, "dead.sock")]);
+  const { status, stdout } = await verb(["status"], { RUNTIME_DIRECTORY: both });
+  expect({ status, stdout }).toEqual({ status: 0, stdout: expect.stringMatching(/^firebreak 1\.2\.3, home, /) });
+  unlinkSync(join(both, "alive.sock"));
+  expect(await verb(["status"], { RUNTIME_DIRECTORY: both })).toMatchObject({
+    status: 1,
+    stderr: `firebreak: ${both}/dead.sock: the firewall that listened there has ended\n`,
+  });
+});
+
 const WRONG: readonly (readonly [string, string])[] = [
   ["flows --count --end", "--end and --count exclude each other (write one of them)"],
   ["flows --count --end proto=tcp", "--end and --count exclude each other (write one of them)"],
+  ["capture --count 0 -w c.pcapng", '--count "0" is nothing to capture (write 1 or more)'],
+  ["capture --record -w c.pcapng", "--record and --write exclude each other (write one of them)"],
+  ["capture --record --last 60s", "--record and --last exclude each other (write one of them)"],
+  ["capture --record-off --snap 99", "--record-off and --snap exclude each other (write one of them)"],
+  ["capture --record --record-off", "--record-off and --record exclude each other (write one of them)"],
+  ["capture --record-off proto=tcp", "--record-off takes no FILTER"],
 ];
 test.each(WRONG)("firebreak %s", async (line, problem) => {
   const [name, ...args] = line.split(" ");
