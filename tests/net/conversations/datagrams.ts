@@ -1,20 +1,10 @@
 // Random conversations by UDP, by ICMP queries, and by a protocol without ports.
-import { concat, icmp, ipv4, payload, udp } from "../../../lab/frames.ts";
+import { payload } from "../../../lab/frames.ts";
+import type { Ends, Named } from "./family.ts";
 import { type Conversation, type Side, Talk } from "./talk.ts";
 
 const LARGEST = 1400;
-const UDP = 17;
 const ESP = 50;
-
-// RFC 791 section 3.1: room for two routers' addresses; for an address and its time.
-const RECORD_ROUTE = Uint8Array.of(7, 11, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0);
-const TIMESTAMP_OPTION = Uint8Array.of(68, 12, 5, 1, 0, 0, 0, 0, 0, 0, 0, 0);
-
-// ICMP types of queries.
-const ECHO_REPLY = 0;
-const ECHO = 8;
-const TIMESTAMP = 13;
-const TIMESTAMP_REPLY = 14;
 
 export class UdpTalk extends Talk {
   hold(): Conversation {
@@ -25,15 +15,18 @@ export class UdpTalk extends Talk {
   }
 
   protected rebuild(from: Side, seenFrom: Side): Uint8Array {
-    return udp(this.fields(from, seenFrom), payload(40));
+    return this.family.udp(this.fields(from, seenFrom), payload(40));
   }
 
-  private send(what: string, from: Side, change: Partial<ReturnType<Talk["fields"]>> = {}): void {
-    const { random } = this;
-    const fields = { ...this.fields(from), ...change, fragment: random.pick([0, 0x4000]), tos: random.below(256) };
-    const packet = udp(fields, payload(random.pick([0, 1, 12, random.below(LARGEST)])));
-    if (random.chance(0.2)) packet.fill(0, 26, 28); // no checksum
-    this.add(what, from, packet, true);
+  private send(what: string, from: Side, change: Partial<Ends> = {}): void {
+    const { family, random } = this;
+    const how = { mayBeFragmented: random.pick([true, false]), tos: random.below(256) };
+    const content = payload(random.pick([0, 1, 12, random.below(LARGEST)]));
+    const packet = family.udp({ ...this.fields(from), ...change, ...how }, content);
+    const isUnsummed = random.chance(family.unsummed);
+    if (isUnsummed) packet.fill(0, family.upper + 6, family.upper + 8);
+    if (isUnsummed && !family.mayBeUnsummed) this.add("datagram without a checksum", from, packet, false);
+    else this.add(what, from, packet, true);
   }
 
   private event(): void {
@@ -58,7 +51,11 @@ export class UdpTalk extends Talk {
       () => {
         const from = random.pick<Side>(["inside", "outside"]);
         const content = payload(600 + random.below(2000));
-        this.addFragmented(`datagram from ${from}`, from, udp({ ...this.fields(from), fragment: 0 }, content));
+        this.addFragmented(
+          `datagram from ${from}`,
+          from,
+          this.family.udp({ ...this.fields(from), mayBeFragmented: true }, content),
+        );
       },
       () => this.addError(),
       () => random.chance(0.3) && this.addOdd(),
@@ -67,20 +64,12 @@ export class UdpTalk extends Talk {
   }
 
   private addOdd(): void {
-    const { random } = this;
+    const { family, random } = this;
     const from = random.pick<Side>(["inside", "outside"]);
     const fields = this.fields(from);
-    const wrongSum = udp(fields, payload(40));
-    wrongSum[27] ^= 0x55;
-    const short = ipv4(fields, UDP, concat(udp(fields, payload(32)).subarray(20), payload(8)));
-    const recordRoute = udp({ ...fields, options: RECORD_ROUTE }, payload(40));
-    const timestamp = udp({ ...fields, options: TIMESTAMP_OPTION }, payload(40));
-    const odd: readonly (readonly [string, Uint8Array])[] = [
-      ["datagram with a wrong checksum", wrongSum],
-      ["datagram shorter than its packet", short],
-      ["packet that records its route", recordRoute],
-      ["packet that records its times", timestamp],
-    ];
+    const wrongSum = family.udp(fields, payload(40));
+    wrongSum[family.upper + 7] ^= 0x55;
+    const odd: readonly Named[] = [["datagram with a wrong checksum", wrongSum], ...family.oddDatagrams(fields)];
     const [what, packet] = random.pick(odd);
     this.add(what, from, packet, false);
   }
@@ -91,41 +80,46 @@ export class IcmpTalk extends Talk {
 
   hold(): Conversation {
     const { random } = this;
-    if (random.chance(0.9)) this.send("echo", "inside", ECHO);
+    if (random.chance(0.9)) this.send("echo", "inside", this.family.echo.request);
     for (let left = 1 + random.below(12); left > 0; left--) this.event();
     return this.steps;
   }
 
   protected rebuild(from: Side, seenFrom: Side): Uint8Array {
-    const type = from === "inside" ? ECHO : ECHO_REPLY;
-    return icmp({ ...this.fields(from, seenFrom), type, rest: this.port * 65536 }, payload(40));
+    const { echo } = this.family;
+    const type = from === "inside" ? echo.request : echo.reply;
+    return this.family.icmp({ ...this.fields(from, seenFrom), type, rest: this.port * 65536 }, payload(40));
   }
 
   private send(what: string, from: Side, type: number, identifier = this.port, remote = this.remote): void {
     const rest = identifier * 65536 + this.sequence;
     const content = payload(this.random.below(LARGEST));
-    this.add(what, from, icmp({ ...this.fields(from, from, remote), type, rest, fragment: 0 }, content), true);
+    const fields = { ...this.fields(from, from, remote), mayBeFragmented: true };
+    const { otherQuery } = this.family;
+    const isHonest = otherQuery.isHonest || (type !== otherQuery.request && type !== otherQuery.reply);
+    this.add(what, from, this.family.icmp({ ...fields, type, rest }, content), isHonest);
   }
 
   private event(): void {
     const { random, port, stranger } = this;
+    const { echo, otherQuery } = this.family;
     const events: readonly (() => void)[] = [
       () => {
         this.sequence++;
-        this.send("echo", "inside", ECHO);
+        this.send("echo", "inside", echo.request);
       },
-      () => this.send("reply", "outside", ECHO_REPLY),
-      () => this.send("reply", "outside", ECHO_REPLY),
-      () => this.send("reply with another identifier", "outside", ECHO_REPLY, port ^ 1),
-      () => this.send("reply of a stranger", "outside", ECHO_REPLY, port, stranger),
-      () => this.send("echo from outside", "outside", ECHO, port ^ 0x8000),
-      () => this.send("reply that nobody asked for", "inside", ECHO_REPLY, port ^ 1),
+      () => this.send("reply", "outside", echo.reply),
+      () => this.send("reply", "outside", echo.reply),
+      () => this.send("reply with another identifier", "outside", echo.reply, port ^ 1),
+      () => this.send("reply of a stranger", "outside", echo.reply, port, stranger),
+      () => this.send("echo from outside", "outside", echo.request, port ^ 0x8000),
+      () => this.send("reply that nobody asked for", "inside", echo.reply, port ^ 1),
       () => {
-        this.send("timestamp", "inside", TIMESTAMP, port ^ 2);
-        this.send("timestamp reply", "outside", TIMESTAMP_REPLY, port ^ 2);
+        this.send(otherQuery.what, "inside", otherQuery.request, port ^ 2);
+        this.send(`${otherQuery.what} answered`, "outside", otherQuery.reply, port ^ 2);
       },
-      () => this.sendFragmented("inside", ECHO),
-      () => this.sendFragmented("outside", ECHO_REPLY),
+      () => this.sendFragmented("inside", echo.request),
+      () => this.sendFragmented("outside", echo.reply),
       () => this.addError(),
     ];
     random.pick(events)();
@@ -134,7 +128,7 @@ export class IcmpTalk extends Talk {
   private sendFragmented(from: Side, type: number): void {
     const rest = this.port * 65536 + this.sequence;
     const content = payload(600 + this.random.below(2000));
-    const packet = icmp({ ...this.fields(from), type, rest, fragment: 0 }, content);
+    const packet = this.family.icmp({ ...this.fields(from), type, rest, mayBeFragmented: true }, content);
     this.addFragmented(`echo from ${from}`, from, packet);
   }
 }
@@ -154,10 +148,11 @@ export class OtherTalk extends Talk {
   }
 
   protected rebuild(from: Side, seenFrom: Side): Uint8Array {
-    return ipv4(this.fields(from, seenFrom), ESP, payload(40));
+    return this.family.packet(this.fields(from, seenFrom), ESP, payload(40));
   }
 
   private send(what: string, from: Side, remote: string): void {
-    this.add(what, from, ipv4(this.fields(from, from, remote), ESP, payload(8 + this.random.below(LARGEST))), true);
+    const content = payload(8 + this.random.below(LARGEST));
+    this.add(what, from, this.family.packet(this.fields(from, from, remote), ESP, content), true);
   }
 }

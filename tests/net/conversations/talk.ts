@@ -1,9 +1,8 @@
 // What all random conversations between a client and hosts outside have: two ends, packets from both as honest ends would
 // send them and as strangers, broken ends and attackers do, and ICMP errors about them. Neither end hears what became of its
-// packets, so that one conversation can be held through several firewalls at once.
-import { checksum, fragmented, icmp } from "../../../lab/frames.ts";
-import { CLIENT, ROUTER, UPLINK } from "../../../lab/places.ts";
+// packets, so that one conversation can be held through several firewalls at once. What it looks like, its family of addresses knows.
 import type { Random } from "../../../lab/random.ts";
+import type { Ends, Family } from "./family.ts";
 
 export type Side = "inside" | "outside";
 
@@ -24,11 +23,6 @@ const PORTS = 30000;
 /** Bytes of payload in a fragment. */
 export const FRAGMENT = 488;
 
-// ICMP types of errors.
-const UNREACHABLE = 3;
-const TIME_EXCEEDED = 11;
-const PARAMETER_PROBLEM = 12;
-
 export function other(side: Side): Side {
   return side === "inside" ? "outside" : "inside";
 }
@@ -40,15 +34,18 @@ export abstract class Talk {
   protected readonly stranger: string;
   protected readonly port: number;
   protected readonly remotePort: number;
+  /** Of half of the conversations. */
+  private readonly isEven: boolean;
 
   constructor(
+    protected readonly family: Family,
     protected readonly random: Random,
     number: number,
   ) {
-    const host = `${(number >> 7) & 255}.${1 + (number & 127)}`;
-    this.remote = `198.18.${host}`;
-    this.stranger = `198.19.${host}`;
+    this.remote = family.remoteOf(number);
+    this.stranger = family.strangerOf(number);
     this.port = FIRST_PORT + (number % PORTS);
+    this.isEven = number % 2 === 1;
     this.remotePort = 1024 + random.below(60000);
   }
 
@@ -58,12 +55,13 @@ export abstract class Talk {
   protected abstract rebuild(from: Side, seenFrom: Side): Uint8Array;
 
   protected add(what: string, from: Side, packet: Uint8Array, honest: boolean): void {
-    this.steps.push({ what, from, packets: [packet], honest });
+    const [dress, dressed] = (honest ? this.family.dressed(packet, this.random) : undefined) ?? [what, packet];
+    this.steps.push({ from, what: dress, packets: [dressed], honest: honest && dressed === packet });
   }
 
   /** Adds a packet in fragments, in one of several orders. @returns whether all of it is there */
   protected addFragmented(what: string, from: Side, packet: Uint8Array): boolean {
-    const fragments = fragmented(packet, FRAGMENT);
+    const fragments = this.family.fragmented(packet, FRAGMENT, this.random);
     const first = fragments.slice(0, 1);
     const [order, packets] = this.random.pick([
       ["in fragments", fragments],
@@ -77,8 +75,8 @@ export abstract class Talk {
   }
 
   /** Ports (or identifier and type) and addresses of a packet from a side, as that side, or the other one, has it. */
-  protected fields(from: Side, seenFrom: Side = from, remote = this.remote) {
-    const client = seenFrom === "inside" ? CLIENT : UPLINK;
+  protected fields(from: Side, seenFrom: Side = from, remote = this.remote): Ends {
+    const client = seenFrom === "inside" ? this.family.client : this.family.uplink;
     const own = { address: client, port: this.port };
     const theirs = { address: remote, port: this.remotePort };
     const [source, destination] = from === "inside" ? [own, theirs] : [theirs, own];
@@ -92,54 +90,43 @@ export abstract class Talk {
 
   /** An ICMP error from a side, about a packet that the other one may have sent, or about none. */
   protected addError(): void {
-    const { random } = this;
+    const { family, random } = this;
     const from = random.pick<Side>(["inside", "outside"]);
-    const host = from === "inside" ? CLIENT : this.remote;
+    const host = from === "inside" ? family.client : this.remote;
     const about = this.rebuild(other(from), from);
-    const quoted = about.subarray(0, random.pick([28, 60, 576]));
+    const [ports, usual, most] = [8, 40, 556].map((length) => family.upper + length);
+    const quoted = about.subarray(0, random.pick([ports, usual, most]));
     const otherPort = quoted.slice();
-    otherPort[20] ^= 0x55; // a port, or the type of an ICMP message
-    const wrongSum = quoted.slice();
-    wrongSum[10] ^= 0x55;
-    const router = from === "inside" ? CLIENT : ROUTER;
+    otherPort[family.upper] ^= 0x55; // a port, or the type of an ICMP message
+    const [odd, oddQuote] = family.oddQuote(quoted, random);
+    const router = from === "inside" ? family.client : family.router;
+    const own = this.rebuild(from, from).subarray(0, usual);
     const errors: readonly (() => unknown)[] = [
       () => this.sendError("error", from, host, quoted),
       () => this.sendError("error of a router", from, router, quoted),
       () => this.sendError("error about another flow", from, host, otherPort),
-      () => this.sendError("error about one's own packet", from, host, this.rebuild(from, from).subarray(0, 60)),
-      () => random.chance(0.3) && this.sendError("error that quotes a wrong header checksum", from, host, wrongSum),
-      () => this.sendError("error that quotes less than 8 bytes of payload", from, host, about.subarray(0, 24)),
+      () => this.sendError("error about one's own packet", from, host, own),
+      () => random.chance(0.3) && this.sendError(odd, from, host, oddQuote),
+      () =>
+        this.sendError(
+          "error that quotes less than 8 bytes of payload",
+          from,
+          host,
+          about.subarray(0, family.upper + 4),
+        ),
     ];
     random.pick(errors)();
   }
 
   private sendError(what: string, from: Side, source: string, quoted: Uint8Array): void {
-    const [type, code, rest] = this.random.pick([
-      [UNREACHABLE, 0, 0],
-      [UNREACHABLE, 1, 0],
-      [UNREACHABLE, 3, 0],
-      [UNREACHABLE, 4, 1400],
-      [UNREACHABLE, 13, 0],
-      [TIME_EXCEEDED, 0, 0],
-      [TIME_EXCEEDED, 1, 0],
-      [PARAMETER_PROBLEM, 0, 0],
-    ] as const);
-    const destination = from === "inside" ? this.remote : UPLINK;
-    const isAboutMtu = type === UNREACHABLE && code === 4;
-    const isTrue = ((quoted[15] ^ quoted[19]) & 1) === 0; // of half of the remotes
-    const about = isAboutMtu && isTrue ? tooLong(quoted) : quoted;
-    const kind = isAboutMtu && !isTrue ? "fragmentation needed about a packet that needed none" : what;
-    this.add(kind, from, icmp({ source, destination, type, code, rest, fragment: 0 }, about), false);
+    const { family } = this;
+    const [type, code, rest] = this.random.pick(family.errors);
+    const destination = from === "inside" ? this.remote : family.uplink;
+    const isAboutMtu = family.isAboutMtu(type, code);
+    const isTrue = this.isEven;
+    const about = isAboutMtu && isTrue ? family.tooLong(quoted) : quoted;
+    const kind = isAboutMtu && !isTrue ? family.untrueMtu : what;
+    const fields = { source, destination, sourcePort: 0, destinationPort: 0, mayBeFragmented: true };
+    this.add(kind, from, family.icmp({ ...fields, type, code, rest }, about), false);
   }
-}
-
-/** The beginning of a packet as of one that is not to be fragmented and longer than any MTU that is stated here. */
-function tooLong(quoted: Uint8Array): Uint8Array {
-  const packet = quoted.slice();
-  const view = new DataView(packet.buffer);
-  view.setUint16(2, 1480);
-  view.setUint16(6, 0x4000);
-  view.setUint16(10, 0);
-  view.setUint16(10, checksum(packet.subarray(0, (packet[0] & 15) * 4)));
-  return packet;
 }

@@ -1,5 +1,5 @@
 // Random TCP connections: opened, used and closed in the ways that RFC 9293 allows, with oddities in between.
-import { payload, tcp } from "../../../lab/frames.ts";
+import { payload } from "../../../lab/frames.ts";
 import { type Conversation, FRAGMENT, other, type Side, Talk } from "./talk.ts";
 
 const LARGEST = 1400;
@@ -121,7 +121,7 @@ export class TcpTalk extends Talk {
     const me = this.end(from);
     const peer = this.end(other(from));
     const remotePort = oddity.remotePort ?? this.remotePort;
-    return tcp(
+    return this.family.tcp(
       {
         ...this.fields(from, seenFrom, oddity.remote),
         ...(from === "inside" ? { destinationPort: remotePort } : { sourcePort: remotePort }),

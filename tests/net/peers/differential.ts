@@ -1,13 +1,12 @@
-// differential.ts COUNT SEED: holds the same COUNT random conversations through two firewalls, and says where what comes out
-// of them differs. The ends of their cables are here: those of Firebreak are fb-in and fb-out, those of Linux nf-in and nf-out.
+// differential.ts FAMILY COUNT SEED: holds the same COUNT random conversations through two firewalls, and says where what comes out
+// of them differs. FAMILY is ipv4 or ipv6. The ends of their cables are here: those of Firebreak are fb-in and fb-out, those of Linux nf-in and nf-out.
 
-import { checksum, describe, ethernet, IPV4_TYPE, payload, toHex, udp } from "../../../lab/frames.ts";
-import { CLIENT, UPLINK } from "../../../lab/places.ts";
-import { TCP } from "../../../lab/protocols.ts";
+import { ethernet, payload, toHex } from "../../../lab/frames.ts";
 import { Random } from "../../../lab/random.ts";
 import { conversation } from "../conversations/conversation.ts";
+import { FAMILIES, type FamilyName } from "../conversations/family.ts";
 import { type Conversation, other, type Side, type Step } from "../conversations/talk.ts";
-import { ENDS } from "../differential.ts";
+import { ENDS } from "../ends.ts";
 import { plain, RawLinks } from "../raw-links.ts";
 
 const FIREWALLS = {
@@ -28,59 +27,75 @@ const PATIENCE = 30_000;
  * Packets that pass both firewalls, on a flow of their own: what was sent before them has been dealt with. It is a name
  * server's, for such a flow never takes the kernel path, where it would overtake others.
  */
-const SENTINEL_REMOTE = { address: "198.18.255.254", port: 53 };
+const SENTINEL_PORT = 53;
 const SENTINELS = [0xfffe, 0xffff];
-const IDENTIFICATIONS = 0xfff0;
+const STAMPS = 0xfff0;
+/** ms between attempts to open that flow: a firewall first looks whether anybody else has its IPv6 address. */
+const AGAIN = 200;
 
-const [count = 0, seed = 0] = process.argv.slice(2).map(Number);
+const [name = ""] = process.argv.slice(2);
+const [count = 0, seed = 0] = process.argv.slice(3).map(Number);
+const family = FAMILIES[name as FamilyName];
+if (family === undefined) throw new Error(`no such family: ${name}`);
 const random = new Random(seed);
 const links = new RawLinks(NAMES.flatMap((name) => Object.values(FIREWALLS[name])));
 
-/** Of what a firewall itself says, with whatever identification; what it forwards has one less. */
-const OWN_TTL = 64;
-
-/** Frames that came out of the firewalls since the last round, by interface and identification. */
+/** Frames that came out of the firewalls since the last round, by interface and stamp. */
 const seen = new Map<string, Uint8Array[]>();
 
-function keyOf(name: Name, side: Side, identification: number): string {
-  return `${FIREWALLS[name][side]} ${identification}`;
+function keyOf(name: Name, side: Side, stamp: number): string {
+  return `${FIREWALLS[name][side]} ${stamp}`;
 }
 
 function receive(): void {
   for (const { on, frame } of links.receive()) {
     const view = new DataView(frame.buffer);
-    if (view.getUint16(12) !== IPV4_TYPE) continue;
-    if (frame[22] === OWN_TTL) continue;
-    const key = `${on} ${view.getUint16(18)}`;
+    if (view.getUint16(12) !== family.etherType) continue;
+    if (family.isOwn(frame)) {
+      const answer = family.answerTo(frame);
+      if (answer !== undefined) links.send(plain(on, answer));
+      continue;
+    }
+    const key = `${on} ${family.stampOf(frame)}`;
     const frames = seen.get(key);
     if (frames === undefined) seen.set(key, [frame]);
     else frames.push(frame);
   }
 }
 
-function send(from: Side, packet: Uint8Array, identification: number): void {
-  const view = new DataView(packet.buffer, packet.byteOffset);
-  view.setUint16(4, identification);
-  view.setUint16(10, 0);
-  view.setUint16(10, checksum(packet.subarray(0, (packet[0] & 15) * 4)));
-  const frame = ethernet(ENDS[from].host, ENDS[from].firewall, IPV4_TYPE, packet);
+function send(from: Side, packet: Uint8Array, stamp: number): void {
+  family.stamp(packet, stamp);
+  const frame = ethernet(ENDS[from].host, ENDS[from].firewall, family.etherType, packet);
   for (const name of NAMES) links.send(plain(FIREWALLS[name][from], frame));
 }
 
-function sendSentinel(from: Side, identification: number): void {
-  const { address, port } = SENTINEL_REMOTE;
-  const ends = from === "inside" ? { source: CLIENT, destination: address } : { source: address, destination: UPLINK };
-  send(from, udp({ ...ends, sourcePort: port, destinationPort: port }, payload(8)), identification);
+function sendSentinel(from: Side, stamp: number): void {
+  const { client, uplink, nobody } = family;
+  const [source, destination] = from === "inside" ? [client, nobody] : [nobody, uplink];
+  const ends = { source, destination, sourcePort: SENTINEL_PORT, destinationPort: SENTINEL_PORT };
+  send(from, family.udp(ends, payload(8)), stamp);
 }
 
 /** Waits until sentinels have come out of both firewalls. */
-function awaitSentinel(sides: readonly Side[], identification: number): void {
-  const awaited = NAMES.flatMap((name) => sides.map((side) => keyOf(name, side, identification)));
+function awaitSentinel(sides: readonly Side[], stamp: number): void {
+  const awaited = NAMES.flatMap((name) => sides.map((side) => keyOf(name, side, stamp)));
   const deadline = performance.now() + PATIENCE;
   for (receive(); !awaited.every((key) => seen.has(key)); receive()) {
     const missing = awaited.filter((key) => !seen.has(key));
     if (performance.now() > deadline) throw new Error(`nothing came out any more: ${missing.join(", ")}`);
     links.wait(1);
+  }
+}
+
+/** Has both firewalls open the sentinels' flow. */
+function openSentinels(): void {
+  const deadline = performance.now() + PATIENCE;
+  while (!NAMES.every((name) => seen.has(keyOf(name, "outside", 0)))) {
+    if (performance.now() > deadline) throw new Error(`only these forward: ${[...seen.keys()].join(", ")}`);
+    sendSentinel("inside", 0);
+    receive();
+    Bun.sleepSync(AGAIN);
+    receive();
   }
 }
 
@@ -93,31 +108,22 @@ function settle(): void {
 }
 
 /** What came out of a firewall for a step, the fragments of one packet put together. */
-function outcome(name: Name, { from }: Step, identification: number): string {
-  const frames = seen.get(keyOf(name, other(from), identification)) ?? [];
+function outcome(name: Name, { from }: Step, stamp: number): string {
+  const frames = seen.get(keyOf(name, other(from), stamp)) ?? [];
   if (frames.length <= 1) return frames.map(toHex).join();
   return reassembled(frames.map((frame) => frame.subarray(14)));
 }
 
 function reassembled(packets: readonly Uint8Array[]): string {
-  const parts = packets.map((packet) => {
-    const field = new DataView(packet.buffer, packet.byteOffset).getUint16(6);
-    return {
-      offset: (field & 0x1fff) * 8,
-      more: (field & 0x2000) !== 0,
-      header: packet.slice(0, 20),
-      content: packet.subarray(20),
-    };
-  });
+  const parts = packets.map((packet) => family.partOf(packet));
   parts.sort((one, another) => one.offset - another.offset);
   let end = 0;
   for (const { offset, content } of parts) {
     if (offset !== end) return `fragments with a hole at ${end}`;
     end += content.length;
   }
-  const header = parts[0]?.header ?? new Uint8Array(20);
-  header.fill(0, 2, 4).fill(0, 6, 8).fill(0, 10, 12); // length, fragment field, checksum
   const whole = parts.at(-1)?.more === false ? "whole" : "incomplete";
+  const header = parts[0]?.header ?? new Uint8Array(0);
   return `${whole} ${toHex(header)}\n${parts.map(({ content }) => toHex(content)).join("\n")}`;
 }
 
@@ -138,8 +144,8 @@ interface Difference {
 const differences = new Map<string, Difference>();
 
 /** @returns whether both firewalls did the same */
-function compare(step: Step, identification: number, talk: Conversation): boolean {
-  const [firebreak = "", linux = ""] = NAMES.map((name) => outcome(name, step, identification));
+function compare(step: Step, stamp: number, talk: Conversation): boolean {
+  const [firebreak = "", linux = ""] = NAMES.map((name) => outcome(name, step, stamp));
   if (firebreak === linux) {
     if (firebreak === "") total.refused++;
     else total.delivered++;
@@ -169,12 +175,7 @@ function kindsOf(held: Conversation): string[] {
 }
 
 function show(step: Step): string {
-  const packets = step.packets.map((packet) => {
-    const view = new DataView(packet.buffer, packet.byteOffset);
-    const shown = describe(ethernet(ENDS.inside.host, ENDS.inside.host, IPV4_TYPE, packet)).slice(38);
-    if (packet[9] !== TCP || packet.length < 36) return shown;
-    return `${shown}, sequence ${view.getUint32(24)}, acknowledgment ${view.getUint32(28)}, window ${view.getUint16(34)}`;
-  });
+  const packets = step.packets.map((packet) => family.describe(packet));
   return `${fates.get(step) ?? "DIFFERENT"}: ${step.what}: ${packets.join(" + ")}`;
 }
 
@@ -184,19 +185,19 @@ interface Progress {
   next: number;
 }
 
-let identification = 0;
+let stamp = 0;
 
 function round(talking: readonly Progress[]): void {
   const said = talking.map((progress) => {
     const step = progress.talk[progress.next++] as Step;
-    identification = (identification % IDENTIFICATIONS) + 1;
-    for (const packet of step.packets) send(step.from, packet, identification);
-    return { progress, step, identification };
+    stamp = (stamp % STAMPS) + 1;
+    for (const packet of step.packets) send(step.from, packet, stamp);
+    return { progress, step, stamp };
   });
   settle();
-  for (const { progress, step, identification } of said) {
+  for (const { progress, step, stamp } of said) {
     total.packets++;
-    if (compare(step, identification, progress.talk)) continue;
+    if (compare(step, stamp, progress.talk)) continue;
     // What they know of the connection may differ from now on.
     total.notCompared += progress.talk.length - progress.next;
     progress.next = progress.talk.length;
@@ -204,12 +205,11 @@ function round(talking: readonly Progress[]): void {
   seen.clear();
 }
 
-sendSentinel("inside", 0); // opens their flow
-awaitSentinel(["outside"], 0);
+openSentinels();
 let begun = 0;
 let live: Progress[] = [];
 for (;;) {
-  while (live.length < AT_A_TIME && begun < count) live.push({ talk: conversation(random, begun++), next: 0 });
+  while (live.length < AT_A_TIME && begun < count) live.push({ talk: conversation(family, random, begun++), next: 0 });
   live = live.filter(({ talk, next }) => next < talk.length);
   if (live.length === 0) break;
   const start = random.below(live.length);
