@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { FirewallLab, peer } from "../../lab/firewall-lab.ts";
 import type { Namespace } from "../../lab/namespaces.ts";
 import { CLIENT, CLIENT_GATEWAY, configuration, ROUTER, UPLINK } from "../../lab/places.ts";
-import type { FamilyName } from "./conversations/family.ts";
+import type { FamilyName } from "./conversations/families.ts";
 import { CLIENT_GATEWAY6, CLIENT6, ROUTER6, UPLINK6 } from "./conversations/ipv6.ts";
 import { ENDS } from "./ends.ts";
 

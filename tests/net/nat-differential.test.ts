@@ -1,7 +1,7 @@
 // The same conversations through Firebreak and through a Linux router that masquerades, by IPv4 and by IPv6: every packet is delivered or
 // refused alike, and what is delivered is the same to the last byte, but for what the tables in docs/NAT.md list.
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import type { FamilyName } from "./conversations/family.ts";
+import type { FamilyName } from "./conversations/families.ts";
 import { DifferentialLab } from "./differential.ts";
 
 const CONVERSATIONS = 20_000;

@@ -1,8 +1,6 @@
 // What conversations by IPv4 and by IPv6 differ in: addresses, how packets are built, which errors and oddities there are, and how a packet
 // is known again once it has come out of a firewall. ipv4.ts and ipv6.ts have the two.
 import type { Random } from "../../../lab/random.ts";
-import { IPV4 } from "./ipv4.ts";
-import { IPV6 } from "./ipv6.ts";
 
 export interface Ends {
   readonly source: string;
@@ -99,6 +97,3 @@ export interface Family {
   /** A packet in one line, for who looks into a difference. */
   describe(packet: Uint8Array): string;
 }
-
-export const FAMILIES = { ipv4: IPV4, ipv6: IPV6 } as const satisfies Record<string, Family>;
-export type FamilyName = keyof typeof FAMILIES;

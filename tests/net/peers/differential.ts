@@ -4,7 +4,7 @@
 import { ethernet, payload, toHex } from "../../../lab/frames.ts";
 import { Random } from "../../../lab/random.ts";
 import { conversation } from "../conversations/conversation.ts";
-import { FAMILIES, type FamilyName } from "../conversations/family.ts";
+import { FAMILIES, type FamilyName } from "../conversations/families.ts";
 import { type Conversation, other, type Side, type Step } from "../conversations/talk.ts";
 import { ENDS } from "../ends.ts";
 import { plain, RawLinks } from "../raw-links.ts";
