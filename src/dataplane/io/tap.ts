@@ -330,12 +330,12 @@ export class Tap {
     else words[0] = address;
   }
 
-  /** @param isReceived whether the client is the sender's, or else the receiver's */
+  /** @param isReceived whether it came in: then the client is the sender's, and rules may have been asked; else the receiver's */
   private readPacket(view: DataView, at: number, length: number, iface: number, isReceived: boolean): void {
     const { subject, router } = this;
     subject.words = WORDS_OF.NONE;
     subject.protocol = subject.client = subject.sourcePort = subject.destinationPort = NONE;
-    subject.rule = router.lastRule;
+    subject.rule = isReceived ? router.lastRule : NONE;
     const type = typeAt(view, at, length);
     const content = at + type + 2;
     const left = length - type - 2;

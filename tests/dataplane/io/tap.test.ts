@@ -241,6 +241,14 @@ test("what the firewall says of its own accord", () => {
   expect(tapped.seen(1)).toEqual([]);
 });
 
+test("what the firewall says of its own accord is by no rule, whatever came before", () => {
+  const tapped = new TappedLab([{ rule: 0 }]);
+  tapped.lab.receive(WORK, frameFrom(WORK_HOST, datagram(9)));
+  expect(tapped.seen().map(({ rule }) => rule)).toEqual([0, 0]);
+  tapped.lab.command((router) => router.ask(1, ip(GATEWAY), payload(20)));
+  expect(summary(tapped.seen())).toEqual([]);
+});
+
 describe("a filter", () => {
   const only = (slug: string) => VERDICT_SLUGS.map((each) => each === slug);
   const network = (address: string, mask = -1) => [{ words: [ip(address) & mask], masks: [mask] }];
