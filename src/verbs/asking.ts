@@ -17,8 +17,9 @@ export const ASKING_OPTIONS = {
 } satisfies ParseArgsOptionsConfig;
 
 /** For the help of each. */
-export const ASKING_HELP = `  --at WHERE   the firewall: its name, its socket's path, or in a qube qrexec:NAME, another qube's;
-               FIREBREAK_AT is meant if it isn't given, and without either the only one that runs here
+export const AT_HELP = `  --at WHERE   the firewall: its name, its socket's path, or in a qube qrexec:NAME, another qube's;
+               FIREBREAK_AT is meant if it isn't given, and without either the only one that runs here`;
+export const ASKING_HELP = `${AT_HELP}
   --json       print JSON, an object a line: docs/CONTROL.md has its keys`;
 
 /** @param at what --at says @throws UsageError */
@@ -138,8 +139,8 @@ const outputGone = new Promise<void>((resolve) => {
 let isOutputGone = false;
 
 /** Prints, and waits until the reader has taken it, or is gone: what comes after that stays with the firewall. */
-export async function print(text: string): Promise<void> {
-  if (isOutputGone || process.stdout.write(text)) return;
+export async function print(what: string | Uint8Array): Promise<void> {
+  if (isOutputGone || process.stdout.write(what)) return;
   const drained = Promise.withResolvers<void>();
   process.stdout.once("drain", drained.resolve);
   await Promise.race([drained.promise, outputGone]);

@@ -10,7 +10,7 @@ import type { Fields } from "../channel/cbor.ts";
 import { connectTo } from "../channel/client.ts";
 import { ChannelError } from "../channel/messages.ts";
 import type { CapturePiece } from "../control/captures/live-capture.ts";
-import { askAndShow, readCount, whereIs } from "./asking.ts";
+import { AT_HELP, askAndShow, print, readCount, whereIs } from "./asking.ts";
 import { onReaderGone, onStopSignal } from "./stopping.ts";
 import { UsageError, type Verb } from "./verb.ts";
 
@@ -31,7 +31,8 @@ Those for which every FILTER holds, KEY=VALUE, in the words of rules where they 
   client=NAME            that client sent it, or it is of a flow of its
   interface=NAME         where it came in, or went out
   proto=tcp              or udp, icmp, or a number
-  src=ADDRESS[/LENGTH]   who opened the flow; of what has no flow, who sent it; dst likewise, and dst4
+  src=ADDRESS[/LENGTH]   who opened the flow; of what has no flow, who sent it; dst likewise;
+                         dst4 and dst6 are the same
   dsthost=NAME           of a rule: to one of the addresses that it has now
   srcports=LOW[-HIGH]    of TCP and UDP; dstports likewise
   icmptype=TYPE
@@ -50,8 +51,7 @@ do not take the kernel path, and so cost what it saves.
                the newest, in memory, until --record-off or its end. It keeps what comes to the program:
                of flows on the kernel path, beginnings and ends
   --last 60s   capture what was recorded in so long, and end
-  --at WHERE   the firewall: its name, or its socket's path; FIREBREAK_AT is meant if it isn't
-               given, and without either the only one that runs here
+${AT_HELP}
 
 The firewall waits for nobody: what can't be taken fast enough is lost, told at the end, and noted in
 the capture, with the next frame.
@@ -173,12 +173,8 @@ class OutputSink implements Sink {
     this.endWatch = onReaderGone(gone);
   }
 
-  async write({ bytes }: CapturePiece): Promise<void> {
-    if (process.stdout.write(bytes)) return;
-    await new Promise((resolve) => {
-      process.stdout.once("drain", resolve);
-      process.stdout.once("error", resolve);
-    });
+  write({ bytes }: CapturePiece): Promise<void> {
+    return print(bytes);
   }
 
   close(): void {

@@ -3,7 +3,7 @@ import { parseArgs } from "node:util";
 import { quote } from "../base/quote.ts";
 import { nameAt } from "../watch/asked.ts";
 import { Connection } from "../watch/connection.ts";
-import { isPrinted, whereIs } from "./asking.ts";
+import { AT_HELP, isPrinted, whereIs } from "./asking.ts";
 import { endProgram } from "./end.ts";
 import { stopSignal } from "./stopping.ts";
 import { UsageError, type Verb } from "./verb.ts";
@@ -17,8 +17,7 @@ prints the address to open: how much goes through, clients, flows, what was drop
 what each rule does. The page only shows: it changes nothing. docs/WEB.md has more.
 
   --port PORT  where it listens, at 127.0.0.1 alone; one that is free if it isn't given
-  --at WHERE   the firewall: its name, or its socket's path; FIREBREAK_AT is meant if it isn't
-               given, and without either the only one that runs here
+${AT_HELP}
 
 The address has a key in it that is new each time. Who has it can see what you see: keep it.
 
