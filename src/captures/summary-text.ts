@@ -1,7 +1,7 @@
 // The words for a frame's summary: one line for people.
 import { ETHERTYPE } from "../wire/ethernet.ts";
 import { ICMP_TYPE, UNREACHABLE_CODE } from "../wire/icmp.ts";
-import { ICMPV6_TYPE } from "../wire/icmpv6.ts";
+import { ICMPV6_TYPE, UNREACHABLE6_CODE } from "../wire/icmpv6.ts";
 import {
   type ArpSummary,
   type EthernetSummary,
@@ -38,10 +38,10 @@ const ICMP6_NAMES = new Map<number, string>([
 ]);
 /** Codes of type 1 there. */
 const UNREACHABLE6_NAMES = new Map<number, string>([
-  [0, "no route"],
-  [1, "prohibited"],
-  [3, "address"],
-  [4, "port"],
+  [UNREACHABLE6_CODE.NO_ROUTE, "no route"],
+  [UNREACHABLE6_CODE.ADMIN_PROHIBITED, "prohibited"],
+  [UNREACHABLE6_CODE.ADDRESS, "address"],
+  [UNREACHABLE6_CODE.PORT, "port"],
 ]);
 /** IANA "ICMP Type Numbers", codes of type 3. */
 const UNREACHABLE_NAMES = new Map<number, string>([
@@ -53,7 +53,7 @@ const UNREACHABLE_NAMES = new Map<number, string>([
   [UNREACHABLE_CODE.HOST_PROHIBITED, "host prohibited"],
   [UNREACHABLE_CODE.ADMIN_PROHIBITED, "prohibited"],
 ]);
-/** Names of EtherTypes that we do not handle (IANA "Ethernet Numbers"). */
+/** Names of EtherTypes of frames whose packet is not there (IANA "Ethernet Numbers"). */
 const ETHERTYPE_NAMES = new Map<number, string>([[ETHERTYPE.IPV6, "IPv6"]]);
 
 /** `tcp 10.137.0.10:40000 > 198.51.100.80:80 SYN`. @returns "" where nothing can be told */

@@ -408,8 +408,7 @@ function withKnownRulesets(settings: Settings, before: Settings): Settings {
   return { ...settings, clients };
 }
 
-/** @returns undefined where there is to be none: then all frames come to the dataplane's thread */
-/** @returns the programs, or why they can't be had */
+/** @returns the programs; or why they can't be had: then all frames come to the dataplane's thread */
 function loadKernelPath(maxFlows: number): KernelPrograms | string {
   const hashKeys = drawHashKeys(() => crypto.getRandomValues(new Int32Array(1))[0]);
   try {

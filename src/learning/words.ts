@@ -15,7 +15,7 @@ const VERDICT_WORDS = {
   TAKEN: "An answer to a question that the firewall itself had asked.",
   ARP_TAKEN: "The firewall learnt from it which MAC address belongs to an IP address.",
   NOT_TO_US: "The frame is not addressed to the firewall's MAC address, so it is none of its business.",
-  ETHERTYPE: "The frame carries neither IPv4 nor ARP, and the firewall passes on nothing that it doesn't understand.",
+  ETHERTYPE: "The frame carries neither IP nor ARP, and the firewall passes on nothing that it doesn't understand.",
   ND_TAKEN:
     "The firewall learnt from it which MAC address belongs to an IPv6 address, or that somebody asks who listens to groups.",
   NO_IPV6: "The frame carries IPv6, and the configuration gives nobody on this interface an address of it.",

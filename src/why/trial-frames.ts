@@ -32,7 +32,6 @@ const PROHIBITIONS = new Map<number, string>([
   [UNREACHABLE_CODE.ADMIN_PROHIBITED, 'ICMP "administratively prohibited"'],
 ]);
 const PROHIBITIONS6 = new Map<number, string>([
-  [UNREACHABLE6_CODE.NO_ROUTE, 'ICMPv6 "no route"'],
   [UNREACHABLE6_CODE.ADMIN_PROHIBITED, 'ICMPv6 "administratively prohibited"'],
 ]);
 

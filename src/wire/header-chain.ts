@@ -1,10 +1,12 @@
 // The extension headers of an IPv6 packet (RFC 8200 section 4): a bounded walk over them to what the packet carries.
 import { FAULT, type Fault } from "./fault.ts";
+import { PARAMETER_PROBLEM6_CODE } from "./icmpv6.ts";
+import { PROTOCOL } from "./ipv4.ts";
 import { FRAGMENT6, FRAGMENT6_MORE, FRAGMENT6_OFFSET, IPV6, NEXT_HEADER } from "./ipv6.ts";
 
 /** At most so many extension headers, and bytes of them all: what is longer is refused, for each costs every frame time. */
-export const MAX_EXTENSIONS = 8;
-export const MAX_EXTENSION_BYTES = 512;
+const MAX_EXTENSIONS = 8;
+const MAX_EXTENSION_BYTES = 512;
 /** RFC 8504 section 5.3 lets a node take no more hop-by-hop options than 8, nor more padding in a row than aligns one; so does Linux. */
 const MAX_OPTIONS = 8;
 const MAX_PADDING = 7;
@@ -21,19 +23,13 @@ const SEGMENTS_LEFT = 3;
 /** Which extension headers a packet has: bits of HeaderChain.has. */
 export const HAS_EXTENSION = { HOP_BY_HOP: 1, DESTINATION: 2, ROUTING: 4, FRAGMENT: 8, AH: 16, OTHER: 32 } as const;
 
-/** Codes of an ICMPv6 parameter problem (RFC 4443 section 3.4) that a chain may be answered with; NO_PROBLEM: with nothing. */
+/** In place of a code: the sender is told nothing. */
 export const NO_PROBLEM = -1;
-const PROBLEM_FIELD = 0;
-const PROBLEM_NEXT_HEADER = 1;
-const PROBLEM_OPTION = 2;
-/** RFC 7112 section 5. */
-const PROBLEM_CHAIN = 3;
+const { FIELD, NEXT_HEADER: HEADER, OPTION, CHAIN } = PARAMETER_PROBLEM6_CODE;
 
 /** Least bytes of an upper layer's header that rules and flows need. */
 const TCP_LENGTH = 20;
 const UDP_LENGTH = 8;
-const PROTOCOL_TCP = 6;
-const PROTOCOL_UDP = 17;
 
 /**
  * A packet's IPv6 header chain (RFC 7112): what its extension headers lead to. One object serves all packets, so that none is
@@ -125,7 +121,7 @@ export class HeaderChain {
         this.has |= HAS_EXTENSION.HOP_BY_HOP;
         return here === first
           ? this.checkOptions(view, here, behind)
-          : this.refuse(FAULT.IPV6_HOP_BY_HOP, PROBLEM_NEXT_HEADER, link);
+          : this.refuse(FAULT.IPV6_HOP_BY_HOP, HEADER, link);
       case NEXT_HEADER.DESTINATION:
         this.has |= HAS_EXTENSION.DESTINATION; // the destination's alone
         return FAULT.NONE;
@@ -133,7 +129,7 @@ export class HeaderChain {
         this.has |= HAS_EXTENSION.ROUTING;
         // With segments left the packet is on its way to somebody else than rules can know. Type 0 is refused in any case (RFC 5095).
         if (view.getUint8(here + ROUTING_TYPE) === 0)
-          return this.refuse(FAULT.IPV6_SOURCE_ROUTE, PROBLEM_FIELD, here + ROUTING_TYPE);
+          return this.refuse(FAULT.IPV6_SOURCE_ROUTE, FIELD, here + ROUTING_TYPE);
         return view.getUint8(here + SEGMENTS_LEFT) === 0 ? FAULT.NONE : FAULT.IPV6_SOURCE_ROUTE;
       case NEXT_HEADER.FRAGMENT:
         if (this.fragmentAt !== 0) return FAULT.IPV6_FRAGMENT;
@@ -173,8 +169,7 @@ export class HeaderChain {
       } else {
         padding = 0;
         if (++options > MAX_OPTIONS) return FAULT.IPV6_HOP_BY_HOP;
-        if (kind === OPTION_ROUTER_ALERT && length !== 4)
-          return this.refuse(FAULT.IPV6_HOP_BY_HOP, PROBLEM_FIELD, i + 1); // RFC 2711
+        if (kind === OPTION_ROUTER_ALERT && length !== 4) return this.refuse(FAULT.IPV6_HOP_BY_HOP, FIELD, i + 1); // RFC 2711
         if (kind >>> 6 !== 0) return this.refuseOption(kind, i);
       }
       i += length;
@@ -187,7 +182,7 @@ export class HeaderChain {
     const fault = kind === OPTION_JUMBO ? FAULT.IPV6_JUMBOGRAM : FAULT.IPV6_OPTION;
     const action = kind >>> 6;
     if (action === 1) return fault;
-    this.refuse(fault, PROBLEM_OPTION, at);
+    this.refuse(fault, OPTION, at);
     this.evenGroups = action === 2;
     return fault;
   }
@@ -201,16 +196,16 @@ export class HeaderChain {
     const before = this.fragmentAt - at - IPV6.HEADER_LENGTH;
     const bytes = payload - before - FRAGMENT6.LENGTH;
     if (bytes <= 0) return FAULT.IPV6_FRAGMENT;
-    if (!isLast && (bytes & 7) !== 0) return this.refuse(FAULT.IPV6_FRAGMENT, PROBLEM_FIELD, at + IPV6.PAYLOAD_LENGTH);
+    if (!isLast && (bytes & 7) !== 0) return this.refuse(FAULT.IPV6_FRAGMENT, FIELD, at + IPV6.PAYLOAD_LENGTH);
     if (before + offset + bytes > 0xffff)
-      return this.refuse(FAULT.IPV6_FRAGMENT, PROBLEM_FIELD, this.fragmentAt + FRAGMENT6.OFFSET);
+      return this.refuse(FAULT.IPV6_FRAGMENT, FIELD, this.fragmentAt + FRAGMENT6.OFFSET);
     if (offset !== 0 || length < payload + IPV6.HEADER_LENGTH) return FAULT.NONE;
-    return this.length < leastHeader(this.protocol) ? this.refuse(FAULT.IPV6_CHAIN, PROBLEM_CHAIN, at) : FAULT.NONE;
+    return this.length < leastHeader(this.protocol) ? this.refuse(FAULT.IPV6_CHAIN, CHAIN, at) : FAULT.NONE;
   }
 
   /** The packet ends before its headers do. @param at offset of its first byte */
   private cut(at: number): Fault {
-    if ((this.fragment & FRAGMENT6_MORE) !== 0) return this.refuse(FAULT.IPV6_CHAIN, PROBLEM_CHAIN, at);
+    if ((this.fragment & FRAGMENT6_MORE) !== 0) return this.refuse(FAULT.IPV6_CHAIN, CHAIN, at);
     return FAULT.IPV6_EXTENSION_LENGTH;
   }
 
@@ -231,6 +226,6 @@ function extensionLength(view: DataView, kind: number, at: number): number {
 
 /** @returns bytes that a first fragment must have of an upper layer's header */
 function leastHeader(protocol: number): number {
-  if (protocol === PROTOCOL_TCP) return TCP_LENGTH;
-  return protocol === PROTOCOL_UDP || protocol === NEXT_HEADER.ICMPV6 ? UDP_LENGTH : 0;
+  if (protocol === PROTOCOL.TCP) return TCP_LENGTH;
+  return protocol === PROTOCOL.UDP || protocol === NEXT_HEADER.ICMPV6 ? UDP_LENGTH : 0;
 }

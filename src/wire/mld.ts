@@ -12,7 +12,7 @@ const RECORD_LENGTH = 20;
 
 /** A query reaches its own link alone. */
 const MLD_HOP_LIMIT = 1;
-/** Of those, 0x8000 and more are a number of three bits' exponent and twelve bits' mantissa (RFC 3810 section 5.1.3). */
+/** Maximum response codes from this on are three bits of exponent and twelve of mantissa (RFC 3810 section 5.1.3). */
 const EXPONENTIAL = 0x8000;
 
 /** Hop-by-hop options with a router alert (RFC 2711): by these, snooping bridges know such messages. */

@@ -1,5 +1,6 @@
 // Neighbours: who is on which interface with which MAC address, and the first packets to one, which wait for its answer. Asks with retries,
-// confirms what is in use, forgets the rest. How one is asked and what is believed of its answer is the protocol's: arp.ts beside this file.
+// confirms what is in use, forgets the rest. How one is asked and what is believed of its answer is the protocol's: arp.ts and discovery.ts
+// beside this file.
 // It is long, since all of that moves one neighbour from state to state: apart, each part would know the others' states.
 import { ETHERNET, macHead, macTail, writeMac } from "../../wire/ethernet.ts";
 import type { Address } from "../../wire/ipv4.ts";
