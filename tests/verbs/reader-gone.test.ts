@@ -46,7 +46,7 @@ test("a full disk ends it, and is told", async () => {
 test("a reader that is slow gets all of a capture, and nothing is said of it", async () => {
   const bytes = new Uint8Array(130_000); // more than a pipe has room for
   firewall.pieces = Array.from({ length: 40 }, () => ({ bytes, frames: 1, lost: 0 }));
-  const slowly = '"$@" | { for i in $(seq 40); do head -c 130000; done; } | wc -c';
+  const slowly = '"$@" | { for i in $(seq 40); do head -c 130000; done; } | wc -c | grep -x 5200000';
   const child = await shell(slowly, "capture");
   expect(child).toEqual({ status: 0, lines: 1, stderr: "firebreak: 40 frames captured, 0 lost\n" });
 }, 60_000);
