@@ -22,7 +22,7 @@ export const LAN_HOST6_MAC = "02:00:00:00:02:20";
 export const REMOTE6 = "2001:db8:ffff::7";
 
 export const UPLINK6 = { address: ip6(OUTSIDE6), prefix: 64, gateway: ip6(GATEWAY6), dns: [] };
-export const WORK6 = { network: ip6(WORK_HOST6), prefix: 128, gateway: ip6(WORK_GATEWAY6), nat: "masquerade" } as const;
+const WORK6 = { network: ip6(WORK_HOST6), prefix: 128, gateway: ip6(WORK_GATEWAY6), nat: "masquerade" } as const;
 export const LAN6 = { network: ip6("2001:db8:2::"), prefix: 64, gateway: ip6(LAN_GATEWAY6), nat: "route" } as const;
 
 /** "work" is translated, and pinned to its MAC address; "lan" is routed. */

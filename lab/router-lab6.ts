@@ -99,7 +99,7 @@ export function frameFrom6(host: string, packet: Uint8Array): Uint8Array {
 }
 
 /** @returns the packet in a frame from us to that host, or for a remote one to the gateway */
-export function frameTo6(host: string, packet: Uint8Array): Uint8Array {
+function frameTo6(host: string, packet: Uint8Array): Uint8Array {
   return ethernet(OUR_MAC[interfaceOf6(host)], macOf(host), IPV6_TYPE, packet);
 }
 

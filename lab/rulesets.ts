@@ -39,7 +39,7 @@ export function randomMatch(random: Random, rule: number, narrow: number): Match
 }
 
 /** As `randomMatch`; most addresses are as they are given out: sites of few providers, with hosts that are counted from the first. */
-export function randomMatch6(random: Random, rule: number, narrow: number): Match6 {
+function randomMatch6(random: Random, rule: number, narrow: number): Match6 {
   const accept = random.chance(0.5);
   if (random.chance(0.05)) {
     return { ...dnsConditions(random), rule, accept, address: random.pick(DNS_SERVERS6), prefix: 128 };

@@ -160,7 +160,7 @@ function ipv4Of(bytes: Buffer, at: number, end: number, hasQuote: boolean): IpSu
   };
 }
 
-/** As `ipv4Of`. Extension headers are walked as the router walks them; what stands behind those that it refuses is left out. */
+/** As `ipv4Of`. Extension headers are passed over, those that the router would refuse too. */
 function ipv6Of(bytes: Buffer, at: number, end: number, hasQuote: boolean): IpSummary | undefined {
   if (end - at < IPV6.HEADER_LENGTH || bytes[at] >>> 4 !== 6) return undefined;
   const length = IPV6.HEADER_LENGTH + bytes.readUInt16BE(at + IPV6.PAYLOAD_LENGTH);
@@ -178,8 +178,13 @@ function ipv6Of(bytes: Buffer, at: number, end: number, hasQuote: boolean): IpSu
   };
 }
 
-/** Headers that give their length in units of eight bytes, but for the first. */
-const EXTENSIONS: readonly number[] = [NEXT_HEADER.HOP_BY_HOP, NEXT_HEADER.ROUTING, NEXT_HEADER.DESTINATION];
+/** Headers that say how long they are: by next-header value, bytes of a unit, and the units that they leave out of the number. */
+const EXTENSIONS: ReadonlyMap<number, readonly [unit: number, more: number]> = new Map([
+  [NEXT_HEADER.HOP_BY_HOP, [8, 1]],
+  [NEXT_HEADER.ROUTING, [8, 1]],
+  [NEXT_HEADER.DESTINATION, [8, 1]],
+  [NEXT_HEADER.AH, [4, 2]], // RFC 4302 section 2.2
+]);
 /** More than these nobody has in a row. */
 const MOST_EXTENSIONS = 8;
 
@@ -192,10 +197,10 @@ function layersOf(bytes: Buffer, at: number, end: number) {
     if (protocol === NEXT_HEADER.FRAGMENT) {
       const word = bytes.readUInt16BE(transport + FRAGMENT6.OFFSET);
       fragment = { offset: word & FRAGMENT6_OFFSET, more: (word & FRAGMENT6_MORE) !== 0 };
-    } else if (!EXTENSIONS.includes(protocol)) {
-      break;
     }
-    const length = protocol === NEXT_HEADER.FRAGMENT ? FRAGMENT6.LENGTH : 8 * (bytes[transport + 1] + 1);
+    const [unit, more] = EXTENSIONS.get(protocol) ?? [0, 0];
+    const length = protocol === NEXT_HEADER.FRAGMENT ? FRAGMENT6.LENGTH : unit * (bytes[transport + 1] + more);
+    if (length === 0) break;
     protocol = bytes[transport];
     transport += length;
     if (fragment !== undefined && fragment.offset > 0) break;

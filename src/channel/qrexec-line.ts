@@ -5,8 +5,6 @@ import type { Privilege } from "./privileges.ts";
 
 /** How WHERE begins for one in a qube. */
 const SCHEME = "qrexec:";
-/** Names that Qubes OS gives. */
-const QUBE = /^[A-Za-z][A-Za-z0-9_.-]{0,30}$/;
 /** What every qube has for it (qubes-core-qrexec): `qrexec-client-vm TARGET SERVICE`. */
 const CALLER = "qrexec-client-vm";
 /** Its exit status where dom0 refuses (qrexec-client-vm(1)). */
@@ -15,10 +13,6 @@ const REFUSED = 126;
 /** @returns the qube that WHERE names; undefined where it names none */
 export function qubeIn(where: string): string | undefined {
   return where.startsWith(SCHEME) ? where.slice(SCHEME.length) : undefined;
-}
-
-export function isQubeName(name: string): boolean {
-  return QUBE.test(name);
 }
 
 /** @param qube whose name is one */

@@ -120,7 +120,7 @@ function textLines(bytes: Uint8Array | undefined, isMasked: boolean): string[] {
 }
 
 /** @returns a line of TOML without its comment, which may be about anything. What is in a text of several lines may go with it */
-export function withoutComment(line: string): string {
+function withoutComment(line: string): string {
   let quote = "";
   for (let i = 0; i < line.length; i++) {
     const character = line[i];

@@ -22,7 +22,7 @@ const HOUR = 60 * MINUTE;
 export const TTL = { least: 5 * SECOND, most: HOUR };
 
 /** After how many ms at most a name is looked up again whose answer was cut: TCP may work by then. */
-export const CUT_REFRESH = MINUTE;
+const CUT_REFRESH = MINUTE;
 
 /** What part of the TTL goes by before a name is looked up again: from `least` to `most`, so that names spread out. */
 const REFRESH = { least: 0.75, most: 0.9 };

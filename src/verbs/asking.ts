@@ -1,12 +1,13 @@
 // What all verbs share that ask a running firewall: where it is, and how its answer is shown.
 import { readdirSync } from "node:fs";
 import type { ParseArgsOptionsConfig } from "node:util";
+import { isQubeName } from "../base/qube-name.ts";
 import { formatJson, printable, quote } from "../base/quote.ts";
 import type { Fields } from "../channel/cbor.ts";
 import { type Answer, type ChannelClient, connectTo } from "../channel/client.ts";
 import { ChannelError } from "../channel/messages.ts";
 import { type Privilege, privilegeFor } from "../channel/privileges.ts";
-import { isQubeName, qubeIn } from "../channel/qrexec-line.ts";
+import { qubeIn } from "../channel/qrexec-line.ts";
 import { isAbandoned, isName, nameOfSocket, socketFolder, socketPath } from "../channel/socket-file.ts";
 import { onReaderGone } from "./stopping.ts";
 import { UsageError } from "./verb.ts";

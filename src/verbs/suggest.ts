@@ -1,8 +1,9 @@
 // `firebreak suggest`: rules that would have let pass what a running firewall has refused to a client.
 import { parseArgs } from "node:util";
 import { parseDuration } from "../base/duration.ts";
+import { isQubeName } from "../base/qube-name.ts";
 import { plainName, quote } from "../base/quote.ts";
-import { QUBE_NAME, type SuggestEntry, tomlLine } from "../why/suggest.ts";
+import { type SuggestEntry, tomlLine } from "../why/suggest.ts";
 import { ASKING_HELP, ASKING_OPTIONS, askAndShow, print, printJson, whereIs } from "./asking.ts";
 import { UsageError, type Verb } from "./verb.ts";
 
@@ -68,7 +69,7 @@ function linesOf(entries: readonly SuggestEntry[], client: string, since: string
     const lines = entries.map((entry) => tomlLine(entry, now));
     return [`# ${who}: in front of its other rules, for what was refused in the last ${since}`, ...lines];
   }
-  const about = QUBE_NAME.test(client) ? [] : [`# QUBE is the one that is ${who} here (qvm-ls --network)`];
+  const about = isQubeName(client) ? [] : [`# QUBE is the one that is ${who} here (qvm-ls --network)`];
   const lines = entries.map((entry) => ("left_out" in entry ? tomlLine(entry, now).trim() : entry.qvm_firewall));
   return [...about, ...lines];
 }

@@ -2,7 +2,10 @@
 import { type FrameSummary, type IpSummary, isArp, summarise } from "../captures/summary.ts";
 import { portText } from "../captures/summary-text.ts";
 import { ETHERNET, ETHERTYPE } from "../wire/ethernet.ts";
+import { FAULT } from "../wire/fault.ts";
+import { HeaderChain } from "../wire/header-chain.ts";
 import { headerLength, IPV4, PROTOCOL } from "../wire/ipv4.ts";
+import { IPV6 } from "../wire/ipv6.ts";
 import { maximumSegmentSize, SYN, TCP, tcpHeaderLength } from "../wire/tcp.ts";
 
 /** A field, as it came in and as it left. */
@@ -38,18 +41,43 @@ export function rewritings(before: Buffer, after: Buffer): Rewriting[] {
   );
 }
 
+interface More {
+  readonly mss?: number;
+  readonly identification?: number;
+  /** Of IPv6 the traffic class. */
+  readonly tos?: number;
+}
+
 /** What a summary does not say. Of frames with VLAN tags nothing: there is one at most, and its packet is otherwise left alone. */
-function moreOf(frame: Buffer): { readonly mss?: number; readonly identification?: number; readonly tos?: number } {
+function moreOf(frame: Buffer): More {
   const view = new DataView(frame.buffer, frame.byteOffset, frame.length);
-  const ip = ETHERNET.HEADER_LENGTH;
-  if (frame.length < ip + IPV4.HEADER_LENGTH || view.getUint16(ETHERNET.TYPE) !== ETHERTYPE.IPV4) return {};
+  if (frame.length < ETHERNET.HEADER_LENGTH) return {};
+  const type = view.getUint16(ETHERNET.TYPE);
+  if (type === ETHERTYPE.IPV6) return moreOf6(view, ETHERNET.HEADER_LENGTH);
+  return type === ETHERTYPE.IPV4 ? moreOf4(view, ETHERNET.HEADER_LENGTH) : {};
+}
+
+function moreOf4(view: DataView, ip: number): More {
+  if (view.byteLength < ip + IPV4.HEADER_LENGTH) return {};
   const [identification, tos] = [view.getUint16(ip + IPV4.IDENTIFICATION), view.getUint8(ip + IPV4.TOS)];
-  const tcp = ip + headerLength(view, ip);
-  const isTcp = view.getUint8(ip + IPV4.PROTOCOL) === PROTOCOL.TCP && frame.length >= tcp + TCP.HEADER_LENGTH;
-  const hasOptions = isTcp && frame.length >= tcp + tcpHeaderLength(view, tcp);
-  if (!hasOptions || (view.getUint8(tcp + TCP.FLAGS) & SYN) === 0) return { identification, tos };
+  return { identification, tos, ...mssOf(view, ip + headerLength(view, ip), view.getUint8(ip + IPV4.PROTOCOL)) };
+}
+
+function moreOf6(view: DataView, ip: number): More {
+  if (view.byteLength < ip + IPV6.HEADER_LENGTH) return {};
+  const tos = (view.getUint16(ip) >>> 4) & 0xff;
+  const chain = new HeaderChain();
+  if (chain.walk(view, ip, view.byteLength - ip) !== FAULT.NONE) return { tos };
+  return { tos, ...mssOf(view, chain.transport, chain.protocol) };
+}
+
+/** The MSS of a SYN that has one, and is there with its options. */
+function mssOf(view: DataView, tcp: number, protocol: number): Pick<More, "mss"> {
+  const isTcp = protocol === PROTOCOL.TCP && view.byteLength >= tcp + TCP.HEADER_LENGTH;
+  const hasOptions = isTcp && view.byteLength >= tcp + tcpHeaderLength(view, tcp);
+  if (!hasOptions || (view.getUint8(tcp + TCP.FLAGS) & SYN) === 0) return {};
   const mss = maximumSegmentSize(view, tcp);
-  return { identification, tos, ...(mss >= 0 && { mss }) };
+  return mss < 0 ? {} : { mss };
 }
 
 function ipOf({ packet }: FrameSummary): IpSummary | undefined {

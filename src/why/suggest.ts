@@ -2,6 +2,7 @@
 // them are strangers': the rule language has no room for more than letters, digits, `.`, `-` and `_`. A client's name stands in a command
 // only where it is one that a qube can have.
 import type { IpAddress } from "../base/ip.ts";
+import { isQubeName } from "../base/qube-name.ts";
 import { printable } from "../base/quote.ts";
 import { nameServers } from "../config/name-servers.ts";
 import { readDropFilter, requireNames } from "../control/views/drop-filter.ts";
@@ -32,9 +33,6 @@ export type SuggestEntry =
       readonly against?: readonly { readonly rule: number; readonly place?: string }[];
     }
   | { readonly client: string; readonly left_out: DropEntry; readonly reason: string };
-
-/** Names that Qubes OS gives (qubes-core-admin, qubes/vm/__init__.py). */
-export const QUBE_NAME = /^[A-Za-z][A-Za-z0-9_.-]{0,30}$/;
 
 /** A kind of packets that rules refused. */
 interface RefusedEntry extends Refused {
@@ -95,7 +93,7 @@ function refusedOf({ entry, destination, ports }: DropFacts): RefusedEntry[] {
 
 function entryOf(client: string, rule: Rule, passes: readonly DropEntry[]): SuggestEntry {
   const text = formatRule(rule).replace(/(dst4=[\d.]+)\/32\b|(dst6=[\da-f:.]+)\/128\b/, "$1$2");
-  const qube = QUBE_NAME.test(client) ? client : "QUBE";
+  const qube = isQubeName(client) ? client : "QUBE";
   const [action, ...words] = text.split(" ");
   const against = passes.flatMap(({ rule: number = 0, place }) =>
     number === 0 ? [] : [{ rule: number, ...(place !== undefined && { place }) }],

@@ -6,7 +6,18 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readCapture, writeCapture } from "../../lab/captures.ts";
 import { ethernet, mac, payload, toHex } from "../../lab/frames.ts";
-import { IPV6_TYPE, icmpv6, ip6, tcp6, udp6 } from "../../lab/frames6.ts";
+import {
+  ah,
+  DESTINATION,
+  fragmented6,
+  HOP_BY_HOP,
+  IPV6_TYPE,
+  icmpv6,
+  ip6,
+  options,
+  tcp6,
+  udp6,
+} from "../../lab/frames6.ts";
 import { summarise } from "../../src/captures/summary.ts";
 import { summaryText } from "../../src/captures/summary-text.ts";
 import { HOST, INSIDE, OUTSIDE, replayConfig } from "../support/replay-run.ts";
@@ -114,6 +125,14 @@ test("IPv6 packets in a few words: behind extension headers, in fragments, error
   expect(text(icmpv6({ source: SERVER, destination: CLIENT, type: 2, rest: 1280 }, quoted))).toBe(
     `icmp6 ${SERVER} > ${CLIENT} packet too big (MTU 1280) about udp [${CLIENT}]:1 > [${SERVER}]:2`,
   );
+  const ends = { source: CLIENT, destination: SERVER, sourcePort: 1, destinationPort: 2 };
+  for (const extensions of [[options(HOP_BY_HOP, payload(4))], [ah()], [options(DESTINATION, payload(12)), ah()]]) {
+    expect(text(udp6({ ...ends, extensions }, payload(4)))).toBe(`udp [${CLIENT}]:1 > [${SERVER}]:2`);
+  }
+  expect(fragmented6(udp6(ends, payload(24)), 16).map(text)).toEqual([
+    `udp [${CLIENT}]:1 > [${SERVER}]:2 first fragment`,
+    `udp ${CLIENT} > ${SERVER} fragment at 16`,
+  ]);
   const frame = Buffer.from(inward(quoted));
   for (let length = 0; length < frame.length; length++) summarise(frame, 0, length); // none of it is there, and nothing is thrown
   expect(summaryText(summarise(frame, 0, 30))).toContain("type 0x86dd (IPv6)");

@@ -15,7 +15,7 @@ import { readCaptureFilter, rereadCaptureFilter } from "./capture-filter.ts";
 import { LiveCapture } from "./live-capture.ts";
 
 /** Captures at a time. */
-export const MOST_CAPTURES = 4;
+const MOST_CAPTURES = 4;
 
 /** Bytes of records of one: a power of two; of the machine's memory so much at most. */
 const MOST_RECORDS = 32 * 1024 * 1024;
@@ -25,7 +25,7 @@ const MEMORY_PART = 128;
 const MOST_RECORDED = 8 * 1024 * 1024;
 
 /** @param memory of the machine, in bytes */
-export function recordBytes(memory: number): number {
+function recordBytes(memory: number): number {
   const part = 2 ** Math.floor(Math.log2(memory / MEMORY_PART));
   return Math.min(Math.max(part, LEAST_RECORDS), MOST_RECORDS);
 }

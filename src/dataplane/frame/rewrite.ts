@@ -87,7 +87,7 @@ export const rewriteAddresses = (
  * The same of IPv6, whose header has no checksum: addresses and hop limit.
  * @returns the delta of the addresses, not folded: below 2^20
  */
-export const rewriteAddresses6 = (
+const rewriteAddresses6 = (
   view: DataView,
   ip: number,
   book: AddressBook,

@@ -18,7 +18,7 @@ const CLASS_SHIFT = 4;
 const CLASS = 0xff << CLASS_SHIFT;
 
 /** @returns whether a client's settings ask for any of it */
-export const asksForScrub = ({ dropOptions, randomId, minTtl, clearDscp }: ScrubSettings): boolean =>
+const asksForScrub = ({ dropOptions, randomId, minTtl, clearDscp }: ScrubSettings): boolean =>
   dropOptions || randomId || minTtl > 0 || clearDscp;
 
 export class Scrub {

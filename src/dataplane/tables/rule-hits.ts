@@ -10,7 +10,7 @@ const SLOT_BITS = 13;
 const PROBES = 32;
 
 /** Bytes: a count and a time of each slot, float64, and its key, int32. */
-export const RULE_HITS_LENGTH = SLOTS * 20;
+const RULE_HITS_LENGTH = SLOTS * 20;
 
 /** What is known of a rule. */
 export interface Hit {

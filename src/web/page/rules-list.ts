@@ -57,7 +57,7 @@ export function rulesList(now: () => number, toFlows: ToFlows): ListSpec<RuleEnt
   };
 }
 
-function ruleCell({ text, place, addresses }: RuleEntry): Node {
+function ruleCell({ text, place, addresses, family }: RuleEntry): Node {
   const known =
     addresses === undefined ? "" : addresses === null ? "addresses unknown" : addresses.join(" ") || "no address";
   return make(
@@ -66,6 +66,7 @@ function ruleCell({ text, place, addresses }: RuleEntry): Node {
     make("code", {}, named(text)),
     known !== "" && make("small", {}, known),
     place !== undefined && make("small", {}, named(place)),
+    family !== undefined && make("small", {}, `of IPv${family} alone`),
   );
 }
 
