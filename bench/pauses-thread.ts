@@ -58,6 +58,7 @@ function run({ settings, frames, port, mail, now, kinds }: Start): Pauses {
     configure: () => undefined,
     carriedOut() {},
     records() {},
+    addresses() {},
     watch() {},
     report: (report) => port.postMessage(report),
   });

@@ -4,7 +4,7 @@ import { checksum } from "./frames.ts";
 
 export const NEEDS_CSUM = 1;
 export const NO_VNET = new Uint8Array(10);
-export const GSO = { NONE: 0, TCPV4: 1, UDP: 3, UDP_L4: 5 } as const;
+export const GSO = { NONE: 0, TCPV4: 1, UDP: 3, TCPV6: 4, UDP_L4: 5 } as const;
 
 export interface VnetFields {
   readonly flags?: number;
@@ -37,21 +37,32 @@ export interface OffloadedFrame {
 
 const UDP = 17;
 
-/** Where a frame's TCP or UDP checksum is. */
-function places(frame: Uint8Array): { start: number; offset: number } {
-  return { start: 14 + (frame[14] & 15) * 4, offset: frame[23] === UDP ? 6 : 16 };
+/** What a frame's TCP or UDP checksum is of, and where it is. */
+function places(frame: Uint8Array): {
+  protocol: number;
+  addresses: Uint8Array;
+  start: number;
+  end: number;
+  offset: number;
+} {
+  const length = (at: number) => frame[at] * 256 + frame[at + 1];
+  const isIpv6 = frame[12] === 0x86;
+  const protocol = frame[isIpv6 ? 20 : 23];
+  const parts = isIpv6
+    ? { addresses: frame.subarray(22, 54), start: 54, end: 54 + length(18) }
+    : { addresses: frame.subarray(26, 34), start: 14 + (frame[14] & 15) * 4, end: 14 + length(16) };
+  return { protocol, ...parts, offset: protocol === UDP ? 6 : 16 };
 }
 
 /**
- * @param frame an Ethernet frame with TCP or UDP over IPv4
+ * @param frame an Ethernet frame with TCP or UDP over IPv4, or over IPv6 without extension headers
  * @returns the same as a sender leaves it that lets its NIC add the checksum up: the field holds the pseudo-header's sum
  */
 export function leaveChecksum(frame: Uint8Array, fields: VnetFields = {}): OffloadedFrame {
-  const { start, offset } = places(frame);
+  const { protocol, addresses, start, end, offset } = places(frame);
   const left = frame.slice();
-  const end = 14 + frame[16] * 256 + frame[17];
   const length = end - start;
-  const pseudoHeader = [...frame.subarray(26, 34), 0, frame[23], length >>> 8, length & 255];
+  const pseudoHeader = [...addresses, 0, protocol, length >>> 8, length & 255];
   const sum = 0xffff - checksum(Uint8Array.from(pseudoHeader));
   left.set([sum >>> 8, sum & 255], start + offset);
   return {
@@ -69,6 +80,6 @@ export function completeChecksum({ frame, vnet }: OffloadedFrame): Uint8Array {
   const complete = frame.slice();
   const sum = checksum(complete.subarray(start));
   // A UDP checksum that comes out as zero is sent as all ones (RFC 768).
-  complete.set(sum === 0 && frame[23] === UDP ? [255, 255] : [sum >>> 8, sum & 255], at);
+  complete.set(sum === 0 && places(frame).protocol === UDP ? [255, 255] : [sum >>> 8, sum & 255], at);
   return complete;
 }

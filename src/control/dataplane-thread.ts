@@ -19,9 +19,11 @@ import { MAILBOX_LENGTH, Mailbox } from "../dataplane/io/mailbox.ts";
 import { type PacketSocket, PacketSockets } from "../dataplane/io/packet-sockets.ts";
 import { type Command, MAIL, type Report, type Start } from "../dataplane/io/protocol.ts";
 import type { CaptureOrder } from "../dataplane/io/tap.ts";
+import { addAddressMap, drawKernelKeys } from "../dataplane/kernel/addresses6.ts";
 import { Announcements } from "../dataplane/kernel/announcements.ts";
 import {
   controlOf,
+  entryCount,
   flowRecordsAt,
   KernelCounters,
   type KernelPrograms,
@@ -30,7 +32,6 @@ import {
   unloadKernelPrograms,
 } from "../dataplane/kernel/loader.ts";
 import { addRecordMap } from "../dataplane/kernel/records.ts";
-import { drawHashKeys } from "../dataplane/keyed-hash.ts";
 import { isLikeRuleset } from "../dataplane/rules/ruleset.ts";
 import type { ClientSettings, Settings } from "../dataplane/settings.ts";
 import type { Client } from "../dataplane/types.ts";
@@ -86,6 +87,8 @@ export class Dataplane {
   private readonly announcements: Announcements | undefined;
   /** Descriptors of the maps of the flow table's records, but for the first. */
   private readonly recordMaps: number[] = [];
+  /** Descriptor of the map of IPv6's addresses, once a flow needed it. */
+  private addressMap: number | undefined;
   /** Memory of the flows' counts, once it was asked for, and whether they are counted. */
   private counts: CountMemory | undefined;
   private isCounting = false;
@@ -341,7 +344,9 @@ export class Dataplane {
   private hear(report: Report): void {
     if (report.type === "failed") this.die(new Error(`the dataplane failed: ${report.reason}`));
     else if (report.type === "kernelPathOff") this.kernelPathOff = sayKernelPathIsOff(report.reason);
+    else if (report.type === "kernelPath6Off") log(`kernel path: off for IPv6, because ${report.reason}`);
     else if (report.type === "recordsWanted") void this.giveRecords();
+    else if (report.type === "addressesWanted") void this.giveAddresses();
     else if (report.type === "duplicated") sayDuplicate(report.address, report.mac);
     else if (report.type === "mail") this.takeMail();
     else if (report.type === "answered") this.answered(report.id, report.answer);
@@ -360,6 +365,16 @@ export class Dataplane {
       await this.command({ type: "records", at, map, counts });
       if (counts !== undefined) this.counts?.put(at);
     } catch {} // a thread that died is reported by itself
+  }
+
+  /** Without memory for it, flows of IPv6 stay off the kernel path: it is not asked for again. */
+  private async giveAddresses(): Promise<void> {
+    if (this.kernelPrograms === undefined || this.isOver) return;
+    try {
+      const map = addAddressMap(this.kernelPrograms.maps.addresses, entryCount(this.kernelPrograms));
+      this.addressMap = map;
+      await this.command({ type: "addresses", map });
+    } catch {} // as above
   }
 
   private async pass(id: number, client: number, answer: Uint8Array): Promise<void> {
@@ -394,7 +409,8 @@ export class Dataplane {
     this.port.close();
     this.sockets.keep([]);
     if (this.kernelPrograms !== undefined) unloadKernelPrograms(this.kernelPrograms);
-    for (const map of [...this.recordMaps, this.wake]) libc.close(map);
+    for (const file of [...this.recordMaps, this.wake]) libc.close(file);
+    if (this.addressMap !== undefined) libc.close(this.addressMap);
   }
 }
 
@@ -410,9 +426,9 @@ function withKnownRulesets(settings: Settings, before: Settings): Settings {
 
 /** @returns the programs; or why they can't be had: then all frames come to the dataplane's thread */
 function loadKernelPath(maxFlows: number): KernelPrograms | string {
-  const hashKeys = drawHashKeys(() => crypto.getRandomValues(new Int32Array(1))[0]);
+  const keys = drawKernelKeys(() => crypto.getRandomValues(new Int32Array(1))[0]);
   try {
-    return loadKernelPrograms(maxFlows, hashKeys, readSkbLayout());
+    return loadKernelPrograms(maxFlows, keys, readSkbLayout());
   } catch (error) {
     return sayKernelPathIsOff(error instanceof Error ? error.message : String(error));
   }

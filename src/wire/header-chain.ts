@@ -5,8 +5,8 @@ import { PROTOCOL } from "./ipv4.ts";
 import { FRAGMENT6, FRAGMENT6_MORE, FRAGMENT6_OFFSET, IPV6, NEXT_HEADER } from "./ipv6.ts";
 
 /** At most so many extension headers, and bytes of them all: what is longer is refused, for each costs every frame time. */
-const MAX_EXTENSIONS = 8;
-const MAX_EXTENSION_BYTES = 512;
+export const MAX_EXTENSIONS = 8;
+export const MAX_EXTENSION_BYTES = 512;
 /** RFC 8504 section 5.3 lets a node take no more hop-by-hop options than 8, nor more padding in a row than aligns one; so does Linux. */
 const MAX_OPTIONS = 8;
 const MAX_PADDING = 7;

@@ -150,6 +150,17 @@ test("it does with every frame what the slow path does", async () => {
   expect(forwarded - byKernel).toBeGreaterThan(frames / 50);
 }, 120_000);
 
+test.each(["masqueraded6", "routed6"])(
+  "it does so with packets of IPv6: %s",
+  async (kind) => {
+    const { frames, forwarded, byKernel, byIface } = await onBench("kernel-twins", kind);
+    expect(byKernel).toBeGreaterThan(frames / 11);
+    expect(Math.min(...byIface)).toBeGreaterThan(frames / 50);
+    expect(forwarded - byKernel).toBeGreaterThan(frames / 50);
+  },
+  120_000,
+);
+
 test("it does so where a client's packets are changed beside NAT, and takes none of them", async () => {
   const { frames, byKernel, byIface } = await onBench("kernel-twins", "scrubbed");
   expect(byIface[WORK]).toBe(0);
@@ -158,29 +169,36 @@ test("it does so where a client's packets are changed beside NAT, and takes none
 
 test("an entry that changes while it is read does not hold, whichever byte it is", async () => {
   expect(await onBench("kernel-entries")).toEqual({ changes: 137, unnoticed: [] });
+  expect(await onBench("kernel-entries", "ipv6")).toEqual({ changes: 137 + 64 + 32 + 2, unnoticed: [] });
 });
 
 /** A flow that has lost so many frames is the router's, until there are new settings. */
 const GIVEN_BACK = { losses: 4, taken: [false, false, false], takenAnew: [false, true], lossesAnew: 4 };
 
-test("a frame that the note is not about is dropped and counted, one without a note is left alone; and a flow that loses some is given back", async () => {
-  const dropped = [
-    ...Array.from({ length: 12 }, (_, i) => `byte ${26 + i}: an address or a port`),
-    "another protocol",
-    "another interface",
-    "a byte less",
-  ];
-  expect(await onBench("kernel-notes")).toEqual({
-    fates: {
-      ...Object.fromEntries(dropped.map((what) => [what, "dropped"])),
-      "the frame itself": "forwarded",
-      "the frame again, without a note": "left",
-      "the frame, after another one has gone to the socket": "left",
-    },
-    failed: dropped.length,
-    ...GIVEN_BACK,
-  });
-});
+test.each([
+  ["IPv4", [], 26, 12],
+  ["IPv6", ["ipv6"], 22, 36],
+] as const)(
+  "a frame of %s that the note is not about is dropped and counted, one without a note is left alone; and a flow that loses some is given back",
+  async (_, words, begin, length) => {
+    const dropped = [
+      ...Array.from({ length }, (_, i) => `byte ${begin + i}: an address or a port`),
+      "another protocol",
+      "another interface",
+      "a byte less",
+    ];
+    expect(await onBench("kernel-notes", ...words)).toEqual({
+      fates: {
+        ...Object.fromEntries(dropped.map((what) => [what, "dropped"])),
+        "the frame itself": "forwarded",
+        "the frame again, without a note": "left",
+        "the frame, after another one has gone to the socket": "left",
+      },
+      failed: dropped.length,
+      ...GIVEN_BACK,
+    });
+  },
+);
 
 test("no object is made for a flow that is entered, or leaves", async () => {
   expect(await onBench("kernel-allocation")).toEqual({ more: [], forwarded: 6 });
@@ -191,6 +209,17 @@ test("behind a frame that goes to the socket all of its flow do, until it is set
     "no longer than its TTL": [false, true, true],
     "with options": [false, true, true],
     "a first fragment": [false, false, true],
+    "a later fragment": [true, true, true],
+    "of another flow": [true, true, true],
+  });
+  expect(await onBench("kernel-order", "ipv6")).toEqual({
+    "no longer than its hop limit": [false, true, true],
+    "with an extension header": [false, true, true],
+    "with eight": [false, true, true],
+    "with others": [false, true, true],
+    "an atomic fragment": [false, true, true],
+    "a first fragment": [false, false, true],
+    "a first fragment behind another header": [false, false, true],
     "a later fragment": [true, true, true],
     "of another flow": [true, true, true],
   });

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { FirewallLab, peer } from "../../lab/firewall-lab.ts";
-import { SERVER } from "../../lab/places.ts";
+import { configuration, SERVER } from "../../lab/places.ts";
 import { readSkbLayout } from "../../src/linux/bpf/skb-layout.ts";
 import { buildWithFault, type MUTANTS } from "../support/kernel-mutants.ts";
 
@@ -55,6 +55,12 @@ test.each([
   ["addresses are left out of checksums", `UDP with its checksum left to the interface, from the client: ${CHANGED}`],
   ["ports are left out of checksums", `UDP, from the client: ${CHANGED}`],
   ["the TTL stays", `UDP, from the client: ${CHANGED}`],
+  ["IPv6: addresses are left out of checksums", `UDP over IPv6, from the client: ${CHANGED}`],
+  ["IPv6: ports are left out of checksums", `UDP over IPv6, from the client: ${CHANGED}`],
+  ["IPv6: a checksum that is left is inverted", `UDP with its checksum left to the interface over IPv6, from the client: ${CHANGED}`],
+  ["IPv6: addresses stay", `UDP over IPv6, from the client: ${CHANGED}`],
+  ["IPv6: the hop limit stays", `UDP over IPv6, from the client: ${CHANGED}`],
+  ["IPv6: a UDP checksum need not be there", `UDP without checksum over IPv6, from the client: ${CHANGED}`],
   ["a frame is lost", "UDP, from the client: the kernel lost the frame"],
 ] as const)("%s: that does not pass", async (mutant, says) => {
   expect(await triedWith(mutant)).toBe(says);
@@ -79,4 +85,17 @@ test("a firewall whose kernel path does not pass says so, and forwards without i
     /kernel path: off, because UDP with its checksum left to the interface, from the client: the/,
   );
   await lab.client.run(["ping", "-c", "1", SERVER]);
+  program.signal("SIGTERM");
+  await program.says("stopped");
+}, 20_000);
+
+test("where IPv6 alone does not pass, IPv6 alone does without it, and that is said", async () => {
+  const executable = join(folder, "firebreak-ipv4");
+  const uplink6 = 'address6 = "2001:db8:1::254/64"\ngateway6 = "2001:db8:1::1"\n';
+  lab.writeConfig(configuration([], "accept").replace("[uplink]\n", `[uplink]\n${uplink6}`));
+  await buildWithFault("IPv6: the hop limit stays", executable);
+  const program = lab.firewall.start([executable, "run", "--config", lab.configFile]);
+  await program.says("ready in");
+  expect(program.text).toContain("kernel path: off for IPv6, because UDP over IPv6, from the client: the kernel made");
+  expect(program.text).not.toContain("kernel path: off,");
 }, 20_000);

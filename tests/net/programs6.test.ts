@@ -127,7 +127,8 @@ for (const [who, { host, gateway, seenAs }] of Object.entries(CLIENTS)) {
       expect(sha256(await Bun.file(file).bytes())).toBe(hash);
     }, 120_000);
 
-    test("has TCP at the speed of segmentation offload, both ways", async () => {
+    test("has TCP at the speed of segmentation offload, both ways, by the kernel path", async () => {
+      const before = await byKernel();
       for (const direction of [[], ["--reverse"]]) {
         const output = await host.run([
           "iperf3",
@@ -144,8 +145,7 @@ for (const [who, { host, gateway, seenAs }] of Object.entries(CLIENTS)) {
         console.log(`iperf3 -6 -Z ${direction}, ${who}: ${speed.toFixed(2)} Gbit/s`);
         expect(speed).toBeGreaterThan(LEAST_SPEED);
       }
-      // The kernel path knows no IPv6: all of it came to the program.
-      expect((await lab.lab.state()).kernelPath.get("forwarded") ?? 0).toBe(0);
+      expect((await byKernel()) - before).toBeGreaterThan(1000);
     }, 120_000);
 
     test("asks for AAAA by UDP and TCP", async () => {
@@ -176,6 +176,11 @@ for (const [who, { host, gateway, seenAs }] of Object.entries(CLIENTS)) {
       }
     }, 60_000);
   });
+}
+
+/** Frames that the kernel forwarded since the firewall is there. */
+async function byKernel(): Promise<number> {
+  return (await lab.lab.state()).kernelPath.get("forwarded") ?? 0;
 }
 
 /** Of both ends; the firewall takes it over. */

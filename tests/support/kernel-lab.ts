@@ -3,6 +3,7 @@
 // by CPU), and the interfaces that the settings number.
 import { toArrayBuffer } from "bun:ffi";
 import { mac, payload, udp } from "../../lab/frames.ts";
+import { udp6 } from "../../lab/frames6.ts";
 import { GSO, NEEDS_CSUM, NO_VNET } from "../../lab/offload.ts";
 import {
   frameFrom,
@@ -15,12 +16,16 @@ import {
   WORK,
   WORK_HOST,
 } from "../../lab/router-lab.ts";
+import { frameFrom6, REMOTE_6, SETTINGS_6, WORK_HOST_6 } from "../../lab/router-lab6.ts";
+import { addAddressMap, drawKernelKeys } from "../../src/dataplane/kernel/addresses6.ts";
 import { Announcements } from "../../src/dataplane/kernel/announcements.ts";
 import { ENTRY_STRIDE } from "../../src/dataplane/kernel/entries.ts";
 import type { Gate } from "../../src/dataplane/kernel/gates.ts";
 import { CONTROL, INDEX_STRIDE } from "../../src/dataplane/kernel/layout.ts";
 import {
+  addressesOf,
   controlOf,
+  entryCount,
   flowRecordsAt,
   gateOf,
   KernelCounters,
@@ -30,7 +35,6 @@ import {
 import { KernelPath } from "../../src/dataplane/kernel/path.ts";
 import { Pulse } from "../../src/dataplane/kernel/pulse.ts";
 import { addRecordMap, putInPlace } from "../../src/dataplane/kernel/records.ts";
-import { drawHashKeys } from "../../src/dataplane/keyed-hash.ts";
 import type { Settings } from "../../src/dataplane/settings.ts";
 import { type Flow, flowOf, NO_FLOW, NO_FLOW_SIDE } from "../../src/dataplane/types.ts";
 import { readSkbLayout } from "../../src/linux/bpf/skb-layout.ts";
@@ -62,8 +66,9 @@ export class KernelLab extends Lab {
   /** By the interface that they came in on. */
   readonly byIface = [0, 0, 0];
 
-  /** The table of entries. */
+  /** The table of entries; and once there was a flow of IPv6, of their addresses. */
   readonly entries: Uint8Array;
+  addresses: Uint8Array = new Uint8Array(0);
 
   /** Of all its interfaces: what is not on its way to the router any more is settled. */
   readonly gate: Gate;
@@ -78,7 +83,7 @@ export class KernelLab extends Lab {
     readonly settings: Settings,
     private readonly programs = loadKernelPrograms(
       settings.nat.maxFlows,
-      drawHashKeys(() => 0x12345678),
+      drawKernelKeys(() => 0x12345678),
       readSkbLayout(),
     ),
   ) {
@@ -88,22 +93,33 @@ export class KernelLab extends Lab {
     const gate = gateOf(programs, 0);
     const made: KernelPath[] = [];
     let recordMaps = 1;
-    const grow = () => {
-      putInPlace(address, recordMaps, addRecordMap(programs.maps.records, recordMaps));
-      recordMaps++;
-      made[0].grow();
+    const wants = {
+      records() {
+        putInPlace(address, recordMaps, addRecordMap(programs.maps.records, recordMaps));
+        recordMaps++;
+        made[0].grow();
+      },
+      addresses() {
+        const words = addressesOf(programs, addAddressMap(programs.maps.addresses, entryCount(programs)));
+        made[0].takeAddresses(words);
+        onAddresses(new Uint8Array(words.buffer, words.byteOffset, words.byteLength));
+      },
     };
+    let onAddresses = (_: Uint8Array) => {};
     super({
       settings,
       slow: true,
       kernel: {
         makePath(state, changes) {
-          made.push(new KernelPath(state, changes, programs, () => gate, grow));
+          made.push(new KernelPath(state, changes, programs, () => gate, wants));
           return made[0];
         },
         flowRecords,
       },
     });
+    onAddresses = (addresses) => {
+      this.addresses = addresses;
+    };
     [this.kernelPath] = made;
     this.announcements = new Announcements(controlOf(programs));
     this.gate = gate;
@@ -151,7 +167,7 @@ export class KernelLab extends Lab {
     const gsoType = vnet[1];
     const gsoSize = vnet[4] + vnet[5] * 256;
     // What the kernel makes no frames of; and an unfinished checksum, which it can't be told of here.
-    const isCut = (gsoType & 0x7f) === GSO.TCPV4;
+    const isCut = (gsoType & 0x7f) === (isOfIpv6(frame) ? GSO.TCPV6 : GSO.TCPV4);
     if (frame.length === 0 || (vnet[0] & NEEDS_CSUM) !== 0 || isCut !== gsoSize > 0) return undefined;
     if (gsoType !== 0 && !isCut) return undefined;
     if (!this.filter(iface, frame, gsoSize)) return undefined;
@@ -193,11 +209,24 @@ export class KernelLab extends Lab {
 
   private flowOf(frame: Uint8Array): Flow {
     const view = new DataView(frame.buffer, frame.byteOffset);
+    const { flows, addresses } = this.router;
+    if (isOfIpv6(frame)) {
+      const number = (at: number) => {
+        const [a, b, c, d] = [0, 4, 8, 12].map((i) => view.getInt32(at + i));
+        return addresses.find(a, b, c, d);
+      };
+      const found6 = flows.find(number(22), number(38), view.getInt32(54) as Ports, view.getUint8(20));
+      return found6 === NO_FLOW_SIDE ? NO_FLOW : flowOf(found6);
+    }
     const ports = view.getInt32(34) as Ports;
     const protocol = view.getUint8(23);
-    const found = this.router.flows.find(readAddress(view, 26), readAddress(view, 30), ports, protocol);
+    const found = flows.find(readAddress(view, 26), readAddress(view, 30), ports, protocol);
     return found === NO_FLOW_SIDE ? NO_FLOW : flowOf(found);
   }
+}
+
+function isOfIpv6(frame: Uint8Array): boolean {
+  return frame[12] === 0x86 && frame[13] === 0xdd;
 }
 
 /** Settings with the interfaces of those names, as far as there are names. */
@@ -215,4 +244,21 @@ export function labWithFlow(names: readonly string[]): { lab: KernelLab; frame: 
   lab.receive(WORK, frame);
   if (lab.byKernel === 0) throw new Error("the flow was not entered");
   return { lab, frame };
+}
+
+/** The same with a flow of IPv6. */
+export function labWithFlow6(names: readonly string[]): { lab: KernelLab; frame: Uint8Array } {
+  const lab = new KernelLab(withInterfaces(SETTINGS_6, names));
+  const ends = { source: WORK_HOST_6, sourcePort: 40_000, destination: REMOTE_6, destinationPort: 9 };
+  const frame = frameFrom6(WORK_HOST_6, udp6(ends, payload(50)));
+  for (let i = 0; i < 2; i++) lab.receive(WORK, frame);
+  if (lab.byKernel === 0) throw new Error("the flow was not entered");
+  return { lab, frame };
+}
+
+/** What a program's words ask for: names of interfaces, and whether the flow is one of IPv6. */
+export function flowGiven(words: readonly string[]): { lab: KernelLab; frame: Uint8Array; isIpv6: boolean } {
+  const names = words.filter((word) => word !== "ipv6");
+  const isIpv6 = names.length < words.length;
+  return { ...(isIpv6 ? labWithFlow6(names) : labWithFlow(names)), isIpv6 };
 }

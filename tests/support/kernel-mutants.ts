@@ -14,7 +14,6 @@ export interface Mutant {
  * by another one that refused to cut the frame before that. Newer kernels cut it.
  */
 const OLD_TRICK = `
-import { R9 } from "../../linux/bpf/assembler.ts";
 function rewriteChecksum(a: Assembler, field: number, flags: number): void {
   const [protocol, length] = flags === 0 ? ["tcp", TCP_LENGTH] as const : ["udp", UDP_LENGTH] as const;
   loadFrame(a, length);
@@ -46,8 +45,8 @@ export const MUTANTS = {
   },
   "no look at where the checksum begins": {
     in: "filter",
-    from: 'jumpIf(R1, "!=", TRANSPORT, toSocket)',
-    to: 'jumpIf(R1, "!=", R1, toSocket)',
+    from: 'load(4, R3, R10, START).jumpIf(R1, "!=", R3, toSocket)',
+    to: 'load(4, R3, R10, START).jumpIf(R1, "!=", R1, toSocket)',
   },
   "no look at where UDP's checksum is": {
     in: "filter",
@@ -57,13 +56,13 @@ export const MUTANTS = {
   "no look at where TCP's checksum is": { in: "filter", from: '.jumpIf32(R1, "!=", TCP.CHECKSUM, toSocket)', to: "" },
   "padded frames are cut": {
     in: "filter",
-    from: 'jumpIf(R8, "!=", R1, toSocket)',
-    to: 'jumpIf(R8, "!=", R8, toSocket)',
+    from: 'jumpIf(R3, "!=", R1, toSocket)',
+    to: 'jumpIf(R3, "!=", R3, toSocket)',
   },
   "frames are cut into any number of segments": {
     in: "filter",
-    from: 'jumpIf(R8, ">", R2, toSocket);\n  a.label("is not',
-    to: 'jumpIf(R8, ">", R8, toSocket);\n  a.label("is not',
+    from: 'jumpIf(R3, ">", R2, toSocket);\n  a.label("is not',
+    to: 'jumpIf(R3, ">", R3, toSocket);\n  a.label("is not',
   },
   "padding stays": {
     in: "forwarder",
@@ -80,6 +79,36 @@ export const MUTANTS = {
     in: "forwarder",
     from: '.do("sub", R1, 1)\n    .store(1, R8, IP',
     to: '.do("sub", R1, 0)\n    .store(1, R8, IP',
+  },
+  "IPv6: addresses are left out of checksums": {
+    in: "forwarder",
+    from: '.do("add", R1, R2)\n    .load(4, R2, R7, NOTE.REWRITE + REWRITE.PORT_DELTA)',
+    to: ".load(4, R2, R7, NOTE.REWRITE + REWRITE.PORT_DELTA)",
+  },
+  "IPv6: ports are left out of checksums": {
+    in: "forwarder",
+    from: '.load(4, R2, R7, NOTE.REWRITE + REWRITE.PORT_DELTA)\n    .do("add", R1, R2)',
+    to: '.load(4, R2, R7, NOTE.REWRITE + REWRITE.PORTS).do("add", R1, R2)',
+  },
+  "IPv6: a checksum that is left is inverted": {
+    in: "forwarder",
+    from: 'a.jumpIf32(R3, "!=", 0, left);',
+    to: 'a.jumpIf32(R3, ">", 1, left);',
+  },
+  "IPv6: addresses stay": {
+    in: "forwarder",
+    from: "IP + IPV6.SOURCE, ADDRESSES.TO_SOURCE]",
+    to: "IP + IPV6.SOURCE, 0]",
+  },
+  "IPv6: the hop limit stays": {
+    in: "forwarder",
+    from: '.do("sub", R1, 1)\n    .store(1, R8, IP + IPV6',
+    to: '.do("sub", R1, 0)\n    .store(1, R8, IP + IPV6',
+  },
+  "IPv6: a UDP checksum need not be there": {
+    in: "filter",
+    from: '.jumpIf32(R1, "!=", 0, "header checked")\n    .jump(toSocket)',
+    to: '.jump("header checked")',
   },
   "a frame is lost": { in: "forwarder", from: 'jumpIf32(R1, "<", R2, "drop")', to: 'jumpIf32(R1, "<=", R2, "drop")' },
 } as const satisfies Readonly<Record<string, Mutant>>;

@@ -80,7 +80,7 @@ interface Talk {
 }
 
 function open(twins: Twins, talks: readonly Talk[], settings: Settings, random: Random): Talk {
-  const isRouted = settings === ROUTED_TWIN_6;
+  const isRouted = settings.clients.some(({ ipv6 }) => ipv6?.nat === "route");
   const clients = isRouted ? [WORK_HOST_6, ROUTED_HOST] : CLIENTS;
   const client = random.pick(clients);
   const remote = random.pick(random.chance(0.15) ? clients : REMOTES);
@@ -251,16 +251,13 @@ function left(bytes: Uint8Array, random: Random): Pick<Frame, "bytes" | "vnet"> 
   const isCut = random.chance(0.5);
   const fields = {
     flags: random.pick([0, 1, 1, 1, 3]),
-    gsoType: isCut ? random.pick([GSO_TCPV6, GSO_TCPV6, GSO_TCPV6 | 0x80, GSO.TCPV4, GSO.UDP_L4]) : GSO.NONE,
+    gsoType: isCut ? random.pick([GSO.TCPV6, GSO.TCPV6, GSO.TCPV6 | 0x80, GSO.TCPV4, GSO.UDP_L4]) : GSO.NONE,
     gsoSize: isCut ? random.pick([0, 7, 8, 100, 1220, 1228, 1240, 1241, 1400]) : 0,
     checksumStart: random.pick([54, 54, 54, 34, 0, random.below(65536)]),
     checksumOffset: random.chance(0.8) ? (isTcp ? 16 : bytes[20] === UDP ? 6 : 2) : random.below(65536),
   };
   return { bytes, vnet: vnet(fields) };
 }
-
-/** VIRTIO_NET_HDR_GSO_TCPV6 (linux/virtio_net.h) */
-const GSO_TCPV6 = 4;
 
 /** What is not a frame. */
 function somethingElse(twins: Twins, settings: Settings, random: Random): void {

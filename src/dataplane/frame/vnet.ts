@@ -159,10 +159,12 @@ export interface Offload {
   readonly checksum?: { readonly start: number; readonly offset: number } | undefined;
   /** Bytes of payload in each segment of TCP that the frame is to be cut into. */
   readonly segment?: number | undefined;
+  /** Of which family the segments are. */
+  readonly isIpv6?: boolean;
 }
 
 /** @returns a virtio_net_hdr */
-export function offloadHeader({ checksum, segment }: Offload): Uint8Array {
+export function offloadHeader({ checksum, segment, isIpv6 = false }: Offload): Uint8Array {
   const view = new DataView(new ArrayBuffer(VNET_LENGTH));
   if (checksum !== undefined) {
     view.setUint8(FLAGS, NEEDS_CSUM);
@@ -170,7 +172,7 @@ export function offloadHeader({ checksum, segment }: Offload): Uint8Array {
     view.setUint16(CSUM_OFFSET, checksum.offset, true);
   }
   if (segment !== undefined) {
-    view.setUint8(GSO_TYPE, GSO_TCPV4);
+    view.setUint8(GSO_TYPE, isIpv6 ? GSO_TCPV6 : GSO_TCPV4);
     view.setUint16(GSO_SIZE, segment, true);
   }
   return new Uint8Array(view.buffer);
@@ -185,5 +187,6 @@ export function readOffload(view: DataView): Offload {
       ? { start: view.getUint16(CSUM_START, true), offset: view.getUint16(CSUM_OFFSET, true) }
       : undefined,
     segment: isCut ? view.getUint16(GSO_SIZE, true) : undefined,
+    isIpv6: isCut && (view.getUint8(GSO_TYPE) & ~GSO_ECN) === GSO_TCPV6,
   };
 }

@@ -21,6 +21,8 @@ export interface CommandEvents {
   carriedOut(command: Command, isRefused: boolean): void;
   /** Another map of the flow table's records is to be known. */
   records(command: Extract<Command, { type: "records" }>): void;
+  /** The map of the addresses of the kernel path's entries of IPv6 is to be known. */
+  addresses(command: Extract<Command, { type: "addresses" }>): void;
   /** Others capture than before, or ask for counts of flows. */
   watch(command: WatchCommand): void;
   report(report: Report): void;
@@ -84,8 +86,9 @@ export class Commands {
   private begin(command: Command): void {
     if (command.type === "stop") {
       this.isStopped = true;
-    } else if (command.type === "records") {
-      this.events.records(command);
+    } else if (command.type === "records" || command.type === "addresses") {
+      if (command.type === "records") this.events.records(command);
+      else this.events.addresses(command);
       this.command = undefined;
       this.events.report({ type: "applied" });
     } else if (command.type === "captures" || command.type === "counts") {

@@ -32,7 +32,7 @@ export interface Start {
 
 /**
  * They are answered by one report each: `apply` by applied or refused (then nothing changed), `client`,
- * `records`, `captures` and `counts` by applied, `stop` by stopped.
+ * `records`, `addresses`, `captures` and `counts` by applied, `stop` by stopped.
  */
 export type Command =
   | ({ readonly type: "apply" } & Pick<Start, "settings" | "sockets" | "before">)
@@ -43,6 +43,8 @@ export type Command =
    * a map of their counts.
    */
   | { readonly type: "records"; readonly at: number; readonly map: number; readonly counts?: number | undefined }
+  /** The map of the addresses of the kernel path's entries of IPv6: addressesWanted has asked for it. */
+  | { readonly type: "addresses"; readonly map: number }
   /** Flows are counted from now on, in memory at this address; 0: they are not any more. */
   | { readonly type: "counts"; readonly address: number }
   /** All captures there are from now on: those that stay keep their ids. Memory of others is not touched any more. */
@@ -77,14 +79,18 @@ export const MAIL = {
   SEEN: 8,
 } as const;
 
-/** The first report is ready or refused, but for kernelPathOff. The last is stopped, or at any time failed. */
+/** The first report is ready or refused, but for kernelPathOff and kernelPath6Off. The last is stopped, or at any time failed. */
 export type Report =
   | { readonly type: "ready"; readonly state: SharedState }
   /** The programs do not do what the router does, or that could not be found out: they are not used. */
   | { readonly type: "kernelPathOff"; readonly reason: string }
+  /** The same of IPv6 alone, or it was not tried. */
+  | { readonly type: "kernelPath6Off"; readonly reason: string }
   | { readonly type: "applied" }
   /** Flows have got numbers of which the kernel path's programs don't know the records: kernel/records.ts. */
   | { readonly type: "recordsWanted" }
+  /** A flow of IPv6 wants the kernel path, for the first time: kernel/addresses6.ts. */
+  | { readonly type: "addressesWanted" }
   /** There is something in the mailbox. */
   | { readonly type: "mail" }
   | { readonly type: "refused"; readonly reason: string }

@@ -34,6 +34,7 @@ export function* rehearsing(): Generator<void> {
     configure: () => undefined,
     carriedOut() {},
     records() {},
+    addresses() {},
     watch() {},
     report() {},
   });

@@ -13,8 +13,8 @@ import type { RuleChanges } from "../frame/rule-changes.ts";
 import type { State } from "../frame/state.ts";
 import { workOf } from "../frame/vnet.ts";
 import { COUNT_MAP_LENGTH, countsLength } from "../kernel/counts.ts";
-import { controlOf, flowRecordsAt, gateOf, type KernelPrograms } from "../kernel/loader.ts";
-import { KernelPath } from "../kernel/path.ts";
+import { addressesOf, controlOf, flowRecordsAt, gateOf, type KernelPrograms } from "../kernel/loader.ts";
+import { KernelPath, type Wants } from "../kernel/path.ts";
 import { Pulse } from "../kernel/pulse.ts";
 import { moveToMap, putInPlace } from "../kernel/records.ts";
 import { tryKernelPath } from "../kernel/trial.ts";
@@ -225,20 +225,37 @@ function openRing(programs: KernelPrograms | undefined): PacketRing | undefined 
   }
 }
 
-/** @returns the kernel path's programs, if they do on this kernel what the router does. Here, for this thread has the router's code. */
-function triedPrograms(): KernelPrograms | undefined {
-  if (kernelPrograms === undefined) return undefined;
+/** Later, this program lacks the right to try anything. */
+const UNTRIED: Report = {
+  type: "kernelPath6Off",
+  reason: "the program was started without IPv6 (restart it)",
+};
+
+function hasIpv6({ uplink, clients }: Settings): boolean {
+  return uplink.ipv6 !== undefined || clients.some(({ ipv6 }) => ipv6 !== undefined);
+}
+
+/**
+ * The kernel path's programs, if they do on this kernel what the router does. Here, for this thread has the router's code.
+ * @returns undefined without them; and what flows may ask of control
+ */
+function triedPrograms(): { readonly programs: KernelPrograms | undefined; readonly wants: Wants } {
+  const records = () => report({ type: "recordsWanted" });
+  if (kernelPrograms === undefined) return { programs: undefined, wants: {} };
   try {
-    tryKernelPath(kernelPrograms.maps.hashKeys, kernelPrograms.layout);
-    return kernelPrograms;
+    const isIpv6Used = hasIpv6(settings);
+    const fault6 = tryKernelPath(kernelPrograms.maps.keys, kernelPrograms.layout, isIpv6Used);
+    if (fault6 !== undefined) report({ type: "kernelPath6Off", reason: fault6.message });
+    const addresses = () => report(isIpv6Used ? { type: "addressesWanted" } : UNTRIED);
+    return { programs: kernelPrograms, wants: fault6 === undefined ? { records, addresses } : { records } };
   } catch (error) {
     report({ type: "kernelPathOff", reason: messageOf(error) });
-    return undefined;
+    return { programs: undefined, wants: {} };
   }
 }
 
 function run(): void {
-  const programs = triedPrograms();
+  const { programs, wants } = triedPrograms();
   const ring = openRing(programs);
   if (ring === undefined) return;
   const { bytes } = ring;
@@ -260,8 +277,7 @@ function run(): void {
   };
   let path: KernelPath | undefined;
   const makePath = (state: State, changes: RuleChanges): KernelPath | undefined => {
-    const wantRecords = () => report({ type: "recordsWanted" });
-    path = programs && new KernelPath(state, changes, programs, (iface) => ring.gate(iface), wantRecords);
+    path = programs && new KernelPath(state, changes, programs, (iface) => ring.gate(iface), wants);
     return path;
   };
   const router = new Router(ring, settings, (words) => crypto.getRandomValues(words), events, {
@@ -300,6 +316,9 @@ function run(): void {
           moveToMap(countsAt + at * COUNT_MAP_LENGTH, COUNT_MAP_LENGTH, counts);
         }
         path?.grow();
+      },
+      addresses({ map }) {
+        if (programs !== undefined) path?.takeAddresses(addressesOf(programs, map));
       },
       watch(command) {
         if (command.type === "counts") {

@@ -1,8 +1,9 @@
 // What both of the kernel path's programs need of frames and of the kernel: numbers of helpers, fields of struct __sk_buff, and where
-// in a frame headers are. A frame has an Ethernet and a plain IPv4 header, then TCP or UDP.
+// in a frame headers are. A frame has an Ethernet and a plain IPv4 or IPv6 header, then TCP or UDP.
 import { type Assembler, R1, R2 } from "../../linux/bpf/assembler.ts";
 import { ETHERNET } from "../../wire/ethernet.ts";
 import { IPV4 } from "../../wire/ipv4.ts";
+import { IPV6 } from "../../wire/ipv6.ts";
 import { TCP } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
 import { ENTRY_KEY } from "./layout.ts";
@@ -16,6 +17,7 @@ export const HELPER = {
   SKB_LOAD_BYTES: 26,
   SKB_CHANGE_TAIL: 38,
   SKB_PULL_DATA: 39,
+  CSUM_UPDATE: 40,
   PROBE_READ_KERNEL: 113,
   KTIME_GET_COARSE_NS: 160,
 } as const;
@@ -36,7 +38,12 @@ export const TRANSPORT = IP + IPV4.HEADER_LENGTH;
 export const UDP_LENGTH = TRANSPORT + UDP.HEADER_LENGTH;
 export const TCP_LENGTH = TRANSPORT + TCP.HEADER_LENGTH;
 
-/** Where in a frame stands what is in an entry's key. */
+/** The same where the packet is one of IPv6. */
+export const TRANSPORT6 = IP + IPV6.HEADER_LENGTH;
+export const UDP_LENGTH6 = TRANSPORT6 + UDP.HEADER_LENGTH;
+export const TCP_LENGTH6 = TRANSPORT6 + TCP.HEADER_LENGTH;
+
+/** Where in a frame of IPv4 stands what is in an entry's key. */
 export const KEY_FIELDS = [
   [IP + IPV4.SOURCE, ENTRY_KEY.SOURCE],
   [IP + IPV4.DESTINATION, ENTRY_KEY.DESTINATION],

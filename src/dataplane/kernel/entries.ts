@@ -4,7 +4,7 @@
 // and an entry that finds no room there does not hold.
 import type { KeyedHash } from "../keyed-hash.ts";
 import type { Gate } from "./gates.ts";
-import { ENTRY, hashKey, INDEX_WAYS, NUMBER_MASK, SHUT, TAG_SHIFT } from "./layout.ts";
+import { ADDRESSES, ENTRY, hashKey, INDEX_WAYS, NUMBER_MASK, SHUT, TAG_SHIFT } from "./layout.ts";
 
 /** Bytes from one entry to the next: two cache lines. */
 export const ENTRY_STRIDE = 128;
@@ -13,6 +13,8 @@ export const ENTRY_STRIDE = 128;
 const NO_GENERATION = 0;
 
 export class KernelEntries {
+  /** Memory of the addresses of those of IPv6, ADDRESSES.LENGTH bytes each, once there is any. */
+  addresses: Int32Array | undefined;
   private readonly mask: number;
 
   /**
@@ -56,6 +58,13 @@ export class KernelEntries {
     // A fragment that has come meanwhile shuts it.
     Atomics.compareExchange(words, ofGeneration, NO_GENERATION, generation);
     return true;
+  }
+
+  /** Of an entry of IPv6, before it is put in. @param addresses ADDRESSES */
+  putAddresses(number: number, addresses: DataView): void {
+    if (this.addresses === undefined) throw new Error("there is no memory for addresses of IPv6");
+    const at = (number * ADDRESSES.LENGTH) >> 2;
+    for (let i = 0; i < ADDRESSES.LENGTH / 4; i++) this.addresses[at + i] = addresses.getInt32(4 * i, true);
   }
 
   /** @returns ENTRY.CHANGES of what was put under this number last */

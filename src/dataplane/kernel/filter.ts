@@ -2,10 +2,16 @@
 // like it lets through to the socket, as it came, and counts it: until that is settled (gates.ts), all of its flow goes there.
 // What it likes it keeps from the socket, and leaves a note for the forwarder (forwarder.ts), which the kernel runs on the same
 // frame next, on the same CPU. It is long, since it is one program, and in the order in which the kernel runs it.
+//
+// Most of it is the same for both families. What it needs of a packet of IPv6 it puts where that of one of IPv4 would be: ports and the
+// rest of the transport header, protocol, whether fragments follow, and the length less EXTRA_HEADER6. The rest of IPv6 comes last in this
+// file: IPv4 does not pass there.
 import { Assembler, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10, type Register } from "../../linux/bpf/assembler.ts";
 import type { SkbLayout } from "../../linux/bpf/skb-layout.ts";
 import { ETHERNET, ETHERTYPE } from "../../wire/ethernet.ts";
+import { MAX_EXTENSION_BYTES, MAX_EXTENSIONS } from "../../wire/header-chain.ts";
 import { FRAGMENT_OFFSET, IPV4, MORE_FRAGMENTS, PROTOCOL } from "../../wire/ipv4.ts";
+import { FRAGMENT6, FRAGMENT6_MORE, FRAGMENT6_OFFSET, IPV6, NEXT_HEADER } from "../../wire/ipv6.ts";
 import { ACK, FIN, RST, SYN, TCP } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
 import { LEAST_SEGMENT, MOST_SEGMENTS } from "../frame/vnet.ts";
@@ -13,20 +19,37 @@ import { KeyedHash } from "../keyed-hash.ts";
 import { FLOW } from "../tables/flow-records.ts";
 import { SCALE_BITS, SCALE_MASK, SCALE_SHIFT } from "../tables/flow-state.ts";
 import { ACKED, END, OVERREACH, SIDE_WORDS, WINDOWS } from "../tables/tcp.ts";
-import { fold, HELPER, IP, KEY_FIELDS, NOT_FOUND, SKB, TCP_LENGTH, TRANSPORT, UDP_LENGTH } from "./bpf-frame.ts";
+import { addressFactors } from "./addresses6.ts";
 import {
+  fold,
+  HELPER,
+  IP,
+  KEY_FIELDS,
+  NOT_FOUND,
+  SKB,
+  TCP_LENGTH,
+  TRANSPORT,
+  TRANSPORT6,
+  UDP_LENGTH,
+} from "./bpf-frame.ts";
+import {
+  ADDRESSES,
   CHECKSUM_BEGINNINGS,
   CHECKSUM_FACTOR,
   CONTROL,
   DEPENDENCY,
   ENTRY,
   ENTRY_KEY,
+  EXTRA_HEADER6,
   GATE,
   INDEX_WAYS,
   type Maps,
   NOTE,
+  NUMBER_FACTOR,
   NUMBER_MASK,
+  OF_IPV6,
   PULSE_SHIFT,
+  REWRITE6,
   SHUT,
   TAG_SHIFT,
 } from "./layout.ts";
@@ -54,6 +77,10 @@ const FOUND = -104;
 /** Of struct sk_buff, what has all that is asked of it. */
 const SKB_BYTES = -360;
 const MOST_SKB_BYTES = FOUND - SKB_BYTES;
+/** Where in the frame the transport header is, behind a plain header. Aligned, and stored from a register, so that older kernels see which. */
+const START = -368;
+/** The header of IPv6, as it comes: so that addresses are aligned. */
+const HEADER6 = -408;
 
 /** How often a mark is tried that others make at the same time. */
 const TRIES = 4;
@@ -71,18 +98,22 @@ export function socketFilter(maps: Maps, layout: SkbLayout, gate: number): Uint8
   a.do("move", R6, R1);
   // No note but for this frame.
   a.store(4, R10, INDEX, 0).do("move", R2, R10).do("add", R2, INDEX).loadMap(R1, maps.note).call(HELPER.MAP_LOOKUP);
-  a.jumpIf(R0, "==", NOT_FOUND, "without a key").do("move", R7, R0).store(4, R7, NOTE.IS_SET, 0);
+  a.jumpIf(R0, "==", NOT_FOUND, "without a key").do("move", R7, R0).store(4, R7, NOTE.TRANSPORT, 0);
   loadKey(a);
+  a.label("has its key");
   findEntry(a, maps, "found", "not found");
   a.label("found").store(8, R10, FOUND, R0);
+  checkFrame(a);
   checkHeader(a);
+  a.label("header checked");
   checkTransport(a);
   checkPulse(a, maps);
   copyEntry(a, maps);
   checkSettled(a, maps, gateAt);
   checkMacs(a);
   checkMtu(a);
-  checkOffload(a, layout);
+  const isLeft = checkOffload(a, layout);
+  a.load(4, R1, R10, START).jumpIf32(R1, "!=", TRANSPORT, "addresses of IPv6").label("addresses checked");
   findFlow(a, maps);
   followTcp(a);
   refresh(a, maps);
@@ -100,6 +131,10 @@ export function socketFilter(maps: Maps, layout: SkbLayout, gate: number): Uint8
   a.label("without a key");
   countPassed(a, maps, gateAt);
   a.label("counted").do("move", R0, WHOLE_FRAME).exit();
+
+  loadKey6(a, maps);
+  checkHeader6(a);
+  checkAddresses6(a, maps, isLeft);
   return a.assemble();
 }
 
@@ -107,7 +142,8 @@ export function socketFilter(maps: Maps, layout: SkbLayout, gate: number): Uint8
 function loadKey(a: Assembler): void {
   const none = "without a key";
   loadBytes(a, 0, UDP_LENGTH, none);
-  a.load(2, R1, R10, at(ETHERNET.TYPE)).jumpIf32(R1, "!=", wire16(ETHERTYPE.IPV4), none);
+  a.load(2, R1, R10, at(ETHERNET.TYPE)).jumpIf32(R1, "!=", wire16(ETHERTYPE.IPV4), "not of IPv4");
+  a.do("move", R1, TRANSPORT).store(4, R10, START, R1);
   a.load(2, R1, R10, at(IP + IPV4.FRAGMENT)).jumpIf32(R1, "&", wire16(FRAGMENT_OFFSET), none);
   for (const [from, to] of KEY_FIELDS) a.load(4, R1, R10, at(from)).store(4, R10, KEY + to, R1);
   a.load(4, R1, R6, SKB.IFINDEX)
@@ -125,7 +161,6 @@ function loadKey(a: Assembler): void {
     .do("move", R4, 4)
     .call(HELPER.SKB_LOAD_BYTES)
     .jumpIf(R0, "!=", 0, none);
-  a.label("has its key");
 }
 
 /** Counts a frame that goes to the socket: it is the R8th. */
@@ -156,12 +191,18 @@ function mark(a: Assembler): void {
   a.label("shut").store(4, R9, ENTRY.GENERATION, SHUT).jump("counted");
 }
 
-/** A plain IPv4 header, its checksum right. Leaves its total length in R8. */
-function checkHeader(a: Assembler): void {
+/** An Ethernet header without more ado. */
+function checkFrame(a: Assembler): void {
   const toSocket = "to the socket";
   a.load(4, R1, R6, SKB.VLAN_PRESENT).jumpIf32(R1, "!=", 0, toSocket);
-  a.load(1, R1, R10, at(IP)).jumpIf32(R1, "!=", 0x45, toSocket);
   a.load(1, R1, R10, at(ETHERNET.SOURCE)).jumpIf32(R1, "&", 1, toSocket);
+  a.load(4, R1, R10, START).jumpIf32(R1, "!=", TRANSPORT, "header of IPv6");
+}
+
+/** A plain IPv4 header, its checksum right. Leaves its total length in R8, and in TOTAL. */
+function checkHeader(a: Assembler): void {
+  const toSocket = "to the socket";
+  a.load(1, R1, R10, at(IP)).jumpIf32(R1, "!=", 0x45, toSocket);
   a.load(2, R1, R10, at(IP + IPV4.FRAGMENT)).jumpIf32(R1, "&", wire16(MORE_FRAGMENTS), toSocket);
   a.load(1, R1, R10, at(IP + IPV4.TTL)).jumpIf32(R1, "<=", 1, toSocket);
 
@@ -192,8 +233,8 @@ function checkTransport(a: Assembler): void {
     a.store(4, R10, offset, 0);
   a.jump("transport checked");
 
-  a.label("tcp");
-  loadBytes(a, UDP_LENGTH, TCP_LENGTH - UDP_LENGTH, toSocket);
+  a.label("tcp").load(4, R2, R10, START).do("add", R2, UDP.HEADER_LENGTH);
+  loadMore(a, at(UDP_LENGTH), TCP_LENGTH - UDP_LENGTH, toSocket);
   a.load(1, R1, R10, at(TRANSPORT + TCP.FLAGS))
     .do("and", R1, FIN | SYN | RST | ACK)
     .jumpIf32(R1, "!=", ACK, toSocket);
@@ -215,7 +256,13 @@ function loadTcpHeaderLength(a: Assembler): void {
 
 /** More of the frame, to where it belongs on the stack. */
 function loadBytes(a: Assembler, offset: number, length: number, otherwise: string): void {
-  a.do("move", R1, R6).do("move", R2, offset).do("move", R3, R10).do("add", R3, at(offset)).do("move", R4, length);
+  a.do("move", R2, offset);
+  loadMore(a, at(offset), length, otherwise);
+}
+
+/** Bytes of the frame from an offset in R2, to a place on the stack. */
+function loadMore(a: Assembler, place: number, length: number, otherwise: string): void {
+  a.do("move", R1, R6).do("move", R3, R10).do("add", R3, place).do("move", R4, length);
   a.call(HELPER.SKB_LOAD_BYTES).jumpIf(R0, "!=", 0, otherwise);
 }
 
@@ -245,16 +292,7 @@ function copyEntry(a: Assembler, maps: Maps): void {
   const toSocket = "to the socket";
   a.load(8, R0, R10, FOUND).do("move", R9, R7).do("add", R9, NOTE.ENTRY);
 
-  const sums = [R1, R2, R3, R4] as const;
-  for (const [i, sum] of sums.entries()) a.do("move", sum, CHECKSUM_BEGINNINGS[i]);
-  for (let i = 0; i < ENTRY.CHECKSUM / 4; i++) {
-    const sum = sums[i & 3];
-    a.load(4, R5, R0, 4 * i)
-      .store(4, R9, 4 * i, R5)
-      .do32("mul", sum, CHECKSUM_FACTOR)
-      .do32("add", sum, R5);
-  }
-  for (const sum of [R2, R3, R4]) a.do32("mul", R1, CHECKSUM_FACTOR).do32("add", R1, sum);
+  copySummed(a, R9, 0, ENTRY.CHECKSUM);
   a.load(4, R5, R0, ENTRY.CHECKSUM).jumpIf32(R1, "!=", R5, toSocket);
   jumpUnlessKey(a, R9, ENTRY.KEY, toSocket);
 
@@ -271,6 +309,20 @@ function copyEntry(a: Assembler, maps: Maps): void {
     .do("shiftLeft", R2, 2);
   a.loadMapValue(R1, maps.control, CONTROL.CLIENTS).do("add", R1, R2).load(4, R4, R1, 0);
   a.do32("add", R3, R4).load(4, R1, R9, ENTRY.CHANGES).jumpIf32(R1, "!=", R3, toSocket);
+}
+
+/** Copies what is at R0 to a register's place and offset, and leaves in R1 what checksumOf makes of it. R2 to R5 are lost. */
+function copySummed(a: Assembler, to: Register, offset: number, length: number): void {
+  const sums = [R1, R2, R3, R4] as const;
+  for (const [i, sum] of sums.entries()) a.do("move", sum, CHECKSUM_BEGINNINGS[i]);
+  for (let i = 0; i < length / 4; i++) {
+    const sum = sums[i & 3];
+    a.load(4, R5, R0, 4 * i)
+      .store(4, to, offset + 4 * i, R5)
+      .do32("mul", sum, CHECKSUM_FACTOR)
+      .do32("add", sum, R5);
+  }
+  for (const sum of [R2, R3, R4]) a.do32("mul", R1, CHECKSUM_FACTOR).do32("add", R1, sum);
 }
 
 /** The entry that R1 from the index is about, in R0. Jumps where there is none, or it has another key. */
@@ -301,8 +353,8 @@ function jumpUnlessKey(a: Assembler, register: Register, field: number, label: s
 }
 
 /** As hashKey does: the bucket of the key on the stack, in INDEX, and what the index has of the hash, in TAG. */
-function hashStackKey(a: Assembler, { buckets, hashKeys }: Maps): void {
-  const keyed = new KeyedHash(hashKeys);
+function hashStackKey(a: Assembler, { buckets, keys }: Maps): void {
+  const keyed = new KeyedHash(keys.hash);
   const words = [
     [ENTRY_KEY.SOURCE, keyed.a, keyed.aUpper],
     [ENTRY_KEY.DESTINATION, keyed.b, keyed.bUpper],
@@ -312,16 +364,16 @@ function hashStackKey(a: Assembler, { buckets, hashKeys }: Maps): void {
   a.load(4, R1, R10, KEY + ENTRY_KEY.INGRESS)
     .do32("mul", R1, keyed.d)
     .do32("add", R1, keyed.start);
-  for (const [field, factor, upper] of words) {
-    a.load(4, R2, R10, KEY + field)
-      .do32("move", R3, R2)
-      .do32("mul", R2, factor)
-      .do32("add", R1, R2);
-    a.do32("shiftRight", R3, 16).do32("mul", R3, upper).do32("add", R1, R3);
-  }
+  for (const [field, factor, upper] of words) addKeyed(a, KEY + field, factor, upper);
   shifted(16).do32("mul", R1, KeyedHash.LAST_FACTOR);
   shifted(15).do32("move", R2, R1).do32("shiftRight", R2, TAG_SHIFT).store(4, R10, TAG, R2);
   a.do32("and", R1, buckets - 1).store(4, R10, INDEX, R1);
+}
+
+/** Adds a word of the stack to R1, as KeyedHash and sumAddress do. R2 and R3 are lost. */
+function addKeyed(a: Assembler, place: number, factor: number, upper: number): void {
+  a.load(4, R2, R10, place).do32("move", R3, R2).do32("mul", R2, factor).do32("add", R1, R2);
+  a.do32("shiftRight", R3, 16).do32("mul", R3, upper).do32("add", R1, R3);
 }
 
 function checkMacs(a: Assembler): void {
@@ -356,13 +408,15 @@ function checkMtu(a: Assembler): void {
  * with that, the kernel forgets that it is to be cut.
  *
  * None of this a program is told but of the segments, so it reads the kernel's own notes on the frame.
+ * @returns where on the stack ip_summed is, and which bits say there that the checksum is left
  */
-function checkOffload(a: Assembler, layout: SkbLayout): void {
+function checkOffload(a: Assembler, layout: SkbLayout): { readonly place: number; readonly bits: number } {
   const toSocket = "to the socket";
   a.load(4, R2, R6, SKB.GSO_SIZE).jumpIf32(R2, "==", 0, "is not padded and cut");
-  a.load(4, R1, R6, SKB.LENGTH).do("sub", R1, ETHERNET.HEADER_LENGTH).jumpIf(R8, "!=", R1, toSocket);
+  a.load(4, R1, R6, SKB.LENGTH).do("sub", R1, ETHERNET.HEADER_LENGTH).load(4, R3, R10, TOTAL);
+  a.jumpIf(R3, "!=", R1, toSocket);
   // As isCutIntoFew has it.
-  a.jumpIf32(R2, "<", LEAST_SEGMENT, toSocket).do("mul", R2, MOST_SEGMENTS).jumpIf(R8, ">", R2, toSocket);
+  a.jumpIf32(R2, "<", LEAST_SEGMENT, toSocket).do("mul", R2, MOST_SEGMENTS).jumpIf(R3, ">", R2, toSocket);
   a.label("is not padded and cut");
 
   const summed = { at: layout.ip_summed >> 3, shift: layout.ip_summed & 7 };
@@ -376,14 +430,13 @@ function checkOffload(a: Assembler, layout: SkbLayout): void {
     .do("move", R3, R6)
     .do("add", R3, first);
   a.call(HELPER.PROBE_READ_KERNEL).jumpIf(R0, "!=", 0, toSocket);
-  a.load(1, R1, R10, inStack(summed.at))
-    .do("and", R1, CHECKSUM_PARTIAL << summed.shift)
-    .jumpIf32(R1, "!=", CHECKSUM_PARTIAL << summed.shift, "offload checked");
+  const isLeft = { place: inStack(summed.at), bits: CHECKSUM_PARTIAL << summed.shift };
+  a.load(1, R1, R10, isLeft.place).do("and", R1, isLeft.bits).jumpIf32(R1, "!=", isLeft.bits, "offload checked");
 
   a.load(2, R1, R10, inStack(layout.csum_start))
     .load(8, R2, R10, inStack(layout.data))
     .load(8, R3, R10, inStack(layout.head));
-  a.do("sub", R2, R3).do("sub", R1, R2).jumpIf(R1, "!=", TRANSPORT, toSocket);
+  a.do("sub", R2, R3).do("sub", R1, R2).load(4, R3, R10, START).jumpIf(R1, "!=", R3, toSocket);
   a.load(2, R1, R10, inStack(layout.csum_offset));
   a.load(1, R2, R10, at(IP + IPV4.PROTOCOL)).jumpIf32(R2, "==", PROTOCOL.TCP, "tcp's checksum is left");
   a.jumpIf32(R1, "!=", UDP.CHECKSUM, toSocket);
@@ -393,6 +446,7 @@ function checkOffload(a: Assembler, layout: SkbLayout): void {
     .jump("offload checked");
   a.label("tcp's checksum is left").jumpIf32(R1, "!=", TCP.CHECKSUM, toSocket);
   a.label("offload checked");
+  return isLeft;
 }
 
 /** The flow's record, in R0: still this flow's, and open. From here on no helper is called. */
@@ -489,5 +543,104 @@ function refresh(a: Assembler, maps: Maps): void {
 
 function leaveNote(a: Assembler): void {
   a.load(4, R1, R10, TOTAL).do("add", R1, ETHERNET.HEADER_LENGTH).store(4, R7, NOTE.FRAME_LENGTH, R1);
-  a.store(4, R7, NOTE.IS_SET, 1).do("move", R0, NOTHING).exit();
+  a.load(4, R1, R10, START).store(4, R7, NOTE.TRANSPORT, R1).do("move", R0, NOTHING).exit();
+}
+
+/**
+ * The key, of an IPv6 packet of TCP or UDP that has ports: whole or a first fragment, with extension headers or without, as many as
+ * HeaderChain goes over. Of R1 it gets the EtherType.
+ */
+function loadKey6(a: Assembler, maps: Maps): void {
+  const none = "without a key";
+  a.label("not of IPv4").jumpIf32(R1, "!=", wire16(ETHERTYPE.IPV6), none).do("move", R2, IP);
+  loadMore(a, HEADER6, IPV6.HEADER_LENGTH, none);
+  a.do("move", R1, TRANSPORT6)
+    .store(4, R10, START, R1)
+    .store(2, R10, at(IP + IPV4.FRAGMENT), 0);
+  // R8: what comes next; R9: where in the frame.
+  a.load(1, R8, R10, HEADER6 + IPV6.NEXT_HEADER).do("move", R9, TRANSPORT6);
+  for (let passed = 0; passed <= MAX_EXTENSIONS; passed++) {
+    a.do("move", R2, R9);
+    loadMore(a, at(TRANSPORT), UDP.HEADER_LENGTH, none);
+    a.jumpIf32(R8, "==", PROTOCOL.TCP, "has ports").jumpIf32(R8, "==", PROTOCOL.UDP, "has ports");
+    if (passed < MAX_EXTENSIONS) passExtension(a, passed, none);
+  }
+  a.jump(none);
+
+  a.label("has ports").store(1, R10, at(IP + IPV4.PROTOCOL), R8);
+  a.load(4, R1, R10, at(TRANSPORT)).store(4, R10, KEY + ENTRY_KEY.PORTS, R1);
+  a.load(4, R1, R6, SKB.IFINDEX).do32("shiftLeft", R1, 8).do("or", R1, R8).do("or", R1, OF_IPV6);
+  a.store(4, R10, KEY + ENTRY_KEY.INGRESS, R1);
+  const factors = addressFactors(maps.keys.addresses);
+  for (const [from, to] of [
+    [IPV6.SOURCE, ENTRY_KEY.SOURCE],
+    [IPV6.DESTINATION, ENTRY_KEY.DESTINATION],
+  ]) {
+    a.do32("move", R1, 0);
+    for (const [i, { word, upper }] of factors.entries()) addKeyed(a, HEADER6 + from + 4 * i, word, upper);
+    a.store(4, R10, KEY + to, R1);
+  }
+  a.jump("has its key");
+}
+
+/** Passes the extension header whose first eight bytes are at TRANSPORT. Notes whether fragments follow. @param number of those passed */
+function passExtension(a: Assembler, number: number, otherwise: string): void {
+  const labels = {
+    options: `options ${number}`,
+    ah: `ah ${number}`,
+    fragment: `fragment ${number}`,
+    end: `end ${number}`,
+  };
+  const { HOP_BY_HOP, ROUTING, FRAGMENT, AH, DESTINATION, MOBILITY, HIP, SHIM6 } = NEXT_HEADER;
+  const [next, length] = [at(TRANSPORT), at(TRANSPORT) + 1];
+  a.jumpIf32(R8, "==", FRAGMENT, labels.fragment).jumpIf32(R8, "==", AH, labels.ah);
+  for (const kind of [HOP_BY_HOP, ROUTING, DESTINATION, MOBILITY, HIP]) a.jumpIf32(R8, "==", kind, labels.options);
+  a.jumpIf32(R8, "!=", SHIM6, otherwise);
+  a.label(labels.options).load(1, R1, R10, length).do("add", R1, 1).do("shiftLeft", R1, 3);
+  a.label(labels.end)
+    .do("add", R9, R1)
+    .jumpIf(R9, ">", TRANSPORT6 + MAX_EXTENSION_BYTES, otherwise);
+  a.load(1, R8, R10, next).jump(`behind ${number}`);
+
+  a.label(labels.ah).load(1, R1, R10, length).do("add", R1, 2).do("shiftLeft", R1, 2).jump(labels.end);
+  a.label(labels.fragment).load(2, R1, R10, at(TRANSPORT) + FRAGMENT6.OFFSET);
+  a.jumpIf32(R1, "&", wire16(FRAGMENT6_OFFSET), otherwise).do("and", R1, wire16(FRAGMENT6_MORE));
+  a.jumpIf32(R1, "==", 0, `atomic ${number}`).store(2, R10, at(IP + IPV4.FRAGMENT), wire16(MORE_FRAGMENTS));
+  a.label(`atomic ${number}`).do("move", R1, FRAGMENT6.LENGTH).jump(labels.end);
+  a.label(`behind ${number}`);
+}
+
+/** As checkHeader, a plain header of IPv6: no extension headers. Of UDP there must be a checksum (RFC 8200 section 8.1). */
+function checkHeader6(a: Assembler): void {
+  const toSocket = "to the socket";
+  a.label("header of IPv6").load(1, R1, R10, HEADER6).do("shiftRight", R1, 4).jumpIf32(R1, "!=", 6, toSocket);
+  a.load(1, R1, R10, HEADER6 + IPV6.NEXT_HEADER).load(1, R2, R10, at(IP + IPV4.PROTOCOL));
+  a.jumpIf32(R1, "!=", R2, toSocket);
+  a.load(1, R1, R10, HEADER6 + IPV6.HOP_LIMIT).jumpIf32(R1, "<=", 1, toSocket);
+  a.load(2, R8, R10, HEADER6 + IPV6.PAYLOAD_LENGTH).swap(R8, 16);
+  a.do("add", R8, IPV6.HEADER_LENGTH).store(4, R10, TOTAL, R8);
+  a.load(4, R1, R6, SKB.LENGTH).do("sub", R1, ETHERNET.HEADER_LENGTH).jumpIf(R8, ">", R1, toSocket);
+  a.do("sub", R8, EXTRA_HEADER6).jumpIf32(R2, "!=", PROTOCOL.UDP, "header checked");
+  a.load(2, R1, R10, at(TRANSPORT + UDP.CHECKSUM))
+    .jumpIf32(R1, "!=", 0, "header checked")
+    .jump(toSocket);
+}
+
+/** The whole addresses, and those that they become, in the note; there too, whether the checksum is left to the interface. */
+function checkAddresses6(a: Assembler, maps: Maps, isLeft: { readonly place: number; readonly bits: number }): void {
+  const toSocket = "to the socket";
+  a.label("addresses of IPv6").load(1, R1, R10, isLeft.place).do("and", R1, isLeft.bits).do("move", R2, 0);
+  a.jumpIf32(R1, "!=", isLeft.bits, "is whole").do("move", R2, 1);
+  a.label("is whole").store(4, R7, NOTE.IS_LEFT, R2);
+  a.store(4, R10, INDEX, 0).do("move", R2, R10).do("add", R2, INDEX).loadMap(R1, maps.addresses);
+  a.call(HELPER.MAP_LOOKUP).jumpIf(R0, "==", NOT_FOUND, toSocket).do("move", R1, R0);
+  a.load(4, R2, R9, ENTRY.NUMBER).do("shiftRight", R2, Math.log2(NUMBER_FACTOR)).store(4, R10, INDEX, R2);
+  a.do("move", R2, R10).do("add", R2, INDEX).call(HELPER.MAP_LOOKUP).jumpIf(R0, "==", NOT_FOUND, toSocket);
+  copySummed(a, R7, NOTE.ADDRESSES, ADDRESSES.LENGTH);
+  a.load(4, R2, R9, ENTRY.REWRITE + REWRITE6.ADDRESSES_CHECKSUM).jumpIf32(R1, "!=", R2, toSocket);
+  for (let i = 0; i < ADDRESSES.TO_SOURCE; i += 8) {
+    a.load(8, R1, R10, HEADER6 + IPV6.SOURCE + i).load(8, R2, R7, NOTE.ADDRESSES + i);
+    a.jumpIf(R1, "!=", R2, toSocket);
+  }
+  a.jump("addresses checked");
 }

@@ -1,9 +1,20 @@
 // What the dataplane's thread and the kernel path's programs share: maps, and what is where in their memory. Both sides take it from
 // here alone. Numbers are of 32 bits in this machine's order, where nothing else is said.
 
+import { IPV4 } from "../../wire/ipv4.ts";
+import { IPV6 } from "../../wire/ipv6.ts";
+import type { AddressKeys } from "../address-book.ts";
 import type { HashKeys, KeyedHash } from "../keyed-hash.ts";
 import { MAX_NEIGHBOURS } from "../tables/flow-records.ts";
 import { SIDE_WORDS } from "../tables/tcp.ts";
+
+/** What keeps clients from choosing addresses and ports that collide. */
+export interface KernelKeys {
+  /** Of the index. */
+  readonly hash: HashKeys;
+  /** Of the sums that stand for addresses of IPv6. */
+  readonly addresses: AddressKeys;
+}
 
 /** Descriptors of the maps that the programs use. */
 export interface Maps {
@@ -14,7 +25,9 @@ export interface Maps {
   /** By hash of the key: the numbers of some entries. How many buckets it has, a power of two; and the keys of that hash. */
   readonly index: number;
   readonly buckets: number;
-  readonly hashKeys: HashKeys;
+  readonly keys: KernelKeys;
+  /** The place of the map of the addresses of IPv6, which is empty while no flow needs it: kernel/addresses6.ts. */
+  readonly addresses: number;
   /** The maps of the flow table's records: kernel/records.ts. */
   readonly records: number;
   /** The maps of the flows' counts, of which there are none while nobody asks for them: kernel/counts.ts. */
@@ -72,8 +85,17 @@ export const COUNTERS = {
   COUNT: 64,
 } as const;
 
-/** Addresses and ports in network order, then protocol | interface it comes in on << 8. */
+/**
+ * Addresses and ports in network order, then protocol | interface it comes in on << 8. Of IPv6 there are sums in place of the addresses
+ * (kernel/addresses6.ts), and OF_IPV6.
+ */
 export const ENTRY_KEY = { SOURCE: 0, DESTINATION: 4, PORTS: 8, INGRESS: 12, LENGTH: 16 } as const;
+
+/** Beside the protocol in an entry's key: TCP and UDP have lower numbers. */
+export const OF_IPV6 = 0x80;
+
+/** The addresses of an entry of IPv6, in network order: of its packets as they come, and as they leave. */
+export const ADDRESSES = { SOURCE: 0, DESTINATION: 16, TO_SOURCE: 32, TO_DESTINATION: 48, LENGTH: 64 } as const;
 
 /** How a packet is rewritten and where it goes; MAC addresses, addresses and ports as they will stand in it. */
 export const REWRITE = {
@@ -88,6 +110,14 @@ export const REWRITE = {
   PORT_DELTA: 32,
   HEADER_DELTA: 36,
   LENGTH: 40,
+} as const;
+
+/** The same of IPv6, where it is something else. */
+export const REWRITE6 = {
+  /** Of ADDRESSES, by `checksumOf`. */
+  ADDRESSES_CHECKSUM: REWRITE.SOURCE,
+  /** Number of the source address in the address book, in network order: the line's hosts are told by it. */
+  SOURCE_NUMBER: REWRITE.DESTINATION,
 } as const;
 
 /** 32-bit numbers as this machine has them, where nothing else is said. */
@@ -107,7 +137,7 @@ export const ENTRY = {
   FLOW_SOURCE: 40,
   FLOW_PORTS: 44,
   FLOW_BACK_PORTS: 48,
-  /** 16 bits: of the interface that it leaves by, in bytes. */
+  /** 16 bits: of the interface that it leaves by, in bytes; of IPv6 less EXTRA_HEADER6. */
   MTU: 52,
   /** 16 bits each: whose counts CHANGES is the sum of. A neighbour's number has MARKED in it where the line has a rate. */
   NEIGHBOUR: 54,
@@ -129,6 +159,8 @@ export const ENTRY = {
   /** What PASSED was with the last of its frames that went to the socket: it holds only once that is settled. */
   LAST: 84 + REWRITE.LENGTH,
 } as const;
+/** Bytes that the header of IPv6 has more than that of IPv4: for the filter all packets have one of IPv4. */
+export const EXTRA_HEADER6 = IPV6.HEADER_LENGTH - IPV4.HEADER_LENGTH;
 /** So that of its number the side is how far that side's words lie from side 0's in the flow's record (tables/tcp.ts). */
 export const NUMBER_FACTOR = 4 * SIDE_WORDS;
 /** In place of its generation: a fragment has gone to the socket, and the next ones can't be told to be this flow's. */
@@ -163,16 +195,21 @@ export const TAG_SHIFT = 21;
 export const NUMBER_MASK = (1 << TAG_SHIFT) - 1;
 
 /**
- * Writes an entry's checksum: four sums of every fourth number, mixed. An entry's memory may become another's while a program reads
- * it. So a program takes a copy, and the copy is an entry only if its checksum is right.
+ * Writes an entry's checksum. An entry's memory may become another's while a program reads it. So a program takes a copy, and the
+ * copy is an entry only if its checksum is right.
  */
 export function writeChecksum(entry: DataView): void {
+  entry.setInt32(ENTRY.CHECKSUM, checksumOf(entry, ENTRY.CHECKSUM), true);
+}
+
+/** @param length bytes, a multiple of 4 @returns four sums of every fourth number, mixed */
+export function checksumOf(view: DataView, length: number): number {
   sums.set(CHECKSUM_BEGINNINGS);
-  for (let i = 0; i < ENTRY.CHECKSUM / 4; i++)
-    sums[i & 3] = Math.imul(sums[i & 3], CHECKSUM_FACTOR) + entry.getInt32(4 * i, true);
+  for (let i = 0; i < length / 4; i++)
+    sums[i & 3] = Math.imul(sums[i & 3], CHECKSUM_FACTOR) + view.getInt32(4 * i, true);
   let checksum = sums[0];
   for (let i = 1; i < sums.length; i++) checksum = (Math.imul(checksum, CHECKSUM_FACTOR) + sums[i]) | 0;
-  entry.setInt32(ENTRY.CHECKSUM, checksum, true);
+  return checksum;
 }
 
 export const CHECKSUM_BEGINNINGS = [1, 2, 3, 4];
@@ -180,12 +217,15 @@ const sums = new Int32Array(CHECKSUM_BEGINNINGS.length);
 export const CHECKSUM_FACTOR = 0x01000193;
 
 export const NOTE = {
-  /** Whether the frame at hand is to be forwarded; how many bytes of it. */
-  IS_SET: 0,
+  /** Where in the frame at hand, which is to be forwarded, the transport header is; 0: there is no note. And how many bytes of it. */
+  TRANSPORT: 0,
   FRAME_LENGTH: 4,
   /** What is to be done with it. */
   ENTRY: 8,
   KEY: 8 + ENTRY.KEY,
   REWRITE: 8 + ENTRY.REWRITE,
-  LENGTH: 8 + ENTRY.LENGTH,
+  // Of IPv6 alone: ADDRESSES, and whether the checksum is left to the interface.
+  ADDRESSES: 8 + ENTRY.LENGTH,
+  IS_LEFT: 8 + ENTRY.LENGTH + ADDRESSES.LENGTH,
+  LENGTH: 16 + ENTRY.LENGTH + ADDRESSES.LENGTH,
 } as const;

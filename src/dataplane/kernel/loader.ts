@@ -6,14 +6,15 @@ import { BPF_F_MMAPABLE, createMap, loadProgram, MAP_TYPE, PROGRAM_TYPE } from "
 import type { SkbLayout } from "../../linux/bpf/skb-layout.ts";
 import { requireKernelReads } from "../../linux/capabilities.ts";
 import { libc, mapFile, mapMemory, pointer, reserveAddresses } from "../../linux/libc.ts";
-import { type HashKeys, KeyedHash } from "../keyed-hash.ts";
+import { KeyedHash } from "../keyed-hash.ts";
 import { FLOW_WORDS } from "../tables/flow-records.ts";
+import { createAddressMaps } from "./addresses6.ts";
 import { createCountMaps } from "./counts.ts";
 import { ENTRY_STRIDE, KernelEntries } from "./entries.ts";
 import { socketFilter } from "./filter.ts";
 import { forwarder } from "./forwarder.ts";
 import { Gate } from "./gates.ts";
-import { CONTROL, COUNTERS, INDEX_STRIDE, type Maps, NOTE } from "./layout.ts";
+import { ADDRESSES, CONTROL, COUNTERS, INDEX_STRIDE, type KernelKeys, type Maps, NOTE } from "./layout.ts";
 import { createRecordMap, createRecordMaps, putInPlace, recordsLength } from "./records.ts";
 
 /** Of the machine's memory, what the maps may take. */
@@ -43,14 +44,14 @@ export interface KernelPrograms {
 
 /**
  * @param maxFlows capacity of the flow table
- * @param hashKeys keep clients from choosing addresses and ports that collide
+ * @param keys keep clients from choosing addresses and ports that collide
  * @param layout of this kernel's struct sk_buff
  * @param memory of the machine, in bytes
  * @throws Error where the kernel can't do it, or this process may not
  */
 export function loadKernelPrograms(
   maxFlows: number,
-  hashKeys: HashKeys,
+  keys: KernelKeys,
   layout: SkbLayout,
   memory = totalmem(),
 ): KernelPrograms {
@@ -77,9 +78,10 @@ export function loadKernelPrograms(
         createMap("index", { type: ARRAY, key: 4, value: INDEX_STRIDE, entries: buckets, flags: BPF_F_MMAPABLE }),
       ),
       buckets,
-      hashKeys,
+      keys,
       records: opening(createRecordMaps(maxFlows, records)),
       counts: opening(createCountMaps(maxFlows)),
+      addresses: opening(createAddressMaps(entries)),
       note: opening(createMap("note", { type: PERCPU_ARRAY, key: 4, value: NOTE.LENGTH, entries: 1 })),
     };
     return {
@@ -152,8 +154,9 @@ export class KernelCounters {
 
 /** Closes all descriptors. */
 export function unloadKernelPrograms({ maps, filter, forwarder, records }: KernelPrograms): void {
-  const { control, entries, index, note, counts } = maps;
-  for (const fd of [filter, forwarder, control, entries, index, records, maps.records, counts, note]) libc.close(fd);
+  const { control, entries, index, note, counts, addresses } = maps;
+  const fds = [filter, forwarder, control, entries, index, records, maps.records, counts, addresses, note];
+  for (const fd of fds) libc.close(fd);
 }
 
 /** @param address as `mapFlows` returned it @returns that memory */
@@ -167,8 +170,19 @@ export function entriesOf({ entries, index, places, maps }: KernelPrograms): Ker
   return new KernelEntries(
     wordsAt(entries, ENTRIES * places * ENTRY_STRIDE),
     wordsAt(index, maps.buckets * INDEX_STRIDE),
-    new KeyedHash(maps.hashKeys),
+    new KeyedHash(maps.keys.hash),
   );
+}
+
+/** @returns how many entries there are */
+export function entryCount({ places }: KernelPrograms): number {
+  return ENTRIES * places;
+}
+
+/** @param map of IPv6's addresses, as addAddressMap made it @returns its memory, which stays mapped until the program ends */
+export function addressesOf(programs: KernelPrograms, map: number): Int32Array {
+  const length = entryCount(programs) * ADDRESSES.LENGTH;
+  return new Int32Array(toArrayBuffer(pointer(mapOnce(map, length)), 0, length));
 }
 
 /**

@@ -32,6 +32,14 @@ import { RECORDS_AT_ONCE } from "./records.ts";
 
 const SIDES: readonly Side[] = [0, 1];
 
+/** Asks for what flows that want to be entered need. */
+export interface Wants {
+  /** The next map of records: `grow` when it is in place. */
+  records?(): void;
+  /** The map of IPv6's addresses: `takeAddresses` when the programs know it. Without this, flows of IPv6 are not entered. */
+  addresses?(): void;
+}
+
 export class KernelPath implements RouterKernelPath {
   private readonly control: Int32Array;
   private readonly announcements: Announcements;
@@ -44,6 +52,8 @@ export class KernelPath implements RouterKernelPath {
   /** Flows with lower numbers have records that the programs know; and whether more are on their way. */
   private known = RECORDS_AT_ONCE;
   private isGrowing = false;
+  /** Whether memory for IPv6's addresses was asked for. */
+  private hasAsked = false;
   private readonly entries: KernelEntries;
   private readonly writer: EntryWriter;
   // By place and side, 2 * place + side, of flows that are entered:
@@ -59,15 +69,14 @@ export class KernelPath implements RouterKernelPath {
     programs: KernelPrograms,
     /** Of the interface's socket; undefined where that has no filter. */
     private readonly gateOf: (iface: Iface) => Gate | undefined,
-    /** Asks for the next map of records: `grow` when it is in place. */
-    private readonly wantRecords: () => void = () => {},
+    private readonly wants: Wants = {},
   ) {
     const { places } = programs;
     this.control = controlOf(programs);
     this.announcements = new Announcements(this.control);
     this.dependencies = new Dependencies(this.control);
     this.entries = entriesOf(programs);
-    this.writer = new EntryWriter(state);
+    this.writer = new EntryWriter(state, programs.maps.keys.addresses);
     this.places = new Places(places, state.flows.capacity, state.timeouts);
     this.ingress = new Int32Array(2 * places);
     this.entered = new Int32Array(2 * places);
@@ -84,6 +93,11 @@ export class KernelPath implements RouterKernelPath {
   grow(): void {
     this.known += RECORDS_AT_ONCE;
     this.isGrowing = false;
+  }
+
+  /** The programs know the map of IPv6's addresses. @param words its memory */
+  takeAddresses(words: Int32Array): void {
+    this.entries.addresses = words;
   }
 
   /** From now on no entry holds. */
@@ -136,6 +150,7 @@ export class KernelPath implements RouterKernelPath {
     this.findWhere(flow, side, topology.settings.interfaces[iface].index);
     this.writer.writeKey(flow, side, this.ingress[number]);
     this.writer.write(flow, side, number, this.generation, this.changesOf(flow, side));
+    if (flows.isIpv6(flow)) this.entries.putAddresses(number, this.writer.addresses);
     // Where there is no room for one, its packets come here.
     this.entries.put(number, this.writer.entry, this.generation, gate, this.yields);
   }
@@ -151,7 +166,7 @@ export class KernelPath implements RouterKernelPath {
     if (flow >= this.known) {
       if (this.isGrowing) return false;
       this.isGrowing = true;
-      this.wantRecords();
+      this.wants.records?.();
       return false;
     }
     if (places.isFull) {
@@ -222,11 +237,19 @@ export class KernelPath implements RouterKernelPath {
       if (neighbour === OURSELVES || neighbours.state[neighbour] < USABLE) return false;
       if (topology.isDown[neighbours.interfaceOf[neighbour]] === 1) return false;
     }
-    // Its programs know no IPv6.
-    if (flows.isIpv6(flow)) return false;
     const protocol = flows.protocol(flow);
     if (protocol !== PROTOCOL.TCP && (protocol !== PROTOCOL.UDP || this.isDns(flow))) return false;
-    return flows.isUsed(flow) && this.changes.isJudged(flow);
+    if (!flows.isUsed(flow) || !this.changes.isJudged(flow)) return false;
+    return !flows.isIpv6(flow) || this.hasAddresses();
+  }
+
+  /** Whether there is memory for addresses of IPv6. The first flow that needs it asks for it. */
+  private hasAddresses(): boolean {
+    if (this.entries.addresses === undefined && !this.hasAsked) {
+      this.hasAsked = true;
+      this.wants.addresses?.();
+    }
+    return this.entries.addresses !== undefined;
   }
 
   /** Name servers' answers may be held; and such a flow is over when it has begun. */

@@ -11,18 +11,21 @@ import { MSG_DONTWAIT } from "../../linux/net/socket.ts";
 import { attachAtIngress, detachFromIngress } from "../../linux/net/tc.ts";
 import { PollSet } from "../../linux/poll.ts";
 import { ETHERNET } from "../../wire/ethernet.ts";
-import { IPV4, PROTOCOL } from "../../wire/ipv4.ts";
+import { PROTOCOL } from "../../wire/ipv4.ts";
 import { ACK, SYN } from "../../wire/tcp.ts";
 import { Router } from "../frame/router.ts";
 import type { RuleChanges } from "../frame/rule-changes.ts";
 import type { State } from "../frame/state.ts";
 import { readOffload } from "../frame/vnet.ts";
-import type { HashKeys } from "../keyed-hash.ts";
 import { MemoryRing, type SentFrame } from "../memory-ring.ts";
 import { VNET_LENGTH } from "../ring.ts";
+import { addAddressMap } from "./addresses6.ts";
 import type { Gate } from "./gates.ts";
+import type { KernelKeys } from "./layout.ts";
 import {
+  addressesOf,
   controlOf,
+  entryCount,
   flowRecordsAt,
   gateOf,
   type KernelPrograms,
@@ -32,8 +35,28 @@ import {
 } from "./loader.ts";
 import { KernelPath } from "./path.ts";
 import { Pulse } from "./pulse.ts";
-import { type End, KINDS, type Kind, type Segment, type TrialFrame, trialFrame } from "./trial-frames.ts";
-import { CLIENT, CLIENT_END, FLOWS, OUR_MACS, OUTSIDE, SERVER_END, trialSettings, UPLINK } from "./trial-settings.ts";
+import {
+  type End,
+  KINDS,
+  KINDS6,
+  type Kind,
+  type Segment,
+  type TrialFrame,
+  transportAt,
+  trialFrame,
+} from "./trial-frames.ts";
+import {
+  CLIENT,
+  CLIENT_END,
+  FLOWS,
+  OUR_MACS,
+  OUTSIDE,
+  OUTSIDE6,
+  SERVER_END,
+  trialSettings,
+  UPLINK,
+  withIpv6,
+} from "./trial-settings.ts";
 
 const LOOPBACK = "lo";
 
@@ -47,17 +70,32 @@ const SYN_FRAME: Kind = { what: "", protocol: PROTOCOL.TCP, payload: 0, checksum
 
 /**
  * Loads programs as they will be used, but for the size of their maps, and tries them.
- * @param hashKeys, layout as loadKernelPrograms takes them
- * @throws Error that says what the kernel does wrong, or why that can't be found out
+ * @param keys, layout as loadKernelPrograms takes them
+ * @param isIpv6Used whether IPv6 is to be tried too: that takes 2 MB more, of code that has run by then
+ * @returns what the kernel does wrong with IPv6 alone, or why that can't be found out
+ * @throws Error that says the same of all
  */
-export function tryKernelPath(hashKeys: HashKeys, layout: SkbLayout): void {
-  const programs = loadKernelPrograms(FLOWS, hashKeys, layout);
+export function tryKernelPath(keys: KernelKeys, layout: SkbLayout, isIpv6Used: boolean): Error | undefined {
+  let fault6: Error | undefined;
+  const programs = loadKernelPrograms(FLOWS, keys, layout);
   try {
-    inNewNetwork(() => onLoopback(programs, (socket, index) => new Trial(socket, index, programs).run()));
+    inNewNetwork(() =>
+      onLoopback(programs, (socket, index) => {
+        const trial = new Trial(socket, index, programs, isIpv6Used);
+        trial.run(false);
+        if (!isIpv6Used) return;
+        try {
+          trial.run(true);
+        } catch (error) {
+          fault6 = error instanceof Error ? error : new Error(String(error));
+        }
+      }),
+    );
   } finally {
     unloadKernelPrograms(programs);
   }
   Bun.gc(true); // some megabytes, which a small machine needs for what comes next
+  return fault6;
 }
 
 /** @param use gets a socket that has the filter, and the interface's number, while the forwarder is there */
@@ -88,6 +126,8 @@ class Trial {
   private readonly pulse: Pulse;
   private readonly poll: PollSet;
   private readonly received = new Uint8Array(VNET_LENGTH + 8192);
+  /** The family in hand. */
+  private isIpv6 = false;
   /** By protocol: our end outside, as the server sees the client. */
   private readonly outside = new Map<number, End>();
 
@@ -95,36 +135,39 @@ class Trial {
     private readonly socket: number,
     index: number,
     programs: KernelPrograms,
+    isIpv6Used: boolean,
   ) {
     this.poll = new PollSet([socket]);
     this.gate = gateOf(programs, 0);
     this.pulse = new Pulse(controlOf(programs));
     const flowRecords = flowRecordsAt(mapFlows(FLOWS, programs), FLOWS);
     const fillRandom = (words: Uint32Array) => words.fill(0x5eed);
-    const makePath = (state: State, changes: RuleChanges) => new KernelPath(state, changes, programs, () => this.gate);
+    const makePath = (state: State, changes: RuleChanges) => {
+      const path: KernelPath = new KernelPath(state, changes, programs, () => this.gate, {
+        addresses: () => path.takeAddresses(makeAddresses(programs)),
+      });
+      return path;
+    };
     const kernel = { makePath, flowRecords };
-    this.router = new Router(
-      this.ring,
-      trialSettings([LOOPBACK, LOOPBACK], index),
-      fillRandom,
-      undefined,
-      kernel,
-      false,
-    );
+    const settings = trialSettings([LOOPBACK, LOOPBACK], index);
+    const ours = isIpv6Used ? withIpv6(settings) : settings;
+    this.router = new Router(this.ring, ours, fillRandom, undefined, kernel, false);
     this.router.advance(START);
-    for (const protocol of [PROTOCOL.UDP, PROTOCOL.TCP]) this.open(protocol);
   }
 
-  run(): void {
-    for (const kind of KINDS) this.try(kind);
+  /** Tries one family. @throws Error where a frame does not fare as it should */
+  run(isIpv6: boolean): void {
+    this.isIpv6 = isIpv6;
+    for (const protocol of [PROTOCOL.UDP, PROTOCOL.TCP]) this.open(protocol);
+    for (const kind of this.isIpv6 ? KINDS6 : KINDS) this.try(kind);
   }
 
   /** Opens the flow of a protocol, as its ends would, and has it take the kernel path. */
   private open(protocol: number): void {
     const kind = { ...SYN_FRAME, protocol };
     const [{ bytes }] = this.route(CLIENT, this.there(kind, { sequence: SEQUENCE, acknowledgment: 0, flags: SYN }));
-    const port = new DataView(bytes.buffer).getUint16(ETHERNET.HEADER_LENGTH + IPV4.HEADER_LENGTH);
-    this.outside.set(protocol, { mac: OUR_MACS[UPLINK], address: OUTSIDE, port });
+    const port = new DataView(bytes.buffer).getUint16(transportAt(this.isIpv6));
+    this.outside.set(protocol, { mac: OUR_MACS[UPLINK], address: OUTSIDE, address6: OUTSIDE6, port });
     const answer = { sequence: ACKNOWLEDGMENT, acknowledgment: SEQUENCE + 1, flags: SYN | ACK };
     this.route(UPLINK, this.back(kind, answer));
     this.route(CLIENT, this.there(kind));
@@ -138,17 +181,17 @@ class Trial {
   }
 
   private there(kind: Kind, segment: Segment = NEXT): TrialFrame {
-    return trialFrame(kind, CLIENT_END, { ...SERVER_END, mac: OUR_MACS[CLIENT] }, segment);
+    return trialFrame(kind, CLIENT_END, { ...SERVER_END, mac: OUR_MACS[CLIENT] }, segment, this.isIpv6);
   }
 
   private back(kind: Kind, segment: Segment = NEXT_BACK): TrialFrame {
     const outside = this.outside.get(kind.protocol);
     if (outside === undefined) throw new Error("the router does not forward");
-    return trialFrame(kind, SERVER_END, outside, segment);
+    return trialFrame(kind, SERVER_END, outside, segment, this.isIpv6);
   }
 
   private tryFrame({ what, isTaken }: Kind, iface: number, frame: TrialFrame): void {
-    const whose = `${what}, from the ${iface === CLIENT ? "client" : "uplink"}`;
+    const whose = `${what}${this.isIpv6 ? " over IPv6" : ""}, from the ${iface === CLIENT ? "client" : "uplink"}`;
     this.pulse.beat();
     this.send(whose, frame);
     const got = this.receive();
@@ -186,6 +229,16 @@ class Trial {
       if (length > VNET_LENGTH && isOurs(frame)) return frame;
     }
     return undefined;
+  }
+}
+
+/** Has the programs know memory for addresses of IPv6. @returns it */
+function makeAddresses(programs: KernelPrograms): Int32Array {
+  const map = addAddressMap(programs.maps.addresses, entryCount(programs));
+  try {
+    return addressesOf(programs, map);
+  } finally {
+    libc.close(map); // both have it now
   }
 }
 

@@ -3,9 +3,9 @@
 import { gcAndSweep, heapStats } from "bun:jsc";
 import { payload, udp } from "../../../lab/frames.ts";
 import { OUTSIDE, REMOTE, WORK_HOST } from "../../../lab/router-lab.ts";
+import { drawKernelKeys } from "../../../src/dataplane/kernel/addresses6.ts";
 import { flowRecordsAt, gateOf, loadKernelPrograms, mapFlows } from "../../../src/dataplane/kernel/loader.ts";
 import { KernelPath } from "../../../src/dataplane/kernel/path.ts";
-import { drawHashKeys } from "../../../src/dataplane/keyed-hash.ts";
 import { VERDICT } from "../../../src/dataplane/verdict.ts";
 import { readSkbLayout } from "../../../src/linux/bpf/skb-layout.ts";
 import { withInterfaces } from "../../support/kernel-lab.ts";
@@ -23,7 +23,7 @@ const settings = withInterfaces(limited, process.argv.slice(2));
 const { maxFlows } = settings.nat;
 const programs = loadKernelPrograms(
   maxFlows,
-  drawHashKeys(() => 0x12345678),
+  drawKernelKeys(() => 0x12345678),
   readSkbLayout(),
 );
 const gate = gateOf(programs, 0);

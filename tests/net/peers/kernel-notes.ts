@@ -1,12 +1,14 @@
-// kernel-notes.ts INTERFACE…: what the kernel path's second program makes of a frame that is not the one the first has left its
+// kernel-notes.ts INTERFACE… [ipv6]: what the kernel path's second program makes of a frame that is not the one the first has left its
 // note about. Prints the fate of each, how many were counted as dropped, and when the flow is given back to the router for that.
 
 import { LAN, WORK } from "../../../lab/router-lab.ts";
 import { ENTRY_STRIDE } from "../../../src/dataplane/kernel/entries.ts";
 import { ENTRY } from "../../../src/dataplane/kernel/layout.ts";
-import { labWithFlow } from "../../support/kernel-lab.ts";
+import { flowGiven } from "../../support/kernel-lab.ts";
 
-const { lab, frame } = labWithFlow(process.argv.slice(2));
+const { lab, frame, isIpv6 } = flowGiven(process.argv.slice(2));
+/** Where in the frame addresses begin and ports end, and where its protocol is. */
+const [begin, end, protocol] = isIpv6 ? [22, 58, 20] : [26, 38, 23];
 const fates: Record<string, string> = {};
 
 /** Leaves a note about the flow's frame, then has another one come in its place. */
@@ -20,13 +22,13 @@ function changed(at: number): Uint8Array {
   return frame.with(at, frame[at] ^ 1);
 }
 
-for (let at = 26; at < 38; at++) tryOther(`byte ${at}: an address or a port`, changed(at));
-tryOther("another protocol", frame.with(23, 6));
+for (let at = begin; at < end; at++) tryOther(`byte ${at}: an address or a port`, changed(at));
+tryOther("another protocol", frame.with(protocol, 6));
 tryOther("another interface", frame, LAN);
 tryOther("a byte less", frame.subarray(0, -1));
 tryOther("the frame itself", frame);
 fates["the frame again, without a note"] = lab.forward(WORK, frame);
-if (lab.filter(WORK, frame) && !lab.filter(WORK, changed(37))) {
+if (lab.filter(WORK, frame) && !lab.filter(WORK, changed(end - 1))) {
   fates["the frame, after another one has gone to the socket"] = lab.forward(WORK, frame);
 }
 const { failed } = lab;
@@ -42,7 +44,7 @@ function isTaken(): boolean {
 function lose(): number {
   for (let losses = 0; losses < 100; losses++) {
     if (!lab.filter(WORK, frame)) return losses;
-    lab.forward(WORK, changed(37));
+    lab.forward(WORK, changed(end - 1));
   }
   return Number.POSITIVE_INFINITY;
 }

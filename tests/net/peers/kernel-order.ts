@@ -1,13 +1,42 @@
-// kernel-order.ts INTERFACE…: which frames of a flow the kernel path's first program holds back, for those before it that went to the
+// kernel-order.ts INTERFACE… [ipv6]: which frames of a flow the kernel path's first program holds back, for those before it that went to the
 // socket. For each kind of these prints whether a plain frame took the kernel path right behind one, whether when that was settled,
 // and whether when the router had handled a plain one after that.
-import { WORK } from "../../../lab/router-lab.ts";
-import { labWithFlow } from "../../support/kernel-lab.ts";
 
-const { lab, frame } = labWithFlow(process.argv.slice(2));
+import { concat } from "../../../lab/frames.ts";
+import { ah, DESTINATION, type Extension, fragment, HOP_BY_HOP, options, routing } from "../../../lab/frames6.ts";
+import { WORK } from "../../../lab/router-lab.ts";
+import { flowGiven } from "../../support/kernel-lab.ts";
+
+const { lab, frame, isIpv6 } = flowGiven(process.argv.slice(2));
+
+/** The frame of IPv6 with extension headers. */
+function extended(...extensions: readonly Extension[]): Uint8Array {
+  const kinds = [...extensions.map(([kind]) => kind), frame[20]];
+  const headers = extensions.map(([, rest], i) => concat(Uint8Array.of(kinds[i + 1]), rest));
+  const odd = concat(frame.subarray(0, 54), ...headers, frame.subarray(54));
+  const length = odd.length - 54;
+  odd.set([length >>> 8, length & 255, kinds[0]], 18);
+  return odd;
+}
+
+const nothing = new Uint8Array(0);
+const toDestination = options(DESTINATION, nothing);
+const eight = Array<Extension>(7).fill(toDestination);
+
+const kinds6: Record<string, () => Uint8Array> = {
+  "no longer than its hop limit": () => frame.with(21, 1),
+  "with an extension header": () => extended(toDestination),
+  "with eight": () => extended(options(HOP_BY_HOP, nothing), ...eight),
+  "with others": () => extended(ah(), routing(4, 0), toDestination),
+  "an atomic fragment": () => extended(fragment(0, false)),
+  "a first fragment": () => extended(fragment(0, true)),
+  "a first fragment behind another header": () => extended(toDestination, fragment(0, true)),
+  "a later fragment": () => extended(fragment(8, false)),
+  "of another flow": () => frame.with(57, frame[57] ^ 1),
+};
 
 const firstFragment = frame.with(20, 0x20);
-const kinds: Record<string, Uint8Array> = {
+const kinds4: Record<string, Uint8Array> = {
   "no longer than its TTL": frame.with(22, 1),
   "with options": Uint8Array.of(
     ...frame.subarray(0, 14),
@@ -23,6 +52,8 @@ const kinds: Record<string, Uint8Array> = {
   "a later fragment": frame.with(21, 1),
   "of another flow": frame.with(37, frame[37] ^ 1),
 };
+
+const kinds = isIpv6 ? Object.fromEntries(Object.entries(kinds6).map(([what, make]) => [what, make()])) : kinds4;
 
 const outcomes: Record<string, boolean[]> = {};
 for (const [what, odd] of Object.entries(kinds)) {

@@ -12,8 +12,8 @@ import {
   WORK,
   WORK_HOST,
 } from "../../../lab/router-lab.ts";
+import { drawKernelKeys } from "../../../src/dataplane/kernel/addresses6.ts";
 import { loadKernelPrograms } from "../../../src/dataplane/kernel/loader.ts";
-import { drawHashKeys } from "../../../src/dataplane/keyed-hash.ts";
 import { readSkbLayout } from "../../../src/linux/bpf/skb-layout.ts";
 import { KernelLab, withInterfaces } from "../../support/kernel-lab.ts";
 import { sentPort } from "../../support/nat.ts";
@@ -24,7 +24,7 @@ const SQUATTED = 5000;
 const WANTED = 20;
 
 const settings = withInterfaces({ ...SETTINGS, nat: { ...SETTINGS.nat, maxFlows: 8192 } }, process.argv.slice(2));
-const keys = drawHashKeys(() => 0x12345678);
+const keys = drawKernelKeys(() => 0x12345678);
 const programs = loadKernelPrograms(settings.nat.maxFlows, keys, readSkbLayout(), MEMORY);
 const lab = new KernelLab(settings, programs);
 
