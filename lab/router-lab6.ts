@@ -4,7 +4,7 @@
 import type { Match6 } from "../src/dataplane/rules/match.ts";
 import type { Client6Settings, ClientSettings, Settings, Uplink6Settings } from "../src/dataplane/settings.ts";
 import { ethernet, mac } from "./frames.ts";
-import { IPV6_TYPE, ip6 } from "./frames6.ts";
+import { IPV6_TYPE, ip6, type Udp6Fields } from "./frames6.ts";
 import type { Lab } from "./router-lab.ts";
 import {
   ANYTHING,
@@ -33,6 +33,16 @@ export const WORK_HOST_6 = "fd09:24ef:4179::a89:7";
 export const LAN_HOST_6 = "fd00:1::20";
 export const REMOTE_6 = "2001:db8:7::7";
 export const REMOTE_62 = "2001:db8:99::99";
+/** A router on the way to these. */
+export const FAR_ROUTER_6 = "2001:db8:5::1";
+
+/** What "work" asks of a far host, by UDP. */
+export const QUERY_6: Udp6Fields = {
+  source: WORK_HOST_6,
+  destination: REMOTE_6,
+  sourcePort: 40000,
+  destinationPort: 5000,
+};
 
 export const UPLINK_6: Uplink6Settings = {
   address: ip6(OUTSIDE_6),

@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { advertisement, listenerQuery, OVERRIDE, ROUTER, SOLICITED, solicitation } from "../../lab/discovery-frames.ts";
 import { concat, ethernet, fromHex, payload } from "../../lab/frames.ts";
-import { type Icmpv6Fields, IPV6_TYPE, icmpv6, ip6, type Udp6Fields, udp6 } from "../../lab/frames6.ts";
+import { type Icmpv6Fields, IPV6_TYPE, icmpv6, ip6, udp6 } from "../../lab/frames6.ts";
 import {
   ANYTHING,
   dropped,
@@ -19,12 +19,14 @@ import {
 import {
   ANYTHING_6,
   answered6,
+  FAR_ROUTER_6,
   forwarded6,
   from6,
   LAN_GATEWAY_6,
   LAN_HOST_6,
   LAN_SETTINGS_6,
   OUTSIDE_6,
+  QUERY_6,
   REMOTE_6,
   REMOTE_62,
   ROUTED,
@@ -37,18 +39,16 @@ import {
 } from "../../lab/router-lab6.ts";
 import { compileRuleset } from "../../src/dataplane/rules/ruleset.ts";
 
-/** A router on the way. */
-const FAR = "2001:db8:5::1";
-const QUERY: Udp6Fields = { source: WORK_HOST_6, destination: REMOTE_6, sourcePort: 40000, destinationPort: 5000 };
+/** Of its payload, behind 48 bytes of headers. */
 const LENGTH = 1400;
 const NOT_HANDLED = dropped("ICMP type not handled");
 
 /** A client that has sent a datagram, whose network is translated; and one whose network is routed. */
 function asked(): Lab[] {
   const translated = new Lab({ settings: SETTINGS_6 });
-  from6(translated, WORK_HOST_6, udp6(QUERY, payload(LENGTH)));
+  from6(translated, WORK_HOST_6, udp6(QUERY_6, payload(LENGTH)));
   const routed = new Lab({ settings: ROUTED });
-  from6(routed, ROUTED_HOST, udp6({ ...QUERY, source: ROUTED_HOST }, payload(LENGTH)));
+  from6(routed, ROUTED_HOST, udp6({ ...QUERY_6, source: ROUTED_HOST }, payload(LENGTH)));
   return [translated, routed];
 }
 
@@ -56,10 +56,10 @@ function asked(): Lab[] {
 function expectErrorPasses(fields: Pick<Icmpv6Fields, "type" | "code" | "rest">): void {
   for (const [i, lab] of asked().entries()) {
     const [inside, outside] = i === 0 ? [WORK_HOST_6, OUTSIDE_6] : [ROUTED_HOST, ROUTED_HOST];
-    const quoted = (source: string) => udp6({ ...QUERY, source, hopLimit: 60 }, payload(LENGTH)).subarray(0, 1232);
-    const came = icmpv6({ ...fields, source: FAR, destination: outside, hopLimit: 50 }, quoted(outside));
-    const goes = icmpv6({ ...fields, source: FAR, destination: inside, hopLimit: 49 }, quoted(inside));
-    expect(from6(lab, FAR, came)).toEqual(forwarded6(inside, goes));
+    const quoted = (source: string) => udp6({ ...QUERY_6, source, hopLimit: 60 }, payload(LENGTH)).subarray(0, 1232);
+    const came = icmpv6({ ...fields, source: FAR_ROUTER_6, destination: outside, hopLimit: 50 }, quoted(outside));
+    const goes = icmpv6({ ...fields, source: FAR_ROUTER_6, destination: inside, hopLimit: 49 }, quoted(inside));
+    expect(from6(lab, FAR_ROUTER_6, came)).toEqual(forwarded6(inside, goes));
   }
 }
 
@@ -97,15 +97,15 @@ describe("RFC 4890", () => {
   });
 
   test("4.3.1b: packet too big comes to who sent the packet", () => {
-    for (const mtu of [1280, 1400]) expectErrorPasses({ type: 2, rest: mtu });
+    for (const mtu of [1280, 1400, 48 + LENGTH - 1]) expectErrorPasses({ type: 2, rest: mtu });
   });
 
   test("4.3.1b: an MTU that no link has, or that the packet would fit, is not believed", () => {
-    for (const mtu of [0, 68, 1279, 1500, 0xffffffff]) {
+    for (const mtu of [0, 68, 1279, 48 + LENGTH, 1500, 0xffffffff]) {
       const [lab] = asked();
-      const quoted = udp6({ ...QUERY, source: OUTSIDE_6 }, payload(LENGTH)).subarray(0, 1232);
-      const error = icmpv6({ source: FAR, destination: OUTSIDE_6, type: 2, rest: mtu }, quoted);
-      expect(from6(lab, FAR, error)).toEqual(dropped("ICMP error that states an impossible MTU"));
+      const quoted = udp6({ ...QUERY_6, source: OUTSIDE_6 }, payload(LENGTH)).subarray(0, 1232);
+      const error = icmpv6({ source: FAR_ROUTER_6, destination: OUTSIDE_6, type: 2, rest: mtu }, quoted);
+      expect(from6(lab, FAR_ROUTER_6, error)).toEqual(dropped("ICMP error that states an impossible MTU"));
     }
   });
 
@@ -180,7 +180,11 @@ describe("RFC 4890", () => {
       payload(9),
     );
     for (const type of [1, 2, 3, 4]) {
-      const { verdict, sent } = from6(lab, FAR, icmpv6({ source: FAR, destination: OUTSIDE_6, type }, quoted));
+      const { verdict, sent } = from6(
+        lab,
+        FAR_ROUTER_6,
+        icmpv6({ source: FAR_ROUTER_6, destination: OUTSIDE_6, type }, quoted),
+      );
       expect([verdict, sent]).toEqual(["dropped: ICMP error that belongs to no flow", []]);
     }
   });

@@ -18,6 +18,7 @@ import {
 import { dropped, Lab, type Outcome } from "../../lab/router-lab.ts";
 import {
   ANYTHING_6,
+  FAR_ROUTER_6,
   forwarded6,
   from6,
   LAN_HOST_6,
@@ -35,7 +36,6 @@ import { compileRuleset } from "../../src/dataplane/rules/ruleset.ts";
 import { expectToLive } from "../support/expiry.ts";
 
 const HOST = ROUTED_HOST;
-const FAR = "2001:db8:5::1";
 const [ESP, SHIM6, MOBILITY, HIP, GRE, SCTP, DCCP, UDP_LITE] = [50, 140, 135, 139, 47, 132, 33, 136] as const;
 const UNSOLICITED = dropped("unsolicited");
 
@@ -82,8 +82,11 @@ function expectErrorsPass(lab: Lab, sent: Maker, answer: Maker): void {
     { type: 3, code: 0 },
     { type: 4, code: 1, rest: 6 },
   ]) {
-    const error = icmpv6({ ...fields, source: FAR, destination: HOST, hopLimit: 64 }, sent(60).subarray(0, 1232));
-    const { verdict, sent: left } = from6(lab, FAR, error);
+    const error = icmpv6(
+      { ...fields, source: FAR_ROUTER_6, destination: HOST, hopLimit: 64 },
+      sent(60).subarray(0, 1232),
+    );
+    const { verdict, sent: left } = from6(lab, FAR_ROUTER_6, error);
     expect([fields.type, verdict, left.length]).toEqual([fields.type, "forwarded", 1]);
   }
   expectPass(lab, REMOTE_6, answer);
@@ -207,8 +210,8 @@ describe("RFC 6092", () => {
   test("REC-10: errors about packets of no flow are dropped in silence", () => {
     for (const fields of [{ type: 1 }, { type: 2, rest: 1280 }]) {
       const about = udp6(OUT, payload(LONG)).subarray(0, 1232);
-      const error = icmpv6({ ...fields, source: FAR, destination: HOST }, about);
-      expect(from6(home(), FAR, error)).toEqual(dropped("ICMP error that belongs to no flow"));
+      const error = icmpv6({ ...fields, source: FAR_ROUTER_6, destination: HOST }, about);
+      expect(from6(home(), FAR_ROUTER_6, error)).toEqual(dropped("ICMP error that belongs to no flow"));
     }
   });
 

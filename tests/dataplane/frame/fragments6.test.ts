@@ -17,6 +17,7 @@ import {
   forwarded6,
   from6,
   OUTSIDE_6,
+  QUERY_6,
   REMOTE_6,
   refused6,
   SETTINGS_6,
@@ -25,8 +26,7 @@ import {
   WORK_HOST_6,
 } from "../../../lab/router-lab6.ts";
 
-const QUERY: Udp6Fields = { source: WORK_HOST_6, destination: REMOTE_6, sourcePort: 40000, destinationPort: 5000 };
-const OUT: Udp6Fields = { ...QUERY, source: OUTSIDE_6, hopLimit: 63 };
+const OUT: Udp6Fields = { ...QUERY_6, source: OUTSIDE_6, hopLimit: 63 };
 const SIZE = 1232;
 
 const lab6 = () => {
@@ -37,7 +37,7 @@ const lab6 = () => {
 
 describe("fragments", () => {
   test("leave translated as they came, whatever the order", () => {
-    const came = fragmented6(udp6(QUERY, payload(3000)), SIZE);
+    const came = fragmented6(udp6(QUERY_6, payload(3000)), SIZE);
     const leave = fragmented6(udp6(OUT, payload(3000)), SIZE);
     for (const order of [
       [0, 1, 2],
@@ -55,10 +55,10 @@ describe("fragments", () => {
 
   test("are forgotten when all have come, and after a while: nobody's address is held any longer", () => {
     const lab = lab6();
-    const came = fragmented6(udp6(QUERY, payload(3000)), SIZE, 1);
+    const came = fragmented6(udp6(QUERY_6, payload(3000)), SIZE, 1);
     for (const part of came) from6(lab, WORK_HOST_6, part);
     const open = lab.router.addresses.size;
-    from6(lab, WORK_HOST_6, fragmented6(udp6({ ...QUERY, destination: "2001:db8:7::8" }, payload(3000)), SIZE, 2)[1]);
+    from6(lab, WORK_HOST_6, fragmented6(udp6({ ...QUERY_6, destination: "2001:db8:7::8" }, payload(3000)), SIZE, 2)[1]);
     expect(lab.router.addresses.size).toBe(open + 1);
     lab.wait(20_000);
     expect(lab.router.addresses.size).toBe(open);
@@ -74,7 +74,7 @@ describe("fragments", () => {
 
   test("that overlap condemn their packet, and what came before it was whole does not pass either", () => {
     const lab = lab6();
-    const [first, second] = fragmented6(udp6(QUERY, payload(3000)), SIZE);
+    const [first, second] = fragmented6(udp6(QUERY_6, payload(3000)), SIZE);
     const ends = { source: WORK_HOST_6, destination: REMOTE_6 };
     const overlapping = ipv6({ ...ends, extensions: [fragment(SIZE - 8, true)] }, 17, payload(SIZE));
     expect(from6(lab, WORK_HOST_6, first).verdict).toBe("forwarded");
@@ -85,7 +85,7 @@ describe("fragments", () => {
 
   test("that come twice pass once", () => {
     const lab = lab6();
-    const [first, second] = fragmented6(udp6(QUERY, payload(3000)), SIZE);
+    const [first, second] = fragmented6(udp6(QUERY_6, payload(3000)), SIZE);
     from6(lab, WORK_HOST_6, first);
     expect(from6(lab, WORK_HOST_6, second).verdict).toBe("forwarded");
     expect(from6(lab, WORK_HOST_6, second)).toEqual(dropped("fragment of a dropped packet"));
@@ -106,9 +106,9 @@ describe("fragments", () => {
   test("that are atomic are whole packets, also beside others of the same identification", () => {
     const lab = lab6();
     const extensions = [fragment(0, false)];
-    const parts = fragmented6(udp6(QUERY, payload(2000)), SIZE);
+    const parts = fragmented6(udp6(QUERY_6, payload(2000)), SIZE);
     from6(lab, WORK_HOST_6, parts[0]);
-    expect(from6(lab, WORK_HOST_6, udp6({ ...QUERY, extensions }, payload(20)))).toEqual(
+    expect(from6(lab, WORK_HOST_6, udp6({ ...QUERY_6, extensions }, payload(20)))).toEqual(
       forwarded6(REMOTE_6, udp6({ ...OUT, extensions }, payload(20))),
     );
     expect(from6(lab, WORK_HOST_6, parts[1]).verdict).toBe("forwarded");
@@ -147,7 +147,7 @@ describe("fragments", () => {
   test("too large for the egress are told of: no router cuts them", () => {
     const interfaces = INTERFACES.map((iface, i) => ({ ...iface, mtu: i === UPLINK ? 1280 : 9000 }));
     const lab = new Lab({ settings: { ...SETTINGS_6, interfaces } });
-    const [first] = fragmented6(udp6(QUERY, payload(3000)), 1240);
+    const [first] = fragmented6(udp6(QUERY_6, payload(3000)), 1240);
     expect(from6(lab, WORK_HOST_6, first)).toEqual(
       refused6(
         "larger than the egress MTU",
