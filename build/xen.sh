@@ -5,6 +5,7 @@
 #   dist/xen/VERSION/xen          the hypervisor, as QEMU's multiboot loader wants it
 #   dist/xen/VERSION/vmlinuz      dom0's kernel
 #   dist/xen/VERSION/dom0         dom0's initramfs: Xen's tools, busybox, the test double of what Qubes OS runs in dom0
+#   dist/xen/VERSION/client       that of clients
 #   dist/xen/current              the one that the tests boot
 #   dist/xen/share                what dom0 sees as /share: kernels and initramfs of the guests
 
@@ -52,8 +53,9 @@ build_xen() {
   fetch_xen "$version"
   say "build: dist/xen, with Xen $version"
   build_dom0 "$XEN/$version"
-  build_client
-  cp dist/vmlinuz dist/initramfs "$XEN/share/"
+  build_client "$XEN/$version"
+  cp dist/vmlinuz dist/initramfs "$XEN/$version/client" "$XEN/share/"
+  cp "$XEN/$version/vmlinuz" "$XEN/share/vmlinuz-debian"
   build_echo
   ln -sfn "$version" "$XEN/current"
 }
@@ -90,7 +92,8 @@ build_dom0() {
   node_modules/.bin/bun build --compile --minify --root src tests/vm/xen/dom0/double.ts src/linux/poll-thread.ts \
     --outfile "$XEN/share/double" >"$XEN/build.log" 2>&1 ||
     { cat "$XEN/build.log" >&2; die "the test double could not be built" "see the errors above"; }
-  if [ "$folder/dom0" -nt build/xen.sh ] && [ "$folder/dom0" -nt tests/vm/xen/dom0/init ]; then return; fi
+  if [ "$folder/dom0" -nt build/xen.sh ] && [ "$folder/dom0" -nt tests/vm/xen/dom0/init ] &&
+    [ "$folder/dom0" -nt tests/vm/xen/dom0/vif ]; then return; fi
   start_root "$root"
   mkdir -p "$root"/{etc/xen/scripts,usr/lib/xen-4.17/bin,usr/sbin,var/lib/xen,var/lib/xenstored,var/log/xen/console,share}
   ln -s /run "$root/var/run"
@@ -110,12 +113,15 @@ build_dom0() {
   pack_root "$root" "$folder/dom0"
 }
 
+# $1: the folder of a version of Xen. It is for two kernels: the appliance's, which is small and has no IPv6, and dom0's.
 build_client() {
-  local root=$XEN/root
-  if [ "$XEN/share/client" -nt build/xen.sh ] && [ "$XEN/share/client" -nt tests/vm/xen/client/init ]; then return; fi
+  local folder=$1 root=$XEN/root packages=$1/packages
+  if [ "$folder/client" -nt build/xen.sh ] && [ "$folder/client" -nt tests/vm/xen/client/init ]; then return; fi
   start_root "$root"
   install -m 755 tests/vm/xen/client/init "$root/init"
-  pack_root "$root" "$XEN/share/client"
+  add_program "$root" "" /sbin/ip
+  add_modules "$packages" "$(cat "$packages/release")" "$root" xen-netfront
+  pack_root "$root" "$folder/client"
 }
 
 # The image, in which our end of the vchan tests runs instead of the firewall: its executable is Bun too.
@@ -142,7 +148,8 @@ start_root() {
   for applet in $(busybox --list); do [ "$applet" = busybox ] || ln -sf busybox "$1/bin/$applet"; done
 }
 
-# $1: root; $2: the folder where the packages were unpacked; $3: a program there. With the libraries that it needs.
+# $1: root; $2: the folder where the packages were unpacked, empty for what is installed here; $3: a program there. With the
+# libraries that it needs.
 add_program() {
   install -D -m 755 "$2$3" "$1$3"
   LD_LIBRARY_PATH=$PWD/$2/usr/lib/x86_64-linux-gnu add_libraries "$1" "$2$3"

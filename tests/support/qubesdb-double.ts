@@ -70,12 +70,12 @@ export class QubesDbDouble {
     if (this.forget(path)) this.change({ type: QDB.RM, path, value: "" });
   }
 
-  /** A client's rules as qubesd writes them. */
-  writeRules(address: string, rules: readonly string[], policy = "drop"): void {
+  /** A client's rules as qubesd writes them. @param rules null for one of the other family, whose number stays free */
+  writeRules(address: string, rules: readonly (string | null)[], policy = "drop"): void {
     this.remove(`/qubes-firewall/${address}/`);
     this.write(`/qubes-firewall/${address}/policy`, policy);
     for (const [i, rule] of rules.entries()) {
-      this.write(`/qubes-firewall/${address}/${String(i).padStart(4, "0")}`, rule);
+      if (rule !== null) this.write(`/qubes-firewall/${address}/${String(i).padStart(4, "0")}`, rule);
     }
     this.write(`/qubes-firewall/${address}`, "");
   }

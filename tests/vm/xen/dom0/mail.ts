@@ -13,7 +13,13 @@ export type Request =
   | { readonly do: "serve"; readonly domain: number; readonly entries: Readonly<Record<string, string>> }
   | { readonly do: "write"; readonly path: string; readonly value: string }
   | { readonly do: "remove"; readonly path: string }
-  | { readonly do: "rules"; readonly address: string; readonly rules: readonly string[]; readonly policy: string }
+  /** Those of one of a client's addresses; null for a rule that is about the other family */
+  | {
+      readonly do: "rules";
+      readonly address: string;
+      readonly rules: readonly (string | null)[];
+      readonly policy: string;
+    }
   /** QubesDB goes away in the middle of a message. With `back`, it comes again. Answer: nothing */
   | { readonly do: "kill"; readonly back: boolean }
   /** Answer: the whole database */
