@@ -36,7 +36,7 @@ import {
 } from "../../lab/router-lab6.ts";
 import { compileRuleset } from "../../src/dataplane/rules/ruleset.ts";
 import type { Settings } from "../../src/dataplane/settings.ts";
-import type { Frame, Twins } from "./twins.ts";
+import { type Frame, SCRUBBED, type Twins } from "./twins.ts";
 
 const CLIENTS = [WORK_HOST_6, LAN_HOST_6];
 const REMOTES = [REMOTE_6, REMOTE_62, OUTSIDE_6];
@@ -61,6 +61,12 @@ export const TWIN_6: Settings = {
 export const ROUTED_TWIN_6: Settings = {
   ...TWIN_6,
   clients: [TWIN_6.clients[0], { ...TWIN_6.clients[1], ipv6: ROUTED_6 }],
+};
+
+/** "work" has its packets changed by all that there is. */
+export const SCRUBBED_TWIN_6: Settings = {
+  ...TWIN_6,
+  clients: [{ ...TWIN_6.clients[0], scrub: SCRUBBED.clients[0].scrub }, TWIN_6.clients[1]],
 };
 
 type Kind = "tcp" | "udp" | "echo";
@@ -282,13 +288,15 @@ function somethingElse(twins: Twins, settings: Settings, random: Random): void {
       isDown: random.chance(0.1),
     }));
     twins.do("other settings", (lab) => lab.apply({ ...settings, uplink: uplink as Settings["uplink"], interfaces }));
+    // Where the link was down our addresses there have been probed for by then.
+    if (random.chance(0.95)) twins.do("three seconds", (lab) => lab.wait(3000));
   }
 }
 
 /**
  * Has both routers forward what random talks say.
  * @param steps frames, less those that open a talk
- * @param settings that both have: TWIN_6 or ROUTED_TWIN_6
+ * @param settings that both have: one of those above
  * @returns how many frames were forwarded
  */
 export function converse6(twins: Twins, steps: number, settings: Settings, random: Random): number {

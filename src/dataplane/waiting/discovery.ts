@@ -192,7 +192,10 @@ export class NeighbourDiscovery {
     own.isDuplicate = true;
     own.probes = 0;
     own.announcements = 0;
-    if (!own.isLinkLocal) this.neighbours.barUplink6(true);
+    if (!own.isLinkLocal) {
+      this.neighbours.barUplink6(true);
+      this.neighbours.holdUplink6(false);
+    }
     const source = at + ETHERNET.SOURCE;
     this.onDuplicate(own.number, macHead(this.ring.view, source), macTail(this.ring.view, source));
     return VERDICT.ND_TAKEN;
@@ -295,7 +298,9 @@ export class NeighbourDiscovery {
   /** Nobody else has shown that he has it. */
   private use(iface: Iface, own: OwnAddress): void {
     own.isTentative = false;
-    if (own.isLinkLocal) this.listener.reportAnew(iface); // what came from no address may not have been heard
+    if (own.isLinkLocal)
+      this.listener.reportAnew(iface); // what came from no address may not have been heard
+    else this.neighbours.holdUplink6(false);
     this.neighbours.askAnew6(iface);
   }
 
@@ -319,8 +324,9 @@ export class NeighbourDiscovery {
   followInterfaces(before: Topology | undefined, now: number): void {
     const { topology, neighbours } = this;
     this.own.followInterfaces(topology, before);
-    const isBarred = this.own.find(topology.uplink, topology.ipv6.uplinkAddress)?.isDuplicate === true;
-    if (!isBarred) neighbours.barUplink6(false);
+    const outside = this.own.find(topology.uplink, topology.ipv6.uplinkAddress);
+    neighbours.holdUplink6(outside?.isTentative === true);
+    if (outside?.isDuplicate !== true) neighbours.barUplink6(false);
     this.listener.followInterfaces(topology, (iface) => linkOf(topology, iface, before).before === undefined);
     this.tick(now);
   }

@@ -105,8 +105,9 @@ export class NeighbourTable {
   /** Frames that wait for a MAC address: each for a neighbour, for which so many may. */
   private readonly waiting: ParkedFrames;
   private now = 0;
-  /** Whether nobody on the uplink is to be reached by IPv6. */
+  /** Whether nobody on the uplink is to be reached by IPv6; whether what goes there waits. */
   private isBarred = false;
+  private isHeld = false;
 
   constructor(
     private readonly ring: Ring,
@@ -311,6 +312,31 @@ export class NeighbourTable {
     }
   }
 
+  /**
+   * Has what goes to the uplink by IPv6 wait, or wait no longer: while our address there may yet be somebody else's. Nobody is USABLE
+   * meanwhile, whatever is heard of him; who is looked for then, `askAnew6` asks for.
+   */
+  holdUplink6(isHeld: boolean): void {
+    if (this.isHeld === isHeld) return;
+    this.isHeld = isHeld;
+    for (let n = FIRST; n < this.end; n++) {
+      if (this.state[n] === FREE || !this.isOfUplink6(n)) continue;
+      const pin = this.pinFor(this.interfaceOf[n], this.address[n]);
+      if (isHeld) this.suspend(n);
+      else if (pin !== undefined) this.learn(n, pin.head, pin.tail, PINNED);
+    }
+  }
+
+  private suspend(n: Neighbour): void {
+    if (this.state[n] < USABLE) return;
+    this.state[n] = INCOMPLETE;
+    this.since[n] = this.now;
+    this.asked[n] = this.now;
+    this.tries[n] = 0;
+    this.doubts[n] = SURE;
+    this.onChange(n);
+  }
+
   private isOfUplink6(n: Neighbour): boolean {
     return this.interfaceOf[n] === this.topology.uplink && isIpv6(this.address[n]);
   }
@@ -446,6 +472,7 @@ export class NeighbourTable {
   /** Notes a neighbour's MAC address, and sends what waited for it. */
   learn(n: Neighbour, head: number, tail: number, state = REACHABLE): void {
     if ((this.state[n] === PINNED && state !== PINNED) || this.isShut(n)) return;
+    if (this.isHeld && this.isOfUplink6(n)) return;
     const isElsewhere = this.state[n] >= USABLE && (this.head[n] !== head || this.tail[n] !== tail);
     this.state[n] = state;
     this.since[n] = this.now;

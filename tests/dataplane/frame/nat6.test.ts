@@ -419,9 +419,9 @@ describe("new settings", () => {
       uplink: { ...uplink, ipv6: { ...UPLINK_6, address: ip6("2001:db8:ffff::3") } },
     });
     expect(lab.router.flows.size).toBe(0);
-    expect(from6(lab, WORK_HOST_6, udp6(QUERY, payload(1)))).toEqual(
-      forwarded6(REMOTE_6, udp6({ ...QUERY_OUTSIDE, source: "2001:db8:ffff::3" }, payload(1))),
-    );
+    const { sent } = forwarded6(REMOTE_6, udp6({ ...QUERY_OUTSIDE, source: "2001:db8:ffff::3" }, payload(1)));
+    expect(from6(lab, WORK_HOST_6, udp6(QUERY, payload(1)))).toEqual({ verdict: "queued for ARP", sent: [] });
+    expect(lab.wait(3000)).toEqual(expect.arrayContaining([...sent])); // until then it may be another machine's
     expect(lab.router.addresses.find(...words(OUTSIDE_6))).toBe(0 as never);
   });
 

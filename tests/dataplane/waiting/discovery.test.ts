@@ -577,6 +577,30 @@ describe("our own addresses", () => {
     expect(lab.macOf(gateway)).toBe(GATEWAY_MAC);
   });
 
+  test("are used by nobody's packets while they may be another's: who is known already is not sent to, and asked for then", () => {
+    const lab = bench();
+    lab.state.followLinks();
+    lab.pass(5);
+    const gateway = lab.hold(UPLINK, GATEWAY);
+    lab.put(UPLINK, said(GATEWAY, GATEWAY_MAC));
+    expect(lab.macOf(gateway)).toBe(GATEWAY_MAC);
+    const changed: number[] = [];
+    lab.state.neighbours.onChange = (neighbour) => changed.push(neighbour);
+    const other = "2001:db8:1::253";
+    const before = lab.state.topology;
+    const uplink = { ...HOME.uplink, ipv6: { ...UPLINK6, address: ip6(other) } };
+    lab.state.follow(new Topology({ ...HOME, uplink }, before));
+    lab.state.followLinks(before);
+    lab.sent();
+    expect([lab.macOf(gateway), changed]).toEqual(["unknown", [gateway]]);
+    lab.put(UPLINK, said(GATEWAY, GATEWAY_MAC, { destination: "ff02::1", flags: OVERRIDE }));
+    expect(lab.macOf(gateway)).toBe("unknown");
+    expect(ofDiscovery(lab.pass(1)).filter((frame) => frame.includes(toHex(ip6(GATEWAY))))).toEqual([]);
+    expect(lab.pass(1)).toContain(ourSolicitation(UPLINK, other, GATEWAY));
+    lab.put(UPLINK, said(GATEWAY, GATEWAY_MAC, { destination: other }));
+    expect(lab.macOf(gateway)).toBe(GATEWAY_MAC);
+  });
+
   test("are probed for and told again when the link is there again, and not for other news", () => {
     const lab = bench();
     lab.state.followLinks();
