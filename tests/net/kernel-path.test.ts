@@ -202,6 +202,7 @@ test.each([
 
 test("no object is made for a flow that is entered, or leaves", async () => {
   expect(await onBench("kernel-allocation")).toEqual({ more: [], forwarded: 6 });
+  expect(await onBench("kernel-allocation", "ipv6")).toEqual({ more: [], forwarded: 6 });
 }, 120_000);
 
 test("behind a frame that goes to the socket all of its flow do, until it is settled; behind a fragment, until a whole one was handled", async () => {

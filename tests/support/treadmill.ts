@@ -89,9 +89,9 @@ export class Treadmill implements Ring {
     this.last = at;
   }
 
-  /** @returns the source port of the packet that was sent last */
-  sentPort(): number {
-    return this.view.getUint16(this.last + IP + 20);
+  /** @param at of its transport header, in its frame @returns the source port of the packet that was sent last */
+  sentPort(at = IP + 20): number {
+    return this.view.getUint16(this.last + at);
   }
 
   /** Keeps a frame, to be put in as often as wanted. */
