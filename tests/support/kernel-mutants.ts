@@ -1,10 +1,10 @@
 // The kernel path's programs with a fault in them, for what finds faults out. Preloaded (bun --preload), it changes the source of
-// kernel/filter.ts or forwarder.ts as KERNEL_MUTANT says; `buildWithFault` makes a whole firewall of such sources.
+// kernel/filter.ts, forwarder.ts or IPv6's part of them as KERNEL_MUTANT says; `buildWithFault` makes a whole firewall of such sources.
 import { join } from "node:path";
 import { type BunPlugin, plugin } from "bun";
 
 export interface Mutant {
-  readonly in: "filter" | "forwarder";
+  readonly in: "filter" | "filter6" | "forwarder" | "forwarder6";
   readonly from: string | RegExp;
   readonly to: string;
 }
@@ -81,32 +81,32 @@ export const MUTANTS = {
     to: '.do("sub", R1, 0)\n    .store(1, R8, IP',
   },
   "IPv6: addresses are left out of checksums": {
-    in: "forwarder",
+    in: "forwarder6",
     from: '.do("add", R1, R2)\n    .load(4, R2, R7, NOTE.REWRITE + REWRITE.PORT_DELTA)',
     to: ".load(4, R2, R7, NOTE.REWRITE + REWRITE.PORT_DELTA)",
   },
   "IPv6: ports are left out of checksums": {
-    in: "forwarder",
+    in: "forwarder6",
     from: '.load(4, R2, R7, NOTE.REWRITE + REWRITE.PORT_DELTA)\n    .do("add", R1, R2)',
     to: '.load(4, R2, R7, NOTE.REWRITE + REWRITE.PORTS).do("add", R1, R2)',
   },
   "IPv6: a checksum that is left is inverted": {
-    in: "forwarder",
+    in: "forwarder6",
     from: 'a.jumpIf32(R3, "!=", 0, left);',
     to: 'a.jumpIf32(R3, ">", 1, left);',
   },
   "IPv6: addresses stay": {
-    in: "forwarder",
+    in: "forwarder6",
     from: "IP + IPV6.SOURCE, ADDRESSES.TO_SOURCE]",
     to: "IP + IPV6.SOURCE, 0]",
   },
   "IPv6: the hop limit stays": {
-    in: "forwarder",
+    in: "forwarder6",
     from: '.do("sub", R1, 1)\n    .store(1, R8, IP + IPV6',
     to: '.do("sub", R1, 0)\n    .store(1, R8, IP + IPV6',
   },
   "IPv6: a UDP checksum need not be there": {
-    in: "filter",
+    in: "filter6",
     from: '.jumpIf32(R1, "!=", 0, "header checked")\n    .jump(toSocket)',
     to: '.jump("header checked")',
   },

@@ -1,12 +1,12 @@
-// What both of the kernel path's programs need of frames and of the kernel: numbers of helpers, fields of struct __sk_buff, and where
+// What the kernel path's programs need of frames and of the kernel: numbers of helpers, fields of struct __sk_buff, and where
 // in a frame headers are. A frame has an Ethernet and a plain IPv4 or IPv6 header, then TCP or UDP.
-import { type Assembler, R1, R2 } from "../../linux/bpf/assembler.ts";
+import { type Assembler, R0, R1, R2, R6, R7, R8 } from "../../linux/bpf/assembler.ts";
 import { ETHERNET } from "../../wire/ethernet.ts";
 import { IPV4 } from "../../wire/ipv4.ts";
 import { IPV6 } from "../../wire/ipv6.ts";
 import { TCP } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
-import { ENTRY_KEY } from "./layout.ts";
+import { ENTRY_KEY, NOTE } from "./layout.ts";
 
 // linux/bpf.h: helpers by number, fields of struct __sk_buff.
 export const HELPER = {
@@ -58,4 +58,21 @@ export function fold(a: Assembler): void {
     else a.do("and", R1, 0xffff);
     a.do("add", R1, R2);
   }
+}
+
+// Of the forwarder, for both families:
+
+/** The headers are to be where they can be written to; mostly they are. @param length bytes of them, with the longer transport header */
+export function pullHeaders(a: Assembler, length: number): void {
+  const [pull, pulled] = [`pull ${length}`, `pulled ${length}`];
+  a.load(4, R8, R6, SKB.DATA).load(4, R1, R6, SKB.DATA_END).do("move", R2, R8).do("add", R2, length);
+  a.jumpIf(R2, "<=", R1, pulled);
+  a.load(4, R2, R7, NOTE.FRAME_LENGTH).jumpIf32(R2, "<=", length, pull).do("move", R2, length).label(pull);
+  a.do("move", R1, R6).call(HELPER.SKB_PULL_DATA).jumpIf(R0, "!=", 0, "drop").label(pulled);
+}
+
+/** The frame's first bytes in R8: after each helper anew. */
+export function loadFrame(a: Assembler, length: number): void {
+  a.load(4, R8, R6, SKB.DATA).load(4, R1, R6, SKB.DATA_END).do("move", R2, R8).do("add", R2, length);
+  a.jumpIf(R2, ">", R1, "drop");
 }

@@ -4,14 +4,12 @@
 // frame next, on the same CPU. It is long, since it is one program, and in the order in which the kernel runs it.
 //
 // Most of it is the same for both families. What it needs of a packet of IPv6 it puts where that of one of IPv4 would be: ports and the
-// rest of the transport header, protocol, whether fragments follow, and the length less EXTRA_HEADER6. The rest of IPv6 comes last in this
-// file: IPv4 does not pass there.
+// rest of the transport header, protocol, whether fragments follow, and the length less EXTRA_HEADER6. The rest of IPv6 is in filter6.ts:
+// IPv4 does not pass there.
 import { Assembler, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10, type Register } from "../../linux/bpf/assembler.ts";
 import type { SkbLayout } from "../../linux/bpf/skb-layout.ts";
 import { ETHERNET, ETHERTYPE } from "../../wire/ethernet.ts";
-import { MAX_EXTENSION_BYTES, MAX_EXTENSIONS } from "../../wire/header-chain.ts";
 import { FRAGMENT_OFFSET, IPV4, MORE_FRAGMENTS, PROTOCOL } from "../../wire/ipv4.ts";
-import { FRAGMENT6, FRAGMENT6_MORE, FRAGMENT6_OFFSET, IPV6, NEXT_HEADER } from "../../wire/ipv6.ts";
 import { ACK, FIN, RST, SYN, TCP } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
 import { LEAST_SEGMENT, MOST_SEGMENTS } from "../frame/vnet.ts";
@@ -19,37 +17,35 @@ import { KeyedHash } from "../keyed-hash.ts";
 import { FLOW } from "../tables/flow-records.ts";
 import { SCALE_BITS, SCALE_MASK, SCALE_SHIFT } from "../tables/flow-state.ts";
 import { ACKED, END, OVERREACH, SIDE_WORDS, WINDOWS } from "../tables/tcp.ts";
-import { addressFactors } from "./addresses6.ts";
+import { fold, HELPER, IP, KEY_FIELDS, NOT_FOUND, SKB, TCP_LENGTH, TRANSPORT, UDP_LENGTH } from "./bpf-frame.ts";
 import {
-  fold,
-  HELPER,
-  IP,
-  KEY_FIELDS,
-  NOT_FOUND,
-  SKB,
-  TCP_LENGTH,
-  TRANSPORT,
-  TRANSPORT6,
-  UDP_LENGTH,
-} from "./bpf-frame.ts";
+  addKeyed,
+  at,
+  copySummed,
+  FOUND,
+  INDEX,
+  KEY,
+  loadMore,
+  MOST_SKB_BYTES,
+  SEQUENCE_END,
+  SKB_BYTES,
+  START,
+  TAG,
+  TOTAL,
+  wire16,
+} from "./filter-parts.ts";
+import { checkAddresses6, checkHeader6, loadKey6 } from "./filter6.ts";
 import {
-  ADDRESSES,
-  CHECKSUM_BEGINNINGS,
-  CHECKSUM_FACTOR,
   CONTROL,
   DEPENDENCY,
   ENTRY,
   ENTRY_KEY,
-  EXTRA_HEADER6,
   GATE,
   INDEX_WAYS,
   type Maps,
   NOTE,
-  NUMBER_FACTOR,
   NUMBER_MASK,
-  OF_IPV6,
   PULSE_SHIFT,
-  REWRITE6,
   SHUT,
   TAG_SHIFT,
 } from "./layout.ts";
@@ -60,32 +56,8 @@ const CHECKSUM_PARTIAL = 3; // linux/skbuff.h: the checksum is left to the inter
 const WHOLE_FRAME = -1;
 const NOTHING = 0;
 
-/** A 16-bit constant of network order, as this machine reads it. */
-function wire16(value: number): number {
-  return ((value & 0xff) << 8) | (value >>> 8);
-}
-
-// The filter's stack: the frame's headers, so that the IPv4 header is aligned; then what else it keeps.
-const FRAME = -62;
-const KEY = -80;
-const INDEX = -84;
-const TOTAL = -88;
-const SEQUENCE_END = -92;
-const TAG = -96;
-/** Where the entry is. */
-const FOUND = -104;
-/** Of struct sk_buff, what has all that is asked of it. */
-const SKB_BYTES = -360;
-const MOST_SKB_BYTES = FOUND - SKB_BYTES;
-/** Where in the frame the transport header is, behind a plain header. Aligned, and stored from a register, so that older kernels see which. */
-const START = -368;
-/** The header of IPv6, as it comes: so that addresses are aligned. */
-const HEADER6 = -408;
-
 /** How often a mark is tried that others make at the same time. */
 const TRIES = 4;
-
-const at = (offset: number): number => FRAME + offset;
 
 /**
  * @param layout of this kernel's struct sk_buff
@@ -260,12 +232,6 @@ function loadBytes(a: Assembler, offset: number, length: number, otherwise: stri
   loadMore(a, at(offset), length, otherwise);
 }
 
-/** Bytes of the frame from an offset in R2, to a place on the stack. */
-function loadMore(a: Assembler, place: number, length: number, otherwise: string): void {
-  a.do("move", R1, R6).do("move", R3, R10).do("add", R3, place).do("move", R4, length);
-  a.call(HELPER.SKB_LOAD_BYTES).jumpIf(R0, "!=", 0, otherwise);
-}
-
 /** The entry of the key on the stack, in R0. R9 is lost. */
 function findEntry(a: Assembler, maps: Maps, found: string, otherwise: string): void {
   hashStackKey(a, maps);
@@ -311,20 +277,6 @@ function copyEntry(a: Assembler, maps: Maps): void {
   a.do32("add", R3, R4).load(4, R1, R9, ENTRY.CHANGES).jumpIf32(R1, "!=", R3, toSocket);
 }
 
-/** Copies what is at R0 to a register's place and offset, and leaves in R1 what checksumOf makes of it. R2 to R5 are lost. */
-function copySummed(a: Assembler, to: Register, offset: number, length: number): void {
-  const sums = [R1, R2, R3, R4] as const;
-  for (const [i, sum] of sums.entries()) a.do("move", sum, CHECKSUM_BEGINNINGS[i]);
-  for (let i = 0; i < length / 4; i++) {
-    const sum = sums[i & 3];
-    a.load(4, R5, R0, 4 * i)
-      .store(4, to, offset + 4 * i, R5)
-      .do32("mul", sum, CHECKSUM_FACTOR)
-      .do32("add", sum, R5);
-  }
-  for (const sum of [R2, R3, R4]) a.do32("mul", R1, CHECKSUM_FACTOR).do32("add", R1, sum);
-}
-
 /** The entry that R1 from the index is about, in R0. Jumps where there is none, or it has another key. */
 function loadEntry(a: Assembler, maps: Maps, otherwise: string): void {
   a.do("move", R2, R1).do("and", R1, NUMBER_MASK).jumpIf32(R1, "==", 0, otherwise);
@@ -368,12 +320,6 @@ function hashStackKey(a: Assembler, { buckets, keys }: Maps): void {
   shifted(16).do32("mul", R1, KeyedHash.LAST_FACTOR);
   shifted(15).do32("move", R2, R1).do32("shiftRight", R2, TAG_SHIFT).store(4, R10, TAG, R2);
   a.do32("and", R1, buckets - 1).store(4, R10, INDEX, R1);
-}
-
-/** Adds a word of the stack to R1, as KeyedHash and sumAddress do. R2 and R3 are lost. */
-function addKeyed(a: Assembler, place: number, factor: number, upper: number): void {
-  a.load(4, R2, R10, place).do32("move", R3, R2).do32("mul", R2, factor).do32("add", R1, R2);
-  a.do32("shiftRight", R3, 16).do32("mul", R3, upper).do32("add", R1, R3);
 }
 
 function checkMacs(a: Assembler): void {
@@ -544,103 +490,4 @@ function refresh(a: Assembler, maps: Maps): void {
 function leaveNote(a: Assembler): void {
   a.load(4, R1, R10, TOTAL).do("add", R1, ETHERNET.HEADER_LENGTH).store(4, R7, NOTE.FRAME_LENGTH, R1);
   a.load(4, R1, R10, START).store(4, R7, NOTE.TRANSPORT, R1).do("move", R0, NOTHING).exit();
-}
-
-/**
- * The key, of an IPv6 packet of TCP or UDP that has ports: whole or a first fragment, with extension headers or without, as many as
- * HeaderChain goes over. Of R1 it gets the EtherType.
- */
-function loadKey6(a: Assembler, maps: Maps): void {
-  const none = "without a key";
-  a.label("not of IPv4").jumpIf32(R1, "!=", wire16(ETHERTYPE.IPV6), none).do("move", R2, IP);
-  loadMore(a, HEADER6, IPV6.HEADER_LENGTH, none);
-  a.do("move", R1, TRANSPORT6)
-    .store(4, R10, START, R1)
-    .store(2, R10, at(IP + IPV4.FRAGMENT), 0);
-  // R8: what comes next; R9: where in the frame.
-  a.load(1, R8, R10, HEADER6 + IPV6.NEXT_HEADER).do("move", R9, TRANSPORT6);
-  for (let passed = 0; passed <= MAX_EXTENSIONS; passed++) {
-    a.do("move", R2, R9);
-    loadMore(a, at(TRANSPORT), UDP.HEADER_LENGTH, none);
-    a.jumpIf32(R8, "==", PROTOCOL.TCP, "has ports").jumpIf32(R8, "==", PROTOCOL.UDP, "has ports");
-    if (passed < MAX_EXTENSIONS) passExtension(a, passed, none);
-  }
-  a.jump(none);
-
-  a.label("has ports").store(1, R10, at(IP + IPV4.PROTOCOL), R8);
-  a.load(4, R1, R10, at(TRANSPORT)).store(4, R10, KEY + ENTRY_KEY.PORTS, R1);
-  a.load(4, R1, R6, SKB.IFINDEX).do32("shiftLeft", R1, 8).do("or", R1, R8).do("or", R1, OF_IPV6);
-  a.store(4, R10, KEY + ENTRY_KEY.INGRESS, R1);
-  const factors = addressFactors(maps.keys.addresses);
-  for (const [from, to] of [
-    [IPV6.SOURCE, ENTRY_KEY.SOURCE],
-    [IPV6.DESTINATION, ENTRY_KEY.DESTINATION],
-  ]) {
-    a.do32("move", R1, 0);
-    for (const [i, { word, upper }] of factors.entries()) addKeyed(a, HEADER6 + from + 4 * i, word, upper);
-    a.store(4, R10, KEY + to, R1);
-  }
-  a.jump("has its key");
-}
-
-/** Passes the extension header whose first eight bytes are at TRANSPORT. Notes whether fragments follow. @param number of those passed */
-function passExtension(a: Assembler, number: number, otherwise: string): void {
-  const labels = {
-    options: `options ${number}`,
-    ah: `ah ${number}`,
-    fragment: `fragment ${number}`,
-    end: `end ${number}`,
-  };
-  const { HOP_BY_HOP, ROUTING, FRAGMENT, AH, DESTINATION, MOBILITY, HIP, SHIM6 } = NEXT_HEADER;
-  const [next, length] = [at(TRANSPORT), at(TRANSPORT) + 1];
-  a.jumpIf32(R8, "==", FRAGMENT, labels.fragment).jumpIf32(R8, "==", AH, labels.ah);
-  for (const kind of [HOP_BY_HOP, ROUTING, DESTINATION, MOBILITY, HIP]) a.jumpIf32(R8, "==", kind, labels.options);
-  a.jumpIf32(R8, "!=", SHIM6, otherwise);
-  a.label(labels.options).load(1, R1, R10, length).do("add", R1, 1).do("shiftLeft", R1, 3);
-  a.label(labels.end)
-    .do("add", R9, R1)
-    .jumpIf(R9, ">", TRANSPORT6 + MAX_EXTENSION_BYTES, otherwise);
-  a.load(1, R8, R10, next).jump(`behind ${number}`);
-
-  a.label(labels.ah).load(1, R1, R10, length).do("add", R1, 2).do("shiftLeft", R1, 2).jump(labels.end);
-  a.label(labels.fragment).load(2, R1, R10, at(TRANSPORT) + FRAGMENT6.OFFSET);
-  a.jumpIf32(R1, "&", wire16(FRAGMENT6_OFFSET), otherwise).do("and", R1, wire16(FRAGMENT6_MORE));
-  a.jumpIf32(R1, "==", 0, `atomic ${number}`).store(2, R10, at(IP + IPV4.FRAGMENT), wire16(MORE_FRAGMENTS));
-  a.label(`atomic ${number}`).do("move", R1, FRAGMENT6.LENGTH).jump(labels.end);
-  a.label(`behind ${number}`);
-}
-
-/** As checkHeader, a plain header of IPv6: no extension headers. Of UDP there must be a checksum (RFC 8200 section 8.1). */
-function checkHeader6(a: Assembler): void {
-  const toSocket = "to the socket";
-  a.label("header of IPv6").load(1, R1, R10, HEADER6).do("shiftRight", R1, 4).jumpIf32(R1, "!=", 6, toSocket);
-  a.load(1, R1, R10, HEADER6 + IPV6.NEXT_HEADER).load(1, R2, R10, at(IP + IPV4.PROTOCOL));
-  a.jumpIf32(R1, "!=", R2, toSocket);
-  a.load(1, R1, R10, HEADER6 + IPV6.HOP_LIMIT).jumpIf32(R1, "<=", 1, toSocket);
-  a.load(2, R8, R10, HEADER6 + IPV6.PAYLOAD_LENGTH).swap(R8, 16);
-  a.do("add", R8, IPV6.HEADER_LENGTH).store(4, R10, TOTAL, R8);
-  a.load(4, R1, R6, SKB.LENGTH).do("sub", R1, ETHERNET.HEADER_LENGTH).jumpIf(R8, ">", R1, toSocket);
-  a.do("sub", R8, EXTRA_HEADER6).jumpIf32(R2, "!=", PROTOCOL.UDP, "header checked");
-  a.load(2, R1, R10, at(TRANSPORT + UDP.CHECKSUM))
-    .jumpIf32(R1, "!=", 0, "header checked")
-    .jump(toSocket);
-}
-
-/** The whole addresses, and those that they become, in the note; there too, whether the checksum is left to the interface. */
-function checkAddresses6(a: Assembler, maps: Maps, isLeft: { readonly place: number; readonly bits: number }): void {
-  const toSocket = "to the socket";
-  a.label("addresses of IPv6").load(1, R1, R10, isLeft.place).do("and", R1, isLeft.bits).do("move", R2, 0);
-  a.jumpIf32(R1, "!=", isLeft.bits, "is whole").do("move", R2, 1);
-  a.label("is whole").store(4, R7, NOTE.IS_LEFT, R2);
-  a.store(4, R10, INDEX, 0).do("move", R2, R10).do("add", R2, INDEX).loadMap(R1, maps.addresses);
-  a.call(HELPER.MAP_LOOKUP).jumpIf(R0, "==", NOT_FOUND, toSocket).do("move", R1, R0);
-  a.load(4, R2, R9, ENTRY.NUMBER).do("shiftRight", R2, Math.log2(NUMBER_FACTOR)).store(4, R10, INDEX, R2);
-  a.do("move", R2, R10).do("add", R2, INDEX).call(HELPER.MAP_LOOKUP).jumpIf(R0, "==", NOT_FOUND, toSocket);
-  copySummed(a, R7, NOTE.ADDRESSES, ADDRESSES.LENGTH);
-  a.load(4, R2, R9, ENTRY.REWRITE + REWRITE6.ADDRESSES_CHECKSUM).jumpIf32(R1, "!=", R2, toSocket);
-  for (let i = 0; i < ADDRESSES.TO_SOURCE; i += 8) {
-    a.load(8, R1, R10, HEADER6 + IPV6.SOURCE + i).load(8, R2, R7, NOTE.ADDRESSES + i);
-    a.jumpIf(R1, "!=", R2, toSocket);
-  }
-  a.jump("addresses checked");
 }
