@@ -69,9 +69,13 @@ policy = "${policy}"
 
 /** It looks on the uplink whether its address is another's, and for the gateway, before anything passes. */
 async function untilForwarded(): Promise<void> {
-  const { sent } = there(udp6, payload(1), { sourcePort: 39_999 });
-  for (let got: WireFrame[] = []; !got.some(({ on }) => on === "uplink"); ) got = await exchange(sent);
+  const { sent } = there(udp6, payload(1), { sourcePort: LOOKING });
+  for (let got: WireFrame[] = []; !got.some(hasArrived); ) got = await exchangeAll(sent);
 }
+
+/** A port of the client's, of frames that only look whether any arrive. */
+const LOOKING = 39_999;
+const hasArrived = ({ on, frame }: WireFrame): boolean => on === "uplink" && frame[54] * 256 + frame[55] === LOOKING;
 
 async function start(): Promise<void> {
   await lab.start(inFolder(firebreak()));
@@ -117,12 +121,17 @@ function segmentBack(content: Uint8Array, fields: Fields = {}) {
   return back(tcp6, content, { sequence: ACKNOWLEDGMENT + 1, acknowledgment: SEQUENCE + 1, ...fields });
 }
 
-/** What comes back, less what the firewall says of itself to its links' groups. Who is asked for, answers. */
+/** As `exchangeAll`; of frames that have waited for the gateway, some may come late. */
 async function exchange(...frames: readonly WireFrame[]): Promise<WireFrame[]> {
+  return (await exchangeAll(...frames)).filter((one) => !hasArrived(one));
+}
+
+/** What comes back of IPv6, less what the firewall says of itself to its links' groups. Who is asked for, answers. */
+async function exchangeAll(...frames: readonly WireFrame[]): Promise<WireFrame[]> {
   const got = await ends.exchange(...frames);
   const solicits = ({ frame }: WireFrame) => frame[20] === ICMPV6 && frame[54] === SOLICITATION;
   if (got.some((one) => one.on === "uplink" && solicits(one))) await ends.exchange(advertisement());
-  return got.filter((one) => one.frame[0] !== 0x33 && !solicits(one));
+  return got.filter((one) => isIpv6(one) && one.frame[0] !== 0x33 && !solicits(one));
 }
 
 /** The gateway says what its MAC address is (RFC 4861 section 4.4). */
@@ -133,9 +142,24 @@ function advertisement(): WireFrame {
 }
 
 const SOLICITATION = 135;
+const isIpv6 = ({ frame }: WireFrame): boolean => frame[12] === 0x86 && frame[13] === 0xdd;
 
 async function expectWhole(...directions: readonly { sent: WireFrame; arrived: WireFrame }[]): Promise<void> {
   for (const { sent, arrived } of directions) expect(await exchange(sent)).toEqual([arrived]);
+}
+
+/** The same of a frame that takes the kernel path. */
+function expectTaken(direction: { sent: WireFrame; arrived: WireFrame }): Promise<void> {
+  return untilTaken(() => expectWhole(direction));
+}
+
+/** Sends a frame until the kernel has forwarded one: a firewall that did not get to run for a second has some come to it. */
+async function untilTaken(send: () => Promise<void>): Promise<void> {
+  for (let isTaken = false; !isTaken; ) {
+    const before = await byKernel();
+    await send();
+    isTaken = (await byKernel()) > before;
+  }
 }
 
 async function connect(): Promise<void> {
@@ -179,13 +203,18 @@ test("open flows take it, both ways, and every frame of them is counted", async 
     segmentBack(payload(1400)),
   ];
   await enterAll(...directions);
-  const before = await lab.state();
-  await enterAll(...directions);
-  const after = await lab.state();
   const sent = 4 * Math.ceil(MANY / 32) * 32;
-  const more = (name: "frames" | "kernelPath") =>
-    (after[name].get("forwarded") ?? 0) - (before[name].get("forwarded") ?? 0);
-  expect([more("frames"), more("kernelPath")]).toEqual([sent, sent]);
+  // A firewall that did not get to run for a second has them come to it once more.
+  for (let taken = 0; taken < sent; ) {
+    const before = await lab.state();
+    await enterAll(...directions);
+    const after = await lab.state();
+    const more = (name: "frames" | "kernelPath") =>
+      (after[name].get("forwarded") ?? 0) - (before[name].get("forwarded") ?? 0);
+    expect(more("frames")).toBe(sent);
+    taken = more("kernelPath");
+    expect(taken).toBeGreaterThan(sent / 2);
+  }
 }, 120_000);
 
 test("what is odd about an open flow's frame is seen to, and padding is left behind", async () => {
@@ -201,13 +230,12 @@ test("what is odd about an open flow's frame is seen to, and padding is left beh
   await expectWhole(there(udp6, payload(100), { extensions: [options(DESTINATION, payload(0))] }));
   expect(await byKernel()).toBe(before);
   const { sent, arrived } = segmentBack(payload(0));
-  await expectWhole({ sent: { ...sent, frame: Uint8Array.of(...sent.frame, 1, 2, 3, 4, 5, 6) }, arrived });
-  await expectWhole(there(udp6, payload(0)), withZeroChecksum());
-  expect(await byKernel()).toBe(before + 3);
+  await expectTaken({ sent: { ...sent, frame: Uint8Array.of(...sent.frame, 1, 2, 3, 4, 5, 6) }, arrived });
+  await expectTaken(there(udp6, payload(0)));
+  await expectTaken(withZeroChecksum());
 }, 30_000);
 
 test("checksums that were left to the interface are right, in frames to be cut too", async () => {
-  const before = await byKernel();
   const cut = { gsoType: GSO.TCPV6, gsoSize: 1000, headerLength: 74 };
   const frames = [
     { ...there(udp6, payload(99)), fields: {} },
@@ -217,19 +245,22 @@ test("checksums that were left to the interface are right, in frames to be cut t
   ];
   for (const { sent, arrived, fields } of frames) {
     const left = leaveChecksum(sent.frame, fields);
-    const got = await exchange({ on: sent.on, frame: left.frame, header: left.vnet });
-    expect(got).toHaveLength(1);
-    const [{ on, frame, header } = sent] = got;
-    expect({ on, frame: completeChecksum({ frame, vnet: header }) }).toEqual({ on: arrived.on, frame: arrived.frame });
-    const isCut = fields === cut;
-    expect([header[1], header[4] + header[5] * 256]).toEqual(isCut ? [GSO.TCPV6, 1000] : [0, 0]);
+    await untilTaken(async () => {
+      const got = await exchange({ on: sent.on, frame: left.frame, header: left.vnet });
+      expect(got).toHaveLength(1);
+      const [{ on, frame, header } = sent] = got;
+      const complete = { on, frame: completeChecksum({ frame, vnet: header }) };
+      expect(complete).toEqual({ on: arrived.on, frame: arrived.frame });
+      const isCut = fields === cut;
+      expect([header[1], header[4] + header[5] * 256]).toEqual(isCut ? [GSO.TCPV6, 1000] : [0, 0]);
+    });
   }
-  expect(await byKernel()).toBe(before + frames.length);
 
+  const before = await byKernel();
   const { sent } = segmentThere(payload(3500));
   const tooLong = leaveChecksum(sent.frame, { ...cut, gsoSize: 1441 });
   expect(await exchange({ on: sent.on, frame: tooLong.frame, header: tooLong.vnet })).toMatchObject([{ on: "work" }]);
-  expect(await byKernel()).toBe(before + frames.length);
+  expect(await byKernel()).toBe(before);
 }, 30_000);
 
 test("an offload header that would have the kernel write over what was judged is found out", async () => {
