@@ -60,13 +60,17 @@ export function captureOperation(firewall: CaptureAnswering): Operation {
 
 /** What was recorded last, and the end. @param seconds of it */
 async function* recorded(firewall: CaptureAnswering, seconds: number, count = Number.POSITIVE_INFINITY) {
-  const capture = firewall.captures.last(seconds);
+  const capture = await understood(async () => firewall.captures.last(seconds));
   if (capture === undefined)
     throw new ChannelError("failed", "nothing is recorded (firebreak capture --record begins)");
   let left = count;
-  for (let piece = capture.take(left); piece !== undefined && left > 0; piece = capture.take(left)) {
-    left -= piece.frames;
-    yield { data: { ...piece } };
+  try {
+    for (let piece = capture.take(left); piece !== undefined && left > 0; piece = capture.take(left)) {
+      left -= piece.frames;
+      yield { data: { ...piece } };
+    }
+  } finally {
+    await capture.close();
   }
 }
 

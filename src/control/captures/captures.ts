@@ -15,7 +15,7 @@ import { readCaptureFilter, rereadCaptureFilter } from "./capture-filter.ts";
 import { LiveCapture } from "./live-capture.ts";
 
 /** Captures at a time. */
-const MOST_CAPTURES = 4;
+export const MOST_CAPTURES = 4;
 
 /** Bytes of records of one: a power of two; of the machine's memory so much at most. */
 const MOST_RECORDS = 32 * 1024 * 1024;
@@ -64,6 +64,10 @@ export class Captures {
   private nextId = 1;
   /** The order of what is recorded. */
   private recorder: CaptureOrder | undefined;
+  /** One change of it at a time: settles when the last is over, however it went. Two at once would leave one that nobody ends. */
+  private turn: Promise<unknown> = Promise.resolve();
+  /** Copies of what was recorded that somebody reads. */
+  private copies = 0;
   private readonly settings = new Map<number, Settings>();
 
   constructor(
@@ -104,16 +108,30 @@ export class Captures {
    * Has heads of frames kept from now on, the newest, in place of what was kept before.
    * @param words, snap as `open` has them @throws FilterError, Error
    */
-  async record(words: readonly string[], snap: number): Promise<void> {
+  record(words: readonly string[], snap: number): Promise<void> {
+    return this.inTurn(() => this.beginRecording(words, snap));
+  }
+
+  stopRecording(): Promise<void> {
+    return this.inTurn(() => this.endRecording());
+  }
+
+  private inTurn(change: () => Promise<void>): Promise<void> {
+    const changed = this.turn.then(change);
+    this.turn = changed.catch(() => {}); // whoever asked is told
+    return changed;
+  }
+
+  private async beginRecording(words: readonly string[], snap: number): Promise<void> {
     const match = readCaptureFilter(words, this.meaning());
-    await this.stopRecording();
+    await this.endRecording();
     const order = this.makeOrder(match, snap, Math.min(recordBytes(this.memory), MOST_RECORDED));
     this.recorder = { ...order, isRecorder: true };
     this.running = [...this.running, { words, order: this.recorder }];
     await this.tell(this.orders);
   }
 
-  async stopRecording(): Promise<void> {
+  private async endRecording(): Promise<void> {
     const { recorder } = this;
     this.recorder = undefined;
     if (recorder !== undefined) await this.close(recorder.id);
@@ -122,18 +140,26 @@ export class Captures {
   /**
    * What was recorded last, to be taken until there is no more.
    * @param seconds of it
-   * @returns undefined where nothing is recorded
+   * @returns undefined where nothing is recorded; else a copy, which must be closed
+   * @throws TooManyCaptures
    */
   last(seconds: number): LiveCapture | undefined {
     const { recorder } = this;
     if (recorder === undefined) return undefined;
+    if (this.copies >= MOST_CAPTURES) throw new TooManyCaptures(`${MOST_CAPTURES} read already what was recorded`);
+    this.copies++;
     const memory = toArrayBuffer(pointer(recorder.address), 0, recorder.length);
     const consumer = new CaptureConsumer(snapshotOf(memory));
     consumer.seek(monotonicTime() / 1e6 - 1000 * seconds);
     const { settings, addresses } = this.meaning();
     const flow = new FlowRecords(consumer.flowRecord, 0 as Address, undefined, addresses);
     const settingsOf = (number: number) => this.settings.get(number);
-    return new LiveCapture(consumer, flow, settings, settingsOf, undefined, async () => {});
+    let isOpen = true;
+    const end = async () => {
+      if (isOpen) this.copies--;
+      isOpen = false;
+    };
+    return new LiveCapture(consumer, flow, settings, settingsOf, undefined, end);
   }
 
   /** Begins one for somebody else to read. @param records bytes of them: a power of two. As `open` */
