@@ -184,6 +184,7 @@ test.each([
     const dropped = [
       ...Array.from({ length }, (_, i) => `byte ${begin + i}: an address or a port`),
       "another protocol",
+      "one that differs by a bit",
       "another interface",
       "a byte less",
     ];

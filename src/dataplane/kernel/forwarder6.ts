@@ -60,7 +60,7 @@ function checkNote6(a: Assembler): void {
     .do32("shiftLeft", R1, 8)
     .load(1, R2, R8, IP + IPV6.NEXT_HEADER)
     .do("or", R1, R2)
-    .do("or", R1, OF_IPV6);
+    .do("xor", R1, OF_IPV6); // a protocol that has this bit itself is another one
   a.load(4, R2, R7, NOTE.KEY + ENTRY_KEY.INGRESS).jumpIf32(R1, "!=", R2, "drop");
 }
 

@@ -24,6 +24,7 @@ function changed(at: number): Uint8Array {
 
 for (let at = begin; at < end; at++) tryOther(`byte ${at}: an address or a port`, changed(at));
 tryOther("another protocol", frame.with(protocol, 6));
+tryOther("one that differs by a bit", frame.with(protocol, frame[protocol] ^ 0x80));
 tryOther("another interface", frame, LAN);
 tryOther("a byte less", frame.subarray(0, -1));
 tryOther("the frame itself", frame);
