@@ -84,7 +84,7 @@ async function startAppliance(name: string, type: GuestType): Promise<number> {
 afterAll(async () => {
   if (failed) {
     const status = await lab.call("root:QUBESRPC firebreak.Status dom0").then(({ output }) => output, String);
-    const consoles = ["fw", "echo", "pv"].map((name) => `== ${name}\n${lab.guestConsole(name)}`);
+    const consoles = ["fw", "lost", "echo", "pv"].map((name) => `== ${name}\n${lab.guestConsole(name)}`);
     const domains = await lab.run("xl list").catch(String);
     console.log(
       `== status\n${status}\n== domains\n${domains}\n== dom0\n${lab.console.slice(-3000)}\n${consoles.join("\n")}`,
