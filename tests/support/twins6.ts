@@ -1,4 +1,4 @@
-// Frames of IPv6 for two routers that must do the same (twins.ts): talks by UDP, TCP and echo with much that is wrong or unusual, and
+// Frames of IPv6 for two routers that must do the same (twins.ts): talks by UDP, TCP and echo (talks.ts) with much that is wrong or unusual, and
 // settings, rules and a clock that change meanwhile.
 import { mac, payload } from "../../lab/frames.ts";
 import {
@@ -36,11 +36,12 @@ import {
 } from "../../lab/router-lab6.ts";
 import { compileRuleset } from "../../src/dataplane/rules/ruleset.ts";
 import type { Settings } from "../../src/dataplane/settings.ts";
-import { type Frame, SCRUBBED, type Twins } from "./twins.ts";
+import { type Family, padded, type Talk, talkOn } from "./talks.ts";
+import type { Frame, Twins } from "./twins.ts";
+import { SCRUBBED } from "./twins4.ts";
 
 const CLIENTS = [WORK_HOST_6, LAN_HOST_6];
 const REMOTES = [REMOTE_6, REMOTE_62, OUTSIDE_6];
-const TALKS = 24;
 
 /** "work" reaches "lan", which is open to anyone at ports that it uses, and takes smaller packets. The uplink has a rate. */
 export const TWIN_6: Settings = {
@@ -69,117 +70,7 @@ export const SCRUBBED_TWIN_6: Settings = {
   clients: [{ ...TWIN_6.clients[0], scrub: SCRUBBED.clients[0].scrub }, TWIN_6.clients[1]],
 };
 
-type Kind = "tcp" | "udp" | "echo";
-
-/** Two ends that talk, and what the remote one knows the client as. */
-interface Talk {
-  readonly kind: Kind;
-  readonly client: string;
-  readonly clientPort: number;
-  readonly remote: string;
-  readonly remotePort: number;
-  /** Where the remote's packets go to. */
-  readonly outside: string;
-  outsidePort: number;
-  sequence: number;
-  remoteSequence: number;
-}
-
-function open(twins: Twins, talks: readonly Talk[], settings: Settings, random: Random): Talk {
-  const isRouted = settings.clients.some(({ ipv6 }) => ipv6?.nat === "route");
-  const clients = isRouted ? [WORK_HOST_6, ROUTED_HOST] : CLIENTS;
-  const client = random.pick(clients);
-  const remote = random.pick(random.chance(0.15) ? clients : REMOTES);
-  const known = talks.map(({ outsidePort }) => outsidePort);
-  const talk: Talk = {
-    kind: random.pick(["tcp", "udp", "echo"]),
-    client,
-    clientPort: random.chance(0.4) ? 40_000 : 1024 + random.below(60000),
-    remote,
-    remotePort: random.pick(remote === OUTSIDE_6 && known.length > 0 ? known : [53, 80, 443, 5000]),
-    outside: clients.includes(remote) || client === ROUTED_HOST ? client : OUTSIDE_6,
-    outsidePort: 0,
-    sequence: random.next(),
-    remoteSequence: random.next(),
-  };
-  if (!twins.receive(clientFrame(talk, { flags: "S" }, 0))) return talk;
-  talk.outsidePort = talk.outside === client ? talk.clientPort : sentPort(twins, talk.kind);
-  talk.sequence += 1;
-  twins.receive(remoteFrame(talk, { flags: "S." }, 0));
-  talk.remoteSequence += 1;
-  twins.receive(clientFrame(talk, { flags: "." }, 0));
-  return talk;
-}
-
-/** @returns the source port, or echo's identifier, of the frame that was sent last */
-function sentPort(twins: Twins, kind: Kind): number {
-  const frame = twins.tried.last.at(-1);
-  if (frame === undefined) throw new Error("nothing was sent");
-  return new DataView(frame.bytes.buffer).getUint16(kind === "echo" ? 58 : 54);
-}
-
 type Fields = Partial<Tcp6Fields & Icmpv6Fields>;
-
-function clientFrame(talk: Talk, fields: Fields, length: number): Frame {
-  const { client, clientPort, remote, remotePort, sequence, remoteSequence } = talk;
-  const ends = { source: client, sourcePort: clientPort, destination: remote, destinationPort: remotePort };
-  return packetFrom(
-    talk,
-    client,
-    { sequence, acknowledgment: remoteSequence, type: 128, rest: clientPort * 65536 + 7, ...ends, ...fields },
-    length,
-  );
-}
-
-function remoteFrame(talk: Talk, fields: Fields, length: number): Frame {
-  const { outside, outsidePort, remote, remotePort, sequence, remoteSequence } = talk;
-  const ends = { source: remote, sourcePort: remotePort, destination: outside, destinationPort: outsidePort };
-  return packetFrom(
-    talk,
-    remote,
-    {
-      sequence: remoteSequence,
-      acknowledgment: sequence,
-      type: 129,
-      rest: outsidePort * 65536 + 7,
-      ...ends,
-      ...fields,
-    },
-    length,
-  );
-}
-
-function packetFrom(
-  talk: Talk,
-  from: string,
-  given: Fields & Pick<Tcp6Fields, "source" | "destination" | "sourcePort" | "destinationPort">,
-  length: number,
-): Frame {
-  const fields = { flags: ".", type: 128, ...given };
-  const sequence = (fields.sequence ?? 0) >>> 0;
-  const acknowledgment = fields.flags === "S" ? 0 : (fields.acknowledgment ?? 0) >>> 0;
-  const content = payload(length);
-  const make = {
-    tcp: () => tcp6({ ...fields, sequence, acknowledgment }, content),
-    udp: () => udp6(fields, content),
-    echo: () => icmpv6(fields, content),
-  };
-  return { iface: interfaceOf6(from), bytes: frameFrom6(from, make[talk.kind]()) };
-}
-
-/** A packet that goes the talk on, or nearly. */
-function nextFrame(talk: Talk, random: Random): Frame {
-  const length = random.pick([0, 1, 100, 300, 1220, 1240, 1252, 1260, 1400, 1440, 1460]);
-  const isLast = random.chance(0.02);
-  const isOdd = !isLast && random.chance(0.2);
-  const fields = isLast ? { flags: random.pick(["F.", "F.", "R."]) } : isOdd ? oddFields(talk, random) : {};
-  const fromClient = random.chance(0.5);
-  const frame = fromClient ? clientFrame(talk, fields, length) : remoteFrame(talk, fields, length);
-  const advance = isOdd ? 0 : length + (isLast ? 1 : 0);
-  if (fromClient) talk.sequence += advance;
-  else talk.remoteSequence += advance;
-  return frame;
-}
 
 function oddFields(talk: Talk, random: Random): Fields {
   const off = random.pick([-70_000, -1, 1, 65_535, 70_000, 200_000]);
@@ -216,11 +107,8 @@ function changed({ iface, bytes }: Frame, random: Random): Frame {
       return { iface, bytes: copy };
     case 1:
       return { iface, bytes: copy.subarray(0, random.below(copy.length)) };
-    case 2: {
-      const padded = new Uint8Array(copy.length + random.below(30));
-      padded.set(copy);
-      return { iface, bytes: padded };
-    }
+    case 2:
+      return { iface, bytes: padded(copy, random) };
     case 3: {
       const other = random.below(3);
       if (random.chance(0.5)) copy.set(mac(OUR_MAC[other]), 0);
@@ -293,6 +181,33 @@ function somethingElse(twins: Twins, settings: Settings, random: Random): void {
   }
 }
 
+/** @param isRouted whether the network of "lan" is routed to us */
+function family(isRouted: boolean): Family<Tcp6Fields & Icmpv6Fields> {
+  const clients = isRouted ? [WORK_HOST_6, ROUTED_HOST] : CLIENTS;
+  return {
+    kinds: ["tcp", "udp", "echo"],
+    clients,
+    remotes: REMOTES,
+    ours: OUTSIDE_6,
+    echo: [128, 129],
+    lengths: [0, 1, 100, 300, 1220, 1240, 1252, 1260, 1400, 1440, 1460],
+    outsideOf: (client, remote) => (clients.includes(remote) || client === ROUTED_HOST ? client : OUTSIDE_6),
+    frame(kind, fields, length) {
+      const make = { tcp: tcp6, udp: udp6, echo: icmpv6 } as const;
+      const { source } = fields;
+      return { iface: interfaceOf6(source), bytes: frameFrom6(source, make[kind](fields, payload(length))) };
+    },
+    sentPort({ tried }, kind) {
+      const frame = tried.last.at(-1);
+      if (frame === undefined) throw new Error("nothing was sent");
+      return new DataView(frame.bytes.buffer).getUint16(kind === "echo" ? 58 : 54);
+    },
+    oddFields,
+    changed,
+    somethingElse,
+  };
+}
+
 /**
  * Has both routers forward what random talks say.
  * @param steps frames, less those that open a talk
@@ -300,17 +215,6 @@ function somethingElse(twins: Twins, settings: Settings, random: Random): void {
  * @returns how many frames were forwarded
  */
 export function converse6(twins: Twins, steps: number, settings: Settings, random: Random): number {
-  let talks: Talk[] = [];
-  let forwarded = 0;
-  for (let step = 0; step < steps; step++) {
-    if (talks.length < TALKS || random.chance(0.02)) {
-      talks = [open(twins, talks, settings, random), ...talks.slice(0, TALKS - 1)];
-    }
-    const frame = nextFrame(random.pick(talks), random);
-    if (twins.receive(random.chance(0.75) ? frame : changed(frame, random))) forwarded++;
-    if (random.chance(0.005)) somethingElse(twins, settings, random);
-    if (step % 10 === 0) twins.compareTables();
-  }
-  twins.compareTables();
-  return forwarded;
+  const isRouted = settings.clients.some(({ ipv6 }) => ipv6?.nat === "route");
+  return talkOn(twins, steps, settings, family(isRouted), random);
 }

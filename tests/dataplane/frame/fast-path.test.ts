@@ -4,7 +4,8 @@ import { expect, test } from "bun:test";
 import { Random } from "../../../lab/random.ts";
 import { LAN, Lab, UPLINK, WORK } from "../../../lab/router-lab.ts";
 import type { Settings } from "../../../src/dataplane/settings.ts";
-import { converse, PINNED, SCRUBBED, Twins } from "../../support/twins.ts";
+import { Twins } from "../../support/twins.ts";
+import { converse, PINNED, SCRUBBED } from "../../support/twins4.ts";
 import { converse6, ROUTED_TWIN_6, SCRUBBED_TWIN_6, TWIN_6 } from "../../support/twins6.ts";
 
 /** Frames of each conversation of twins, whichever family. */

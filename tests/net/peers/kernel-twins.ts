@@ -5,7 +5,8 @@
 import { Random } from "../../../lab/random.ts";
 import { Lab } from "../../../lab/router-lab.ts";
 import { KernelLab, withInterfaces } from "../../support/kernel-lab.ts";
-import { converse, PINNED, SCRUBBED, Twins } from "../../support/twins.ts";
+import { Twins } from "../../support/twins.ts";
+import { converse, PINNED, SCRUBBED } from "../../support/twins4.ts";
 import { converse6, ROUTED_TWIN_6, TWIN_6 } from "../../support/twins6.ts";
 
 const STEPS = 25_000;
