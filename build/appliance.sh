@@ -41,11 +41,13 @@ Usage: build/appliance.sh VERB [ARGUMENTS…]
                                 on the newest Xen that Debian's archives have, or on all of them in turn
   test-kernels                  `firebreak run` under the oldest and the newest of each series of Debian's kernels that apt can
                                 fetch, and under the image's own; test has the newest of the two newest series
+  soak-frames [N]               N mutated frames (100 million, an hour) of both families through the router alone: what leaves must be
+                                sound, allowed and of a flow, and nothing may be left behind
   soak-boots [N]                boot the image N times (200), two at a time, half of them with two busy loops beside them
 
-Each verb but executable first does what it needs of the verbs above it, so each looks for newer packages. Where there is no network, setup says
+Each verb but executable and soak-frames first does what it needs of the verbs above it, so each looks for newer packages. Where there is no network, setup says
 how old the package lists are and goes on, if nothing is missing; the first test, test-xen, test-kernels and bench fetch their peers
-from Debian too. All but build, executable and qubes need root, and these do where a package is missing; without root nothing is refreshed or
+from Debian too. All but build, executable, qubes and soak-frames need root, and these do where a package is missing; without root nothing is refreshed or
 upgraded.
 Exit status: 0 fine, 1 failed, 2 bad usage.
 
@@ -126,7 +128,7 @@ main() {
   case "$verb" in
     setup | executable | demo | test | test-kernels) [ $# = 0 ] || refuse "$verb takes no arguments" ;;
     test-xen) [ "$*" = "" ] || [ "$*" = all ] || refuse "test-xen takes only \"all\"" ;;
-    soak-boots) [ $# -le 1 ] || refuse "soak-boots takes one number" ;;
+    soak-boots | soak-frames) [ $# -le 1 ] || refuse "$verb takes one number" ;;
     build | qubes | run) ;;
     "") refuse "no verb" ;;
     *) refuse "unknown verb \"$verb\"" ;;
@@ -136,6 +138,7 @@ main() {
     test-xen) test_xen "$@" ;;
     test-kernels) test_kernels ;;
     soak-boots) soak_boots "$@" ;;
+    soak-frames) soak_frames "$@" ;;
     run) boot "$@" ;;
     build | qubes) with_manifest "$verb" "$@" ;;
     *) "$verb" "$@" ;;

@@ -69,3 +69,12 @@ sum_of() {
   number=$(grep -o "<testsuites [^>]*>" "$2" 2>/dev/null | grep -o " $1=\"[0-9]*\"" | tr -dc 0-9)
   printf '%s\n' "${number:-0}"
 }
+
+# $1: how many; 100 million without it.
+soak_frames() {
+  local count=${1:-100000000}
+  [[ "$count" =~ ^[1-9][0-9]{0,9}$ ]] || refuse "soak-frames takes a number"
+  install_node_modules
+  say "soak-frames: $count mutated frames of both families"
+  node_modules/.bin/bun tests/dataplane/soak.ts "$count"
+}
