@@ -179,13 +179,24 @@ class Probe {
   ) {
     this.router = new Router(this.ring, settings, (words) => words.fill(0x5eed));
     this.router.advance(this.now);
-    this.takeSent();
+    this.router.announce();
+    this.settle();
     if (then !== undefined) {
       this.settings = then;
       this.router.apply(then);
-      this.takeSent();
     }
+    this.settle();
     this.lines.length = 0;
+  }
+
+  /** Waits until our addresses of IPv6 are known to be nobody else's. */
+  private settle(): void {
+    for (let second = 0; second < 5; second++) {
+      this.takeSent();
+      this.now += 1000;
+      this.router.advance(this.now);
+    }
+    this.takeSent();
   }
 
   run(): readonly string[] {
