@@ -22,6 +22,11 @@ export class Splitter {
   private done = 0;
   private header = 0;
   private chunk = 0;
+  /** The packet, where it is no longer than a frame of ours: it may be one, which has waited, and whose place the next one takes. */
+  private readonly kept = new Uint8Array(RESERVED_LENGTH);
+  private isKept = false;
+  /** Its fragment field. */
+  private field = 0;
 
   constructor(private readonly ring: Ring) {}
 
@@ -37,22 +42,24 @@ export class Splitter {
     this.header = headerLength(view, ip);
     this.payload = view.getUint16(ip + IPV4.TOTAL_LENGTH) - this.header;
     this.done = 0;
+    this.field = view.getUint16(ip + IPV4.FRAGMENT);
+    const length = ETHERNET.HEADER_LENGTH + this.header + this.payload;
+    this.isKept = length <= RESERVED_LENGTH;
+    if (this.isKept) for (let i = 0; i < length; i++) this.kept[i] = this.ring.bytes[at + i];
     this.chunk = (Math.min(mtu, RESERVED_LENGTH - ETHERNET.HEADER_LENGTH) - this.header) & ~7;
   }
 
   /** Makes the next fragment, to be sent before the next call. @returns whether there was one */
   next(): boolean {
-    const { done, header } = this;
+    const { done, header, field } = this;
     if (done >= this.payload) return false;
-    const { view, bytes } = this.ring;
-    const ip = this.from + ETHERNET.HEADER_LENGTH;
-    const field = view.getUint16(ip + IPV4.FRAGMENT);
+    const { view } = this.ring;
     const length = Math.min(this.chunk, this.payload - done);
     const isLast = done + length === this.payload;
     const out = this.ring.reserve();
     const outIp = out + ETHERNET.HEADER_LENGTH;
-    bytes.copyWithin(out, this.from, ip + header);
-    bytes.copyWithin(outIp + header, ip + header + done, ip + header + done + length);
+    this.copy(out, 0, ETHERNET.HEADER_LENGTH + header);
+    this.copy(outIp + header, ETHERNET.HEADER_LENGTH + header + done, length);
     if (done > 0) blankOptions(view, outIp + IPV4.HEADER_LENGTH, outIp + header);
     view.setUint16(outIp + IPV4.TOTAL_LENGTH, header + length);
     const more = isLast ? field & MORE_FRAGMENTS : MORE_FRAGMENTS;
@@ -63,6 +70,13 @@ export class Splitter {
     this.length = ETHERNET.HEADER_LENGTH + header + length;
     this.done += length;
     return true;
+  }
+
+  /** Copies so many bytes of the packet's frame, from an offset in it. */
+  private copy(to: number, offset: number, length: number): void {
+    const { bytes } = this.ring;
+    if (this.isKept) for (let i = 0; i < length; i++) bytes[to + i] = this.kept[offset + i];
+    else bytes.copyWithin(to, this.from + offset, this.from + offset + length);
   }
 }
 
