@@ -41,7 +41,7 @@ Usage: build/appliance.sh VERB [ARGUMENTS…]
                                 on the newest Xen that Debian's archives have, or on all of them in turn
   test-kernels                  `firebreak run` under the oldest and the newest of each series of Debian's kernels that apt can
                                 fetch, and under the image's own; test has the newest of the two newest series
-  soak-frames [N]               N mutated frames (100 million, an hour) of both families through the router alone: what leaves must be
+  soak-frames [N]               N mutated frames (100 million, minutes) of both families through the router alone: what leaves must be
                                 sound, allowed and of a flow, and nothing may be left behind
   soak-boots [N]                boot the image N times (200), two at a time, half of them with two busy loops beside them
 
