@@ -168,7 +168,7 @@ describe("the dataplane's thread dies", () => {
 test("a dataplane's thread that takes long to start, as on a slow machine, is waited for", async () => {
   const executable = join(lab.folder, "slow-to-start");
   const HUNG = 12_000; // of one that has started
-  const START = "const programs = triedPrograms();";
+  const START = "const { programs, wants } = triedPrograms();";
   await buildChanged({ "io/worker.ts": [START] }, (statement) => `Bun.sleepSync(${HUNG}); ${statement}`, executable);
   const program = lab.firewall.start([executable, "run", "--config", lab.configFile]);
   await program.says("ready in");

@@ -1,6 +1,6 @@
 // bpf(2): maps, which programs in the kernel and this one share, and programs. Structures and constants are those of linux/bpf.h.
 import { type Bytes, withAddresses } from "../addresses.ts";
-import { cString, errno, must, SystemError, systemCall } from "../libc.ts";
+import { cString, EAGAIN, errno, must, SystemError, systemCall } from "../libc.ts";
 
 const SYS_BPF = process.arch === "arm64" ? 280 : 321; // asm/unistd.h
 
@@ -81,6 +81,9 @@ export function removeMap(what: string, array: number, at: number): void {
   must(attributes.call(BPF_COMMAND.MAP_DELETE_ELEM), `bpf map ${what}`);
 }
 
+/** How often it is tried to load a program that signals come between: as often as libbpf does. */
+const LOADS = 5;
+
 /**
  * @param type one of PROGRAM_TYPE
  * @returns the program's descriptor
@@ -93,7 +96,9 @@ export function loadProgram(what: string, type: number, instructions: Uint8Array
     .u32(4, instructions.length / 8)
     .pointer(8, instructions)
     .pointer(16, license);
-  const fd = attributes.call(BPF_COMMAND.PROG_LOAD);
+  let fd = attributes.call(BPF_COMMAND.PROG_LOAD);
+  // A signal breaks the verifier off (kernel/bpf/verifier.c); when it has been taken, nothing is wrong with the program.
+  for (let i = 1; fd < 0 && errno() === EAGAIN && i < LOADS; i++) fd = attributes.call(BPF_COMMAND.PROG_LOAD);
   if (fd >= 0) return fd;
   const reason = errno();
   const log = new Uint8Array(LOG_LENGTH);
