@@ -358,7 +358,8 @@ test("a hundred mad clients at once, of whom each asks for all there is and goes
   const { records, replies } = await storm(socketPath, { clients: 100, records: MUTANTS, seed: 1 });
   ping.signal("SIGINT");
   await ping.end();
-  expect(ping.text).toMatch(/ 0% packet loss/);
+  const [, sent, received] = /(\d+) packets transmitted, (\d+) received/.exec(ping.text) ?? [];
+  expect(Number(sent) - Number(received)).toBeLessThanOrEqual(1); // the last may be on its way
   expect(records).toBeGreaterThanOrEqual(MUTANTS);
   // What is right is answered, what is nearly right refused with the reason.
   for (const kind of ["data", "end", "arguments", "operation", "configuration", "protocol", "busy"]) {
