@@ -354,12 +354,14 @@ test("a hundred mad clients at once, of whom each asks for all there is and goes
   const descriptors = async () => (await lab.firewall.run(["ls", `/proc/${program.pid}/fd`])).split("\n").length;
   await verb("flows", "--bytes", "0"); // has a map, and keeps it for a minute: mad clients ask for that too
   const before = await descriptors();
-  const ping = lab.client.start(["ping", "-i", "0.05", "-q", SERVER]);
+  const ping = lab.client.start(["ping", "-n", "-i", "0.05", SERVER]);
   const { records, replies } = await storm(socketPath, { clients: 100, records: MUTANTS, seed: 1 });
   ping.signal("SIGINT");
   await ping.end();
-  const [, sent, received] = /(\d+) packets transmitted, (\d+) received/.exec(ping.text) ?? [];
-  expect(Number(sent) - Number(received)).toBeLessThanOrEqual(1); // the last may be on its way
+  const answered = Array.from(ping.text.matchAll(/icmp_seq=(\d+) ttl/g), ([, sequence]) => Number(sequence));
+  expect(answered).toEqual(answered.map((_, i) => i + 1)); // each once, in order
+  const sent = Number(/(\d+) packets transmitted/.exec(ping.text)?.[1]);
+  expect(sent - answered.length).toBeLessThanOrEqual(1); // the last may be on its way, and no other
   expect(records).toBeGreaterThanOrEqual(MUTANTS);
   // What is right is answered, what is nearly right refused with the reason.
   for (const kind of ["data", "end", "arguments", "operation", "configuration", "protocol", "busy"]) {

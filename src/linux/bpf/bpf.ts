@@ -102,7 +102,8 @@ export function loadProgram(what: string, type: number, instructions: Uint8Array
   if (fd >= 0) return fd;
   const reason = errno();
   const log = new Uint8Array(LOG_LENGTH);
-  attributes.u32(24, 1).u32(28, LOG_LENGTH).pointer(32, log).call(BPF_COMMAND.PROG_LOAD);
+  const logged = attributes.u32(24, 1).u32(28, LOG_LENGTH).pointer(32, log).call(BPF_COMMAND.PROG_LOAD);
+  if (logged >= 0) return logged;
   const lines = new TextDecoder().decode(log.subarray(0, log.indexOf(0))).split("\n");
   const said = lines.findLast((line) => line !== "" && !line.startsWith("processed"));
   throw new SystemError(`bpf program ${what}${said === undefined ? "" : `: ${said}`}`, reason);
