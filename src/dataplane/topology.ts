@@ -140,6 +140,23 @@ export class Topology {
     return first;
   }
 
+  /** @returns the client that has this address; of an address of IPv6 that nobody has, the network on that interface, or NOBODY */
+  clientFor(iface: Iface, address: Address): Client {
+    const client = this.clientOf(address);
+    return client === NOBODY && isIpv6(address) ? this.firstOn(iface) : client;
+  }
+
+  /**
+   * @returns whether an address of IPv6, from which no host on this interface may send, can have been one's that is there: there is a
+   * network, and it is nobody else's address. Networks change their prefixes.
+   */
+  mayHaveBeenOn(iface: Iface, address: Number6): boolean {
+    if (iface === this.uplink) return false;
+    const network = this.firstOn(iface);
+    if (network === NOBODY || !this.ipv6.hasNetwork(network)) return false;
+    return this.isUplinkHost(address) && !this.isOnUplinkLink(address);
+  }
+
   /** @returns whether the address is the firewall's own: the uplink's, or a gateway as some client sees it */
   isOwn(address: Address): boolean {
     if (isIpv6(address)) return this.ipv6.isOwn(address);
@@ -202,7 +219,7 @@ export class Topology {
   /** @returns our address as hosts on that interface see it, who have (or ask from) the address `peer` */
   ownAddressFor(iface: Iface, peer: Address): Address {
     if (iface === this.uplink) return this.uplinkAddressLike(peer);
-    const client = this.clientOf(peer);
+    const client = this.clientFor(iface, peer);
     if (isIpv6(peer)) return client === NOBODY ? this.ipv6.uplinkAddress : this.ipv6.gateways[client];
     return client === NOBODY ? this.uplinkAddress : this.clientGateway[client];
   }

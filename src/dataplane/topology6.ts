@@ -64,6 +64,7 @@ export class Topology6 {
   private readonly networks: Prefixes;
   private readonly link: Prefixes;
   private readonly routed: Column<Client>;
+  private readonly isMany: Column<Client>;
   private readonly clientCount: number;
   /** All numbers that are held. */
   private readonly held: readonly Number6[];
@@ -89,6 +90,7 @@ export class Topology6 {
     this.own = new Set([this.uplinkAddress, ...gateways].filter((address) => address !== NO_NUMBER));
     this.networks = new Prefixes(clients.map(({ ipv6 }) => ipv6 && { address: ipv6.network, prefix: ipv6.prefix }));
     this.routed = column(Uint8Array.from(clients, ({ ipv6 }) => (ipv6?.nat === "route" ? 1 : 0)));
+    this.isMany = column(Uint8Array.from(clients, ({ ipv6 }) => (ipv6 !== undefined && ipv6.prefix < 128 ? 1 : 0)));
     this.clientCount = clients.length;
     this.forwardTo = forwards.map(({ to6 }) => number(to6));
     this.forwardFrom = forwards.map(({ from6 }) => from6 && new Prefixes(from6));
@@ -128,6 +130,11 @@ export class Topology6 {
   /** @returns what of an address tells hosts from others, as far as tables tell them */
   hostBits(address: Number6): Address {
     return this.book.word(address, 3) as Address;
+  }
+
+  /** @returns whether a client is many hosts by IPv6 */
+  hasNetwork(client: Client): boolean {
+    return this.isMany[client] === 1;
   }
 
   /** @returns whether a client's network is routed to us */

@@ -167,8 +167,9 @@ describe("RFC 6092", () => {
 
   test("REC-5: nothing leaves from an address that is not of the network's prefix", () => {
     for (const source of ["2001:db8:2::20", LAN_HOST_6, REMOTE_62, OUTSIDE_6]) {
-      const outcome = from6(home(), HOST, udp6({ ...OUT, source }, payload(9)));
-      expect([source, outcome]).toEqual([source, dropped("source address spoofed")]);
+      const { verdict, sent } = from6(home(), HOST, udp6({ ...OUT, source }, payload(9)));
+      expect([source, verdict]).toEqual([source, "dropped: source address spoofed"]);
+      expect(sent.filter((frame) => frame.startsWith("uplink"))).toEqual([]);
     }
   });
 

@@ -25,6 +25,8 @@ export const ERROR = {
   PROHIBITED: prohibited(UNREACHABLE_CODE.ADMIN_PROHIBITED),
   /** It is for us, and nothing that we take. */
   HOST_PROHIBITED: prohibited(UNREACHABLE_CODE.HOST_PROHIBITED),
+  /** It comes from an address that its link has no longer; there is none of IPv4. */
+  SOURCE_POLICY: message(0, 0, ICMPV6_TYPE.UNREACHABLE, UNREACHABLE6_CODE.SOURCE_POLICY),
 } as const;
 
 /** ICMP's type << 24 | code << 16 | ICMPv6's type << 8 | code */
@@ -200,7 +202,7 @@ export class IcmpErrors {
   /** @returns whether this sender may get one more answer now: errors and resets come from one budget */
   takeToken(iface: Iface, source: Address): boolean {
     const { parties, uplink } = this.topology;
-    const client = iface === uplink ? NOBODY : this.topology.clientOf(source);
+    const client = iface === uplink ? NOBODY : this.topology.clientFor(iface, source);
     const group = client === NOBODY ? parties.group(parties.uplink) : parties.ofClient(client);
     return this.budgets.take(group, PER_SECOND, BURST, this.now);
   }

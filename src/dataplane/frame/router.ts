@@ -556,7 +556,20 @@ export class Router {
     if (!hasSoundOffload(view, this.packet)) return VERDICT.OFFLOAD;
     if (!isCutIntoFew(view, at, this.packet.total)) return VERDICT.SEGMENTS;
     const nobodys = this.packet.isIpv6 ? !this.packet.hasNumbers : this.isOfNumbers();
-    return nobodys ? this.fromOrToNobody() : this.route(false);
+    if (nobodys) return this.fromOrToNobody();
+    const verdict = this.route(false);
+    if (verdict === VERDICT.SPOOFED) this.tellOfSource();
+    return verdict;
+  }
+
+  /** Tells a host of a network whose prefix has become another that it sends from the old one (RFC 7084 L-14, RFC 4443 section 3.1). */
+  private tellOfSource(): void {
+    const { packet, state } = this;
+    const { iface, at, source } = packet;
+    if (!packet.isIpv6 || !state.topology.mayHaveBeenOn(iface, source as Number6)) return;
+    if (state.topology.hasPinnedMac(this.view, state.topology.firstOn(iface), at)) {
+      state.errors.send(iface, at, ERROR.SOURCE_POLICY);
+    }
   }
 
   /** Whether the packet in hand is a message that passes no router: of Neighbour Discovery, of listeners. */
