@@ -9,7 +9,7 @@ import type { Client6Settings, ClientSettings, Settings } from "../dataplane/set
 import { VERDICT } from "../dataplane/verdict.ts";
 import type { Asked } from "../rules/mismatch.ts";
 import { maskOf } from "../wire/ipv4.ts";
-import { answerOf, ends6, frameOf, isOfFlow, isTo, neighbourReply, type Origin } from "./trial-frames.ts";
+import { answerOf, ends6, frameOf, isOfFlow, isTo, neighbourReply } from "./trial-frames.ts";
 
 /** Whose packet it is: a client's, by its number, or that of a host behind the uplink. */
 export type Sender = { readonly client: number } | { readonly address: IpAddress; readonly port: number };
@@ -29,8 +29,6 @@ export interface Outcome {
   readonly reached: string | undefined;
 }
 
-/** Nobody's: a client's where none is configured. */
-const SOME_MAC = Uint8Array.of(2, 0, 0, 0, 0, 1);
 /** What a client without IPv6 sends from: nobody's either (RFC 3849). */
 const SOME_ADDRESS6 = Uint8Array.of(0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1);
 export const SOME_PORT = 49152;
@@ -44,13 +42,14 @@ export function tryPacket(settings: Settings, sender: Sender, asked: Asked): Out
   const small = { ...settings, nat: { ...settings.nat, maxFlows: CAPACITY } };
   const router = new Router(ring, small, (words) => words.fill(0x5eed));
   router.advance(START_MS);
-  packetsSent(router, ring); // the gateway is asked for at the start
-  const { iface, ...origin } = originOf(settings, sender, familyOf(asked.destination));
+  const mac = othersMac(settings);
+  packetsSent(router, ring, mac); // the gateway is asked for at the start
+  const { iface, ...origin } = originOf(settings, sender, familyOf(asked.destination), mac);
   const frame = frameOf(settings.interfaces[iface].mac, origin, asked);
   const verdict = router.receive(iface, ring.put(frame), frame.length);
   const { lastFlow, lastRule, flows } = router;
   const isOpen = lastFlow >= 0 && flows.isUsed(lastFlow);
-  const packets = packetsSent(router, ring);
+  const packets = packetsSent(router, ring, mac);
   const answer = packets.find(({ bytes }) => isTo(bytes, origin.address));
   const onward = packets.find(({ bytes }) => !isTo(bytes, origin.address));
   // A flow's record has no addresses of IPv6 in it: the packet has.
@@ -66,25 +65,30 @@ export function tryPacket(settings: Settings, sender: Sender, asked: Asked): Out
   };
 }
 
+/** @returns a MAC address that is none of ours, for all hosts around: what seems to come from us, nobody believes */
+function othersMac({ interfaces }: Settings): Uint8Array {
+  const mac = Uint8Array.of(2, 0, 0, 0, 0, 1);
+  while (interfaces.some((iface) => iface.mac.every((byte, i) => byte === mac[i]))) mac[5]++;
+  return mac;
+}
+
 /** Plays the hosts around: each says its MAC address to who asks for it. @returns the packets that were sent, at once or then */
-function packetsSent(router: Router, ring: MemoryRing): SentFrame[] {
+function packetsSent(router: Router, ring: MemoryRing, mac: Uint8Array): SentFrame[] {
   return ring.takeSent().flatMap((sent) => {
     if (isOfFlow(sent.bytes)) return [sent];
-    const reply = neighbourReply(sent.bytes, SOME_MAC);
+    const reply = neighbourReply(sent.bytes, mac);
     if (reply === undefined) return [];
     router.receive(sent.iface, ring.put(reply), reply.length);
-    return packetsSent(router, ring);
+    return packetsSent(router, ring, mac);
   });
 }
 
-function originOf({ clients, uplink }: Settings, sender: Sender, family: Family): Origin & { readonly iface: number } {
-  if ("address" in sender) {
-    const gatewayMac = family === 4 ? uplink.gatewayMac : (uplink.ipv6?.gatewayMac ?? uplink.gatewayMac);
-    return { ...sender, iface: uplink.iface, mac: gatewayMac ?? SOME_MAC };
-  }
+/** @param mac of hosts that the configuration does not pin to one. Nobody looks at whose a frame from the uplink is */
+function originOf({ clients, uplink }: Settings, sender: Sender, family: Family, mac: Uint8Array) {
+  if ("address" in sender) return { ...sender, iface: uplink.iface, mac };
   const client = clients[sender.client];
   const address = family === 4 ? hostOf(client) : hostOf6(client.ipv6);
-  return { iface: client.iface, mac: client.mac ?? SOME_MAC, address, port: SOME_PORT };
+  return { iface: client.iface, mac: client.mac ?? mac, address, port: SOME_PORT };
 }
 
 /** @returns the client's address, or the first one of its network that a host can have */

@@ -64,6 +64,16 @@ const DEFAULTS = {
 };
 
 describe("settings", () => {
+  test("pin the gateway of IPv4 alone by gateway_mac: that of IPv6 may be another machine, and is asked for", () => {
+    const uplink = ['interface = "eth1"', 'gateway_mac = "02:00:00:00:00:99"', 'address6 = "2001:db8::2/64"'];
+    const config = uplinkAndClients([...uplink, 'gateway6 = "fe80::1"'].join("\n"), 'interface = "eth0"');
+    const made = makeSettings(config, [ETH0, ETH1]);
+    if ("errors" in made) throw new Error(made.errors.join("\n"));
+    expect(made.settings.uplink.gatewayMac).toEqual(Uint8Array.of(2, 0, 0, 0, 0, 0x99));
+    expect(made.settings.uplink.ipv6?.gateway).toEqual(ip6("fe80::1"));
+    expect(made.settings.uplink.ipv6?.gatewayMac).toBeUndefined();
+  });
+
   test("of the example", () => {
     expect(makeSettings(configOf(EXAMPLE), [ETH0, ETH1, ETH2])).toEqual({
       settings: {

@@ -476,6 +476,22 @@ describe("explain, of IPv6,", () => {
     );
   });
 
+  test("whatever MAC address is ours, or the gateway's of IPv4: hosts around have others, and answer who asks for them", () => {
+    const packet = packet6(TCP, "2001:db8:a::1", 8443);
+    for (const lines of [
+      'own_mac = "02:00:00:00:00:01"',
+      'own_mac = "02:00:00:00:00:02"',
+      'gateway_mac = "02:00:00:00:00:01"',
+      'own_mac = "02:00:00:00:00:01"\ngateway_mac = "02:00:00:00:00:02"',
+    ]) {
+      const toml = both.replace("[uplink]", `[uplink]\n${lines}`);
+      expect([lines, linesOf(configOf(toml), WORK, packet).at(-1)]).toEqual([
+        lines,
+        "accepted by rule 4, leaves on eth1 as [2001:db8:1::2]:49152",
+      ]);
+    }
+  });
+
   test("says of an unknown name that drops that it drops IPv6 too", () => {
     const [first, , , , , , last] = linesOf(configOf(both), WORK, packet6(TCP, "2001:db8:a::1", 8443), NOW, new Map());
     const blind = "nobody knows the addresses of bad.example here, so that the rule drops packets to any";
