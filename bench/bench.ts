@@ -14,7 +14,7 @@ import { busyAtRest } from "./cpu.ts";
 import { gather } from "./gathered.ts";
 import { type Header, makeHeader, printHeader } from "./machine-header.ts";
 import { pauses } from "./pauses.ts";
-import { pps } from "./pps.ts";
+import { pps, pps6 } from "./pps.ts";
 import { printReport } from "./print.ts";
 import { queue } from "./queue.ts";
 import { type Judged, LEAST_ROUNDS, Report, type Series } from "./report.ts";
@@ -23,11 +23,11 @@ import { rules } from "./rules.ts";
 import { size } from "./size.ts";
 import { median, spread } from "./statistics.ts";
 import { BENCH_FOLDER, FIREBREAK } from "./subjects.ts";
-import { tcp } from "./tcp.ts";
+import { tcp, tcp6 } from "./tcp.ts";
 import { vm } from "./vm.ts";
 
 const BENCHMARKS: ReadonlyMap<string, Benchmark> = new Map(
-  Object.entries({ pps, tcp, rtt, cps, flows, rules, core, pauses, queue, vm, size, attack }),
+  Object.entries({ pps, pps6, tcp, tcp6, rtt, cps, flows, rules, core, pauses, queue, vm, size, attack }),
 );
 /** Only when asked for by name: it takes half an hour. */
 const LONG = "attack";

@@ -1,4 +1,5 @@
-// What every benchmark is: something that fills a report. Each but `attack` takes less than three minutes with the default rounds.
+// What every benchmark is: something that fills a report. Each but `attack` and `tcp6` takes
+// less than three minutes with the default rounds.
 import type { Report } from "./report.ts";
 
 /** ms that the rounds of a benchmark may take, so that with what is before and after it stays below three minutes. */

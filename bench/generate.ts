@@ -3,12 +3,12 @@
 // so it has to be cheap (one system call for 32 packets), and exact.
 import { join } from "node:path";
 import type { Namespace } from "../lab/namespaces.ts";
-import { CLIENT, SERVER } from "../lab/places.ts";
 import { busyBeside, type Reading, readCpus } from "./cpu.ts";
+import { IPV4 } from "./families.ts";
 import { BENCH_FOLDER, FIRST_HOP, type Subject } from "./subjects.ts";
 
-/** UDP port that the generator sends to: discard. */
-const PORT = 9;
+/** UDP ports that the generator sends to, from discard on: one for each 20 000 flows. */
+const PORTS = "9-19";
 /** The CPU that the generator has. */
 const GENERATOR_CPU = 0;
 /** Time for what has been sent to arrive, in ms. */
@@ -36,14 +36,21 @@ interface GeneratorReport {
 /** Has the kernel drop the generator's packets where they come in, so that receiving them costs next to nothing. */
 export async function discard(namespace: Namespace, name: string): Promise<void> {
   const rules = `table netdev discard {
-  chain in { type filter hook ingress device ${name} priority 0; policy accept; udp dport ${PORT} drop; }
+  chain in { type filter hook ingress device ${name} priority 0; policy accept; udp dport ${PORTS} drop; }
 }`;
   await namespace.run(["nft", rules]);
+}
+
+/** Whose addresses packets have: both of one family. */
+export interface Ends {
+  readonly client: string;
+  readonly server: string;
 }
 
 /**
  * Sends through a subject.
  * @param rate packets a second; 0: as many as go
+ * @param ends the client's address and the server's
  * @param sink where they should arrive: its eth0
  */
 export async function send(
@@ -51,11 +58,12 @@ export async function send(
   flows: number,
   rate: number,
   ms: number,
+  ends: Ends = IPV4,
   sink: Namespace = subject.internet,
 ): Promise<Sent> {
   const alreadyThere = await received(sink);
   const before = readCpus();
-  const output = await subject.client.run(generator(flows, rate, ms));
+  const output = await subject.client.run(generator(flows, rate, ms, ends));
   const after = readCpus();
   const { sent, seconds, sending }: GeneratorReport = JSON.parse(output);
   await Bun.sleep(SETTLE);
@@ -65,18 +73,18 @@ export async function send(
 
 /**
  * The generator's command line.
+ * @param ends the client's address and the server's
  * @param firstHop MAC address to send to
- * @param source the sender's address
  */
 export function generator(
   flows: number,
   rate: number,
   ms: number,
+  { client, server }: Ends = IPV4,
   firstHop: string = FIRST_HOP,
-  source = CLIENT,
 ): string[] {
   const program = ["taskset", "--cpu-list", String(GENERATOR_CPU), join(BENCH_FOLDER, "generator")];
-  return [...program, "eth0", firstHop, source, SERVER, String(flows), String(rate), String(ms)];
+  return [...program, "eth0", firstHop, client, server, String(flows), String(rate), String(ms)];
 }
 
 /** @returns packets that came in on a namespace's eth0 since it is there */

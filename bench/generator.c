@@ -1,6 +1,7 @@
 // Sends small UDP frames at an exact rate, for as little CPU time as can be: the generator of `pps` and of `vm`'s flows.
 //
 // generator INTERFACE DESTINATION-MAC SOURCE DESTINATION FLOWS RATE MILLISECONDS
+//   SOURCE, DESTINATION   addresses, both of IPv4 or both of IPv6
 //   FLOWS    flows, told apart by source port and, beyond PORTS of them, by destination port too
 //   RATE     frames a second; 0: as many as go
 // Prints as JSON what it sent, in how many seconds, and how many of these it was inside of system calls, sending: whatever the
@@ -12,6 +13,7 @@
 #include <net/ethernet.h>
 #include <net/if.h>
 #include <netinet/ip.h>
+#include <netinet/ip6.h>
 #include <netinet/udp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +23,17 @@
 #include <sys/socket.h>
 #include <time.h>
 
-enum { FRAME = 60, BATCH = 32, FIRST_PORT = 1024, PORTS = 60000, DESTINATION_PORT = 9 };
+// Lengths of frames: the least that Ethernet has, and the least that a datagram of IPv6 takes.
+enum { FRAME = 60, FRAME6 = 14 + 40 + 8, SLOT = 64 };
+// Few enough ports that a client can have a mapping for each by both families at a time: Firebreak gives one client three quarters of its
+// ports, 43 008 of UDP.
+enum { BATCH = 32, FIRST_PORT = 1024, PORTS = 20000, DESTINATION_PORT = 9 };
+
+// What all frames begin with, up to UDP's header.
+struct start {
+  unsigned char bytes[14 + 40];
+  unsigned udp, length; // where UDP's header begins; the frame's length
+};
 
 static void die(const char *what) {
   perror(what);
@@ -41,23 +53,54 @@ static unsigned short checksum(const unsigned char *bytes, int length) {
   return htons(~sum & 0xffff);
 }
 
-// All flows' frames, ready to be sent: 64 bytes apart.
-static unsigned char *make_frames(unsigned flows, const struct ether_header *ethernet, struct in_addr from,
-                                  struct in_addr to) {
-  unsigned char *frames = mmap(NULL, (size_t)flows * 64, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (frames == MAP_FAILED) die("mmap");
+// Puts the header of IPv4 or IPv6 into the frames' start. Returns 0 where the addresses are not two of one family.
+static int add_addresses(struct start *start, const char *from, const char *to) {
   struct iphdr ip = {.version = 4, .ihl = 5, .ttl = 64, .protocol = IPPROTO_UDP, .tot_len = htons(FRAME - 14)};
-  ip.saddr = from.s_addr;
-  ip.daddr = to.s_addr;
-  ip.check = checksum((unsigned char *)&ip, sizeof ip);
+  struct ip6_hdr ip6 = {.ip6_plen = htons(FRAME6 - 14 - 40), .ip6_nxt = IPPROTO_UDP, .ip6_hlim = 64};
+  struct ether_header *ethernet = (struct ether_header *)start->bytes;
+  if (inet_pton(AF_INET, from, &ip.saddr) == 1 && inet_pton(AF_INET, to, &ip.daddr) == 1) {
+    ip.check = checksum((unsigned char *)&ip, sizeof ip);
+    memcpy(start->bytes + 14, &ip, sizeof ip);
+    ethernet->ether_type = htons(ETHERTYPE_IP);
+    start->udp = 14 + sizeof ip;
+    start->length = FRAME;
+    return 1;
+  }
+  if (inet_pton(AF_INET6, from, &ip6.ip6_src) == 1 && inet_pton(AF_INET6, to, &ip6.ip6_dst) == 1) {
+    ip6.ip6_vfc = 6 << 4; // not above: it is in a union with what is set there
+    memcpy(start->bytes + 14, &ip6, sizeof ip6);
+    ethernet->ether_type = htons(ETHERTYPE_IPV6);
+    start->udp = 14 + sizeof ip6;
+    start->length = FRAME6;
+    return 1;
+  }
+  return 0;
+}
+
+// UDP's checksum over IPv6, where it can't be left out, of a datagram without content (RFC 8200 section 8.1).
+static unsigned short udp6_checksum(const unsigned char *ip6, const struct udphdr *udp) {
+  unsigned char summed[40 + sizeof *udp] = {0};
+  memcpy(summed, ip6 + 8, 32);
+  memcpy(summed + 34, &udp->len, 2);
+  summed[39] = IPPROTO_UDP;
+  memcpy(summed + 40, udp, sizeof *udp);
+  unsigned short sum = checksum(summed, sizeof summed);
+  return sum == 0 ? 0xffff : sum;
+}
+
+// All flows' frames, ready to be sent: SLOT bytes apart.
+static unsigned char *make_frames(unsigned flows, const struct start *start) {
+  unsigned char *frames = mmap(NULL, (size_t)flows * SLOT, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (frames == MAP_FAILED) die("mmap");
   for (unsigned i = 0; i < flows; i++) {
-    unsigned char *frame = frames + (size_t)i * 64;
-    struct udphdr udp = {.len = htons(FRAME - 34)}; // no checksum: the receiver has none to check either way
+    unsigned char *frame = frames + (size_t)i * SLOT;
+    struct udphdr udp = {.len = htons(start->length - start->udp)};
     udp.source = htons(FIRST_PORT + i % PORTS);
     udp.dest = htons(DESTINATION_PORT + i / PORTS);
-    memcpy(frame, ethernet, 14);
-    memcpy(frame + 14, &ip, 20);
-    memcpy(frame + 34, &udp, 8);
+    // None over IPv4: the receiver has none to check either way.
+    if (start->length == FRAME6) udp.check = udp6_checksum(start->bytes + 14, &udp);
+    memcpy(frame, start->bytes, start->udp);
+    memcpy(frame + start->udp, &udp, sizeof udp);
   }
   return frames;
 }
@@ -79,18 +122,18 @@ static int open_socket(const char *name, struct ether_header *ethernet) {
 }
 
 int main(int argc, char **argv) {
-  struct ether_header ethernet = {.ether_type = htons(ETHERTYPE_IP)};
-  struct in_addr from, to;
-  unsigned char *mac = ethernet.ether_dhost;
-  if (argc != 8 || !inet_aton(argv[3], &from) || !inet_aton(argv[4], &to) || atoi(argv[5]) < 1 ||
+  struct start beginning = {0};
+  struct ether_header *ethernet = (struct ether_header *)beginning.bytes;
+  unsigned char *mac = ethernet->ether_dhost;
+  if (argc != 8 || !add_addresses(&beginning, argv[3], argv[4]) || atoi(argv[5]) < 1 ||
       sscanf(argv[2], "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", mac, mac + 1, mac + 2, mac + 3, mac + 4, mac + 5) != 6) {
     fputs("usage: generator INTERFACE DESTINATION-MAC SOURCE DESTINATION FLOWS RATE MILLISECONDS\n", stderr);
     return 2;
   }
   unsigned flows = atoi(argv[5]), next = 0;
   double rate = atof(argv[6]), seconds = atof(argv[7]) / 1e3;
-  int fd = open_socket(argv[1], &ethernet);
-  unsigned char *frames = make_frames(flows, &ethernet, from, to);
+  int fd = open_socket(argv[1], ethernet);
+  unsigned char *frames = make_frames(flows, &beginning);
   struct mmsghdr messages[BATCH] = {0};
   struct iovec vectors[BATCH];
   for (int i = 0; i < BATCH; i++) messages[i].msg_hdr = (struct msghdr){.msg_iov = &vectors[i], .msg_iovlen = 1};
@@ -100,7 +143,7 @@ int main(int argc, char **argv) {
   for (; time < end; time = now()) {
     if (rate > 0 && sent + refused + BATCH > (time - start) * rate) continue;
     for (int i = 0; i < BATCH; i++) {
-      vectors[i] = (struct iovec){frames + (size_t)next * 64, FRAME};
+      vectors[i] = (struct iovec){frames + (size_t)next * SLOT, beginning.length};
       if (++next == flows) next = 0;
     }
     double before = now();

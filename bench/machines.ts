@@ -161,7 +161,7 @@ export class Booted {
     const ms = Math.ceil((1000 * share) / each);
     await Promise.all(
       this.clients.map(({ namespace, address, firstHop }) =>
-        namespace.run(generator(share, each, ms, firstHop, address)),
+        namespace.run(generator(share, each, ms, { client: address, server: SERVER }, firstHop)),
       ),
     );
   }

@@ -1,9 +1,11 @@
-// `pps`: small packets, 60 bytes of UDP, one way. The highest rate without loss, and what a packet costs in CPU time.
+// `pps`: small packets of UDP, in frames of 60 bytes, one way. The highest rate without loss, and what a packet costs in CPU time.
+// `pps6`: the same by IPv6, in frames of 62 bytes, and by IPv4 beside.
 //
 // What a cable brings the kernel receives on the CPU that sent it: the generator's, and there Linux forwards it, as the kernel
 // path does. The null forwarder's program, and the firewall's, have the other one.
 import { type Benchmark, type Options, timedRounds } from "./benchmark.ts";
 import { spent } from "./cpu.ts";
+import { caseName, type Family, IPV4, IPV6 } from "./families.ts";
 import { discard, type Sent, send } from "./generate.ts";
 import type { Report } from "./report.ts";
 import { highestRung, rateOf } from "./search.ts";
@@ -31,39 +33,50 @@ const REACHED = 0.99;
 const RATE = "loss-free rate";
 const CPU = "CPU a packet";
 
-export const pps: Benchmark = {
-  run: (report, options) => Stage.use(options.folder, (stage) => measure(report, options, stage)),
-};
+export const pps: Benchmark = benchmarkOf([IPV4]);
+export const pps6: Benchmark = benchmarkOf([IPV4, IPV6]);
 
-async function measure(report: Report, options: Options, stage: Stage): Promise<void> {
+function benchmarkOf(families: readonly Family[]): Benchmark {
+  return {
+    run: (report, options) => Stage.use(options.folder, (stage) => measure(report, options, stage, families), families),
+  };
+}
+
+async function measure(report: Report, options: Options, stage: Stage, families: readonly Family[]): Promise<void> {
   const { builds } = options;
   const subjects = await stage.all(builds, { cpus: FORWARDER_CPU });
-  const cable = stage.cable("generator alone");
+  const cable = await stage.cable("generator alone");
   for (const { internet } of subjects) await discard(internet, "eth0");
   await discard(cable.forwarder, "eth0");
   const rungs = new Map<string, number>();
   const lastRungs = new Map<string, number>();
   for (const _ of timedRounds(report, options)) {
     for (const { name, flows, isMain } of CASES) {
-      const alone = isMain ? await send(cable, flows, CPU_RATE, CPU_TRY, cable.forwarder) : undefined;
-      for (const subject of subjects) {
-        await send(subject, flows, CPU_RATE, (1000 * flows) / CPU_RATE + 50); // so that the flows are there
-        if (alone !== undefined)
-          addCost(report, name, subject.name, await send(subject, flows, CPU_RATE, CPU_TRY), alone);
-        const key = `${name} ${subject.name}`;
-        const known = rungs.get(key) ?? lastRungs.get(subject.name); // of another case: better than nothing
-        const rung = await highestRung(known, (rate) => isLossFree(subject, flows, rate));
-        rungs.set(key, rung);
-        lastRungs.set(subject.name, rung);
-        report.add(name, RATE, "packets/s", subject.name, rung < 0 ? 0 : rateOf(rung));
+      for (const family of families) {
+        const what = caseName(name, family, families);
+        const alone = isMain ? await send(cable, flows, CPU_RATE, CPU_TRY, family, cable.forwarder) : undefined;
+        for (const subject of subjects) {
+          await send(subject, flows, CPU_RATE, (1000 * flows) / CPU_RATE + 50, family); // so that the flows are there
+          if (alone !== undefined)
+            addCost(report, what, subject.name, await send(subject, flows, CPU_RATE, CPU_TRY, family), alone);
+          const key = `${what} ${subject.name}`;
+          const lastKey = `${family.name} ${subject.name}`;
+          const known = rungs.get(key) ?? lastRungs.get(lastKey); // of another case: better than nothing
+          const rung = await highestRung(known, (rate) => isLossFree(subject, flows, rate, family));
+          rungs.set(key, rung);
+          lastRungs.set(lastKey, rung);
+          report.add(what, RATE, "packets/s", subject.name, rung < 0 ? 0 : rateOf(rung));
+        }
       }
     }
   }
-  claim(report, builds[0]?.name ?? "");
+  for (const family of families) claim(report, builds[0]?.name ?? "", family, families);
+  report.note("the generator shares its core with the receiving side");
+  report.note(`CPU time at ${CPU_RATE} packets/s, without what the generator takes`);
 }
 
-async function isLossFree(subject: Subject, flows: number, rate: number): Promise<boolean> {
-  const { sent, arrived, seconds } = await send(subject, flows, rate, TRY);
+async function isLossFree(subject: Subject, flows: number, rate: number, family: Family): Promise<boolean> {
+  const { sent, arrived, seconds } = await send(subject, flows, rate, TRY, family);
   return sent >= rate * seconds * REACHED && sent - arrived <= sent * LOSS;
 }
 
@@ -76,12 +89,11 @@ function addCost(report: Report, what: string, subject: string, sent: Sent, alon
   }
 }
 
-function claim(report: Report, firebreak: string): void {
+function claim(report: Report, firebreak: string, family: Family, families: readonly Family[]): void {
   for (const { name, isMain } of CASES) {
-    report.claim(name, RATE, firebreak, LINUX, isMain ? { atLeast: 1.3 } : undefined);
-    report.claim(name, RATE, firebreak, NULL, isMain ? { atLeast: 0.8 } : undefined);
-    if (isMain) report.claim(name, CPU, firebreak, LINUX, { atMost: 1.3 });
+    const what = caseName(name, family, families);
+    report.claim(what, RATE, firebreak, LINUX, isMain ? { atLeast: 1.3 } : undefined);
+    if (families.length === 1) report.claim(what, RATE, firebreak, NULL, isMain ? { atLeast: 0.8 } : undefined);
+    if (isMain) report.claim(what, CPU, firebreak, LINUX, { atMost: 1.3 });
   }
-  report.note("the generator shares its core with the receiving side");
-  report.note(`CPU time at ${CPU_RATE} packets/s, without what the generator takes`);
 }

@@ -3,8 +3,9 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Lab, type Namespace, type Program } from "../lab/namespaces.ts";
-import { becomeClient, becomeInternet, CLIENT, CLIENT_GATEWAY, configuration, ROUTER, UPLINK } from "../lab/places.ts";
+import { CLIENT, CLIENT_GATEWAY, configuration, UPLINK } from "../lab/places.ts";
 import type { Build } from "./benchmark.ts";
+import { type Family, IPV4, IPV6 } from "./families.ts";
 
 /** Names of the subjects. */
 export const LINUX = "nftables";
@@ -63,12 +64,22 @@ export class Stage {
   private readonly lab = new Lab("bench");
   private built = 0;
 
-  /** @param folder for files; the caller's to remove */
-  private constructor(readonly folder: string) {}
+  private constructor(
+    readonly folder: string,
+    private readonly families: readonly Family[],
+  ) {}
 
-  /** Lets `play` have a stage, which is taken down at the end. */
-  static async use(folder: string, play: (stage: Stage) => Promise<void>): Promise<void> {
-    const stage = new Stage(folder);
+  /**
+   * Lets `play` have a stage, which is taken down at the end.
+   * @param folder for files; the caller's to remove
+   * @param families that its subjects have; IPv4 is always among them
+   */
+  static async use(
+    folder: string,
+    play: (stage: Stage) => Promise<void>,
+    families: readonly Family[] = [IPV4],
+  ): Promise<void> {
+    const stage = new Stage(folder, families);
     try {
       await play(stage);
     } finally {
@@ -76,30 +87,29 @@ export class Stage {
     }
   }
 
-  /** All subjects, in the order of their turns: Linux, the null forwarder, and each build of the program. */
+  /** All subjects, in the order of their turns: Linux, the null forwarder, which has IPv4 alone, and each build of the program. */
   async all(builds: readonly Build[], placement: Placement = {}): Promise<Subject[]> {
-    const subjects = [await this.linux(), await this.null(placement)];
+    const subjects = [await this.linux()];
+    if (this.families.every((family) => family === IPV4)) subjects.push(await this.null(placement));
     for (const build of builds) subjects.push(await this.firebreak(build, placement));
     return subjects;
   }
 
   /** Linux's own routing, with what Qubes' agent has its firewall do. */
   async linux(): Promise<Subject> {
-    const subject = this.place(LINUX);
+    const subject = await this.place(LINUX);
     const { forwarder } = subject;
     forwarder.ip("link", "set", "eth0", "group", "2");
-    forwarder.ip("address", "add", CLIENT_GATEWAY, "dev", "eth0");
-    forwarder.ip("route", "add", CLIENT, "dev", "eth0");
-    forwarder.ip("address", "add", `${UPLINK}/24`, "dev", "eth1");
-    forwarder.ip("route", "add", "default", "via", ROUTER);
-    await forwarder.run(["sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"]);
-    await forwarder.run(["nft", "-f", join(import.meta.dir, "qubes-agent.nft")]);
+    for (const family of this.families) {
+      await family.forward(forwarder);
+      await forwarder.run(["nft", "-f", join(import.meta.dir, family.rules)]);
+    }
     return subject;
   }
 
   /** The null forwarder: it answers no ARP and translates nothing, so both sides are told what they need. */
   async null(placement: Placement = {}): Promise<Subject> {
-    const subject = this.place(NULL);
+    const subject = await this.place(NULL);
     const { client, forwarder, internet } = subject;
     client.ip("neighbour", "add", CLIENT_GATEWAY, "lladdr", MAC.inside, "dev", "eth0");
     internet.ip("neighbour", "add", UPLINK, "lladdr", MAC.outside, "dev", "eth0");
@@ -114,23 +124,26 @@ export class Stage {
   }
 
   async firebreak({ name, executable }: Build, placement: Placement = {}): Promise<Subject> {
-    const subject = this.place(name);
+    const subject = await this.place(name);
     const file = join(this.folder, `${subject.forwarder.name}.toml`);
-    writeFileSync(
-      file,
-      `${configuration([], "accept")}flows_per_second = 1000000\n\n[nat]\nmax_flows = ${MAX_FLOWS}\n`,
-    );
+    const keys = this.families.map((family) => family.keys);
+    const more = {
+      uplink: keys.map(({ uplink = "" }) => uplink).join(""),
+      client: `${keys.map(({ client = "" }) => client).join("")}flows_per_second = 1000000\n`,
+    };
+    writeFileSync(file, `${configuration([], "accept", more)}\n[nat]\nmax_flows = ${MAX_FLOWS}\n`);
     subject.program = subject.forwarder.start(placed([executable, "run", "--config", file], placement));
     await subject.program.says("ready in");
+    if (this.families.includes(IPV6)) await untilForwarded6(subject);
     return subject;
   }
 
   /** A cable alone, from a client to what stands where the forwarder would: what the generator costs. */
-  cable(name: string): Subject {
+  cable(name: string): Promise<Subject> {
     return this.place(name);
   }
 
-  private place(name: string): Subject {
+  private async place(name: string): Promise<Subject> {
     const number = this.built++;
     const [client, forwarder, internet] = ["client", "forwarder", "internet"].map((role) =>
       this.lab.namespace(`${number}-${role}`),
@@ -141,10 +154,18 @@ export class Stage {
     setMac(forwarder, "eth1", MAC.outside);
     setMac(client, "eth0", MAC.client);
     setMac(internet, "eth0", MAC.internet);
-    becomeClient(client);
-    becomeInternet(internet);
+    for (const family of this.families) await family.settle(client, internet);
     return new Subject(name, client, forwarder, internet);
   }
+}
+
+/** Times that the client asks, a second each, whether IPv6 is forwarded: first nobody else may have the uplink's address. */
+const ATTEMPTS6 = 20;
+
+async function untilForwarded6({ name, client }: Subject): Promise<void> {
+  const ping = ["ping", "-6", "-c", "1", "-W", "1", IPV6.server];
+  for (let attempt = 0; attempt < ATTEMPTS6; attempt++) if ((await client.attempt(ping)).status === 0) return;
+  throw new Error(`${name} forwards no IPv6`);
 }
 
 function setMac(namespace: Namespace, name: string, mac: string): void {

@@ -66,11 +66,8 @@ export class Ipv6Lab {
   /** Gives all of them their addresses. */
   async settle(): Promise<void> {
     await this.settleLan();
-    await switchOn(this.guest);
-    host(this.guest, `${GUEST_HOST6}/64`, GUEST_GATEWAY6);
-    await switchOn(this.internet);
-    this.internet.ip("-6", "address", "add", `${ROUTER6}/64`, "dev", "eth0", "nodad");
-    this.internet.ip("-6", "address", "add", `${SERVER6}/128`, "dev", "lo");
+    await becomeGuest6(this.guest);
+    await becomeInternet6(this.internet);
     this.internet.ip("-6", "route", "add", "2001:db8:2::/64", "via", OUTSIDE6);
   }
 
@@ -106,9 +103,22 @@ export class Ipv6Lab {
   }
 }
 
+/** Gives a namespace the guest's address of IPv6, on its eth0. */
+export async function becomeGuest6(guest: Namespace): Promise<void> {
+  await switchOn(guest);
+  host(guest, `${GUEST_HOST6}/64`, GUEST_GATEWAY6);
+}
+
+/** Gives a namespace the internet's addresses of IPv6, the router's on its eth0. */
+export async function becomeInternet6(internet: Namespace): Promise<void> {
+  await switchOn(internet);
+  internet.ip("-6", "address", "add", `${ROUTER6}/64`, "dev", "eth0", "nodad");
+  internet.ip("-6", "address", "add", `${SERVER6}/128`, "dev", "lo");
+}
+
 /** Has Linux speak IPv6 there: a lab's namespaces begin without. */
-async function switchOn(namespace: Namespace): Promise<void> {
-  const files = "for f in all default eth0; do echo 0 >/proc/sys/net/ipv6/conf/$f/disable_ipv6; done";
+export async function switchOn(namespace: Namespace): Promise<void> {
+  const files = "for f in /proc/sys/net/ipv6/conf/*/; do echo 0 >$f/disable_ipv6; done";
   await namespace.run(["sh", "-c", files]);
 }
 

@@ -29,18 +29,28 @@ export function becomeInternet(internet: Namespace): void {
   internet.ip("address", "add", SERVER, "dev", "lo");
 }
 
+/** More keys of a configuration's sections, as lines. */
+export interface MoreKeys {
+  readonly uplink?: string;
+  readonly client?: string;
+}
+
 /**
  * @param rules in Qubes' syntax, without "action="
  * @returns a configuration for a firewall whose eth0 leads to the client and whose eth1 to the internet
  */
-export function configuration(rules: readonly string[], policy: "accept" | "drop" = "drop"): string {
+export function configuration(
+  rules: readonly string[],
+  policy: "accept" | "drop" = "drop",
+  { uplink = "", client = "" }: MoreKeys = {},
+): string {
   const lines = rules.map((rule) => `  "action=${rule}",\n`);
   return `[uplink]
 interface = "eth1"
 address = "${UPLINK}/24"
 gateway = "${ROUTER}"
 dns = ["${ROUTER}"]
-
+${uplink}
 [[client]]
 name = "work"
 interface = "eth0"
@@ -49,7 +59,7 @@ gateway = "${CLIENT_GATEWAY}"
 policy = "${policy}"
 rules = [
 ${lines.join("")}]
-`;
+${client}`;
 }
 
 /** @returns the section of the other client, which is on the firewall's eth2. @param more keys of it */
