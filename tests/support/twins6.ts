@@ -74,16 +74,21 @@ type Fields = Partial<Tcp6Fields & Icmpv6Fields>;
 
 function oddFields(talk: Talk, random: Random): Fields {
   const off = random.pick([-70_000, -1, 1, 65_535, 70_000, 200_000]);
-  const extension = random.pick([
-    ah(),
-    options(HOP_BY_HOP, payload(0)),
-    options(DESTINATION, payload(0)),
-    routing(0, 0),
-    routing(4, 0),
-  ]);
+  const extension = () => {
+    return random.pick([
+      ah(),
+      options(HOP_BY_HOP, payload(0)),
+      options(DESTINATION, payload(0)),
+      routing(0, 0),
+      routing(4, 0),
+    ]);
+  };
   return random.pick<Fields>([
     { hopLimit: random.below(3) },
-    { extensions: [extension] },
+    { extensions: [extension()] },
+    { extensions: [extension(), options(DESTINATION, payload(0))] },
+    { extensions: [options(HOP_BY_HOP, payload(0)), routing(4, 0), fragment(0, false)] },
+    { extensions: [fragment(0, false, random.next())] },
     { extensions: [fragment(random.pick([0, 8, 1232]), random.chance(0.5), random.below(3))] },
     { trafficClass: random.below(256), flowLabel: random.below(1 << 20) },
     { flags: random.pick(["S", "F.", "R", "R.", "P.", "S.", "FS", "", "F", "PUE.", "W."]) },
@@ -185,7 +190,7 @@ function somethingElse(twins: Twins, settings: Settings, random: Random): void {
 function family(isRouted: boolean): Family<Tcp6Fields & Icmpv6Fields> {
   const clients = isRouted ? [WORK_HOST_6, ROUTED_HOST] : CLIENTS;
   return {
-    kinds: ["tcp", "udp", "echo"],
+    kinds: ["tcp", "udp", "tcp", "udp", "echo"],
     clients,
     remotes: REMOTES,
     ours: OUTSIDE_6,
