@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { asked } from "./asked.ts";
 import { attack } from "./attack.ts";
 import type { Benchmark, Build } from "./benchmark.ts";
 import { drawChart } from "./chart.ts";
@@ -27,7 +28,7 @@ import { tcp, tcp6 } from "./tcp.ts";
 import { vm } from "./vm.ts";
 
 const BENCHMARKS: ReadonlyMap<string, Benchmark> = new Map(
-  Object.entries({ pps, pps6, tcp, tcp6, rtt, cps, flows, rules, core, pauses, queue, vm, size, attack }),
+  Object.entries({ pps, pps6, tcp, tcp6, rtt, cps, flows, rules, core, pauses, queue, asked, vm, size, attack }),
 );
 /** Only when asked for by name: it takes half an hour. */
 const LONG = "attack";

@@ -83,8 +83,20 @@ export function generator(
   { client, server }: Ends = IPV4,
   firstHop: string = FIRST_HOP,
 ): string[] {
-  const program = ["taskset", "--cpu-list", String(GENERATOR_CPU), join(BENCH_FOLDER, "generator")];
-  return [...program, "eth0", firstHop, client, server, String(flows), String(rate), String(ms)];
+  return ["taskset", "--cpu-list", String(GENERATOR_CPU), ...command(flows, rate, ms, { client, server }, firstHop)];
+}
+
+/**
+ * The command line of one that sends beside what is measured: on any CPU, which it leaves to others until it is to send.
+ * @param length bytes of a frame
+ */
+export function generatorBeside(flows: number, rate: number, ms: number, ends: Ends, length = 60): string[] {
+  return [...command(flows, rate, ms, ends, FIRST_HOP), "sleeping", String(length)];
+}
+
+function command(flows: number, rate: number, ms: number, { client, server }: Ends, firstHop: string): string[] {
+  const program = [join(BENCH_FOLDER, "generator"), "eth0", firstHop];
+  return [...program, client, server, String(flows), String(rate), String(ms)];
 }
 
 /** @returns packets that came in on a namespace's eth0 since it is there */

@@ -1,9 +1,11 @@
 // Sends small UDP frames at an exact rate, for as little CPU time as can be: the generator of `pps` and of `vm`'s flows.
 //
-// generator INTERFACE DESTINATION-MAC SOURCE DESTINATION FLOWS RATE MILLISECONDS
+// generator INTERFACE DESTINATION-MAC SOURCE DESTINATION FLOWS RATE MILLISECONDS [sleeping [LENGTH]]
 //   SOURCE, DESTINATION   addresses, both of IPv4 or both of IPv6
 //   FLOWS    flows, told apart by source port and, beyond PORTS of them, by destination port too
 //   RATE     frames a second; 0: as many as go
+//   sleeping it sleeps until a batch is due, for what is only to happen beside a measurement: its CPU is then free for others
+//   LENGTH   bytes of a frame with its Ethernet header; without it the fewest
 // Prints as JSON what it sent, in how many seconds, and how many of these it was inside of system calls, sending: whatever the
 // kernel does with a frame on this CPU, receiving at the other end of a cable and forwarding included, it does there.
 #define _GNU_SOURCE
@@ -20,11 +22,12 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <time.h>
 
 // Lengths of frames: the least that Ethernet has, and the least that a datagram of IPv6 takes.
-enum { FRAME = 60, FRAME6 = 14 + 40 + 8, SLOT = 64 };
+enum { FRAME = 60, FRAME6 = 14 + 40 + 8, LONGEST = 1514 };
 // Few enough ports that a client can have a mapping for each by both families at a time: Firebreak gives one client three quarters of its
 // ports, 43 008 of UDP.
 enum { BATCH = 32, FIRST_PORT = 1024, PORTS = 20000, DESTINATION_PORT = 9 };
@@ -53,17 +56,18 @@ static unsigned short checksum(const unsigned char *bytes, int length) {
   return htons(~sum & 0xffff);
 }
 
-// Puts the header of IPv4 or IPv6 into the frames' start. Returns 0 where the addresses are not two of one family.
-static int add_addresses(struct start *start, const char *from, const char *to) {
-  struct iphdr ip = {.version = 4, .ihl = 5, .ttl = 64, .protocol = IPPROTO_UDP, .tot_len = htons(FRAME - 14)};
-  struct ip6_hdr ip6 = {.ip6_plen = htons(FRAME6 - 14 - 40), .ip6_nxt = IPPROTO_UDP, .ip6_hlim = 64};
+// Puts the header of IPv4 or IPv6 into the start of frames of a length, or of the least. Returns 0 where the addresses are not two of one family.
+static int add_addresses(struct start *start, const char *from, const char *to, unsigned length) {
+  unsigned length4 = length < FRAME ? FRAME : length, length6 = length < FRAME6 ? FRAME6 : length;
+  struct iphdr ip = {.version = 4, .ihl = 5, .ttl = 64, .protocol = IPPROTO_UDP, .tot_len = htons(length4 - 14)};
+  struct ip6_hdr ip6 = {.ip6_plen = htons(length6 - 14 - 40), .ip6_nxt = IPPROTO_UDP, .ip6_hlim = 64};
   struct ether_header *ethernet = (struct ether_header *)start->bytes;
   if (inet_pton(AF_INET, from, &ip.saddr) == 1 && inet_pton(AF_INET, to, &ip.daddr) == 1) {
     ip.check = checksum((unsigned char *)&ip, sizeof ip);
     memcpy(start->bytes + 14, &ip, sizeof ip);
     ethernet->ether_type = htons(ETHERTYPE_IP);
     start->udp = 14 + sizeof ip;
-    start->length = FRAME;
+    start->length = length4;
     return 1;
   }
   if (inet_pton(AF_INET6, from, &ip6.ip6_src) == 1 && inet_pton(AF_INET6, to, &ip6.ip6_dst) == 1) {
@@ -71,13 +75,13 @@ static int add_addresses(struct start *start, const char *from, const char *to) 
     memcpy(start->bytes + 14, &ip6, sizeof ip6);
     ethernet->ether_type = htons(ETHERTYPE_IPV6);
     start->udp = 14 + sizeof ip6;
-    start->length = FRAME6;
+    start->length = length6;
     return 1;
   }
   return 0;
 }
 
-// UDP's checksum over IPv6, where it can't be left out, of a datagram without content (RFC 8200 section 8.1).
+// UDP's checksum over IPv6, where it can't be left out, of a datagram whose content is zeros (RFC 8200 section 8.1).
 static unsigned short udp6_checksum(const unsigned char *ip6, const struct udphdr *udp) {
   unsigned char summed[40 + sizeof *udp] = {0};
   memcpy(summed, ip6 + 8, 32);
@@ -88,17 +92,20 @@ static unsigned short udp6_checksum(const unsigned char *ip6, const struct udphd
   return sum == 0 ? 0xffff : sum;
 }
 
-// All flows' frames, ready to be sent: SLOT bytes apart.
+// Bytes from one frame to the next: cache lines.
+static size_t slot(const struct start *start) { return (start->length + 63) & ~63; }
+
+// All flows' frames, ready to be sent.
 static unsigned char *make_frames(unsigned flows, const struct start *start) {
-  unsigned char *frames = mmap(NULL, (size_t)flows * SLOT, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  unsigned char *frames = mmap(NULL, flows * slot(start), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (frames == MAP_FAILED) die("mmap");
   for (unsigned i = 0; i < flows; i++) {
-    unsigned char *frame = frames + (size_t)i * SLOT;
+    unsigned char *frame = frames + i * slot(start);
     struct udphdr udp = {.len = htons(start->length - start->udp)};
     udp.source = htons(FIRST_PORT + i % PORTS);
     udp.dest = htons(DESTINATION_PORT + i / PORTS);
     // None over IPv4: the receiver has none to check either way.
-    if (start->length == FRAME6) udp.check = udp6_checksum(start->bytes + 14, &udp);
+    if (start->udp != 14 + sizeof(struct iphdr)) udp.check = udp6_checksum(start->bytes + 14, &udp);
     memcpy(frame, start->bytes, start->udp);
     memcpy(frame + start->udp, &udp, sizeof udp);
   }
@@ -125,9 +132,11 @@ int main(int argc, char **argv) {
   struct start beginning = {0};
   struct ether_header *ethernet = (struct ether_header *)beginning.bytes;
   unsigned char *mac = ethernet->ether_dhost;
-  if (argc != 8 || !add_addresses(&beginning, argv[3], argv[4]) || atoi(argv[5]) < 1 ||
+  int sleeps = argc > 8, length = argc > 9 ? atoi(argv[9]) : 0;
+  if (argc < 8 || argc > 10 || length < 0 || length > LONGEST ||
+      !add_addresses(&beginning, argv[3], argv[4], length) || atoi(argv[5]) < 1 ||
       sscanf(argv[2], "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", mac, mac + 1, mac + 2, mac + 3, mac + 4, mac + 5) != 6) {
-    fputs("usage: generator INTERFACE DESTINATION-MAC SOURCE DESTINATION FLOWS RATE MILLISECONDS\n", stderr);
+    fputs("usage: generator INTERFACE DESTINATION-MAC SOURCE DESTINATION FLOWS RATE MILLISECONDS [sleeping [LENGTH]]\n", stderr);
     return 2;
   }
   unsigned flows = atoi(argv[5]), next = 0;
@@ -139,11 +148,16 @@ int main(int argc, char **argv) {
   for (int i = 0; i < BATCH; i++) messages[i].msg_hdr = (struct msghdr){.msg_iov = &vectors[i], .msg_iovlen = 1};
   unsigned long sent = 0, refused = 0;
   double start = now(), end = start + seconds, time = start, sending = 0;
+  if (sleeps && prctl(PR_SET_TIMERSLACK, 1) < 0) die("prctl");
   // It spins until a whole batch is due: a sleep would come back late, and bursts are what the rate is not about.
   for (; time < end; time = now()) {
-    if (rate > 0 && sent + refused + BATCH > (time - start) * rate) continue;
+    double early = rate > 0 ? (sent + refused + BATCH) / rate - (time - start) : 0;
+    if (early > 0) {
+      if (sleeps) nanosleep(&(struct timespec){.tv_nsec = early < 1 ? early * 1e9 : 999999999}, NULL);
+      continue;
+    }
     for (int i = 0; i < BATCH; i++) {
-      vectors[i] = (struct iovec){frames + (size_t)next * SLOT, beginning.length};
+      vectors[i] = (struct iovec){frames + next * slot(&beginning), beginning.length};
       if (++next == flows) next = 0;
     }
     double before = now();

@@ -62,10 +62,10 @@ async function measure(report: Report, options: Options, stage: Stage, families:
           const key = `${what} ${subject.name}`;
           const lastKey = `${family.name} ${subject.name}`;
           const known = rungs.get(key) ?? lastRungs.get(lastKey); // of another case: better than nothing
-          const rung = await highestRung(known, (rate) => isLossFree(subject, flows, rate, family));
+          const { rate, rung } = await lossFreeRate(subject, flows, known, family);
           rungs.set(key, rung);
           lastRungs.set(lastKey, rung);
-          report.add(what, RATE, "packets/s", subject.name, rung < 0 ? 0 : rateOf(rung));
+          report.add(what, RATE, "packets/s", subject.name, rate);
         }
       }
     }
@@ -73,6 +73,21 @@ async function measure(report: Report, options: Options, stage: Stage, families:
   for (const family of families) claim(report, builds[0]?.name ?? "", family, families);
   report.note("the generator shares its core with the receiving side");
   report.note(`CPU time at ${CPU_RATE} packets/s, without what the generator takes`);
+}
+
+/**
+ * Searches for the highest rate without loss.
+ * @param known the rung that was found before, where to look first
+ * @returns packets a second, and its rung
+ */
+export async function lossFreeRate(
+  subject: Subject,
+  flows: number,
+  known: number | undefined,
+  family: Family = IPV4,
+): Promise<{ readonly rate: number; readonly rung: number }> {
+  const rung = await highestRung(known, (rate) => isLossFree(subject, flows, rate, family));
+  return { rate: rung < 0 ? 0 : rateOf(rung), rung };
 }
 
 async function isLossFree(subject: Subject, flows: number, rate: number, family: Family): Promise<boolean> {

@@ -1,5 +1,6 @@
 // `rtt`: how long a small datagram takes there and back, at rest and while half of what Linux can forward goes through beside.
 
+import type { Namespace } from "../lab/namespaces.ts";
 import { ROUTER } from "../lab/places.ts";
 import { type Benchmark, type Options, timedRounds } from "./benchmark.ts";
 import { discard, generator, send } from "./generate.ts";
@@ -30,7 +31,7 @@ async function measure(report: Report, options: Options, stage: Stage): Promise<
   const subjects = await stage.all(builds);
   for (const { internet } of subjects) {
     await discard(internet, "eth0");
-    await internet.start(["sockperf", "server", "-i", ROUTER, "-p", String(PORT)]).says("using recvfrom");
+    await serveRoundTrips(internet);
   }
   const half = await halfOfLinux(subjects);
   const cases = [
@@ -38,7 +39,7 @@ async function measure(report: Report, options: Options, stage: Stage): Promise<
     { name: "under half load", rate: half },
   ];
   for (const _ of timedRounds(report, options)) {
-    for (const { name, rate } of cases) for (const subject of subjects) await pingPong(report, name, subject, rate);
+    for (const { name, rate } of cases) for (const subject of subjects) await roundTrips(report, name, subject, rate);
   }
   for (const { name } of cases) claim(report, name, builds[0]?.name ?? "");
   report.note(`half load: ${half} packets/s`);
@@ -52,8 +53,20 @@ async function halfOfLinux(subjects: readonly Subject[]): Promise<number> {
   return Math.round(arrived / seconds / 2);
 }
 
-async function pingPong(report: Report, what: string, { name, client }: Subject, rate: number): Promise<void> {
-  const command = ["sockperf", "ping-pong", "-i", ROUTER, "-p", String(PORT), "-t", String(SECONDS), "--full-rtt"];
+/** Answers the datagrams of `roundTrips`. */
+export function serveRoundTrips(internet: Namespace): Promise<void> {
+  return internet.start(["sockperf", "server", "-i", ROUTER, "-p", String(PORT)]).says("using recvfrom");
+}
+
+/** Measures round trips. @param rate packets a second that are sent beside, with SECONDS */
+export async function roundTrips(
+  report: Report,
+  what: string,
+  { name, client }: Pick<Subject, "name" | "client">,
+  rate: number,
+  seconds = SECONDS,
+): Promise<void> {
+  const command = ["sockperf", "ping-pong", "-i", ROUTER, "-p", String(PORT), "-t", String(seconds), "--full-rtt"];
   let output = "";
   for (let attempt = 0; attempt < ATTEMPTS && !output.includes("percentile"); attempt++) {
     if (attempt > 0) report.note(`${what}: sockperf had no valid observations, and was asked again`);

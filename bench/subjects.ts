@@ -123,6 +123,7 @@ export class Stage {
     return subject;
   }
 
+  /** Firebreak, whose control socket is in the stage's folder and called as its namespace. */
   async firebreak({ name, executable }: Build, placement: Placement = {}): Promise<Subject> {
     const subject = await this.place(name);
     const file = join(this.folder, `${subject.forwarder.name}.toml`);
@@ -132,7 +133,8 @@ export class Stage {
       client: `${keys.map(({ client = "" }) => client).join("")}flows_per_second = 1000000\n`,
     };
     writeFileSync(file, `${configuration([], "accept", more)}\n[nat]\nmax_flows = ${MAX_FLOWS}\n`);
-    subject.program = subject.forwarder.start(placed([executable, "run", "--config", file], placement));
+    const run = ["env", `RUNTIME_DIRECTORY=${this.folder}`, executable, "run", "--config", file];
+    subject.program = subject.forwarder.start(placed(run, placement));
     await subject.program.says("ready in");
     if (this.families.includes(IPV6)) await untilForwarded6(subject);
     return subject;
