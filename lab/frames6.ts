@@ -75,6 +75,16 @@ export function ipv6(fields: Ipv6Fields, protocol: number, content: Uint8Array):
   return concat(header, ip6(fields.source), ip6(fields.destination), body);
 }
 
+/** @returns a frame with extension headers before what its packet, which has none, carries */
+export function extended6(frame: Uint8Array, extensions: readonly Extension[]): Uint8Array {
+  const [payloadLength, nextHeader, end] = [18, 20, 54];
+  const kinds = [...extensions.map(([kind]) => kind), frame[nextHeader]];
+  const headers = extensions.map(([, rest], i) => concat(Uint8Array.of(kinds[i + 1]), rest));
+  const longer = concat(frame.subarray(0, end), ...headers, frame.subarray(end));
+  longer.set([...u16(longer.length - end), kinds[0]], payloadLength);
+  return longer;
+}
+
 /** @returns the checksum of an upper layer's bytes, in which the checksum field is zero */
 export function checksum6(source: string, destination: string, protocol: number, content: Uint8Array): number {
   const pseudoHeader = Uint8Array.from([...u32(content.length), ...u32(protocol)]);

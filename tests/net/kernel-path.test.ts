@@ -1,11 +1,12 @@
 // The kernel path: it does what the slow path does, is told by nobody's offload header what it should not do, and forwards
 // nothing any more once rules, or the end of the firewall, say so.
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { FirewallLab, firebreak, peer } from "../../lab/firewall-lab.ts";
+import { FirewallLab, firebreak } from "../../lab/firewall-lab.ts";
 import { ARP_TYPE, arp, ethernet, IPV4_TYPE, mac, payload, type TcpFields, tcp, udp } from "../../lab/frames.ts";
 import { completeChecksum, GSO, leaveChecksum, NEEDS_CSUM, vnet } from "../../lab/offload.ts";
 import { CLIENT, configuration, ROUTER, SERVER, UPLINK } from "../../lab/places.ts";
 import { BROADCAST, WORK } from "../../lab/router-lab.ts";
+import { kernelBench } from "./kernel-bench.ts";
 import { plain, type WireFrame } from "./raw-links.ts";
 import { RawPeer } from "./raw-peer.ts";
 
@@ -24,14 +25,13 @@ const ACKNOWLEDGMENT = 70_000;
 
 const lab = new FirewallLab("kernel");
 const outside = lab.namespace("outside");
-const bench = lab.namespace("bench");
+/** Runs one of tests/net/peers that has the kernel's programs to itself. */
+const onBench = kernelBench(lab);
 let ends: RawPeer;
 
 beforeAll(async () => {
   lab.cable(lab.firewall, "p0", outside, "work");
   lab.cable(lab.firewall, "p1", outside, "uplink");
-  lab.cable(bench, "a0", bench, "a1");
-  lab.cable(bench, "b0", bench, "b1");
   configure("accept");
   await lab.start();
   ends = await RawPeer.start(outside, Object.keys(ENDS));
@@ -284,12 +284,6 @@ test("what changes ends it for those alone who depend on that", async () => {
     ],
   });
 });
-
-/** Runs one of tests/net/peers that has the kernel's programs to itself. */
-async function onBench(name: string, ...words: readonly string[]) {
-  const output = await bench.run(["taskset", "--cpu-list", "0", ...peer(name, "a0", "a1", "b0", ...words)], 120_000);
-  return JSON.parse(output);
-}
 
 test("open flows take it, both ways, and every frame of them is counted", async () => {
   await connect();

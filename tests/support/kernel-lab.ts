@@ -2,20 +2,10 @@
 // only what they leave goes to the router, on the slow path. Needs root, one CPU to itself (the programs leave each other notes
 // by CPU), and the interfaces that the settings number.
 import { toArrayBuffer } from "bun:ffi";
-import { mac, payload, udp } from "../../lab/frames.ts";
+import { payload, udp } from "../../lab/frames.ts";
 import { udp6 } from "../../lab/frames6.ts";
 import { GSO, NEEDS_CSUM, NO_VNET } from "../../lab/offload.ts";
-import {
-  frameFrom,
-  Lab,
-  OUR_MAC,
-  type Outcome,
-  REMOTE,
-  SETTINGS,
-  shown,
-  WORK,
-  WORK_HOST,
-} from "../../lab/router-lab.ts";
+import { frameFrom, Lab, type Outcome, REMOTE, SETTINGS, shown, WORK, WORK_HOST } from "../../lab/router-lab.ts";
 import { frameFrom6, REMOTE_6, SETTINGS_6, WORK_HOST_6 } from "../../lab/router-lab6.ts";
 import { addAddressMap, drawKernelKeys } from "../../src/dataplane/kernel/addresses6.ts";
 import { Announcements } from "../../src/dataplane/kernel/announcements.ts";
@@ -78,9 +68,12 @@ export class KernelLab extends Lab {
   readonly kernelPath: KernelPath;
   private readonly control: DataView;
   private readonly counters: KernelCounters;
+  /** Numbers of interfaces, by name. */
+  private readonly indexes: ReadonlyMap<string, number>;
 
   constructor(
-    readonly settings: Settings,
+    /** Those in force. */
+    public settings: Settings,
     private readonly programs = loadKernelPrograms(
       settings.nat.maxFlows,
       drawKernelKeys(() => 0x12345678),
@@ -120,6 +113,7 @@ export class KernelLab extends Lab {
     onAddresses = (addresses) => {
       this.addresses = addresses;
     };
+    this.indexes = new Map(settings.interfaces.map(({ name, index }) => [name, index]));
     [this.kernelPath] = made;
     this.announcements = new Announcements(controlOf(programs));
     this.gate = gate;
@@ -143,6 +137,11 @@ export class KernelLab extends Lab {
     const sent = super.leap(ms);
     this.setClock();
     return sent;
+  }
+
+  override apply(settings: Settings): string[] {
+    this.settings = settings;
+    return super.apply(settings);
   }
 
   override counts(): Record<string, number> {
@@ -175,7 +174,7 @@ export class KernelLab extends Lab {
     if (run.result !== TC_ACT_REDIRECT) throw new Error(`the forwarder returned ${run.result}`);
     this.byKernel++;
     this.byIface[iface]++;
-    const egress = OUR_MAC.findIndex((address) => Bun.deepEquals(mac(address), run.frame.slice(6, 12)));
+    const egress = this.settings.interfaces.findIndex(({ mac }) => Bun.deepEquals(mac, run.frame.slice(6, 12)));
     this.rule = -1;
     this.flow = this.flowOf(frame);
     this.last = [{ iface: egress, bytes: run.frame, vnet, share: run.mark === 0 ? NO_SHARE : run.mark - FIRST_MARK }];
@@ -203,8 +202,9 @@ export class KernelLab extends Lab {
     return this.counters.failed;
   }
 
+  /** What the kernel is told that a frame came in on: it takes no number but of an interface that there is, as there was at first. */
   private ifindex(iface: number): number {
-    return this.settings.interfaces[iface].index;
+    return this.indexes.get(this.settings.interfaces[iface].name) ?? 0;
   }
 
   private flowOf(frame: Uint8Array): Flow {

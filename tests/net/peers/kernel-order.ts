@@ -1,23 +1,24 @@
-// kernel-order.ts INTERFACE… [ipv6]: which frames of a flow the kernel path's first program holds back, for those before it that went to the
-// socket. For each kind of these prints whether a plain frame took the kernel path right behind one, whether when that was settled,
-// and whether when the router had handled a plain one after that.
+// kernel-order.ts INTERFACE… [ipv6]: which frames of a flow the kernel path's first program holds back, for those before it that
+// went to the socket. For each kind of these prints whether a plain frame took the kernel path right behind one, whether when that
+// was settled, and whether when the router had handled a plain one after that.
 
-import { concat } from "../../../lab/frames.ts";
-import { ah, DESTINATION, type Extension, fragment, HOP_BY_HOP, options, routing } from "../../../lab/frames6.ts";
+import {
+  ah,
+  DESTINATION,
+  type Extension,
+  extended6,
+  fragment,
+  HOP_BY_HOP,
+  options,
+  routing,
+} from "../../../lab/frames6.ts";
 import { WORK } from "../../../lab/router-lab.ts";
 import { flowGiven } from "../../support/kernel-lab.ts";
 
 const { lab, frame, isIpv6 } = flowGiven(process.argv.slice(2));
 
 /** The frame of IPv6 with extension headers. */
-function extended(...extensions: readonly Extension[]): Uint8Array {
-  const kinds = [...extensions.map(([kind]) => kind), frame[20]];
-  const headers = extensions.map(([, rest], i) => concat(Uint8Array.of(kinds[i + 1]), rest));
-  const odd = concat(frame.subarray(0, 54), ...headers, frame.subarray(54));
-  const length = odd.length - 54;
-  odd.set([length >>> 8, length & 255, kinds[0]], 18);
-  return odd;
-}
+const extended = (...extensions: readonly Extension[]): Uint8Array => extended6(frame, extensions);
 
 const nothing = new Uint8Array(0);
 const toDestination = options(DESTINATION, nothing);
