@@ -42,7 +42,7 @@ export function printHeader({ date, machine, versions }: Header): string {
   return `${date}, ${machine}\n${list.join(", ")}`;
 }
 
-/** @returns the first thing in a program's answer that looks like a version; "none" where there is no such program, which some benchmarks do not need */
+/** @returns the first thing in a program's answer that looks like a version; "none" where there is no such program: some don't need it */
 function versionOf(command: readonly string[]): string {
   if (Bun.which(command[0]) === null) return "none";
   const { stdout, stderr } = Bun.spawnSync([...command], { stderr: "pipe" });

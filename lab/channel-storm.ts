@@ -1,5 +1,5 @@
-// Clients of the control channel that are mad: many at once, each sends records that mean something, nearly mean something, or nothing, reads
-// or doesn't, and goes away in the middle of a record. What the firewall loses by it, whoever starts this has to look at.
+// Clients of the control channel that are mad: many at once, each sends records that mean something, nearly something, or nothing,
+// reads or doesn't, and goes away in the middle of a record. What the firewall loses by it, whoever starts this has to look at.
 import { connect, type Socket } from "node:net";
 import { encodeItem, type Fields, ItemReader, type Value } from "../src/channel/cbor.ts";
 import { readReply } from "../src/channel/messages.ts";

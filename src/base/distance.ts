@@ -1,6 +1,6 @@
 // How far a text is from one that may have been meant.
 
-/** @returns Levenshtein's distance: letters to put in, leave out or change. Both are short: it takes as many steps as one has letters times the other's */
+/** @returns Levenshtein's distance: letters to put in, leave out or change. It takes one's letters times the other's steps */
 export function distance(one: string, other: string): number {
   let row = Array.from({ length: other.length + 1 }, (_, i) => i);
   for (let i = 1; i <= one.length; i++) {

@@ -63,7 +63,7 @@ export class ChannelClient {
     throw new ChannelError("protocol", "the firewall's answer can't be understood: an empty greeting");
   }
 
-  /** The records of an operation. Who stops asking for them, ends it. @throws ChannelError, Error: where it fails, or the connection does */
+  /** The records of an operation. Who stops asking for them, ends it. @throws ChannelError, Error: it fails, or the connection does */
   async *ask(op: string, args: Fields = {}): AsyncGenerator<Answer, void> {
     const id = this.nextId++;
     const request: Pending = { replies: [], wake: () => {} };

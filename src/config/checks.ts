@@ -90,7 +90,7 @@ function checkUplinkSite(table: Table, { address, gateway, keys }: UplinkSite, c
 
 /**
  * The next router may be outside the uplink's network: hosters who give a /32 have it so, and of IPv6 a link-local address. It is asked
- * for on the uplink all the same. It may have its network's first address of IPv6, which is that of any router there (RFC 4291 section 2.6.1).
+ * for on the uplink all the same. It may have its network's first IPv6 address, which is any router's there (RFC 4291 section 2.6.1).
  */
 function uplinkGatewayProblem(
   gateway: IpAddress,

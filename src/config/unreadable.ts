@@ -6,7 +6,7 @@ import { plain } from "../base/quote.ts";
 
 const READ = { OWNER: 0o400, GROUP: 0o040, OTHERS: 0o004 } as const;
 
-/** @param what the kernel says: "EACCES: permission denied" @returns the remedy, in brackets behind a space; nothing where the kernel has said all */
+/** @param what the kernel says: "EACCES: permission denied" @returns the remedy, in brackets behind a space; "" where that says all */
 export function remedyFor(file: string, what: string): string {
   if (what.startsWith("EACCES")) return ` ${remedyForClosed(file)}`;
   const isGone = what.startsWith("ENOENT") && !isAbsolute(file) && statOf(".")?.nlink === 0;

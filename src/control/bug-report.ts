@@ -1,5 +1,5 @@
-// What goes into a report of a fault, so that somebody else can find it: versions, configuration, numbers, drops, the log. Of packets there is
-// what the drop ring has of them, and no payload; a configuration has no secrets.
+// What goes into a report of a fault, so that somebody else can find it: versions, configuration, numbers, drops, the log. Of
+// packets there is what the drop ring has of them, and no payload; a configuration has no secrets.
 import { readFileSync } from "node:fs";
 import { arch, release } from "node:os";
 import type { KeptLog } from "../base/log.ts";

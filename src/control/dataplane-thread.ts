@@ -414,7 +414,7 @@ export class Dataplane {
   }
 }
 
-/** The thread compares rule sets by their versions alone. @returns settings in which those that decide what they did before are the same ones */
+/** The thread compares rule sets by their versions alone. @returns settings in which those that decide as before are the same ones */
 function withKnownRulesets(settings: Settings, before: Settings): Settings {
   const known = new Map(before.clients.map(({ name, ruleset }) => [name, ruleset]));
   const clients = settings.clients.map((client) => {

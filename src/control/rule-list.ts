@@ -1,5 +1,5 @@
-// The rules in force, each with what it does: where it stands, how often it decided something, which addresses its host name has, how many flows live by it, and why it
-// decides nothing, if so.
+// The rules in force, each with what it does: where it stands, how often it decided something, which addresses its host name has,
+// how many flows live by it, and why it decides nothing, if so.
 import { type Family, formatIp } from "../base/ip.ts";
 import { printable } from "../base/quote.ts";
 import type { ClientConfig } from "../config/clients.ts";

@@ -50,8 +50,8 @@ function siteOf({ interfaces, clients }: Settings, n: number): string {
 }
 
 /**
- * Whether no flow to the uplink leads to an address that is not there any more: all that is a client's now, or ours, or may be a client's, was
- * one of these before.
+ * Whether no flow to the uplink leads to an address that is not there any more: all that is a client's now, or ours, or may be a
+ * client's, was one of these before.
  */
 function areClientsAddresses(before: Settings, after: Settings): boolean {
   const inside = new Set(before.uplink.inside);

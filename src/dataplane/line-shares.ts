@@ -1,7 +1,7 @@
 // Who shares the uplink's line where that has a rate: each client, what answers the internet, and the firewall itself. A frame says by
 // the number of its share whose it is; the queue in front of the uplink has a class for each (linux/net/shaping.ts).
 //
-// Hosts of a network share what their client has. So a frame says, above the share, which host of those that are told from each other sent it.
+// Hosts of a network share what their client has. So a frame says, above the share, which of the hosts told from each other sent it.
 import type { Address } from "../wire/ipv4.ts";
 import type { Settings } from "./settings.ts";
 import type { Client } from "./types.ts";

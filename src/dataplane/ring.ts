@@ -22,7 +22,7 @@ export interface Ring {
   readonly bytes: Uint8Array;
   readonly view: DataView;
 
-  /** Whose the frames are that are sent next: as line-shares.ts numbers them. Where the uplink has a rate, this is what its line is shared by. */
+  /** Whose the frames are that are sent next, as line-shares.ts numbers them: by this an uplink with a rate is shared. */
   share: number;
 
   /**

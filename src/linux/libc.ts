@@ -58,7 +58,7 @@ const ERROR_NAMES = new Map(Object.entries(constants.errno).map(([name, number])
 const errnoAt = libc.__errno_location();
 
 /**
- * To be asked before another call is made; what the engine does meanwhile, its collector too, leaves it as it is (tests/linux/libc.test.ts).
+ * To be asked before another call is made; the engine, its collector too, leaves it as it is meanwhile (tests/linux/libc.test.ts).
  * @returns the error number of this thread's last failed call
  */
 export function errno(): number {

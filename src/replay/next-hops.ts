@@ -1,6 +1,6 @@
-// Who answers the router's ARP requests in a replay, and its neighbour solicitations. A capture may begin when the real router knew its neighbours already, or
-// hold only one side: then next hops answer by themselves. Where a capture shows what became of a question (an answer, or the
-// real router's own question, in the seconds in which ours asks), it is left to that.
+// Who answers the router's ARP requests in a replay, and its neighbour solicitations. A capture may begin when the real router
+// knew its neighbours already, or hold only one side: then next hops answer by themselves. Where a capture shows what became of a
+// question (an answer, or the real router's own question, in the seconds in which ours asks), it is left to that.
 import type { IpAddress } from "../base/ip.ts";
 import { LINK_ETHERNET } from "../captures/link-types.ts";
 import type { CaptureReader } from "../captures/reader.ts";

@@ -1,5 +1,5 @@
-// How many bytes a second flows have: from what a firewall has counted of them at two looks. Only flows that were among those of the last look
-// have a rate: of a list with pages, those that are shown.
+// How many bytes a second flows have: from what a firewall has counted of them at two looks. Only flows of the last look have a
+// rate: of a list with pages, those that are shown.
 import type { FlowEntry } from "../control/views/flow-list.ts";
 
 export interface RatedFlow extends FlowEntry {

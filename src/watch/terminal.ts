@@ -1,5 +1,5 @@
-// The terminal that `firebreak top` has: taken over, drawn on, and given back as it was, whatever happens. What it takes slowly, as a serial
-// console does, waits here: the next picture is drawn once the last is out, and only what differs.
+// The terminal that `firebreak top` has: taken over, drawn on, and given back as it was, whatever happens. For a slow one, as a
+// serial console, pictures wait here: the next is drawn once the last is out, and only what differs.
 import { writeSync } from "node:fs";
 import { openOutput } from "../base/line-output.ts";
 import type { Line } from "./screen.ts";

@@ -1,5 +1,5 @@
 // A capture of the running firewall as a file that the browser downloads: for so many seconds, or until the browser has enough. It has a
-// connection of its own, and is read from the firewall only as fast as the browser takes it: what finds no room meanwhile the firewall counts.
+// connection of its own, and is read only as fast as the browser takes it: what finds no room meanwhile the firewall counts.
 import type { Fields } from "../channel/cbor.ts";
 import { type Answer, type ChannelClient, connectTo } from "../channel/client.ts";
 import { ChannelError } from "../channel/messages.ts";

@@ -15,7 +15,7 @@ export interface Destination {
   readonly port: string | undefined;
 }
 
-/** @param words filters beside it @throws FilterError where it is no address or name that is known here, or has a port that the words have no use for */
+/** @param words filters beside it @throws FilterError: it is no address or known name, or has a port that the words have no use for */
 export function readDestination(
   text: string,
   words: readonly string[],

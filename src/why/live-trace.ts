@@ -1,5 +1,5 @@
-// What became of packets of the running firewall, step by step: made of what a capture sees of them, each as it came in, and all that was sent
-// because of it. Their payload is looked at by nobody.
+// What became of packets of the running firewall, step by step: made of what a capture sees of them, each as it came in, and all
+// that was sent because of it. Their payload is looked at by nobody.
 import { summarise } from "../captures/summary.ts";
 import { summaryText } from "../captures/summary-text.ts";
 import type { Config } from "../config/config.ts";

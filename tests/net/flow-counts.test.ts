@@ -1,5 +1,5 @@
-// Bytes and packets of flows, held against what the interfaces of the same firewall have counted meanwhile: with the kernel path, which takes
-// most frames, and without it; with segmentation offload and without.
+// Bytes and packets of flows, held against what the interfaces of the same firewall have counted meanwhile: with the kernel path,
+// which takes most frames, and without it; with segmentation offload and without.
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { FirewallLab, firebreak } from "../../lab/firewall-lab.ts";

@@ -38,7 +38,7 @@ beforeEach(async () => {
 
 afterEach(() => lab.close());
 
-/** What Qubes' agent does on eth0 (qubes-core-agent-linux, setup-ip), or to a client's interface: one address, and who is beyond is known. */
+/** What Qubes' agent does on eth0 (qubes-core-agent-linux, setup-ip), or a client's: one address, and who is beyond is known. */
 async function hasIpv6(place: Namespace, address: string, beyond: string): Promise<void> {
   const on = "for name in eth0 lo; do echo 0 >/proc/sys/net/ipv6/conf/$name/disable_ipv6; done";
   await place.run(["sh", "-c", `echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_dad; ${on}`]);

@@ -1,5 +1,5 @@
 // What is asked of a kernel with Qubes' rules and of our dataplane, in the words of both families: rule sets that a person would try
-// first, and the ways in which packets that rules alone do not decide about may fare. Each family's own are in rule-cases4.ts and rule-cases6.ts.
+// first, and how packets may fare that rules alone do not decide about. Each family's own are in rule-cases4.ts and rule-cases6.ts.
 import type { Outcome, Probe } from "./probes.ts";
 import { NOW } from "./rule-lab.ts";
 

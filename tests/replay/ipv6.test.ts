@@ -1,5 +1,5 @@
-// A capture of IPv6 frames through the router: next hops answer solicitations where the capture doesn't show them, what the router itself sent
-// does not come in again, and lines and files say what became of each frame.
+// A capture of IPv6 frames through the router: next hops answer solicitations where the capture doesn't show them, what the router
+// itself sent does not come in again, and lines and files say what became of each frame.
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";

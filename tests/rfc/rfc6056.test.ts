@@ -1,5 +1,5 @@
-// RFC 6056, "Recommendations for Transport-Protocol Port Randomization": a test or more for each section that asks something of a NAT, by its
-// name in docs/NAT.md.
+// RFC 6056, "Recommendations for Transport-Protocol Port Randomization": a test or more for each section that asks something of a
+// NAT, by its name in docs/NAT.md.
 
 import { describe, expect, test } from "bun:test";
 import { ip } from "../../lab/frames.ts";

@@ -1,5 +1,5 @@
-// One script for whoever asks a running firewall, by whatever way: what `status`, `flows`, `rules`, `why` and `log` answer, as the keys that
-// programs rely on.
+// One script for whoever asks a running firewall, by whatever way: what `status`, `flows`, `rules`, `why` and `log` answer, as the
+// keys that programs rely on.
 import { expect } from "bun:test";
 
 /** What is asked: a connection to port 80 is there, one to port 25 was refused, or would be. */

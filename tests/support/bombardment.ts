@@ -12,8 +12,8 @@ import type { Sample } from "./samples.ts";
 export type Judge = (sent: SentFrame, received: Uint8Array, verdict: string, iface: number) => void;
 
 /**
- * Gives the router hostile frames, and judges each of its doings: each has one verdict, what is forwarded has a flow, memory that is nobody's
- * business stays as it was.
+ * Gives the router hostile frames, and judges each of its doings: each has one verdict, what is forwarded has a flow, memory that
+ * is nobody's business stays as it was.
  * @returns how many were forwarded
  */
 export function bombard(

@@ -1,5 +1,5 @@
-// Talks of random hosts for two routers that must do the same (twins.ts), of either family: opened as far as the firewall lets them, gone on with,
-// and nearly so. What frames of a family look like, and what may be odd about them, the family says.
+// Talks of random hosts for two routers that must do the same (twins.ts), of either family: opened as far as the firewall lets
+// them, gone on with, and nearly so. What frames of a family look like, and what may be odd about them, the family says.
 import type { Random } from "../../lab/random.ts";
 import type { Settings } from "../../src/dataplane/settings.ts";
 import type { Frame, Twins } from "./twins.ts";

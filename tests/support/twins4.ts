@@ -32,8 +32,8 @@ const CLIENTS = [WORK_HOST, LAN_HOST, LAN_HOST_2];
 const REMOTES = [REMOTE, REMOTE_2, GATEWAY, NEIGHBOUR, OUTSIDE];
 
 /**
- * The uplink has a rate. "work" has a pinned MAC address; "lan" may be reached by it and, at ports that it uses, by anyone; its packets must be
- * smaller.
+ * The uplink has a rate. "work" has a pinned MAC address; "lan" may be reached by it and, at ports that it uses, by anyone; its
+ * packets must be smaller.
  */
 export const PINNED: Settings = {
   ...SETTINGS,

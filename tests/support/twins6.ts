@@ -1,5 +1,5 @@
-// Frames of IPv6 for two routers that must do the same (twins.ts): talks by UDP, TCP and echo (talks.ts) with much that is wrong or unusual, and
-// settings, rules and a clock that change meanwhile.
+// Frames of IPv6 for two routers that must do the same (twins.ts): talks by UDP, TCP and echo (talks.ts) with much that is wrong or
+// unusual, and settings, rules and a clock that change meanwhile.
 import { mac, payload } from "../../lab/frames.ts";
 import {
   ah,

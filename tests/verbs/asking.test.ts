@@ -1,4 +1,4 @@
-// What the verbs that ask say where they can't: each by one line that says what to write, and exit status 2 where the command line is wrong.
+// What the verbs that ask say where they can't: one line that says what to write, and exit status 2 where the command line is wrong.
 import { afterAll, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

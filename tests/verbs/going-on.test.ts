@@ -86,7 +86,7 @@ describe("a signal ends a capture, and the file is whole", () => {
 });
 
 describe("a disk that is full ends a capture, whose file has whole frames", () => {
-  /** With a small file system at /mnt, in a mount namespace of its own; what is in its only file, if there is one, goes to standard output. */
+  /** With a small file system at /mnt, in a mount namespace of its own; what is in its only file, if any, goes to standard output. */
   const onDisk = (pages: number, run: string) =>
     `mount -t tmpfs -o size=${4 * pages}k tmpfs /mnt && { ${run}; status=$?; cat /mnt/* 2>/dev/null; exit $status; }`;
   const shell = (pages: number, run: string) => ["unshare", "--mount", "bash", "-c", onDisk(pages, run), "-"];

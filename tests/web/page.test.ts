@@ -258,7 +258,8 @@ test("rules that nothing has hit, and those that decide nothing, are marked by s
   for (let i = 0; i < 4; i++) await page.press("Backspace");
   await shows("rules", "1–4 of 4");
   await page.value(`document.querySelector("table.rules a").click()`);
-  await page.until(`document.querySelector("#panel-flows .problem").innerText.includes("is no filter")`); // this firewall has no word "rule"
+  // This firewall has no word "rule".
+  await page.until(`document.querySelector("#panel-flows .problem").innerText.includes("is no filter")`);
   expect(firewall.asked.find(({ op }) => op === "flows")?.args.match).toEqual(["client=work", "rule=1"]);
 }, 60_000);
 

@@ -1,4 +1,4 @@
-// Which check a verdict is of, and their order: of a packet with which two things are wrong the router names the one whose check comes first.
+// Which check a verdict is of, and their order: of two things that are wrong with a packet the router names the one checked first.
 import { expect, test } from "bun:test";
 import { payload, tcp, udp } from "../../lab/frames.ts";
 import {

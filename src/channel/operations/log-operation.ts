@@ -1,5 +1,5 @@
-// The operation `log`: what the program has said, and goes on to say. Who follows it and is too slow loses the oldest lines: what is kept is
-// kept for all, not for each.
+// The operation `log`: what the program has said, and goes on to say. Who follows it too slowly loses the oldest lines: what is
+// kept is kept for all, not for each.
 import type { KeptLog } from "../../base/log.ts";
 import { countOf, flagOf, requireKnown } from "../arguments.ts";
 import type { Value } from "../cbor.ts";

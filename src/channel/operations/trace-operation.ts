@@ -1,5 +1,5 @@
-// The operation `trace`: the steps of the next packets that somebody asks about. It ends by itself, after so many or so long: while it runs,
-// flows that it is about stay off the kernel path.
+// The operation `trace`: the steps of the next packets that somebody asks about. It ends by itself, after so many or so long:
+// meanwhile the flows that it is about stay off the kernel path.
 import { type Captures, TooManyCaptures } from "../../control/captures/captures.ts";
 import { FilterError } from "../../control/views/flow-filter.ts";
 import { LiveTrace, TRACE_SNAP, type TraceNames } from "../../why/live-trace.ts";

@@ -1,4 +1,4 @@
-// Memory of the flows' counts, while somebody asks for them: of those flows whose records the kernel path's programs know it is that of maps
+// Memory of the flows' counts, while somebody asks for them: maps where the kernel path's programs know the flows' records
 // (dataplane/kernel/counts.ts). Nothing of it is there otherwise, but its addresses: whoever still reads it then reads zeros.
 import { toArrayBuffer } from "bun:ffi";
 import {

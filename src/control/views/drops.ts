@@ -127,7 +127,7 @@ export function isDrop(verdict: number): boolean {
   return VERDICT_NAMES[verdict]?.startsWith("dropped: ") ?? false;
 }
 
-/** In ASCII: `12 refused by rules: tcp 10.137.0.10:40000 to 203.0.113.7:443 SYN on eth0, client work, rule 6, firewall.toml:14; last 3 s ago` */
+/** In ASCII: `12 refused by rules: tcp 10.137.0.10:40000 to 203.0.113.7:443 SYN on eth0, client work, rule 6, f.toml:14; last 3 s ago` */
 export function dropLine(entry: DropEntry, now: number): string {
   const { count, verdict, last } = entry;
   return printable(`${count} ${verdictWords(verdict)}: ${frameText(entry)}; last ${formatAge(now - last)} ago`);

@@ -147,7 +147,7 @@ function ofProtocol(text: string): Question {
   return (records, flow) => isIt(records.protocol(flow));
 }
 
-/** @param text a name that rules have, or a number @throws FilterError @returns whether a protocol is meant: by "icmp" that of either family */
+/** @param text a name that rules have, or a number @returns whether a protocol is meant: "icmp" is either family's @throws FilterError */
 export function protocolIs(text: string): (protocol: number | undefined) => boolean {
   const number = readProtocol(text);
   const other = text === "icmp" ? NEXT_HEADER.ICMPV6 : number;
@@ -161,7 +161,7 @@ export function readProtocol(text: string): number {
   throw new FilterError(`proto=${text} is no protocol: a number is from 0 to 255`);
 }
 
-/** @param text of either family, of IPv6 in brackets too, as it is shown beside a port @param name what it is called here @throws FilterError */
+/** @param text of either family, of IPv6 also in brackets, as beside a port @param name what it is called here @throws FilterError */
 export function readPrefix(name: string, text: string): IpPrefix {
   return isIpv6Text(text) ? readValue("dst6", name, text.replace(/^\[(.*)\]$/, "$1")) : readValue("dst4", name, text);
 }

@@ -28,8 +28,8 @@ export class Answers {
   }
 
   /**
-   * Answers an echo request to us in place (RFC 1122 section 3.2.2.6, RFC 4443 section 4.2). One in fragments is answered fragment by fragment, as others
-   * are forwarded: nothing is put together, so nothing has to be kept. A reply differs from its request only in the first one.
+   * Answers an echo request to us in place (RFC 1122 section 3.2.2.6, RFC 4443 section 4.2). One in fragments is answered fragment
+   * by fragment, as others are forwarded: nothing is put together or kept. A reply differs from its request only in the first one.
    * @param otherwise verdict on anything else
    */
   echo(otherwise: Verdict): Verdict {

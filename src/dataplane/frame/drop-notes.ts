@@ -36,7 +36,7 @@ export class DropNotes {
     this.numberParties(new Int32Array(0));
   }
 
-  /** The topology is another one: before the next note, `catchUp` is called, since it takes a while. @param before the settings until now */
+  /** The topology is another one: `catchUp`, which takes a while, is called before the next note. @param before the settings until now */
   leaveBehind(before: Settings): void {
     this.before = before;
   }

@@ -1,6 +1,6 @@
-// The way of most packets, straight through: TCP and UDP without IP options (of IPv6: fast-path6.ts), whole, of a flow that is open and goes on as it
-// is, between neighbours that are known. All else is left as it came, for the slow path (router.ts), which does the same to
-// these.
+// The way of most packets, straight through: TCP and UDP without IP options (of IPv6: fast-path6.ts), whole, of a flow that is
+// open and goes on as it is, between neighbours that are known. All else is left as it came, for the slow path (router.ts), which
+// does the same to these.
 //
 // A closure, for speed: a thread has one, so what it closes over is constant to the compiler, and so is what that holds and
 // nobody writes to twice (hence useDefineForClassFields in tsconfig.json: else every field is). Looked up anew for each

@@ -48,8 +48,8 @@ export function makeFastPath6(state: State, changes: RuleChanges, interfaces: In
   const { ourHead, ourTail, mtu } = interfaces;
   const words = new Int32Array(most);
   /**
-   * Hashes of what has been read ahead, by the frames' offsets, in the order in which they will come: half of the time that a look-up takes.
-   * What is found by one is what fits; where nothing is, the hash is made anew, since another frame may lie there by now.
+   * Hashes of what has been read ahead, by the frames' offsets, in the order in which they will come: half of a look-up's time. What
+   * is found by one is what fits; where nothing is, the hash is made anew, since another frame may lie there by now.
    */
   const hashed = new Int32Array(most);
   const hashes = new Int32Array(most);

@@ -1,6 +1,6 @@
-// ICMP errors about packets of flows, on their way back to who sent those packets (RFC 5508 section 4, and as it has it for ICMPv6): the quoted packet
-// is turned into what its sender sent, the error's own addresses into what that sender may see. Errors that belong to no
-// flow go nowhere.
+// ICMP errors about packets of flows, on their way back to who sent those packets (RFC 5508 section 4, and likewise ICMPv6): the
+// quoted packet is turned into what its sender sent, the error's own addresses into what that sender may see. Errors that belong
+// to no flow go nowhere.
 import { delta32, pseudoHeaderSum6, updateChecksum } from "../../wire/checksum.ts";
 import { FAULT, type Fault } from "../../wire/fault.ts";
 import { HeaderChain } from "../../wire/header-chain.ts";

@@ -42,7 +42,7 @@ export function rejudge(state: Judged, flow: Flow): boolean {
   return accept(state, flow, flows.client(flow));
 }
 
-/** Whether a flow's kind is one that leads to the uplink: all but those between clients, and of these where a client's network is routed. */
+/** Whether a flow's kind leads to the uplink: all but those between clients, and of these where a client's network is routed. */
 function isOutsideKind({ flows, topology }: Judged, flow: Flow): boolean {
   if (!flows.hasState(flow, FLOW_STATE.DIRECT)) return true;
   return topology.clientOf(flows.destination(flow, 0)) === NOBODY;

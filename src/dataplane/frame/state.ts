@@ -42,10 +42,7 @@ import { IcmpErrors } from "./icmp-errors.ts";
 import { Scrub } from "./scrub.ts";
 import { Splitter } from "./split.ts";
 
-/**
- * Addresses of IPv6 at a time that are no flow's remote, mapping's or neighbour's: those of the settings, and of fragments and the packet in
- * hand.
- */
+/** Addresses of IPv6 at a time that are no flow's remote, mapping's or neighbour's: of settings, fragments and the packet in hand. */
 const OTHER_ADDRESSES = 4096;
 
 /** In place of a frame's offset. */
@@ -340,7 +337,7 @@ export class State {
     book.retain(flows.source(flow, 1) as Number6);
   }
 
-  /** Ends a flow that new settings refuse. Its mapping does not linger, so that nothing goes on by it under endpoint-independent filtering. */
+  /** Ends a flow that new settings refuse. Its mapping does not linger: under endpoint-independent filtering things would go on by it. */
   endRefused(flow: Flow): void {
     const mapping = this.mappingOf(flow);
     if (mapping !== NO_MAPPING) this.mappings.forgetRelease(mapping);

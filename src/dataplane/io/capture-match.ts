@@ -1,5 +1,5 @@
-// Which frames a capture is about: what somebody wrote (control/captures/capture-filter.ts), as numbers that the dataplane's thread compares. What
-// belongs to a flow is told by the flow, as its originator sees it, so that both ways of it match, on both sides of the translation.
+// Which frames a capture is about: what somebody wrote (control/captures/capture-filter.ts), as numbers that the dataplane's thread
+// compares. What belongs to a flow is told by the flow, as its originator sees it, so that both ways match, on both sides of NAT.
 import { PROTOCOL } from "../../wire/ipv4.ts";
 import { NEXT_HEADER } from "../../wire/ipv6.ts";
 import { VERDICT } from "../verdict.ts";

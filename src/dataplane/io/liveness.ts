@@ -17,8 +17,8 @@ export const SILENT_AFTER = 800;
 /** Likewise after which the program ends. Far longer than whatever control does at once takes on an emulated machine. */
 export const HUNG_AFTER = 10_000;
 /**
- * Likewise for a dataplane's thread that is not ready yet: its engine starts, its code is compiled, the kernel path is tried. That takes half
- * a second here, and half a minute on an emulated machine among twenty busy ones. Nothing passes meanwhile.
+ * Likewise for a dataplane's thread that is not ready yet: its engine starts, its code is compiled, the kernel path is tried. That
+ * takes half a second here, and half a minute on an emulated machine among twenty busy ones. Nothing passes meanwhile.
  */
 export const START_PATIENCE = 120_000;
 

@@ -11,8 +11,8 @@ const SLOT_LENGTH = 2048;
 /** Bytes that a message may have. */
 export const LONGEST_MAIL = SLOT_LENGTH - 4 * HEADER;
 
-// Words in front of the slots, each in a cache line of its own: messages put, and taken, both of 32 bits that go round; and whether the taker
-// has been told.
+// Words in front of the slots, each in a cache line of its own: messages put, and taken, both of 32 bits that go round; and
+// whether the taker has been told.
 const PUT = 0;
 const TAKEN = 16;
 const TOLD = 32;

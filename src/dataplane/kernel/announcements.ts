@@ -35,7 +35,7 @@ export class Announcements {
     this.carriedOut = (this.carriedOut + 1) | 0;
   }
 
-  /** The dataplane's thread: whether one has not been yet. Who looks at this has looked at the generation, and at the client's count, before. */
+  /** The dataplane's thread: whether one has not been yet. To be looked at after the generation and the client's count. */
   get arePending(): boolean {
     return Atomics.load(this.control, CONTROL.ANNOUNCED >> 2) !== this.carriedOut;
   }

@@ -1,5 +1,5 @@
-// Memory of the flows' counts, as far as the kernel path's programs add to it: maps, each of as many flows as one of records.ts. They are there
-// only while somebody asks for counts. Without a map in its place a program counts nothing: it costs the look for one.
+// Memory of the flows' counts, as far as the kernel path's programs add to it: maps, each of as many flows as one of records.ts.
+// They are there only while somebody asks for counts. Without a map in its place a program counts nothing: it costs the look for one.
 import { BPF_F_MMAPABLE, createMap, MAP_TYPE, putMap, removeMap } from "../../linux/bpf/bpf.ts";
 import { libc } from "../../linux/libc.ts";
 import { COUNT_LENGTH } from "../tables/flow-counts.ts";

@@ -31,7 +31,7 @@ export class KernelEntries {
   }
 
   /**
-   * Puts an entry with its checksum in, in place of the one with its number. It holds once all its frames are settled that have gone, or are
+   * Puts an entry with its checksum in, in place of the one with its number. It holds once all its frames are settled that went, or are
    * on their way, to the socket: those that the filter counted before it saw the entry, and marked it with since.
    * @param number of the flow's place and its side; what has been put under it before had the same key, or has been removed
    * @param generation the one that holds

@@ -20,7 +20,7 @@ export const FOUND = -104;
 /** Of struct sk_buff, what has all that is asked of it. */
 export const SKB_BYTES = -360;
 export const MOST_SKB_BYTES = FOUND - SKB_BYTES;
-/** Where in the frame the transport header is, behind a plain header. Aligned, and stored from a register, so that older kernels see which. */
+/** Where in the frame the transport header is. Aligned, and stored from a register: so older kernels see which of two numbers it is. */
 export const START = -368;
 /** The header of IPv6, as it comes: so that addresses are aligned. */
 export const HEADER6 = -408;

@@ -20,7 +20,7 @@ import { createRecordMap, createRecordMaps, putInPlace, recordsLength } from "./
 /** Of the machine's memory, what the maps may take. */
 const SHARE_OF_MEMORY = 1 / 128;
 const RECORD_LENGTH = FLOW_WORDS * 4;
-/** Of each flow that has a place: an entry for each of its sides; and so many buckets of the index, or twice that, that nearly all find room. */
+/** Of each flow that has a place: an entry for each side; and so many buckets of the index, or twice that, that nearly all find room. */
 const ENTRIES = 2;
 const BUCKETS = 1;
 const PLACE_NEEDS = ENTRIES * ENTRY_STRIDE + 1.5 * BUCKETS * INDEX_STRIDE;

@@ -1,7 +1,7 @@
 // Which flows take the kernel path: open ones are entered, in both directions, with the first of their frames that comes to
-// this thread, with all that the programs of kernel/filter.ts need to know. When anything changes that
-// entries were made of, those hold no more, at once, and their flows are entered anew. The flows' records are the same memory for the programs as
-// for this thread: TCP's state and the deadline go on there, whoever handles a packet.
+// this thread, with all that the programs of kernel/filter.ts need to know. When anything changes that entries were made of,
+// those hold no more, at once, and their flows are entered anew. The flows' records are the same memory for the programs as for
+// this thread: TCP's state and the deadline go on there, whoever handles a packet.
 import { PROTOCOL } from "../../wire/ipv4.ts";
 import { DNS_PORT, destinationPort, sourcePort } from "../../wire/ports.ts";
 import type { KernelPath as RouterKernelPath } from "../frame/router.ts";

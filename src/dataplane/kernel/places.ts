@@ -1,6 +1,6 @@
 // Which flows have a place in the kernel path's table. There are fewer places than flows where memory is small, and every open flow
 // wants one. While there is room, it gets one; then the greediest party gives way to who has less, and a flow that has had no
-// traffic for some seconds to another one of its own party's. So nobody keeps others from the kernel path, by flows that are hardly used either.
+// traffic for some seconds to another one of its own party's. So nobody keeps others from the kernel path, nor do flows hardly used.
 import type { Parties } from "../parties.ts";
 import { EXPENDABLE, Shares } from "../tables/shares.ts";
 import type { FlowTimeouts } from "../tables/timeouts.ts";
@@ -15,7 +15,7 @@ const IDLE_SECONDS = 3;
 const SEARCH = 8;
 /** Searches a second for one party. Each may take a place from a flow, whose next frame asks for another. */
 const SEARCHES = 64;
-/** A party, or a group, gives way to those that have so many places less: with one, they would take the same place from each other for ever. */
+/** A party, or a group, gives way to those that have so many places less: with one, they would take a place from each other for ever. */
 const LEAD = 2;
 
 export class Places {

@@ -1,5 +1,5 @@
-// The frames that the kernel path is tried with (kernel/trial.ts): of a UDP and of a TCP flow between a client and a server, of either family, with
-// an offload header where their sender leaves work to its interface, or lies about it.
+// The frames that the kernel path is tried with (kernel/trial.ts): of a UDP and of a TCP flow between a client and a server, of
+// either family, with an offload header where their sender leaves work to its interface, or lies about it.
 import { fold, pseudoHeaderSum, sum } from "../../wire/checksum.ts";
 import { ETHERNET, ETHERTYPE } from "../../wire/ethernet.ts";
 import { DEFAULT_TTL, IPV4, PROTOCOL, writeIpv4 } from "../../wire/ipv4.ts";

@@ -1,5 +1,5 @@
-// The settings of a router that is made to be tried (kernel/trial.ts) or to be rehearsed with (io/rehearsal.ts): an uplink and a client, who
-// are nobody.
+// The settings of a router that is made to be tried (kernel/trial.ts) or rehearsed with (io/rehearsal.ts): an uplink and a client,
+// who are nobody.
 import { compileRuleset } from "../rules/ruleset.ts";
 import { NO_SCRUB, type Settings } from "../settings.ts";
 import type { End } from "./trial-frames.ts";

@@ -75,7 +75,7 @@ export class MappingTable {
   private readonly pools: readonly PortPool[];
   /** By protocol class: the ranges that are kept. */
   private readonly reserved: string[] = [];
-  /** By party: the mapping that has lingered longest, or NO_MAPPING. By group, and by party, and protocol class: mappings, lingering ones too. */
+  /** By party: the mapping that has lingered longest, or NO_MAPPING. By group or party, and protocol class: mappings, also lingering. */
   private oldest: Int32Array = new Int32Array(0);
   private counts: Int32Array = new Int32Array(0);
   private hostCounts: Int32Array = new Int32Array(0);

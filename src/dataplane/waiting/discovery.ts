@@ -143,8 +143,8 @@ export class NeighbourDiscovery {
   }
 
   /**
-   * Who says something must be who the settings say is on that interface. Of hosts behind a client's interface there are link-local addresses
-   * too; a client that is one host has none (Qubes OS drops them, and its probes).
+   * Who says something must be who the settings say is on that interface. Hosts of a network have link-local addresses too; a client
+   * that is one host has none (Qubes OS drops them, and its probes).
    * @param address offset of the address that he says is his; `number` its number, if somebody holds it
    */
   private isGenuine(iface: Iface, at: number, address: number, number: Address): boolean {

@@ -33,7 +33,7 @@ const OLDER_QUERIER_MS = 260_000;
 const AT_ONCE = 32;
 
 export class Listener {
-  /** By interface: how often our groups are to be reported as new; 1 where a querier waits for an answer; until when version 1 is spoken. */
+  /** By interface: how often our groups are to be reported as new; 1 where a querier waits; until when version 1 is spoken. */
   private readonly news = column<Iface>(new Uint8Array(MAX_INTERFACES));
   private readonly isAsked = column<Iface>(new Uint8Array(MAX_INTERFACES));
   private readonly oldUntil = column<Iface>(new Float64Array(MAX_INTERFACES));

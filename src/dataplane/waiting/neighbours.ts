@@ -374,7 +374,8 @@ export class NeighbourTable {
     this.shares.follow(topology.parties);
     this.waiting.follow(topology.parties);
     const { interfaceOf } = this;
-    for (let n = FIRST; n < this.end; n++) interfaceOf[n] = (renumber[interfaceOf[n]] ?? GONE) as Iface; // without an uplink, its gateway was on none
+    // Without an uplink, its gateway was on none.
+    for (let n = FIRST; n < this.end; n++) interfaceOf[n] = (renumber[interfaceOf[n]] ?? GONE) as Iface;
     interfaceOf[OURSELVES] = topology.uplink;
     this.waiting.dropThose((n) => interfaceOf[n as Neighbour] === GONE);
     const wereAnew = Array.from({ length: MAX_INTERFACES }, (_, iface) => this.isAnew[iface as Iface]);

@@ -156,7 +156,7 @@ function hasHosts({ networks }: Shape, minor: number): boolean {
 }
 
 /**
- * Gives hosts of a network each a class in their client's. These never hold up frames: each may borrow all, and takes turns with the others.
+ * Gives hosts of a network each a class in their client's. None holds up frames: each may borrow all, and takes turns with the others.
  * @returns which kinds the kernel has
  */
 function putHosts(index: number, minor: number, shape: Shape, wanted: Kinds): Kinds {

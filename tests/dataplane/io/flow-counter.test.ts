@@ -1,4 +1,4 @@
-// The counter around the router: what is sent on counts for its flow, by the side that it came from, in bytes of IP; what is not sent does not.
+// The counter around the router: what is sent on counts for its flow, by the side that it came from, in bytes of IP; nothing else does.
 import { expect, test } from "bun:test";
 import { payload, udp } from "../../../lab/frames.ts";
 import { udp6 } from "../../../lab/frames6.ts";

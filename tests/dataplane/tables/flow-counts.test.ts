@@ -1,4 +1,4 @@
-// Counts of flows: sums of both sides, by 64 bits that two write to by halves and as a whole; and none of what another flow of that number had.
+// Counts of flows: sums of both sides, by 64 bits that two write to by halves and as a whole; none of an earlier flow of that number.
 import { expect, test } from "bun:test";
 import { bytesOf, COUNT_WORDS, countPacket, packetsOf } from "../../../src/dataplane/tables/flow-counts.ts";
 import type { Flow, Side } from "../../../src/dataplane/types.ts";

@@ -1,5 +1,5 @@
 // differential.ts FAMILY COUNT SEED: holds the same COUNT random conversations through two firewalls, and says where what comes out
-// of them differs. FAMILY is ipv4 or ipv6. The ends of their cables are here: those of Firebreak are fb-in and fb-out, those of Linux nf-in and nf-out.
+// of them differs. FAMILY is ipv4 or ipv6. The ends of their cables are here: fb-in and fb-out of Firebreak, nf-in and nf-out of Linux.
 
 import { ethernet, payload, toHex } from "../../../lab/frames.ts";
 import { Random } from "../../../lab/random.ts";

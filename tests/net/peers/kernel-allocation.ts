@@ -1,5 +1,5 @@
-// kernel-allocation.ts INTERFACE… [ipv6]: prints of which types there are more objects after 100 000 flows were entered in the kernel path's
-// table, in both directions, and left it again.
+// kernel-allocation.ts INTERFACE… [ipv6]: prints of which types there are more objects after 100 000 flows were entered in the
+// kernel path's table, in both directions, and left it again.
 import { gcAndSweep, heapStats } from "bun:jsc";
 import { payload, udp } from "../../../lab/frames.ts";
 import { udp6 } from "../../../lab/frames6.ts";

@@ -1,6 +1,7 @@
-// kernel-twins.ts INTERFACE… [scrubbed | masqueraded6 | routed6 | scrubbed6]: has the kernel path and the slow path forward the same frames, and prints
-// how many; it ends with the difference where they differ. The interfaces are those that the kernel is told the frames come in on. Scrubbed:
-// one client's packets are changed beside NAT. Those with a 6 are of IPv6, and translated, or one client's are not.
+// kernel-twins.ts INTERFACE… [scrubbed | masqueraded6 | routed6 | scrubbed6]: has the kernel path and the slow path forward the same
+// frames, and prints how many; it ends with the difference where they differ. The interfaces are those that the kernel is told the
+// frames come in on. Scrubbed: one client's packets are changed beside NAT. Those with a 6 are of IPv6, and translated, or one
+// client's are not.
 
 import { Random } from "../../../lab/random.ts";
 import { Lab } from "../../../lab/router-lab.ts";

@@ -1,6 +1,6 @@
-// qube-channel.ts SOCKET: the appliance as a qube, in the namespace that it is started in, with doubles in place of Xen and dom0, and a Unix
-// socket in place of what qrexec-client-vm talks to: whoever connects writes a line, the service, and then talks to that. Its eth0 leads to
-// the netvm, a cable vif1.0 to the client 10.137.0.10. On SIGUSR2 it ends.
+// qube-channel.ts SOCKET: the appliance as a qube, in the namespace that it is started in, with doubles in place of Xen and dom0,
+// and a Unix socket in place of what qrexec-client-vm talks to: whoever connects writes a line, the service, and then talks to
+// that. Its eth0 leads to the netvm, a cable vif1.0 to the client 10.137.0.10. On SIGUSR2 it ends.
 import { createServer } from "node:net";
 import { formatMac } from "../../../src/base/address.ts";
 import { listDevices } from "../../../src/linux/net/links.ts";

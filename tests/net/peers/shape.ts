@@ -1,4 +1,4 @@
-// shape.ts INTERFACE RATE MTU SHARES MEMORY [NETWORK…]: puts the firewall's queue in front of an interface; shape.ts INTERFACE: takes it away.
+// shape.ts INTERFACE RATE MTU SHARES MEMORY [NETWORK…]: puts the firewall's queue before an interface; shape.ts INTERFACE: takes it away.
 import { HOST_SHIFT, LINE_HOSTS } from "../../../src/dataplane/line-shares.ts";
 import { interfaceIndex } from "../../../src/linux/net/interfaces.ts";
 import { shapeInterface, unshapeInterface } from "../../../src/linux/net/shaping.ts";
