@@ -23,7 +23,7 @@ export const ICMP_NAMES = new Map<number, string>([
   [ICMP_TYPE.TIMESTAMP_REPLY, "timestamp reply"],
 ]);
 /** IANA "ICMPv6 Parameters". */
-const ICMP6_NAMES = new Map<number, string>([
+export const ICMP6_NAMES = new Map<number, string>([
   [ICMPV6_TYPE.UNREACHABLE, "unreachable"],
   [ICMPV6_TYPE.PACKET_TOO_BIG, "packet too big"],
   [ICMPV6_TYPE.TIME_EXCEEDED, "time exceeded"],
@@ -35,6 +35,10 @@ const ICMP6_NAMES = new Map<number, string>([
   [ICMPV6_TYPE.NEIGHBOUR_SOLICITATION, "neighbour solicitation"],
   [ICMPV6_TYPE.NEIGHBOUR_ADVERTISEMENT, "neighbour advertisement"],
   [ICMPV6_TYPE.REDIRECT, "redirect"],
+  [ICMPV6_TYPE.LISTENER_QUERY, "listener query"],
+  [ICMPV6_TYPE.LISTENER_REPORT, "listener report"],
+  [ICMPV6_TYPE.LISTENER_DONE, "listener done"],
+  [ICMPV6_TYPE.LISTENER_REPORT_2, "listener report"],
 ]);
 /** Codes of type 1 there. */
 const UNREACHABLE6_NAMES = new Map<number, string>([
@@ -42,6 +46,7 @@ const UNREACHABLE6_NAMES = new Map<number, string>([
   [UNREACHABLE6_CODE.ADMIN_PROHIBITED, "prohibited"],
   [UNREACHABLE6_CODE.ADDRESS, "address"],
   [UNREACHABLE6_CODE.PORT, "port"],
+  [UNREACHABLE6_CODE.SOURCE_POLICY, "source address"],
 ]);
 /** IANA "ICMP Type Numbers", codes of type 3. */
 const UNREACHABLE_NAMES = new Map<number, string>([
@@ -97,10 +102,14 @@ export function portText(address: string, port: number | undefined): string {
 const PROTOCOL_NUMBER = /^\d+$/;
 
 /** `echo request id 1 seq 2`, `unreachable (port) about udp …`. */
-export function icmpText({ type, code, identifier, sequence, mtu, about }: IcmpSummary, protocol: string): string {
+export function icmpText(
+  { type, code, identifier, sequence, mtu, about, target }: IcmpSummary,
+  protocol: string,
+): string {
   const is6 = protocol === "icmp6";
   const name = (is6 ? ICMP6_NAMES : ICMP_NAMES).get(type) ?? `type ${type}`;
   if (identifier !== undefined) return `${name} id ${identifier} seq ${sequence}`;
+  if (target !== undefined) return `${name} of ${target}`;
   const codes = is6 ? UNREACHABLE6_NAMES : UNREACHABLE_NAMES;
   const isUnreachable = type === (is6 ? ICMPV6_TYPE.UNREACHABLE : ICMP_TYPE.UNREACHABLE);
   const detail = isUnreachable ? codes.get(code) : is6 && mtu !== undefined ? `MTU ${mtu}` : undefined;

@@ -7,6 +7,7 @@ import { ICMP, ICMP_TYPE, UNREACHABLE_CODE } from "../wire/icmp.ts";
 import { ICMPV6_TYPE, isError6 } from "../wire/icmpv6.ts";
 import { DONT_FRAGMENT, FRAGMENT_OFFSET, IPV4, MORE_FRAGMENTS, PROTOCOL } from "../wire/ipv4.ts";
 import { FRAGMENT6, FRAGMENT6_MORE, FRAGMENT6_OFFSET, IPV6, NEXT_HEADER } from "../wire/ipv6.ts";
+import { ND } from "../wire/ndp.ts";
 import { flagNames, TCP } from "../wire/tcp.ts";
 import { UDP } from "../wire/udp.ts";
 
@@ -58,6 +59,8 @@ export interface IcmpSummary {
   readonly mtu?: number;
   /** The packet that an error is about. */
   readonly about?: IpSummary;
+  /** Of Neighbour Discovery: whose MAC address is asked for, or told. */
+  readonly target?: string;
 }
 
 export interface FrameSummary {
@@ -70,13 +73,13 @@ export const PROTOCOL_NAMES = new Map<number, string>([
   [PROTOCOL.TCP, "tcp"],
   [PROTOCOL.UDP, "udp"],
 ]);
-const PROTOCOL_NAMES_6 = new Map<number, string>([
+export const PROTOCOL_NAMES_6 = new Map<number, string>([
   [NEXT_HEADER.ICMPV6, "icmp6"],
   [PROTOCOL.TCP, "tcp"],
   [PROTOCOL.UDP, "udp"],
 ]);
-const QUERIES_6: readonly number[] = [ICMPV6_TYPE.ECHO, ICMPV6_TYPE.ECHO_REPLY];
-/** Types of ICMP with an identifier and a sequence number; and of those that quote a packet. */
+/** Types of ICMPv6, and of ICMP, with an identifier and a sequence number; and of those that quote a packet. */
+export const QUERIES_6: readonly number[] = [ICMPV6_TYPE.ECHO, ICMPV6_TYPE.ECHO_REPLY];
 export const QUERIES: readonly number[] = [
   ICMP_TYPE.ECHO_REPLY,
   ICMP_TYPE.ECHO,
@@ -179,23 +182,28 @@ function ipv6Of(bytes: Buffer, at: number, end: number, hasQuote: boolean): IpSu
 }
 
 /** Headers that say how long they are: by next-header value, bytes of a unit, and the units that they leave out of the number. */
-const EXTENSIONS: ReadonlyMap<number, readonly [unit: number, more: number]> = new Map([
+export const EXTENSIONS: ReadonlyMap<number, readonly [unit: number, more: number]> = new Map([
   [NEXT_HEADER.HOP_BY_HOP, [8, 1]],
   [NEXT_HEADER.ROUTING, [8, 1]],
   [NEXT_HEADER.DESTINATION, [8, 1]],
   [NEXT_HEADER.AH, [4, 2]], // RFC 4302 section 2.2
 ]);
 /** More than these nobody has in a row. */
-const MOST_EXTENSIONS = 8;
+export const MOST_EXTENSIONS = 8;
 
-/** @returns the upper layer's protocol and offset, as far as the headers in front of it are there */
-function layersOf(bytes: Buffer, at: number, end: number) {
+/**
+ * @param at, end where an IPv6 header is, and where what is there ends
+ * @returns the upper layer's protocol and offset, and where a fragment header is, as far as the headers in front of it are there
+ */
+export function layersOf(bytes: Buffer, at: number, end: number) {
   let protocol = bytes[at + IPV6.NEXT_HEADER];
   let transport = at + IPV6.HEADER_LENGTH;
   let fragment: IpSummary["fragment"];
+  let fragmentAt: number | undefined;
   for (let i = 0; i < MOST_EXTENSIONS && transport + 8 <= end; i++) {
     if (protocol === NEXT_HEADER.FRAGMENT) {
       const word = bytes.readUInt16BE(transport + FRAGMENT6.OFFSET);
+      fragmentAt = transport;
       fragment = { offset: word & FRAGMENT6_OFFSET, more: (word & FRAGMENT6_MORE) !== 0 };
     }
     const [unit, more] = EXTENSIONS.get(protocol) ?? [0, 0];
@@ -205,7 +213,7 @@ function layersOf(bytes: Buffer, at: number, end: number) {
     transport += length;
     if (fragment !== undefined && fragment.offset > 0) break;
   }
-  return { protocol, transport, fragment };
+  return { protocol, transport, fragment, fragmentAt };
 }
 
 function transportOf(
@@ -249,11 +257,16 @@ function icmpOf(bytes: Buffer, at: number, end: number, hasQuote: boolean): Part
   };
 }
 
+const OF_NEIGHBOURS: readonly number[] = [ICMPV6_TYPE.NEIGHBOUR_SOLICITATION, ICMPV6_TYPE.NEIGHBOUR_ADVERTISEMENT];
+
 function icmp6Of(bytes: Buffer, at: number, end: number, hasQuote: boolean): Partial<IpSummary> {
   const [type, code] = [bytes[at + ICMP.TYPE], bytes[at + ICMP.CODE]];
   if (QUERIES_6.includes(type)) {
     const [identifier, sequence] = [bytes.readUInt16BE(at + ICMP.IDENTIFIER), bytes.readUInt16BE(at + 6)];
     return { icmp: { type, code, identifier, sequence } };
+  }
+  if (OF_NEIGHBOURS.includes(type) && end - at >= ND.OPTIONS) {
+    return { icmp: { type, code, target: address6At(bytes, at + ND.TARGET) } };
   }
   const isTooBig = type === ICMPV6_TYPE.PACKET_TOO_BIG;
   const about = hasQuote && isError6(type) ? ipv6Of(bytes, at + ICMP.HEADER_LENGTH, end, false) : undefined;

@@ -1,17 +1,40 @@
 // A frame taken apart into fields that together are all of its bytes, each with its name and what it says. It judges nothing, and
 // reads only what is there: a frame may be cut, or lie about its lengths.
-import { formatAddress, formatMac } from "../base/address.ts";
-import { ERRORS, PROTOCOL_NAMES, QUERIES } from "../captures/summary.ts";
-import { ICMP_NAMES } from "../captures/summary-text.ts";
-import { ARP, ARP_REPLY, ARP_REQUEST } from "../wire/arp.ts";
-import { ETHERNET, ETHERTYPE, MAC_LENGTH, VLAN_ID, VLAN_TAG_LENGTH } from "../wire/ethernet.ts";
+import { ERRORS, EXTENSIONS, MOST_EXTENSIONS, QUERIES, QUERIES_6 } from "../captures/summary.ts";
+import { ARP } from "../wire/arp.ts";
+import { ETHERNET, ETHERTYPE, VLAN_ID, VLAN_TAG_LENGTH } from "../wire/ethernet.ts";
 import { ICMP, ICMP_TYPE, UNREACHABLE_CODE } from "../wire/icmp.ts";
-import { DONT_FRAGMENT, FRAGMENT_OFFSET, IPV4, MORE_FRAGMENTS, PROTOCOL } from "../wire/ipv4.ts";
-import { flagNames, TCP } from "../wire/tcp.ts";
+import { ICMPV6_TYPE, isError6 } from "../wire/icmpv6.ts";
+import { FRAGMENT_OFFSET, IPV4, PROTOCOL } from "../wire/ipv4.ts";
+import { FRAGMENT6, FRAGMENT6_OFFSET, IPV6, NEXT_HEADER } from "../wire/ipv6.ts";
+import { ND } from "../wire/ndp.ts";
+import { TCP } from "../wire/tcp.ts";
 import { UDP } from "../wire/udp.ts";
-
-/** A name of FIELD_WORDS (words.ts). */
-export type FieldName = string;
+import {
+  ADVERTISEMENT_FIELDS,
+  ARP_FIELDS,
+  ERROR_FIELDS,
+  ETHERNET_FIELDS,
+  EXTENSION_FIELDS,
+  etherType,
+  type FieldName,
+  FRAGMENT6_FIELDS,
+  ICMP_FIELDS,
+  ICMP6_FIELDS,
+  IPV4_FIELDS,
+  IPV6_FIELDS,
+  type Layout,
+  ND_OPTIONS,
+  nothing,
+  QUERY_FIELDS,
+  SOLICITATION_FIELDS,
+  TCP_FIELDS,
+  TCP_OPTION_LENGTHS,
+  TCP_OPTIONS,
+  TOO_BIG_FIELDS,
+  TOO_BIG6_FIELDS,
+  UDP_FIELDS,
+} from "./layouts.ts";
 
 export interface Field {
   readonly layer: string;
@@ -23,123 +46,16 @@ export interface Field {
   readonly text: string;
 }
 
-type Read = (bytes: Buffer, at: number, length: number) => string;
-
-/** Name, offset in its header, length, and how it is read. */
-type Layout = readonly (readonly [name: FieldName, at: number, length: number, read: Read])[];
-
-const number: Read = (bytes, at, length) => String(bytes.readUIntBE(at, length));
-const hex: Read = (bytes, at, length) => `0x${bytes.toString("hex", at, at + length)}`;
-const mac: Read = (bytes, at) => formatMac(bytes.subarray(at, at + MAC_LENGTH));
-const address: Read = (bytes, at) => formatAddress(bytes.readUInt32BE(at));
-const nothing: Read = () => "";
-
-const named =
-  (names: ReadonlyMap<number, string>): Read =>
-  (bytes, at, length) => {
-    const value = bytes.readUIntBE(at, length);
-    const name = names.get(value);
-    return name === undefined ? String(value) : `${value} (${name})`;
-  };
-
-const ETHERTYPES = new Map<number, string>([
-  [ETHERTYPE.IPV4, "IPv4"],
-  [ETHERTYPE.ARP, "ARP"],
-  [ETHERTYPE.VLAN, "VLAN tag"],
-  [ETHERTYPE.SERVICE_VLAN, "VLAN tag"],
-  [ETHERTYPE.IPV6, "IPv6"],
+/** Layers of extension headers, by the value that names them. */
+const EXTENSION_NAMES = new Map<number, string>([
+  [NEXT_HEADER.HOP_BY_HOP, "Hop-by-hop options"],
+  [NEXT_HEADER.DESTINATION, "Destination options"],
+  [NEXT_HEADER.ROUTING, "Routing header"],
+  [NEXT_HEADER.AH, "Authentication header"],
 ]);
-const OPERATIONS = new Map<number, string>([
-  [ARP_REQUEST, "question"],
-  [ARP_REPLY, "answer"],
-]);
-const etherType: Read = (bytes, at) => {
-  const name = ETHERTYPES.get(bytes.readUInt16BE(at));
-  return name === undefined ? hex(bytes, at, 2) : `${hex(bytes, at, 2)} (${name})`;
-};
-
-const fragmentWord: Read = (bytes, at) => {
-  const word = bytes.readUInt16BE(at);
-  const offset = (word & FRAGMENT_OFFSET) * 8;
-  const parts = [
-    (word & DONT_FRAGMENT) !== 0 && "don't fragment",
-    (word & MORE_FRAGMENTS) !== 0 && "more fragments follow",
-    offset > 0 && `begins at byte ${offset} of the packet`,
-  ];
-  return parts.filter((part) => part !== false).join(", ") || "a whole packet";
-};
-
-const tcpFlags: Read = (bytes, at) => flagNames(bytes[at]).join(" ") || "none";
-
-const ETHERNET_FIELDS: Layout = [
-  ["Destination MAC address", ETHERNET.DESTINATION, MAC_LENGTH, mac],
-  ["Source MAC address", ETHERNET.SOURCE, MAC_LENGTH, mac],
-];
-const ARP_FIELDS: Layout = [
-  ["Kinds of addresses", ARP.HARDWARE, 6, nothing],
-  ["Operation", ARP.OPERATION, 2, named(OPERATIONS)],
-  ["Sender's MAC address", ARP.SENDER_MAC, MAC_LENGTH, mac],
-  ["Sender's address", ARP.SENDER_IP, 4, address],
-  ["Target's MAC address", ARP.TARGET_MAC, MAC_LENGTH, mac],
-  ["Target's address", ARP.TARGET_IP, 4, address],
-];
-const IPV4_FIELDS: Layout = [
-  ["Version and header length", 0, 1, (bytes, at) => `IPv${bytes[at] >>> 4}, ${(bytes[at] & 15) * 4} bytes`],
-  ["Type of service", IPV4.TOS, 1, hex],
-  ["Total length", IPV4.TOTAL_LENGTH, 2, (bytes, at) => `${bytes.readUInt16BE(at)} bytes`],
-  ["Identification", IPV4.IDENTIFICATION, 2, number],
-  ["Fragmentation", IPV4.FRAGMENT, 2, fragmentWord],
-  ["Time to live (TTL)", IPV4.TTL, 1, number],
-  ["Protocol", IPV4.PROTOCOL, 1, named(PROTOCOL_NAMES)],
-  ["Header checksum", IPV4.CHECKSUM, 2, hex],
-  ["Source address", IPV4.SOURCE, 4, address],
-  ["Destination address", IPV4.DESTINATION, 4, address],
-];
-const TCP_FIELDS: Layout = [
-  ["Source port", TCP.SOURCE_PORT, 2, number],
-  ["Destination port", TCP.DESTINATION_PORT, 2, number],
-  ["Sequence number", TCP.SEQUENCE, 4, number],
-  ["Acknowledgment number", TCP.ACKNOWLEDGMENT, 4, number],
-  ["Header length", TCP.DATA_OFFSET, 1, (bytes, at) => `${(bytes[at] >>> 4) * 4} bytes`],
-  ["Flags", TCP.FLAGS, 1, tcpFlags],
-  ["Window", TCP.WINDOW, 2, number],
-  ["TCP checksum", TCP.CHECKSUM, 2, hex],
-  ["Urgent pointer", TCP.URGENT, 2, number],
-];
-const UDP_FIELDS: Layout = [
-  ["Source port", UDP.SOURCE_PORT, 2, number],
-  ["Destination port", UDP.DESTINATION_PORT, 2, number],
-  ["Length", UDP.LENGTH, 2, (bytes, at) => `${bytes.readUInt16BE(at)} bytes`],
-  ["UDP checksum", UDP.CHECKSUM, 2, hex],
-];
-const ICMP_FIELDS: Layout = [
-  ["Type", ICMP.TYPE, 1, named(ICMP_NAMES)],
-  ["Code", ICMP.CODE, 1, number],
-  ["ICMP checksum", ICMP.CHECKSUM, 2, hex],
-];
-const QUERY_FIELDS: Layout = [
-  ["Identifier", ICMP.IDENTIFIER, 2, number],
-  ["Sequence number", ICMP.IDENTIFIER + 2, 2, number],
-];
-const ERROR_FIELDS: Layout = [["Detail", ICMP.IDENTIFIER, 4, nothing]];
-const TOO_BIG_FIELDS: Layout = [
-  ["Detail", ICMP.IDENTIFIER, 2, nothing],
-  ["Next hop's MTU", ICMP.NEXT_HOP_MTU, 2, (bytes, at) => `${bytes.readUInt16BE(at)} bytes`],
-];
-
-/** TCP options that are told by name (IANA "TCP Option Kind Numbers"). */
-const TCP_OPTIONS = new Map<number, readonly [name: FieldName, read: Read]>([
-  [2, ["Largest segment (MSS)", (bytes, at) => `${bytes.readUInt16BE(at + 2)} bytes`]],
-  [3, ["Window scale", (bytes, at) => `times ${2 ** bytes[at + 2]}`]],
-  [4, ["Selective acknowledgment", () => "permitted"]],
-  [5, ["Selective acknowledgment", nothing]],
-  [8, ["Timestamps", nothing]],
-]);
-const TCP_OPTION_LENGTHS = new Map([
-  [2, 4],
-  [3, 3],
-  [4, 2],
-]);
+const FRAGMENT_LAYER = "Fragment header";
+/** Layers of a packet's own extension headers. */
+export const EXTENSION_LAYERS: readonly string[] = [...EXTENSION_NAMES.values(), FRAGMENT_LAYER];
 
 /** @param bytes a frame, from its first byte, as far as it was captured @returns its fields, in order, without gaps */
 export function dissect(bytes: Buffer): Field[] {
@@ -172,6 +88,7 @@ class Dissection {
     this.add("Ethernet", "EtherType", 2, etherType(bytes, this.at, 2));
     if (type === ETHERTYPE.ARP) this.take("ARP", ARP_FIELDS, ARP.LENGTH);
     else if (type === ETHERTYPE.IPV4) this.ipv4("", this.end);
+    else if (type === ETHERTYPE.IPV6) this.ipv6("", this.end);
     else this.rest("Data", "Data");
     this.padding();
   }
@@ -194,6 +111,44 @@ class Dissection {
     this.rest("Data", `${prefix}Data`);
   }
 
+  /** As `ipv4`, with the extension headers that are there. */
+  private ipv6(prefix: string, end: number): void {
+    const { bytes, at } = this;
+    const layer = `${prefix}IPv6`;
+    if (!this.take(layer, IPV6_FIELDS, IPV6.HEADER_LENGTH)) {
+      this.rest(layer, "Data");
+      return;
+    }
+    const stop = Math.min(end, this.at + bytes.readUInt16BE(at + IPV6.PAYLOAD_LENGTH));
+    if (prefix === "") this.end = stop;
+    let next = bytes[at + IPV6.NEXT_HEADER];
+    for (let i = 0; i < MOST_EXTENSIONS; i++) {
+      const here = this.at;
+      if (!this.extension(prefix, next)) break;
+      if (next === NEXT_HEADER.FRAGMENT && (bytes.readUInt16BE(here + FRAGMENT6.OFFSET) & FRAGMENT6_OFFSET) !== 0) {
+        this.rest("Data", `${prefix}Data`);
+        return;
+      }
+      next = bytes[here];
+    }
+    this.transport6(prefix, next);
+    this.rest("Data", `${prefix}Data`);
+  }
+
+  /** @returns whether a whole extension header was there */
+  private extension(prefix: string, kind: number): boolean {
+    if (kind === NEXT_HEADER.FRAGMENT) return this.take(prefix + FRAGMENT_LAYER, FRAGMENT6_FIELDS, FRAGMENT6.LENGTH);
+    const name = EXTENSION_NAMES.get(kind);
+    const [unit, more] = EXTENSIONS.get(kind) ?? [0, 0];
+    if (name === undefined || this.end - this.at < 2) return false;
+    const length = unit * (this.bytes[this.at + 1] + more);
+    if (length > this.end - this.at) return false;
+    const layer = prefix + name;
+    this.take(layer, EXTENSION_FIELDS, 2);
+    this.add(layer, "Options", length - 2, "");
+    return true;
+  }
+
   private transport(prefix: string, protocol: number): void {
     const { bytes, at } = this;
     if (protocol === PROTOCOL.TCP) {
@@ -208,6 +163,13 @@ class Dissection {
     }
   }
 
+  private transport6(prefix: string, protocol: number): void {
+    const type = this.bytes[this.at];
+    if (protocol === NEXT_HEADER.ICMPV6) {
+      if (this.take(`${prefix}ICMPv6`, ICMP6_FIELDS, 4)) this.icmp6(prefix, type);
+    } else if (protocol !== PROTOCOL.ICMP) this.transport(prefix, protocol);
+  }
+
   private icmp(prefix: string, type: number, code: number): void {
     const layer = `${prefix}ICMP`;
     if (this.end - this.at < 4) return;
@@ -217,6 +179,34 @@ class Dissection {
       this.take(layer, TOO_BIG_FIELDS, ICMP.HEADER_LENGTH);
     } else this.take(layer, ERROR_FIELDS, ICMP.HEADER_LENGTH);
     if (ERRORS.includes(type) && prefix === "" && this.at < this.end) this.ipv4("Quoted ", this.end);
+  }
+
+  private icmp6(prefix: string, type: number): void {
+    const layer = `${prefix}ICMPv6`;
+    const isQuestion = type === ICMPV6_TYPE.NEIGHBOUR_SOLICITATION;
+    if (isQuestion || type === ICMPV6_TYPE.NEIGHBOUR_ADVERTISEMENT) {
+      if (this.end - this.at < ND.OPTIONS - ICMP.IDENTIFIER) return;
+      this.at -= ICMP.IDENTIFIER;
+      this.take(layer, isQuestion ? SOLICITATION_FIELDS : ADVERTISEMENT_FIELDS, ND.OPTIONS);
+      this.neighbourOptions(layer);
+      return;
+    }
+    const isQuery = QUERIES_6.includes(type);
+    if (this.end - this.at < 4 || (!isQuery && !isError6(type))) return;
+    this.at -= ICMP.IDENTIFIER;
+    const fields = isQuery ? QUERY_FIELDS : type === ICMPV6_TYPE.PACKET_TOO_BIG ? TOO_BIG6_FIELDS : ERROR_FIELDS;
+    this.take(layer, fields, ICMP.HEADER_LENGTH);
+    if (isError6(type) && prefix === "" && this.at < this.end) this.ipv6("Quoted ", this.end);
+  }
+
+  private neighbourOptions(layer: string): void {
+    const { bytes } = this;
+    while (this.end - this.at >= 8) {
+      const length = bytes[this.at + 1] * 8;
+      if (length === 0 || length > this.end - this.at) return;
+      const [name, read] = (length === 8 ? ND_OPTIONS.get(bytes[this.at]) : undefined) ?? ["Options", nothing];
+      this.add(layer, name, length, read(bytes, this.at, length));
+    }
   }
 
   private tcpOptions(layer: string, header: number): void {

@@ -1,14 +1,14 @@
 // One frame's part of the page: a line of three lanes, and behind it why, what was rewritten, and the bytes before and after.
-import { formatAddress } from "../base/address.ts";
+import { formatIp } from "../base/ip.ts";
 import { type FrameSummary, type IpSummary, isArp, summarise } from "../captures/summary.ts";
 import type { Settings } from "../dataplane/settings.ts";
 import { VERDICT, type Verdict } from "../dataplane/verdict.ts";
-import { dissect } from "./dissect.ts";
+import { dissect, EXTENSION_LAYERS } from "./dissect.ts";
 import { BeforeAndAfter, frameHtml } from "./frames-html.ts";
 import { type Html, html } from "./html.ts";
 import type { Episode, Leg } from "./story.ts";
 import { tell } from "./telling.ts";
-import { ARP_WORDS, OWN_WORDS, verdictWords } from "./words.ts";
+import { ARP_WORDS, EXTENSION_WORDS, linkWords, OWN_WORDS, verdictWords } from "./words.ts";
 
 /** Fragments whose bytes are shown. */
 const MOST_COPIES = 3;
@@ -37,7 +37,7 @@ export function episodeHtml(episode: Episode, index: number, scene: Scene): Html
     episode,
     index,
     scene,
-  )}</summary><div class="more">${whyHtml(episode)}${both?.changesHtml(formatAddress(scene.settings.uplink.address))}<div class="frames">${
+  )}</summary><div class="more">${whyHtml(episode)}${both?.changesHtml(ownAddresses(scene))}<div class="frames">${
     both === undefined
       ? came && frameHtml(title("As it came in", came), came)
       : html`${came && both.beforeHtml(title("Before: as it came in", came))}${both.afterHtml(title("After: as it left", left))}`
@@ -48,6 +48,11 @@ export function episodeHtml(episode: Episode, index: number, scene: Scene): Html
     .map((leg) =>
       frameHtml(title("The firewall's own frame", leg), leg),
     )}</div>${both?.tableHtml()}</div></details></li>`;
+}
+
+/** The firewall's addresses outside, of each family that it has. */
+function ownAddresses({ settings: { uplink } }: Scene): string[] {
+  return [uplink.address, ...(uplink.ipv6 ? [uplink.ipv6.address] : [])].map(formatIp);
 }
 
 export function gapHtml(frames: number): Html {
@@ -103,8 +108,8 @@ function arrowHtml(lane: Lane, isComing: boolean): Html {
 function cardHtml(leg: Leg, scene: Scene, other: Leg | undefined): Html {
   const data = dissect(leg.bytes).find(({ name }) => name === "Data")?.length ?? 0;
   const missing = leg.length - leg.bytes.length;
-  const packet = ipv4Of(leg);
-  const there = other && ipv4Of(other);
+  const packet = ipOf(leg);
+  const there = other && ipOf(other);
   return html`<span class="card ${laneOf(leg, scene)}"><span class="place">${placeOf(leg, scene)}</span><span class="what">${tell(
     summaryOf(leg),
     data + missing,
@@ -115,7 +120,7 @@ function cardHtml(leg: Leg, scene: Scene, other: Leg | undefined): Html {
       packet.destinationPort,
       there?.destination,
       there?.destinationPort,
-    )}</span><span class="small">TTL ${markIf(there !== undefined && there.ttl !== packet.ttl, String(packet.ttl))} · ${leg.length} bytes</span>`
+    )}</span><span class="small">${packet.source.includes(":") ? "hop limit" : "TTL"} ${markIf(there !== undefined && there.ttl !== packet.ttl, String(packet.ttl))} · ${leg.length} bytes</span>`
   }</span>`;
 }
 
@@ -123,7 +128,7 @@ function summaryOf({ bytes }: Leg): FrameSummary {
   return summarise(bytes, 0, bytes.length);
 }
 
-function ipv4Of(leg: Leg): IpSummary | undefined {
+function ipOf(leg: Leg): IpSummary | undefined {
   const { packet } = summaryOf(leg);
   return packet === undefined || isArp(packet) ? undefined : packet;
 }
@@ -131,7 +136,8 @@ function ipv4Of(leg: Leg): IpSummary | undefined {
 function endHtml(address: string, port?: number, otherAddress?: string, otherPort?: number): Html {
   const isOther = otherAddress !== undefined && otherAddress !== address;
   const ending = port !== undefined && html`:${markIf(otherPort !== undefined && otherPort !== port, String(port))}`;
-  return html`<span class="end">${markIf(isOther, address)}${ending}</span>`;
+  const isBracketed = port !== undefined && address.includes(":");
+  return html`<span class="end">${isBracketed && "["}${markIf(isOther, address)}${isBracketed && "]"}${ending}</span>`;
 }
 
 function markIf(isMarked: boolean, text: string): Html {
@@ -140,9 +146,12 @@ function markIf(isMarked: boolean, text: string): Html {
 
 function whyHtml({ code, verdict, reasons, number, came, sent }: Episode): Html {
   const { packet } = summaryOf(came ?? sent[0]);
-  const arp = packet !== undefined && isArp(packet) && html`<p class="why">${ARP_WORDS}</p>`;
-  if (code === undefined) return html`<p class="why">${OWN_WORDS}</p>${arp}`;
-  return html`<p class="why"><strong>${verdict}</strong>: ${verdictWords(code)}</p>${arp}<p class="small">${
+  const words = packet && (isArp(packet) ? ARP_WORDS : linkWords(packet));
+  const link = words !== undefined && html`<p class="why">${words}</p>`;
+  const isExtended = came !== undefined && dissect(came.bytes).some(({ layer }) => EXTENSION_LAYERS.includes(layer));
+  const extensions = isExtended && html`<p class="why">${EXTENSION_WORDS}</p>`;
+  if (code === undefined) return html`<p class="why">${OWN_WORDS}</p>${link}`;
+  return html`<p class="why"><strong>${verdict}</strong>: ${verdictWords(code)}</p>${link}${extensions}<p class="small">${
     reasons.length > 0 && `Decided by: ${reasons.join("; ")}. `
   }Frame ${number} of its capture.</p>`;
 }

@@ -26,8 +26,8 @@ export class BeforeAndAfter {
     this.pairs = pairFields(came.bytes, left.bytes);
   }
 
-  /** @param own the firewall's address outside */
-  changesHtml(own: string): Html {
+  /** @param own the firewall's addresses outside */
+  changesHtml(own: readonly string[]): Html {
     const changed = this.pairs.flatMap((pair, i) => (pair.isChanged ? [{ pair, i }] : []));
     const ranked = changed.sort((one, other) => rankOf(one.pair) - rankOf(other.pair));
     return html`<h3>Rewritten: ${changed.length} of ${this.pairs.length} fields</h3><ol class="changes">${ranked.map(

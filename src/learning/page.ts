@@ -1,9 +1,9 @@
 // The page that explains a capture: one HTML file that needs nothing else, runs nothing but its own script, and works without that.
 import { createHash } from "node:crypto";
 import { basename } from "node:path";
-import { formatAddress, formatPrefix } from "../base/address.ts";
+import { formatHosts, formatIp } from "../base/ip.ts";
 import sharedStyle from "../base/pages.css" with { type: "text" };
-import type { Settings } from "../dataplane/settings.ts";
+import type { Client6Settings, Settings } from "../dataplane/settings.ts";
 import { VERDICT_NAMES } from "../dataplane/verdict.ts";
 import { sinceStart } from "../replay/moment.ts";
 import type { Totals } from "../replay/report.ts";
@@ -58,17 +58,19 @@ function policy(): string {
 }
 
 function introHtml({ uplink, clients, interfaces }: Settings): Html {
-  const own = formatAddress(uplink.address);
-  const inside = clients.map(({ name, network, prefix, iface }) => {
-    const address = prefix === 32 ? formatAddress(network) : formatPrefix({ address: network, prefix });
-    return `${name} (${address}, on ${interfaces[iface].name})`;
+  const inside = clients.map(({ name, network: address, prefix, iface, ipv6 }) => {
+    const hosts = [{ address, prefix }, ...(ipv6?.nat === "masquerade" ? [prefixOf(ipv6)] : [])].map(formatHosts);
+    return `${name} (${hosts.join(" and ")}, on ${interfaces[iface].name})`;
   });
+  const own = [uplink.address, ...(uplink.ipv6 ? [uplink.ipv6.address] : [])].map(formatIp);
+  const both = own.map((address, i) => html`${i > 0 && " or, of IPv6, "}<b>${address}</b>`);
   return html`<div class="intro">
 <p>Machines inside (here ${inside.join(", ")}) have addresses that only their own network knows. A packet from such an address could reach
 a server on the internet, but no answer would find the way back.</p>
 <p>So the firewall between them does <dfn>network address translation</dfn>, NAT. On the way out it writes its own address,
-<b>${own}</b>, in place of the sender's, and notes whose it was. When the answer comes to ${own}, it looks into its notes and writes the
-address inside back. It is a guard, too: each packet gets a <b>verdict</b>, and what nobody asked for, or the rules forbid, is dropped.</p>
+${both}, in place of the sender's, and notes whose it was. When the answer comes to that address, it looks into its notes and writes
+the address inside back. It is a guard, too: each packet gets a <b>verdict</b>, and what nobody asked for, or the rules forbid, is dropped.</p>
+${ipv6Html(clients)}
 </div>
 <ul class="legend" aria-label="How to read this page">
 <li><mark>marked</mark> is what the firewall rewrote</li>
@@ -80,6 +82,25 @@ address inside back. It is a guard, too: each packet gets a <b>verdict</b>, and 
 <p class="hint">Open a packet to see why, and its bytes before and after. <span class="scripted" hidden>With the keyboard: <kbd>j</kbd> and
 <kbd>k</kbd> go to the next and the one before, <kbd>Enter</kbd> opens it.
 <button type="button" id="open">Open all</button> <button type="button" id="close">Close all</button></span></p>`;
+}
+
+const prefixOf = ({ network, prefix }: Client6Settings) => ({ address: network, prefix });
+
+/** Why there is NAT where there are addresses enough, and who goes without. */
+function ipv6Html(clients: Settings["clients"]): (Html | false)[] {
+  const having = (nat: Client6Settings["nat"]) => clients.filter(({ ipv6 }) => ipv6?.nat === nat);
+  const [translated, routed] = [having("masquerade"), having("route")];
+  const names = (some: Settings["clients"]) => some.map(({ name }) => name).join(", ");
+  const addresses = routed.flatMap(({ name, ipv6 }) => (ipv6 ? [`${name} (${formatHosts(prefixOf(ipv6))})`] : []));
+  return [
+    translated.length > 0 &&
+      html`<p>Why also of <b>IPv6</b>, which has addresses enough for every machine? Because those of ${names(translated)} are of a kind that
+nobody outside knows the way to: private ones, which one may give to oneself, as Qubes OS does, and which need no provider to hand out and route a
+whole range. The price is the same as with IPv4: from outside nobody can begin a conversation, unless a port is opened. NAT of IPv6 is called <dfn>NAT66</dfn>.</p>`,
+    routed.length > 0 &&
+      html`<p>By <b>IPv6</b> ${addresses.join(", ")} ${routed.length === 1 ? "goes" : "go"} without: the addresses are known outside, so they stay in the packets, and
+only what every router changes is rewritten. The guard is the same: what nobody inside asked for is dropped.</p>`,
+  ];
 }
 
 function storyHtml(story: Story, scene: Scene): Html {

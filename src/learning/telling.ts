@@ -12,7 +12,7 @@ export function tell({ ethernet, packet }: FrameSummary, data: number): string {
   if (isArp(packet)) return tellArp(packet);
   if (packet.fragment !== undefined && packet.fragment.offset > 0) return "A later piece of a packet";
   const piece = packet.fragment === undefined ? "" : " (the first piece)";
-  return tellIpv4(packet, data) + piece;
+  return tellIp(packet, data) + piece;
 }
 
 function tellArp({ operation, source, destination, senderMac }: ArpSummary): string {
@@ -21,7 +21,7 @@ function tellArp({ operation, source, destination, senderMac }: ArpSummary): str
   return operation === "reply" ? `ARP: ${source} is at ${senderMac}` : "ARP";
 }
 
-function tellIpv4(packet: IpSummary, data: number): string {
+function tellIp(packet: IpSummary, data: number): string {
   const { protocol, icmp, flags } = packet;
   if (icmp !== undefined) return tellIcmp(packet);
   if (flags !== undefined) return `TCP: ${tellFlags(flags, data)}`;
@@ -30,15 +30,39 @@ function tellIpv4(packet: IpSummary, data: number): string {
   return packet.sourcePort === DNS_PORT ? "UDP: an answer of a name server" : `UDP: ${bytes(data)} of data`;
 }
 
-function tellIcmp({ icmp, protocol }: IpSummary): string {
+function tellIcmp(packet: IpSummary): string {
+  const { icmp, protocol } = packet;
   if (icmp === undefined) return "ICMP";
   const { about, ...rest } = icmp;
   const [ask, answer] =
     protocol === "icmp6" ? [ICMPV6_TYPE.ECHO, ICMPV6_TYPE.ECHO_REPLY] : [ICMP_TYPE.ECHO, ICMP_TYPE.ECHO_REPLY];
   if (icmp.type === ask) return `Ping number ${icmp.sequence}: are you there?`;
   if (icmp.type === answer) return `Ping number ${icmp.sequence}: yes, I am here`;
-  if (protocol === "icmp6" && !isError6(icmp.type)) return `ICMPv6: ${icmpText(rest, protocol)}`;
-  return `ICMP, an error: ${icmpText(rest, protocol)}`;
+  if (protocol === "icmp6" && !isError6(icmp.type)) return tellOfLink(packet, icmp.target);
+  return `${protocol === "icmp6" ? "ICMPv6" : "ICMP"}, an error: ${icmpText(rest, protocol)}`;
+}
+
+/** Messages of ICMPv6 that stay on their cable. */
+function tellOfLink({ icmp, protocol, source }: IpSummary, target = "an address"): string {
+  switch (icmp?.type) {
+    case ICMPV6_TYPE.NEIGHBOUR_SOLICITATION:
+      return source === "::"
+        ? `Neighbour Discovery: has somebody ${target} already?`
+        : `Neighbour Discovery: who has ${target}? asks ${source}`;
+    case ICMPV6_TYPE.NEIGHBOUR_ADVERTISEMENT:
+      return `Neighbour Discovery: ${target} is here`;
+    case ICMPV6_TYPE.ROUTER_SOLICITATION:
+      return "Neighbour Discovery: are there routers?";
+    case ICMPV6_TYPE.ROUTER_ADVERTISEMENT:
+      return "Neighbour Discovery: a router says that it is here";
+    case ICMPV6_TYPE.LISTENER_QUERY:
+      return "Groups: who listens to which?";
+    case ICMPV6_TYPE.LISTENER_REPORT:
+    case ICMPV6_TYPE.LISTENER_REPORT_2:
+      return "Groups: which ones this machine listens to";
+    default:
+      return icmp === undefined ? "ICMPv6" : `ICMPv6: ${icmpText(icmp, protocol)}`;
+  }
 }
 
 function tellFlags(flags: readonly string[], data: number): string {

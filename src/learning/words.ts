@@ -1,14 +1,16 @@
 // What the page says of verdicts and of fields, for somebody who has just heard what NAT is. docs/VERDICTS.md says it for those who
 // run a firewall.
 
+import type { IpSummary } from "../captures/summary.ts";
 import { VERDICT, VERDICT_NAMES, type Verdict } from "../dataplane/verdict.ts";
+import { ICMPV6_TYPE } from "../wire/icmpv6.ts";
 import type { Pair } from "./changes.ts";
 
 const VERDICT_WORDS = {
   FORWARDED: "The firewall rewrote the packet and sent it on.",
   ANSWERED: "This was for the firewall itself, and it answered.",
   QUEUED:
-    "The packet may pass, but the firewall doesn't know the next machine's MAC address yet. It asks by ARP, and keeps the packet until the answer comes.",
+    "The packet may pass, but the firewall doesn't know the next machine's MAC address yet. It asks, by ARP or, of IPv6, by Neighbour Discovery, and keeps the packet until the answer comes.",
   HELD: "This is a later piece of a packet that was cut up. Only the first piece has port numbers, so this one waits for it.",
   ANSWER_HELD:
     "An answer with the addresses of a name. It waits for a moment, until the firewall's rules know these addresses.",
@@ -34,8 +36,9 @@ const VERDICT_WORDS = {
   UNSOLICITED:
     "Nobody inside asked for it. From outside only answers come in; this is no answer, so there is no entry in the firewall's notes that would say whom inside it is for.",
   IP_OPTIONS: "It carries IP options, which this client is not to send or get.",
-  TTL: "Its time to live is used up: it has passed as many routers as it may, and perhaps goes round in circles. The firewall tells its sender. (traceroute finds routers by that.)",
-  TOO_BIG: "It is larger than the next link takes and may not be cut up. The firewall tells its sender what fits.",
+  TTL: "Its time to live, which IPv6 calls hop limit, is used up: it has passed as many routers as it may, and perhaps goes round in circles. The firewall tells its sender. (traceroute finds routers by that.)",
+  TOO_BIG:
+    "It is larger than the next link takes and may not be cut up, as no router may cut a packet of IPv6. The firewall tells its sender what fits.",
   TCP_STATE: "It belongs to no TCP connection that the firewall knows, and doesn't open one either.",
   TCP_WINDOW:
     "Its numbers don't fit the connection that it claims to be of: neither end would have sent that, but somebody who guesses might.",
@@ -83,6 +86,10 @@ const FIELD_WORDS: ReadonlyMap<string, string> = new Map([
   ["VLAN tag", "It said only how urgent the frame is, on the cable that it came by."],
   ["EtherType", "It stood behind the VLAN tag, which is gone."],
   ["Type of service", "The configuration says to clear it, so that it gives nothing away."],
+  [
+    "Version, class and flow label",
+    "The configuration says to clear the class, so that it gives nothing away. The flow label stays as its sender made it.",
+  ],
   ["Total length", "The packet was cut into pieces, and this is the length of one."],
   [
     "Identification",
@@ -91,12 +98,20 @@ const FIELD_WORDS: ReadonlyMap<string, string> = new Map([
   ["Fragmentation", "The packet was cut into pieces; this says where a piece belongs."],
   ["Time to live (TTL)", "Each router takes 1 off. A packet that goes in circles ends when nothing is left."],
   [
+    "Hop limit",
+    "Each router takes 1 off. A packet that goes in circles ends when nothing is left. IPv4 calls it time to live.",
+  ],
+  [
     "Header checksum",
     "The sum over the IP header. When a field changes, the sum has to be made anew, or the next router would take the packet for damaged.",
   ],
   ["TCP checksum", "A sum over addresses, ports and data: new, because those changed."],
   ["UDP checksum", "A sum over addresses, ports and data: new, because those changed."],
   ["ICMP checksum", "A sum over the message: new, because something in it changed."],
+  [
+    "ICMPv6 checksum",
+    "A sum over the message and, unlike that of ICMP, over both addresses: new, because something of these changed.",
+  ],
   [
     "Source port",
     "The port tells conversations apart that share the firewall's one address: it is how the answer finds back.",
@@ -113,6 +128,8 @@ const FIELD_WORDS: ReadonlyMap<string, string> = new Map([
 
 const SOURCE_OUT =
   "This is NAT: the address inside means nothing to the internet. So the firewall puts its own address there, and notes whose it was.";
+const SOURCE_OUT_6 =
+  "This is NAT of IPv6, called NAT66: outside nobody knows the way to the address inside. So the firewall puts its own address there, and notes whose it was.";
 const DESTINATION_IN =
   "This is NAT on the way back: the answer was sent to the firewall's address. Its notes say which machine inside it is for.";
 const SOURCE_BACK = "The answer is to seem to come from the address that was asked.";
@@ -122,16 +139,52 @@ const QUOTED =
 
 /**
  * @param pair a field that was rewritten
- * @param own the firewall's address outside
+ * @param own the firewall's addresses outside
  * @returns why, in a sentence or two
  */
-export function fieldWords({ layer, name, before, after }: Pair, own: string): string {
+export function fieldWords({ layer, name, before, after }: Pair, own: readonly string[]): string {
   if (layer.startsWith("Quoted")) return QUOTED;
-  if (name === "Source address") return after?.text === own ? SOURCE_OUT : SOURCE_BACK;
-  if (name === "Destination address") return before?.text === own ? DESTINATION_IN : DESTINATION_ELSEWHERE;
+  const isOwn = (field: Pair["before"]) => field !== undefined && own.includes(field.text);
+  if (name === "Source address") return isOwn(after) ? (layer === "IPv6" ? SOURCE_OUT_6 : SOURCE_OUT) : SOURCE_BACK;
+  if (name === "Destination address") return isOwn(before) ? DESTINATION_IN : DESTINATION_ELSEWHERE;
   return FIELD_WORDS.get(name) ?? "";
 }
 
 export const ARP_WORDS =
   "ARP finds out who has an IP address. On one cable frames go from network card to network card, by MAC address; a question to all asks for it, and who has the address answers.";
+/** By what a message of ICMPv6 is about that stays on its cable. */
+const LINK_WORDS = {
+  neighbours:
+    "Neighbour Discovery is to IPv6 what ARP is to IPv4: it finds out which network card, by its MAC address, has an IP address on the same cable. A question goes to the few who may have the address, and who has it answers.",
+  probe:
+    "Whoever takes an IPv6 address asks first whether somebody on the cable has it already: a question from nobody, ::, about the address itself. If no answer comes, he takes it.",
+  routers:
+    "By these messages routers tell machines of IPv6 that they are there, and which addresses to take. This firewall neither sends nor believes them: its configuration says who is where.",
+  groups:
+    "Questions of Neighbour Discovery go to groups of machines. Switches that want to know where a group's machines are listen to reports like this one.",
+};
+
+/** @returns what a message between neighbours is for, or undefined of any other packet */
+export function linkWords({ protocol, icmp, source }: IpSummary): string | undefined {
+  if (protocol !== "icmp6" || icmp === undefined) return undefined;
+  switch (icmp.type) {
+    case ICMPV6_TYPE.NEIGHBOUR_SOLICITATION:
+      return source === "::" ? LINK_WORDS.probe : LINK_WORDS.neighbours;
+    case ICMPV6_TYPE.NEIGHBOUR_ADVERTISEMENT:
+      return LINK_WORDS.neighbours;
+    case ICMPV6_TYPE.ROUTER_SOLICITATION:
+    case ICMPV6_TYPE.ROUTER_ADVERTISEMENT:
+      return LINK_WORDS.routers;
+    case ICMPV6_TYPE.LISTENER_QUERY:
+    case ICMPV6_TYPE.LISTENER_REPORT:
+    case ICMPV6_TYPE.LISTENER_DONE:
+    case ICMPV6_TYPE.LISTENER_REPORT_2:
+      return LINK_WORDS.groups;
+    default:
+      return undefined;
+  }
+}
+
+export const EXTENSION_WORDS =
+  "Between the IPv6 header and what the packet carries stand extension headers, of which each says what comes next. The firewall looks through them to what is carried, and judges that; they leave as they came.";
 export const OWN_WORDS = "Nothing that came in caused this: the firewall looks for a neighbour, or a time is up.";

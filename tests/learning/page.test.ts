@@ -17,6 +17,12 @@ import { HOST, INSIDE, replayConfig, runReplay } from "../support/replay-run.ts"
 const MAIN = join(import.meta.dir, "../../src/main.ts");
 const CAPTURES = join(import.meta.dir, "../captures");
 
+/** As make6.sh has it: IPv6 translated too. */
+const CONFIG_6 = replayConfig({ client: 'address6 = "fd00::10"\ngateway6 = "fd00::1"\npolicy = "accept"' }).replace(
+  'gateway = "192.0.2.1"',
+  '$&\naddress6 = "2001:db8::2/64"\ngateway6 = "2001:db8::1"',
+);
+
 /** What a page would obey or not show. */
 const INVISIBLE = /(?![\n\t])[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u;
 
@@ -37,6 +43,10 @@ const both = (name: string): string[] => [
   `eth0=${CAPTURES}/${name}-client.pcap`,
   `eth1=${CAPTURES}/${name}-uplink.pcap`,
 ];
+
+/** @returns the page's words, without its elements */
+const plain = (text: string): string =>
+  decoded(text.replace(/<(style|script)>.*?<\/\1>/gs, "").replace(/<[^>]*>/g, "")).replaceAll(/\s+/g, " ");
 
 /** What a browser makes of the entities that the page uses. */
 function decoded(text: string): string {
@@ -166,10 +176,12 @@ const sideBySide = ({ frames }: ShownPacket) => [
 ];
 
 describe("of the captures that tests have", () => {
-  for (const name of ["ping", "dns", "http", "iperf3", "traceroute", "refused", "ping-too-big"]) {
+  const names = ["ping", "dns", "http", "iperf3", "traceroute", "refused", "ping-too-big"];
+  const names6 = ["ping6", "dns6", "http6", "traceroute6", "refused6", "fragments6", "options6", "ping-too-big6"];
+  for (const name of [...names, ...names6]) {
     test(`${name}: the marked fields are exactly those that differ, on both sides, and each is named`, async () => {
       const out = join(folder, `sent-${name}`);
-      const { packets } = read(await page(replayConfig(), both(name), "--out", out));
+      const { packets } = read(await page(name.endsWith("6") ? CONFIG_6 : replayConfig(), both(name), "--out", out));
       const sent = new Set<string>();
       for (const iface of ["eth0", "eth1"]) {
         const { frames } = await readCapture(await Bun.file(join(out, `${iface}.pcap`)).bytes());
@@ -212,6 +224,89 @@ describe("of the captures that tests have", () => {
       "outside, eth1Ping number 1: are you there?192.0.2.254 → 198.51.100.80TTL 63 · 98 bytes",
     ]);
     expect(forwarded[1].kind).toBe("passed");
+  });
+
+  test("of IPv6 too, where nothing has a checksum of its header; and by its checksum ICMPv6 knows of addresses", async () => {
+    const text = await page(CONFIG_6, both("ping6"));
+    const forwarded = read(text).packets.filter(({ frames }) => frames.some(({ title }) => title.startsWith("After")));
+    expect(forwarded.length).toBe(6);
+    const always = ["Hop limit", "Destination MAC address", "Source MAC address", "ICMPv6 checksum"];
+    for (const { rewritten, cards } of forwarded) {
+      const isOut = cards[0].startsWith("inside");
+      expect(rewritten).toEqual([isOut ? "Source address" : "Destination address", ...always]);
+    }
+    expect(forwarded[0].cards).toEqual([
+      "inside, eth0Ping number 1: are you there?fd00::10 → 2001:db8:7::80hop limit 64 · 118 bytes",
+      "outside, eth1Ping number 1: are you there?2001:db8::2 → 2001:db8:7::80hop limit 63 · 118 bytes",
+    ]);
+    const words = plain(text);
+    expect(words).toContain("This is NAT of IPv6, called NAT66: outside nobody knows the way to the address inside.");
+    expect(words).toContain("IPv4 calls it time to live.");
+    expect(words).toContain("unlike that of ICMP, over both addresses");
+  });
+
+  test("a port of IPv6 stands behind brackets, and each of its fields is named", async () => {
+    const { packets } = read(await page(CONFIG_6, both("http6")));
+    const syn = packets.find(({ cards }) => cards[0]?.includes("asks to open"));
+    expect(syn?.cards.map((card) => card.replace(/(fd00::10|::2)\]:\d+/, "$1]:PORT"))).toEqual([
+      "inside, eth0TCP: asks to open a connection[fd00::10]:PORT → [2001:db8:7::80]:80hop limit 64 · 94 bytes",
+      "outside, eth1TCP: asks to open a connection[2001:db8::2]:PORT → [2001:db8:7::80]:80hop limit 63 · 94 bytes",
+    ]);
+    expect(syn?.rewritten).toEqual([
+      ...["Source address", "Hop limit", "Destination MAC address", "Source MAC address", "TCP checksum"],
+    ]);
+    const [before] = syn === undefined ? [] : sideBySide(syn);
+    expect(before?.fields.slice(2, 9).map(({ title }) => title.replace(/flow label .*/, "flow label"))).toEqual([
+      "EtherType: 0x86dd (IPv6)",
+      "Version, class and flow label: IPv6, class 0x00, flow label",
+      "Payload length: 40 bytes",
+      "Next header: 6 (tcp)",
+      "Hop limit: 64",
+      "Source address: fd00::10",
+      "Destination address: 2001:db8:7::80",
+    ]);
+  });
+
+  test("questions between neighbours of IPv6 are told for what they are", async () => {
+    const { packets } = read(await page(CONFIG_6, both("ping6")));
+    const asked = packets.find(({ verdict }) => verdict === "↩ answered");
+    expect(asked?.cards).toEqual([
+      "inside, eth0Neighbour Discovery: who has fd00::1? asks fd00::10fd00::10 → ff02::1:ff00:1hop limit 255 · 86 bytes",
+      "inside, eth0Neighbour Discovery: fd00::1 is herefd00::1 → fd00::10hop limit 255 · 86 bytes",
+    ]);
+    expect(asked?.why).toContain("Neighbour Discovery is to IPv6 what ARP is to IPv4");
+    expect(asked?.frames[1].fields.slice(-3).map(({ title }) => decoded(title))).toEqual([
+      "Flags: a router, was asked, in place of what was known",
+      "Target's address: fd00::1",
+      "Target's MAC address: 02:00:00:00:01:00",
+    ]);
+  });
+
+  test("extension headers are told of, and in what an error quotes what was rewritten is marked", async () => {
+    const { packets } = read(await page(CONFIG_6, both("options6")));
+    const [, sent] = packets.filter(({ cards }) => cards[0]?.startsWith("inside, eth0UDP"));
+    expect(sent.why).toContain("stand extension headers");
+    expect(sent.frames[0].fields.map(({ title }) => title)).toEqual(
+      expect.arrayContaining(["Next header: 0 (hop-by-hop options)", "Next header: 60 (destination options)"]),
+    );
+    const error = packets.find(({ cards }) => cards[0]?.includes("unreachable (port)"));
+    expect(error?.rewritten.slice(-2)).toEqual(["Quoted IPv6: Source address", "Quoted UDP: UDP checksum"]);
+  });
+
+  test("why there is NAT of IPv6 is told, and who goes without it", async () => {
+    const translated = plain(await page(CONFIG_6, both("ping6")));
+    expect(translated).toContain("here work (10.137.0.10 and fd00::10, on eth0)");
+    expect(translated).toContain("its own address, 192.0.2.254 or, of IPv6, 2001:db8::2, in place of the sender's");
+    expect(translated).toContain("Because those of work are of a kind that nobody outside knows the way to");
+    const routed = plain(await page(`${CONFIG_6}nat6 = "route"\n`, both("ping6")));
+    expect(routed).toContain("By IPv6 work (fd00::10) goes without");
+    expect(routed).toContain("here work (10.137.0.10, on eth0)");
+    expect(routed).not.toContain("NAT66");
+    const without = plain(await page(replayConfig(), both("ping")));
+    expect([without.includes("NAT66"), without.includes("of IPv6, which has addresses enough")]).toEqual([
+      false,
+      false,
+    ]);
   });
 
   test("an error's quoted packet is marked where it was rewritten, and why is told", async () => {

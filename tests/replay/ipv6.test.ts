@@ -1,6 +1,6 @@
 // A capture of IPv6 frames through the router: next hops answer solicitations where the capture doesn't show them, what the router
 // itself sent does not come in again, and lines and files say what became of each frame.
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -118,7 +118,10 @@ test("IPv6 packets in a few words: behind extension headers, in fragments, error
   expect(text(icmpv6({ source: CLIENT, destination: SERVER, type: 128, rest: 0x00010002 }, payload(4)))).toBe(
     `icmp6 ${CLIENT} > ${SERVER} echo request id 1 seq 2`,
   );
-  expect(text(icmpv6({ source: CLIENT, destination: SERVER, type: 135 }, payload(20)))).toBe(
+  expect(text(icmpv6({ source: CLIENT, destination: SERVER, type: 135 }, ip6(US)))).toBe(
+    `icmp6 ${CLIENT} > ${SERVER} neighbour solicitation of ${US}`,
+  );
+  expect(text(icmpv6({ source: CLIENT, destination: SERVER, type: 135 }, payload(15)))).toBe(
     `icmp6 ${CLIENT} > ${SERVER} neighbour solicitation`,
   );
   const quoted = udp6({ source: CLIENT, destination: SERVER, sourcePort: 1, destinationPort: 2 }, payload(4));
@@ -136,4 +139,33 @@ test("IPv6 packets in a few words: behind extension headers, in fragments, error
   const frame = Buffer.from(inward(quoted));
   for (let length = 0; length < frame.length; length++) summarise(frame, 0, length); // none of it is there, and nothing is thrown
   expect(summaryText(summarise(frame, 0, 30))).toContain("type 0x86dd (IPv6)");
+});
+
+describe("what Linux made of real programs' packets, and what we make of them, is the same", () => {
+  const CAPTURES = join(import.meta.dir, "../captures");
+  const toml = TOML.replace("fe80::1", "2001:db8::1").replace(/^rules = .*$/m, 'policy = "accept"');
+
+  test.each(["ping6", "dns6", "http6", "traceroute6", "refused6", "fragments6", "options6", "ping-too-big6"])(
+    "%s",
+    async (name) => {
+      const ins = [`eth0=${CAPTURES}/${name}-client.pcap`, `eth1=${CAPTURES}/${name}-uplink.pcap`];
+      await Bun.write(join(folder, "linux.toml"), toml);
+      const args = [
+        "replay",
+        "--config",
+        join(folder, "linux.toml"),
+        "--quiet",
+        "--compare",
+        "--out",
+        join(folder, "o"),
+      ];
+      const { stdout, stderr } = Bun.spawnSync([process.execPath, MAIN, ...args, "--in", ins[0], "--in", ins[1]]);
+      expect(stderr.toString()).toBe("");
+      const line = stdout
+        .toString()
+        .split("\n")
+        .find((one) => one.startsWith("compared"));
+      expect(line).toMatch(/^compared: [1-9]\d* packets the same, 0 only by the router, 0 only by us$/);
+    },
+  );
 });
