@@ -158,7 +158,7 @@ export class State {
     this.topology = topology;
     this.neighbours.follow(topology, renumber);
     this.arp.follow(renumber);
-    this.discovery.follow(renumber);
+    this.discovery.follow(before, renumber);
     this.errors.follow(topology);
     this.scrub.apply(topology);
     this.timeouts.apply(settings.nat.timeouts);

@@ -311,10 +311,23 @@ export class NeighbourDiscovery {
     this.solicit(iface, out, NO_NUMBER, own.number, true);
   }
 
-  /** Takes over other numbers of interfaces. @param renumber the new number of each old interface, or a negative one */
-  follow(renumber: Int32Array): void {
+  /**
+   * Takes over other settings, in which interfaces may be numbered anew: an address of ours that is to be probed for is used by no frame
+   * that comes before `followInterfaces`, which does the rest.
+   * @param before what was in force @param renumber the new number of each old interface, or a negative one
+   */
+  follow(before: Topology, renumber: Int32Array): void {
     this.own.follow(renumber);
     this.listener.follow(renumber);
+    this.followOwn(before);
+  }
+
+  private followOwn(before: Topology | undefined): void {
+    const { topology, neighbours } = this;
+    this.own.followInterfaces(topology, before);
+    const outside = this.own.find(topology.uplink, topology.ipv6.uplinkAddress);
+    neighbours.holdUplink6(outside?.isTentative === true);
+    if (outside?.isDuplicate !== true) neighbours.barUplink6(false);
   }
 
   /**
@@ -322,11 +335,8 @@ export class NeighbourDiscovery {
    * @param before what was in force; nothing, when the program starts
    */
   followInterfaces(before: Topology | undefined, now: number): void {
-    const { topology, neighbours } = this;
-    this.own.followInterfaces(topology, before);
-    const outside = this.own.find(topology.uplink, topology.ipv6.uplinkAddress);
-    neighbours.holdUplink6(outside?.isTentative === true);
-    if (outside?.isDuplicate !== true) neighbours.barUplink6(false);
+    const { topology } = this;
+    this.followOwn(before);
     this.listener.followInterfaces(topology, (iface) => linkOf(topology, iface, before).before === undefined);
     this.tick(now);
   }
