@@ -147,13 +147,13 @@ export class Captures {
     const { recorder } = this;
     if (recorder === undefined) return undefined;
     if (this.copies >= MOST_CAPTURES) throw new TooManyCaptures(`${MOST_CAPTURES} read already what was recorded`);
-    this.copies++;
     const memory = toArrayBuffer(pointer(recorder.address), 0, recorder.length);
     const consumer = new CaptureConsumer(snapshotOf(memory));
     consumer.seek(monotonicTime() / 1e6 - 1000 * seconds);
     const { settings, addresses } = this.meaning();
     const flow = new FlowRecords(consumer.flowRecord, 0 as Address, undefined, addresses);
     const settingsOf = (number: number) => this.settings.get(number);
+    this.copies++; // now that nothing can fail any more
     let isOpen = true;
     const end = async () => {
       if (isOpen) this.copies--;
