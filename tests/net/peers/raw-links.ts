@@ -2,17 +2,19 @@
 // as such a list, what came in until nothing more did. See tests/net/raw-peer.ts.
 import { fromJson, RawLinks, toJson } from "../raw-links.ts";
 
-/** How long is waited, in ms: for the first answer, which a busy machine may be late with, and then for another one. */
-const FIRST = 1000;
+/** How long is waited, in ms: for as many answers as frames, since a busy machine may be late with them, and then for another one. */
+const LATE = 1000;
 const QUIET = 100;
 
 const links = new RawLinks(process.argv.slice(2));
 console.log("ready");
 for await (const line of console) {
   links.receive(); // what came before is not an answer
-  for (const frame of fromJson(line)) links.send(frame);
+  const frames = fromJson(line);
+  for (const frame of frames) links.send(frame);
   const answers = links.receive();
-  for (let last = performance.now(); performance.now() - last < (answers.length > 0 ? QUIET : FIRST); ) {
+  const patience = () => (answers.length < Math.max(frames.length, 1) ? LATE : QUIET);
+  for (let last = performance.now(); performance.now() - last < patience(); ) {
     const more = links.receive();
     answers.push(...more);
     if (more.length > 0) last = performance.now();
