@@ -3,7 +3,7 @@
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { Router } from "../src/dataplane/frame/router.ts";
 import { Commands } from "../src/dataplane/io/commands.ts";
-import { Mailbox } from "../src/dataplane/io/mailbox.ts";
+import { Mailbox, RULES_SIZE } from "../src/dataplane/io/mailbox.ts";
 import { rehearse } from "../src/dataplane/io/rehearsal.ts";
 import { work } from "../src/dataplane/io/work.ts";
 import { RESERVED_LENGTH, type Ring, VNET_LENGTH } from "../src/dataplane/ring.ts";
@@ -19,6 +19,7 @@ export interface Start {
   readonly frames: Uint8Array;
   readonly port: MessagePort;
   readonly mail: SharedArrayBuffer;
+  readonly rules: SharedArrayBuffer;
   /** Written by who gives commands: the kind of command that it gives next; and whether it is over. */
   readonly now: Int32Array;
   readonly kinds: number;
@@ -47,14 +48,14 @@ class SilentRing implements Ring {
   send(): void {}
 }
 
-function run({ settings, frames, port, mail, now, kinds }: Start): Pauses {
+function run({ settings, frames, port, mail, rules, now, kinds }: Start): Pauses {
   rehearse();
   const ring = new SilentRing();
   const router = new Router(ring, settings, (words) => crypto.getRandomValues(words));
   let clock = 1000;
   router.advance(clock);
   fill(router, ring, frames);
-  const commands = new Commands(port, new Mailbox(mail), router, {
+  const commands = new Commands(port, new Mailbox(mail), new Mailbox(rules, RULES_SIZE), router, {
     configure: () => undefined,
     carriedOut() {},
     records() {},

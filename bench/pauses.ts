@@ -5,8 +5,15 @@ import { ARP_TYPE, arp, ethernet, IPV4_TYPE, ip, tcp, udp } from "../lab/frames.
 import { Random } from "../lab/random.ts";
 import { randomMatches } from "../lab/rulesets.ts";
 import { formatAddress } from "../src/base/address.ts";
-import { MAILBOX_LENGTH } from "../src/dataplane/io/mailbox.ts";
-import type { Command } from "../src/dataplane/io/protocol.ts";
+import {
+  LONGEST_RULES,
+  MAILBOX_LENGTH,
+  Mailbox,
+  RULES_MAILBOX_LENGTH,
+  RULES_SIZE,
+} from "../src/dataplane/io/mailbox.ts";
+import { type Command, MAIL } from "../src/dataplane/io/protocol.ts";
+import { packRuleset } from "../src/dataplane/rules/packed.ts";
 import { compileRuleset, type Ruleset } from "../src/dataplane/rules/ruleset.ts";
 import { type ClientSettings, NO_SCRUB, type Settings } from "../src/dataplane/settings.ts";
 import type { Benchmark, Options } from "./benchmark.ts";
@@ -191,6 +198,7 @@ function measured(): Promise<Pauses> {
   const start: Start = {
     ...{ settings: settingsFor(), frames: frames(), port: port2, now, kinds: KINDS.length },
     mail: new SharedArrayBuffer(MAILBOX_LENGTH),
+    rules: new SharedArrayBuffer(RULES_MAILBOX_LENGTH),
   };
   const thread = new Worker(new URL("./pauses-thread.ts", import.meta.url), {
     workerData: start,
@@ -199,12 +207,29 @@ function measured(): Promise<Pauses> {
   return new Promise((resolve, reject) => {
     thread.once("message", resolve);
     thread.once("error", reject);
-    command(port1, now).catch(reject);
+    command(port1, start).catch(reject);
   });
 }
 
+/** @returns what gives commands as control does: rules by mail, where there is room */
+function giverOf(port: MessagePort, memory: SharedArrayBuffer): (command: Command) => void {
+  const rules = new Mailbox(memory, RULES_SIZE);
+  const packed = new Int32Array(LONGEST_RULES / 4);
+  const bytes = new Uint8Array(packed.buffer);
+  let posted = 0;
+  return (command) => {
+    if (command.type === "client") {
+      const length = 4 * packRuleset(command.ruleset, packed);
+      if (length > 0 && rules.put(MAIL.RULES, command.client, posted, bytes, 0, length)) return;
+    }
+    posted++;
+    port.postMessage(command);
+  };
+}
+
 /** Gives all commands, each when the one before has been carried out. */
-async function command(port: MessagePort, now: Int32Array): Promise<void> {
+async function command(port: MessagePort, { now, rules }: Start): Promise<void> {
+  const give = giverOf(port, rules);
   const answer = () => new Promise<void>((resolve) => port.once("message", () => resolve()));
   await answer();
   let ms = 1000;
@@ -213,7 +238,7 @@ async function command(port: MessagePort, now: Int32Array): Promise<void> {
     for (let i = 0; i < times; i++) {
       ms += leap;
       Atomics.store(now, NOW.MS, ms);
-      port.postMessage(command(i));
+      give(command(i));
       await answer();
       await Bun.sleep(times > 100 ? 0 : 30); // for what is done after it has been carried out
     }

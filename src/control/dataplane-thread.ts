@@ -15,7 +15,7 @@ import {
   Liveness,
   START_PATIENCE,
 } from "../dataplane/io/liveness.ts";
-import { MAILBOX_LENGTH, Mailbox } from "../dataplane/io/mailbox.ts";
+import { LONGEST_RULES, MAILBOX_LENGTH, Mailbox, RULES_MAILBOX_LENGTH, RULES_SIZE } from "../dataplane/io/mailbox.ts";
 import { type PacketSocket, PacketSockets } from "../dataplane/io/packet-sockets.ts";
 import { type Command, MAIL, type Report, type Start } from "../dataplane/io/protocol.ts";
 import type { CaptureOrder } from "../dataplane/io/tap.ts";
@@ -32,7 +32,8 @@ import {
   unloadKernelPrograms,
 } from "../dataplane/kernel/loader.ts";
 import { addRecordMap } from "../dataplane/kernel/records.ts";
-import { isLikeRuleset } from "../dataplane/rules/ruleset.ts";
+import { packRuleset } from "../dataplane/rules/packed.ts";
+import { isLikeRuleset, type Ruleset } from "../dataplane/rules/ruleset.ts";
 import type { ClientSettings, Settings } from "../dataplane/settings.ts";
 import type { Client } from "../dataplane/types.ts";
 import { readSkbLayout } from "../linux/bpf/skb-layout.ts";
@@ -93,6 +94,9 @@ export class Dataplane {
   private counts: CountMemory | undefined;
   private isCounting = false;
   private readonly watch: ReturnType<typeof setInterval>;
+  /** How many were posted so far, of 32 bits. */
+  private commands = 0;
+  private readonly packed = new Int32Array(LONGEST_RULES / 4);
   /** ms of silence. */
   private hungAfter = START_PATIENCE;
 
@@ -106,6 +110,7 @@ export class Dataplane {
     /** To the thread, and from it. */
     private readonly outbox: Mailbox,
     private readonly inbox: Mailbox,
+    private readonly rulesOutbox: Mailbox,
     /** What the thread has, or will have by the commands that are on their way, unless it refuses them. */
     private posted: Settings,
   ) {
@@ -141,7 +146,8 @@ export class Dataplane {
     const flows = mapFlows(maxFlows, kernelPrograms);
     const toDataplane = new SharedArrayBuffer(MAILBOX_LENGTH);
     const toControl = new SharedArrayBuffer(MAILBOX_LENGTH);
-    const memory = { toDataplane, toControl, signs, flows };
+    const rules = new SharedArrayBuffer(RULES_MAILBOX_LENGTH);
+    const memory = { toDataplane, toControl, rules, signs, flows };
     const start: Start = { settings, sockets: inForce, before, port: port2, wake, kernelPrograms, ...memory };
     const dataplane = new Dataplane(
       new Worker(threadFile("dataplane/io/worker"), { workerData: start, transferList: [port2] }),
@@ -152,6 +158,7 @@ export class Dataplane {
       liveness,
       new Mailbox(toDataplane),
       new Mailbox(toControl),
+      new Mailbox(rules, RULES_SIZE),
       settings,
     );
     dataplane.lists.push(inForce);
@@ -193,7 +200,8 @@ export class Dataplane {
   async setClient(client: number, settings: ClientSettings): Promise<void> {
     this.announcements?.announce([client as Client]);
     this.posted = { ...this.posted, clients: this.posted.clients.with(client, settings) };
-    const report = await this.command({ type: "client", client, ruleset: settings.ruleset });
+    const { ruleset } = settings;
+    const report = await (this.mailRules(client, ruleset) ?? this.command({ type: "client", client, ruleset }));
     if (report.type !== "applied") throw unexpected(report);
   }
 
@@ -299,6 +307,17 @@ export class Dataplane {
       this.die(new Error("the dataplane's thread hangs"));
   }
 
+  /** @returns the answer to come; undefined where the mailbox has no room */
+  private mailRules(client: number, ruleset: Ruleset): Promise<Report> | undefined {
+    if (this.isOver) return undefined;
+    const { packed, rulesOutbox } = this;
+    const bytes = new Uint8Array(packed.buffer);
+    const length = 4 * packRuleset(ruleset, packed);
+    if (length === 0 || !rulesOutbox.put(MAIL.RULES, client, this.commands, bytes, 0, length)) return undefined;
+    signalEvent(this.wake);
+    return this.answer();
+  }
+
   private command(command: Command): Promise<Report> {
     this.post(command);
     return this.answer();
@@ -306,6 +325,7 @@ export class Dataplane {
 
   private post(command: Command): void {
     if (this.isOver) return; // the event's number may be another file's by now
+    this.commands = (this.commands + 1) | 0;
     this.port.postMessage(command);
     signalEvent(this.wake);
   }

@@ -7,6 +7,7 @@ import { type Address, maskOf, toAddress } from "../wire/ipv4.ts";
 import type { Port } from "../wire/ports.ts";
 import { AddressBook, isIpv6, NO_NUMBER, type Number6 } from "./address-book.ts";
 import { Parties } from "./parties.ts";
+import { OwnRuleset } from "./rules/packed.ts";
 import type { Ruleset } from "./rules/ruleset.ts";
 import type { ClientSettings, ForwardSettings, Settings } from "./settings.ts";
 import { Topology6 } from "./topology6.ts";
@@ -93,9 +94,17 @@ export class Topology {
     this.settings = { ...settings, clients: this.clients };
   }
 
-  /** Gives one client other rules. It happens often, so that little is made for it that somebody would have to collect. */
+  /** Gives one client other rules. */
   setRules(client: Client, ruleset: Ruleset): void {
     this.clients[client] = { ...this.clients[client], ruleset };
+  }
+
+  /** The same, of rules that rules/packed.ts has written: into memory that the client's rules have here, once they came so. */
+  takeRules(client: Client, packed: Int32Array<ArrayBufferLike>, at: number): void {
+    const { ruleset } = this.clients[client];
+    const own = ruleset instanceof OwnRuleset ? ruleset : new OwnRuleset();
+    own.readRuleset(packed, at);
+    if (own !== ruleset) this.setRules(client, own);
   }
 
   get clientCount(): number {

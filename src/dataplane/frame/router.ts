@@ -452,6 +452,13 @@ export class Router {
     this.changes.setRules(client as Client, ruleset);
   }
 
+  /** As `setClient`, of rules that rules/packed.ts has written: nothing is made for them, but for a client's first since new settings. */
+  takeClientRules(client: number, packed: Int32Array<ArrayBufferLike>, at: number): void {
+    while (!this.mayApply(client)) this.step();
+    this.kernelPath?.revokeClient(client as Client);
+    this.changes.takeRules(client as Client, packed, at);
+  }
+
   /** Tells everybody on our interfaces of our addresses there, when the program starts. */
   announce(): void {
     this.state.followLinks();

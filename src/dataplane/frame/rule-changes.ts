@@ -86,6 +86,12 @@ export class RuleChanges {
     this.begin(client);
   }
 
+  /** As `setRules`, of rules that rules/packed.ts has written. */
+  takeRules(client: Client, packed: Int32Array<ArrayBufferLike>, at: number): void {
+    this.state.topology.takeRules(client, packed, at);
+    this.begin(client);
+  }
+
   /** Notes that a flow was judged by the rules in force. */
   stamp(flow: Flow): void {
     this.flows.setGeneration(flow, this.generation[this.flows.client(flow)]);

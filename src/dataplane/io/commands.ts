@@ -1,6 +1,6 @@
 // What control asks of the dataplane's thread, done a little at a time: between two steps the thread looks for frames. A command is
 // answered once it has been carried out; the next one is not looked at before. What has come by mail was put there after the
-// commands that it depends on, so it is taken when there are none.
+// commands that it depends on, so it is taken when there are none. Rules by mail say between which commands they come.
 import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
 import type { Router } from "../frame/router.ts";
 import { Collector, LEFT_BY_ALL, LEFT_BY_CLIENT } from "./collector.ts";
@@ -10,6 +10,8 @@ import { type Command, MAIL, type Report } from "./protocol.ts";
 /** Messages by mail that one step takes. */
 const MAIL_AT_ONCE = 16;
 
+const APPLIED: Report = { type: "applied" };
+
 export type WatchCommand = Extract<Command, { type: "captures" | "counts" }>;
 type ApplyCommand = Extract<Command, { type: "apply" }>;
 
@@ -17,8 +19,8 @@ type ApplyCommand = Extract<Command, { type: "apply" }>;
 export interface CommandEvents {
   /** Puts the interfaces of settings in force, right before these. @returns why that can't be, if it can't: then nothing has changed */
   configure(command: ApplyCommand): string | undefined;
-  /** A command that changes what may pass has been carried out, or refused. */
-  carriedOut(command: Command, isRefused: boolean): void;
+  /** A command that changes what may pass has been carried out, or refused. @param applied whose settings are in force now, if that is new */
+  carriedOut(applied: ApplyCommand | undefined): void;
   /** Another map of the flow table's records is to be known. */
   records(command: Extract<Command, { type: "records" }>): void;
   /** The map of the addresses of the kernel path's entries of IPv6 is to be known. */
@@ -38,10 +40,15 @@ export class Commands {
   private job: Generator<void> | undefined;
   /** Why it can't be carried out. */
   private refusal: string | undefined;
+  /** How many have come so far. */
+  private received = 0;
+  /** Whether `rules` has a message in hand. */
+  private hasRules = false;
 
   constructor(
     private readonly port: MessagePort,
     private readonly inbox: Mailbox,
+    private readonly rules: Mailbox,
     private readonly router: Router,
     private readonly events: CommandEvents,
     private readonly collector = new Collector(),
@@ -55,7 +62,18 @@ export class Commands {
   /** Whether `step` has something to do. */
   get isBusy(): boolean {
     if (this.collector.isBusy) return true;
-    return this.hasMore && (this.command === undefined || this.job !== undefined || this.mayBegin(this.command));
+    if (!this.hasMore) return false;
+    if (this.job !== undefined) return true;
+    if (this.isRulesTurn()) return this.router.mayApply(this.rules.id);
+    return this.command === undefined || this.mayBegin(this.command);
+  }
+
+  /** Whether there are rules by mail that were put before the command in hand was posted; or before the next one, if there is none in hand. */
+  private isRulesTurn(): boolean {
+    const { rules } = this;
+    if (!this.hasRules) this.hasRules = rules.take(rules.count);
+    const before = this.command === undefined ? this.received : this.received - 1;
+    return this.hasRules && ((rules.number - before) | 0) <= 0;
   }
 
   step(): void {
@@ -68,10 +86,18 @@ export class Commands {
       return;
     }
     const mail = this.inbox.count;
+    if (this.isRulesTurn()) {
+      if (this.router.mayApply(this.rules.id)) this.takeRules();
+      return;
+    }
     if (this.command === undefined) {
       const received: { message: Command } | undefined = receiveMessageOnPort(this.port);
-      if (received === undefined) this.takeMail(mail);
-      else this.command = received.message;
+      if (received === undefined) {
+        this.takeMail(mail);
+      } else {
+        this.command = received.message;
+        this.received = (this.received + 1) | 0;
+      }
       return; // what it takes to receive a large one is enough for once
     }
     if (this.mayBegin(this.command)) this.begin(this.command);
@@ -90,11 +116,11 @@ export class Commands {
       if (command.type === "records") this.events.records(command);
       else this.events.addresses(command);
       this.command = undefined;
-      this.events.report({ type: "applied" });
+      this.events.report(APPLIED);
     } else if (command.type === "captures" || command.type === "counts") {
       this.events.watch(command);
       this.command = undefined;
-      this.events.report({ type: "applied" });
+      this.events.report(APPLIED);
       this.collector.note(leftBy(command));
     } else if (command.type === "client") {
       this.router.setClient(command.client, command);
@@ -112,9 +138,18 @@ export class Commands {
     this.command = undefined;
     this.job = undefined;
     this.refusal = undefined;
-    this.events.report(refusal === undefined ? { type: "applied" } : { type: "refused", reason: refusal });
-    this.events.carriedOut(command, refusal !== undefined);
+    this.events.report(refusal === undefined ? APPLIED : { type: "refused", reason: refusal });
+    this.events.carriedOut(command.type === "apply" && refusal === undefined ? command : undefined);
     this.collector.note(leftBy(command));
+  }
+
+  /** Nothing is left in memory by these. */
+  private takeRules(): void {
+    const { rules, router, events } = this;
+    this.hasRules = false;
+    router.takeClientRules(rules.id, rules.words, rules.at >> 2);
+    events.report(APPLIED);
+    events.carriedOut(undefined);
   }
 
   /** @param until what the mailbox's `count` was before there was no command */

@@ -1,15 +1,22 @@
-// Messages between control and the dataplane's thread of which others decide how many there are: questions to name servers and
-// their answers. One side puts them into memory that both share and the other takes them out; neither makes an object, for
+// Messages between control and the dataplane's thread of which others decide how many there are: questions to name servers,
+// their answers, and the rules that follow from these. One side puts them into memory that both share and the other takes them out; neither makes an object, for
 // in a thread that never leaves its loop somebody would have to collect those, and no frame is handled meanwhile.
 
-/** Messages that can wait: a power of two. */
-const SLOTS = 64;
+/** How many messages can wait, a power of two, and the bytes of each with its header. */
+interface Size {
+  readonly slots: number;
+  readonly slotLength: number;
+}
+
+const MAIL_SIZE: Size = { slots: 64, slotLength: 2048 };
+/** For rules: of a hundred matches or so. */
+export const RULES_SIZE: Size = { slots: 16, slotLength: 16_384 };
 /** Words of a slot: kind, id, number, bytes; then the bytes. */
 const HEADER = 4;
-const SLOT_LENGTH = 2048;
 
 /** Bytes that a message may have. */
-export const LONGEST_MAIL = SLOT_LENGTH - 4 * HEADER;
+export const LONGEST_MAIL = longestOf(MAIL_SIZE);
+export const LONGEST_RULES = longestOf(RULES_SIZE);
 
 // Words in front of the slots, each in a cache line of its own: messages put, and taken, both of 32 bits that go round; and
 // whether the taker has been told.
@@ -18,7 +25,16 @@ const TAKEN = 16;
 const TOLD = 32;
 const SLOTS_AT = 256;
 
-export const MAILBOX_LENGTH = SLOTS_AT + SLOTS * SLOT_LENGTH;
+export const MAILBOX_LENGTH = memoryOf(MAIL_SIZE);
+export const RULES_MAILBOX_LENGTH = memoryOf(RULES_SIZE);
+
+function longestOf({ slotLength }: Size): number {
+  return slotLength - 4 * HEADER;
+}
+
+function memoryOf({ slots, slotLength }: Size): number {
+  return SLOTS_AT + slots * slotLength;
+}
 
 export class Mailbox {
   /** Of the message taken last: its kind, two numbers of 32 bits, and where its bytes are in `bytes` until the next is taken. */
@@ -28,20 +44,25 @@ export class Mailbox {
   at = 0;
   length = 0;
   readonly bytes: Uint8Array;
-  private readonly words: Int32Array;
+  /** The same memory. */
+  readonly words: Int32Array<SharedArrayBuffer>;
+  private readonly slots: number;
+  private readonly slotLength: number;
 
-  /** @param memory MAILBOX_LENGTH bytes, zero at first; both sides have a mailbox over it */
-  constructor(memory: SharedArrayBuffer) {
+  /** @param memory so many bytes as that size has, zero at first; both sides have a mailbox over it */
+  constructor(memory: SharedArrayBuffer, size = MAIL_SIZE) {
+    this.slots = size.slots;
+    this.slotLength = size.slotLength;
     this.words = new Int32Array(memory);
     this.bytes = new Uint8Array(memory);
   }
 
   /** @returns whether there was room, and for so many bytes */
   put(kind: number, id: number, number: number, from: Uint8Array, at: number, length: number): boolean {
-    const { words, bytes } = this;
+    const { words, bytes, slots, slotLength } = this;
     const put = words[PUT];
-    if (length > LONGEST_MAIL || ((put - Atomics.load(words, TAKEN)) | 0) === SLOTS) return false;
-    const slot = SLOTS_AT + (put & (SLOTS - 1)) * SLOT_LENGTH;
+    if (length > slotLength - 4 * HEADER || ((put - Atomics.load(words, TAKEN)) | 0) === slots) return false;
+    const slot = SLOTS_AT + (put & (slots - 1)) * slotLength;
     const word = slot >> 2;
     words[word] = kind;
     words[word + 1] = id;
@@ -65,7 +86,7 @@ export class Mailbox {
     this.at = 0;
     const taken = words[TAKEN];
     if (taken === until) return false;
-    const slot = SLOTS_AT + (taken & (SLOTS - 1)) * SLOT_LENGTH;
+    const slot = SLOTS_AT + (taken & (this.slots - 1)) * this.slotLength;
     const word = slot >> 2;
     this.kind = words[word];
     this.id = words[word + 1];

@@ -22,6 +22,8 @@ export interface Start {
   /** Memory of the mailboxes: for messages to the dataplane's thread, and to control. */
   readonly toDataplane: SharedArrayBuffer;
   readonly toControl: SharedArrayBuffer;
+  /** Memory of a third: for clients' rules to the dataplane's thread. */
+  readonly rules: SharedArrayBuffer;
   /** As Liveness has them, in shared memory. */
   readonly signs: Int32Array;
   /** Address of memory for the flow table's records. */
@@ -36,7 +38,10 @@ export interface Start {
  */
 export type Command =
   | ({ readonly type: "apply" } & Pick<Start, "settings" | "sockets" | "before">)
-  /** New rules for one client, at its number in the settings in force; all else about it is as it was. */
+  /**
+   * New rules for one client, at its number in the settings in force; all else about it is as it was. Those that the mailbox for rules has
+   * room for go by that, and are answered likewise: MAIL.RULES.
+   */
   | { readonly type: "client"; readonly client: number; readonly ruleset: Ruleset }
   /**
    * Another map of the flow table's records, and its place among them: recordsWanted has asked for it. While flows are counted, also
@@ -72,6 +77,11 @@ export const MAIL = {
   RELEASE: 2,
   /** To the dataplane: ends a flow, if it is there still: `id` is its protocol, the bytes are as Router.endFlow has them. */
   END_FLOW: 7,
+  /**
+   * To the dataplane, by a mailbox of its own: rules for a client, `id`, as rules/packed.ts has them. `number` is how many commands were
+   * posted before: it is their turn after those, and before any that follow.
+   */
+  RULES: 11,
   /** To control, like the reports of these names, which there are for what finds no room in the mailbox. */
   ANSWERED: 3,
   PASSING: 4,

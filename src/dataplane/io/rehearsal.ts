@@ -7,11 +7,12 @@ import { Router } from "../frame/router.ts";
 import { type Kind, type Segment, trialFrame } from "../kernel/trial-frames.ts";
 import { CLIENT, CLIENT_END, OUR_MACS, SERVER_END, trialSettings } from "../kernel/trial-settings.ts";
 import { MemoryRing } from "../memory-ring.ts";
+import { packRuleset } from "../rules/packed.ts";
 import { compileRuleset } from "../rules/ruleset.ts";
 import type { Settings } from "../settings.ts";
 import { Commands } from "./commands.ts";
-import { MAILBOX_LENGTH, Mailbox } from "./mailbox.ts";
-import type { Command } from "./protocol.ts";
+import { LONGEST_RULES, MAILBOX_LENGTH, Mailbox, RULES_MAILBOX_LENGTH, RULES_SIZE } from "./mailbox.ts";
+import { type Command, MAIL } from "./protocol.ts";
 import { work } from "./work.ts";
 
 /** How often each thing is done. */
@@ -30,7 +31,8 @@ export function* rehearsing(): Generator<void> {
   const router = new Router(ring, settings, (words) => crypto.getRandomValues(words), undefined, {}, false);
   yield;
   const { port1, port2 } = new MessageChannel();
-  const commands = new Commands(port2, new Mailbox(new SharedArrayBuffer(MAILBOX_LENGTH)), router, {
+  const rules = new Mailbox(new SharedArrayBuffer(RULES_MAILBOX_LENGTH), RULES_SIZE);
+  const commands = new Commands(port2, new Mailbox(new SharedArrayBuffer(MAILBOX_LENGTH)), rules, router, {
     configure: () => undefined,
     carriedOut() {},
     records() {},
@@ -38,6 +40,8 @@ export function* rehearsing(): Generator<void> {
     watch() {},
     report() {},
   });
+  const packed = new Int32Array(LONGEST_RULES / 4);
+  let posted = 0;
   for (let round = 1; round <= ROUNDS; round++) {
     router.setTime(round * ROUND);
     for (const command of commandsOn(settings)) {
@@ -47,6 +51,11 @@ export function* rehearsing(): Generator<void> {
       }
       ring.takeSent();
       port1.postMessage(command);
+      posted++;
+      if (command.type === "client") {
+        const length = 4 * packRuleset(command.ruleset, packed);
+        rules.put(MAIL.RULES, command.client, posted, new Uint8Array(packed.buffer), 0, length);
+      }
       commands.wake();
       while (commands.isBusy || router.isBusy) {
         work(router, commands);

@@ -26,7 +26,7 @@ import { type CommandEvents, Commands } from "./commands.ts";
 import { FlowCounter } from "./flow-counter.ts";
 import { Leisure } from "./leisure.ts";
 import { CONTROL_SIGN, DATAPLANE_INTERVAL, DATAPLANE_SIGN, Liveness } from "./liveness.ts";
-import { Mailbox } from "./mailbox.ts";
+import { Mailbox, RULES_SIZE } from "./mailbox.ts";
 import { NO_ACCOUNT, NO_FRAME, NOT_SENT, PacketRing } from "./packet-ring.ts";
 import { MAIL, type Report, type Start } from "./protocol.ts";
 import { SteadyClock } from "./steady-clock.ts";
@@ -59,6 +59,7 @@ const start = workerData as Start;
 const { settings, sockets, before, signs, port, wake, flows, kernelPrograms } = start;
 const inbox = new Mailbox(start.toDataplane);
 const outbox = new Mailbox(start.toControl);
+const rulesInbox = new Mailbox(start.rules, RULES_SIZE);
 const THERE_IS_MAIL: Report = { type: "mail" };
 
 function report(message: Report): void {
@@ -306,8 +307,8 @@ function run(): void {
           return messageOf(error);
         }
       },
-      carriedOut(command, isRefused) {
-        if (command.type === "apply" && !isRefused) vigil.undoing = command;
+      carriedOut(applied) {
+        if (applied !== undefined) vigil.undoing = applied;
         path?.carryOut();
       },
       records({ at, map, counts }) {
@@ -334,7 +335,7 @@ function run(): void {
       report,
     };
     const collector = new Collector();
-    const commands = new Commands(port, inbox, router, commandEvents, collector);
+    const commands = new Commands(port, inbox, rulesInbox, router, commandEvents, collector);
     forward({ ring, router, counter, vigil, commands, leisure: new Leisure(collector) });
   } finally {
     router.close();

@@ -32,8 +32,9 @@ export interface Ruleset extends FamilyRules {
 export interface FamilyRules {
   /** What happens when nothing matches. */
   readonly accept: boolean;
-  /** So many words a match as its family has. */
+  /** So many words a match as its family has; behind the words that are in use it means nothing. */
   readonly matches: Int32Array;
+  readonly words: number;
   /** Where there are many matches; null where walking them is faster. */
   readonly index: RuleIndex | null;
 }
@@ -96,7 +97,7 @@ function compileFamily<M extends Match | Match6>(
     }
   }
   const index = matches.length > WALKED ? shareIndex(buildIndex(matches, family, decisionOf)) : null;
-  return { accept, matches: shared(words), index };
+  return { accept, matches: shared(words), words: words.length, index };
 }
 
 function decisionOf({ rule, accept }: Conditions): number {
@@ -132,14 +133,14 @@ export function judge(ruleset: Ruleset, protocol: number, destination: number, s
 
 /** As `judge`, whether there is an index or not. */
 export function walk(
-  { matches, accept }: FamilyRules,
+  { matches, words, accept }: FamilyRules,
   protocol: number,
   destination: number,
   selector: number,
 ): number {
   const kind = kindOf(protocol);
   const key = keyOf(kind, protocol, selector);
-  for (let at = 0; at < matches.length; at += STRIDE) {
+  for (let at = 0; at < words; at += STRIDE) {
     if (((destination ^ matches[at + ADDRESS]) & matches[at + MASK]) !== 0) continue;
     const keys = matches[at + KEYS + kind];
     if (key >= keys >>> 16 && key <= (keys & 0xffff)) return matches[at + RULE];
@@ -170,7 +171,7 @@ export function judge6(
 
 /** As `judge6`, whether there is an index or not. */
 export function walk6(
-  { matches, accept }: FamilyRules,
+  { matches, words, accept }: FamilyRules,
   protocol: number,
   d0: number,
   d1: number,
@@ -180,7 +181,7 @@ export function walk6(
 ): number {
   const kind = kindOf6(protocol);
   const key = keyOf(kind, protocol, selector);
-  for (let at = 0; at < matches.length; at += STRIDE6) {
+  for (let at = 0; at < words; at += STRIDE6) {
     if (((d0 ^ matches[at + ADDRESS]) & matches[at + MASK]) !== 0) continue;
     if (((d1 ^ matches[at + ADDRESS + 2]) & matches[at + MASK + 2]) !== 0) continue;
     if (((d2 ^ matches[at + ADDRESS + 4]) & matches[at + MASK + 4]) !== 0) continue;
@@ -202,7 +203,7 @@ export function isLikeRuleset(a: Ruleset, b: Ruleset): boolean {
 }
 
 function isAlike(a: FamilyRules, b: FamilyRules): boolean {
-  if (a.accept !== b.accept || a.matches.length !== b.matches.length) return false;
-  for (let i = 0; i < a.matches.length; i++) if (a.matches[i] !== b.matches[i]) return false;
+  if (a.accept !== b.accept || a.words !== b.words) return false;
+  for (let i = 0; i < a.words; i++) if (a.matches[i] !== b.matches[i]) return false;
   return true;
 }
