@@ -91,12 +91,13 @@ export class ItemReader {
 
   /** Goes on where it stopped, so that bytes that come one by one are looked at once. @returns where the first item ends, if it does */
   private findEnd(): number | undefined {
-    while (this.next < this.length) {
+    // What an item ends with may be known before it is there: behind that begins another one.
+    const isKnown = () => this.next > 0 && this.open.length === 0;
+    while (this.next < this.length && !isKnown()) {
       if (!this.readHeader()) return undefined;
       if (this.next > MOST_ITEM) throw new CborError(`an item is longer than ${MOST_ITEM} bytes`);
-      if (this.open.length === 0) break;
     }
-    return this.next > 0 && this.open.length === 0 && this.next <= this.length ? this.next : undefined;
+    return isKnown() && this.next <= this.length ? this.next : undefined;
   }
 
   /** Goes past one header, and what a text or bytes are made of. @returns whether all of the header is there */

@@ -42,6 +42,15 @@ test("a sequence of items is read as it was written, in pieces of any length", (
   for (const piece of [1, 2, 3, 7, bytes.length]) expect(readAll(bytes, piece)).toEqual([SAMPLE, [], SAMPLE]);
 });
 
+test("items that end with a text or bytes are read in pieces of any length too", () => {
+  const items: Fields[] = Array.from({ length: 40 }, (_, i) =>
+    i % 2 === 0 ? { id: i, text: "t".repeat(i) } : { id: i, data: { n: i, bytes: new Uint8Array(30 * i * i).fill(i) } },
+  );
+  const bytes = Buffer.concat(items.map(encodeItem));
+  for (const piece of [1, 2, 3, 5, 8, 64, 1000, 4096, 65536, bytes.length])
+    expect(readAll(bytes, piece)).toEqual(items);
+});
+
 test("another implementation reads what we write, to the end of the sequence", () => {
   const program =
     "import sys, json, cbor2\nwhile True:\n  try: print(json.dumps(cbor2.load(sys.stdin.buffer)))\n  except EOFError: break";
