@@ -43,6 +43,8 @@ Usage: build/appliance.sh VERB [ARGUMENTS…]
                                 fetch, and under the image's own; test has the newest of the two newest series
   soak-frames [N]               N mutated frames (100 million, minutes) of both families through the router alone: what leaves must be
                                 sound, allowed and of a flow, and nothing may be left behind
+  soak-requests [N]             N mutated requests (a million, minutes) of a hundred clients at once to a running firewall's socket: it must
+                                go on, lose no ping, keep nothing open, and not grow
   soak-boots [N]                boot the image N times (200), two at a time, half of them with two busy loops beside them
 
 Each verb but executable and soak-frames first does what it needs of the verbs above it, so each looks for newer packages. Where there is no network, setup says
@@ -128,7 +130,7 @@ main() {
   case "$verb" in
     setup | executable | demo | test | test-kernels) [ $# = 0 ] || refuse "$verb takes no arguments" ;;
     test-xen) [ "$*" = "" ] || [ "$*" = all ] || refuse "test-xen takes only \"all\"" ;;
-    soak-boots | soak-frames) [ $# -le 1 ] || refuse "$verb takes one number" ;;
+    soak-boots | soak-frames | soak-requests) [ $# -le 1 ] || refuse "$verb takes one number" ;;
     build | qubes | run) ;;
     "") refuse "no verb" ;;
     *) refuse "unknown verb \"$verb\"" ;;
@@ -139,6 +141,7 @@ main() {
     test-kernels) test_kernels ;;
     soak-boots) soak_boots "$@" ;;
     soak-frames) soak_frames "$@" ;;
+    soak-requests) soak_requests "$@" ;;
     run) boot "$@" ;;
     build | qubes) with_manifest "$verb" "$@" ;;
     *) "$verb" "$@" ;;

@@ -78,3 +78,13 @@ soak_frames() {
   say "soak-frames: $count mutated frames of both families"
   node_modules/.bin/bun tests/dataplane/soak.ts "$count"
 }
+
+# $1: how many; a million without it.
+soak_requests() {
+  local count=${1:-1000000}
+  [[ "$count" =~ ^[1-9][0-9]{0,9}$ ]] || refuse "soak-requests takes a number"
+  need_root soak-requests
+  setup
+  say "soak-requests: $count mutated requests of a hundred clients at once, to a firewall in namespaces"
+  node_modules/.bin/bun tests/net/soak.ts "$count"
+}
