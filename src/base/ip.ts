@@ -3,6 +3,7 @@
 import {
   formatAddress,
   formatAddress6,
+  isIpv6Text,
   networkOf,
   networkOf6,
   overlap,
@@ -51,6 +52,18 @@ export function formatIpPrefix({ address, prefix }: IpPrefix): string {
 /** @returns `192.0.2.7:443`, and of IPv6 `[2001:db8::7]:443` (RFC 5952 section 6). @param port or ports, as text */
 export function formatEndpoint(address: IpAddress, port: number | string): string {
   return typeof address === "number" ? `${formatIp(address)}:${port}` : `[${formatIp(address)}]:${port}`;
+}
+
+/**
+ * What somebody writes in an address's place: `192.0.2.7:443`, `[2001:db8::7]:443`, each also without port, or a host name. An IPv6 address
+ * without brackets has no port.
+ * @returns the host without brackets, which may be none, and what stands in the port's place
+ */
+export function splitEndpoint(text: string): { readonly host: string; readonly port: string | undefined } {
+  const [, bracketed, behind] = /^\[(.*)\](?::(.*))?$/.exec(text) ?? [];
+  if (bracketed !== undefined) return { host: bracketed, port: behind };
+  const colon = isIpv6Text(text) ? -1 : text.lastIndexOf(":");
+  return colon < 0 ? { host: text, port: undefined } : { host: text.slice(0, colon), port: text.slice(colon + 1) };
 }
 
 /** @returns an address's text, or of a prefix that is no single address the prefix's */

@@ -4,6 +4,7 @@
 import { formatAddress } from "../base/address.ts";
 import { formatDuration } from "../base/duration.ts";
 import {
+  type Family,
   familyOf,
   formatHosts,
   formatIp,
@@ -19,6 +20,10 @@ import {
 } from "../base/ip.ts";
 import { quote } from "../base/quote.ts";
 import type { NatSettings, Redirect, Timeouts } from "../dataplane/settings.ts";
+import { isAbout } from "../rules/compile.ts";
+import type { ListedRule } from "../rules/parse.ts";
+import { ICMP_TYPE } from "../wire/icmp.ts";
+import { ICMPV6_TYPE } from "../wire/icmpv6.ts";
 import { edgeOf } from "./checks.ts";
 import { type ClientConfig, gatewaysOf, hostsOf } from "./clients.ts";
 import { LINK_LOCAL } from "./dns.ts";
@@ -61,6 +66,7 @@ export function warnOf(report: Report, sections: Sections, tables: Tables, now =
   for (const [i, table] of tables.clients.entries()) {
     const client = sections.clients[i];
     warnOfRules(sections, client, table, now);
+    warnOfPings(client, table, now);
     warnOfPolicy(sections, client, table);
     warnOfReach(sections, client, table);
     warnOfHosts(client, table);
@@ -153,6 +159,34 @@ function whyUnreached(destination: IpPrefix, client: ClientConfig, sections: Sec
   if (owner === undefined || client.reach.includes(clients.indexOf(owner))) return undefined;
   const name = quote(owner.name);
   return `${shown} belongs to client ${name}, which it may not reach (write reach = [${name}], or leave it out)`;
+}
+
+/** The echo request is another type in each family: a rule for one is easily taken for both. */
+function warnOfPings({ rules, policy, ipv6 }: ClientConfig, table: Table, now: number): void {
+  if (ipv6 === undefined) return;
+  const isAlive = ({ expire = now + 1 }: (typeof rules)[number]) => expire > now;
+  for (const [i, rule] of rules.entries()) {
+    const { action, icmptype } = rule;
+    const other = icmptype === ICMP_TYPE.ECHO ? ICMPV6_TYPE.ECHO : ICMP_TYPE.ECHO;
+    if (action === policy || !isAlive(rule) || !isAbout(rule, 4) || !isAbout(rule, 6)) continue;
+    if (icmptype !== ICMP_TYPE.ECHO && icmptype !== ICMPV6_TYPE.ECHO) continue;
+    const [family, without]: readonly [Family, Family] = icmptype === ICMP_TYPE.ECHO ? [4, 6] : [6, 4];
+    const isOthers = rules.some((one) => isAlive(one) && one.action === action && mayBePing(one, other, without));
+    if (isOthers) continue;
+    const what = `rule ${i + 1} ${action === "accept" ? "accepts" : "drops"} pings of IPv${family} alone`;
+    const only = family === 4 ? "dst4=0.0.0.0/0" : "dst6=::/0";
+    table.warning(
+      ["rules", i],
+      `${what}: of IPv${without} they have type ${other} (write a rule with icmptype=${other} too, or ${only} in this one)`,
+    );
+  }
+}
+
+/** @returns whether some echo request of a family can be what a rule is about */
+function mayBePing(rule: ListedRule, type: number, family: Family): boolean {
+  const { proto, icmptype, dstports, specialtarget } = rule;
+  if (!isAbout(rule, family) || dstports !== undefined || specialtarget !== undefined) return false;
+  return proto === undefined || (proto === "icmp" && (icmptype === undefined || icmptype === type));
 }
 
 /** A client that opens nothing may still be there for what others open to it. */

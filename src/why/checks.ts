@@ -11,7 +11,7 @@ export const CHECKS = {
   destination: "its destination can be reached from there",
   flow: "it belongs to a flow, or may open one",
   rules: "rules, a forward or an open mapping let it in",
-  ttl: "its TTL is not used up",
+  ttl: "its TTL, or hop limit, is not used up",
   room: "there is room for its flow",
   egress: "where it leaves takes it",
   segment: "it fits its TCP connection",

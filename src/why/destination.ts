@@ -1,6 +1,6 @@
 // To whom and by what a packet goes that `why` is asked about: DESTINATION as somebody writes it, with the filters beside it.
 import { isIpv6Text } from "../base/address.ts";
-import { formatIp, isHost, parseIp, parseIpPrefix } from "../base/ip.ts";
+import { formatIp, isHost, parseIp, parseIpPrefix, splitEndpoint } from "../base/ip.ts";
 import { quote } from "../base/quote.ts";
 import { hostsOf } from "../config/clients.ts";
 import type { Config } from "../config/config.ts";
@@ -21,7 +21,7 @@ export function readDestination(
   words: readonly string[],
   { config, ...meaning }: Meaning & { readonly config: Config },
 ): Destination {
-  const { host, port } = splitPort(text);
+  const { host, port } = splitEndpoint(text);
   requireHost(host, config, meaning);
   if (port === undefined) return { host, port };
   if (!parseValue("dstports", port).ok)
@@ -65,14 +65,6 @@ function hasPort(protocol: number): boolean {
 
 function wordOf(words: readonly string[], key: string): string | undefined {
   return words.find((word) => word.startsWith(`${key}=`))?.slice(key.length + 1);
-}
-
-/** An IPv6 address has a port behind brackets, or none. */
-function splitPort(text: string): Destination {
-  const [, bracketed, behind] = /^\[(.*)\](?::(.*))?$/.exec(text) ?? [];
-  if (bracketed !== undefined) return { host: bracketed, port: behind };
-  const colon = isIpv6Text(text) ? -1 : text.lastIndexOf(":");
-  return colon < 0 ? { host: text, port: undefined } : { host: text.slice(0, colon), port: text.slice(colon + 1) };
 }
 
 function requireHost(host: string, config: Config, { addressesOf, addresses6Of = () => undefined }: Meaning): void {

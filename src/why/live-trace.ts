@@ -170,7 +170,10 @@ export class LiveTrace {
     const opens = (facts.what & WHAT.ASKED) !== 0 || flow === undefined;
     const { passed, failed } = checksOf(facts.verdict as Verdict, opens);
     const isOfLink = facts.verdict === VERDICT.ARP_TAKEN || facts.verdict === VERDICT.ND_TAKEN;
-    const checks = isOfLink ? passed.filter((check) => check === "frame" || check === "format") : passed;
+    const isTcp = flow?.startsWith("tcp ") ?? false;
+    const checks = passed.filter((check) =>
+      isOfLink ? check === "frame" || check === "format" : check !== "segment" || isTcp,
+    );
     const steps: TraceStep[] = [
       {
         step: "received",

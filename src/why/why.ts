@@ -1,6 +1,6 @@
 // Why something does not get through: what the running firewall has dropped of it, alike frames together; and where that is nothing,
 // what would become of it now.
-import { familyOf, hostPrefix, type IpAddress, isInside, parseIp } from "../base/ip.ts";
+import { familyOf, hostPrefix, type IpAddress, isInside, parseIp, splitEndpoint } from "../base/ip.ts";
 import { plain, printable, quote } from "../base/quote.ts";
 import { type ClientConfig, hostsOf } from "../config/clients.ts";
 import type { Config } from "../config/config.ts";
@@ -9,6 +9,7 @@ import { type DropBook, type DropEntry, formatAge, frameText, verdictWords } fro
 import { FilterError, type Meaning } from "../control/views/flow-filter.ts";
 import type { FlowEnd } from "../control/views/flow-text.ts";
 import type { Asked } from "../rules/mismatch.ts";
+import { parseValue } from "../rules/parse.ts";
 import { ICMP_TYPE } from "../wire/icmp.ts";
 import { ICMPV6_TYPE } from "../wire/icmpv6.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";
@@ -48,22 +49,31 @@ export function findReasons(
 ): Reason[] {
   const { config, drops } = asking;
   const isClient = config.clients.some(({ name }) => name === source);
-  if (!isClient && parseIp(source) === undefined) {
-    requireOne(source);
-    const names = config.clients.map(({ name }) => name).join(", ");
-    throw new FilterError(`${quote(source)} is neither an address nor a client (there are ${names})`);
-  }
+  const from = isClient ? source : readSource(source, config);
   const to = readDestination(destination, words, asking);
   const { host, port } = to;
   const asked = [
-    isClient ? `client=${source}` : `src=${source}`,
+    isClient ? `client=${from}` : `src=${from}`,
     parseIp(host) === undefined ? `dsthost=${host}` : `dst=${host}`,
     ...(port === undefined ? [] : [`dstports=${port}`]),
     ...words,
   ];
   const causes = together(findDrops(drops, asked, asking));
   if (causes.length > 0) return causes.slice(0, MOST_CAUSES).map((cause) => ({ cause }));
-  return [{ now: whatNow(asking, source, to, words, now) }];
+  return [{ now: whatNow(asking, from, to, words, now) }];
+}
+
+/** @param text an address, of IPv6 also in brackets @returns it without them @throws FilterError */
+function readSource(text: string, config: Config): string {
+  const { host, port } = splitEndpoint(text);
+  if (parseIp(host) === undefined) {
+    requireOne(text);
+    const names = config.clients.map(({ name }) => name).join(", ");
+    throw new FilterError(`${quote(text)} is neither an address nor a client (there are ${names})`);
+  }
+  if (port === undefined) return host;
+  const only = parseValue("dstports", port).ok ? `, and srcports=${port} beside it for that one alone` : "";
+  throw new FilterError(`SOURCE has no port: each conversation has another (write ${host}${only})`);
 }
 
 /** @param now Unix time in seconds @returns lines that a terminal shows as they are */

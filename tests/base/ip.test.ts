@@ -14,6 +14,7 @@ import {
   parseIp,
   parseIpPrefix,
   sameIp,
+  splitEndpoint,
 } from "../../src/base/ip.ts";
 
 /** A prefix of either family, where it has to be one. */
@@ -102,4 +103,19 @@ test("an address alone is the prefix of all its bits, and the first of a prefix 
     ["192.0.2.0", "2001:db8::", "2001:db8::f8"],
   );
   expect(sameIp(1, 1) && !sameIp(1, 2) && !sameIp(0, new Uint8Array(16))).toBe(true);
+});
+
+test("an endpoint is taken apart at its port, which an IPv6 address has behind brackets only", () => {
+  const cases: [string, string, string | undefined][] = [
+    ["192.0.2.7", "192.0.2.7", undefined],
+    ["192.0.2.7:443", "192.0.2.7", "443"],
+    ["www.example:https", "www.example", "https"],
+    ["2001:db8::7", "2001:db8::7", undefined],
+    ["2001:db8::7:443", "2001:db8::7:443", undefined],
+    ["[2001:db8::7]", "2001:db8::7", undefined],
+    ["[2001:db8::7]:443", "2001:db8::7", "443"],
+    ["[2001:db8::7]:", "2001:db8::7", ""],
+    ["[", "[", undefined],
+  ];
+  for (const [text, host, port] of cases) expect([text, splitEndpoint(text)]).toEqual([text, { host, port }]);
 });

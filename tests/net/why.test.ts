@@ -188,6 +188,16 @@ test("what can't be understood is said, with what can be written", async () => {
     status: 2,
     stderr: 'firebreak: "nobody" is neither an address nor a client (there are work)\n',
   });
+  expect(await verb("why", "[2001:db8::7]:52740", SERVER)).toMatchObject({
+    status: 2,
+    stderr:
+      "firebreak: SOURCE has no port: each conversation has another (write 2001:db8::7, and srcports=52740 beside it for that one alone)\n",
+  });
+  const [plain, bracketed] = [
+    await verb("why", "2001:db8::7", "2001:db8::2"),
+    await verb("why", "[2001:db8::7]", "2001:db8::2"),
+  ];
+  expect([plain.status, bracketed]).toEqual([0, plain]);
   expect(await verb("why", "work", `${SERVER}:443`, "proto=icmp")).toMatchObject({
     status: 2,
     stderr: 'firebreak: ICMP and protocols by number have no ports (leave out ":443")\n',

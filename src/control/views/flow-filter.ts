@@ -1,7 +1,7 @@
 // Which flows somebody asks about, in the words of the rules, and in which order: read from what he wrote, and then a question to a
 // flow's record that makes no object, for it is put to a million of them.
 import { isIpv6Text, type Prefix6 } from "../../base/address.ts";
-import { hostPrefix, type IpPrefix } from "../../base/ip.ts";
+import { hostPrefix, type IpPrefix, parseIp, splitEndpoint } from "../../base/ip.ts";
 import { quote } from "../../base/quote.ts";
 import { type Addresses, isIpv6 } from "../../dataplane/address-book.ts";
 import type { Settings } from "../../dataplane/settings.ts";
@@ -163,7 +163,14 @@ export function readProtocol(text: string): number {
 
 /** @param text of either family, of IPv6 also in brackets, as beside a port @param name what it is called here @throws FilterError */
 export function readPrefix(name: string, text: string): IpPrefix {
-  return isIpv6Text(text) ? readValue("dst6", name, text.replace(/^\[(.*)\]$/, "$1")) : readValue("dst4", name, text);
+  const { host, port } = splitEndpoint(text);
+  if (port !== undefined && parseIp(host) !== undefined && parseValue("dstports", port).ok) {
+    throw new FilterError(`${name} has no port (write ${name}=${host} ${name}ports=${port})`);
+  }
+  if (isIpv6Text(text)) return readValue("dst6", name, text.replace(/^\[(.*)\]$/, "$1"));
+  const value = parseValue("dst4", text);
+  if (value.ok) return value.value;
+  throw new FilterError(`${name} ${quote(text)} is no address or prefix (write 10.1.2.0/24 or 2001:db8::/32)`);
 }
 
 function from(prefixes: readonly IpPrefix[]): Question {

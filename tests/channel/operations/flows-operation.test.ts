@@ -154,7 +154,7 @@ describe("filters are those of the rules, and all must hold", () => {
     [["verdict=x"], '"verdict=x" is no filter'],
     [["client=nobody"], 'client "nobody" is not there (there are work, lan)'],
     [["proto=sctp"], 'proto "sctp" is not a protocol (write tcp or udp or icmp)'],
-    [["dst=10.0.0.256"], 'dst "10.0.0.256" is not an IPv4 prefix'],
+    [["dst=10.0.0.256"], 'dst "10.0.0.256" is no address or prefix'],
     [["srcports=9-8"], 'srcports "9-8" is not a port range'],
     [["dsthost=unknown.example"], 'dsthost "unknown.example" is in no rule'],
     [["rule=one"], 'rule "one" is no number of a rule'],

@@ -205,7 +205,10 @@ describe("a filter", () => {
     ["verdict=", 'verdict "" is none (docs/VERDICTS.md has all)'],
     ["interface=none-such", 'interface "none-such" is not there (there are up, in, lan)'],
     ["client=nobody", 'client "nobody" is not there (there are work, lan)'],
-    ["dst=nowhere", 'dst "nowhere" is not an IPv4 prefix'],
+    ["dst=nowhere", 'dst "nowhere" is no address or prefix (write 10.1.2.0/24 or 2001:db8::/32)'],
+    ["dst=2001:db8::g", 'dst "2001:db8::g" is no address or prefix'],
+    ["dst=[2001:db8::80]:81", "dst has no port (write dst=2001:db8::80 dstports=81)"],
+    ["src=10.1.2.3:4000", "src has no port (write src=10.1.2.3 srcports=4000)"],
     ["proto=256", "proto=256 is no protocol: a number is from 0 to 255"],
     ["dsthost=unknown.example", "is in no rule"],
   ])("%p is refused, with what can be written", (word, error) => {
