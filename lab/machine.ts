@@ -16,6 +16,11 @@ const KERNEL_OPTIONS = "console=ttyS0 quiet loglevel=3 panic=-1";
  */
 const CPU = "max,-erms,-fsrm,-smap";
 
+/** What a network card of QEMU's can't do for its machine, nor the machine for it. */
+const NO_OFFLOADS = ["csum", "gso", "host_tso4", "host_tso6", "guest_csum", "guest_tso4", "guest_tso6", "guest_ecn"]
+  .map((feature) => `,${feature}=off`)
+  .join("");
+
 /** From the kernel's first instruction to forwarding takes 4 s here, on a busy machine minutes; in ms. */
 const BOOT_PATIENCE = 300_000;
 
@@ -32,6 +37,10 @@ export interface MachineOptions {
   readonly memory?: number;
   /** Path of a socket: the other end of the machine's port for control. */
   readonly port?: string;
+  /** Number of an interface without offloads: its checksums are whole on the cable, in both directions, and its segments cut. */
+  readonly bare?: number;
+  /** Is called, and waited for, when the cables are there and before the machine's first instruction. */
+  readonly onPlugged?: () => Promise<void>;
 }
 
 export class Machine {
@@ -60,6 +69,7 @@ export class Machine {
       namespace.ip("link", "set", taps[i] ?? "", "netns", neighbour.name, "name", "eth0");
       neighbour.ip("link", "set", "eth0", "up");
     }
+    await options.onPlugged?.();
     await monitor.execute("cont");
     return new Machine(console, monitor);
   }
@@ -112,7 +122,7 @@ function commandLine(options: MachineOptions, taps: readonly string[], socket: s
   }
   const cables = taps.flatMap((tap, i) => [
     ...["-netdev", `tap,id=${tap},ifname=${tap},script=no,downscript=no`],
-    ...["-device", `virtio-net-pci,netdev=${tap},mac=52:54:00:00:00:0${i}`],
+    ...["-device", `virtio-net-pci,netdev=${tap},mac=52:54:00:00:00:0${i}${i === options.bare ? NO_OFFLOADS : ""}`],
   ]);
   const config = options.config === undefined ? [] : ["-fw_cfg", `name=opt/firebreak/config,file=${options.config}`];
   const port = options.port === undefined ? [] : portOptions(options.port);
