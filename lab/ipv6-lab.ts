@@ -77,7 +77,7 @@ export class Ipv6Lab {
     this.lan.ip("address", "flush", "dev", "eth0", "scope", "global");
     this.lan.ip("address", "add", "192.168.1.20/24", "dev", "eth0");
     this.lan.ip("route", "replace", "default", "via", "192.168.1.1");
-    host(this.lan, `${LAN_HOST6}/64`, LAN_GATEWAY6);
+    becomeHost6(this.lan, `${LAN_HOST6}/64`, LAN_GATEWAY6);
   }
 
   /** Starts the firewall, and waits until it has looked whether its addresses are anybody else's. */
@@ -106,7 +106,7 @@ export class Ipv6Lab {
 /** Gives a namespace the guest's address of IPv6, on its eth0. */
 export async function becomeGuest6(guest: Namespace): Promise<void> {
   await switchOn(guest);
-  host(guest, `${GUEST_HOST6}/64`, GUEST_GATEWAY6);
+  becomeHost6(guest, `${GUEST_HOST6}/64`, GUEST_GATEWAY6);
 }
 
 /** Gives a namespace the internet's addresses of IPv6, the router's on its eth0. */
@@ -122,7 +122,8 @@ export async function switchOn(namespace: Namespace): Promise<void> {
   await namespace.run(["sh", "-c", files]);
 }
 
-function host(namespace: Namespace, address: string, gateway: string): void {
+/** Gives a namespace an address with its prefix, on its eth0, and a gateway for all else. */
+export function becomeHost6(namespace: Namespace, address: string, gateway: string): void {
   namespace.ip("-6", "address", "add", address, "dev", "eth0", "nodad");
   namespace.ip("-6", "route", "replace", "default", "via", gateway);
 }
