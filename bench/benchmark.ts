@@ -1,4 +1,4 @@
-// What every benchmark is: something that fills a report. Each but `attack` and `tcp6` takes
+// What every benchmark is: something that fills a report. Each but `attack`, `pps6` and `tcp6` takes
 // less than three minutes with the default rounds.
 import type { Report } from "./report.ts";
 
@@ -26,7 +26,7 @@ export interface Benchmark {
 
 /**
  * The numbers of the rounds, from 0, as many as there is time for: a busy machine gets fewer, and with few nothing is claimed.
- * @param share of a benchmark's time that these rounds have
+ * @param share of a benchmark's time that these rounds have; more than 1 for one that takes longer
  */
 export function* timedRounds(report: Report, { rounds }: Options, share = 1): Generator<number> {
   const started = performance.now();

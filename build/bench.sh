@@ -15,7 +15,7 @@ Usage: build/appliance.sh bench [--json] [--rounds N] [--build NAME=EXECUTABLE]â
 Measures Firebreak beside its peers, in one run, and says how sure that is. Without a NAME: all.
 
   pps    small packets: highest rate without loss, CPU time a packet
-  pps6   the same by IPv6, masqueraded, and by IPv4 beside, without the null forwarder
+  pps6   the same by IPv6, masqueraded, and by IPv4 beside, without the null forwarder; five minutes
   tcp    TCP throughput: 1 and 8 streams, offload on and off, both ways
   tcp6   the same by IPv6, masqueraded, and by IPv4 beside, and how their ratios to nftables compare; five minutes
   rtt    round trips of a small datagram: p50, p99 and p99.9, at rest and under half load
