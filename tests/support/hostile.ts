@@ -20,13 +20,24 @@ export function repairHeader(frame: Uint8Array): void {
   frame.set([sum >>> 8, sum & 255], IP + 10);
 }
 
-/** @returns a frame made of a sound one by changing, cutting, lengthening, or lying about lengths */
-export function mutate(frame: Uint8Array, random: Random): Uint8Array {
-  const changed = frame.slice();
-  switch (random.below(6)) {
+/** How frames of a family are spoilt, beside what is done to those of any. */
+export interface Spoiler {
+  /** Changes one of the fields that say how long something is, what it is, or where it begins. */
+  lie(frame: Uint8Array, random: Random): void;
+  /** Makes another frame of one: each is as likely as what is done to any. */
+  readonly others: readonly ((frame: Uint8Array, random: Random) => Uint8Array)[];
+  /** Writes the checksum without which nobody looks further. */
+  repair(frame: Uint8Array): void;
+}
+
+/** @returns a frame made of a sound one by changing, cutting, lengthening, lying about lengths, and what the family has beside */
+export function spoil(frame: Uint8Array, random: Random, { lie, others, repair }: Spoiler): Uint8Array {
+  let changed: Uint8Array = frame.slice();
+  const way = random.below(5 + others.length);
+  switch (way) {
     case 0:
       return frame.slice(0, random.below(frame.length + 1));
-    case ICMP:
+    case 1:
       for (let i = 1 + random.below(4); i > 0; i--) changed[random.below(frame.length)] = random.below(256);
       return changed;
     case 2:
@@ -43,16 +54,24 @@ export function mutate(frame: Uint8Array, random: Random): Uint8Array {
       longer.set(frame);
       return longer;
     }
-    default: {
-      // Cut, and the total length says so: the packet is whole, but what it carries isn't.
-      const cut = frame.slice(0, IP + 20 + random.below(frame.length - IP - 19));
-      cut.set([(cut.length - IP) >>> 8, (cut.length - IP) & 255], IP + 2);
-      if (cut.length >= IP + 20) repairHeader(cut);
-      return cut;
-    }
+    default:
+      changed = others[way - 5](frame, random);
   }
-  if (random.chance(0.8)) repairHeader(changed);
+  if (random.chance(0.8)) repair(changed);
   return changed;
+}
+
+/** The frame of an IPv4 packet, spoilt. */
+export function mutate(frame: Uint8Array, random: Random): Uint8Array {
+  return spoil(frame, random, { lie, others: [cut], repair: repairHeader });
+}
+
+/** Cut, and the total length says so: the packet is whole, but what it carries isn't. */
+function cut(frame: Uint8Array, random: Random): Uint8Array {
+  const shorter = frame.slice(0, IP + 20 + random.below(frame.length - IP - 19));
+  shorter.set([(shorter.length - IP) >>> 8, (shorter.length - IP) & 255], IP + 2);
+  repairHeader(shorter);
+  return shorter;
 }
 
 /** Changes one of the fields that say how long something is, or where it begins. */
@@ -62,7 +81,7 @@ function lie(frame: Uint8Array, random: Random): void {
     case 0:
       frame[IP] = 0x40 | random.below(16);
       return;
-    case ICMP:
+    case 1:
       frame.set([random.chance(0.7) ? 0 : random.below(256), random.below(256)], IP + 2);
       return;
     case 2:
