@@ -66,23 +66,20 @@ export interface Ipv6Fields {
 
 /** @returns an IPv6 packet whose length is right */
 export function ipv6(fields: Ipv6Fields, protocol: number, content: Uint8Array): Uint8Array {
-  const extensions = fields.extensions ?? [];
-  const kinds = [...extensions.map(([kind]) => kind), protocol];
-  const headers = extensions.map(([, rest], i) => concat(Uint8Array.of(kinds[i + 1]), rest));
-  const body = concat(...headers, content);
   const first = 0x60000000 + (fields.trafficClass ?? 0) * 0x100000 + (fields.flowLabel ?? 0);
-  const header = Uint8Array.from([...u32(first), ...u16(body.length), kinds[0], fields.hopLimit ?? 64]);
-  return concat(header, ip6(fields.source), ip6(fields.destination), body);
+  const header = Uint8Array.from([...u32(first), ...u16(content.length), protocol, fields.hopLimit ?? 64]);
+  return extended6(concat(header, ip6(fields.source), ip6(fields.destination), content), fields.extensions ?? []);
 }
 
-/** @returns a frame with extension headers before what its packet, which has none, carries */
-export function extended6(frame: Uint8Array, extensions: readonly Extension[]): Uint8Array {
-  const [payloadLength, nextHeader, end] = [18, 20, 54];
-  const kinds = [...extensions.map(([kind]) => kind), frame[nextHeader]];
-  const headers = extensions.map(([, rest], i) => concat(Uint8Array.of(kinds[i + 1]), rest));
-  const longer = concat(frame.subarray(0, end), ...headers, frame.subarray(end));
-  longer.set([...u16(longer.length - end), kinds[0]], payloadLength);
-  return longer;
+/** @returns an IPv6 packet, or the beginning of one, with extension headers more between its header and what is behind that */
+export function extended6(packet: Uint8Array, extensions: readonly Extension[]): Uint8Array {
+  const [length, nextHeader, end] = [4, 6, 40];
+  const kinds = [...extensions.map(([kind]) => kind), packet[nextHeader]];
+  const headers = concat(...extensions.map(([, rest], i) => concat(Uint8Array.of(kinds[i + 1]), rest)));
+  const extended = concat(packet.subarray(0, end), headers, packet.subarray(end));
+  const before = packet[length] * 256 + packet[length + 1];
+  extended.set([...u16(before + headers.length), kinds[0]], length);
+  return extended;
 }
 
 /** @returns the checksum of an upper layer's bytes, in which the checksum field is zero */

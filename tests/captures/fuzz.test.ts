@@ -1,5 +1,6 @@
 // Captures that are damaged: files of all formats with bytes changed, cut out, repeated and cut off are read or refused, with the place of
 // the fault and the remedy, in bounded time and memory. Nothing else comes out, whatever the bytes are.
+
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -22,6 +23,7 @@ import { VERDICT_NAMES } from "../../src/dataplane/verdict.ts";
 import { NextHops } from "../../src/replay/next-hops.ts";
 import { OwnFrames } from "../../src/replay/own-frames.ts";
 import { Player } from "../../src/replay/player.ts";
+import { sound } from "../support/sound.ts";
 
 const FOLDER = import.meta.dir;
 const SEED = 20_240_817;
@@ -116,11 +118,8 @@ function mutate(file: Uint8Array, random: Random): Uint8Array {
 }
 
 function settings(): Settings {
-  const parsed = parseConfig(configuration([], "accept"), "firebreak.toml");
-  if ("errors" in parsed) throw new Error(parsed.errors.join("\n"));
-  const made = makeSettings(parsed.config, configuredDevices(parsed.config), { anyMac: true, now: 0 });
-  if ("errors" in made) throw new Error(made.errors.join("\n"));
-  return made.settings;
+  const parsed = sound(parseConfig(configuration([], "accept"), "firebreak.toml"));
+  return sound(makeSettings(parsed.config, configuredDevices(parsed.config), { anyMac: true, now: 0 })).settings;
 }
 
 const SETTINGS = settings();

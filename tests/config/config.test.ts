@@ -1,4 +1,5 @@
 // The configuration file: what it says, and for each thing that can be wrong with it the whole error.
+
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -10,6 +11,7 @@ import { Random } from "../../lab/random.ts";
 import { formatIp } from "../../src/base/ip.ts";
 import { parseConfig, readConfig } from "../../src/config/config.ts";
 import { openedHosts } from "../../src/config/forwards.ts";
+import { sound } from "../support/sound.ts";
 
 const EXAMPLE = readFileSync(new URL("example.toml", import.meta.url), "utf8");
 const EVERYTHING = readFileSync(new URL("everything.toml", import.meta.url), "utf8");
@@ -91,8 +93,7 @@ const BASE6 = BASE.replace("dns =", 'address6 = "2001:db8::2/128"\ngateway6 = "f
   );
 
 test("IPv6 is understood: a gateway that is link-local, one /64 for the uplink and a network, our address the same on both sides", () => {
-  const result = parseConfig(BASE6, "firewall.toml");
-  if ("errors" in result) throw new Error(result.errors.join("\n"));
+  const result = sound(parseConfig(BASE6, "firewall.toml"));
   const { uplink, clients } = result.config;
   expect(result.warnings).toEqual([]);
   expect(uplink.ipv6).toEqual({ address: ip6("2001:db8::2"), prefix: 128, gateway: ip6("fe80::1"), dns: [] });
@@ -106,8 +107,7 @@ const FORWARDED_443 = '[[forward]]\nproto = "tcp"\nport = 443\n';
 
 test("a forward to a name is one of each family that the client has and that somebody is let in by", () => {
   const openedBy = (text: string, from = "") => {
-    const result = parseConfig(`${text}${FORWARDED_443}to = "work"\n${from}`, "firewall.toml");
-    if ("errors" in result) throw new Error(result.errors.join("\n"));
+    const result = sound(parseConfig(`${text}${FORWARDED_443}to = "work"\n${from}`, "firewall.toml"));
     return result.config.forwards.map((forward) => openedHosts(forward.to, forward.from).map(formatIp));
   };
   expect(openedBy(BASE)).toEqual([["10.137.0.10"]]);

@@ -15,6 +15,7 @@ import { PROTOCOL } from "../../src/wire/ipv4.ts";
 import { type Asked, FakeNameServers, hosts, readQuestion, reply } from "../support/name-servers.ts";
 import { rejectionOf } from "../support/rejection.ts";
 import { EPOCH, SimulatedClock } from "../support/simulated-clock.ts";
+import { sound } from "../support/sound.ts";
 
 const DNS = 0x0a8b0101;
 
@@ -80,17 +81,16 @@ function configOf(clients: Readonly<Record<string, readonly string[]>>, uplink6 
     return `[[client]]\nname = "${name}"\ninterface = "eth${i}"\naddress = "10.0.0.${i + 2}"\ngateway = "10.0.0.1"\nrules = [${quoted}]\n${i === 0 ? first6 : ""}`;
   });
   const uplink = `[uplink]\ninterface = "eth9"\naddress = "192.0.2.254/24"\ngateway = "192.0.2.1"\ndns = ["${formatAddress(DNS)}"]\n${uplink6}`;
-  const result = parseConfig(uplink + tables.join(""), "firewall.toml");
-  if ("errors" in result) throw new Error(result.errors.join("\n"));
-  return result.config;
+  return sound(parseConfig(uplink + tables.join(""), "firewall.toml")).config;
 }
 
 function settingsOf(config: Config): Settings {
-  const result = makeSettings(config, configuredDevices(config), {
-    now: clock.unixTime(),
-    ...rules.knownNames,
-  });
-  if ("errors" in result) throw new Error(result.errors.join("\n"));
+  const result = sound(
+    makeSettings(config, configuredDevices(config), {
+      now: clock.unixTime(),
+      ...rules.knownNames,
+    }),
+  );
   return result.settings;
 }
 

@@ -1,6 +1,7 @@
 // Every key of the configuration, changed while the firewall runs: in force afterwards, or refused by its name. Two routers
 // get the same packets, one that was started with the changed configuration and one that took it over: they must do the
 // same, and something else than one that has the old configuration still.
+
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { ARP_TYPE, arp, ethernet, IPV4_TYPE, icmp, ip, ipv4, mac, payload, tcp, toHex, udp } from "../../lab/frames.ts";
@@ -17,6 +18,7 @@ import type { Settings } from "../../src/dataplane/settings.ts";
 import { DROPS } from "../../src/dataplane/tables/drop-records.ts";
 import type { Flow } from "../../src/dataplane/types.ts";
 import { VERDICT_NAMES } from "../../src/dataplane/verdict.ts";
+import { sound } from "../support/sound.ts";
 
 const EVERYTHING = readFileSync(new URL("../config/everything.toml", import.meta.url), "utf8");
 
@@ -137,16 +139,12 @@ const REFUSED: readonly Change[] = [
 const ONLY_SHOWN = ["client 1: name", "client 2: name", "client 3: name", "uplink: rate"];
 
 function configOf(text: string): Config {
-  const result = parseConfig(text, "firewall.toml");
-  if ("errors" in result) throw new Error(result.errors.join("\n"));
-  return result.config;
+  return sound(parseConfig(text, "firewall.toml")).config;
 }
 
 function settingsOf(text: string): Settings {
   const config = configOf(text);
-  const result = makeSettings(config, configuredDevices(config));
-  if ("errors" in result) throw new Error(result.errors.join("\n"));
-  return result.settings;
+  return sound(makeSettings(config, configuredDevices(config))).settings;
 }
 
 const [WORK, GAME, LAN, REMOTE, FRIEND] = ["10.137.0.10", "10.137.0.11", "192.168.1.10", "198.51.100.9", "203.0.113.9"];

@@ -1,4 +1,5 @@
 // The rules in force as somebody who asks gets them: where each stands, what lives by it, and why it decides nothing.
+
 import { expect, test } from "bun:test";
 import { ip6 } from "../../lab/frames6.ts";
 import { parseConfig } from "../../src/config/config.ts";
@@ -7,6 +8,7 @@ import { makeSettings } from "../../src/control/settings.ts";
 import { viewFlows } from "../../src/control/views/flow-list.ts";
 import { FLOW, FLOW_WORDS } from "../../src/dataplane/tables/flow-records.ts";
 import { FLOW_STATE } from "../../src/dataplane/tables/flow-state.ts";
+import { sound } from "../support/sound.ts";
 
 const TEXT = `[uplink]
 interface = "eth1"
@@ -42,10 +44,8 @@ const HITS = {
 
 /** @param flows client and rule of each */
 function entries(...flows: readonly (readonly [client: number, rule: number])[]) {
-  const parsed = parseConfig(TEXT, "firewall.toml");
-  if ("errors" in parsed) throw new Error(parsed.errors.join("\n"));
-  const made = makeSettings(parsed.config, []);
-  if ("errors" in made) throw new Error(made.errors.join("\n"));
+  const parsed = sound(parseConfig(TEXT, "firewall.toml"));
+  const made = sound(makeSettings(parsed.config, []));
   const words = new Int32Array(8 * FLOW_WORDS);
   for (const [i, [client, rule]] of flows.entries()) {
     words[i * FLOW_WORDS + FLOW.STATE] = FLOW_STATE.USED | FLOW_STATE.OUTBOUND;
@@ -91,10 +91,8 @@ test("of a client that has IPv6, names have addresses of both families, unknown 
     'name = "work"',
     'name = "work"\naddress6 = "fd00::10"\ngateway6 = "fd00::1"',
   );
-  const parsed = parseConfig(text, "firewall.toml");
-  if ("errors" in parsed) throw new Error(parsed.errors.join("\n"));
-  const made = makeSettings(parsed.config, []);
-  if ("errors" in made) throw new Error(made.errors.join("\n"));
+  const parsed = sound(parseConfig(text, "firewall.toml"));
+  const made = sound(makeSettings(parsed.config, []));
   const [work, ...others] = parsed.config.clients;
   const rules = [...work.rules, { ...work.rules[2], family: 4 as const }, { ...work.rules[2], family: 6 as const }];
   const list = (addresses6: Uint8Array[] | undefined) =>

@@ -10,6 +10,7 @@ import { type Config, parseConfig } from "../../src/config/config.ts";
 import { configuredDevices, type Device, makeSettings, type SettingsOptions } from "../../src/control/settings.ts";
 import type { Match, Match6 } from "../../src/dataplane/rules/match.ts";
 import { compileRuleset, type Ruleset } from "../../src/dataplane/rules/ruleset.ts";
+import { sound } from "../support/sound.ts";
 
 /** Rule sets are numbered as they are compiled. */
 function rulesetOf(
@@ -29,9 +30,7 @@ const ETH1: Device = { name: "eth1", index: 3, mac: Uint8Array.of(2, 0, 0, 0, 0,
 const ETH2: Device = { name: "eth2", index: 4, mac: Uint8Array.of(2, 0, 0, 0, 0, 0x12), mtu: 1500, isUp: true };
 
 function configOf(text: string): Config {
-  const result = parseConfig(text, "firewall.toml");
-  if ("errors" in result) throw new Error(result.errors.join("\n"));
-  return result.config;
+  return sound(parseConfig(text, "firewall.toml")).config;
 }
 
 function uplinkAndClients(uplink: string, ...clients: string[]): Config {
@@ -67,8 +66,7 @@ describe("settings", () => {
   test("pin the gateway of IPv4 alone by gateway_mac: that of IPv6 may be another machine, and is asked for", () => {
     const uplink = ['interface = "eth1"', 'gateway_mac = "02:00:00:00:00:99"', 'address6 = "2001:db8::2/64"'];
     const config = uplinkAndClients([...uplink, 'gateway6 = "fe80::1"'].join("\n"), 'interface = "eth0"');
-    const made = makeSettings(config, [ETH0, ETH1]);
-    if ("errors" in made) throw new Error(made.errors.join("\n"));
+    const made = sound(makeSettings(config, [ETH0, ETH1]));
     expect(made.settings.uplink.gatewayMac).toEqual(Uint8Array.of(2, 0, 0, 0, 0, 0x99));
     expect(made.settings.uplink.ipv6?.gateway).toEqual(ip6("fe80::1"));
     expect(made.settings.uplink.ipv6?.gatewayMac).toBeUndefined();

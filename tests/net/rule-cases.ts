@@ -1,5 +1,6 @@
 // What is asked of a kernel with Qubes' rules and of our dataplane, in the words of both families: rule sets that a person would try
 // first, and how packets may fare that rules alone do not decide about. Each family's own are in rule-cases4.ts and rule-cases6.ts.
+import { TCP, UDP } from "../../lab/protocols.ts";
 import type { Outcome, Probe } from "./probes.ts";
 import { NOW } from "./rule-lab.ts";
 
@@ -99,12 +100,36 @@ export const TOLD: Fates = [
   ["silence", "silence"],
   ["refuse", "silence"],
 ];
-export const RESET: Fates = [
+const RESET: Fates = [
   ["accept", "reset"],
   ["refuse", "reset"],
 ];
 /** As RESET, of what Linux takes for no part of any connection. */
-export const RESET_BY_OURS: Fates = [
+const RESET_BY_OURS: Fates = [
   ["silence", "reset"],
   ["refuse", "reset"],
 ];
+
+export const udpTo = (destination: string): Probe => ({ protocol: UDP, destination, selector: 53 });
+
+/** Some of which each of the rules that only one enforces would accept. @param echo type of ICMP's echo request */
+export function welcomeTo(destination: string, icmp: number, echo: number): readonly Probe[] {
+  return [
+    { protocol: TCP, destination, selector: 443 },
+    { protocol: icmp, destination, selector: echo },
+    { protocol: 50, destination, selector: 0 },
+  ];
+}
+
+/** Segments of TCP that rules alone do not decide about. */
+export function oddSegmentsTo(destination: string): readonly Oddity<Probe>[] {
+  const tcpWith = (flags: string): Probe => ({ protocol: TCP, destination, selector: 80, flags });
+  return [
+    odd("TCP data without a connection", tcpWith("P."), RESET),
+    odd("TCP ACK without a connection", tcpWith("."), RESET),
+    odd("TCP SYN and ACK without a SYN", tcpWith("S."), RESET_BY_OURS),
+    odd("TCP FIN and ACK without a connection", tcpWith("F."), RESET_BY_OURS),
+    odd("TCP FIN alone", tcpWith("F"), TOLD),
+    odd("TCP RST without a connection", tcpWith("R"), TOLD),
+  ];
+}

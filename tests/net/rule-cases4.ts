@@ -1,6 +1,6 @@
 // What is asked of a kernel with Qubes' rules of IPv4, and of our dataplane, beside what is asked of both families: rule sets that a
 // person would try first, and packets that rules alone do not decide about.
-import { ICMP, TCP, UDP } from "../../lab/protocols.ts";
+import { ICMP } from "../../lab/protocols.ts";
 import type { Probe } from "./probes.ts";
 import {
   type NamedRules,
@@ -9,13 +9,16 @@ import {
   ONE_SIDED_OF_BOTH,
   type OneSided,
   odd,
-  RESET,
-  RESET_BY_OURS,
+  oddSegmentsTo,
   SAME_OF_BOTH,
   TOLD,
   UNASKED,
+  udpTo,
+  welcomeTo,
 } from "./rule-cases.ts";
 
+/** Somebody on the Internet. */
+const HOST = "8.8.8.8";
 /** A client that the one that asks may not reach. */
 export const OTHER_CLIENT = "10.137.0.2";
 
@@ -43,23 +46,10 @@ export const ONE_SIDED: readonly OneSided[] = [
   ["agent", "a range of addresses", ["action=accept dst4=8.0.0.0-9.0.0.0"]],
   ["agent", "an octal address", ["action=accept dst4=010.010.010.010"]],
 ];
-/** Some of which each of those rules would accept. */
-export const WELCOME: readonly Probe[] = [
-  { protocol: TCP, destination: "8.8.8.8", selector: 443 },
-  { protocol: ICMP, destination: "8.8.8.8", selector: 8 },
-  { protocol: 50, destination: "8.8.8.8", selector: 0 },
-];
-
-function udpTo(destination: string): Probe {
-  return { protocol: UDP, destination, selector: 53 };
-}
+export const WELCOME = welcomeTo(HOST, ICMP, 8);
 
 function icmpOf(type: number): Probe {
-  return { protocol: ICMP, destination: "8.8.8.8", selector: type };
-}
-
-function tcpWith(flags: string): Probe {
-  return { protocol: TCP, destination: "8.8.8.8", selector: 80, flags };
+  return { protocol: ICMP, destination: HOST, selector: type };
 }
 
 /** Packets that rules alone do not decide about. */
@@ -78,10 +68,5 @@ export const ODDITIES: readonly Oddity<Probe>[] = [
   odd("ICMP error about no flow", icmpOf(3), NOBODY),
   odd("ICMP information request", icmpOf(15), UNASKED),
   odd("ICMP address mask request", icmpOf(17), UNASKED),
-  odd("TCP data without a connection", tcpWith("P."), RESET),
-  odd("TCP ACK without a connection", tcpWith("."), RESET),
-  odd("TCP SYN and ACK without a SYN", tcpWith("S."), RESET_BY_OURS),
-  odd("TCP FIN and ACK without a connection", tcpWith("F."), RESET_BY_OURS),
-  odd("TCP FIN alone", tcpWith("F"), TOLD),
-  odd("TCP RST without a connection", tcpWith("R"), TOLD),
+  ...oddSegmentsTo(HOST),
 ];

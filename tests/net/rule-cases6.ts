@@ -11,14 +11,17 @@ import {
   ONE_SIDED_OF_BOTH,
   type OneSided,
   odd,
-  RESET,
-  RESET_BY_OURS,
+  oddSegmentsTo,
   SAME_OF_BOTH,
   TOLD,
   UNASKED,
+  udpTo,
+  welcomeTo,
 } from "./rule-cases.ts";
 import type { RuleSet } from "./rule-sets.ts";
 
+/** Somebody on the Internet. */
+const HOST = "2600::";
 /** A client that the one that asks may not reach. */
 export const OTHER_CLIENT = "fd09:24ef:4179::a89:1";
 
@@ -53,27 +56,14 @@ export const ONE_SIDED: readonly OneSided[] = [
   ["agent", "ICMPv6 by its own name", ["action=accept proto=icmpv6"]],
   ["agent", "a range of addresses", ["action=accept dst6=2600::-2600::9"]],
 ];
-/** Some of which each of those rules would accept. */
-export const WELCOME: readonly Probe6[] = [
-  { protocol: TCP, destination: "2600::", selector: 443 },
-  { protocol: ICMPV6, destination: "2600::", selector: 128 },
-  { protocol: 50, destination: "2600::", selector: 0 },
-];
+export const WELCOME = welcomeTo(HOST, ICMPV6, 128);
 
-function udpTo(destination: string): Probe6 {
-  return { protocol: UDP, destination, selector: 53 };
-}
-
-function icmpOf(type: number, destination = "2600::"): Probe6 {
+function icmpOf(type: number, destination = HOST): Probe6 {
   return { protocol: ICMPV6, destination, selector: type };
 }
 
-function tcpWith(flags: string): Probe6 {
-  return { protocol: TCP, destination: "2600::", selector: 80, flags };
-}
-
 function behind(...headers: readonly Extension[]): Probe6 {
-  return { protocol: UDP, destination: "2600::", selector: 80, odd: headers };
+  return { protocol: UDP, destination: HOST, selector: 80, odd: headers };
 }
 
 const option = (kind: number) => options(HOP_BY_HOP, Uint8Array.of(kind, 2, 0, 0));
@@ -100,28 +90,19 @@ export const ODDITIES: readonly Oddity<Probe6>[] = [
   odd("ICMPv6 redirect", icmpOf(137), TOLD),
   odd("ICMPv6 node information query", icmpOf(139), UNASKED),
   ...[138, 140, 144, 150, 160, 200, 255].map((type) => odd(`ICMPv6 type ${type}`, icmpOf(type), TOLD)),
-  odd("ICMP, which is IPv4's", { protocol: 1, destination: "2600::", selector: 0 }, [
+  odd("ICMP, which is IPv4's", { protocol: 1, destination: HOST, selector: 0 }, [
     ["silence", "accept"],
     ["refuse", "refuse"],
   ]),
-  odd("no next header", { protocol: NO_NEXT, destination: "2600::", selector: 0 }, [
+  odd("no next header", { protocol: NO_NEXT, destination: HOST, selector: 0 }, [
     ["silence", "accept"],
     ["silence", "silence"],
   ]),
-  odd(
-    "another protocol, whose bytes do not add up",
-    { protocol: 253, destination: "2600::", selector: 0, summed: false },
-    [
-      ["accept", "accept"],
-      ["silence", "refuse"],
-    ],
-  ),
-  odd("TCP data without a connection", tcpWith("P."), RESET),
-  odd("TCP ACK without a connection", tcpWith("."), RESET),
-  odd("TCP SYN and ACK without a SYN", tcpWith("S."), RESET_BY_OURS),
-  odd("TCP FIN and ACK without a connection", tcpWith("F."), RESET_BY_OURS),
-  odd("TCP FIN alone", tcpWith("F"), TOLD),
-  odd("TCP RST without a connection", tcpWith("R"), TOLD),
+  odd("another protocol, whose bytes do not add up", { protocol: 253, destination: HOST, selector: 0, summed: false }, [
+    ["accept", "accept"],
+    ["silence", "refuse"],
+  ]),
+  ...oddSegmentsTo(HOST),
   odd("a hop-by-hop option to be discarded for", behind(option(0x5e)), NOBODY),
   odd("a hop-by-hop option to be told of", behind(option(0x9e)), PROBLEM),
   odd("a hop-by-hop option to be told of, but to groups", behind(option(0xde)), PROBLEM),
@@ -136,7 +117,7 @@ export const ODDITIES: readonly Oddity<Probe6>[] = [
 ];
 /** Protocols alone, which tell whether they are found behind extension headers. */
 export const UPPER: readonly Probe6[] = [TCP, UDP, ICMPV6, 47].flatMap((protocol) => {
-  const probe = { protocol, destination: "2600::", selector: protocol === ICMPV6 ? 128 : 443 };
+  const probe = { protocol, destination: HOST, selector: protocol === ICMPV6 ? 128 : 443 };
   const kinds = ["hop-by-hop", "destination", "routing", "ah", "atomic"] as const;
   return [probe, { ...probe, isFragmented: true }, ...kinds.map((kind) => ({ ...probe, extensions: [kind] }))];
 });

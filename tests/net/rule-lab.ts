@@ -1,5 +1,6 @@
 // A laboratory in which the same probes meet the same rules twice: in a kernel with the nftables rules that Qubes' Linux agent makes
 // of them, and in our dataplane. What differs between IPv4 and IPv6 is told to it (`Family`); cases are added first, then all are asked.
+
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -15,6 +16,7 @@ import type { Ruleset } from "../../src/dataplane/rules/ruleset.ts";
 import type { Settings } from "../../src/dataplane/settings.ts";
 import { type Database, readClientRules } from "../../src/qubes/client-rules.ts";
 import { type Circumstances, compileRules } from "../../src/rules/compile.ts";
+import { sound } from "../support/sound.ts";
 import { agentChain, agentTables, type Dialect, type Names, RuleError, refuseAll } from "./linux-agent.ts";
 import { type Answer, BATCH, FIREWALL_MAC, type Outcome, type Probe } from "./probes.ts";
 import type { RuleSet } from "./rule-sets.ts";
@@ -265,11 +267,8 @@ function single(outcomes: readonly Outcome[], frames: readonly Uint8Array[]): Ou
 }
 
 function settingsOf(configuration: string): Settings {
-  const config = parseConfig(configuration, "rules.toml");
-  if ("errors" in config) throw new Error(config.errors.join("\n"));
-  const result = makeSettings(config.config, configuredDevices(config.config));
-  if ("errors" in result) throw new Error(result.errors.join("\n"));
-  return result.settings;
+  const config = sound(parseConfig(configuration, "rules.toml"));
+  return sound(makeSettings(config.config, configuredDevices(config.config))).settings;
 }
 
 /** QubesDB with the rules of one client, as dom0 writes them. */

@@ -1,4 +1,5 @@
 // The configuration that QubesDB and interfaces come to: whole, and for everything that may be missing.
+
 import { describe, expect, test } from "bun:test";
 import { NO_SCRUB } from "../../lab/defaults.ts";
 import { ip, mac } from "../../lab/frames.ts";
@@ -7,6 +8,7 @@ import type { ClientRules } from "../../src/qubes/client-rules.ts";
 import { makeQubeConfig } from "../../src/qubes/qube-config.ts";
 import type { QubeState } from "../../src/qubes/qube-state.ts";
 import { databaseOf } from "../support/database.ts";
+import { sound } from "../support/sound.ts";
 
 const NETWORK = {
   "/qubes-ip": "10.137.0.5",
@@ -88,10 +90,9 @@ test.each([
   expect(config.clients.map(({ policy, rules, gateway }) => [policy, rules, gateway])).toEqual([
     ["drop", [], ip("10.137.0.1")],
   ]);
-  const result = makeSettings(config, [
-    { name: "vif2.0", index: 7, mac: mac("fe:ff:ff:ff:ff:ff"), mtu: 1500, isUp: true },
-  ]);
-  if ("errors" in result) throw new Error(result.errors.join());
+  const result = sound(
+    makeSettings(config, [{ name: "vif2.0", index: 7, mac: mac("fe:ff:ff:ff:ff:ff"), mtu: 1500, isUp: true }]),
+  );
   expect(result.settings.interfaces.length).toBe(1);
   expect([result.settings.uplink.iface, result.settings.uplink.inside]).toEqual([1, config.uplink.inside ?? []]);
 });

@@ -1,4 +1,5 @@
 // IPv6 of qubes: what QubesDB and the clients' interfaces come to; and that what is no good of it leaves IPv4 as it is.
+
 import { expect, test } from "bun:test";
 import { ip, mac } from "../../lab/frames.ts";
 import { ip6 } from "../../lab/frames6.ts";
@@ -7,6 +8,7 @@ import type { ClientRules } from "../../src/qubes/client-rules.ts";
 import { makeQubeConfig } from "../../src/qubes/qube-config.ts";
 import type { QubeState } from "../../src/qubes/qube-state.ts";
 import { databaseOf } from "../support/database.ts";
+import { sound } from "../support/sound.ts";
 
 const PREFIX = "fd09:24ef:4179::a89";
 const FIREWALL = `${PREFIX}:5`;
@@ -139,8 +141,7 @@ test.each([
     mtu: 1500,
     isUp: true,
   }));
-  const result = makeSettings(config, devices);
-  if ("errors" in result) throw new Error(result.errors.join());
+  const result = sound(makeSettings(config, devices));
   const { ipv6 } = result.settings.clients[0].ruleset;
   expect([ipv6.accept, ipv6.matches.length]).toEqual([false, 0]);
 });
@@ -184,8 +185,7 @@ test.each(WRONG)("%s leaves IPv4 as it is, and is said", (_, wrong, problem) => 
   const made = make({ ...BOTH, ...wrong });
   expect(made.problems).toEqual([problem]);
   expect(ipv4Of(made)).toEqual(ipv4Of(make(BOTH)));
-  const result = makeSettings(made.config, []);
-  if ("errors" in result) throw new Error(result.errors.join());
+  const result = sound(makeSettings(made.config, []));
   for (const { ruleset } of result.settings.clients) {
     expect([ruleset.ipv6.accept, ruleset.ipv6.matches.length]).toEqual([false, 0]);
   }
@@ -216,8 +216,7 @@ test("one family's rules that are no good drop everything of that family alone",
   const broken = { policy: "drop" as const, rules: [], numbers: [], error: "client x" };
   const rulesOf = (bad: string) => (address: string) => (address === bad ? broken : RULES[address]);
   const compiled = (bad: string) => {
-    const result = makeSettings(make(BOTH, { rulesOf: rulesOf(bad) }).config, []);
-    if ("errors" in result) throw new Error(result.errors.join());
+    const result = sound(makeSettings(make(BOTH, { rulesOf: rulesOf(bad) }).config, []));
     const { matches, ipv6 } = result.settings.clients[0].ruleset;
     return [matches.length > 0, ipv6.matches.length > 0];
   };

@@ -1,4 +1,5 @@
 // Which frames of a capture count as the router's own, by MAC address, by addresses, and by what the capture says of their direction.
+
 import { describe, expect, test } from "bun:test";
 import { ARP_TYPE, arp, concat, ethernet, IPV4_TYPE, udp } from "../../lab/frames.ts";
 import { DIRECTION } from "../../src/captures/frame.ts";
@@ -6,6 +7,7 @@ import { parseConfig } from "../../src/config/config.ts";
 import { configuredDevices, makeSettings } from "../../src/control/settings.ts";
 import type { Settings } from "../../src/dataplane/settings.ts";
 import { OwnFrames } from "../../src/replay/own-frames.ts";
+import { sound } from "../support/sound.ts";
 
 const OUR_MAC = "02:00:00:00:01:00";
 const OTHER_MAC = "02:00:00:00:00:0a";
@@ -32,11 +34,8 @@ interface = "eth2"
 network = "192.168.1.0/24"
 gateway = "192.168.1.1"
 ${own}`;
-  const parsed = parseConfig(text, "firebreak.toml");
-  if ("errors" in parsed) throw new Error(parsed.errors.join("\n"));
-  const made = makeSettings(parsed.config, configuredDevices(parsed.config), { anyMac: true, now: 0 });
-  if ("errors" in made) throw new Error(made.errors.join("\n"));
-  return made.settings;
+  const parsed = sound(parseConfig(text, "firebreak.toml"));
+  return sound(makeSettings(parsed.config, configuredDevices(parsed.config), { anyMac: true, now: 0 })).settings;
 }
 
 function judge(made: Settings, iface: string, frame: Uint8Array, direction: number = UNKNOWN, hasMacs = true): boolean {

@@ -6,6 +6,7 @@ import { GATEWAY, LAN_GATEWAY, Lab, OUR_MAC, OUTSIDE, WORK_GATEWAY, WORK_HOST } 
 import { type Config, parseConfig } from "../../src/config/config.ts";
 import { configuredDevices, makeSettings } from "../../src/control/settings.ts";
 import type { Settings } from "../../src/dataplane/settings.ts";
+import { sound } from "./sound.ts";
 
 /** What a test adds to the lab's configuration: lines of TOML in these tables, and sections behind them. */
 export interface NatOptions {
@@ -44,11 +45,8 @@ ${sections}`;
 
 /** @returns the settings that the firewall makes of the configuration */
 export function natSettings(options: NatOptions): Settings {
-  const result = parseConfig(tomlOf(options), "lab.toml");
-  if ("errors" in result) throw new Error(result.errors.join("\n"));
-  const made = makeSettings(result.config, devicesOf(result.config, options));
-  if ("errors" in made) throw new Error(made.errors.join("\n"));
-  return made.settings;
+  const result = sound(parseConfig(tomlOf(options), "lab.toml"));
+  return sound(makeSettings(result.config, devicesOf(result.config, options))).settings;
 }
 
 function devicesOf(config: Config, { mtu = {} }: NatOptions) {

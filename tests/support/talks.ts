@@ -1,6 +1,8 @@
 // Talks of random hosts for two routers that must do the same (twins.ts), of either family: opened as far as the firewall lets
 // them, gone on with, and nearly so. What frames of a family look like, and what may be odd about them, the family says.
+import { mac } from "../../lab/frames.ts";
 import type { Random } from "../../lab/random.ts";
+import { OUR_MAC } from "../../lab/router-lab.ts";
 import type { Settings } from "../../src/dataplane/settings.ts";
 import type { Frame, Twins } from "./twins.ts";
 
@@ -162,4 +164,18 @@ export function padded(bytes: Uint8Array, random: Random): Uint8Array {
   const longer = new Uint8Array(bytes.length + random.below(30));
   longer.set(bytes);
   return longer;
+}
+
+/** @returns the frame on another interface, or on the same, to our MAC address there or not */
+export function elsewhere(bytes: Uint8Array, random: Random): Frame {
+  const iface = random.below(OUR_MAC.length);
+  if (random.chance(0.5)) bytes.set(mac(OUR_MAC[iface]), 0);
+  return { iface, bytes };
+}
+
+/** @returns bytes, from a group's MAC address, or from or to somebody else's */
+export function ofAnother(bytes: Uint8Array, random: Random): Uint8Array {
+  if (random.chance(0.3)) bytes[6] |= 1;
+  else bytes[random.below(12)] ^= 1 << random.below(8);
+  return bytes;
 }

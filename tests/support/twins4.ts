@@ -14,7 +14,6 @@ import {
   LAN_HOST_2,
   LAN_SETTINGS,
   NEIGHBOUR,
-  OUR_MAC,
   OUTSIDE,
   REMOTE,
   REMOTE_2,
@@ -25,7 +24,7 @@ import {
 } from "../../lab/router-lab.ts";
 import type { Settings } from "../../src/dataplane/settings.ts";
 import { sentPort } from "./nat.ts";
-import { type Family, padded, type Talk, talkOn } from "./talks.ts";
+import { elsewhere, type Family, ofAnother, padded, type Talk, talkOn } from "./talks.ts";
 import type { Frame, Twins } from "./twins.ts";
 
 const CLIENTS = [WORK_HOST, LAN_HOST, LAN_HOST_2];
@@ -80,11 +79,8 @@ function changed({ iface, bytes }: Frame, random: Random): Frame {
       return { iface, bytes: copy.subarray(0, random.below(copy.length)) };
     case 2:
       return { iface, bytes: padded(copy, random) };
-    case 3: {
-      const other = random.below(3);
-      if (random.chance(0.5)) copy.set(mac(OUR_MAC[other]), 0);
-      return { iface: other, bytes: copy };
-    }
+    case 3:
+      return elsewhere(copy, random);
     case 4:
     case 10:
     case 11:
@@ -107,10 +103,8 @@ function changed({ iface, bytes }: Frame, random: Random): Frame {
       };
       return { iface, bytes: copy, vnet: vnet(fields) };
     }
-    case 6: // from a group, or from or to somebody else
-      if (random.chance(0.3)) copy[6] |= 1;
-      else copy[random.below(12)] ^= 1 << random.below(8);
-      return { iface, bytes: copy };
+    case 6:
+      return { iface, bytes: ofAnother(copy, random) };
     case 7: // lengths
       copy.set([0, random.below(80)], 16);
       return { iface, bytes: withHeaderChecksum(copy) };

@@ -1,6 +1,6 @@
 // Frames of IPv6 for two routers that must do the same (twins.ts): talks by UDP, TCP and echo (talks.ts) with much that is wrong or
 // unusual, and settings, rules and a clock that change meanwhile.
-import { mac, payload } from "../../lab/frames.ts";
+import { payload } from "../../lab/frames.ts";
 import {
   ah,
   DESTINATION,
@@ -18,7 +18,6 @@ import {
 import { GSO, vnet } from "../../lab/offload.ts";
 import { TCP, UDP } from "../../lab/protocols.ts";
 import type { Random } from "../../lab/random.ts";
-import { OUR_MAC } from "../../lab/router-lab.ts";
 import {
   ANYTHING_6,
   frameFrom6,
@@ -36,7 +35,7 @@ import {
 } from "../../lab/router-lab6.ts";
 import { compileRuleset } from "../../src/dataplane/rules/ruleset.ts";
 import type { Settings } from "../../src/dataplane/settings.ts";
-import { type Family, padded, type Talk, talkOn } from "./talks.ts";
+import { elsewhere, type Family, ofAnother, padded, type Talk, talkOn } from "./talks.ts";
 import type { Frame, Twins } from "./twins.ts";
 import { SCRUBBED } from "./twins4.ts";
 
@@ -114,18 +113,13 @@ function changed({ iface, bytes }: Frame, random: Random): Frame {
       return { iface, bytes: copy.subarray(0, random.below(copy.length)) };
     case 2:
       return { iface, bytes: padded(copy, random) };
-    case 3: {
-      const other = random.below(3);
-      if (random.chance(0.5)) copy.set(mac(OUR_MAC[other]), 0);
-      return { iface: other, bytes: copy };
-    }
+    case 3:
+      return elsewhere(copy, random);
     case 4:
     case 5: // left to the interface, and perhaps to be cut
       return { iface, ...left(copy, random) };
-    case 6: // from a group, or from or to somebody else
-      if (random.chance(0.3)) copy[6] |= 1;
-      else flip(random.below(12));
-      return { iface, bytes: copy };
+    case 6:
+      return { iface, bytes: ofAnother(copy, random) };
     case 7: // payload length
       copy.set([0, random.below(80)], 18);
       return { iface, bytes: copy };

@@ -16,6 +16,7 @@ import { type Asked, mismatch } from "../../src/rules/mismatch.ts";
 import { parseRule, type Rule } from "../../src/rules/parse.ts";
 import { explainPacket, formatExplanation, type Names } from "../../src/why/explanation.ts";
 import type { Sender } from "../../src/why/trial.ts";
+import { sound } from "../support/sound.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
 const EXAMPLE = fileURLToPath(new URL("../config/example.toml", import.meta.url));
@@ -74,9 +75,7 @@ const HARMLESS: Names = new Map([["bad.example", []]]);
 const NOW = 1_700_000_000;
 
 function configOf(text: string): Config {
-  const result = parseConfig(text, "firewall.toml");
-  if ("errors" in result) throw new Error(result.errors.join("\n"));
-  return result.config;
+  return sound(parseConfig(text, "firewall.toml")).config;
 }
 
 /** The last line: the verdict. */
@@ -90,8 +89,7 @@ function linesOf(config: Config, client: number, asked: Asked, now = NOW, names:
 }
 
 function linesFor(config: Config, sender: Sender, asked: Asked, now = NOW, names: Names = HARMLESS): string[] {
-  const explanation = explainPacket(config, sender, asked, now, names);
-  if ("errors" in explanation) throw new Error(explanation.errors.join("\n"));
+  const explanation = sound(explainPacket(config, sender, asked, now, names));
   return formatExplanation(explanation, false);
 }
 
@@ -362,8 +360,7 @@ test("what check says that a rule can't accept, the dataplane does not accept", 
   const folder = new URL("../config/bad/", import.meta.url).pathname;
   let tried = 0;
   for (const file of readdirSync(folder).filter((name) => /^warn-.*toml$/.test(name))) {
-    const result = parseConfig(readFileSync(folder + file, "utf8"), file);
-    if ("errors" in result) throw new Error(result.errors.join("\n"));
+    const result = sound(parseConfig(readFileSync(folder + file, "utf8"), file));
     for (const warning of result.warnings) {
       const [, name, address = ""] = /client "(\w+)": rule \d+ accepts nothing: (\d+\.[\d.]+)/.exec(warning) ?? [];
       if (name === undefined) continue;

@@ -1,14 +1,17 @@
 // What `why` takes for DESTINATION, and which packet it asks about: what somebody may write, and what he is told where it is wrong.
+
 import { describe, expect, test } from "bun:test";
 import { parseAddress } from "../../src/base/address.ts";
 import { parseConfig } from "../../src/config/config.ts";
 import { configuredDevices, makeSettings } from "../../src/control/settings.ts";
 import { packetMeant, readDestination, requireOne } from "../../src/why/destination.ts";
 import { PROTOCOL } from "../../src/wire/ipv4.ts";
+import { sound } from "../support/sound.ts";
 
 function asking() {
-  const parsed = parseConfig(
-    `[uplink]
+  const parsed = sound(
+    parseConfig(
+      `[uplink]
 interface = "up"
 address = "192.0.2.254/24"
 gateway = "192.0.2.1"
@@ -26,11 +29,10 @@ interface = "lan"
 network = "192.168.1.0/24"
 gateway = "192.168.1.1"
 `,
-    "fw.toml",
+      "fw.toml",
+    ),
   );
-  if ("errors" in parsed) throw new Error(parsed.errors.join("\n"));
-  const made = makeSettings(parsed.config, configuredDevices(parsed.config));
-  if ("errors" in made) throw new Error(made.errors.join("\n"));
+  const made = sound(makeSettings(parsed.config, configuredDevices(parsed.config)));
   const address = parseAddress("198.51.100.80") ?? 0;
   const addressesOf = (name: string) => (name === "www.example.org" ? [address] : undefined);
   return { config: parsed.config, settings: made.settings, addressesOf };

@@ -1,5 +1,6 @@
 // Suggested rules, held against the router: under them all of the refused traffic passes, and nothing else that was refused before. What
 // they are called is what strangers chose, so it is looked at as a shell and a TOML parser would.
+
 import { describe, expect, test } from "bun:test";
 import { icmp, ip, ipv4, payload, tcp, udp } from "../../lab/frames.ts";
 import { Random } from "../../lab/random.ts";
@@ -14,6 +15,7 @@ import { type SuggestEntry, suggestFor, tomlLine } from "../../src/why/suggest.t
 import { HOSTILE } from "../support/hostile-text.ts";
 import { rejectionOf } from "../support/rejection.ts";
 import { SimulatedClock } from "../support/simulated-clock.ts";
+import { sound } from "../support/sound.ts";
 
 const DEVICES = INTERFACES.map((device) => ({ ...device, isUp: true }));
 const TCP = 6;
@@ -55,11 +57,9 @@ class Bench {
     private readonly names: ReadonlyMap<string, string> = new Map(),
     readonly name = "work",
   ) {
-    const result = parseConfig(text(rules, name), "firewall.toml");
-    if ("errors" in result) throw new Error(result.errors.join("\n"));
+    const result = sound(parseConfig(text(rules, name), "firewall.toml"));
     this.config = result.config;
-    const made = makeSettings(this.config, DEVICES, { addressesOf: (host) => this.addressesOf(host) });
-    if ("errors" in made) throw new Error(made.errors.join("\n"));
+    const made = sound(makeSettings(this.config, DEVICES, { addressesOf: (host) => this.addressesOf(host) }));
     this.settings = made.settings;
     this.lab = new Lab({ settings: this.settings });
     this.drops = new DropBook(this.lab.router.drops.words, new SimulatedClock(), this.config, this.settings);

@@ -1,5 +1,6 @@
 // The operation `configure`, from a file's text to what ends: a dry run over a router's live flows says exactly those that end when the
 // same text is put in force. And what stays, goes back, or is taken for saved.
+
 import { expect, test } from "bun:test";
 import { icmp, payload, tcp, udp } from "../../../lab/frames.ts";
 import { Random } from "../../../lab/random.ts";
@@ -25,6 +26,7 @@ import { type FlowEntry, flowLine, listFlows } from "../../../src/control/views/
 import { foresee } from "../../../src/control/views/forecast.ts";
 import type { Settings } from "../../../src/dataplane/settings.ts";
 import { SimulatedClock } from "../../support/simulated-clock.ts";
+import { sound } from "../../support/sound.ts";
 
 const DEVICES = INTERFACES.map((device) => ({ ...device, isUp: true }));
 const HOSTS = [WORK_HOST, LAN_HOST, LAN_HOST_2];
@@ -78,15 +80,11 @@ function known(entry: FlowEntry): string {
 }
 
 function configOf(text: string): Config {
-  const result = parseConfig(text, "firewall.toml");
-  if ("errors" in result) throw new Error(result.errors.join("\n"));
-  return result.config;
+  return sound(parseConfig(text, "firewall.toml")).config;
 }
 
 function settingsOf(config: Config): Settings {
-  const result = makeSettings(config, DEVICES, { now: 1.8e9 });
-  if ("errors" in result) throw new Error(result.errors.join("\n"));
-  return result.settings;
+  return sound(makeSettings(config, DEVICES, { now: 1.8e9 })).settings;
 }
 
 function randomRule(random: Random): string {

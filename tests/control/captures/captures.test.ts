@@ -1,14 +1,17 @@
 // Who may capture, and how much is kept for it: however many ask at once, no more rings than there should be, and none that nobody ends.
+
 import { expect, test } from "bun:test";
 import { parseConfig } from "../../../src/config/config.ts";
 import { Captures, MOST_CAPTURES, TooManyCaptures } from "../../../src/control/captures/captures.ts";
 import { configuredDevices, makeSettings } from "../../../src/control/settings.ts";
 import type { CaptureOrder } from "../../../src/dataplane/io/tap.ts";
 import { rejectionOf } from "../../support/rejection.ts";
+import { sound } from "../../support/sound.ts";
 
 function meaning() {
-  const parsed = parseConfig(
-    `[uplink]
+  const parsed = sound(
+    parseConfig(
+      `[uplink]
 interface = "up"
 address = "192.0.2.254/24"
 gateway = "192.0.2.1"
@@ -19,11 +22,10 @@ interface = "in"
 address = "10.137.0.10"
 gateway = "10.137.0.1"
 `,
-    "fw.toml",
+      "fw.toml",
+    ),
   );
-  if ("errors" in parsed) throw new Error(parsed.errors.join("\n"));
-  const made = makeSettings(parsed.config, configuredDevices(parsed.config));
-  if ("errors" in made) throw new Error(made.errors.join("\n"));
+  const made = sound(makeSettings(parsed.config, configuredDevices(parsed.config)));
   return { settings: made.settings, addressesOf: () => undefined };
 }
 const MEANING = meaning();

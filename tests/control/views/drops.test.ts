@@ -1,4 +1,5 @@
 // Drops as control tells them: with the names of the settings that they were judged by, the last seen first, those that match.
+
 import { beforeEach, describe, expect, test } from "bun:test";
 import { ARP_TYPE, arp, ethernet, icmp, ip, payload, tcp, udp } from "../../../lab/frames.ts";
 import { BROADCAST, frameFrom, HOST_MAC, LAN_HOST, Lab, REMOTE, WORK, WORK_HOST } from "../../../lab/router-lab.ts";
@@ -9,6 +10,7 @@ import { findDrops } from "../../../src/control/views/drop-filter.ts";
 import { DropBook, dropLine, formatAge } from "../../../src/control/views/drops.ts";
 import type { Settings } from "../../../src/dataplane/settings.ts";
 import { SimulatedClock } from "../../support/simulated-clock.ts";
+import { sound } from "../../support/sound.ts";
 
 /** Interfaces are numbered in this order, the uplink first, as the lab has them. */
 function configOf(
@@ -16,8 +18,9 @@ function configOf(
   rules: string,
   file = "fw.toml",
 ): { readonly config: Config; readonly settings: Settings } {
-  const parsed = parseConfig(
-    `[uplink]
+  const parsed = sound(
+    parseConfig(
+      `[uplink]
 interface = "up"
 address = "192.0.2.254/24"
 gateway = "192.0.2.1"
@@ -41,11 +44,10 @@ network = "192.168.1.0/24"
 gateway = "192.168.1.1"
 own_mac = "52:54:00:00:00:02"
 `,
-    file,
+      file,
+    ),
   );
-  if ("errors" in parsed) throw new Error(parsed.errors.join("\n"));
-  const made = makeSettings(parsed.config, configuredDevices(parsed.config));
-  if ("errors" in made) throw new Error(made.errors.join("\n"));
+  const made = sound(makeSettings(parsed.config, configuredDevices(parsed.config)));
   return { config: parsed.config, settings: made.settings };
 }
 

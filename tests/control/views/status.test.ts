@@ -1,4 +1,5 @@
 // The state as people read it: counters that are not zero, then every flow, however many there are.
+
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { ip } from "../../../lab/frames.ts";
@@ -13,6 +14,7 @@ import type { Client, Flow, Neighbour } from "../../../src/dataplane/types.ts";
 import { VERDICT, VERDICT_NAMES } from "../../../src/dataplane/verdict.ts";
 import { PROTOCOL, toAddress } from "../../../src/wire/ipv4.ts";
 import type { Ports } from "../../../src/wire/ports.ts";
+import { sound } from "../../support/sound.ts";
 
 const FLOWS = 65_536;
 const DEVICES = ["eth0", "eth1", "eth2"].map((name, i) => ({
@@ -34,11 +36,8 @@ const RESOLVER = { names: 2, unknown: 1, failing: 1, addresses: 3, lookups: 4, f
 /** @param more sections of the configuration */
 function settings(more = "") {
   const text = readFileSync(new URL("../../config/example.toml", import.meta.url), "utf8");
-  const parsed = parseConfig(`${text}\n${more}`, "firewall.toml");
-  if ("errors" in parsed) throw new Error(parsed.errors.join("\n"));
-  const made = makeSettings(parsed.config, DEVICES);
-  if ("errors" in made) throw new Error(made.errors.join("\n"));
-  return made.settings;
+  const parsed = sound(parseConfig(`${text}\n${more}`, "firewall.toml"));
+  return sound(makeSettings(parsed.config, DEVICES)).settings;
 }
 
 /** A table that is full. */

@@ -5,6 +5,7 @@ import {
   ah,
   DESTINATION,
   type Extension,
+  extended6,
   FRAGMENT,
   fragment,
   fragmented6,
@@ -78,17 +79,6 @@ const ODD_DRESSES: readonly Dress[] = [
   ["packet with hop-by-hop options behind others", [options(DESTINATION, nothing), options(HOP_BY_HOP, nothing)]],
 ];
 
-/** Puts extension headers between the IPv6 header and what is behind it, of a packet or of the beginning of one. */
-function withHeaders(packet: Uint8Array, extensions: readonly Extension[]): Uint8Array {
-  const kinds = [...extensions.map(([kind]) => kind), packet[6]];
-  const headers = extensions.map(([, rest], i) => concat(Uint8Array.of(kinds[i + 1]), rest));
-  const dressed = concat(packet.subarray(0, HEADER), ...headers, packet.subarray(HEADER));
-  const view = new DataView(dressed.buffer);
-  view.setUint16(4, view.getUint16(4) + dressed.length - packet.length);
-  dressed[6] = kinds[0];
-  return dressed;
-}
-
 function built<T extends Fields>({ tos, mayBeFragmented: _, ...fields }: T) {
   return { ...fields, trafficClass: tos ?? 0 };
 }
@@ -125,7 +115,7 @@ export const IPV6: Family = {
   dressed(packet, random) {
     if (!random.chance(DRESSED)) return undefined;
     const [what, extensions] = random.pick(packet[6] === TCP ? DRESSES : [...DRESSES, ...ODD_DRESSES]);
-    return [what, withHeaders(packet, extensions)];
+    return [what, extended6(packet, extensions)];
   },
 
   errors: [
@@ -156,7 +146,7 @@ export const IPV6: Family = {
       [ah()],
       [fragment(0, true, 7)],
     ]);
-    return ["error that quotes extension headers", withHeaders(quoted, extensions)];
+    return ["error that quotes extension headers", extended6(quoted, extensions)];
   },
 
   stamp(packet, stamp) {

@@ -113,7 +113,7 @@ function elsewhere(bytes: Uint8Array, way: Way): Frame[] {
 type Attack = (bytes: Uint8Array, way: Way) => readonly (Uint8Array | Frame)[];
 
 const ATTACKS: Readonly<Record<string, Attack>> = {
-  "extension headers": (bytes) => CHAINS.map((chain) => extended6(bytes, chain)),
+  "extension headers": (bytes) => CHAINS.map((chain) => concat(bytes.subarray(0, VERSION), extended6(bytes.subarray(VERSION), chain))),
   "a hop limit of 0 or 1": (bytes) => [0, 1].map((hops) => bytes.with(HOPS, hops)),
   "one of 2 or 255": (bytes) => [2, 255].map((hops) => bytes.with(HOPS, hops)),
   "another version": (bytes) => flipped(bytes, VERSION, 4),

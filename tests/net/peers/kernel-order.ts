@@ -2,6 +2,7 @@
 // went to the socket. For each kind of these prints whether a plain frame took the kernel path right behind one, whether when that
 // was settled, and whether when the router had handled a plain one after that.
 
+import { concat } from "../../../lab/frames.ts";
 import {
   ah,
   DESTINATION,
@@ -18,7 +19,8 @@ import { flowGiven } from "../../support/kernel-lab.ts";
 const { lab, frame, isIpv6 } = flowGiven(process.argv.slice(2));
 
 /** The frame of IPv6 with extension headers. */
-const extended = (...extensions: readonly Extension[]): Uint8Array => extended6(frame, extensions);
+const extended = (...extensions: readonly Extension[]): Uint8Array =>
+  concat(frame.subarray(0, 14), extended6(frame.subarray(14), extensions));
 
 const nothing = new Uint8Array(0);
 const toDestination = options(DESTINATION, nothing);
