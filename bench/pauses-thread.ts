@@ -1,7 +1,7 @@
 // The thread of `pauses`: a router with a full flow table, and commands that come as in the appliance. Between two looks for frames it
 // does what the dataplane's thread does there (dataplane/io/worker.ts), and measures how much of its own time that takes.
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
-import { Router } from "../src/dataplane/frame/router.ts";
+import { type KernelPath, Router } from "../src/dataplane/frame/router.ts";
 import { Commands } from "../src/dataplane/io/commands.ts";
 import { Mailbox, RULES_SIZE } from "../src/dataplane/io/mailbox.ts";
 import { rehearse } from "../src/dataplane/io/rehearsal.ts";
@@ -48,10 +48,23 @@ class SilentRing implements Ring {
   send(): void {}
 }
 
+/** Of a kernel path all but the kernel: what it asks to be looked at. */
+const NO_KERNEL: KernelPath = {
+  enter() {},
+  leave() {},
+  revoke() {},
+  revokeClient() {},
+  revokeNeighbour() {},
+  follow() {},
+  setSecond() {},
+};
+
 function run({ settings, frames, port, mail, rules, now, kinds }: Start): Pauses {
   rehearse();
   const ring = new SilentRing();
-  const router = new Router(ring, settings, (words) => crypto.getRandomValues(words));
+  const router = new Router(ring, settings, (words) => crypto.getRandomValues(words), undefined, {
+    makePath: () => NO_KERNEL,
+  });
   let clock = 1000;
   router.advance(clock);
   fill(router, ring, frames);

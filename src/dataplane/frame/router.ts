@@ -25,7 +25,7 @@ import { DNS_PORT, type Ports, sourcePort } from "../../wire/ports.ts";
 import { ACK, clampMss, SYN, TCP, tcpHeaderLength } from "../../wire/tcp.ts";
 import { UDP } from "../../wire/udp.ts";
 import { type AddressBook, isIpv6, type Number6 } from "../address-book.ts";
-import { concernedBy, EVERYBODY } from "../concerned.ts";
+import { type Concerned, concernedBy, EVERYBODY } from "../concerned.ts";
 import { SHARE, shareOf } from "../line-shares.ts";
 import { isQuery, KIND, type Packet } from "../packet.ts";
 import type { Parties } from "../parties.ts";
@@ -396,53 +396,50 @@ export class Router {
    * be; if not, the old settings stay in force
    */
   *applying(settings: Settings, enforce = () => true): Generator<void> {
-    const before = this.state.topology.settings;
+    const beforeTopology = this.state.topology;
+    const before = beforeTopology.settings;
     const isSame = hasSameLayout(settings, before);
     yield;
-    if (isSame) {
-      if (enforce()) this.applyRules(settings);
-      return;
-    }
-    const beforeTopology = this.state.topology;
-    const topology = new Topology(settings, beforeTopology);
+    const concerned = this.kernelPath === undefined ? [] : concernedBy(before, settings);
+    yield;
+    const topology = topologyFor(settings, beforeTopology, isSame);
     yield;
     if (!enforce()) {
-      topology.release();
+      topology?.release();
       return;
     }
     this.drops.countSettings();
+    this.revoke(concerned);
+    if (isSame) {
+      this.applyRules(settings, topology);
+      if (topology !== undefined) yield* this.state.followingLinks(beforeTopology);
+      return;
+    }
     const cut = this.endpoint.clear();
-    this.revoke(before, settings);
-    this.state.follow(topology);
+    this.state.follow(topology ?? beforeTopology);
     this.changes.follow();
     this.numberParties();
     this.notes.leaveBehind(before);
     this.fastPath.readTopology();
     this.endpoint.tellOfEnd(cut);
-    yield;
-    this.state.followLinks(beforeTopology);
+    yield* this.state.followingLinks(beforeTopology);
     yield;
     this.notes.catchUp();
   }
 
-  /** Puts settings in force that have the same layout as those before. */
-  private applyRules(settings: Settings): void {
-    const before = this.state.topology.settings;
-    this.drops.countSettings();
-    this.revoke(before, settings);
-    if (!hasSameInterfaces(settings, before)) {
+  /** Puts settings in force that have the same layout as those before. @param topology with their interfaces, where those are in another state */
+  private applyRules(settings: Settings, topology: Topology | undefined): void {
+    if (topology !== undefined) {
       this.heldAnswers?.reset(this.state.topology.parties); // they are made for the interface as it was
-      this.state.followInterfaces(settings.interfaces);
+      this.state.followInterfaces(topology);
     }
     this.changes.replaceRules(settings);
     this.fastPath.readTopology();
   }
 
-  private revoke(before: Settings, after: Settings): void {
-    if (this.kernelPath === undefined) return;
-    const concerned = concernedBy(before, after);
-    if (concerned === EVERYBODY) this.kernelPath.revoke();
-    else for (const client of concerned) this.kernelPath.revokeClient(client);
+  private revoke(concerned: Concerned): void {
+    if (concerned === EVERYBODY) this.kernelPath?.revoke();
+    else for (const client of concerned) this.kernelPath?.revokeClient(client);
   }
 
   /** Gives one client new rules, as `apply` would, but without a look at the other clients. */
@@ -975,4 +972,14 @@ const SPOOFED = -1 as Party;
 /** @returns int32 of four bytes in wire order */
 function wireWord(bytes: Uint8Array, at: number): number {
   return (bytes[at] << 24) | (bytes[at + 1] << 16) | (bytes[at + 2] << 8) | bytes[at + 3];
+}
+
+/**
+ * @param isSame whether settings have the same layout as those before
+ * @returns what is to be in force with them; undefined where all that a topology has of them, but for rules, is as before
+ */
+function topologyFor(settings: Settings, before: Topology, isSame: boolean): Topology | undefined {
+  if (!isSame) return new Topology(settings, before);
+  if (hasSameInterfaces(settings, before.settings)) return undefined;
+  return new Topology({ ...before.settings, interfaces: settings.interfaces }, before);
 }

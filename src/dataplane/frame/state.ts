@@ -8,7 +8,7 @@ import { Packet } from "../packet.ts";
 import { MappingTable, MOST_MAPPINGS } from "../ports/mappings.ts";
 import { RandomPool } from "../random.ts";
 import type { Ring } from "../ring.ts";
-import type { InterfaceSettings, Settings } from "../settings.ts";
+import type { Settings } from "../settings.ts";
 import { FLOW, FLOW_WORDS, type FlowFields, MAX_NEIGHBOURS } from "../tables/flow-records.ts";
 import { FLOW_STATE } from "../tables/flow-state.ts";
 import { FlowTable } from "../tables/flows.ts";
@@ -219,14 +219,16 @@ export class State {
     this.flows.external6 = address;
   }
 
-  /** Takes over what has changed about interfaces, whose numbers and all else are as before: no flow is touched. */
-  followInterfaces(interfaces: readonly InterfaceSettings[]): void {
+  /**
+   * Takes over what has changed about interfaces, whose numbers and all else are as before: no flow is touched. `followingLinks` comes
+   * after it.
+   */
+  followInterfaces(topology: Topology): void {
     const before = this.topology;
-    this.topology = new Topology({ ...before.settings, interfaces }, before);
+    this.topology = topology;
     before.release();
-    this.errors.follow(this.topology);
-    this.neighbours.topology = this.topology;
-    this.followLinks(before);
+    this.errors.follow(topology);
+    this.neighbours.topology = topology;
   }
 
   /**
@@ -236,6 +238,15 @@ export class State {
   followLinks(before?: Topology): void {
     this.neighbours.followInterfaces(before);
     this.arp.followInterfaces(before);
+    this.discovery.followInterfaces(before, this.now);
+  }
+
+  /** The same a little at a time, beginning with nothing. */
+  *followingLinks(before: Topology): Generator<void> {
+    yield;
+    this.neighbours.followInterfaces(before);
+    this.arp.followInterfaces(before);
+    yield;
     this.discovery.followInterfaces(before, this.now);
   }
 

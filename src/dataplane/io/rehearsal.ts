@@ -3,6 +3,7 @@
 import { MessageChannel } from "node:worker_threads";
 import { PROTOCOL } from "../../wire/ipv4.ts";
 import { SYN } from "../../wire/tcp.ts";
+import { concernedBy } from "../concerned.ts";
 import { Router } from "../frame/router.ts";
 import { type Kind, type Segment, trialFrame } from "../kernel/trial-frames.ts";
 import { CLIENT, CLIENT_END, OUR_MACS, SERVER_END, trialSettings } from "../kernel/trial-settings.ts";
@@ -52,6 +53,7 @@ export function* rehearsing(): Generator<void> {
       ring.takeSent();
       port1.postMessage(command);
       posted++;
+      if (command.type === "apply") concernedBy(settings, command.settings); // asked only where there is a kernel path
       if (command.type === "client") {
         const length = 4 * packRuleset(command.ruleset, packed);
         rules.put(MAIL.RULES, command.client, posted, new Uint8Array(packed.buffer), 0, length);

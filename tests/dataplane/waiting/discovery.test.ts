@@ -133,6 +133,13 @@ class Bench {
 }
 
 /** What the gateway is asked first, by ARP and ND, is of no interest. */
+/** Interfaces are in another state. */
+function change(state: State, interfaces: Settings["interfaces"]): void {
+  const before = state.topology;
+  state.followInterfaces(new Topology({ ...before.settings, interfaces }, before));
+  state.followLinks(before);
+}
+
 function bench(settings = HOME): Bench {
   const made = new Bench(settings);
   made.sent();
@@ -434,7 +441,11 @@ describe("a neighbour", () => {
     const { lab, n } = acquainted();
     const changed: number[] = [];
     lab.state.neighbours.onChange = (neighbour) => changed.push(neighbour);
-    for (const isDown of [true, false]) lab.state.followInterfaces(INTERFACES.map((iface) => ({ ...iface, isDown })));
+    for (const isDown of [true, false])
+      change(
+        lab.state,
+        INTERFACES.map((iface) => ({ ...iface, isDown })),
+      );
     while (lab.state.neighbours.isBusy) lab.state.neighbours.step(16);
     expect(lab.sent()).toContain(ourSolicitation(LAN, LAN_GATEWAY, LAN_HOST));
     expect(lab.macOf(n)).toBe(LAN_MAC); // served meanwhile
@@ -607,10 +618,10 @@ describe("our own addresses", () => {
     lab.state.followLinks();
     lab.pass(5);
     const state = (isDown: boolean, mtu: number) => INTERFACES.map((iface) => ({ ...iface, isDown, mtu }));
-    lab.state.followInterfaces(state(false, 1400));
+    change(lab.state, state(false, 1400));
     expect(ofDiscovery(lab.sent())).toEqual([]);
-    lab.state.followInterfaces(state(true, 1400));
-    lab.state.followInterfaces(state(false, 1400));
+    change(lab.state, state(true, 1400));
+    change(lab.state, state(false, 1400));
     expect(ofDiscovery(lab.sent())).toEqual(expect.arrayContaining(probes));
   });
 
@@ -649,7 +660,10 @@ describe("our own addresses", () => {
     lab.state.followLinks();
     const { size } = lab.state.book;
     for (let i = 0; i < 5; i++) {
-      lab.state.followInterfaces(INTERFACES.map((iface) => ({ ...iface, mac: mac(`52:54:00:00:0${i}:00`) })));
+      change(
+        lab.state,
+        INTERFACES.map((iface) => ({ ...iface, mac: mac(`52:54:00:00:0${i}:00`) })),
+      );
     }
     // On all three interfaces the same link-local address.
     expect(lab.state.book.size).toBe(size - 2);
