@@ -1,6 +1,7 @@
 // What became of a frame: a number for the hot path and for counters, a name for people. Every dropped frame has exactly
 // one reason, and every reason is a counter. This table is the only place that says which verdicts there are: their numbers
 // follow from their order, and docs/VERDICTS.md explains them in the same order.
+import { ETHERTYPE } from "../wire/ethernet.ts";
 import { FAULT, FAULT_NAMES, type Fault } from "../wire/fault.ts";
 
 declare const brand: unique symbol;
@@ -71,6 +72,15 @@ export const VERDICT_NAMES: readonly string[] = [
   ...TABLE.map(([, name]) => name),
   ...FAULT_NAMES.slice(1).map((fault) => `dropped: malformed ${fault}`),
 ];
+
+/**
+ * @param name a verdict's, as counters of both families have it
+ * @param etherType a frame's
+ * @returns the name for that frame: neighbours of IPv6 are found by Neighbour Discovery, not by ARP
+ */
+export function nameOnFrame(name: string, etherType: number): string {
+  return etherType === ETHERTYPE.IPV6 ? name.replace("ARP", "Neighbour Discovery") : name;
+}
 
 /**
  * What programs know them by, by number: `dropped: refused by rules` is `refused`. They follow from the keys above, and stay as they are:

@@ -5,7 +5,8 @@ import { CaptureReader } from "../captures/reader.ts";
 import { CaptureSource } from "../captures/source.ts";
 import type { CaptureWriter } from "../captures/writer.ts";
 import type { Settings } from "../dataplane/settings.ts";
-import { VERDICT_NAMES, type Verdict } from "../dataplane/verdict.ts";
+import { nameOnFrame, VERDICT_NAMES, type Verdict } from "../dataplane/verdict.ts";
+import { ETHERNET } from "../wire/ethernet.ts";
 import type { Comparison } from "./comparison.ts";
 import { earliest, type Input } from "./inputs.ts";
 import { NextHops } from "./next-hops.ts";
@@ -95,7 +96,10 @@ export class Session {
       this.passages?.begin();
       code = player.receive(iface, bytes, at, captured, original);
       this.totals.verdicts[code]++;
-      verdict = VERDICT_NAMES[code];
+      verdict = nameOnFrame(
+        VERDICT_NAMES[code],
+        captured < ETHERNET.HEADER_LENGTH ? 0 : bytes.readUInt16BE(at + ETHERNET.TYPE),
+      );
     } else {
       this.totals.byRouter++;
       const same = this.comparison?.theirs(iface, frame.seconds, frame.nanoseconds, bytes, at, captured, reader.number);

@@ -178,7 +178,7 @@ function admissionText({ rule, forward, open_mapping }: FlowEntry): string {
 
 function dropRow(drop: DropEntry, now: number): string {
   const age = formatAge(now - drop.last).replace(" ", "");
-  return ` ${right(drop.count, 6)} ${age.padStart(5)}  ${printable(`${verdictWords(drop.verdict)}: ${frameText(drop)}`)}`;
+  return ` ${right(drop.count, 6)} ${age.padStart(5)}  ${printable(`${verdictWords(drop)}: ${frameText(drop)}`)}`;
 }
 
 function foot({ prompt, message }: TopState): Line {

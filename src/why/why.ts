@@ -83,9 +83,9 @@ export function reasonLines(reason: Reason, now: number): string[] {
       formatExplanation(reason.now, false).map(plain),
     );
   }
-  const { count, last, verdict } = reason.cause;
+  const { count, last } = reason.cause;
   const times = count === 1 ? "once" : `${count} times, last`;
-  const what = `${verdictWords(verdict)}: ${frameText(reason.cause)}`;
+  const what = `${verdictWords(reason.cause)}: ${frameText(reason.cause)}`;
   return [printable(`${times} ${formatAge(now - last)} ago: ${what}`)];
 }
 

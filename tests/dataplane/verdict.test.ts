@@ -1,6 +1,6 @@
 // The table of verdicts: each has a number, a name and a counter of its own. README.md is held against it by readme.test.ts.
 import { describe, expect, test } from "bun:test";
-import { malformed, VERDICT, VERDICT_NAMES, VERDICT_SLUGS } from "../../src/dataplane/verdict.ts";
+import { malformed, nameOnFrame, VERDICT, VERDICT_NAMES, VERDICT_SLUGS } from "../../src/dataplane/verdict.ts";
 import { FAULT, FAULT_NAMES } from "../../src/wire/fault.ts";
 
 const KEYS = Object.keys(VERDICT);
@@ -25,6 +25,19 @@ describe("verdicts", () => {
   test("begin with the one that lets a packet pass", () => {
     expect(KEYS[0]).toBe("FORWARDED");
     expect(VERDICT_NAMES[0]).toBe("forwarded");
+  });
+
+  test("say of IPv6 what finds neighbours there, in place of ARP, and of all other frames what counters say", () => {
+    const on = (key: keyof typeof VERDICT, etherType: number) => nameOnFrame(VERDICT_NAMES[VERDICT[key]], etherType);
+    expect([0x0800, 0x0806].map((type) => on("UNRESOLVED", type))).toEqual(
+      new Array(2).fill("dropped: next hop does not answer ARP"),
+    );
+    expect((["UNRESOLVED", "QUEUED", "ARP_QUEUE_FULL", "REFUSED"] as const).map((key) => on(key, 0x86dd))).toEqual([
+      "dropped: next hop does not answer Neighbour Discovery",
+      "queued for Neighbour Discovery",
+      "dropped: Neighbour Discovery queue full",
+      "dropped: refused by rules",
+    ]);
   });
 
   test("on malformed frames are named by the fault", () => {

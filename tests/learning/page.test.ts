@@ -235,6 +235,7 @@ describe("of the captures that tests have", () => {
       const isOut = cards[0].startsWith("inside");
       expect(rewritten).toEqual([isOut ? "Source address" : "Destination address", ...always]);
     }
+    expect(forwarded[0].verdict).toBe("… queued for Neighbour Discovery");
     expect(forwarded[0].cards).toEqual([
       "inside, eth0Ping number 1: are you there?fd00::10 → 2001:db8:7::80hop limit 64 · 118 bytes",
       "outside, eth1Ping number 1: are you there?2001:db8::2 → 2001:db8:7::80hop limit 63 · 118 bytes",

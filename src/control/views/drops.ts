@@ -6,7 +6,7 @@ import { printable } from "../../base/quote.ts";
 import type { Config } from "../../config/config.ts";
 import type { Settings } from "../../dataplane/settings.ts";
 import { DROP, DROP_RECORDS, DROPS, DropCopy, dropClock, HAS } from "../../dataplane/tables/drop-records.ts";
-import { VERDICT_NAMES, VERDICT_SLUGS } from "../../dataplane/verdict.ts";
+import { nameOnFrame, VERDICT_NAMES, VERDICT_SLUGS } from "../../dataplane/verdict.ts";
 import { ETHERTYPE } from "../../wire/ethernet.ts";
 import { PROTOCOL } from "../../wire/ipv4.ts";
 import { NEXT_HEADER } from "../../wire/ipv6.ts";
@@ -129,14 +129,14 @@ export function isDrop(verdict: number): boolean {
 
 /** In ASCII: `12 refused by rules: tcp 10.137.0.10:40000 to 203.0.113.7:443 SYN on eth0, client work, rule 6, f.toml:14; last 3 s ago` */
 export function dropLine(entry: DropEntry, now: number): string {
-  const { count, verdict, last } = entry;
-  return printable(`${count} ${verdictWords(verdict)}: ${frameText(entry)}; last ${formatAge(now - last)} ago`);
+  const { count, last } = entry;
+  return printable(`${count} ${verdictWords(entry)}: ${frameText(entry)}; last ${formatAge(now - last)} ago`);
 }
 
-/** The words of a slug, without "dropped:". One that is not known is another version's, and stands for itself. */
-export function verdictWords(slug: string): string {
+/** The words of its slug, without "dropped:". One that is not known is another version's, and stands for itself. */
+export function verdictWords({ verdict: slug, ethertype }: Pick<DropEntry, "verdict" | "ethertype">): string {
   const verdict = VERDICT_SLUGS.indexOf(slug);
-  return verdict < 0 ? slug : VERDICT_NAMES[verdict].replace(/^dropped: /, "");
+  return verdict < 0 ? slug : nameOnFrame(VERDICT_NAMES[verdict], ethertype).replace(/^dropped: /, "");
 }
 
 /** Who sent what to whom, and which rule decided: with names as somebody chose them. */

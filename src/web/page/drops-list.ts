@@ -1,5 +1,6 @@
 // The list of what was dropped, each with why: at first in a few words, and when somebody asks as the firewall explains it.
 import { endText, ruleText } from "../../control/views/flow-text.ts";
+import { nameOnFrame } from "../../dataplane/verdict.ts";
 import { isDrop, verdictName } from "../../watch/history.ts";
 import type { DropEntry, NamedStatus } from "../messages.ts";
 import { askDrops, askWhy } from "./ask.ts";
@@ -42,7 +43,7 @@ export function dropsList(latest: () => NamedStatus | undefined, now: () => numb
     columns: [
       { title: "Times", isNumber: true, cell: ({ count }) => formatCount(count) },
       { title: "Last", cell: ({ last }) => ago(now() - last) },
-      { title: "Why", cell: ({ verdict }) => dropName(verdict) },
+      { title: "Why", cell: ({ verdict, ethertype }) => nameOnFrame(dropName(verdict), ethertype) },
       { title: "From", cell: ({ source }) => address(source === undefined ? "" : endText(source)) },
       { title: "To", cell: ({ destination }) => address(destination === undefined ? "" : endText(destination)) },
       { title: "What", cell: (drop) => kindOf(drop) },

@@ -165,3 +165,10 @@ test("the log of refused packets has them", async () => {
   log.stop();
   expect(printed).toEqual([`refused: client work, policy: tcp [${WORK_HOST_6}]:40000 to [${REMOTE_6}]:443`]);
 });
+
+test("a line says what finds neighbours of the frame's family", () => {
+  const entry = { verdict: "unresolved", count: 1, first: 1, last: 1, interface: "in", protocol: 17, proto: "udp" };
+  const line = (ethertype: number) => dropLine({ ...entry, ethertype }, 3);
+  expect(line(0x86dd)).toBe("1 next hop does not answer Neighbour Discovery: udp on in; last 2 s ago");
+  expect(line(0x0800)).toBe("1 next hop does not answer ARP: udp on in; last 2 s ago");
+});
