@@ -7,6 +7,7 @@ import { parseArgs } from "node:util";
 import { asked } from "./asked.ts";
 import { attack } from "./attack.ts";
 import type { Benchmark, Build } from "./benchmark.ts";
+import { capture } from "./capture.ts";
 import { drawChart } from "./chart.ts";
 import { core, flows } from "./core.ts";
 import { cps } from "./cps.ts";
@@ -28,7 +29,24 @@ import { tcp, tcp6 } from "./tcp.ts";
 import { vm } from "./vm.ts";
 
 const BENCHMARKS: ReadonlyMap<string, Benchmark> = new Map(
-  Object.entries({ pps, pps6, tcp, tcp6, rtt, cps, flows, rules, core, pauses, queue, asked, vm, size, attack }),
+  Object.entries({
+    pps,
+    pps6,
+    tcp,
+    tcp6,
+    rtt,
+    cps,
+    flows,
+    rules,
+    core,
+    pauses,
+    queue,
+    asked,
+    capture,
+    vm,
+    size,
+    attack,
+  }),
 );
 /** Only when asked for by name: it takes half an hour. */
 const LONG = "attack";

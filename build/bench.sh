@@ -26,6 +26,7 @@ Measures Firebreak beside its peers, in one run, and says how sure that is. With
   pauses how long frames wait for what else the dataplane's thread does: new rules, reloads, time that is up, with 65 536 flows
   queue  round trips beside an upload, where a slow line is beyond: with and without [uplink] rate
   asked  what it costs that somebody asks: round trips and packets a second beside top, stopped readers, drops
+  capture what a capture of 1 Gbit/s to a file loses, beside tcpdump
   vm     the image in QEMU beside a Debian kernel with nftables: boot, memory, TCP throughput
   attack what a client notices of attacks by others: half an hour, so only when it is named
   size   sizes of what is built, memory of an idle appliance, the least memory that it boots in

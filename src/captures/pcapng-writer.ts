@@ -19,6 +19,8 @@ const BUFFER_LENGTH = 1 << 18;
 export const LONGEST_COMMENT = 4096;
 /** Bytes of all else in a packet block, generously. */
 const MOST_OVERHEAD = 256;
+/** Bytes that there is room for behind what is handed on: those of most frames. */
+const SHORT_BLOCK = 64 * 1024 + LONGEST_COMMENT + MOST_OVERHEAD;
 const HALF = 2 ** 16;
 const WORD = 2 ** 32;
 
@@ -40,19 +42,26 @@ export interface PacketNote {
 }
 
 export class PcapngWriter {
-  private readonly buffer = Buffer.alloc(BUFFER_LENGTH + LONGEST_FRAME + LONGEST_COMMENT + MOST_OVERHEAD);
-  private readonly view = new DataView(this.buffer.buffer, this.buffer.byteOffset, this.buffer.length);
+  private buffer: Buffer;
+  private view: DataView;
   private length = 0;
   private readonly digits: number;
   private readonly ticksPerSecond: bigint;
   private readonly nanosecondsPerTick: number;
 
-  /** @param names the interfaces' @param write takes bytes that are overwritten when it returns */
+  /**
+   * @param names the interfaces'
+   * @param write takes bytes that are overwritten when it returns; where it is undefined, whoever adds frames takes them now and then
+   * @param size bytes that are buffered before they are handed on, or should be taken
+   */
   constructor(
     names: readonly string[],
     resolution: Resolution,
-    private readonly write: (bytes: Buffer) => void,
+    private readonly write: ((bytes: Buffer) => void) | undefined,
+    private readonly size = BUFFER_LENGTH,
   ) {
+    this.buffer = Buffer.allocUnsafeSlow(size + SHORT_BLOCK);
+    this.view = viewOf(this.buffer);
     this.digits = resolution === "ns" ? 9 : 6;
     this.nanosecondsPerTick = resolution === "ns" ? 1 : 1000;
     this.ticksPerSecond = BigInt(1e9 / this.nanosecondsPerTick);
@@ -81,6 +90,7 @@ export class PcapngWriter {
     original: number,
     note: PacketNote,
   ): void {
+    this.makeRoom(captured);
     const { view, length: start } = this;
     view.setUint32(start + PACKET.INTERFACE, iface, true);
     this.setTime(start, seconds, Math.floor(nanoseconds / this.nanosecondsPerTick));
@@ -103,7 +113,7 @@ export class PcapngWriter {
       this.set64(option + 1, note.verdict);
     }
     this.endBlock(start, BLOCK.ENHANCED_PACKET);
-    if (this.length >= BUFFER_LENGTH) this.flush();
+    if (this.write !== undefined && this.length >= this.size) this.flush();
   }
 
   /** Without big integers, each of which is an object, where numbers do: from 1970 to 2106. */
@@ -130,8 +140,27 @@ export class PcapngWriter {
 
   /** Hands on what is buffered. */
   flush(): void {
-    this.write(this.buffer.subarray(0, this.length));
+    this.write?.(this.buffer.subarray(0, this.length));
     this.length = 0;
+  }
+
+  /** @returns what is buffered, to keep */
+  take(): Buffer {
+    const bytes = this.buffer.subarray(0, this.length);
+    this.buffer = Buffer.allocUnsafeSlow(this.size + SHORT_BLOCK);
+    this.view = viewOf(this.buffer);
+    this.length = 0;
+    return bytes;
+  }
+
+  /** For one more frame. */
+  private makeRoom(captured: number): void {
+    const wanted = this.length + captured + LONGEST_COMMENT + MOST_OVERHEAD;
+    if (wanted <= this.buffer.length) return;
+    const larger = Buffer.allocUnsafeSlow(wanted);
+    this.buffer.copy(larger, 0, 0, this.length);
+    this.buffer = larger;
+    this.view = viewOf(larger);
   }
 
   private beginSection(): void {
@@ -176,7 +205,7 @@ export class PcapngWriter {
   private pad(at: number, size: number): number {
     const end = at + size;
     const padded = at + ((size + 3) & ~3);
-    this.buffer.fill(0, end, padded);
+    for (let i = end; i < padded; i++) this.buffer[i] = 0; // `fill` takes longer for three bytes than all else of a frame
     return padded;
   }
 
@@ -188,4 +217,8 @@ export class PcapngWriter {
     this.view.setUint32(this.length, total, true);
     this.length += 4;
   }
+}
+
+function viewOf({ buffer, byteOffset, length }: Buffer): DataView {
+  return new DataView(buffer, byteOffset, length);
 }

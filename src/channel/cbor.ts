@@ -23,7 +23,7 @@ const OPTIONS: Options & { readonly int64AsNumber: boolean } = {
   mapsAsObjects: true,
   variableMapSize: true,
   tagUint8Array: false,
-  copyBuffers: true,
+  copyBuffers: false, // what is decoded is nobody else's
   int64AsNumber: true,
 };
 const codec = new Encoder(OPTIONS);
@@ -35,9 +35,48 @@ export function encodeItem(value: Value): Uint8Array {
   return bytes;
 }
 
+/** Bytes from which on a copy costs more than a piece. */
+const LARGE = 4096;
+const EMPTY = new Uint8Array(0);
+
+/**
+ * The same, of a value that may end with many bytes: with a map whose last member ends so.
+ * @returns the item in pieces; those bytes are not copied
+ */
+export function encodePieces(value: Value): readonly Uint8Array[] {
+  const bytes = lastBytes(value);
+  if (bytes === undefined || bytes.length < LARGE) return [encodeItem(value)];
+  const start = encodeItem(withLastBytes(value, EMPTY));
+  // In place of the header of no bytes, which is one byte, that of so many.
+  const first = new Uint8Array(start.length + 4);
+  first.set(start);
+  first[start.length - 1] = (MAJOR.BYTES << 5) | FOUR_BYTES;
+  new DataView(first.buffer).setUint32(start.length, bytes.length);
+  const length = first.length + bytes.length;
+  if (length > MOST_ITEM) throw new CborError(`an item of ${length} bytes is longer than ${MOST_ITEM}`);
+  return [first, bytes];
+}
+
+function lastBytes(value: Value): Uint8Array | undefined {
+  if (value instanceof Uint8Array) return value;
+  return isMap(value) ? lastBytes(Object.values(value).at(-1) ?? null) : undefined;
+}
+
+/** @param value that `lastBytes` finds some in */
+function withLastBytes(value: Value, bytes: Uint8Array): Value {
+  if (!isMap(value)) return bytes;
+  const key = Object.keys(value).at(-1) ?? "";
+  return { ...value, [key]: withLastBytes(value[key], bytes) };
+}
+
+function isMap(value: Value): value is Fields {
+  return value !== null && typeof value === "object" && !Array.isArray(value) && !(value instanceof Uint8Array);
+}
+
 // Major types (RFC 8949 section 3.1): the upper three bits of an item's first byte. The lower five say how long what follows is.
 const MAJOR = { UNSIGNED: 0, NEGATIVE: 1, BYTES: 2, TEXT: 3, ARRAY: 4, MAP: 5, TAG: 6, SIMPLE: 7 } as const;
 const ONE_BYTE = 24;
+const FOUR_BYTES = 26;
 const EIGHT_BYTES = 27;
 const NULL = 22;
 const FALSE = 20;
@@ -53,7 +92,7 @@ interface Open {
 /** Takes bytes as they come, and gives the items. */
 export class ItemReader {
   /** Bytes of the item that is not whole yet; how many of these are taken up; where in them the next header begins. */
-  private held = new Uint8Array(256);
+  private held: Uint8Array = new Uint8Array(256);
   private length = 0;
   private next = 0;
   private readonly open: Open[] = [];
@@ -70,18 +109,32 @@ export class ItemReader {
   push(bytes: Uint8Array): void {
     this.keep(bytes);
     for (let end = this.findEnd(); end !== undefined; end = this.findEnd()) {
-      const value = decode(this.held.slice(0, end));
-      this.held.copyWithin(0, end, this.length);
-      this.length -= end;
+      const value = decode(this.take(end));
       this.next = 0;
       this.hear(value);
     }
   }
 
+  /** Takes the first item out. @returns its bytes, which nobody writes to any more */
+  private take(end: number): Uint8Array {
+    const { held } = this;
+    const isLarge = end >= LARGE;
+    const item = isLarge ? held.subarray(0, end) : held.slice(0, end);
+    if (isLarge) {
+      // What follows moves, not the item.
+      this.held = memoryOf(Math.max(held.length, this.length - end));
+      this.held.set(held.subarray(end, this.length));
+    } else {
+      held.copyWithin(0, end, this.length);
+    }
+    this.length -= end;
+    return item;
+  }
+
   private keep(bytes: Uint8Array): void {
     const wanted = this.length + bytes.length;
     if (wanted > this.held.length) {
-      const larger = new Uint8Array(Math.max(wanted, 2 * this.held.length));
+      const larger = memoryOf(Math.max(wanted, 2 * this.held.length));
       larger.set(this.held.subarray(0, this.length));
       this.held = larger;
     }
@@ -135,6 +188,11 @@ export class ItemReader {
     for (let i = 0; i < width; i++) value = value * 256 + this.held[at + i];
     return value;
   }
+}
+
+/** @returns so many bytes, which are whatever was there */
+function memoryOf(length: number): Uint8Array {
+  return new Uint8Array(Buffer.allocUnsafeSlow(length).buffer);
 }
 
 /** @param bytes one whole item */

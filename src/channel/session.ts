@@ -1,7 +1,7 @@
 // One client of the channel, whatever it comes by: takes requests, runs their operations, sends records. It is bounded in all that the
 // client decides: bytes of a request, requests at a time, records that it has not asked for. A client that reads slowly, or not at all,
 // keeps nobody but itself: nothing is made for it that it has no credit for, or that it has not taken what is before it.
-import { CborError, encodeItem, type Fields, ItemReader, type Value } from "./cbor.ts";
+import { CborError, encodePieces, type Fields, ItemReader, type Value } from "./cbor.ts";
 import {
   CANCEL,
   ChannelError,
@@ -46,7 +46,7 @@ export interface Services {
 
 /** The way to the client. */
 export interface Outlet {
-  /** Never waits. */
+  /** Never waits. @param bytes which nobody changes any more */
   write(bytes: Uint8Array): void;
   /** Bytes that the client has not taken. */
   readonly waiting: number;
@@ -201,7 +201,7 @@ export class Session {
       stream.records++;
       stream.credit--;
       stream.lost += lost;
-      this.send(lost === 0 ? { id, data } : { id, data, lost });
+      this.send(lost === 0 ? { id, data } : { id, lost, data });
       if (performance.now() - since < SLICE) continue;
       await new Promise(setImmediate);
       since = performance.now();
@@ -226,7 +226,7 @@ export class Session {
   private send(reply: Reply): void {
     if (this.isOver) return;
     try {
-      this.outlet.write(encodeItem(reply as Value));
+      for (const piece of encodePieces(reply as Value)) this.outlet.write(piece);
     } catch (error) {
       if (!(error instanceof CborError) || !("data" in reply)) throw error;
       throw new ChannelError("failed", error.message);

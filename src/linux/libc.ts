@@ -34,6 +34,7 @@ export const libc = dlopen("libc.so.6", {
   clock_settime: { args: ["i32", "buffer"], returns: "i32" },
   clock_gettime: { args: ["i32", "buffer"], returns: "i32" },
   mmap: { args: ["ptr", "u64", "i32", "i32", "i32", "i64"], returns: "i64" },
+  memcpy: { args: ["ptr", "ptr", "u64"], returns: "void" },
   munmap: { args: ["ptr", "u64"], returns: "i32" },
   __errno_location: { args: [], returns: "ptr" },
 }).symbols;

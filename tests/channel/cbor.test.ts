@@ -4,6 +4,7 @@ import { Random } from "../../lab/random.ts";
 import {
   CborError,
   encodeItem,
+  encodePieces,
   type Fields,
   ItemReader,
   MOST_DEPTH,
@@ -49,6 +50,22 @@ test("items that end with a text or bytes are read in pieces of any length too",
   const bytes = Buffer.concat(items.map(encodeItem));
   for (const piece of [1, 2, 3, 5, 8, 64, 1000, 4096, 65536, bytes.length])
     expect(readAll(bytes, piece)).toEqual(items);
+});
+
+test("in pieces an item is as in one, and bytes at its end are not copied", () => {
+  const random = new Random(4);
+  for (const length of [0, 1, 4095, 4096, 65535, 65536, 200_000]) {
+    const bytes = Uint8Array.from({ length }, () => random.next() & 0xff);
+    for (const value of [bytes, { bytes }, { id: 1, data: { lost: 0, frames: 3, bytes } }] satisfies Value[]) {
+      const pieces = encodePieces(value);
+      expect(readAll(Buffer.concat(pieces))).toEqual([value]);
+      expect(pieces.at(-1) === bytes).toBe(length >= 4096);
+    }
+    const other = { data: { bytes, frames: 3 } };
+    expect(encodePieces(other)).toEqual([encodeItem(other)]);
+  }
+  const long = { id: 1, data: { bytes: new Uint8Array(MOST_ITEM - 10) } };
+  expect(() => encodePieces(long)).toThrow(CborError);
 });
 
 test("another implementation reads what we write, to the end of the sequence", () => {

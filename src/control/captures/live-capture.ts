@@ -36,7 +36,6 @@ export interface CapturePiece {
 export class LiveCapture {
   private names: readonly string[];
   private readonly writer: PcapngWriter;
-  private pieces: Buffer[] = [];
   private readonly comments = new Map<number, Comment>();
   private isFirst = true;
   private unsaid = 0;
@@ -59,7 +58,7 @@ export class LiveCapture {
     private readonly end: () => Promise<void>,
   ) {
     this.names = settings.interfaces.map(({ name }) => name);
-    this.writer = new PcapngWriter(this.names, "ns", (bytes) => void this.pieces.push(Buffer.from(bytes)));
+    this.writer = new PcapngWriter(this.names, "ns", undefined, PIECE);
   }
 
   /** @param most frames @returns what has come since; undefined if that is nothing. The first piece is the file's head */
@@ -78,19 +77,12 @@ export class LiveCapture {
     const hasHead = this.isFirst || this.names.length > before;
     this.isFirst = false;
     const head = hasHead ? { head: headOf(this.names) } : undefined;
-    return { bytes: this.flushed(), frames, lost, ...head };
+    return { ...head, frames, lost, bytes: writer.take() };
   }
 
   /** Ends it: nothing is taken any more. */
   async close(): Promise<void> {
     await this.end();
-  }
-
-  private flushed(): Uint8Array {
-    this.writer.flush();
-    const bytes = this.pieces.length === 1 ? this.pieces[0] : Buffer.concat(this.pieces);
-    this.pieces = [];
-    return bytes;
   }
 
   /** Writes the frame in hand. @returns false where it is not meant */
@@ -184,15 +176,12 @@ function isSame(one: CaptureFacts, other: CaptureFacts): boolean {
 const ENDS = [FLOW.SOURCE, FLOW.DESTINATION, FLOW.PORTS, FLOW.BACK_SOURCE, FLOW.BACK_PORTS];
 
 function hasSameEnds(one: Int32Array, other: Int32Array): boolean {
-  return ENDS.every((word) => one[word] === other[word]);
+  for (let i = 0; i < ENDS.length; i++) if (one[ENDS[i]] !== other[ENDS[i]]) return false;
+  return true;
 }
 
 function headOf(names: readonly string[]): Uint8Array {
-  let head: Uint8Array = new Uint8Array(0);
-  new PcapngWriter(names, "ns", (bytes) => {
-    head = Uint8Array.from(bytes);
-  }).flush();
-  return head;
+  return new PcapngWriter(names, "ns", undefined, 0).take();
 }
 
 /** @returns what became of it, as replay's captures have it */

@@ -187,6 +187,11 @@ export class PacketRing implements Ring {
     this.poll = new PollSet([wake]);
   }
 
+  /** Of `bytes`. */
+  get address(): number {
+    return this.base;
+  }
+
   /** @returns how many interfaces there are: numbers from 0 */
   get interfaces(): number {
     return this.ports.length;

@@ -20,7 +20,7 @@ import { FLOW_STATE } from "../tables/flow-state.ts";
 import { type Flow, type Iface, NO_FLOW } from "../types.ts";
 import { VERDICT, type Verdict } from "../verdict.ts";
 import { type CaptureMatch, isAbout, isAboutVerdict, NONE, Subject, seesFlows, WORDS_OF } from "./capture-match.ts";
-import { CaptureFacts, CaptureProducer, offsetIn, WHAT } from "./capture-ring.ts";
+import { CaptureFacts, CaptureProducer, type CopyFrame, offsetIn, WHAT } from "./capture-ring.ts";
 
 /** A capture as the thread is told of it. */
 export interface CaptureOrder {
@@ -110,12 +110,14 @@ export class Tap {
   /**
    * @param memoryAt an ArrayBuffer over memory
    * @param now ms of the monotonic clock
+   * @param copyTo how frames are copied from the ring's memory to that of a capture, if there is a faster way than word by word
    */
   constructor(
     private readonly ring: Pick<Ring, "bytes" | "view">,
     private readonly router: Tapped,
     private readonly memoryAt: (address: number, length: number) => ArrayBufferLike,
     private readonly now: () => number,
+    private readonly copyTo?: (address: number) => CopyFrame,
   ) {
     const { buffer } = ring.bytes;
     this.words = new Int32Array(buffer, 0, buffer.byteLength >> 2);
@@ -135,7 +137,8 @@ export class Tap {
     this.captures = orders.map((order) => {
       const known = before.find((capture) => capture.order.id === order.id);
       const producer =
-        known?.producer ?? new CaptureProducer(this.memoryAt(order.address, order.length), order.isRecorder);
+        known?.producer ??
+        new CaptureProducer(this.memoryAt(order.address, order.length), order.isRecorder, this.copyTo?.(order.address));
       return { order, producer };
     });
     for (const event of [this.event, ...this.waiting]) event.mask = 0; // numbers of captures are others now

@@ -6,7 +6,7 @@
 import { toArrayBuffer } from "bun:ffi";
 import { workerData } from "node:worker_threads";
 import { monotonicTime } from "../../linux/clock.ts";
-import { pointer } from "../../linux/libc.ts";
+import { libc, pointer } from "../../linux/libc.ts";
 import { READ_AHEAD } from "../frame/fast-path.ts";
 import { Router } from "../frame/router.ts";
 import type { RuleChanges } from "../frame/rule-changes.ts";
@@ -21,6 +21,7 @@ import { tryKernelPath } from "../kernel/trial.ts";
 import type { Settings } from "../settings.ts";
 import { column, type Flow } from "../types.ts";
 import { VERDICT, type Verdict } from "../verdict.ts";
+import type { CopyFrame } from "./capture-ring.ts";
 import { Collector } from "./collector.ts";
 import { type CommandEvents, Commands } from "./commands.ts";
 import { FlowCounter } from "./flow-counter.ts";
@@ -208,6 +209,11 @@ function memoryAt(address: number, length: number): ArrayBuffer {
   return toArrayBuffer(pointer(address), 0, length);
 }
 
+/** As the C library copies, which takes a third of the time that it takes word by word. @param from, to addresses of memory of our own */
+function copier(from: number, to: number): CopyFrame {
+  return (word, place, bytes) => libc.memcpy(pointer(to + 4 * place), pointer(from + 4 * word), bytes);
+}
+
 /** @returns ms of the monotonic clock that control reads too, without a call into the C library for each */
 function captureClock(): () => number {
   const offset = monotonicTime() / 1e6 - performance.now();
@@ -286,7 +292,7 @@ function run(): void {
     makePath,
   });
   const { counters: verdicts, addresses, drops, ruleHits } = router;
-  const tap = new Tap(ring, router, memoryAt, captureClock());
+  const tap = new Tap(ring, router, memoryAt, captureClock(), (address) => copier(ring.address, address));
   const counter = new FlowCounter(ring, router, BATCH);
   let countsAt = 0;
   router.announce();
