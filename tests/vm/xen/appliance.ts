@@ -2,84 +2,38 @@
 // guests are clients. One machine for all tests, which build on each other. Run by build/appliance.sh test-xen.
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { version } from "../../../package.json" with { type: "json" };
-import { type GuestType, XenLab } from "./lab.ts";
+import { XenLab } from "./lab.ts";
+import {
+  address6,
+  FIREWALL6,
+  LOST,
+  MEMORY,
+  NETVM6,
+  RULES,
+  SERVER,
+  SERVER6,
+  UPLINK_MAC,
+  uplinkVif,
+  WORK,
+} from "./place.ts";
+import { eventually, Qubes } from "./qubes.ts";
 
 /** For machines that are busy with other things too; what waits in vain has limits of its own. */
 setDefaultTimeout(1_200_000);
 
-const UPLINK_MAC = "00:16:3e:00:00:05";
-/** All of Qubes OS's IPv6 addresses. */
-const PREFIX = "fd09:24ef:4179::a89";
-const NETVM6 = `${PREFIX}:1`;
-const FIREWALL6 = `${PREFIX}:5`;
-const DATABASE = {
-  "/qubes-ip": "10.137.0.5",
-  "/qubes-gateway": "10.138.0.1",
-  "/qubes-netvm-gateway": "10.137.0.1",
-  "/qubes-primary-dns": "10.139.1.1",
-  "/qubes-secondary-dns": "10.139.1.2",
-  "/qubes-netvm-primary-dns": "10.139.1.1",
-  "/qubes-netvm-secondary-dns": "10.139.1.2",
-  "/connected-ips": "10.137.0.9 10.137.0.10",
-  "/qubes-ip6": FIREWALL6,
-  "/qubes-gateway6": NETVM6,
-  "/qubes-netvm-gateway6": FIREWALL6,
-  "/connected-ips6": address6(10),
-};
-/** Addresses of the one server. */
-const SERVER = "10.138.0.80";
-const SERVER6 = { allowed: "2001:db8::80", other: "2001:db8::81" };
-/** A client's addresses, as the first is named to who reads rules and settings. One has IPv4 alone. */
-const WORK = ["10.137.0.9"] as const;
-const LOST = ["10.137.0.10", address6(10)] as const;
-/** What the clients may do in both families, where they may do something. */
-const RULES = ["action=accept proto=icmp", "action=accept proto=tcp dstports=80-80"];
-/** MiB that the appliance gets. */
-const MEMORY = 128;
-
-/** MiB that a client gets, with the appliance's own kernel or one of Debian's, which has IPv6. */
-const CLIENT_MEMORY = 48;
-const CLIENT6_MEMORY = 160;
-/** MiB for Bun, which compiles what it runs there. */
-const ECHO_MEMORY = 256;
 /** That a vchan carries each way. */
 const MESSAGES = 2000;
-/** A guest that died stays as it is: one that boots again instead would hide that. */
-const STAYS = ['on_reboot="preserve"', 'on_crash="preserve"'];
-
 let lab: XenLab;
+let qubes: Qubes;
 let fw: number;
 let echo: number | undefined;
 
 beforeAll(async () => {
   lab = await XenLab.boot();
-  await lab.run(
-    `mkdir -p /srv/cgi-bin && dd if=/dev/urandom of=/srv/file bs=128k count=4 2>/dev/null
-    printf '#!/bin/sh\\necho; echo "$REMOTE_ADDR"\\n' >/srv/cgi-bin/peer && chmod +x /srv/cgi-bin/peer
-    for address in ${SERVER}/32 ${SERVER6.allowed}/128 ${SERVER6.other}/128; do ip addr add $address dev lo || exit; done
-    for port in 80 81; do
-      for address in ${[SERVER, ...Object.values(SERVER6)].map(host).join(" ")}; do httpd -p $address:$port -h /srv || exit; done
-    done`,
-  );
-  fw = await startAppliance("fw", "pvh");
+  qubes = new Qubes(lab);
+  await qubes.startServer();
+  fw = await qubes.startAppliance("fw", "pvh");
 });
-
-/** Creates the appliance as a qube, and serves it as Qubes OS's daemons do. @returns its domain's number */
-async function startAppliance(name: string, type: GuestType): Promise<number> {
-  const domain = await lab.create(name, type, [
-    'kernel="/share/vmlinuz"',
-    'ramdisk="/share/initramfs"',
-    'extra="console=hvc0 quiet loglevel=3 panic=-1"',
-    `memory=${MEMORY}`,
-    `vif=["${uplinkVif()}"]`,
-    ...STAYS,
-  ]);
-  // Qubes OS lets a qube report its memory.
-  const report = `/local/domain/${domain}/memory/meminfo`;
-  await lab.run(`xenstore-write ${report} '' && xenstore-chmod ${report} n${domain}`);
-  await lab.ask({ do: "serve", domain, entries: DATABASE });
-  return domain;
-}
 
 afterAll(async () => {
   if (failed) {
@@ -95,119 +49,8 @@ afterAll(async () => {
 
 let failed = true; // until the last test has passed
 
-/** @param addresses of both families, with a space between, as Qubes OS gives them to libxl */
-function uplinkVif(addresses = `${DATABASE["/qubes-ip"]} ${FIREWALL6}`): string {
-  return `mac=${UPLINK_MAC},ip=${addresses},script=/etc/xen/scripts/vif`;
-}
-
-function address6(host: number): string {
-  return `${PREFIX}:${host.toString(16)}`;
-}
-
-/** @param hasIpv6 whether its feature `ipv6` is on */
-async function createClient(name: string, host: number, hasIpv6 = false): Promise<void> {
-  const address = `10.137.0.${host}`;
-  const way = `address=${address} gateway=10.137.0.1${hasIpv6 ? ` address6=${address6(host)} gateway6=${FIREWALL6}` : ""}`;
-  const addresses = hasIpv6 ? `${address} ${address6(host)}` : address;
-  // A PV guest needs nothing of the CPU that emulation is slow at.
-  await lab.create(name, "pv", [
-    `kernel="/share/${hasIpv6 ? "vmlinuz-debian" : "vmlinuz"}"`,
-    'ramdisk="/share/client"',
-    `extra="console=hvc0 quiet loglevel=3 ${way}"`,
-    `memory=${hasIpv6 ? CLIENT6_MEMORY : CLIENT_MEMORY}`,
-    `vif=["backend=fw,mac=00:16:3e:00:01:${String(host).padStart(2, "0")},ip=${addresses}"]`,
-    ...STAYS,
-  ]);
-}
-
-async function attach(name: string, vif: string): Promise<void> {
-  const words = vif.split(",").map((word) => `'${word}'`);
-  await lab.run(`xl network-attach ${name} ${words.join(" ")}`);
-}
-
-/** Starts the guest that sends back what it gets over vchans. @returns its domain's number */
-async function startEcho(): Promise<number> {
-  const domain = await lab.create("echo", "pv", [
-    'kernel="/share/vmlinuz"',
-    'ramdisk="/share/echo"',
-    'extra="console=hvc0 quiet loglevel=3 panic=-1"',
-    `memory=${ECHO_MEMORY}`,
-    ...STAYS,
-  ]);
-  await lab.guestSays("echo", "echo: server is open");
-  return domain;
-}
-
-/** Fetches the file from a port of the server. @returns its MD5 sum, or how that failed */
-function fetch(client: string, port: number, server = SERVER): Promise<string> {
-  return lastLine(client, `wget -q -O /file http://${host(server)}:${port}/file && md5sum </file`);
-}
-
-/** @returns whom the server takes the client for */
-function seenAs(client: string, server: string): Promise<string> {
-  return lastLine(client, `wget -q -O - http://${host(server)}/cgi-bin/peer`);
-}
-
-/** As it stands in a URL. */
-function host(address: string): string {
-  return address.includes(":") ? `[${address}]` : address;
-}
-
-async function lastLine(client: string, command: string): Promise<string> {
-  const { output } = await lab.in(client, command);
-  return (
-    output
-      .replace(/^.*[$#] /s, "")
-      .trim()
-      .split("\n")
-      .at(-1) ?? ""
-  );
-}
-
-async function pings(client: string, address: string): Promise<boolean> {
-  const { status } = await lab.in(client, `ping -c 1 -W 10 ${address}`);
-  return status === 0;
-}
-
-/** Tries again until it is so. @param seconds at most */
-async function eventually(seconds: number, what: string, isSo: () => Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + seconds * 1000;
-  while (!(await isSo())) {
-    if (performance.now() > deadline) throw new Error(`${what} did not come about in ${seconds} s`);
-    await Bun.sleep(100);
-  }
-}
-
 function said({ clock, own }: { clock: number; own: number }): string {
   return `${Math.round(clock)} ms, of which ${Math.round(own)} ms were its own`;
-}
-
-async function handled(address: string): Promise<number> {
-  return Number((await lab.dump())[`/qubes-firewall-handled/${address}`] ?? 0);
-}
-
-/** Writes a client's rules as qubesd does: for each of its addresses those that are not about the other family. */
-async function writeRules(addresses: readonly string[], rules: readonly string[], policy = "drop"): Promise<void> {
-  for (const address of addresses) {
-    const others = address.includes(":") ? " dst4=" : " dst6=";
-    const own = rules.map((rule) => (rule.includes(others) ? null : rule));
-    await lab.ask({ do: "rules", address, rules: own, policy });
-  }
-}
-
-/** Writes rules, and waits until the firewall says that they are in force. */
-async function setRules(addresses: readonly string[], rules: readonly string[], policy?: string): Promise<void> {
-  const counts = () => Promise.all(addresses.map(handled));
-  const before = await counts();
-  await writeRules(addresses, rules, policy);
-  await eventually(60, `/qubes-firewall-handled of ${addresses}`, async () =>
-    (await counts()).every((count, i) => count > before[i]),
-  );
-}
-
-/** The file's MD5 sum. */
-async function sum(): Promise<string> {
-  return (await lab.run("md5sum </srv/file")).trim();
 }
 
 /** The last that a kernel says. */
@@ -242,63 +85,63 @@ test("it reports its memory", async () => {
 });
 
 test("a client gets what its rules accept, intact, and is refused the rest; one without rules gets nothing", async () => {
-  await setRules(WORK, RULES);
+  await qubes.setRules(WORK, RULES);
   // One boots while the other is built; more at once than the emulated machine has CPUs, and all take several times as long.
-  await createClient("work", 9);
-  await createClient("lost", 10, true);
+  await qubes.createClient("work", 9);
+  await qubes.createClient("lost", 10, true);
   for (const name of ["work", "lost"]) await lab.guestSays(name, "client: ready");
-  expect(await fetch("work", 80)).toBe(await sum());
-  expect(await fetch("work", 81)).toMatch(REFUSED);
-  expect(await pings("work", "10.138.0.80")).toBeTrue();
-  expect(await fetch("lost", 80)).toMatch(REFUSED);
-  expect(await fetch("lost", 80, SERVER6.allowed)).toMatch(REFUSED);
-  expect(await pings("lost", "10.138.0.80")).toBeFalse();
-  expect(await pings("lost", "10.137.0.1")).toBeTrue();
-  expect(await pings("work", "10.137.0.10")).toBeFalse();
+  expect(await qubes.fetch("work", 80)).toBe(await qubes.sum());
+  expect(await qubes.fetch("work", 81)).toMatch(REFUSED);
+  expect(await qubes.pings("work", "10.138.0.80")).toBeTrue();
+  expect(await qubes.fetch("lost", 80)).toMatch(REFUSED);
+  expect(await qubes.fetch("lost", 80, SERVER6.allowed)).toMatch(REFUSED);
+  expect(await qubes.pings("lost", "10.138.0.80")).toBeFalse();
+  expect(await qubes.pings("lost", "10.137.0.1")).toBeTrue();
+  expect(await qubes.pings("work", "10.137.0.10")).toBeFalse();
 });
 
 test("rules change while traffic flows", async () => {
-  await setRules(LOST, RULES);
-  expect(await fetch("lost", 80)).toBe(await sum());
-  await setRules(WORK, ["action=accept proto=tcp dstports=81-81"]);
-  expect(await fetch("work", 81)).toBe(await sum());
-  expect(await fetch("work", 80)).toMatch(REFUSED);
+  await qubes.setRules(LOST, RULES);
+  expect(await qubes.fetch("lost", 80)).toBe(await qubes.sum());
+  await qubes.setRules(WORK, ["action=accept proto=tcp dstports=81-81"]);
+  expect(await qubes.fetch("work", 81)).toBe(await qubes.sum());
+  expect(await qubes.fetch("work", 80)).toMatch(REFUSED);
 });
 
 test("rules that are not understood drop everything of that client, and dom0 reads why", async () => {
-  await setRules(WORK, ["action=accept", "action=accept frobnicate=1"], "accept");
-  expect(await fetch("work", 80)).toMatch(REFUSED);
-  expect(await fetch("lost", 80)).toBe(await sum());
+  await qubes.setRules(WORK, ["action=accept", "action=accept frobnicate=1"], "accept");
+  expect(await qubes.fetch("work", 80)).toMatch(REFUSED);
+  expect(await qubes.fetch("lost", 80)).toBe(await qubes.sum());
   const { "/qubes-iptables-error": error } = await lab.dump();
   expect(error).toStartWith('client 10.137.0.9: rule 0001: unknown key "frobnicate"');
-  await setRules(WORK, RULES);
+  await qubes.setRules(WORK, RULES);
   expect((await lab.dump())["/qubes-iptables-error"]).toBe("");
 });
 
 test("a client with both families fetches by IPv6 too, in our name, and what rules say of one family is not said of the other", async () => {
   const line = new RegExp(`^clients: .*10\\.137\\.0\\.10 and ${address6(10)} on vif\\d+\\.0`, "m");
   expect(lab.guestConsole("fw").replaceAll(/^\[[^\]]*\] /gm, "")).toMatch(line);
-  expect(await pings("lost", FIREWALL6)).toBeTrue();
-  expect(await fetch("lost", 80, SERVER6.other)).toBe(await sum());
-  expect(await seenAs("lost", SERVER6.allowed)).toBe(`[${FIREWALL6}]`);
-  expect(await seenAs("lost", SERVER)).toBe("10.137.0.5");
-  await setRules(LOST, [
+  expect(await qubes.pings("lost", FIREWALL6)).toBeTrue();
+  expect(await qubes.fetch("lost", 80, SERVER6.other)).toBe(await qubes.sum());
+  expect(await qubes.seenAs("lost", SERVER6.allowed)).toBe(`[${FIREWALL6}]`);
+  expect(await qubes.seenAs("lost", SERVER)).toBe("10.137.0.5");
+  await qubes.setRules(LOST, [
     `action=drop dst6=${SERVER6.other}/128`,
     `action=accept dst4=${SERVER}/32 proto=tcp dstports=81-81`,
     `action=accept dst6=${SERVER6.allowed}/128 proto=tcp dstports=80-80`,
     "action=accept proto=icmp",
   ]);
-  expect(await fetch("lost", 80, SERVER6.allowed)).toBe(await sum());
-  expect(await fetch("lost", 81, SERVER6.allowed)).toMatch(REFUSED);
-  expect(await fetch("lost", 80, SERVER6.other)).toMatch(REFUSED);
-  expect(await fetch("lost", 81)).toBe(await sum());
-  expect(await fetch("lost", 80)).toMatch(REFUSED);
-  await setRules(LOST, RULES);
+  expect(await qubes.fetch("lost", 80, SERVER6.allowed)).toBe(await qubes.sum());
+  expect(await qubes.fetch("lost", 81, SERVER6.allowed)).toMatch(REFUSED);
+  expect(await qubes.fetch("lost", 80, SERVER6.other)).toMatch(REFUSED);
+  expect(await qubes.fetch("lost", 81)).toBe(await qubes.sum());
+  expect(await qubes.fetch("lost", 80)).toMatch(REFUSED);
+  await qubes.setRules(LOST, RULES);
 });
 
 test("nothing of IPv6 passes from an interface whose client has the feature off, and it is counted; IPv4 does", async () => {
-  await setRules(["10.137.0.12"], ["action=accept"]);
-  await attach("lost", "backend=fw,mac=00:16:3e:00:02:12,ip=10.137.0.12");
+  await qubes.setRules(["10.137.0.12"], ["action=accept"]);
+  await qubes.attach("lost", "backend=fw,mac=00:16:3e:00:02:12,ip=10.137.0.12");
   await lab.in(
     "lost",
     `until [ -e /sys/class/net/eth1 ]; do usleep 100000; done; ip link set eth1 up
@@ -310,36 +153,32 @@ test("nothing of IPv6 passes from an interface whose client has the feature off,
   const ping = (iface: string, address: string) => lab.in("lost", `ping -I ${iface} -c 2 -W 2 ${address}`);
   const echos = async () => Number(await lab.run("sed -n 's/^Icmp6InEchos *//p' /proc/net/snmp6"));
   await eventually(120, "its way by IPv4", async () => (await ping("eth1", SERVER)).status === 0);
-  const before = { dropped: await withoutIpv6(), arrived: await echos() };
+  const before = { dropped: await qubes.withoutIpv6(), arrived: await echos() };
   expect((await ping("eth1", SERVER6.allowed)).output).toContain("2 packets transmitted, 0 packets received");
-  await eventually(60, "their drop", async () => (await withoutIpv6()) >= before.dropped + 2);
+  await eventually(60, "their drop", async () => (await qubes.withoutIpv6()) >= before.dropped + 2);
   expect(await echos()).toBe(before.arrived);
   expect((await ping("eth0", SERVER6.allowed)).status).toBe(0);
   await eventually(60, "their arrival", async () => (await echos()) === before.arrived + 2);
   expect(await lab.run("xl network-detach lost 1 2>&1")).toBe("");
 });
 
-/** Frames that were dropped because IPv6 is not configured. */
-async function withoutIpv6(): Promise<number> {
-  const { output } = await lab.call("root:QUBESRPC firebreak.Status dom0");
-  return Number(/^frames: (\d+) dropped: IPv6 is not configured$/m.exec(output)?.[1] ?? 0);
-}
-
 test("QubesDB goes in the middle of a message and comes back: no packet is lost, and changes are in force in 2 s", async () => {
   const pinging = lab.in("work", "ping -c 12 10.138.0.80", 60);
   await Bun.sleep(2000);
   await lab.ask({ do: "kill", back: false });
-  await writeRules(LOST, []);
+  await qubes.writeRules(LOST, []);
   await Bun.sleep(3000);
   const [address] = LOST;
-  const before = await handled(address);
+  const before = await qubes.handled(address);
   await lab.ask({ do: "kill", back: true });
-  const took = await lab.timed(() => eventually(60, "the new rules", async () => (await handled(address)) > before));
+  const took = await lab.timed(() =>
+    eventually(60, "the new rules", async () => (await qubes.handled(address)) > before),
+  );
   console.log(`in step with QubesDB again after ${said(took)}`);
   expect(took.own).toBeLessThan(2000);
   expect((await pinging).output).toContain("12 packets transmitted, 12 packets received, 0% packet loss");
-  expect(await fetch("lost", 80)).toMatch(REFUSED);
-  expect(await fetch("lost", 80, SERVER6.allowed)).toMatch(REFUSED);
+  expect(await qubes.fetch("lost", 80)).toMatch(REFUSED);
+  expect(await qubes.fetch("lost", 80, SERVER6.allowed)).toMatch(REFUSED);
 });
 
 test("a client is destroyed in the middle of a transfer, and another comes with its address", async () => {
@@ -347,9 +186,9 @@ test("a client is destroyed in the middle of a transfer, and another comes with 
   await Bun.sleep(1000);
   // It is silent when we clear away what is ours, and says after ten seconds that we don't.
   expect(await lab.run("xl destroy work 2>&1")).toBe("");
-  await createClient("work2", 9);
+  await qubes.createClient("work2", 9);
   await lab.guestSays("work2", "client: ready");
-  expect(await fetch("work2", 80)).toBe(await sum());
+  expect(await qubes.fetch("work2", 80)).toBe(await qubes.sum());
   expect(
     lab
       .guestConsole("fw")
@@ -359,20 +198,20 @@ test("a client is destroyed in the middle of a transfer, and another comes with 
 });
 
 test("a second interface with the same address takes over once it connects, and gives back when it goes", async () => {
-  await attach("work2", "backend=fw,mac=00:16:3e:00:02:09,ip=10.137.0.9");
+  await qubes.attach("work2", "backend=fw,mac=00:16:3e:00:02:09,ip=10.137.0.9");
   await lab.in(
     "work2",
     "until [ -e /sys/class/net/eth1 ]; do usleep 100000; done; ip addr flush dev eth0; ip link set eth0 down; " +
       "ip addr add 10.137.0.9/32 dev eth1; ip link set eth1 up; ip route add 10.137.0.1/32 dev eth1; ip route add default via 10.137.0.1",
   );
-  await eventually(120, "the way by the second interface", () => pings("work2", "10.138.0.80"));
-  expect(await fetch("work2", 80)).toBe(await sum());
+  await eventually(120, "the way by the second interface", () => qubes.pings("work2", "10.138.0.80"));
+  expect(await qubes.fetch("work2", 80)).toBe(await qubes.sum());
   expect(await lab.run("xl network-detach work2 1 2>&1")).toBe("");
   await lab.in(
     "work2",
     "ip addr add 10.137.0.9/32 dev eth0; ip link set eth0 up; ip route add 10.137.0.1/32 dev eth0; ip route add default via 10.137.0.1",
   );
-  await eventually(120, "the way by the first interface", () => pings("work2", "10.138.0.80"));
+  await eventually(120, "the way by the first interface", () => qubes.pings("work2", "10.138.0.80"));
 });
 
 test("the netvm is detached: clients keep their interface; attached again, with another address of ours, all is well", async () => {
@@ -381,10 +220,10 @@ test("the netvm is detached: clients keep their interface; attached again, with 
     await lab.ask({ do: "remove", path });
   }
   await lab.guestSays("fw", "no uplink: nothing is forwarded");
-  expect(await pings("work2", "10.138.0.80")).toBeFalse();
-  expect(await pings("work2", "10.137.0.1")).toBeTrue();
-  await setRules(LOST, RULES);
-  expect(await fetch("lost", 80, SERVER6.allowed)).toMatch(REFUSED);
+  expect(await qubes.pings("work2", "10.138.0.80")).toBeFalse();
+  expect(await qubes.pings("work2", "10.137.0.1")).toBeTrue();
+  await qubes.setRules(LOST, RULES);
+  expect(await qubes.fetch("lost", 80, SERVER6.allowed)).toMatch(REFUSED);
   const now = {
     "/qubes-gateway": "10.138.0.1",
     "/qubes-ip": "10.137.0.6",
@@ -392,12 +231,12 @@ test("the netvm is detached: clients keep their interface; attached again, with 
     "/qubes-ip6": address6(6),
   };
   for (const [path, value] of Object.entries(now)) await lab.ask({ do: "write", path, value });
-  await attach("fw", uplinkVif(`10.137.0.6 ${address6(6)}`));
+  await qubes.attach("fw", uplinkVif(`10.137.0.6 ${address6(6)}`));
   await lab.guestSays("fw", `uplink eth0 10.137.0.6 through 10.138.0.1, ${address6(6)} through ${NETVM6}`);
-  await eventually(120, "the way out", () => pings("work2", "10.138.0.80"));
-  expect(await fetch("work2", 80)).toBe(await sum());
-  expect(await fetch("lost", 80, SERVER6.allowed)).toBe(await sum());
-  expect(await seenAs("lost", SERVER6.allowed)).toBe(`[${address6(6)}]`);
+  await eventually(120, "the way out", () => qubes.pings("work2", "10.138.0.80"));
+  expect(await qubes.fetch("work2", 80)).toBe(await qubes.sum());
+  expect(await qubes.fetch("lost", 80, SERVER6.allowed)).toBe(await qubes.sum());
+  expect(await qubes.seenAs("lost", SERVER6.allowed)).toBe(`[${address6(6)}]`);
 });
 
 test("interfaces that come and go leave nothing behind", async () => {
@@ -405,7 +244,7 @@ test("interfaces that come and go leave nothing behind", async () => {
     (await lab.call("root:QUBESRPC firebreak.Status dom0")).output.match(/^vif/gm)?.length;
   const before = await descriptors();
   for (let round = 0; round < 5; round++) {
-    await attach("lost", "backend=fw,mac=00:16:3e:00:02:10,ip=10.137.0.11");
+    await qubes.attach("lost", "backend=fw,mac=00:16:3e:00:02:10,ip=10.137.0.11");
     expect(await lab.run("xl network-detach lost 1 2>&1")).toBe("");
   }
   await eventually(60, "the interfaces as before", async () => (await descriptors()) === before);
@@ -462,14 +301,14 @@ test.each(["dom0", "guest"] as const)(
   "a vchan that %s serves, with Xen's own library in dom0: thousands of messages to and fro, both sides asleep in between",
   async (server) => {
     const started = performance.now();
-    echo ??= await startEcho();
+    echo ??= await qubes.startEcho();
     expect(await lab.talk(echo, server, MESSAGES)).toMatchObject({ messages: MESSAGES });
     console.log(`${MESSAGES} messages each way in ${Math.round((performance.now() - started) / 1000)} s`);
   },
 );
 
 test("it boots as a PV guest too, as older hardware has them", async () => {
-  await startAppliance("pv", "pv");
+  await qubes.startAppliance("pv", "pv");
   await lab.guestSays("pv", "uplink eth0 10.137.0.5 through 10.138.0.1");
   expect((await lab.call("root:QUBESRPC firebreak.Status dom0")).output).toMatch(/^eth0 .*: uplink 10\.137\.0\.5\/32/m);
   expect(await lab.run("xl destroy pv 2>&1")).toBe("");
