@@ -94,9 +94,10 @@ function ipv6Html(clients: Settings["clients"]): (Html | false)[] {
   const addresses = routed.flatMap(({ name, ipv6 }) => (ipv6 ? [`${name} (${formatHosts(prefixOf(ipv6))})`] : []));
   return [
     translated.length > 0 &&
-      html`<p>Why also of <b>IPv6</b>, which has addresses enough for every machine? Because those of ${names(translated)} are of a kind that
-nobody outside knows the way to: private ones, which one may give to oneself, as Qubes OS does, and which need no provider to hand out and route a
-whole range. The price is the same as with IPv4: from outside nobody can begin a conversation, unless a port is opened. NAT of IPv6 is called <dfn>NAT66</dfn>.</p>`,
+      html`<p>Why also of <b>IPv6</b>, which has addresses enough for every machine? Because the configuration says so of ${names(translated)}: mostly
+where addresses are private ones, which one may give to oneself, as Qubes OS does. No provider has to hand out a range of others and route
+it here; but nobody outside knows the way to them. So it is as with IPv4: from outside nobody can begin a conversation, unless a port is opened.
+NAT of IPv6 is called <dfn>NAT66</dfn>.</p>`,
     routed.length > 0 &&
       html`<p>By <b>IPv6</b> ${addresses.join(", ")} ${routed.length === 1 ? "goes" : "go"} without: the addresses are known outside, so they stay in the packets, and
 only what every router changes is rewritten. The guard is the same: what nobody inside asked for is dropped.</p>`,

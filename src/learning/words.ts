@@ -129,7 +129,7 @@ const FIELD_WORDS: ReadonlyMap<string, string> = new Map([
 const SOURCE_OUT =
   "This is NAT: the address inside means nothing to the internet. So the firewall puts its own address there, and notes whose it was.";
 const SOURCE_OUT_6 =
-  "This is NAT of IPv6, called NAT66: outside nobody knows the way to the address inside. So the firewall puts its own address there, and notes whose it was.";
+  "This is NAT of IPv6, called NAT66: outside nobody knows the way to the address inside, or is to know it. So the firewall puts its own address there, and notes whose it was.";
 const DESTINATION_IN =
   "This is NAT on the way back: the answer was sent to the firewall's address. Its notes say which machine inside it is for.";
 const SOURCE_BACK = "The answer is to seem to come from the address that was asked.";
