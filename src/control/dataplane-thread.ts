@@ -99,6 +99,7 @@ export class Dataplane {
   private readonly packed = new Int32Array(LONGEST_RULES / 4);
   /** ms of silence. */
   private hungAfter = START_PATIENCE;
+  private readonly conflict6: { mac: Uint8Array | undefined } = { mac: undefined };
 
   private constructor(
     private readonly worker: Worker,
@@ -167,7 +168,8 @@ export class Dataplane {
     if (report.type === "ready") {
       dataplane.hungAfter = HUNG_AFTER;
       const kernel = new KernelCounters(kernelPrograms);
-      return { dataplane, state: { ...report.state, flows: flowRecordsAt(flows, maxFlows), kernel } };
+      const { conflict6 } = dataplane;
+      return { dataplane, state: { ...report.state, flows: flowRecordsAt(flows, maxFlows), kernel, conflict6 } };
     }
     dataplane.end();
     throw unexpected(report);
@@ -367,11 +369,22 @@ export class Dataplane {
     else if (report.type === "kernelPath6Off") log(`kernel path: off for IPv6, because ${report.reason}`);
     else if (report.type === "recordsWanted") void this.giveRecords();
     else if (report.type === "addressesWanted") void this.giveAddresses();
-    else if (report.type === "duplicated") sayDuplicate(report.address, report.mac);
+    else if (report.type === "duplicated") this.takeDuplicate(report.address, report.mac);
+    else if (report.type === "freed") this.conflict6.mac = undefined;
     else if (report.type === "mail") this.takeMail();
     else if (report.type === "answered") this.answered(report.id, report.answer);
     else if (report.type === "passing") void this.pass(report.id, report.client, report.answer);
     else this.waiters.shift()?.resolve(report);
+  }
+
+  /** Loudly: nothing else tells at once why no IPv6 passes. */
+  private takeDuplicate(address: Uint8Array, mac: Uint8Array): void {
+    const isLinkLocal = address[0] === 0xfe && (address[1] & 0xc0) === 0x80;
+    if (!isLinkLocal) this.conflict6.mac = mac;
+    const what = isLinkLocal
+      ? "the firewall does without it (our interfaces' MAC addresses must be nobody else's)"
+      : "the firewall forwards no IPv6 by the uplink (give it another address6, or take it from the other machine and restart the firewall)";
+    log(`uplink: the IPv6 address ${formatAddress6(address)} is that of another machine, ${formatMac(mac)}: ${what}`);
   }
 
   /** Without memory for it, flows with higher numbers stay off the kernel path: it is not asked for again. */
@@ -457,15 +470,6 @@ function loadKernelPath(maxFlows: number): KernelPrograms | string {
 function sayKernelPathIsOff(reason: string): string {
   log(`kernel path: off, because ${reason}`);
   return reason;
-}
-
-/** Loudly: nothing else tells why no IPv6 passes. */
-function sayDuplicate(address: Uint8Array, mac: Uint8Array): void {
-  const isLinkLocal = address[0] === 0xfe && (address[1] & 0xc0) === 0x80;
-  const what = isLinkLocal
-    ? "the firewall does without it (our interfaces' MAC addresses must be nobody else's)"
-    : "the firewall forwards no IPv6 by the uplink (give it another address6, or take it from the other machine and restart the firewall)";
-  log(`uplink: the IPv6 address ${formatAddress6(address)} is that of another machine, ${formatMac(mac)}: ${what}`);
 }
 
 /** The first sockets. @throws Error where an interface can't be opened; then nothing is left of the kernel path either */

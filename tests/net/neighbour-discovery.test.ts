@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
 import { readCapture } from "../../lab/captures.ts";
 import { groupOf, linkLocalOf } from "../../lab/discovery-frames.ts";
+import { firebreak } from "../../lab/firewall-lab.ts";
 import { GUEST_GATEWAY6, Ipv6Lab, LAN_GATEWAY6, LAN_HOST6, OUTSIDE6, SERVER6 } from "../../lab/ipv6-lab.ts";
 import { macOf, type Namespace } from "../../lab/namespaces.ts";
 import { HAS_EXTENSION, HeaderChain } from "../../src/wire/header-chain.ts";
@@ -70,10 +71,13 @@ test("a gateway that is link-local is found, and packets go to it", async () => 
 
 test("an address of ours that another machine has on the uplink is told of and not used; IPv4 goes on", async () => {
   internet.ip("-6", "address", "add", `${OUTSIDE6}/64`, "dev", "eth0", "nodad");
-  const program = await lab.lab.start();
+  const program = await lab.lab.start(lab.inFolder(firebreak()));
   const mac = await macOf(internet, "eth0");
   await program.says(
     `uplink: the IPv6 address ${OUTSIDE6} is that of another machine, ${mac}: the firewall forwards no IPv6 by the uplink`,
+  );
+  expect(await firewall.run(lab.inFolder(firebreak("status")))).toContain(
+    `(${mac} has that address too: no IPv6 leaves)`,
   );
   expect(await pings(lan, SERVER6)).toBe(false);
   expect((await lan.attempt(["ping", "-c", "1", "-W", "2", "192.0.2.1"])).status).toBe(0);

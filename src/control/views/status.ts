@@ -23,6 +23,8 @@ export interface DataplaneState extends SharedState {
   readonly flows: Int32Array;
   /** Frames that took the kernel path. */
   readonly kernel: Pick<KernelCounters, "forwarded" | "failed">;
+  /** The MAC address of another machine that has our IPv6 address on the uplink, if one has. */
+  readonly conflict6: { readonly mac: Uint8Array | undefined };
 }
 
 /** What flows are read from. */
@@ -53,6 +55,8 @@ export interface UplinkStatus {
   readonly gateway: string;
   readonly address6?: string;
   readonly gateway6?: string;
+  /** The MAC address of another machine that has address6: then no IPv6 leaves. */
+  readonly conflict6?: string;
   readonly rate?: string;
 }
 
@@ -89,7 +93,7 @@ export function takeStatus(
   const { used, byClient } = countFlows(state, settings);
   return {
     interfaces: settings.interfaces.map((device, iface) => ({
-      ...interfaceStatus(device, iface, settings),
+      ...interfaceStatus(device, iface, settings, state.conflict6.mac),
       ...traffic.get(device.index),
     })),
     ring: countsOf(state.ring, RING_SLUGS),
@@ -115,8 +119,9 @@ export function interfaceLines(interfaces: readonly InterfaceStatus[]): string[]
     const uses = clients.map((client) => `client ${printable(client)}`);
     if (uplink !== undefined) {
       const rate = uplink.rate === undefined ? "" : ` rate ${uplink.rate}`;
-      const { address6, gateway6 } = uplink;
-      const ipv6 = address6 === undefined ? "" : ` and ${address6} gateway ${gateway6}`;
+      const { address6, gateway6, conflict6 } = uplink;
+      const conflict = conflict6 === undefined ? "" : ` (${conflict6} has that address too: no IPv6 leaves)`;
+      const ipv6 = address6 === undefined ? "" : ` and ${address6}${conflict} gateway ${gateway6}`;
       uses.unshift(`uplink ${uplink.address} gateway ${uplink.gateway}${ipv6}${rate}`);
     }
     return `${printable(name)} ${interfaceText(device)}: ${uses.join(", ")}`;
@@ -158,11 +163,18 @@ export function interfaceState({ index, isDown, mac, mtu }: InterfaceSettings) {
   return { state: isDown ? "no-link" : "up", mac: formatMac(mac), mtu } as const;
 }
 
-function interfaceStatus(device: InterfaceSettings, iface: number, { uplink, clients }: Settings): InterfaceStatus {
+/** @param other as DataplaneState.conflict6 */
+function interfaceStatus(
+  device: InterfaceSettings,
+  iface: number,
+  { uplink, clients }: Settings,
+  other?: Uint8Array,
+): InterfaceStatus {
   const names = clients.filter((client) => client.iface === iface).map(({ name }) => name);
   const rate = uplink.rate === undefined ? {} : { rate: formatRate(uplink.rate) };
   const { ipv6 } = uplink;
-  const six = ipv6 && { address6: formatIpPrefix(ipv6), gateway6: formatIp(ipv6.gateway) };
+  const conflict = other && { conflict6: formatMac(other) };
+  const six = ipv6 && { address6: formatIpPrefix(ipv6), gateway6: formatIp(ipv6.gateway), ...conflict };
   const use = { address: formatPrefix(uplink), gateway: formatAddress(uplink.gateway), ...six, ...rate };
   return {
     name: device.name,

@@ -103,6 +103,8 @@ export interface ControlEvents {
    * @param mac his MAC address
    */
   duplicated?(address: Uint8Array, mac: Uint8Array): void;
+  /** Our address on the uplink, which was somebody else's, is looked for anew, or is another. */
+  freed?(): void;
 }
 
 /** Answers to one client that control is told of: in a row, and a second. It may make nobody else wait, and people want to know names. */
@@ -185,6 +187,7 @@ export class Router {
       writeMac(mac, 0, head, tail);
       control?.duplicated?.(this.state.book.bytes(address), new Uint8Array(mac.buffer));
     };
+    this.state.discovery.onFreed = () => control?.freed?.();
     this.heldAnswers = control && new HeldAnswers(ring, this.state.flows, control.passing, this.state.admits);
     this.admission = new Admission(this.state, this.answers, this.endpoint);
     this.relay = new IcmpRelay(this.state);

@@ -109,6 +109,8 @@ export type Report =
   | { readonly type: "answered"; readonly id: number; readonly answer: Uint8Array }
   /** As ControlEvents.duplicated. */
   | { readonly type: "duplicated"; readonly address: Uint8Array; readonly mac: Uint8Array }
+  /** As ControlEvents.freed. */
+  | { readonly type: "freed" }
   /** A name server's answer to a client with `watchNames`, held until it is released, or for three seconds. */
   | { readonly type: "passing"; readonly id: number; readonly client: number; readonly answer: Uint8Array };
 

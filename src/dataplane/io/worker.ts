@@ -281,6 +281,9 @@ function run(): void {
     duplicated(address: Uint8Array, mac: Uint8Array) {
       report({ type: "duplicated", address, mac });
     },
+    freed() {
+      report({ type: "freed" });
+    },
   };
   let path: KernelPath | undefined;
   const makePath = (state: State, changes: RuleChanges): KernelPath | undefined => {

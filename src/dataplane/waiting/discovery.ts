@@ -39,6 +39,8 @@ const TARGET = IP + IPV6.HEADER_LENGTH + ND.TARGET;
 export class NeighbourDiscovery {
   /** Called when somebody else has an address of ours on the uplink: it is not used. @param head, tail his MAC address */
   onDuplicate: (address: Number6, head: number, tail: number) => void = () => {};
+  /** Called when our address on the uplink was somebody else's, and it is looked anew whether it is, or we have another or none. */
+  onFreed: () => void = () => {};
 
   private readonly own: OwnAddresses;
   private readonly listener: Listener;
@@ -327,7 +329,7 @@ export class NeighbourDiscovery {
     this.own.followInterfaces(topology, before);
     const outside = this.own.find(topology.uplink, topology.ipv6.uplinkAddress);
     neighbours.holdUplink6(outside?.isTentative === true);
-    if (outside?.isDuplicate !== true) neighbours.barUplink6(false);
+    if (outside?.isDuplicate !== true && neighbours.barUplink6(false)) this.onFreed();
   }
 
   /**

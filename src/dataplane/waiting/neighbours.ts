@@ -301,15 +301,17 @@ export class NeighbourTable {
   /**
    * Has nobody on the uplink be reached by IPv6, or lets them be again: while our address there is somebody else's. Whoever was USABLE is
    * not any more, so that no flow goes on.
+   * @returns whether it was otherwise before
    */
-  barUplink6(isBarred: boolean): void {
-    if (this.isBarred === isBarred) return;
+  barUplink6(isBarred: boolean): boolean {
+    if (this.isBarred === isBarred) return false;
     this.isBarred = isBarred;
     for (let n = FIRST; n < this.end; n++) {
       if (this.state[n] === FREE || !this.isOfUplink6(n)) continue;
       if (isBarred) this.shut(n);
       else this.reopen(n);
     }
+    return true;
   }
 
   /**

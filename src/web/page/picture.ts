@@ -24,7 +24,9 @@ export function showPicture(status: NamedStatus, rates: Rates | undefined): void
 }
 
 function uplinkText({ name, state, uplink }: InterfaceStatus): string {
-  const ipv6 = uplink?.address6 === undefined ? "" : `, IPv6 ${uplink.address6} router ${uplink.gateway6 ?? "?"}`;
+  const conflict = uplink?.conflict6 === undefined ? "" : ` (which ${uplink.conflict6} has too: no IPv6 leaves)`;
+  const ipv6 =
+    uplink?.address6 === undefined ? "" : `, IPv6 ${uplink.address6}${conflict} router ${uplink.gateway6 ?? "?"}`;
   const way = `by ${name}, router ${uplink?.gateway ?? "?"}${uplink?.rate === undefined ? "" : `, at ${uplink.rate}/s`}${ipv6}`;
   return state === "up" ? way : `${way}: ${state === "absent" ? "is not there" : "has no link"}`;
 }

@@ -3,6 +3,7 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { ip } from "../../../lab/frames.ts";
+import { ip6 } from "../../../lab/frames6.ts";
 import { parseConfig } from "../../../src/config/config.ts";
 import { makeSettings } from "../../../src/control/settings.ts";
 import { flowLine, listFlows, viewFlows } from "../../../src/control/views/flow-list.ts";
@@ -51,6 +52,7 @@ function fullState(): DataplaneState {
     drops: new Int32Array(0),
     ruleHits: new SharedArrayBuffer(0),
     kernel: { forwarded: 5, failed: 0 },
+    conflict6: { mac: undefined },
     flows,
   };
 }
@@ -133,4 +135,17 @@ test("a flow from the uplink has the forward, or the mapping, that let it in, an
     [undefined, 2],
     [undefined, undefined],
   ]);
+});
+
+test("an address of IPv6 that another machine has is said beside it, and only as long as it has it", () => {
+  const ipv6 = { address: ip6("2001:db8::2"), prefix: 64, gateway: ip6("fe80::1"), dns: [] };
+  const both = { ...settings(), uplink: { ...settings().uplink, ipv6 } };
+  const line = (mac: Uint8Array | undefined) => {
+    const state = { ...fullState(), conflict6: { mac } };
+    return interfaceLines(takeStatus(state, both, RESOLVER, TRAFFIC).interfaces).find((one) => one.includes("uplink"));
+  };
+  expect(line(undefined)).toEndWith("and 2001:db8::2/64 gateway fe80::1");
+  expect(line(Uint8Array.of(2, 0, 0, 0, 0, 9))).toEndWith(
+    "and 2001:db8::2/64 (02:00:00:00:00:09 has that address too: no IPv6 leaves) gateway fe80::1",
+  );
 });

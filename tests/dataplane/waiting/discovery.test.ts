@@ -54,6 +54,8 @@ class Bench {
   readonly ring = new MemoryRing();
   readonly state: State;
   readonly duplicates: string[] = [];
+  /** How often we were told that our address is looked for anew. */
+  freed = 0;
   now = 1_000_000;
   private readonly chain = new HeaderChain();
 
@@ -63,6 +65,7 @@ class Bench {
       for (let i = 0; i < words.length; i++) words[i] = random.next();
     });
     this.state.setTime(this.now);
+    this.state.discovery.onFreed = () => void this.freed++;
     this.state.discovery.onDuplicate = (number, head, tail) =>
       this.duplicates.push(`${toHex(this.state.book.bytes(number))} ${(head >>> 0).toString(16)} ${tail}`);
   }
@@ -581,6 +584,7 @@ describe("our own addresses", () => {
     lab.state.follow(new Topology({ ...HOME, uplink }, before));
     lab.state.followLinks(before);
     lab.sent();
+    expect(lab.freed).toBe(1);
     const frames = lab.pass(2);
     expect(frames).toContain(told(UPLINK, other));
     expect(frames).toContain(ourSolicitation(UPLINK, other, GATEWAY));
