@@ -58,3 +58,15 @@ test("nothing in the files of tests is but tests with such names", async () => {
     expect(text).toContain(`describe("RFC ${rfc}", () => {`);
   }
 });
+
+test("the table of RFC 7084 has each of its requirements once, but those of tunnels", async () => {
+  const text = await Bun.file(join(ROOT, "docs/NAT.md")).text();
+  const [, section = ""] = /^## RFC 7084: .*?$(.*?)^## /ms.exec(text) ?? [];
+  const listed = Array.from(section.matchAll(/^\| ([A-Z][^|]*) \|/gm), ([, cell]) => cell.split(", ")).flat();
+  // RFC 7084 sections 4.1 to 4.3 and 4.5: of each kind so many.
+  const counts = { G: 5, W: 6, WLL: 3, WAA: 10, WPD: 8, ULA: 5, L: 14, S: 3 };
+  const all = Object.entries(counts).flatMap(([kind, count]) =>
+    Array.from({ length: count }, (_, i) => `${kind}-${i + 1}`),
+  );
+  expect(listed.toSorted()).toEqual(all.toSorted());
+});
