@@ -28,6 +28,9 @@ const FOOT = 1;
 /** Columns in front of a bar of the head, and of one of a row. */
 const BAR_AT = 26;
 const ROW_BAR = 20;
+/** Columns of a terminal on which all has the least room; and of each end of a flow: of IPv4, and of the longest of IPv6. */
+const USUAL_COLUMNS = 80;
+const END = { least: 21, most: 47 };
 
 const KEYS = "q quit  Tab view  s sort  r reverse  / filter  e end  w why  ? help";
 
@@ -69,7 +72,7 @@ export function renderOnce(state: TopState, isUnicode: boolean): string[] {
   const size = { columns: 80, rows: 0, isUnicode };
   const lists = (["clients", "verdicts"] as const).flatMap((list) => [
     { text: "" },
-    { text: HEADINGS[list] },
+    { text: headingOf(list, state, size) },
     ...rowsOf({ ...state, list }, list, size, 0, Number.POSITIVE_INFINITY),
   ]);
   return [...summary(state, size), ...lists].map(({ text }) => clip(text, size.columns).trimEnd());
@@ -95,7 +98,7 @@ function head(state: TopState, size: Size): Line[] {
     ...(by === "" ? [] : [`by ${isDescending ? "-" : ""}${by}`]),
     ...(filter === "" ? [] : [`only ${printable(filter)}`]),
   ];
-  const heading = state.view === "why" ? " WHY" : state.view === "help" ? " KEYS" : HEADINGS[state.list];
+  const heading = state.view === "why" ? " WHY" : state.view === "help" ? " KEYS" : headingOf(state.list, state, size);
   return [...summary(state, size), { text: `${tabs}  ${details.join(", ")}` }, { text: heading, isReversed: true }];
 }
 
@@ -132,12 +135,24 @@ function summary({ name, seen, trouble }: TopState, { columns, isUnicode }: Size
   ];
 }
 
-const HEADINGS: Readonly<Record<ListView, string>> = {
+const HEADINGS: Readonly<Record<Exclude<ListView, "flows">, string>> = {
   clients: " CLIENT                             FLOWS      OF   USED",
-  flows: " PROTO SOURCE                DESTINATION           BYTE/s STATE  RULE   CLIENT",
   verdicts: " FRAMES                                                 /s         TOTAL",
   drops: "  COUNT  LAST  VERDICT AND FRAME",
 };
+
+function headingOf(list: ListView, state: TopState, size: Size): string {
+  if (list !== "flows") return HEADINGS[list];
+  const width = endWidth(state, size);
+  return ` PROTO ${"SOURCE".padEnd(width)} ${"DESTINATION".padEnd(width)} BYTE/s STATE  RULE   CLIENT`;
+}
+
+/** @returns columns for each end of a flow: for those of IPv6, where there can be some, as many as the terminal has to spare */
+function endWidth({ seen }: TopState, { columns }: Size): number {
+  const hasIpv6 = seen?.status.interfaces.some(({ uplink }) => uplink?.address6 !== undefined) ?? false;
+  const spare = hasIpv6 ? Math.floor((columns - USUAL_COLUMNS) / 2) : 0;
+  return Math.min(Math.max(END.least + spare, END.least), END.most);
+}
 
 /** @returns rows of a list, each with a place in front for a mark */
 function rowsOf(state: TopState, list: ListView, size: Size, offset: number, rows: number): Line[] {
@@ -153,7 +168,7 @@ function rowsOf(state: TopState, list: ListView, size: Size, offset: number, row
         text: ` ${column(printable(name), 32)} ${right(flows, 7)} ${right(most_flows, 7)} ${percent(flows / most_flows).padStart(6)}  ${sparkline(history.flowsOf(name), barWidth, size.isUnicode)}`,
       }));
     case "flows":
-      return shown(seen.flows, seen.flowsFrom).map((flow) => ({ text: flowRow(flow) }));
+      return shown(seen.flows, seen.flowsFrom).map((flow) => ({ text: flowRow(flow, endWidth(state, size)) }));
     case "verdicts":
       return shown(history.byVerdict).map(({ slug, total, rates }) => ({
         text: ` ${column(printable(verdictName(slug)), 46)} ${right(shortNumber(newest(rates)), 10)} ${right(total, 13)} ${sparkline(rates, Math.max(0, size.columns - 73), size.isUnicode)}`,
@@ -163,11 +178,12 @@ function rowsOf(state: TopState, list: ListView, size: Size, offset: number, row
   }
 }
 
-function flowRow(flow: RatedFlow): string {
+/** @param width columns for each end */
+function flowRow(flow: RatedFlow, width: number): string {
   const { protocol, source, destination } = textOf(flow);
   const rate = flow.rate === undefined ? "" : shortNumber(flow.rate);
   return printable(
-    ` ${column(protocol, 5)} ${column(source, 21)} ${column(destination, 21)} ${right(rate, 6)} ${column(flow.state ?? "", 6)} ${column(admissionText(flow), 6)} ${flow.client}`,
+    ` ${column(protocol, 5)} ${endColumn(source, width)} ${endColumn(destination, width)} ${right(rate, 6)} ${column(flow.state ?? "", 6)} ${column(admissionText(flow), 6)} ${flow.client}`,
   );
 }
 
@@ -220,6 +236,13 @@ function shortNumber(value: number): string {
 
 function column(text: string, width: number): string {
   return text.length > width ? `${text.slice(0, width - 1)}~` : text.padEnd(width);
+}
+
+/** An address with its port: what has no room is left out of the middle, for hosts of one network differ at the end. */
+function endColumn(text: string, width: number): string {
+  if (text.length <= width) return text.padEnd(width);
+  const tail = Math.ceil(width * 0.6);
+  return `${text.slice(0, width - 1 - tail)}~${text.slice(-tail)}`;
 }
 
 function right(value: number | string, width: number): string {

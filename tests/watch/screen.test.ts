@@ -107,6 +107,27 @@ test("flows, verdicts and drops: their rows", () => {
   ]);
 });
 
+test("flows of IPv6 have the columns that a wide terminal has to spare; where they are few, the middle of an address is left out", () => {
+  const six: FlowEntry = {
+    ...flow(40_000),
+    source: { address: "2001:db8:1:0:5054:ff:fe12:3456", port: 40_000 },
+    destination: { address: "2001:db8:7::80", port: 443 },
+  };
+  const uplink = { address: "192.0.2.254/24", gateway: "192.0.2.1", address6: "2001:db8::2/64", gateway6: "fe80::1" };
+  const both = status(3, { interfaces: [{ name: "eth1", state: "up", uplink, clients: [] }] });
+  const state = keyed({ ...START, seen: { ...seenAfter(status(2), both), flows: [six, flow(40_001)] } }, "2");
+  expect(shown(state).slice(6, 9)).toEqual([
+    " PROTO SOURCE                DESTINATION           BYTE/s STATE  RULE   CLIENT",
+    ">tcp   [2001:d~2:3456]:40000 [2001:db8:7::80]:443         ESTAB~ 1      work",
+    " tcp   10.137.0.10:40001     198.51.100.7:443             ESTAB~ 1      work",
+  ]);
+  expect(shown(state, { ...SIZE, columns: 120 }).slice(6, 9)).toEqual([
+    " PROTO SOURCE                                    DESTINATION                               BYTE/s STATE  RULE   CLIENT",
+    ">tcp   [2001:db8:1:0:5054:ff:fe12:3456]:40000    [2001:db8:7::80]:443                             ESTAB~ 1      work",
+    " tcp   10.137.0.10:40001                         198.51.100.7:443                                 ESTAB~ 1      work",
+  ]);
+});
+
 test("what is selected is marked, in reverse and by a sign; and so is trouble, with what was known last", () => {
   const lines = renderTop(keyed(START, "down"), SIZE);
   expect(lines.flatMap(({ isReversed }, i) => (isReversed ? [i] : []))).toEqual([6, 8]);
