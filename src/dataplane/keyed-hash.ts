@@ -40,7 +40,7 @@ export class KeyedHash {
   }
 
   /**
-   * The kernel path's programs calculate the same: kernel/filter.ts.
+   * The kernel path's programs calculate the same: kernel/programs/filter.ts.
    * @param a, b, c words, of which somebody may choose all bits
    * @param d a number that nobody chooses many of
    * @returns 32 bits, any of which are fit to choose a place by

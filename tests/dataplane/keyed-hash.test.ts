@@ -2,7 +2,7 @@
 // so does the kernel path's.
 import { describe, expect, test } from "bun:test";
 import { Random } from "../../lab/random.ts";
-import { ENTRY, ENTRY_KEY, hashKey } from "../../src/dataplane/kernel/layout.ts";
+import { ENTRY, ENTRY_KEY, hashKey } from "../../src/dataplane/kernel/programs/layout.ts";
 import { drawHashKeys, KeyedHash } from "../../src/dataplane/keyed-hash.ts";
 import { keyedHash } from "../support/keyed-hash.ts";
 

@@ -1,5 +1,6 @@
-// What a virtual machine says of how its frames are to be cut, and isn't so. The kernel path's programs are told the size of segments, not their kind
-// (checkOffload in kernel/filter.ts), so here is what becomes of such frames: Linux does not let them in, or does not send them.
+// What a virtual machine says of how its frames are to be cut, and isn't so. The kernel path's programs are told the size of segments,
+// not their kind (checkOffload in kernel/programs/filter.ts), so here is what becomes of such frames: Linux does not let them in, or
+// does not send them.
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { FirewallLab, peer } from "../../lab/firewall-lab.ts";
 import { ethernet, IPV4_TYPE, payload, type TcpFields, tcp } from "../../lab/frames.ts";

@@ -11,7 +11,6 @@ import { addAddressMap, drawKernelKeys } from "../../src/dataplane/kernel/addres
 import { Announcements } from "../../src/dataplane/kernel/announcements.ts";
 import { ENTRY_STRIDE } from "../../src/dataplane/kernel/entries.ts";
 import type { Gate } from "../../src/dataplane/kernel/gates.ts";
-import { CONTROL, INDEX_STRIDE } from "../../src/dataplane/kernel/layout.ts";
 import {
   addressesOf,
   controlOf,
@@ -23,6 +22,7 @@ import {
   mapFlows,
 } from "../../src/dataplane/kernel/loader.ts";
 import { KernelPath } from "../../src/dataplane/kernel/path.ts";
+import { CONTROL, INDEX_STRIDE } from "../../src/dataplane/kernel/programs/layout.ts";
 import { Pulse } from "../../src/dataplane/kernel/pulse.ts";
 import { addRecordMap, putInPlace } from "../../src/dataplane/kernel/records.ts";
 import type { Settings } from "../../src/dataplane/settings.ts";

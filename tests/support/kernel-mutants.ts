@@ -1,5 +1,5 @@
 // The kernel path's programs with a fault in them, for what finds faults out. Preloaded (bun --preload), it changes the source of
-// kernel/filter.ts, forwarder.ts or IPv6's part of them as KERNEL_MUTANT says; `buildWithFault` makes a whole firewall of such sources.
+// kernel/programs/filter.ts, forwarder.ts or IPv6's part of them as KERNEL_MUTANT says; `buildWithFault` makes a firewall of such.
 import { join } from "node:path";
 import { type BunPlugin, plugin } from "bun";
 
@@ -118,7 +118,7 @@ function kernelMutant({ in: file, from, to }: Mutant): BunPlugin {
   return {
     name: "kernel mutant",
     setup(build) {
-      build.onLoad({ filter: new RegExp(`/src/dataplane/kernel/${file}\\.ts$`) }, async ({ path }) => {
+      build.onLoad({ filter: new RegExp(`/src/dataplane/kernel/programs/${file}\\.ts$`) }, async ({ path }) => {
         const source = await Bun.file(path).text();
         const contents = source.replace(from, () => to);
         if (contents === source) throw new Error(`${path}: there is no ${from} to change`);

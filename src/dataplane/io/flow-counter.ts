@@ -1,5 +1,5 @@
 // Counts the bytes and packets of flows whose frames come to the dataplane's thread, while somebody asks for them: around the router, which
-// knows nothing of it. What goes the kernel path is counted there (kernel/forwarder.ts). A frame counts once it has been sent, or waits.
+// knows nothing of it. What goes the kernel path is counted there (kernel/programs/forwarder.ts). A frame counts once it is sent, or waits.
 import { ETHERNET, ETHERTYPE } from "../../wire/ethernet.ts";
 import { type Address, IPV4 } from "../../wire/ipv4.ts";
 import { IPV6 } from "../../wire/ipv6.ts";

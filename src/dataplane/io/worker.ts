@@ -17,7 +17,7 @@ import { addressesOf, controlOf, flowRecordsAt, gateOf, type KernelPrograms } fr
 import { KernelPath, type Wants } from "../kernel/path.ts";
 import { Pulse } from "../kernel/pulse.ts";
 import { moveToMap, putInPlace } from "../kernel/records.ts";
-import { tryKernelPath } from "../kernel/trial.ts";
+import { tryKernelPath } from "../kernel/trial/trial.ts";
 import type { Settings } from "../settings.ts";
 import { column, type Flow } from "../types.ts";
 import { VERDICT, type Verdict } from "../verdict.ts";

@@ -6,16 +6,11 @@ import { BPF_F_MMAPABLE, createMap, MAP_TYPE, putMap } from "../../linux/bpf/bpf
 import { libc } from "../../linux/libc.ts";
 import { type AddressKeys, drawAddressKeys } from "../address-book.ts";
 import { drawHashKeys } from "../keyed-hash.ts";
-import { ADDRESSES, type KernelKeys } from "./layout.ts";
+import { ADDRESSES, type KernelKeys } from "./programs/layout.ts";
 
 /** @param next gives numbers of 32 bits from a generator that can't be predicted */
 export function drawKernelKeys(next: () => number): KernelKeys {
   return { hash: drawHashKeys(next), addresses: drawAddressKeys(next) };
-}
-
-/** What each word of an address is multiplied by, and its upper half once more: odd numbers (keyed-hash.ts says why). */
-export function addressFactors(keys: AddressKeys): { readonly word: number; readonly upper: number }[] {
-  return [0, 2, 4, 6].map((i) => ({ word: keys[i] | 1, upper: keys[i + 1] | 1 }));
 }
 
 /**

@@ -3,7 +3,7 @@
 // they wait behind each other as ever, and flows that the new rules allow are entered anew.
 import { type Concerned, EVERYBODY } from "../concerned.ts";
 import { Dependencies } from "./dependencies.ts";
-import { CONTROL, SHUT } from "./layout.ts";
+import { CONTROL, SHUT } from "./programs/layout.ts";
 
 /** Has no entry hold any more. @param control all of CONTROL */
 export function beginGeneration(control: Int32Array): void {

@@ -3,7 +3,8 @@
 import { BPF_F_MMAPABLE, createMap, MAP_TYPE, putMap, removeMap } from "../../linux/bpf/bpf.ts";
 import { libc } from "../../linux/libc.ts";
 import { COUNT_LENGTH } from "../tables/flow-counts.ts";
-import { RECORDS_AT_ONCE, recordMaps } from "./records.ts";
+import { RECORDS_AT_ONCE } from "./programs/layout.ts";
+import { recordMaps } from "./records.ts";
 
 /** Bytes of one map. */
 export const COUNT_MAP_LENGTH = RECORDS_AT_ONCE * COUNT_LENGTH;

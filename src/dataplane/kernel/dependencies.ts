@@ -2,7 +2,7 @@
 // is a count in CONTROL, which a change raises; an entry has the sum of both, as it was when the entry was made, and holds only
 // while it is the same. So one client's new rules, or a host that changes its MAC address all the time, revoke nobody else's.
 import type { Client, Neighbour } from "../types.ts";
-import { CONTROL, DEPENDENCY } from "./layout.ts";
+import { CONTROL, DEPENDENCY } from "./programs/layout.ts";
 
 export class Dependencies {
   /** @param control all of CONTROL */

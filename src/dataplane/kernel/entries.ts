@@ -4,7 +4,7 @@
 // and an entry that finds no room there does not hold.
 import type { KeyedHash } from "../keyed-hash.ts";
 import type { Gate } from "./gates.ts";
-import { ADDRESSES, ENTRY, hashKey, INDEX_WAYS, NUMBER_MASK, SHUT, TAG_SHIFT } from "./layout.ts";
+import { ADDRESSES, ENTRY, hashKey, INDEX_WAYS, NUMBER_MASK, SHUT, TAG_SHIFT } from "./programs/layout.ts";
 
 /** Bytes from one entry to the next: two cache lines. */
 export const ENTRY_STRIDE = 128;

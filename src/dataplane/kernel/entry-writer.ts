@@ -20,7 +20,7 @@ import {
   OF_IPV6,
   REWRITE6,
   writeChecksum,
-} from "./layout.ts";
+} from "./programs/layout.ts";
 
 /** Bytes of a packet: of one of IPv6 that has more it is not asked. */
 const LONGEST_PACKET = 65_535;

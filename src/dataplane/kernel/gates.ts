@@ -2,7 +2,7 @@
 // socket before it. So the filter counts the frames of each socket that it lets through, and marks a flow's entry with the count
 // of its last one (ENTRY.LAST). This thread says up to which count all are sent on, or dropped. The kernel forwards only frames
 // of entries whose mark that has passed. Nobody waits for anybody.
-import { CONTROL, GATE } from "./layout.ts";
+import { CONTROL, GATE } from "./programs/layout.ts";
 
 /** One socket's counts, in memory that the filter shares. */
 export class Gate {

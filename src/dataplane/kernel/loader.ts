@@ -1,4 +1,4 @@
-// Loads what the kernel path consists of: the programs of kernel/filter.ts, and the maps that they share with the dataplane's
+// Loads what the kernel path consists of: those in kernel/programs, and the maps that they share with the dataplane's
 // thread. Control does it, before that thread is there, and attaches the programs to interfaces (packet-sockets.ts).
 import { toArrayBuffer } from "bun:ffi";
 import { totalmem } from "node:os";
@@ -11,10 +11,10 @@ import { FLOW_WORDS } from "../tables/flow-records.ts";
 import { createAddressMaps } from "./addresses6.ts";
 import { createCountMaps } from "./counts.ts";
 import { ENTRY_STRIDE, KernelEntries } from "./entries.ts";
-import { socketFilter } from "./filter.ts";
-import { forwarder } from "./forwarder.ts";
 import { Gate } from "./gates.ts";
-import { ADDRESSES, CONTROL, COUNTERS, INDEX_STRIDE, type KernelKeys, type Maps, NOTE } from "./layout.ts";
+import { socketFilter } from "./programs/filter.ts";
+import { forwarder } from "./programs/forwarder.ts";
+import { ADDRESSES, CONTROL, COUNTERS, INDEX_STRIDE, type KernelKeys, type Maps, NOTE } from "./programs/layout.ts";
 import { createRecordMap, createRecordMaps, putInPlace, recordsLength } from "./records.ts";
 
 /** Of the machine's memory, what the maps may take. */

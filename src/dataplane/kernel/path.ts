@@ -1,5 +1,5 @@
 // Which flows take the kernel path: open ones are entered, in both directions, with the first of their frames that comes to
-// this thread, with all that the programs of kernel/filter.ts need to know. When anything changes that entries were made of,
+// this thread, with all that the programs of kernel/programs need to know. When anything changes that entries were made of,
 // those hold no more, at once, and their flows are entered anew. The flows' records are the same memory for the programs as for
 // this thread: TCP's state and the deadline go on there, whoever handles a packet.
 import { PROTOCOL } from "../../wire/ipv4.ts";
@@ -25,10 +25,9 @@ import { Dependencies } from "./dependencies.ts";
 import type { KernelEntries } from "./entries.ts";
 import { EntryWriter, neededState } from "./entry-writer.ts";
 import type { Gate } from "./gates.ts";
-import { CONTROL } from "./layout.ts";
 import { controlOf, entriesOf, type KernelPrograms } from "./loader.ts";
 import { NO_PLACE, Places } from "./places.ts";
-import { RECORDS_AT_ONCE } from "./records.ts";
+import { CONTROL, RECORDS_AT_ONCE } from "./programs/layout.ts";
 
 const SIDES: readonly Side[] = [0, 1];
 

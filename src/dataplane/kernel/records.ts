@@ -5,10 +5,7 @@ import { toArrayBuffer } from "bun:ffi";
 import { BPF_F_MMAPABLE, createMap, MAP_TYPE, putMap } from "../../linux/bpf/bpf.ts";
 import { libc, mapDevice, mapFile, pointer, releaseAddresses } from "../../linux/libc.ts";
 import { FLOW_WORDS } from "../tables/flow-records.ts";
-
-/** Records of one map: a power of two. */
-export const RECORDS_SHIFT = 12;
-export const RECORDS_AT_ONCE = 1 << RECORDS_SHIFT;
+import { RECORDS_AT_ONCE } from "./programs/layout.ts";
 
 const RECORD_LENGTH = FLOW_WORDS * 4;
 const MAP_LENGTH = RECORDS_AT_ONCE * RECORD_LENGTH;

@@ -17,7 +17,7 @@ import {
 } from "../../../src/dataplane/io/mailbox.ts";
 import { type Command, MAIL } from "../../../src/dataplane/io/protocol.ts";
 import { work } from "../../../src/dataplane/io/work.ts";
-import { trialSettings } from "../../../src/dataplane/kernel/trial-settings.ts";
+import { trialSettings } from "../../../src/dataplane/kernel/trial/settings.ts";
 import { MemoryRing } from "../../../src/dataplane/memory-ring.ts";
 import { packRuleset } from "../../../src/dataplane/rules/packed.ts";
 import { compileRuleset, type Ruleset } from "../../../src/dataplane/rules/ruleset.ts";

@@ -11,7 +11,7 @@ import {
   NUMBER_MASK,
   SHUT,
   writeChecksum,
-} from "../../../src/dataplane/kernel/layout.ts";
+} from "../../../src/dataplane/kernel/programs/layout.ts";
 import { keyedHash } from "../../support/keyed-hash.ts";
 
 const CAPACITY = 16;

@@ -11,7 +11,7 @@ import {
   NUMBER_FACTOR,
   REWRITE6,
   writeChecksum,
-} from "../../../src/dataplane/kernel/layout.ts";
+} from "../../../src/dataplane/kernel/programs/layout.ts";
 import { flowGiven } from "../../support/kernel-lab.ts";
 
 const { lab, frame, isIpv6 } = flowGiven(process.argv.slice(2));

@@ -3,7 +3,7 @@
 
 import { LAN, WORK } from "../../../lab/router-lab.ts";
 import { ENTRY_STRIDE } from "../../../src/dataplane/kernel/entries.ts";
-import { ENTRY } from "../../../src/dataplane/kernel/layout.ts";
+import { ENTRY } from "../../../src/dataplane/kernel/programs/layout.ts";
 import { flowGiven } from "../../support/kernel-lab.ts";
 
 const { lab, frame, isIpv6 } = flowGiven(process.argv.slice(2));

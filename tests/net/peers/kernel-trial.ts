@@ -1,7 +1,7 @@
-// kernel/trial.ts [LAYOUT]: tries the kernel path as the firewall does, and prints what is wrong with it, or "passed". LAYOUT, in
+// kernel-trial.ts [LAYOUT]: tries the kernel path as the firewall does, and prints what is wrong with it, or "passed". LAYOUT, in
 // JSON, is taken in place of what the kernel says of its struct sk_buff.
 import { drawKernelKeys } from "../../../src/dataplane/kernel/addresses6.ts";
-import { tryKernelPath } from "../../../src/dataplane/kernel/trial.ts";
+import { tryKernelPath } from "../../../src/dataplane/kernel/trial/trial.ts";
 import { readSkbLayout } from "../../../src/linux/bpf/skb-layout.ts";
 
 const [, , changed = "{}"] = process.argv;

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { NO_ACCOUNT, NO_FRAME, NOT_SENT, PacketRing, RING_COUNTERS } from "../../../src/dataplane/io/packet-ring.ts";
 import { PacketSockets } from "../../../src/dataplane/io/packet-sockets.ts";
 import { Gate } from "../../../src/dataplane/kernel/gates.ts";
-import { CONTROL, GATE } from "../../../src/dataplane/kernel/layout.ts";
+import { CONTROL, GATE } from "../../../src/dataplane/kernel/programs/layout.ts";
 import { VNET_LENGTH } from "../../../src/dataplane/ring.ts";
 import { openEvent, signalEvent } from "../../../src/linux/eventfd.ts";
 import { getOption, SOL_SOCKET } from "../../../src/linux/net/socket.ts";

@@ -2,26 +2,25 @@
 // kind go through them, and what comes out is held against what the router makes of the same frames, byte for byte. It is
 // done on the loopback interface of a network of its own: there a frame that is sent comes in again, with its offload header.
 
-import type { SkbLayout } from "../../linux/bpf/skb-layout.ts";
-import { libc, must } from "../../linux/libc.ts";
-import { bringUp, interfaceIndex } from "../../linux/net/interfaces.ts";
-import { inNewNetwork } from "../../linux/net/network-namespace.ts";
-import { openPacketSocket } from "../../linux/net/packet-socket.ts";
-import { MSG_DONTWAIT } from "../../linux/net/socket.ts";
-import { attachAtIngress, detachFromIngress } from "../../linux/net/tc.ts";
-import { PollSet } from "../../linux/poll.ts";
-import { ETHERNET } from "../../wire/ethernet.ts";
-import { PROTOCOL } from "../../wire/ipv4.ts";
-import { ACK, SYN } from "../../wire/tcp.ts";
-import { Router } from "../frame/router.ts";
-import type { RuleChanges } from "../frame/rule-changes.ts";
-import type { State } from "../frame/state.ts";
-import { readOffload } from "../frame/vnet.ts";
-import { MemoryRing, type SentFrame } from "../memory-ring.ts";
-import { VNET_LENGTH } from "../ring.ts";
-import { addAddressMap } from "./addresses6.ts";
-import type { Gate } from "./gates.ts";
-import type { KernelKeys } from "./layout.ts";
+import type { SkbLayout } from "../../../linux/bpf/skb-layout.ts";
+import { libc, must } from "../../../linux/libc.ts";
+import { bringUp, interfaceIndex } from "../../../linux/net/interfaces.ts";
+import { inNewNetwork } from "../../../linux/net/network-namespace.ts";
+import { openPacketSocket } from "../../../linux/net/packet-socket.ts";
+import { MSG_DONTWAIT } from "../../../linux/net/socket.ts";
+import { attachAtIngress, detachFromIngress } from "../../../linux/net/tc.ts";
+import { PollSet } from "../../../linux/poll.ts";
+import { ETHERNET } from "../../../wire/ethernet.ts";
+import { PROTOCOL } from "../../../wire/ipv4.ts";
+import { ACK, SYN } from "../../../wire/tcp.ts";
+import { Router } from "../../frame/router.ts";
+import type { RuleChanges } from "../../frame/rule-changes.ts";
+import type { State } from "../../frame/state.ts";
+import { readOffload } from "../../frame/vnet.ts";
+import { MemoryRing, type SentFrame } from "../../memory-ring.ts";
+import { VNET_LENGTH } from "../../ring.ts";
+import { addAddressMap } from "../addresses6.ts";
+import type { Gate } from "../gates.ts";
 import {
   addressesOf,
   controlOf,
@@ -32,9 +31,10 @@ import {
   loadKernelPrograms,
   mapFlows,
   unloadKernelPrograms,
-} from "./loader.ts";
-import { KernelPath } from "./path.ts";
-import { Pulse } from "./pulse.ts";
+} from "../loader.ts";
+import { KernelPath } from "../path.ts";
+import type { KernelKeys } from "../programs/layout.ts";
+import { Pulse } from "../pulse.ts";
 import {
   type End,
   KINDS,
@@ -44,7 +44,7 @@ import {
   type TrialFrame,
   transportAt,
   trialFrame,
-} from "./trial-frames.ts";
+} from "./frames.ts";
 import {
   CLIENT,
   CLIENT_END,
@@ -56,7 +56,7 @@ import {
   trialSettings,
   UPLINK,
   withIpv6,
-} from "./trial-settings.ts";
+} from "./settings.ts";
 
 const LOOPBACK = "lo";
 

@@ -1,10 +1,10 @@
 // What the kernel path's second program (forwarder.ts) does with a frame of IPv6 alone.
-import { type Assembler, R1, R2, R3, R6, R7, R8 } from "../../linux/bpf/assembler.ts";
-import { ETHERNET } from "../../wire/ethernet.ts";
-import { PROTOCOL } from "../../wire/ipv4.ts";
-import { IPV6 } from "../../wire/ipv6.ts";
-import { TCP } from "../../wire/tcp.ts";
-import { UDP } from "../../wire/udp.ts";
+import { type Assembler, R1, R2, R3, R6, R7, R8 } from "../../../linux/bpf/assembler.ts";
+import { ETHERNET } from "../../../wire/ethernet.ts";
+import { PROTOCOL } from "../../../wire/ipv4.ts";
+import { IPV6 } from "../../../wire/ipv6.ts";
+import { TCP } from "../../../wire/tcp.ts";
+import { UDP } from "../../../wire/udp.ts";
 import { fold, HELPER, IP, loadFrame, pullHeaders, SKB, TCP_LENGTH6, TRANSPORT6, UDP_LENGTH6 } from "./bpf-frame.ts";
 import { ADDRESSES, ENTRY, ENTRY_KEY, MARKED, NOTE, OF_IPV6, REWRITE, REWRITE6 } from "./layout.ts";
 

@@ -1,12 +1,12 @@
 // What the kernel path's first program (filter.ts) does with packets of IPv6 alone: it finds their ports, checks their header and their
 // whole addresses, and puts what the checks of both families need where that of a packet of IPv4 would be.
-import { type Assembler, R0, R1, R2, R6, R7, R8, R9, R10 } from "../../linux/bpf/assembler.ts";
-import { ETHERNET, ETHERTYPE } from "../../wire/ethernet.ts";
-import { MAX_EXTENSION_BYTES, MAX_EXTENSIONS } from "../../wire/header-chain.ts";
-import { IPV4, MORE_FRAGMENTS, PROTOCOL } from "../../wire/ipv4.ts";
-import { FRAGMENT6, FRAGMENT6_MORE, FRAGMENT6_OFFSET, IPV6, NEXT_HEADER } from "../../wire/ipv6.ts";
-import { UDP } from "../../wire/udp.ts";
-import { addressFactors } from "./addresses6.ts";
+import { type Assembler, R0, R1, R2, R6, R7, R8, R9, R10 } from "../../../linux/bpf/assembler.ts";
+import { ETHERNET, ETHERTYPE } from "../../../wire/ethernet.ts";
+import { MAX_EXTENSION_BYTES, MAX_EXTENSIONS } from "../../../wire/header-chain.ts";
+import { IPV4, MORE_FRAGMENTS, PROTOCOL } from "../../../wire/ipv4.ts";
+import { FRAGMENT6, FRAGMENT6_MORE, FRAGMENT6_OFFSET, IPV6, NEXT_HEADER } from "../../../wire/ipv6.ts";
+import { UDP } from "../../../wire/udp.ts";
+import type { AddressKeys } from "../../address-book.ts";
 import { HELPER, IP, NOT_FOUND, SKB, TRANSPORT, TRANSPORT6 } from "./bpf-frame.ts";
 import { addKeyed, at, copySummed, HEADER6, INDEX, KEY, loadMore, START, TOTAL, wire16 } from "./filter-parts.ts";
 import {
@@ -56,6 +56,11 @@ export function loadKey6(a: Assembler, maps: Maps): void {
     a.store(4, R10, KEY + to, R1);
   }
   a.jump("has its key");
+}
+
+/** What each word of an address is multiplied by, and its upper half once more: odd numbers (keyed-hash.ts says why). */
+function addressFactors(keys: AddressKeys): { readonly word: number; readonly upper: number }[] {
+  return [0, 2, 4, 6].map((i) => ({ word: keys[i] | 1, upper: keys[i + 1] | 1 }));
 }
 
 /** Passes the extension header whose first eight bytes are at TRANSPORT. Notes whether fragments follow. @param number of those passed */

@@ -1,14 +1,14 @@
 // The kernel path's second program, at ingress, before a frame would get to the kernel's own IP stack: it rewrites the frame that the
 // filter (filter.ts) has left a note about, and hands it to the other interface. Where there is no socket any more there is no
 // note, and nothing is forwarded.
-import { Assembler, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10 } from "../../linux/bpf/assembler.ts";
-import { FIRST_MARK } from "../../linux/net/shaping.ts";
-import { ETHERNET } from "../../wire/ethernet.ts";
-import { IPV4, PROTOCOL } from "../../wire/ipv4.ts";
-import { TCP } from "../../wire/tcp.ts";
-import { UDP } from "../../wire/udp.ts";
-import { HOST_SHIFT, LINE_HOSTS, SHARE } from "../line-shares.ts";
-import { BYTES_STRIDE, COUNT, PACKETS_STRIDE } from "../tables/flow-counts.ts";
+import { Assembler, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10 } from "../../../linux/bpf/assembler.ts";
+import { FIRST_MARK } from "../../../linux/net/shaping.ts";
+import { ETHERNET } from "../../../wire/ethernet.ts";
+import { IPV4, PROTOCOL } from "../../../wire/ipv4.ts";
+import { TCP } from "../../../wire/tcp.ts";
+import { UDP } from "../../../wire/udp.ts";
+import { HOST_SHIFT, LINE_HOSTS, SHARE } from "../../line-shares.ts";
+import { BYTES_STRIDE, COUNT, PACKETS_STRIDE } from "../../tables/flow-counts.ts";
 import {
   fold,
   HELPER,
@@ -32,10 +32,11 @@ import {
   type Maps,
   NOTE,
   NUMBER_FACTOR,
+  RECORDS_AT_ONCE,
+  RECORDS_SHIFT,
   REWRITE,
   TOO_MANY,
 } from "./layout.ts";
-import { RECORDS_AT_ONCE, RECORDS_SHIFT } from "./records.ts";
 
 const BPF_F_PSEUDO_HDR = 0x10;
 const BPF_F_MARK_MANGLED_0 = 0x20;

@@ -6,17 +6,17 @@
 // Most of it is the same for both families. What it needs of a packet of IPv6 it puts where that of one of IPv4 would be: ports and the
 // rest of the transport header, protocol, whether fragments follow, and the length less EXTRA_HEADER6. The rest of IPv6 is in filter6.ts:
 // IPv4 does not pass there.
-import { Assembler, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10, type Register } from "../../linux/bpf/assembler.ts";
-import type { SkbLayout } from "../../linux/bpf/skb-layout.ts";
-import { ETHERNET, ETHERTYPE } from "../../wire/ethernet.ts";
-import { FRAGMENT_OFFSET, IPV4, MORE_FRAGMENTS, PROTOCOL } from "../../wire/ipv4.ts";
-import { ACK, FIN, RST, SYN, TCP } from "../../wire/tcp.ts";
-import { UDP } from "../../wire/udp.ts";
-import { LEAST_SEGMENT, MOST_SEGMENTS } from "../frame/vnet.ts";
-import { KeyedHash } from "../keyed-hash.ts";
-import { FLOW } from "../tables/flow-records.ts";
-import { SCALE_BITS, SCALE_MASK, SCALE_SHIFT } from "../tables/flow-state.ts";
-import { ACKED, END, OVERREACH, SIDE_WORDS, WINDOWS } from "../tables/tcp.ts";
+import { Assembler, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10, type Register } from "../../../linux/bpf/assembler.ts";
+import type { SkbLayout } from "../../../linux/bpf/skb-layout.ts";
+import { ETHERNET, ETHERTYPE } from "../../../wire/ethernet.ts";
+import { FRAGMENT_OFFSET, IPV4, MORE_FRAGMENTS, PROTOCOL } from "../../../wire/ipv4.ts";
+import { ACK, FIN, RST, SYN, TCP } from "../../../wire/tcp.ts";
+import { UDP } from "../../../wire/udp.ts";
+import { LEAST_SEGMENT, MOST_SEGMENTS } from "../../frame/vnet.ts";
+import { KeyedHash } from "../../keyed-hash.ts";
+import { FLOW } from "../../tables/flow-records.ts";
+import { SCALE_BITS, SCALE_MASK, SCALE_SHIFT } from "../../tables/flow-state.ts";
+import { ACKED, END, OVERREACH, SIDE_WORDS, WINDOWS } from "../../tables/tcp.ts";
 import { fold, HELPER, IP, KEY_FIELDS, NOT_FOUND, SKB, TCP_LENGTH, TRANSPORT, UDP_LENGTH } from "./bpf-frame.ts";
 import {
   addKeyed,
@@ -46,10 +46,11 @@ import {
   NOTE,
   NUMBER_MASK,
   PULSE_SHIFT,
+  RECORDS_AT_ONCE,
+  RECORDS_SHIFT,
   SHUT,
   TAG_SHIFT,
 } from "./layout.ts";
-import { RECORDS_AT_ONCE, RECORDS_SHIFT } from "./records.ts";
 
 const CHECKSUM_PARTIAL = 3; // linux/skbuff.h: the checksum is left to the interface
 
@@ -355,10 +356,10 @@ function checkMtu(a: Assembler): void {
  *
  * None of this a program is told but of the segments, so it reads the kernel's own notes on the frame.
  *
- * Nor is it told which kind of segments they are to be. So a frame of IPv4 passes that is to be cut as TCP of IPv6, or as UDP, which hasSoundOffload
- * refuses; likewise one of IPv6. That harms nobody: it may be no larger and make no more segments than others. Where Linux cuts, its handlers look at
- * the kind (tcp4_gso_segment, tcp6_gso_segment), and the frame is dropped, as tests/net/kernel-offload.test.ts has it. An interface that cuts by
- * itself but verifies headers (NETIF_F_GSO_ROBUST: virtio-net, Xen's netfront) gives it to its host as the sender gave it to us; who
+ * Nor is it told which kind of segments they are to be. So a frame of IPv4 passes that is to be cut as TCP of IPv6, or as UDP, which
+ * hasSoundOffload refuses; likewise one of IPv6. That harms nobody: it may be no larger and make no more segments than others. Where
+ * Linux cuts, its handlers look at the kind (tcp4_gso_segment, tcp6_gso_segment), and the frame is dropped, as
+ * tests/net/kernel-offload.test.ts has it. An interface that cuts by itself but verifies headers (NETIF_F_GSO_ROBUST: virtio-net, Xen's netfront) gives it to its host as the sender gave it to us; who
  * looks there is the host. The kind is in struct skb_shared_info, which the image's file of offsets does not have.
  * @returns where on the stack ip_summed is, and which bits say there that the checksum is left
  */

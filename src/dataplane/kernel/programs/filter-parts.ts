@@ -1,5 +1,5 @@
 // What the parts of the kernel path's first program share (filter.ts, filter6.ts): what is where on its stack, and pieces of code.
-import { type Assembler, R0, R1, R2, R3, R4, R5, R6, R10, type Register } from "../../linux/bpf/assembler.ts";
+import { type Assembler, R0, R1, R2, R3, R4, R5, R6, R10, type Register } from "../../../linux/bpf/assembler.ts";
 import { HELPER } from "./bpf-frame.ts";
 import { CHECKSUM_BEGINNINGS, CHECKSUM_FACTOR } from "./layout.ts";
 

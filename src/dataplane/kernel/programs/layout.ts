@@ -1,12 +1,12 @@
 // What the dataplane's thread and the kernel path's programs share: maps, and what is where in their memory. Both sides take it from
 // here alone. Numbers are of 32 bits in this machine's order, where nothing else is said.
 
-import { IPV4 } from "../../wire/ipv4.ts";
-import { IPV6 } from "../../wire/ipv6.ts";
-import type { AddressKeys } from "../address-book.ts";
-import type { HashKeys, KeyedHash } from "../keyed-hash.ts";
-import { MAX_NEIGHBOURS } from "../tables/flow-records.ts";
-import { SIDE_WORDS } from "../tables/tcp.ts";
+import { IPV4 } from "../../../wire/ipv4.ts";
+import { IPV6 } from "../../../wire/ipv6.ts";
+import type { AddressKeys } from "../../address-book.ts";
+import type { HashKeys, KeyedHash } from "../../keyed-hash.ts";
+import { MAX_NEIGHBOURS } from "../../tables/flow-records.ts";
+import { SIDE_WORDS } from "../../tables/tcp.ts";
 
 /** What keeps clients from choosing addresses and ports that collide. */
 export interface KernelKeys {
@@ -35,6 +35,10 @@ export interface Maps {
   /** For each CPU one element, NOTE. */
   readonly note: number;
 }
+
+/** Flow records of one map: a power of two. See kernel/records.ts. */
+export const RECORDS_SHIFT = 12;
+export const RECORDS_AT_ONCE = 1 << RECORDS_SHIFT;
 
 /** 32-bit numbers, as this machine has them. */
 export const CONTROL = {

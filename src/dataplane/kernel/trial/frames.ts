@@ -1,12 +1,12 @@
-// The frames that the kernel path is tried with (kernel/trial.ts): of a UDP and of a TCP flow between a client and a server, of
+// The frames that the kernel path is tried with (trial.ts beside this file): of a UDP and of a TCP flow between a client and a server, of
 // either family, with an offload header where their sender leaves work to its interface, or lies about it.
-import { fold, pseudoHeaderSum, sum } from "../../wire/checksum.ts";
-import { ETHERNET, ETHERTYPE } from "../../wire/ethernet.ts";
-import { DEFAULT_TTL, IPV4, PROTOCOL, writeIpv4 } from "../../wire/ipv4.ts";
-import { ADDRESS6_LENGTH, IPV6, writeIpv6 } from "../../wire/ipv6.ts";
-import { TCP, writeTcp } from "../../wire/tcp.ts";
-import { UDP, writeUdp } from "../../wire/udp.ts";
-import { type Offload, offloadHeader } from "../frame/vnet.ts";
+import { fold, pseudoHeaderSum, sum } from "../../../wire/checksum.ts";
+import { ETHERNET, ETHERTYPE } from "../../../wire/ethernet.ts";
+import { DEFAULT_TTL, IPV4, PROTOCOL, writeIpv4 } from "../../../wire/ipv4.ts";
+import { ADDRESS6_LENGTH, IPV6, writeIpv6 } from "../../../wire/ipv6.ts";
+import { TCP, writeTcp } from "../../../wire/tcp.ts";
+import { UDP, writeUdp } from "../../../wire/udp.ts";
+import { type Offload, offloadHeader } from "../../frame/vnet.ts";
 
 export interface TrialFrame {
   readonly bytes: Uint8Array;

@@ -1,8 +1,8 @@
-// The settings of a router that is made to be tried (kernel/trial.ts) or rehearsed with (io/rehearsal.ts): an uplink and a client,
+// The settings of a router that is made to be tried (trial.ts beside it) or rehearsed with (io/rehearsal.ts): an uplink and a client,
 // who are nobody.
-import { compileRuleset } from "../rules/ruleset.ts";
-import { NO_SCRUB, type Settings } from "../settings.ts";
-import type { End } from "./trial-frames.ts";
+import { compileRuleset } from "../../rules/ruleset.ts";
+import { NO_SCRUB, type Settings } from "../../settings.ts";
+import type { End } from "./frames.ts";
 
 export const FLOWS = 16;
 export const UPLINK = 0;

@@ -1,11 +1,11 @@
 // What the kernel path's programs need of frames and of the kernel: numbers of helpers, fields of struct __sk_buff, and where
 // in a frame headers are. A frame has an Ethernet and a plain IPv4 or IPv6 header, then TCP or UDP.
-import { type Assembler, R0, R1, R2, R6, R7, R8 } from "../../linux/bpf/assembler.ts";
-import { ETHERNET } from "../../wire/ethernet.ts";
-import { IPV4 } from "../../wire/ipv4.ts";
-import { IPV6 } from "../../wire/ipv6.ts";
-import { TCP } from "../../wire/tcp.ts";
-import { UDP } from "../../wire/udp.ts";
+import { type Assembler, R0, R1, R2, R6, R7, R8 } from "../../../linux/bpf/assembler.ts";
+import { ETHERNET } from "../../../wire/ethernet.ts";
+import { IPV4 } from "../../../wire/ipv4.ts";
+import { IPV6 } from "../../../wire/ipv6.ts";
+import { TCP } from "../../../wire/tcp.ts";
+import { UDP } from "../../../wire/udp.ts";
 import { ENTRY_KEY, NOTE } from "./layout.ts";
 
 // linux/bpf.h: helpers by number, fields of struct __sk_buff.
