@@ -4,11 +4,11 @@ import { join } from "node:path";
 import type { Namespace, Program } from "../lab/namespaces.ts";
 import { ROUTER, SERVER } from "../lab/places.ts";
 import { type Benchmark, type Build, type Options, timedRounds } from "./benchmark.ts";
-import { discard, generatorBeside } from "./generate.ts";
+import { discard, generatorBeside } from "./load/generate.ts";
 import { lossFreeRate } from "./pps.ts";
-import type { Report } from "./report.ts";
+import type { Report } from "./report/report.ts";
 import { roundTrips, serveRoundTrips } from "./rtt.ts";
-import { Stage, type Subject } from "./subjects.ts";
+import { Stage, type Subject } from "./subjects/subjects.ts";
 
 const FLOWS = 1000;
 /** Frames a second that are dropped, from so many ports; and for how long they come at most, in ms: a case takes less. */

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { ATTACKS } from "../lab/attacks.ts";
 import { HostileLab } from "../lab/hostile-lab.ts";
 import type { Benchmark, Options } from "./benchmark.ts";
-import { LEAST_ROUNDS, type Report } from "./report.ts";
+import { LEAST_ROUNDS, type Report } from "./report/report.ts";
 
 const SECONDS = 10;
 const UNDER_ATTACK = "attack";

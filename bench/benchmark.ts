@@ -1,6 +1,6 @@
 // What every benchmark is: something that fills a report. Each but `attack`, `pps6` and `tcp6` takes
 // less than three minutes with the default rounds.
-import type { Report } from "./report.ts";
+import type { Report } from "./report/report.ts";
 
 /** ms that the rounds of a benchmark may take, so that with what is before and after it stays below three minutes. */
 const TIME = 170_000;

@@ -6,10 +6,10 @@ import { join } from "node:path";
 import type { Program } from "../lab/namespaces.ts";
 import { ROUTER } from "../lab/places.ts";
 import { type Benchmark, type Options, timedRounds } from "./benchmark.ts";
-import { IPV4 } from "./families.ts";
-import { discard, generatorBeside } from "./generate.ts";
-import type { Report } from "./report.ts";
-import { Stage, type Subject } from "./subjects.ts";
+import { discard, generatorBeside } from "./load/generate.ts";
+import type { Report } from "./report/report.ts";
+import { IPV4 } from "./subjects/families.ts";
+import { Stage, type Subject } from "./subjects/subjects.ts";
 
 const SECONDS = 2;
 /** 1 Gbit/s of what is in the file. */

@@ -4,7 +4,7 @@ import { gcAndSweep, heapStats } from "bun:jsc";
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { rehearse } from "../src/dataplane/io/rehearsal.ts";
 import { type Kind, Traffic } from "./memory-traffic.ts";
-import { median } from "./statistics.ts";
+import { median } from "./report/statistics.ts";
 
 const PACKETS = 1_000_000;
 const PART = 8000;

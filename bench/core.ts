@@ -4,8 +4,8 @@ import { Worker } from "node:worker_threads";
 import type { Benchmark, Options } from "./benchmark.ts";
 import type { Measured, Task } from "./core-thread.ts";
 import { KINDS } from "./memory-traffic.ts";
-import type { Report } from "./report.ts";
-import { FIREBREAK } from "./subjects.ts";
+import type { Report } from "./report/report.ts";
+import { FIREBREAK } from "./subjects/subjects.ts";
 
 const CORE_FLOWS = 1000;
 /** Flows opened to measure what a new one costs. */

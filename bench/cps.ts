@@ -2,8 +2,8 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Benchmark, type Options, timedRounds } from "./benchmark.ts";
-import type { Report } from "./report.ts";
-import { LINUX, NULL, Stage, type Subject } from "./subjects.ts";
+import type { Report } from "./report/report.ts";
+import { LINUX, NULL, Stage, type Subject } from "./subjects/subjects.ts";
 
 const SECONDS = 2;
 const CONNECTIONS = 32;

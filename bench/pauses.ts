@@ -19,8 +19,8 @@ import { type ClientSettings, NO_SCRUB, type Settings } from "../src/dataplane/s
 import type { Benchmark, Options } from "./benchmark.ts";
 import { BUCKET, NOW } from "./pause-counts.ts";
 import type { Pauses, Start } from "./pauses-thread.ts";
-import type { Report } from "./report.ts";
-import { FIREBREAK } from "./subjects.ts";
+import type { Report } from "./report/report.ts";
+import { FIREBREAK } from "./subjects/subjects.ts";
 
 const FLOWS = 65_536;
 /** Clients of one host each, and a network with so many. */

@@ -9,7 +9,7 @@ import { RandomPool } from "../src/dataplane/random.ts";
 import { type Client, type Mapping, NO_MAPPING } from "../src/dataplane/types.ts";
 import { type Address, PROTOCOL } from "../src/wire/ipv4.ts";
 import type { Port } from "../src/wire/ports.ts";
-import { median } from "./statistics.ts";
+import { median } from "./report/statistics.ts";
 
 const FLOWS = 131_072;
 const PART = 200;

@@ -4,12 +4,12 @@
 // What a cable brings the kernel receives on the CPU that sent it: the generator's, and there Linux forwards it, as the kernel
 // path does. The null forwarder's program, and the firewall's, have the other one.
 import { type Benchmark, type Options, timedRounds } from "./benchmark.ts";
-import { spent } from "./cpu.ts";
-import { caseName, type Family, IPV4, IPV6 } from "./families.ts";
-import { discard, type Sent, send } from "./generate.ts";
-import type { Report } from "./report.ts";
-import { highestRung, rateOf } from "./search.ts";
-import { LINUX, NULL, Stage, type Subject } from "./subjects.ts";
+import { spent } from "./load/cpu.ts";
+import { discard, type Sent, send } from "./load/generate.ts";
+import { highestRung, rateOf } from "./load/search.ts";
+import type { Report } from "./report/report.ts";
+import { caseName, type Family, IPV4, IPV6 } from "./subjects/families.ts";
+import { LINUX, NULL, Stage, type Subject } from "./subjects/subjects.ts";
 
 const FORWARDER_CPU = "1";
 

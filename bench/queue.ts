@@ -2,7 +2,7 @@
 // `[uplink] rate`; and what the upload gets.
 import { QueueLab, RATE } from "../lab/queue-lab.ts";
 import { type Benchmark, type Build, timedRounds } from "./benchmark.ts";
-import type { Report } from "./report.ts";
+import type { Report } from "./report/report.ts";
 
 /** ms, of a queue that is about to be full; and how many pings are looked at then. */
 const FILLED = 400;

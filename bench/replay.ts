@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ethernet, IPV4_TYPE, udp } from "../lab/frames.ts";
 import { CaptureWriter } from "../src/captures/writer.ts";
-import { median } from "./statistics.ts";
+import { median } from "./report/statistics.ts";
 
 const FLOWS = 1000;
 const PAYLOAD = 18;

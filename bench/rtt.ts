@@ -3,9 +3,9 @@
 import type { Namespace } from "../lab/namespaces.ts";
 import { ROUTER } from "../lab/places.ts";
 import { type Benchmark, type Options, timedRounds } from "./benchmark.ts";
-import { discard, generator, send } from "./generate.ts";
-import type { Report } from "./report.ts";
-import { LINUX, NULL, Stage, type Subject } from "./subjects.ts";
+import { discard, generator, send } from "./load/generate.ts";
+import type { Report } from "./report/report.ts";
+import { LINUX, NULL, Stage, type Subject } from "./subjects/subjects.ts";
 
 const SECONDS = 2;
 const PORT = 11111;

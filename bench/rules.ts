@@ -20,7 +20,7 @@ import {
   walk6,
 } from "../src/dataplane/rules/ruleset.ts";
 import type { Benchmark, Options } from "./benchmark.ts";
-import type { Report } from "./report.ts";
+import type { Report } from "./report/report.ts";
 
 const JUDGEMENTS_A_ROUND = 200_000;
 const PACKETS = 8192;

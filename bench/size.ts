@@ -2,9 +2,9 @@
 // and what becomes of many new flows in little memory.
 import { statSync } from "node:fs";
 import type { Benchmark, Options } from "./benchmark.ts";
-import { received } from "./generate.ts";
-import { Booted, firebreakImage, type Image } from "./machines.ts";
-import { FIREBREAK } from "./subjects.ts";
+import { received } from "./load/generate.ts";
+import { Booted, firebreakImage, type Image } from "./subjects/machines.ts";
+import { FIREBREAK } from "./subjects/subjects.ts";
 
 const FILES = ["firebreak", "vmlinuz", "initramfs"];
 

@@ -1,9 +1,9 @@
 // `tcp`: what iperf3 gets through: one stream and eight, with segmentation offload on all cables and without, both ways.
 // `tcp6`: the same by IPv6, and by IPv4 beside.
 import { type Benchmark, type Build, type Options, timedRounds } from "./benchmark.ts";
-import { caseName, type Family, IPV4, IPV6 } from "./families.ts";
-import type { Report } from "./report.ts";
-import { LINUX, NULL, Stage, type Subject } from "./subjects.ts";
+import type { Report } from "./report/report.ts";
+import { caseName, type Family, IPV4, IPV6 } from "./subjects/families.ts";
+import { LINUX, NULL, Stage, type Subject } from "./subjects/subjects.ts";
 
 const SECONDS = 1;
 /** Of these, left out at the beginning, while the window opens. iperf3 itself leaves out whole seconds only. */

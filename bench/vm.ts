@@ -1,9 +1,9 @@
 // `vm`: the bootable image beside a Linux that does the same with nftables and its flowtable on Debian's kernel, emulated.
 import { ROUTER } from "../lab/places.ts";
 import { type Benchmark, type Options, timedRounds } from "./benchmark.ts";
-import { Booted, firebreakImage, type Image, linuxImage } from "./machines.ts";
-import type { Report } from "./report.ts";
-import { FIREBREAK, LINUX } from "./subjects.ts";
+import type { Report } from "./report/report.ts";
+import { Booted, firebreakImage, type Image, linuxImage } from "./subjects/machines.ts";
+import { FIREBREAK, LINUX } from "./subjects/subjects.ts";
 
 /** MiB of memory of each machine, and ms until it has to forward. */
 const MEMORY = 256;

@@ -59,11 +59,12 @@ bench() {
 }
 
 build_bench() {
-  local program
+  local program made
   say "build: dist/bench"
   mkdir -p dist/bench
-  for program in null-forwarder generator; do
-    [ "dist/bench/$program" -nt "bench/$program.c" ] || gcc -O2 -Wall -Wextra -o "dist/bench/$program" "bench/$program.c"
+  for program in subjects/null-forwarder load/generator; do
+    made=dist/bench/${program#*/}
+    [ "$made" -nt "bench/$program.c" ] || gcc -O2 -Wall -Wextra -o "$made" "bench/$program.c"
   done
   build_linux
 }
@@ -81,15 +82,15 @@ build_linux() {
   local root=dist/bench/linux.root program library modules
   rm -rf "$root"
   mkdir -p "$root"/{bin,dev,etc,proc,sys}
-  cp --no-preserve=timestamps bench/linux-init "$root/init"
-  cp --no-preserve=timestamps bench/qubes-agent.nft bench/flowtable.nft "$root/etc/"
+  cp --no-preserve=timestamps bench/subjects/linux-init "$root/init"
+  cp --no-preserve=timestamps bench/subjects/qubes-agent.nft bench/subjects/flowtable.nft "$root/etc/"
   cp "$(command -v busybox)" "$root/bin/"
   for program in sh insmod ip mount rm sleep; do ln -s busybox "$root/bin/$program"; done
   install -D "$(command -v nft)" "$root/nft/nft"
   while read -r library; do
     install -D "$library" "$root/nft/$(basename "$library")"
   done < <(needed_libraries "$(command -v nft)")
-  mapfile -t modules < <(listed_modules bench/linux-modules)
+  mapfile -t modules < <(listed_modules bench/subjects/linux-modules)
   add_modules dist/bench/kernel "$(cat dist/bench/kernel/release)" "$root" "${modules[@]}"
   pack_initramfs "$root" | zstd -q >dist/bench/linux
   rm -rf "$root"

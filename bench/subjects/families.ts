@@ -9,8 +9,8 @@ import {
   ROUTER6,
   SERVER6,
   switchOn,
-} from "../lab/ipv6-lab.ts";
-import type { Namespace } from "../lab/namespaces.ts";
+} from "../../lab/ipv6-lab.ts";
+import type { Namespace } from "../../lab/namespaces.ts";
 import {
   becomeClient,
   becomeInternet,
@@ -20,7 +20,7 @@ import {
   ROUTER,
   SERVER,
   UPLINK,
-} from "../lab/places.ts";
+} from "../../lab/places.ts";
 
 export interface Family {
   readonly name: "IPv4" | "IPv6";

@@ -2,10 +2,10 @@
 // call of its own once it is given a rate. On a machine of two cores what the generator takes is taken from what is measured,
 // so it has to be cheap (one system call for 32 packets), and exact.
 import { join } from "node:path";
-import type { Namespace } from "../lab/namespaces.ts";
+import type { Namespace } from "../../lab/namespaces.ts";
+import { IPV4 } from "../subjects/families.ts";
+import { BENCH_FOLDER, FIRST_HOP, type Subject } from "../subjects/subjects.ts";
 import { busyBeside, type Reading, readCpus } from "./cpu.ts";
-import { IPV4 } from "./families.ts";
-import { BENCH_FOLDER, FIRST_HOP, type Subject } from "./subjects.ts";
 
 /** UDP ports that the generator sends to, from discard on: one for each 20 000 flows. */
 const PORTS = "9-19";

@@ -2,9 +2,9 @@
 // so that A and B can alternate without one being torn down for the other. A subject that is not measured only sleeps.
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { Lab, type Namespace, type Program } from "../lab/namespaces.ts";
-import { CLIENT, CLIENT_GATEWAY, configuration, UPLINK } from "../lab/places.ts";
-import type { Build } from "./benchmark.ts";
+import { Lab, type Namespace, type Program } from "../../lab/namespaces.ts";
+import { CLIENT, CLIENT_GATEWAY, configuration, UPLINK } from "../../lab/places.ts";
+import type { Build } from "../benchmark.ts";
 import { type Family, IPV4, IPV6 } from "./families.ts";
 
 /** Names of the subjects. */

@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { drawChart } from "../../bench/chart.ts";
+import { drawChart } from "../../../bench/report/chart.ts";
 
 const CLAIM = { what: "1 stream up", metric: "throughput", subject: "firebreak", exact: false };
 

@@ -2,11 +2,11 @@
 // between a client and an internet of its own. Both tell how much memory they use when they get a line of input.
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { Machine } from "../lab/machine.ts";
-import { Lab, type Namespace } from "../lab/namespaces.ts";
-import { overlay } from "../lab/overlay.ts";
-import { becomeClient, becomeInternet, CLIENT_GATEWAY, configuration, SERVER, UPLINK } from "../lab/places.ts";
-import { generator } from "./generate.ts";
+import { Machine } from "../../lab/machine.ts";
+import { Lab, type Namespace } from "../../lab/namespaces.ts";
+import { overlay } from "../../lab/overlay.ts";
+import { becomeClient, becomeInternet, CLIENT_GATEWAY, configuration, SERVER, UPLINK } from "../../lab/places.ts";
+import { generator } from "../load/generate.ts";
 import { BENCH_FOLDER } from "./subjects.ts";
 
 /** MAC addresses that Machine gives: towards the first client, and the uplink. */

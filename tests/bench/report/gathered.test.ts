@@ -1,7 +1,7 @@
 // Rounds of several runs as one: alike ones alone, and none that something disturbed.
 import { expect, test } from "bun:test";
-import { gatherRuns } from "../../bench/gathered.ts";
-import { Report } from "../../bench/report.ts";
+import { gatherRuns } from "../../../bench/report/gathered.ts";
+import { Report } from "../../../bench/report/report.ts";
 
 type Run = Parameters<typeof gatherRuns>[0][number]["run"];
 

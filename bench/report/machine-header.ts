@@ -1,7 +1,7 @@
 // What a run ran on: without it a figure says nothing.
 import { readFileSync } from "node:fs";
 import { cpus, totalmem } from "node:os";
-import { version } from "../package.json" with { type: "json" };
+import { version } from "../../package.json" with { type: "json" };
 
 export interface Header {
   readonly date: string;

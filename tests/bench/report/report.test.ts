@@ -1,9 +1,9 @@
 // What the benchmarks claim of what they measured, and when they refuse to.
 import { expect, test } from "bun:test";
-import { printReport } from "../../bench/print.ts";
-import { type Bar, Report, type Verdict } from "../../bench/report.ts";
-import { highestRung, rateOf } from "../../bench/search.ts";
-import { median, quantile, spread } from "../../bench/statistics.ts";
+import { highestRung, rateOf } from "../../../bench/load/search.ts";
+import { printReport } from "../../../bench/report/print.ts";
+import { type Bar, Report, type Verdict } from "../../../bench/report/report.ts";
+import { median, quantile, spread } from "../../../bench/report/statistics.ts";
 
 const STEADY = [100, 101, 99, 100, 100];
 
