@@ -3,10 +3,17 @@
 // commands that it depends on, so it is taken when there are none. Rules by mail say between which commands they come.
 import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
 import type { Router } from "../frame/router.ts";
+import { packedLength } from "../rules/packed.ts";
+import type { Ruleset } from "../rules/ruleset.ts";
 import { Collector, LEFT_BY_ALL, LEFT_BY_CLIENT } from "./collector.ts";
 import type { Mailbox } from "./mailbox.ts";
 import { type Command, MAIL, type Report } from "./protocol.ts";
 
+/**
+ * Words of rules that count as a piece. They are shared memory, which is not this thread's, but the engine counts it for each message that it
+ * comes in, and after some dozen megabytes collects by itself, all at once.
+ */
+const RULES_PIECE = 8192;
 /** Messages by mail that one step takes. */
 const MAIL_AT_ONCE = 16;
 
@@ -174,6 +181,14 @@ export class Commands {
 
 /** @returns pieces of memory that nobody needs when such a command has been carried out. What others decide the number of comes by mail. */
 function leftBy(command: Command): number {
+  if (command.type === "client") return LEFT_BY_CLIENT + piecesOf(command.ruleset);
   if (command.type !== "apply") return LEFT_BY_CLIENT;
-  return LEFT_BY_ALL + command.settings.interfaces.length + command.settings.clients.length;
+  const { interfaces, clients } = command.settings;
+  const rulesets = new Set(clients.map(({ ruleset }) => ruleset));
+  const ofRules = [...rulesets].reduce((sum, ruleset) => sum + piecesOf(ruleset), 0);
+  return LEFT_BY_ALL + interfaces.length + clients.length + ofRules;
+}
+
+function piecesOf(ruleset: Ruleset): number {
+  return Math.floor(packedLength(ruleset) / RULES_PIECE);
 }

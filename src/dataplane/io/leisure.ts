@@ -1,5 +1,5 @@
-// What the dataplane's thread does while no frames come, and only then, since a piece of it may take milliseconds: whole collections, and
-// at the start a rehearsal.
+// What the dataplane's thread does while no frames come, since a piece of it may take milliseconds: it collects what commands have left, and
+// at the start it rehearses.
 import { totalmem } from "node:os";
 import type { Collector } from "./collector.ts";
 import { rehearsing } from "./rehearsal.ts";
@@ -22,13 +22,16 @@ export class Leisure {
 
   /** @param silence ms since the last frame @returns whether there is something to do, and time for it */
   isNow(silence: number): boolean {
-    return silence >= QUIET && (this.rehearsal !== undefined || this.collector.isWholeDue);
+    const { rehearsal, collector } = this;
+    return silence >= QUIET && (rehearsal !== undefined || collector.isWholeDue || collector.isWorthwhile);
   }
 
   /** Does a piece of it. */
   step(): void {
     if (this.collector.isWholeDue) {
       this.collector.collectWhole();
+    } else if (this.collector.isWorthwhile) {
+      this.collector.begin();
     } else if (this.rehearsal?.next().done === true) {
       this.rehearsal = undefined;
       this.collector.begin();

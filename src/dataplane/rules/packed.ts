@@ -17,9 +17,14 @@ type Words = Int32Array<ArrayBufferLike>;
 
 /** @param out is overwritten @returns how many words they are, or 0 where so many have no room */
 export function packRuleset(ruleset: Ruleset, out: Int32Array): number {
-  if (1 + lengthOf(ruleset) + lengthOf(ruleset.ipv6) > out.length) return 0;
+  if (packedLength(ruleset) > out.length) return 0;
   out[0] = ruleset.version;
   return packFamily(ruleset.ipv6, out, packFamily(ruleset, out, 1));
+}
+
+/** @returns how many words `packRuleset` makes of rules */
+export function packedLength(ruleset: Ruleset): number {
+  return 1 + lengthOf(ruleset) + lengthOf(ruleset.ipv6);
 }
 
 function arraysOf(index: RuleIndex | null): readonly Int32Array[] {

@@ -6,6 +6,8 @@ import { Collector, LEFT_BY_CLIENT } from "../../../src/dataplane/io/collector.t
 import { Leisure } from "../../../src/dataplane/io/leisure.ts";
 import { rehearsing } from "../../../src/dataplane/io/rehearsal.ts";
 
+const SMALL_MEMORY = 128 * 1024 * 1024;
+
 interface Piece {
   readonly number: number;
 }
@@ -51,7 +53,7 @@ describe("the collector", () => {
     const collector = new Collector();
     for (let i = 0; i < 2; i++) {
       expect(collector.isWholeDue).toBe(false);
-      collector.begin();
+      collector.note(512);
       finish(collector);
     }
     expect(collector.isWholeDue).toBe(true);
@@ -75,14 +77,36 @@ describe("leisure", () => {
   });
 
   test("has no rehearsal where memory is small", () => {
-    expect(rest(new Leisure(new Collector(), 128 * 1024 * 1024))).toBe(0);
+    expect(rest(new Leisure(new Collector(), SMALL_MEMORY))).toBe(0);
+  });
+
+  test("has what commands have left collected, where that is worth it, in the collector's steps", () => {
+    const collector = new Collector();
+    const leisure = new Leisure(collector, SMALL_MEMORY);
+    collector.note(63);
+    expect(leisure.isNow(1e6)).toBe(false);
+    collector.note(1);
+    expect([leisure.isNow(9), leisure.isNow(10), collector.isBusy]).toEqual([false, true, false]);
+    leisure.step();
+    expect([leisure.isNow(10), collector.isBusy]).toEqual([false, true]);
+    finish(collector);
+    for (let collected = 64; collected < 1024; collected += 64) {
+      expect(collector.isWholeDue).toBe(false);
+      collector.note(64);
+      leisure.step();
+      finish(collector);
+    }
+    expect(collector.isWholeDue).toBe(true);
   });
 
   test("has a whole collection where one is due, and no rehearsal again", () => {
     const collector = new Collector();
     const leisure = new Leisure(collector);
     rest(leisure);
-    for (let i = 0; i < 2; i++) collector.begin();
+    for (let i = 0; i < 2; i++) {
+      finish(collector);
+      collector.note(512);
+    }
     expect(leisure.isNow(9)).toBe(false);
     expect(rest(leisure)).toBe(1);
     expect(collector.isWholeDue).toBe(false);

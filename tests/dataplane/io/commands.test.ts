@@ -111,7 +111,7 @@ function finish(): void {
 }
 
 const SETTINGS: Command = { type: "apply", settings, sockets: [], before: [] };
-const RULES: Command = { type: "client", client: 0, ruleset: compileRuleset([], true) };
+const RULES = { type: "client", client: 0, ruleset: compileRuleset([], true) } as const;
 const other = packedBytes(compileRuleset(randomMatches(new Random(1), 30, 16), false));
 const another = packedBytes(compileRuleset(randomMatches(new Random(2), 20, 16), true));
 
@@ -154,6 +154,24 @@ describe("rules by mail", () => {
     expect(router.done).toEqual(["settings", "rules", "settings"]);
   });
 
+  test("come as a command where the mailbox has no room, and are collected sooner the more there are", () => {
+    const most = compileRuleset(randomMatches(new Random(3), 10_000, 16), true);
+    expect(packRuleset(most, new Int32Array(LONGEST_RULES / 4))).toBe(0);
+    const changes = (ruleset: Ruleset): number => {
+      const done = reports;
+      while (!collector.isBusy) {
+        post({ type: "client", client: 0, ruleset });
+        commands.wake();
+        while (reports < posted) work(router, commands);
+      }
+      finish();
+      return reports - done;
+    };
+    changes(RULES.ruleset);
+    expect(changes(RULES.ruleset)).toBe(128);
+    expect(changes(most)).toBeLessThan(20);
+  });
+
   test("wait until flows can be told from those of older rules", () => {
     while (router.mayApply(0)) router.setClient(0, settings.clients[0]);
     const { length } = router.done;
@@ -167,6 +185,7 @@ describe("rules by mail", () => {
   });
 
   test("leave nothing in memory, and nothing to collect", () => {
+    collector.collectWhole();
     const change = (i: number) => {
       if (!mail(i % 2 === 0 ? other : another)) throw new Error("no room");
       finish();
