@@ -400,12 +400,18 @@ export class Dataplane {
     } catch {} // a thread that died is reported by itself
   }
 
-  /** Without memory for it, flows of IPv6 stay off the kernel path: it is not asked for again. */
+  /** Without memory for it, flows of IPv6 stay off the kernel path, which is said: it is not asked for again. */
   private async giveAddresses(): Promise<void> {
     if (this.kernelPrograms === undefined || this.isOver) return;
+    let map: number;
     try {
-      const map = addAddressMap(this.kernelPrograms.maps.addresses, entryCount(this.kernelPrograms));
-      this.addressMap = map;
+      map = addAddressMap(this.kernelPrograms.maps.addresses, entryCount(this.kernelPrograms));
+    } catch (error) {
+      log(`kernel path: off for IPv6, because ${error instanceof Error ? error.message : error}`);
+      return;
+    }
+    this.addressMap = map;
+    try {
       await this.command({ type: "addresses", map });
     } catch {} // as above
   }

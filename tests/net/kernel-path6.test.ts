@@ -1,12 +1,14 @@
 // The kernel path of IPv6 flows: open ones take it, translated; what is not plain comes to the program; and nothing is forwarded any
 // more once rules, or somebody who ends a flow, say so.
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { join } from "node:path";
 import { FirewallLab, firebreak } from "../../lab/firewall-lab.ts";
 import { concat, ethernet, mac, payload } from "../../lab/frames.ts";
 import { DESTINATION, IPV6_TYPE, icmpv6, ip6, options, type Tcp6Fields, tcp6, udp6 } from "../../lab/frames6.ts";
 import { completeChecksum, GSO, leaveChecksum, NEEDS_CSUM, vnet } from "../../lab/offload.ts";
 import { CLIENT, CLIENT_GATEWAY, ROUTER, UPLINK } from "../../lab/places.ts";
 import { ICMPV6 } from "../../lab/protocols.ts";
+import { buildWithFault } from "../support/kernel-mutants.ts";
 import { plain, type WireFrame } from "./raw-links.ts";
 import { RawPeer } from "./raw-peer.ts";
 import { untilTaken } from "./until-taken.ts";
@@ -311,4 +313,17 @@ test("one that was started without IPv6 does not have it on the kernel path late
   expect(await byKernel()).toBe(0);
   const said = "kernel path: off for IPv6, because the program was started without IPv6 (restart it)\n";
   expect(lab.program.text.split(said)).toHaveLength(2);
+}, 60_000);
+
+test("one that gets no memory for IPv6's addresses goes on without, and says so", async () => {
+  lab.program.signal("SIGTERM");
+  await lab.program.says("stopped");
+  const executable = join(lab.folder, "firebreak");
+  await buildWithFault("no memory for IPv6's addresses", executable);
+  await lab.start(inFolder([executable]));
+  await untilForwarded();
+  await expectWhole(there(udp6, payload(100)));
+  await lab.program.says("kernel path: off for IPv6, because bpf map addresses: ");
+  await enterAll(there(udp6, payload(100)));
+  expect(await byKernel()).toBe(0);
 }, 60_000);

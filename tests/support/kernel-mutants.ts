@@ -1,10 +1,10 @@
-// The kernel path's programs with a fault in them, for what finds faults out. Preloaded (bun --preload), it changes the source of
-// kernel/programs/filter.ts, forwarder.ts or IPv6's part of them as KERNEL_MUTANT says; `buildWithFault` makes a firewall of such.
+// The kernel path with a fault in it, mostly in its programs, for what finds faults out. Preloaded (bun --preload), it changes the
+// source of a file in src/dataplane/kernel as KERNEL_MUTANT says; `buildWithFault` makes a firewall of such sources.
 import { join } from "node:path";
 import { type BunPlugin, plugin } from "bun";
 
 export interface Mutant {
-  readonly in: "filter" | "filter6" | "forwarder" | "forwarder6";
+  readonly in: "filter" | "filter6" | "forwarder" | "forwarder6" | "addresses6";
   readonly from: string | RegExp;
   readonly to: string;
 }
@@ -110,6 +110,11 @@ export const MUTANTS = {
     from: '.jumpIf32(R1, "!=", 0, "header checked")\n    .jump(toSocket)',
     to: '.jump("header checked")',
   },
+  "no memory for IPv6's addresses": {
+    in: "addresses6",
+    from: "const map = createAddressMap(entries);",
+    to: "const map = createAddressMap(entries > 100 ? 2 ** 32 - 1 : entries); // the trial has fewer",
+  },
   "a frame is lost": { in: "forwarder", from: 'jumpIf32(R1, "<", R2, "drop")', to: 'jumpIf32(R1, "<=", R2, "drop")' },
 } as const satisfies Readonly<Record<string, Mutant>>;
 
@@ -118,7 +123,7 @@ function kernelMutant({ in: file, from, to }: Mutant): BunPlugin {
   return {
     name: "kernel mutant",
     setup(build) {
-      build.onLoad({ filter: new RegExp(`/src/dataplane/kernel/programs/${file}\\.ts$`) }, async ({ path }) => {
+      build.onLoad({ filter: new RegExp(`/src/dataplane/kernel/(programs/)?${file}\\.ts$`) }, async ({ path }) => {
         const source = await Bun.file(path).text();
         const contents = source.replace(from, () => to);
         if (contents === source) throw new Error(`${path}: there is no ${from} to change`);
