@@ -1,6 +1,6 @@
 // `capture`: how many frames a capture of 1 Gbit/s to a file loses, beside tcpdump with a program for each interface: both have each frame
-// as it comes and as it goes. In frames of 1514 bytes from a generator that leaves the processors alone, as somebody else's machine would, and
-// as TCP without segmentation offload, both of whose ends are here.
+// as it comes and as it goes. In frames of 1514 bytes from a generator that leaves the processors alone, as somebody else's machine
+// would, and as TCP without segmentation offload, both of whose ends are here.
 import { rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { Program } from "../lab/namespaces.ts";

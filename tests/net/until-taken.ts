@@ -4,8 +4,8 @@ import { expect } from "bun:test";
 import type { FirewallLab, State } from "../../lab/firewall-lab.ts";
 
 /**
- * Has frames sent, again and again until the kernel forwards all of them; none may be lost, nor forwarded twice, whichever way it takes. A test whose
- * frames the kernel never takes fails by its time limit.
+ * Has frames sent, again and again until the kernel forwards all of them; none may be lost, nor forwarded twice, whichever way it
+ * takes. A test whose frames the kernel never takes fails by its time limit.
  * @param count how many frames `send` has forwarded
  */
 export async function untilTaken(lab: FirewallLab, count: number, send: () => Promise<void>): Promise<void> {

@@ -1,5 +1,5 @@
 // RFC 7084, "Basic Requirements for IPv6 Customer Edge Routers": a test or more for each requirement that applies to a router whose
-// addresses and prefixes are written down, by its name in docs/NAT.md. What asks for delegation or advertisements has none: it is not built.
+// addresses and prefixes are written down, by its name in docs/NAT.md. What asks for delegation or advertisements is not built.
 
 import { describe, expect, test } from "bun:test";
 import {

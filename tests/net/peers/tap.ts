@@ -1,5 +1,6 @@
-// tap.ts NAME [vnet]: has a tap open, as a virtual machine has, until it is ended: so long the tap has a link. With vnet it sends each line of
-// standard input, the bytes of a virtio_net_hdr and of a frame in hex, as that machine would, and says "sent", or what the kernel has against them.
+// tap.ts NAME [vnet]: has a tap open, as a virtual machine has, until it is ended: so long the tap has a link. With vnet it sends each
+// line of standard input, the bytes of a virtio_net_hdr and of a frame in hex, as that machine would, and says "sent", or what the
+// kernel has against them.
 import { deviceControl, openDevice, writeDevice } from "../../../src/linux/device.ts";
 
 const TUNSETIFF = 0x400454ca; // linux/if_tun.h

@@ -359,8 +359,9 @@ function checkMtu(a: Assembler): void {
  * Nor is it told which kind of segments they are to be. So a frame of IPv4 passes that is to be cut as TCP of IPv6, or as UDP, which
  * hasSoundOffload refuses; likewise one of IPv6. That harms nobody: it may be no larger and make no more segments than others. Where
  * Linux cuts, its handlers look at the kind (tcp4_gso_segment, tcp6_gso_segment), and the frame is dropped, as
- * tests/net/kernel-offload.test.ts has it. An interface that cuts by itself but verifies headers (NETIF_F_GSO_ROBUST: virtio-net, Xen's netfront) gives it to its host as the sender gave it to us; who
- * looks there is the host. The kind is in struct skb_shared_info, which the image's file of offsets does not have.
+ * tests/net/kernel-offload.test.ts has it. An interface that cuts by itself but verifies headers (NETIF_F_GSO_ROBUST: virtio-net,
+ * Xen's netfront) gives it to its host as the sender gave it to us; who looks there is the host. The kind is in struct
+ * skb_shared_info, which the image's file of offsets does not have.
  * @returns where on the stack ip_summed is, and which bits say there that the checksum is left
  */
 function checkOffload(a: Assembler, layout: SkbLayout): { readonly place: number; readonly bits: number } {
