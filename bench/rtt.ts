@@ -53,20 +53,32 @@ async function halfOfLinux(subjects: readonly Subject[]): Promise<number> {
   return Math.round(arrived / seconds / 2);
 }
 
-/** Answers the datagrams of `roundTrips`. */
-export function serveRoundTrips(internet: Namespace): Promise<void> {
-  return internet.start(["sockperf", "server", "-i", ROUTER, "-p", String(PORT)]).says("using recvfrom");
+/** Answers the datagrams of `roundTrips`. @param placed what its command line begins with */
+export function serveRoundTrips(internet: Namespace, placed: readonly string[] = []): Promise<void> {
+  return internet.start([...placed, "sockperf", "server", "-i", ROUTER, "-p", String(PORT)]).says("using recvfrom");
 }
 
-/** Measures round trips. @param rate packets a second that are sent beside, with SECONDS */
+/** Measures round trips. @param rate packets a second that are sent beside, with SECONDS @param placed what its command line begins with */
 export async function roundTrips(
   report: Report,
   what: string,
   { name, client }: Pick<Subject, "name" | "client">,
   rate: number,
   seconds = SECONDS,
+  placed: readonly string[] = [],
 ): Promise<void> {
-  const command = ["sockperf", "ping-pong", "-i", ROUTER, "-p", String(PORT), "-t", String(seconds), "--full-rtt"];
+  const command = [
+    ...placed,
+    "sockperf",
+    "ping-pong",
+    "-i",
+    ROUTER,
+    "-p",
+    String(PORT),
+    "-t",
+    String(seconds),
+    "--full-rtt",
+  ];
   let output = "";
   for (let attempt = 0; attempt < ATTEMPTS && !output.includes("percentile"); attempt++) {
     if (attempt > 0) report.note(`${what}: sockperf had no valid observations, and was asked again`);

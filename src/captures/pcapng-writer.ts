@@ -147,9 +147,10 @@ export class PcapngWriter {
   /** @returns what is buffered, to keep */
   take(): Buffer {
     const bytes = this.buffer.subarray(0, this.length);
+    this.length = 0;
+    if (bytes.length < this.size / 4) return Buffer.from(bytes); // they are copied sooner than a buffer is made
     this.buffer = Buffer.allocUnsafeSlow(this.size + SHORT_BLOCK);
     this.view = viewOf(this.buffer);
-    this.length = 0;
     return bytes;
   }
 
