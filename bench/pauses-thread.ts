@@ -2,6 +2,7 @@
 // does what the dataplane's thread does there (dataplane/io/worker.ts), and measures how much of its own time that takes.
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { type KernelPath, Router } from "../src/dataplane/frame/router.ts";
+import { Collector } from "../src/dataplane/io/collector.ts";
 import { Commands } from "../src/dataplane/io/commands.ts";
 import { Mailbox, RULES_SIZE } from "../src/dataplane/io/mailbox.ts";
 import { rehearse } from "../src/dataplane/io/rehearsal.ts";
@@ -60,7 +61,11 @@ const NO_KERNEL: KernelPath = {
 };
 
 function run({ settings, frames, port, mail, rules, now, kinds }: Start): Pauses {
+  const collector = new Collector();
+  // As the worker does when no frames come for the first time (dataplane/io/leisure.ts); here it never happens again.
   rehearse();
+  collector.begin();
+  while (collector.isBusy) collector.step();
   const ring = new SilentRing();
   const router = new Router(ring, settings, (words) => crypto.getRandomValues(words), undefined, {
     makePath: () => NO_KERNEL,
@@ -68,14 +73,21 @@ function run({ settings, frames, port, mail, rules, now, kinds }: Start): Pauses
   let clock = 1000;
   router.advance(clock);
   fill(router, ring, frames);
-  const commands = new Commands(port, new Mailbox(mail), new Mailbox(rules, RULES_SIZE), router, {
-    configure: () => undefined,
-    carriedOut() {},
-    records() {},
-    addresses() {},
-    watch() {},
-    report: (report) => port.postMessage(report),
-  });
+  const commands = new Commands(
+    port,
+    new Mailbox(mail),
+    new Mailbox(rules, RULES_SIZE),
+    router,
+    {
+      configure: () => undefined,
+      carriedOut() {},
+      records() {},
+      addresses() {},
+      watch() {},
+      report: (report) => port.postMessage(report),
+    },
+    collector,
+  );
   const counts = Array.from({ length: kinds }, () => new Int32Array(BUCKETS));
   const longest = new Float64Array(kinds);
   port.postMessage({ type: "ready", flows: router.flows.size });
